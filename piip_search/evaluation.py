@@ -1,0 +1,118 @@
+"""What is asked of a worker and what it answers, as plain data."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from piip_search.architecture import Architecture
+
+Status = Literal["done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """How much effort one evaluation takes.
+
+    Attributes:
+        epochs: Passes over the training images that are used.
+        data_fraction: Share of the training images that are used, in (0, 1].
+        image_scale: Factor on every resolution of the architecture, in (0, 1].
+    """
+
+    epochs: int = 12
+    data_fraction: float = 1.0
+    image_scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One architecture to be measured.
+
+    Attributes:
+        number: Position in its search, from 0.
+        architecture: What is meant. What is trained is `architecture.scaled(fidelity.image_scale)`.
+        fidelity: How hard to try.
+        seed: Seed of weights and data order.
+    """
+
+    number: int
+    architecture: Architecture
+    fidelity: Fidelity
+    seed: int = 0
+
+    def key(self, recipe: str) -> str:
+        """Fingerprint of the measurement: equal keys would give equal results, so one of them is never made.
+
+        Args:
+            recipe: Fingerprint of the data and of how a model is trained on it.
+        """
+        parts = [self.architecture.fingerprint, asdict(self.fidelity), self.seed, recipe]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what crosses processes."""
+        return {
+            "number": self.number,
+            "architecture": self.architecture.to_dict(),
+            "fidelity": asdict(self.fidelity),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Candidate":
+        """The candidate that `to_dict` wrote."""
+        architecture = Architecture.from_dict(data["architecture"])
+        return cls(data["number"], architecture, Fidelity(**data["fidelity"]), data["seed"])
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What came of one candidate.
+
+    Attributes:
+        candidate: What was asked.
+        status: `done` with metrics, or `failed` with an error.
+        metrics: Finite numbers by name, higher is better for the searched one (`bbox_mAP` and the like).
+        error: Why it failed, in one line; empty when done.
+        seconds: Wall-clock time of training and measuring; 0 when the answer came from the ledger.
+        history: One row of numbers per epoch (loss, and metrics where they were taken).
+        facts: Text and numbers worth keeping: host, versions, what was trained in place of what was meant.
+    """
+
+    candidate: Candidate
+    status: Status
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+    seconds: float = 0.0
+    history: tuple[Mapping[str, float], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.status == "done" and not (self.metrics and all(map(math.isfinite, self.metrics.values()))):
+            raise ValueError(f"a finished evaluation has finite metrics, got {dict(self.metrics)}")
+        if self.status == "failed" and not self.error:
+            raise ValueError("a failed evaluation says why")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what crosses processes."""
+        return {
+            "candidate": self.candidate.to_dict(),
+            "status": self.status,
+            "metrics": dict(self.metrics),
+            "error": self.error,
+            "seconds": self.seconds,
+            "history": [dict(row) for row in self.history],
+            "facts": dict(self.facts),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Evaluation":
+        """The evaluation that `to_dict` wrote."""
+        rest = {key: value for key, value in data.items() if key not in ("candidate", "history")}
+        return cls(Candidate.from_dict(data["candidate"]), history=tuple(data.get("history", ())), **rest)
+
+
+Evaluate = Callable[[Candidate], Evaluation]
