@@ -1,0 +1,73 @@
+"""The numbers traded off, which way is better, and the fronts of each budget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from piip_search.cost import Convention, Cost, price
+from piip_search.evaluation import Evaluation
+from piip_search.pareto import Losses, hypervolume, undominated
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """More of one metric against fewer multiply-accumulates.
+
+    Attributes:
+        metric: Name of a measured metric in [0, 1], higher is better.
+        convention: How the cost is counted.
+    """
+
+    metric: str
+    convention: Convention
+
+    def cost(self, evaluation: Evaluation) -> Cost:
+        """Cost of what is meant, known without training."""
+        return price(evaluation.candidate.architecture, self.convention)
+
+    def value(self, evaluation: Evaluation) -> float | None:
+        """The metric; None where the evaluation failed or measured no such thing."""
+        return evaluation.metrics.get(self.metric) if evaluation.status == "done" else None
+
+    def losses(self, evaluations: Sequence[Evaluation]) -> Losses:
+        """Shape (evaluations, 2): one minus the metric, and GMACs. The one place where the sign flips."""
+        rows = [(1 - (self.value(e) or 0.0), self.cost(e).gmacs) for e in evaluations]
+        return np.array(rows, dtype=float).reshape(-1, 2)
+
+    def measured(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+        """Those that have a value."""
+        return [evaluation for evaluation in evaluations if self.value(evaluation) is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class ParetoFront:
+    """The undominated evaluations within one budget, cheapest first.
+
+    Attributes:
+        budget: Largest cost in GMACs.
+        evaluations: From the cheapest to the best.
+        hypervolume: Area dominated below (metric 0, the budget), as a share of the whole; in [0, 1].
+    """
+
+    budget: float
+    evaluations: tuple[Evaluation, ...]
+    hypervolume: float
+
+    @property
+    def best(self) -> Evaluation | None:
+        """The evaluation with the highest metric; None while nothing fits the budget."""
+        return self.evaluations[-1] if self.evaluations else None
+
+
+def pareto_front(evaluations: Sequence[Evaluation], objectives: Objectives, budget: float) -> ParetoFront:
+    """Front of the measured evaluations that cost at most the budget; of equal points the earliest is kept."""
+    fitting = [e for e in objectives.measured(evaluations) if objectives.cost(e).gmacs <= budget]
+    if not fitting:
+        return ParetoFront(budget, (), 0.0)
+    losses = objectives.losses(fitting)
+    volume = hypervolume(losses, np.array([1.0, budget])) / budget
+    by_losses = {tuple(row): index for index, row in reversed(list(enumerate(losses)))}
+    chosen = [index for row, index in by_losses.items() if undominated(losses)[index]]
+    chosen.sort(key=lambda index: losses[index, 1])
+    return ParetoFront(budget, tuple(fitting[index] for index in chosen), volume)

@@ -1,0 +1,66 @@
+"""Dominance, fronts and hypervolume over arrays of losses.
+
+Shapes: L_NM holds N points of M losses, all lower is better; r_M is a reference point. Losses must be finite: what has
+no finite loss was not measured and belongs in no front.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Losses = NDArray[np.float64]
+
+
+def undominated(losses_NM: Losses) -> NDArray[np.bool_]:
+    """Which points no other point dominates, shape (N,).
+
+    A point dominates another when it is nowhere worse and somewhere better. Equal points do not dominate each
+    other, so all copies of an undominated point are kept.
+
+    Raises:
+        ValueError: The losses are not a finite array of two dimensions.
+    """
+    losses_NM = _checked(losses_NM)
+    keep = np.ones(len(losses_NM), dtype=bool)
+    for index, point_M in enumerate(losses_NM):
+        no_worse = (losses_NM <= point_M).all(axis=1)
+        better = (losses_NM < point_M).any(axis=1)
+        keep[index] = not (no_worse & better).any()
+    return keep
+
+
+def hypervolume(losses_NM: Losses, reference_M: Losses) -> float:
+    """Volume that the points dominate below a reference point, in the product of the losses' units.
+
+    Exact, by slicing along the last loss (While et al., "A faster algorithm for calculating hypervolume", 2006,
+    section II): between two neighbouring values of it the dominated region is a prism over the points below.
+    Points that are not better than the reference in every loss add nothing.
+
+    Raises:
+        ValueError: The losses are not finite, or the reference has another number of losses.
+    """
+    losses_NM = _checked(losses_NM)
+    reference_M = np.asarray(reference_M, dtype=float)
+    if reference_M.shape != losses_NM.shape[1:]:
+        raise ValueError(f"reference must have shape {losses_NM.shape[1:]}, got {reference_M.shape}")
+    inside_NM = losses_NM[(losses_NM < reference_M).all(axis=1)]
+    return _volume(inside_NM[undominated(inside_NM)], reference_M) if len(inside_NM) else 0.0
+
+
+def _volume(losses_NM: Losses, reference_M: Losses) -> float:
+    if losses_NM.shape[1] == 1:
+        return float(reference_M[0] - losses_NM.min())
+    losses_NM = losses_NM[np.argsort(losses_NM[:, -1], kind="stable")]
+    edges = np.append(losses_NM[:, -1], reference_M[-1])
+    thickness = np.diff(edges)
+    return sum(
+        float(thick) * _volume(losses_NM[: index + 1, :-1], reference_M[:-1])
+        for index, thick in enumerate(thickness)
+        if thick > 0
+    )
+
+
+def _checked(losses_NM: Losses) -> Losses:
+    losses_NM = np.asarray(losses_NM, dtype=float)
+    if losses_NM.ndim != 2 or not np.isfinite(losses_NM).all():
+        raise ValueError(f"losses must be a finite array of shape (points, losses), got shape {losses_NM.shape}")
+    return losses_NM
