@@ -1,15 +1,109 @@
-"""One YAML file, as a checked value: what may be built, on which data, at what effort, within which budgets."""
+"""One YAML file, as a checked value: what may be built, on which data, at what effort, within which budget.
 
+All that is wrong with a file is found in one reading and reported with its place and a way out (`SpecError`).
+"""
+
+import difflib
+import hashlib
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from piip_search import evaluation, space
+from piip_search.architecture import Architecture, Branch, Interaction, Merge
+from piip_search.backbones import BACKBONES
+from piip_search.cost import Convention
+from piip_search.space import Pairing, SearchSpace
+from piip_search.tasks import TASKS
 
 DetectorName = Literal["fcos", "retinanet", "mask_rcnn"]
+SamplerName = Literal["nsga2", "tpe", "random"]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class SpecError(ValueError):
+    """A search space that cannot be used.
+
+    Attributes:
+        path: The file.
+        problems: One line each: place in the file, rule, value, way out.
+    """
+
+    def __init__(self, path: Path | str, problems: list[str]) -> None:
+        self.path = str(path)
+        self.problems = problems
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        super().__init__("\n  ".join([f"{path}: {count}", *problems]))
+
+
+def _global_is_none(value: object) -> object:
+    return None if value == "global" else value
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Window = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_global_is_none)]
+FilePath = Annotated[Path, Field(strict=False)]
+
+
+class Space(_Section):
+    """What may be built; the fields are those of `piip_search.space.SearchSpace`."""
+
+    backbones: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    resolutions: Annotated[tuple[int, ...], Field(min_length=1, strict=False)]
+    windows: Annotated[tuple[Window, ...], Field(min_length=1, strict=False)] = (None,)
+    interactions: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)] = (0,)
+    branches: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(min_length=1, strict=False)] = (1,)
+    merges: Annotated[tuple[Merge, ...], Field(min_length=1, strict=False)] = ("conv",)
+    pairing: Pairing = "inverted"
+
+    def build(self) -> SearchSpace:
+        """The space as an object."""
+        return SearchSpace(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class Limit(_Section):
+    """What one architecture may cost; the fields are those of `piip_search.space.Limit`."""
+
+    gmacs: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
+    convention: Convention = "published"
+    mparams: Positive | None = None
+
+    def build(self) -> space.Limit:
+        """The limit as a plain value, its tiers rising."""
+        return space.Limit(tuple(sorted(set(self.gmacs))), self.convention, self.mparams)
+
+
+class Budget(_Section):
+    """What the search may spend.
+
+    Attributes:
+        trials: Architectures to measure, failures included.
+        hours: Wall-clock hours after which nothing new is started; None for no end.
+    """
+
+    trials: Count = 50
+    hours: Positive | None = None
+
+
+class Fidelity(_Section):
+    """How much effort one evaluation takes; the fields are those of `piip_search.evaluation.Fidelity`."""
+
+    epochs: Annotated[int, Field(ge=0)] = 12
+    data_fraction: Share = 1.0
+    image_scale: Share = 1.0
+
+    def build(self) -> evaluation.Fidelity:
+        """The fidelity as a plain value."""
+        return evaluation.Fidelity(self.epochs, self.data_fraction, self.image_scale)
 
 
 class Split(_Section):
@@ -20,17 +114,33 @@ class Split(_Section):
         annotations: COCO instances json, relative to the data root.
     """
 
-    images: Path
-    annotations: Path
+    images: FilePath
+    annotations: FilePath
 
 
 class Data(_Section):
-    """Where the images are: a COCO-format folder, or `embedded: digits`, which needs no download."""
+    """Where the images are: a COCO-format folder, or `embedded: digits`, which needs no download.
+
+    Attributes:
+        embedded: A data set that is composed on first use.
+        root: Folder that the two parts are relative to; itself relative to the working directory.
+        train: What proxies are trained on.
+        val: What they are measured on.
+    """
 
     embedded: Literal["digits"] | None = None
-    root: Path | None = None
+    root: FilePath | None = None
     train: Split | None = None
     val: Split | None = None
+
+    @model_validator(mode="after")
+    def _either_way(self) -> Self:
+        own = (self.root, self.train, self.val)
+        if self.embedded and any(part is not None for part in own):
+            raise ValueError("give either embedded or root, train and val, not both")
+        if not self.embedded and any(part is None for part in own):
+            raise ValueError("give root, train and val of a COCO-format data set, or embedded: digits")
+        return self
 
 
 class Training(_Section):
@@ -52,12 +162,217 @@ class Training(_Section):
 
     detector: DetectorName = "retinanet"
     channels: Annotated[int, Field(ge=16, multiple_of=16)] = 256
-    batch_size: Annotated[int, Field(ge=1)] = 8
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    batch_size: Count = 8
+    learning_rate: Positive = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    clip_norm: Positive = 1.0
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     loader_workers: Annotated[int, Field(ge=0)] = 0
-    max_detections: Annotated[int, Field(ge=1)] = 100
-    threads: Annotated[int, Field(ge=1)] = 1
+    max_detections: Count = 100
+    threads: Count = 1
+
+
+class Resources(_Section):
+    """What one trial occupies, in Ray's units.
+
+    Attributes:
+        cpu: Logical CPUs.
+        gpu: GPUs; a fraction lets trials share one, without limiting their memory.
+    """
+
+    cpu: Annotated[float, Field(gt=0)] = 1.0
+    gpu: Annotated[float, Field(ge=0)] = 0.0
+
+
+class SearchSpec(_Section):
+    """One search, as its YAML file says it.
+
+    Attributes:
+        name: Name of the search and, unless another is given, of its run.
+        task: What is trained.
+        metric: What is raised; the cost is lowered.
+        seed: Of the sampler and of every training.
+        sampler: Who proposes.
+        space: What may be built.
+        limit: What one architecture may cost.
+        budget: What the search may spend.
+        data: What is trained on.
+        fidelity: How much effort one evaluation takes.
+        training: How a proxy is trained.
+        resources: What one trial occupies.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    task: Literal["detection"] = "detection"
+    metric: str = "bbox_mAP"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    sampler: SamplerName = "nsga2"
+    space: Space
+    limit: Limit
+    budget: Budget = Budget()
+    data: Data
+    fidelity: Fidelity = Fidelity()
+    training: Training = Training()
+    resources: Resources = Resources()
+
+    @property
+    def question(self) -> str:
+        """Fingerprint of what is searched; a run may be continued only with an equal one.
+
+        The budget, the resources and the name may change between two sittings of one search.
+        """
+        return _fingerprint(self.model_dump(mode="json", exclude={"name", "budget", "resources"}))
+
+    def recipe(self, data_fingerprint: str) -> str:
+        """Fingerprint of data and training: what a measurement depends on besides its candidate."""
+        parts = self.model_dump(mode="json", include={"task", "training"})
+        return _fingerprint([parts, data_fingerprint])
+
+
+def load_spec(path: Path) -> SearchSpec:
+    """Reads and checks a search space.
+
+    Raises:
+        SpecError: The file cannot be read, is no YAML or breaks rules; all that was found, at once.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(path, [f"cannot be read: {error}; `piip-search init` writes spaces to start from"]) from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(path, [_syntax(error)]) from None
+    return parse_spec(content, path)
+
+
+def parse_spec(content: object, source: Path | str = "search space") -> SearchSpec:
+    """Checks what a search space file holds.
+
+    Raises:
+        SpecError: It breaks rules; all that was found, at once.
+    """
+    if not isinstance(content, dict):
+        raise SpecError(source, ["must be a mapping with name, space, limit and data; `piip-search init` writes one"])
+    problems: list[str] = []
+    spec = None
+    try:
+        spec = SearchSpec.model_validate(content)
+    except ValidationError as error:
+        found = [dict(item) for item in error.errors()]
+        # A list whose only item is wrong is also reported as too short: say the first alone.
+        problems += [_explain(item) for item in found if item["type"] != "too_short" or item["input"] in ([], ())]
+    problems += _meaning(content)
+    if problems or spec is None:
+        raise SpecError(source, problems)
+    return spec
+
+
+def _meaning(content: dict[str, Any]) -> list[str]:
+    """What the types cannot say: whether models, sizes and interactions fit each other."""
+    problems: list[str] = []
+    metric = content.get("metric", "bbox_mAP")
+    metrics = TASKS["detection"].metrics
+    if isinstance(metric, str) and metric not in metrics:
+        problems.append(f"metric: unknown metric {metric!r}{_closest(metric, metrics)}")
+    section = content.get("space")
+    if not isinstance(section, dict):
+        return problems
+    named = _items(section, "backbones", str)
+    models = [(place, name) for place, name in named if name in BACKBONES]
+    problems += [
+        f"{place}: unknown backbone {name!r}{_closest(name, BACKBONES)}" for place, name in named if name not in BACKBONES
+    ]
+    for place, side in _items(section, "resolutions", int):
+        for _, model in models:
+            try:
+                Branch(model, side)
+            except ValueError as error:
+                problems.append(f"{place}: {error}")
+                break
+    most = max((count for _, count in _items(section, "branches", int)), default=1)
+    if models and not problems and section.get("pairing", "inverted") == "inverted":
+        sides = _items(section, "resolutions", int)
+        if most > min(len(set(models)), len(set(sides))):
+            problems.append(
+                f"space.branches: {most} inverted branches need as many models and image sizes, got {len(models)} "
+                f"and {len(sides)}; list more of them, or fewer branches"
+            )
+    for place, count in _items(section, "interactions", int):
+        problems += _interaction_problem(place, count, [model for _, model in models], most)
+    return problems
+
+
+def _interaction_problem(place: str, count: int, models: list[str], most: int) -> list[str]:
+    if count < 0 or most < 2 or not models:
+        return []
+    deepest = sorted(models, key=lambda name: (-BACKBONES[name].depth, -BACKBONES[name].width))[:2]
+    pair = sorted((deepest * 2)[:2], key=lambda name: -BACKBONES[name].width)
+    try:
+        Architecture(tuple(Branch(name, BACKBONES[name].patch) for name in pair), Interaction(count))
+    except ValueError as error:
+        return [f"{place}: no two backbones of this space can interact {count} times: {error}"]
+    return []
+
+
+def _items(section: dict[str, Any], key: str, kind: type) -> list[tuple[str, Any]]:
+    values = section.get(key)
+    if not isinstance(values, list):
+        return []
+    return [
+        (f"space.{key}[{index}]", value)
+        for index, value in enumerate(values)
+        if isinstance(value, kind) and not isinstance(value, bool)
+    ]
+
+
+def _explain(item: dict[str, Any]) -> str:
+    """One line for one of pydantic's findings."""
+    place = _place(item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{place}: unknown key{_closest(str(item['loc'][-1]), _known_keys(item['loc'][:-1]))}"
+    if item["type"] == "missing":
+        return f"{place}: missing"
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if item["type"] == "value_error":
+        return f"{place}: {message}"
+    return f"{place}: {message}, got {_shortened(item['input'])}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = SearchSpec
+    for step in location:
+        annotation = model.model_fields[str(step)].annotation if str(step) in model.model_fields else None
+        inner = [kind for kind in (annotation, *getattr(annotation, "__args__", ())) if isinstance(kind, type)]
+        models = [kind for kind in inner if issubclass(kind, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    return list(model.model_fields)
+
+
+def _closest(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return text.removeprefix(".") or "file"
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _syntax(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{place}not YAML: {getattr(error, 'problem', None) or error}; check indentation, colons and brackets there"
+
+
+def _fingerprint(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Shows: reads the ledger and computes nothing that is not already there."""
