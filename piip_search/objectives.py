@@ -2,12 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from piip_search.architecture import Architecture
 from piip_search.cost import Convention, Cost, price
 from piip_search.evaluation import Evaluation
 from piip_search.pareto import Losses, hypervolume, undominated
+
+
+@lru_cache(maxsize=100_000)
+def _price(architecture: Architecture, convention: Convention) -> Cost:
+    """Fronts ask for the same prices after every evaluation."""
+    return price(architecture, convention)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +32,7 @@ class Objectives:
 
     def cost(self, evaluation: Evaluation) -> Cost:
         """Cost of what is meant, known without training."""
-        return price(evaluation.candidate.architecture, self.convention)
+        return _price(evaluation.candidate.architecture, self.convention)
 
     def value(self, evaluation: Evaluation) -> float | None:
         """The metric; None where the evaluation failed or measured no such thing."""
