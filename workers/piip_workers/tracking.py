@@ -1,0 +1,207 @@
+"""Mirrors a search into MLflow: a parent run for the search, a child run for each evaluation.
+
+MLflow is a mirror, never a source. Runs are recognised by their tags, so that a search that goes on adds only what is
+missing, and each run is written in a few batched requests.
+"""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from piip_search.evaluation import Evaluation
+from piip_search.objectives import Objectives, ParetoFront
+from piip_search.tracker import Fronts
+
+EXPERIMENT = "piip-search"
+_BATCH = 500
+_LONGEST_VALUE = 500
+
+
+class MlflowTracker:
+    """A `Tracker` over an MLflow store.
+
+    Attributes:
+        uri: Where the store is.
+    """
+
+    def __init__(self, uri: str, artifacts: str | None = None) -> None:
+        """Opens the store.
+
+        Args:
+            uri: `sqlite:///…` for a file, or a server's address.
+            artifacts: Where a new experiment keeps its files; the store's own choice where None.
+        """
+        self.uri = uri
+        self._client = MlflowClient(uri)
+        self._experiment = self._open_experiment(artifacts)
+        self._parent = ""
+        self._known: set[int] = set()
+        self._steps: int = 0
+        self._objectives = Objectives("", "published")
+
+    def begin(self, run: str, spec: Mapping[str, Any], objectives: Objectives) -> None:
+        self._objectives = objectives
+        found = self._runs(f"tags.`piip.run` = '{run}' and tags.`piip.role` = 'search'")
+        if found:
+            self._parent = found[0].info.run_id
+            self._client.update_run(self._parent, status="RUNNING")
+            children = self._runs(f"tags.`mlflow.parentRunId` = '{self._parent}'")
+            self._known = {int(child.data.tags["piip.number"]) for child in children if _finished(child)}
+            return
+        tags = {"piip.run": run, "piip.role": "search"}
+        self._parent = self._client.create_run(self._experiment, run_name=run, tags=tags).info.run_id
+        params = [Param(key, value) for key, value in _flattened(spec)]
+        self._client.log_batch(self._parent, params=params[:100])
+        self._client.log_dict(self._parent, dict(spec), "space.json")
+
+    def record(self, evaluation: Evaluation, fronts: Fronts) -> None:
+        self._steps += 1
+        if evaluation.candidate.number in self._known:
+            return
+        self._known.add(evaluation.candidate.number)
+        self._child(evaluation)
+        self._parent_metrics(fronts())
+
+    def finish(self, fronts: Fronts) -> None:
+        tiers = [front for front in fronts() if front.evaluations]
+        if tiers:
+            rows = [row for front in tiers for row in self._table(front)]
+            self._client.log_text(self._parent, _csv(rows), "front.csv")
+            self._client.log_dict(self._parent, {"front": rows}, "front.json")
+            self._client.log_figure(self._parent, draw_front(tiers, self._objectives), "front.png")
+        self._client.set_terminated(self._parent)
+
+    def _child(self, evaluation: Evaluation) -> None:
+        candidate, now = evaluation.candidate, int(time.time() * 1000)
+        architecture = candidate.architecture
+        tags = {
+            "mlflow.parentRunId": self._parent,
+            "piip.role": "evaluation",
+            "piip.number": str(candidate.number),
+            "piip.status": evaluation.status,
+        }
+        name = f"{candidate.number:04d} {architecture.name}"[:250]
+        started = now - int(evaluation.seconds * 1000)
+        run_id = self._client.create_run(self._experiment, start_time=started, run_name=name, tags=tags).info.run_id
+        params = {
+            "architecture": architecture.name,
+            "fingerprint": architecture.fingerprint,
+            "branches": len(architecture.branches),
+            "backbones": "+".join(branch.backbone for branch in architecture.branches),
+            "resolutions": "/".join(str(branch.resolution) for branch in architecture.branches),
+            "interactions": architecture.interaction.count,
+            "seed": candidate.seed,
+            **{name: getattr(candidate.fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},
+        }
+        cost = self._objectives.cost(evaluation)
+        numbers = {**evaluation.metrics, "gmacs": cost.gmacs, "mparams": cost.mparams, "seconds": evaluation.seconds}
+        metrics = [Metric(key, float(value), now, 0) for key, value in numbers.items()]
+        for row in evaluation.history:
+            step = int(row.get("epoch", 0))
+            metrics += [Metric(f"epoch_{key}", float(value), now, step) for key, value in row.items() if key != "epoch"]
+        failed = [RunTag("piip.error", evaluation.error[:5000])] if evaluation.error else []
+        pairs = [Param(key, str(value)[:_LONGEST_VALUE]) for key, value in params.items()]
+        self._client.log_batch(run_id, metrics=metrics[:_BATCH], params=pairs, tags=failed)
+        for start in range(_BATCH, len(metrics), _BATCH):
+            self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+        self._client.set_terminated(run_id, "FINISHED" if evaluation.status == "done" else "FAILED")
+
+    def _parent_metrics(self, fronts: Sequence[ParetoFront]) -> None:
+        now = int(time.time() * 1000)
+        values = {"hypervolume": fronts[-1].hypervolume, "evaluations": float(self._steps)}
+        for front in fronts:
+            values[f"hypervolume_{front.budget:g}G"] = front.hypervolume
+            if front.best is not None:
+                values[f"best_{front.budget:g}G"] = self._objectives.value(front.best) or 0.0
+        self._client.log_batch(
+            self._parent, metrics=[Metric(key, value, now, self._steps) for key, value in values.items()]
+        )
+
+    def _table(self, front: ParetoFront) -> list[dict[str, Any]]:
+        return [
+            {
+                "tier_gmacs": front.budget,
+                "architecture": evaluation.candidate.architecture.name,
+                "fingerprint": evaluation.candidate.architecture.fingerprint,
+                "gmacs": self._objectives.cost(evaluation).gmacs,
+                "mparams": self._objectives.cost(evaluation).mparams,
+                self._objectives.metric: self._objectives.value(evaluation),
+                "number": evaluation.candidate.number,
+            }
+            for evaluation in front.evaluations
+        ]
+
+    def _runs(self, condition: str) -> list[Any]:
+        runs, token = [], None
+        while True:
+            page = self._client.search_runs([self._experiment], condition, ViewType.ACTIVE_ONLY, 1000, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def _open_experiment(self, artifacts: str | None) -> str:
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        try:
+            return str(self._client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+        except MlflowException:
+            # Another search made it in the meantime.
+            experiment = self._client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                raise
+            return str(experiment.experiment_id)
+
+
+def draw_front(fronts: Sequence[ParetoFront], objectives: Objectives) -> Figure:
+    """Metric against cost, a step line for the front of the largest tier and a dashed line for every tier."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    members = fronts[-1].evaluations
+    costs = [objectives.cost(evaluation).gmacs for evaluation in members]
+    values = [objectives.value(evaluation) or 0.0 for evaluation in members]
+    axes.step(costs, values, where="post", color="#0072B2", linewidth=1.5, zorder=2)
+    axes.scatter(costs, values, color="#0072B2", zorder=3)
+    for number, (cost, value, evaluation) in enumerate(zip(costs, values, members, strict=True)):
+        label = " + ".join(str(branch) for branch in evaluation.candidate.architecture.branches)
+        below = number % 2
+        axes.annotate(
+            label, (cost, value), xytext=(4, -10 if below else 6), textcoords="offset points", fontsize=6.5,
+        )  # fmt: skip
+    for front in fronts:
+        axes.axvline(front.budget, color="#999999", linestyle="--", linewidth=0.8, zorder=1)
+        axes.annotate(f"{front.budget:g} G", (front.budget, 0.01), xycoords=("data", "axes fraction"),
+                      rotation=90, fontsize=7, color="#666666", ha="right")  # fmt: skip
+    axes.set(xlabel=f"GMACs ({objectives.convention} convention)", ylabel=objectives.metric, title="Pareto front")
+    axes.margins(x=0.12, y=0.12)
+    axes.grid(visible=True, color="#eeeeee")
+    return figure
+
+
+def _finished(run: Any) -> bool:
+    return run.info.status in ("FINISHED", "FAILED") and "piip.number" in run.data.tags
+
+
+def _flattened(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", (value if isinstance(value, str) else json.dumps(value))[:_LONGEST_VALUE]
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
