@@ -6,6 +6,7 @@ missing, and each run is written in a few batched requests.
 
 import csv
 import io
+import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -163,28 +164,35 @@ class MlflowTracker:
 
 
 def draw_front(fronts: Sequence[ParetoFront], objectives: Objectives) -> Figure:
-    """Metric against cost, a step line for the front of the largest tier and a dashed line for every tier."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
+    """Metric against cost: the front of the largest tier as steps, a dashed line a tier, and the designs beside it."""
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    axes, beside = figure.subplots(1, 2, width_ratios=(3, 2))
     members = fronts[-1].evaluations
     costs = [objectives.cost(evaluation).gmacs for evaluation in members]
     values = [objectives.value(evaluation) or 0.0 for evaluation in members]
-    axes.step(costs, values, where="post", color="#0072B2", linewidth=1.5, zorder=2)
-    axes.scatter(costs, values, color="#0072B2", zorder=3)
-    for number, (cost, value, evaluation) in enumerate(zip(costs, values, members, strict=True)):
-        label = " + ".join(str(branch) for branch in evaluation.candidate.architecture.branches)
-        below = number % 2
-        axes.annotate(
-            label, (cost, value), xytext=(4, -10 if below else 6), textcoords="offset points", fontsize=6.5,
-        )  # fmt: skip
-    for front in fronts:
-        axes.axvline(front.budget, color="#999999", linestyle="--", linewidth=0.8, zorder=1)
-        axes.annotate(f"{front.budget:g} G", (front.budget, 0.01), xycoords=("data", "axes fraction"),
-                      rotation=90, fontsize=7, color="#666666", ha="right")  # fmt: skip
-    axes.set(xlabel=f"GMACs ({objectives.convention} convention)", ylabel=objectives.metric, title="Pareto front")
-    axes.margins(x=0.12, y=0.12)
     axes.grid(visible=True, color="#eeeeee")
+    axes.set_axisbelow(True)
+    for front in fronts:
+        axes.axvline(front.budget, color="#999999", linestyle="--", linewidth=1)
+        axes.annotate(f"{front.budget:g} G", (front.budget, 0.02), xycoords=("data", "axes fraction"),
+                      rotation=90, fontsize=8, color="#666666", ha="right")  # fmt: skip
+    axes.step(costs, values, where="post", color="#0072B2", linewidth=1.5)
+    axes.scatter(costs, values, color="#0072B2", zorder=3)
+    lines = []
+    for letter, cost, value, evaluation in zip(_letters(), costs, values, members, strict=False):
+        axes.annotate(letter, (cost, value), xytext=(-3, 6), textcoords="offset points", fontsize=9, ha="right")
+        first, *rest = evaluation.candidate.architecture.name.split("+")
+        lines += [f"{letter}  {value:.3f}  {cost:.3g} G  {first}", *(f"   + {part}" for part in rest)]
+    axes.set(xlabel=f"GMACs ({objectives.convention} convention)", ylabel=objectives.metric, title="Pareto front")
+    axes.margins(x=0.08, y=0.12)
+    beside.axis("off")
+    beside.text(0, 1, "\n".join(lines[:44]), family="monospace", fontsize=7, va="top", transform=beside.transAxes)
     return figure
+
+
+def _letters() -> Iterator[str]:
+    for number in itertools.count():
+        yield chr(ord("A") + number % 26) + (str(number // 26) if number >= 26 else "")
 
 
 def _finished(run: Any) -> bool:

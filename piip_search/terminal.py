@@ -1,0 +1,154 @@
+"""What people see in a terminal."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from piip_search.architecture import Architecture
+from piip_search.cost import CONVENTIONS, breakdown, price
+from piip_search.evaluation import Evaluation
+from piip_search.objectives import Objectives, ParetoFront
+from piip_search.search import Search
+
+
+def cost_table(architecture: Architecture) -> Table:
+    """Where an architecture's cost sits, under each convention."""
+    table = Table(title=architecture.name, title_justify="left", show_footer=True, box=None, pad_edge=False)
+    columns: list[tuple[str, dict[str, tuple[float, float]]]] = [
+        (convention, {part: (cost.gmacs, cost.mparams) for part, cost in breakdown(architecture, convention)})
+        for convention in CONVENTIONS
+    ]
+    table.add_column("part", footer="total")
+    for convention in CONVENTIONS:
+        total = price(architecture, convention)
+        table.add_column(f"GMACs\n{convention}", footer=f"{total.gmacs:.4g}", justify="right")
+        table.add_column("share\n", footer="100 %", justify="right")
+        table.add_column("M params\n", footer=f"{total.mparams:.4g}", justify="right")
+    for part in dict.fromkeys(part for _, parts in columns for part in parts):
+        cells = []
+        for convention, parts in columns:
+            gmacs, mparams = parts.get(part, (0.0, 0.0))
+            share = gmacs / price(architecture, convention).gmacs
+            cells += [f"{gmacs:.4g}", f"{share:.1%}", f"{mparams:.4g}"] if part in parts else ["-", "", "-"]
+        table.add_row(part, *cells)
+    return table
+
+
+def front_table(front: ParetoFront, objectives: Objectives) -> Table:
+    """The front of one tier, cheapest first."""
+    title = f"Front within {front.budget:g} GMACs (hypervolume {front.hypervolume:.4f})"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("trial", justify="right")
+    table.add_column(objectives.metric, justify="right")
+    table.add_column("GMACs", justify="right")
+    table.add_column("M params", justify="right")
+    table.add_column("architecture", overflow="fold")
+    for evaluation in front.evaluations:
+        cost = objectives.cost(evaluation)
+        table.add_row(
+            str(evaluation.candidate.number),
+            f"{objectives.value(evaluation):.4f}",
+            f"{cost.gmacs:.4g}",
+            f"{cost.mparams:.4g}",
+            evaluation.candidate.architecture.name,
+        )
+    return table
+
+
+def best_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Table:
+    """The best design of each tier."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("budget", justify="right")
+    table.add_column("hypervolume", justify="right")
+    table.add_column(f"best {objectives.metric}", justify="right")
+    table.add_column("architecture", overflow="fold")
+    for front in fronts:
+        best = front.best
+        value = "-" if best is None else f"{objectives.value(best):.4f}"
+        name = "nothing measured yet" if best is None else best.candidate.architecture.name
+        table.add_row(f"{front.budget:g} G", f"{front.hypervolume:.4f}", value, name)
+    return table
+
+
+class _View:
+    """The live view of a search; drawn anew from the search at every refresh."""
+
+    def __init__(self, search: Search, usage: Callable[[], str], at_once: int) -> None:
+        self._search = search
+        self._usage = usage
+        self._at_once = at_once
+
+    def __rich__(self) -> RenderableType:
+        search = self._search
+        ended, failed, running = len(search.evaluations), len(search.failures), list(search.running.values())
+        bar = ProgressBar(total=search.trials, completed=ended, width=40)
+        counts = f"{ended - failed} done, {len(running)} running, {failed} failed of {search.trials} trials"
+        times = f"elapsed {clock(search.elapsed)}, {remaining(search, self._at_once)}"
+        parts = [text for text in (counts, self._usage(), times) if text]
+        lines: list[RenderableType] = [
+            Text(f"piip-search {search.run}", style="bold"), bar, Text("\n".join(parts)),
+            best_table(search.fronts(), search.objectives),
+        ]  # fmt: skip
+        lines += [Text(f"  trial {c.number}: {c.architecture}", style="dim") for c in running]
+        return Group(*lines)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, hours where there are any."""
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def remaining(search: Search, at_once: int) -> str:
+    """Estimated time to go, from the mean time of this sitting's evaluations."""
+    taken = [e.seconds for e in search.evaluations[search.replayed :] if e.seconds > 0]
+    left = search.trials - len(search.evaluations)
+    if not taken or left <= 0:
+        return "remaining time unknown yet" if left > 0 else "finishing"
+    return f"about {clock(sum(taken) / len(taken) * left / max(1, at_once))} to go"
+
+
+@contextmanager
+def watch(
+    console: Console, search: Search, usage: Callable[[], str] = lambda: "", at_once: int = 1
+) -> Iterator[Callable[[], None]]:
+    """Shows a search while it runs; gives the function to call whenever something changed.
+
+    On a terminal the view is redrawn in place; elsewhere a line is printed for every evaluation.
+    """
+    if console.is_terminal:
+        with Live(_View(search, usage, at_once), console=console, refresh_per_second=2) as live:
+            yield live.refresh
+        return
+    shown = search.replayed
+    started: set[int] = set()
+
+    def changed() -> None:
+        nonlocal shown
+        for candidate in search.running.values():
+            if candidate.number not in started:
+                started.add(candidate.number)
+                console.print(f"[{time.strftime('%H:%M:%S')}] started {candidate.number}: {candidate.architecture}",
+                              markup=False, soft_wrap=True)  # fmt: skip
+        for evaluation in search.evaluations[shown:]:
+            console.print(_line(search, evaluation, at_once), markup=False, soft_wrap=True)
+        shown = len(search.evaluations)
+
+    yield changed
+
+
+def _line(search: Search, evaluation: Evaluation, at_once: int) -> str:
+    value = search.objectives.value(evaluation)
+    outcome = f"failed: {evaluation.error}" if value is None else f"{search.objectives.metric} {value:.4f}"
+    ended = len(search.evaluations)
+    return (
+        f"[{time.strftime('%H:%M:%S')}] {ended}/{search.trials} trial {evaluation.candidate.number} {outcome} "
+        f"({evaluation.seconds:.0f} s); hypervolume {search.fronts()[-1].hypervolume:.4f}; {remaining(search, at_once)}"
+    )
