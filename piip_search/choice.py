@@ -11,13 +11,17 @@ from piip_search.objectives import Objectives, ParetoFront, pareto_front
 _BEST = re.compile(r"best(?:<=(?P<budget>\d+(?:\.\d+)?)G?)?")
 
 
+SHORTEST_FINGERPRINT = 6
+"""Digits of a fingerprint that must be given; anything shorter is a trial's number."""
+
+
 def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: str) -> Evaluation:
     """The evaluation that a user means.
 
     Args:
         evaluations: All of a search.
         objectives: What is traded off.
-        choice: `best`, `best<=250G`, `knee`, a trial's number, or the beginning of a fingerprint.
+        choice: `best`, `best<=250G`, `knee`, a trial's number, or at least 6 digits of a fingerprint.
 
     Raises:
         ValueError: Nothing, or more than one thing, is meant by it.
@@ -36,12 +40,15 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
         return found
     if choice == "knee":
         return knee(whole, objectives)
-    numbered = [e for e in measured if str(e.candidate.number) == choice]
-    matching = numbered or [e for e in measured if e.candidate.architecture.fingerprint.startswith(choice)]
+    if len(choice) < SHORTEST_FINGERPRINT:
+        matching = [e for e in measured if str(e.candidate.number) == choice]
+    else:
+        matching = [e for e in measured if e.candidate.architecture.fingerprint.startswith(choice)]
     if len({e.candidate.architecture for e in matching}) != 1:
         problem = "is ambiguous" if matching else "matches no finished evaluation"
         raise ValueError(
-            f"choice {choice!r} {problem}; give best, best<=250G, knee, a trial number or the beginning of a fingerprint"
+            f"choice {choice!r} {problem}; give best, best<=250G, knee, a trial number or {SHORTEST_FINGERPRINT} digits "
+            "of a fingerprint"
         )
     return matching[0]
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from piip_search import evaluation, space
-from piip_search.architecture import Architecture, Branch, Interaction, Merge
+from piip_search.architecture import MAX_BRANCHES, Architecture, Branch, Interaction, Merge
 from piip_search.backbones import BACKBONES
 from piip_search.cost import Convention
 from piip_search.space import Pairing, SearchSpace
@@ -285,13 +285,13 @@ def _meaning(content: dict[str, Any]) -> list[str]:
         f"{place}: unknown backbone {name!r}{_closest(name, BACKBONES)}" for place, name in named if name not in BACKBONES
     ]
     for place, side in _items(section, "resolutions", int):
-        for _, model in models:
+        for model in [name for _, name in models] or BACKBONES:
             try:
                 Branch(model, side)
             except ValueError as error:
                 problems.append(f"{place}: {error}")
                 break
-    most = max((count for _, count in _items(section, "branches", int)), default=1)
+    most = max((count for _, count in _items(section, "branches", int) if count <= MAX_BRANCHES), default=1)
     if models and not problems and section.get("pairing", "inverted") == "inverted":
         sides = _items(section, "resolutions", int)
         if most > min(len(set(models)), len(set(sides))):

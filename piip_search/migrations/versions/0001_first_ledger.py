@@ -44,7 +44,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(16), nullable=False),
         sa.Column("metrics", sa.JSON, nullable=False),
         sa.Column("error", sa.String, nullable=False),
-        sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("seconds", sa.Double, nullable=False),
         sa.Column("history", sa.JSON, nullable=False),
         sa.Column("facts", sa.JSON, nullable=False),
         sa.Column("finished_at", time, nullable=False),

@@ -1,0 +1,46 @@
+import fakes
+import pytest
+from piip_search.architecture import Architecture
+from piip_search.choice import choose
+from piip_search.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.objectives import Objectives, pareto_front
+
+OBJECTIVES = Objectives("bbox_mAP", "backbone")
+NAMES = ["vit_pico@32:g", "vit_pico@128:g", "vit_micro@32:g+vit_pico@128:g*2", "vit_micro@128:g", "vit_micro@64:g"]
+ALL = [fakes.measure(Candidate(n, Architecture.parse(name), Fidelity())) for n, name in enumerate(NAMES)]
+ALL.append(Evaluation(Candidate(5, Architecture.parse("vit_nano@32:g"), Fidelity()), "failed", error="x"))
+
+
+def test_the_front_within_a_budget() -> None:
+    costs = [OBJECTIVES.cost(e).gmacs for e in ALL]
+    front = pareto_front(ALL, OBJECTIVES, max(costs))
+    assert [e.candidate.number for e in front.evaluations] == [0, 4, 1, 2]
+    assert 0 < front.hypervolume < 1
+    assert pareto_front(ALL, OBJECTIVES, costs[1]).best == ALL[1]
+    empty = pareto_front(ALL, OBJECTIVES, 1e-9)
+    assert (empty.best, empty.hypervolume) == (None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("choice", "number"),
+    [("best", 2), ("best<=0.02G", 1), ("best<=0.02", 1), ("3", 3), ("knee", 1)],
+)
+def test_choices(choice: str, number: int) -> None:
+    assert choose(ALL, OBJECTIVES, choice).candidate.number == number
+
+
+def test_a_fingerprint_may_be_shortened() -> None:
+    for evaluation in ALL[:5]:
+        fingerprint = evaluation.candidate.architecture.fingerprint
+        assert choose(ALL, OBJECTIVES, fingerprint[:12]) == evaluation
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [("5", "matches no finished"), ("bset", "matches no finished"), ("best<=0.000001G", "the cheapest costs"), ("", "matches no finished"), ("ffffffff", "matches no finished")],
+)
+def test_a_choice_that_means_nothing(choice: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        choose(ALL, OBJECTIVES, choice)
+    with pytest.raises(ValueError, match="no finished evaluation yet"):
+        choose([], OBJECTIVES, choice)

@@ -1,0 +1,113 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from piip_search.search import legal_designs
+from piip_search.shipped import find_space, shipped_spaces
+from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
+
+GOOD: dict[str, Any] = {
+    "name": "good",
+    "space": {"backbones": ["vit_b", "vit_t"], "resolutions": [224, 448], "branches": [1, 2], "interactions": [0, 6]},
+    "limit": {"gmacs": [100]},
+    "data": {"embedded": "digits"},
+}
+
+
+def broken(**changes: Any) -> dict[str, Any]:
+    content = copy.deepcopy(GOOD)
+    for place, value in changes.items():
+        section, _, key = place.rpartition("__")
+        (content[section] if section else content)[key] = value
+    return content
+
+
+def problems(content: object) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(content, "file.yaml")
+    assert str(caught.value).startswith("file.yaml: ")
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("name", list(shipped_spaces()))
+def test_shipped_spaces_are_sound(name: str) -> None:
+    spec = load_spec(find_space(name))
+    _, designs = legal_designs(spec)
+    assert spec.name == name
+    assert len(designs) >= 100
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (broken(smapler="tpe"), ["smapler: unknown key; did you mean sampler?"]),
+        (broken(space__resolution=[32]), ["space.resolution: unknown key; did you mean resolutions?"]),
+        (broken(seed="one"), ["seed: input should be a valid integer, got 'one'"]),
+        (broken(name="../x"), ["name: string should match pattern"]),
+        (broken(space__resolutions=[100, 224]), ["space.resolutions[0]: resolution must be a positive multiple"]),
+        (broken(space__backbones=["vit_b", "vit_tt"]), ["space.backbones[1]: unknown backbone 'vit_tt'; did you mean"]),
+        (broken(space__interactions=[13]), ["space.interactions[0]: no two backbones of this space can interact 13"]),
+        (broken(space__branches=[3]), ["space.branches: 3 inverted branches need as many models and image sizes"]),
+        (broken(space__branches=[5]), ["space.branches[0]: input should be less than or equal to 4, got 5"]),
+        (broken(limit__gmacs=[-1]), ["limit.gmacs[0]: input should be greater than 0, got -1"]),
+        (broken(limit__gmacs=[]), ["limit.gmacs: tuple should have at least 1 item"]),
+        (broken(metric="bbox_map"), ["metric: unknown metric 'bbox_map'"]),
+        (broken(data={}), ["data: give root, train and val of a COCO-format data set, or embedded: digits"]),
+        (broken(data={"embedded": "digits", "root": "x"}), ["data: give either embedded or root"]),
+        ({"name": "x"}, ["space: missing", "limit: missing", "data: missing"]),
+        ([1, 2], ["must be a mapping"]),
+        (None, ["must be a mapping"]),
+    ],
+)
+def test_each_fault_is_one_line_with_its_place(content: object, lines: list[str]) -> None:
+    found = problems(content)
+    assert len(found) == len(lines)
+    for line, expected in zip(found, lines, strict=True):
+        assert line.startswith(expected)
+
+
+def test_all_faults_are_reported_at_once() -> None:
+    found = problems(broken(smapler="tpe", seed=-1, space__resolutions=[100], space__backbones=["vitb"]))
+    assert len(found) == 4
+
+
+def test_yaml_syntax_names_line_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("name: x\nspace: [1, 2\nlimit: 3\n")
+    with pytest.raises(SpecError, match=r"line 3, column 6: not YAML"):
+        load_spec(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot be read"):
+        load_spec(tmp_path / "none.yaml")
+    with pytest.raises(ValueError, match="did you mean quickstart"):
+        find_space("quikstart")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"limit__gmacs": [0.5, 100]}, "the cheapest costs"),
+        ({"limit": {"gmacs": [100], "mparams": 1}}, "the smallest design has"),
+        ({"space": {"backbones": ["vit_t"], "resolutions": [224], "branches": [2], "pairing": "free",
+                    "interactions": [0]}, "limit": {"gmacs": [0.1]}}, "the cheapest costs"),
+    ],
+)  # fmt: skip
+def test_an_impossible_limit_names_the_cheapest_design(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        legal_designs(parse_spec(broken(**changes)))
+
+
+def test_what_a_search_asks_does_not_depend_on_its_means() -> None:
+    spec = parse_spec(GOOD)
+    more = parse_spec(broken(budget={"trials": 7}, resources={"gpu": 1}, name="other"))
+    other = parse_spec(broken(seed=1))
+    assert spec.question == more.question != other.question
+    assert spec.recipe("data") != spec.recipe("other data")
+
+
+def test_a_spec_survives_its_own_json() -> None:
+    spec = parse_spec(GOOD)
+    assert SearchSpec.model_validate(spec.model_dump(mode="json")) == spec
