@@ -14,11 +14,12 @@ detection merge of two 3x3 convolutions says so at the end: `/linear`.
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from piip_search.backbones import Backbone, backbone_named
 
@@ -85,9 +86,7 @@ class Branch:
     def windows(self) -> tuple[int | None, ...]:
         """Window side of every block, None where the block attends globally."""
         every = self.global_every
-        return tuple(
-            None if every and block % every == every - 1 else self.window for block in range(self.model.depth)
-        )
+        return tuple(None if every and block % every == every - 1 else self.window for block in range(self.model.depth))
 
     def __str__(self) -> str:
         attention = "g" if self.window is None else f"w{self.window}"
@@ -113,9 +112,7 @@ class Interaction:
             raise ValueError(f"interactions need count >= 0, heads >= 1 and points >= 1, got {self}")
 
     def __str__(self) -> str:
-        changed = [
-            f"{f.name}={getattr(self, f.name)}" for f in fields(self)[1:] if getattr(self, f.name) != f.default
-        ]
+        changed = [f"{f.name}={getattr(self, f.name)}" for f in fields(self)[1:] if getattr(self, f.name) != f.default]
         return f"*{self.count}" + (f"({','.join(changed)})" if changed else "")
 
 
@@ -234,12 +231,14 @@ class Architecture:
         if end is None or None in parts:
             raise ValueError(f"not an architecture: {text!r}; write it like {_EXAMPLE}")
         branches = tuple(
-            Branch(part["backbone"], int(part["resolution"]), _number(part["window"]), _number(part["global_every"]) or 0)
+            Branch(
+                part["backbone"], int(part["resolution"]), _number(part["window"]), _number(part["global_every"]) or 0
+            )
             for part in parts
             if part is not None
         )
         interaction = Interaction(int(end["count"] or 0), **_settings(end["settings"] or "", text))
-        return cls(branches, interaction, end["merge"] or "conv")
+        return cls(branches, interaction, cast(Merge, end["merge"] or "conv"))  # the constructor checks it
 
     def scaled(self, image_scale: float) -> "Architecture":
         """The same design for smaller images: what a cheap proxy trains in place of it.
@@ -283,7 +282,7 @@ def interaction_ranges(depth: int, count: int) -> tuple[range, ...]:
     short, longer = divmod(depth, count)
     lengths = [short] * (count - longer) + [short + 1] * longer
     starts = [sum(lengths[:index]) for index in range(count + 1)]
-    return tuple(range(start, stop) for start, stop in zip(starts, starts[1:], strict=False))
+    return tuple(range(start, stop) for start, stop in itertools.pairwise(starts))
 
 
 def _number(text: str | None) -> int | None:
@@ -295,5 +294,7 @@ def _settings(text: str, whole: str) -> dict[str, int]:
     pairs = [pair.partition("=") for pair in text.split(",") if pair]
     for key, _, value in pairs:
         if key not in known or not value.isdecimal():
-            raise ValueError(f"not an interaction setting: {key}={value} in {whole!r}; known: {', '.join(sorted(known))}")
+            raise ValueError(
+                f"not an interaction setting: {key}={value} in {whole!r}; known: {', '.join(sorted(known))}"
+            )
     return {key: int(value) for key, _, value in pairs}

@@ -47,8 +47,8 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
     if len({e.candidate.architecture for e in matching}) != 1:
         problem = "is ambiguous" if matching else "matches no finished evaluation"
         raise ValueError(
-            f"choice {choice!r} {problem}; give best, best<=250G, knee, a trial number or {SHORTEST_FINGERPRINT} digits "
-            "of a fingerprint"
+            f"choice {choice!r} {problem}; give best, best<=250G, knee, a trial number, or "
+            f"{SHORTEST_FINGERPRINT} digits of a fingerprint"
         )
     return matching[0]
 

@@ -52,7 +52,9 @@ Home = Annotated[
 ]
 LedgerUrl = Annotated[
     str | None,
-    typer.Option("--ledger", envvar="PIIP_SEARCH_LEDGER", help="Database URL; by default ledger.db in the home folder."),
+    typer.Option(
+        "--ledger", envvar="PIIP_SEARCH_LEDGER", help="Database URL; by default ledger.db in the home folder."
+    ),
 ]
 DEFAULT_HOME = Path("runs")
 
@@ -81,12 +83,16 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join: auto or ray://HOST:10001; none starts one here.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Fail unless there is a run of that name to go on with.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Fail unless there is a run of that name to go on with.")
+    ] = False,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
     mlflow: Annotated[
         str | None,
-        typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store or server, or none; by default mlflow.db in the home."),
+        typer.Option(
+            envvar="MLFLOW_TRACKING_URI", help="MLflow store or server, or none; by default mlflow.db in the home."
+        ),
     ] = None,
 ) -> None:
     """Search a space: start a run, or go on with the one of that name.
@@ -211,7 +217,9 @@ def cost(
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(help="Name of a run.")],
-    choice: Annotated[str, typer.Argument(help="best, best<=250G, knee, a trial number, or a fingerprint's beginning.")],
+    choice: Annotated[
+        str, typer.Argument(help="best, best<=250G, knee, a trial number, or a fingerprint's beginning.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; new, or an earlier export.")],
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
@@ -232,7 +240,10 @@ def export(
     notes = {
         "run": f"{run}, trial {chosen.candidate.number}",
         f"proxy {history.objectives.metric}": f"{value:.4f}",
-        **{f"GMACs ({name} convention)": f"{price(chosen.candidate.architecture, name).gmacs:.4g}" for name in CONVENTIONS},
+        **{
+            f"GMACs ({name} convention)": f"{price(chosen.candidate.architecture, name).gmacs:.4g}"
+            for name in CONVENTIONS
+        },
     }
     config = export_mmdet(chosen.candidate.architecture, paths, spec.training, out, notes)
     console.print(f"wrote {config}; {config.parent / 'README.md'} says how to train it", markup=False, soft_wrap=True)
@@ -270,7 +281,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Choose a PIIP network by machine: search, look at the front, export a design that trains."""
 
@@ -412,7 +425,13 @@ def _report(search: Search, book: Ledger, store: str | None, home: Path, ledger:
     lines = [f"ledger: {book.url}"]
     if store is not None:
         lines.append(f"MLflow: {store} (look at it with: mlflow ui --backend-store-uri {store})")
-    where = "" if home == DEFAULT_HOME and ledger is None else f" --home {home}" if ledger is None else f" --ledger {ledger}"
+    where = (
+        ""
+        if home == DEFAULT_HOME and ledger is None
+        else f" --home {home}"
+        if ledger is None
+        else f" --ledger {ledger}"
+    )
     lines.append(f"next: piip-search export {search.run} best -o exported/{search.run}{where}")
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

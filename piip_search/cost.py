@@ -14,6 +14,7 @@ Both are sums over branches, over pairs of neighbours times interactions, and ov
 what lets a search space price all its designs at once.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -67,7 +68,7 @@ def breakdown(architecture: Architecture, convention: Convention = "published") 
     branches, interaction = architecture.branches, architecture.interaction
     first = branches[0]
     parts = [(str(branch), branch_cost(branch, convention)) for branch in branches]
-    for large, small in zip(branches, branches[1:], strict=False):
+    for large, small in itertools.pairwise(branches):
         if interaction.count:
             unit = unit_cost(large, small, interaction, convention)
             parts.append((f"interactions {large.backbone} - {small.backbone}", unit * interaction.count))

@@ -278,7 +278,7 @@ def _next_position(session: Session, search_id: int) -> int:
 
 def _counts(session: Session, table: type[_Proposal] | type[_Evaluation]) -> dict[int, int]:
     rows = session.execute(select(table.search_id, func.count()).group_by(table.search_id)).all()
-    return {search_id: count for search_id, count in rows}
+    return dict(rows)
 
 
 def _evaluation(row: _Evaluation, candidate: Candidate) -> Evaluation:

@@ -197,9 +197,7 @@ def legal_designs(spec: SearchSpec, source: object = "search space") -> tuple[Se
     return space, within
 
 
-def open_search(
-    run: str, spec: SearchSpec, ledger: Ledger, recipe: str, tracker: Tracker | None = None
-) -> Search:
+def open_search(run: str, spec: SearchSpec, ledger: Ledger, recipe: str, tracker: Tracker | None = None) -> Search:
     """A search with the sampler that its space names."""
     space, designs = legal_designs(spec)
     sampler = make_sampler(spec.sampler, space, designs, spec.budget.trials, spec.seed)

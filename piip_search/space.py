@@ -5,10 +5,10 @@ resolution and a window, then the number of interactions and the merge. Legend: 
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,14 +90,14 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         # Canonical order: the same space written in another order is the same space, with the same rows.
-        def put(name: str, values: tuple[object, ...]) -> None:
-            object.__setattr__(self, name, values)
+        def put(name: str, values: Iterable[Any]) -> None:
+            object.__setattr__(self, name, tuple(values))  # frozen, but not yet in canonical order
 
-        put("backbones", tuple(sorted(set(self.backbones), key=lambda name: -backbone_named(name).width)))
-        put("resolutions", tuple(sorted(set(self.resolutions))))
-        put("windows", tuple(sorted(set(self.windows), key=lambda window: window or 10**9)))
+        put("backbones", sorted(set(self.backbones), key=lambda name: -backbone_named(name).width))
+        put("resolutions", sorted(set(self.resolutions)))
+        put("windows", sorted(set(self.windows), key=lambda window: window or 10**9))
         for name in ("interactions", "branches", "merges"):
-            put(name, tuple(sorted(set(getattr(self, name)))))
+            put(name, sorted(set(getattr(self, name))))
 
     @property
     def slots(self) -> int:
@@ -108,7 +108,9 @@ class SearchSpace:
     def dimensions(self) -> tuple[tuple[str, int], ...]:
         """Name of each column of a row and how many values it takes, from 0."""
         sizes = (len(self.backbones) + 1, len(self.resolutions), len(self.windows))
-        slots = [(f"{name}_{slot + 1}", size) for slot in range(self.slots) for name, size in zip(_SLOT, sizes, strict=True)]
+        slots = [
+            (f"{name}_{slot + 1}", size) for slot in range(self.slots) for name, size in zip(_SLOT, sizes, strict=True)
+        ]
         return (*slots, ("interactions", len(self.interactions)), ("merge", len(self.merges)))
 
     @cached_property
@@ -261,5 +263,3 @@ class SearchSpace:
             largest = np.where(slots[:, 0 : 3 * self.slots : 3] > 0, slots[:, 1 : 3 * self.slots : 3], -1).max(axis=1)
             total_N += table((models, sizes), head)[slots[:, 0] - 1, largest]
         return total_N
-
-

@@ -282,7 +282,9 @@ def _meaning(content: dict[str, Any]) -> list[str]:
     named = _items(section, "backbones", str)
     models = [(place, name) for place, name in named if name in BACKBONES]
     problems += [
-        f"{place}: unknown backbone {name!r}{_closest(name, BACKBONES)}" for place, name in named if name not in BACKBONES
+        f"{place}: unknown backbone {name!r}{_closest(name, BACKBONES)}"
+        for place, name in named
+        if name not in BACKBONES
     ]
     for place, side in _items(section, "resolutions", int):
         for model in [name for _, name in models] or BACKBONES:

@@ -20,22 +20,20 @@ from piip_search.search import Search
 def cost_table(architecture: Architecture) -> Table:
     """Where an architecture's cost sits, under each convention."""
     table = Table(title=architecture.name, title_justify="left", show_footer=True, box=None, pad_edge=False)
-    columns: list[tuple[str, dict[str, tuple[float, float]]]] = [
-        (convention, {part: (cost.gmacs, cost.mparams) for part, cost in breakdown(architecture, convention)})
-        for convention in CONVENTIONS
-    ]
     table.add_column("part", footer="total")
-    for convention in CONVENTIONS:
-        total = price(architecture, convention)
+    columns = {convention: dict(breakdown(architecture, convention)) for convention in CONVENTIONS}
+    totals = {convention: price(architecture, convention) for convention in CONVENTIONS}
+    for convention, total in totals.items():
         table.add_column(f"GMACs\n{convention}", footer=f"{total.gmacs:.4g}", justify="right")
         table.add_column("share\n", footer="100 %", justify="right")
         table.add_column("M params\n", footer=f"{total.mparams:.4g}", justify="right")
-    for part in dict.fromkeys(part for _, parts in columns for part in parts):
-        cells = []
-        for convention, parts in columns:
-            gmacs, mparams = parts.get(part, (0.0, 0.0))
-            share = gmacs / price(architecture, convention).gmacs
-            cells += [f"{gmacs:.4g}", f"{share:.1%}", f"{mparams:.4g}"] if part in parts else ["-", "", "-"]
+    for part in dict.fromkeys(part for parts in columns.values() for part in parts):
+        cells: list[str] = []
+        for convention, total in totals.items():
+            cost = columns[convention].get(part)
+            cells += ["-"] * 3 if cost is None else [
+                f"{cost.gmacs:.4g}", f"{cost.macs / total.macs:.1%}", f"{cost.mparams:.4g}"
+            ]  # fmt: skip
         table.add_row(part, *cells)
     return table
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from piip_search.spec import SearchSpec, parse_spec
 
 

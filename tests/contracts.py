@@ -5,6 +5,7 @@ from pathlib import Path
 
 import fakes
 import pytest
+
 from piip_search.cost import price
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.ledger import Ledger

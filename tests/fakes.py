@@ -12,7 +12,9 @@ def quality(candidate: Candidate) -> float:
     return pixels / (pixels + 200) + 0.01 * candidate.architecture.interaction.count
 
 
-def measure(candidate: Candidate, seconds: float = 0.0, fail: tuple[int, ...] = (), die: int | None = None) -> Evaluation:
+def measure(
+    candidate: Candidate, seconds: float = 0.0, fail: tuple[int, ...] = (), die: int | None = None
+) -> Evaluation:
     """An evaluation without training.
 
     Args:

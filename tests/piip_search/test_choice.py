@@ -1,5 +1,6 @@
 import fakes
 import pytest
+
 from piip_search.architecture import Architecture
 from piip_search.choice import choose
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
@@ -37,7 +38,13 @@ def test_a_fingerprint_may_be_shortened() -> None:
 
 @pytest.mark.parametrize(
     ("choice", "message"),
-    [("5", "matches no finished"), ("bset", "matches no finished"), ("best<=0.000001G", "the cheapest costs"), ("", "matches no finished"), ("ffffffff", "matches no finished")],
+    [
+        ("5", "matches no finished"),
+        ("bset", "matches no finished"),
+        ("best<=0.000001G", "the cheapest costs"),
+        ("", "matches no finished"),
+        ("ffffffff", "matches no finished"),
+    ],
 )
 def test_a_choice_that_means_nothing(choice: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):

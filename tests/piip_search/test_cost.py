@@ -1,6 +1,7 @@
 """Published numbers are quoted from PIIP (arXiv 2501.07783), tables 1, 9 and 12, and from its README."""
 
 import pytest
+
 from piip_search.architecture import Architecture
 from piip_search.cost import Cost, breakdown, price
 

@@ -5,10 +5,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect
+
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.ledger import Ledger, LedgerError, _Table
-from sqlalchemy import create_engine, inspect
 
 CANDIDATE = Candidate(0, Architecture.parse("vit_nano@64:g+vit_pico@128:w4*2"), Fidelity(epochs=3), seed=5)
 DONE = Evaluation(CANDIDATE, "done", {"bbox_mAP": 0.25}, seconds=2.5, history=({"epoch": 1.0, "loss": 3.0},),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from piip_search.pareto import hypervolume, undominated
 
 points = st.integers(1, 4).flatmap(

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import fakes
 import pytest
+
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger, LedgerError
 from piip_search.search import Search, open_search

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from piip_search.architecture import Architecture
 from piip_search.cost import CONVENTIONS, price
 from piip_search.shipped import find_space
@@ -71,7 +72,7 @@ def test_pairings_count(pairing: Any, count: int) -> None:
 )
 def test_designs_outside_the_space_are_refused(name: str) -> None:
     space = SearchSpace(("vit_t", "vit_b"), (224, 448, 672), (14,), (0, 6), (1, 2))
-    with pytest.raises(ValueError, match="space|pairing"):
+    with pytest.raises(ValueError, match=r"space|pairing"):
         space.encode(Architecture.parse(name))
 
 

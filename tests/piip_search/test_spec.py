@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from piip_search.search import legal_designs
 from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec

@@ -46,7 +46,7 @@ class _Trial(tune.Trainable):
         """Nothing: see `save_checkpoint`."""
 
 
-class _Proposals(Searcher):  # type: ignore[misc]
+class _Proposals(Searcher):
     """Passes proposals to Tune and evaluations to the search."""
 
     def __init__(self, search: Search, work: Work, changed: Callable[[], None]) -> None:
@@ -56,7 +56,7 @@ class _Proposals(Searcher):  # type: ignore[misc]
         self._changed = changed
         self._candidates: dict[str, Candidate] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> Any:
         candidate = self._open.propose()
         self._changed()
         if candidate is None:
@@ -105,7 +105,7 @@ def connect(address: str | None = None) -> None:
     """
     if not ray.is_initialized():
         ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False,
-                 logging_level="ERROR")  # fmt: skip
+                 logging_level=logging.ERROR)  # fmt: skip
 
 
 def run(
@@ -161,7 +161,7 @@ def concurrency(cpu: float, gpu: float) -> int:
     Raises:
         ValueError: Not one.
     """
-    total = ray.cluster_resources()
+    total = _resources(ray.cluster_resources)
     rooms = [int(total.get(name, 0) // need) for name, need in (("CPU", cpu), ("GPU", gpu)) if need]
     if not min(rooms):
         raise ValueError(
@@ -173,6 +173,12 @@ def concurrency(cpu: float, gpu: float) -> int:
 
 def usage() -> str:
     """CPUs and GPUs in use, for people."""
-    total, free = ray.cluster_resources(), ray.available_resources()
-    parts = [f"{total[name] - free.get(name, 0):g}/{total[name]:g} {name}" for name in ("CPU", "GPU") if total.get(name)]
+    total, free = _resources(ray.cluster_resources), _resources(ray.available_resources)
+    parts = [
+        f"{total[name] - free.get(name, 0):g}/{total[name]:g} {name}" for name in ("CPU", "GPU") if total.get(name)
+    ]
     return ", ".join(parts)
+
+
+def _resources(ask: Callable[[], Any]) -> dict[str, float]:
+    return dict(ask())

@@ -141,7 +141,8 @@ class MlflowTracker:
         ]
 
     def _runs(self, condition: str) -> list[Any]:
-        runs, token = [], None
+        runs: list[Any] = []
+        token = None
         while True:
             page = self._client.search_runs([self._experiment], condition, ViewType.ACTIVE_ONLY, 1000, page_token=token)
             runs += page
