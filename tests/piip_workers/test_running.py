@@ -1,0 +1,83 @@
+"""Every place where candidates run keeps the same contract."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import fakes
+import pytest
+from contracts import Run, RunnerContract
+
+from piip_search.ledger import Ledger
+from piip_search.search import Search, open_search
+from piip_search.spec import SearchSpec
+from piip_workers import local
+from piip_workers.work import Work
+
+
+class TestLocal(RunnerContract):
+    @pytest.fixture
+    def run(self) -> Run:
+        work = Work("fakes:measure", {"fail": (2, 5)})
+        return lambda search, directory: local.run(search, work)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A Ray cluster of this machine, started once; its workers find the fakes."""
+    ray = pytest.importorskip("ray")
+    from piip_workers import ray_tune
+
+    tests = str(Path(fakes.__file__).parent)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [tests, before]))
+    ray_tune.connect()
+    yield
+    ray.shutdown()
+    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("cluster")
+class TestRay(RunnerContract):
+    @pytest.fixture
+    def run(self) -> Run:
+        from piip_workers import ray_tune
+
+        work = Work("fakes:measure", {"fail": (2, 5)})
+        return lambda search, directory: ray_tune.run(search, work, directory / "ray")
+
+    def test_a_worker_that_dies_is_a_failed_evaluation(self, spec: SearchSpec, tmp_path: Path) -> None:
+        from piip_workers import ray_tune
+
+        search = _small(spec, tmp_path)
+        ray_tune.run(search, Work("fakes:measure", {"die": 1}), tmp_path / "ray")
+        assert [e.candidate.number for e in search.failures] == [1]
+        assert "worker process ended" in search.failures[0].error
+        assert len(search.evaluations) == 4
+
+    def test_a_cluster_too_small_says_so(self, spec: SearchSpec, tmp_path: Path) -> None:
+        from piip_workers import ray_tune
+
+        with pytest.raises(ValueError, match="lower resources in the space or add nodes"):
+            ray_tune.run(_small(spec, tmp_path), Work("fakes:measure"), tmp_path / "ray", cpu=10_000)
+
+
+def _small(spec: SearchSpec, folder: Path) -> Search:
+    few = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": 4})})
+    return open_search("run", few, Ledger(f"sqlite:///{folder}/ledger.db"), "recipe")
+
+
+def test_whatever_goes_wrong_in_a_worker_is_a_failed_evaluation(spec: SearchSpec, tmp_path: Path) -> None:
+    candidate = _small(spec, tmp_path).propose()
+    assert candidate is not None
+    for work, error in [
+        (Work("fakes:measure", {"fail": (0,)}), "ValueError: out of luck"),
+        (Work("fakes:nothing"), "AttributeError"),
+        (Work("no_such_module:measure"), "ModuleNotFoundError"),
+    ]:
+        evaluation = work(candidate)
+        assert evaluation.status == "failed"
+        assert evaluation.error.startswith(error)
