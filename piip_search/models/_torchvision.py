@@ -1,0 +1,40 @@
+"""Makes torchvision importable beside a torch without CUDA.
+
+timm imports torchvision. Its only wheels on PyPI are built against CUDA; beside a CPU torch their compiled part does not
+load, and the import fails because it registers fake implementations for two operators that nobody declared. Declaring
+their schemas is enough for the import. The compiled operators stay absent: whoever needs one asks `has_operators` first.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+
+import torch
+
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+_declared: list[torch.library.Library] = []
+
+
+def import_torchvision() -> ModuleType:
+    """torchvision, with the two schemas declared where, and only where, its import fails without them.
+
+    Raises:
+        ModuleNotFoundError: torchvision is not installed.
+    """
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    library = torch.library.Library("torchvision", "DEF")
+    for operator in ("nms", "qnms"):
+        library.define(operator + _SCHEMA)
+    _declared.append(library)
+    return importlib.import_module("torchvision")
+
+
+def has_operators() -> bool:
+    """Whether torchvision's compiled operators (nms, roi_align, ...) can be called."""
+    return bool(import_torchvision().extension._has_ops())

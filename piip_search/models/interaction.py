@@ -1,0 +1,147 @@
+"""Interactions: two neighbouring branches read each other by deformable cross-attention (PIIP, section 3.3).
+
+Legend: B images, H W grid of tokens, N = H W tokens, C channels; M heads, P points, D channels of a head's values.
+Suffix q stands for the branch that reads, f for the one that is read.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from piip_search.architecture import Interaction
+from piip_search.models._torchvision import import_torchvision
+
+import_torchvision()
+from timm.layers import DropPath  # noqa: E402
+
+
+class DeformableAttention(nn.Module):
+    """Every query samples a few points of the other grid (Deformable DETR, arXiv 2010.04159, eq. 2; one level).
+
+    Values have half the query's width. Offsets are learnt in tokens of the grid that is read and start as the
+    directions of a compass, 1 to P tokens long. Runs in float32 whatever surrounds it.
+    """
+
+    def __init__(self, width: int, heads: int, points: int) -> None:
+        super().__init__()
+        self.heads, self.points = heads, points
+        value = width // 2
+        self.sampling_offsets = nn.Linear(width, heads * points * 2)
+        self.attention_weights = nn.Linear(width, heads * points)
+        self.value_proj = nn.Linear(width, value)
+        self.output_proj = nn.Linear(value, width)
+        self._initialise()
+
+    def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
+        """What the queries read, shape of the queries.
+
+        Args:
+            query_BHWC: Tokens that read, shape (B, Hq, Wq, C).
+            feature_BHWC: Tokens that are read, shape (B, Hf, Wf, C), of the same width but any grid.
+        """
+        with torch.autocast(query_BHWC.device.type, enabled=False):
+            return self._attend(query_BHWC.float(), feature_BHWC.float()).to(query_BHWC.dtype)
+
+    def _attend(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
+        B, Hq, Wq, _ = query_BHWC.shape
+        Hf, Wf = feature_BHWC.shape[1:3]
+        M, P, N = self.heads, self.points, Hq * Wq
+        value_bDHW = self.value_proj(feature_BHWC).view(B, Hf, Wf, M, -1).permute(0, 3, 4, 1, 2).flatten(0, 1)
+        offsets_BNMP2 = self.sampling_offsets(query_BHWC).view(B, N, M, P, 2)
+        weights_BNMP = self.attention_weights(query_BHWC).view(B, N, M, P).softmax(-1)
+        # grid_sample takes x before y, -1 and 1 at the outer edges: an offset of one token is 2 / size.
+        size_2 = query_BHWC.new_tensor((2 / Wf, 2 / Hf))
+        points_BNMP2 = _centres(Hq, Wq, query_BHWC).view(1, N, 1, 1, 2) + offsets_BNMP2 * size_2
+        grid_bNP2 = points_BNMP2.transpose(1, 2).flatten(0, 1)
+        sampled_bDNP = F.grid_sample(value_bDHW, grid_bNP2, mode="bilinear", padding_mode="zeros", align_corners=False)
+        weights_b1NP = weights_BNMP.transpose(1, 2).reshape(B * M, 1, N, P)
+        read_BCN = (sampled_bDNP * weights_b1NP).sum(-1).view(B, -1, N)
+        output: Tensor = self.output_proj(read_BCN.transpose(1, 2))
+        return output.view_as(query_BHWC)
+
+    def _initialise(self) -> None:
+        angle_M = torch.arange(self.heads, dtype=torch.float32) * (2 * math.pi / self.heads)
+        compass_M2 = torch.stack([angle_M.cos(), angle_M.sin()], -1)
+        compass_M2 = compass_M2 / compass_M2.abs().amax(-1, keepdim=True)
+        steps_P = torch.arange(1, self.points + 1, dtype=torch.float32)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_((compass_M2[:, None] * steps_P[None, :, None]).flatten())
+        for zero in (self.sampling_offsets.weight, self.attention_weights.weight, self.attention_weights.bias):
+            nn.init.zeros_(zero)
+        for layer in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+def _centres(height: int, width: int, like: Tensor) -> Tensor:
+    """Centres of a grid's tokens as x, y in (-1, 1), shape (H W, 2)."""
+    y_H = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) * (2 / height) - 1
+    x_W = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) * (2 / width) - 1
+    y_HW, x_HW = torch.meshgrid(y_H, x_W, indexing="ij")
+    return torch.stack([x_HW, y_HW], -1).flatten(0, 1)
+
+
+class ConvFFN(nn.Module):
+    """A narrow MLP with a depthwise 3x3 convolution on the grid inside: C -> C/4 -> C."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = width // 4
+        self.fc1 = nn.Linear(width, hidden)
+        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        hidden_BCHW = self.dwconv(self.fc1(x_BHWC).permute(0, 3, 1, 2))
+        output_BHWC: Tensor = self.fc2(self.act(hidden_BCHW.permute(0, 2, 3, 1)))
+        return output_BHWC
+
+
+class Injector(nn.Module):
+    """One direction: q + gamma * Attention(LN(q), LN(f)), then q + tau * FFN(LN(q)).
+
+    Both gates are vectors that start at zero, so that a network begins as its branches would be alone.
+    """
+
+    def __init__(self, width: int, interaction: Interaction, drop_path: float) -> None:
+        super().__init__()
+        self.query_norm = nn.LayerNorm(width, eps=1e-6)
+        self.feat_norm = nn.LayerNorm(width, eps=1e-6)
+        self.attn = DeformableAttention(width, interaction.heads, interaction.points)
+        self.ffn_norm = nn.LayerNorm(width, eps=1e-6)
+        self.ffn = ConvFFN(width)
+        self.drop_path = DropPath(drop_path)
+        self.gamma = nn.Parameter(torch.zeros(width))
+        self.tau = nn.Parameter(torch.zeros(width))
+
+    def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
+        query_BHWC = query_BHWC + self.gamma * self.attn(self.query_norm(query_BHWC), self.feat_norm(feature_BHWC))
+        return query_BHWC + self.tau * self.drop_path(self.ffn(self.ffn_norm(query_BHWC)))
+
+
+class BidirectionalUnit(nn.Module):
+    """Two neighbours read each other; both read what the other was before (PIIP, figure 3)."""
+
+    def __init__(self, large: int, small: int, interaction: Interaction, drop_path: float) -> None:
+        """Builds the unit.
+
+        Args:
+            large: Width of the larger model's branch.
+            small: Width of the smaller model's branch.
+            interaction: Heads and points.
+            drop_path: Chance of skipping the FFN.
+        """
+        super().__init__()
+        self.to_large = nn.Linear(small, large)
+        self.to_small = nn.Linear(large, small)
+        self.large_reads = Injector(large, interaction, drop_path)
+        self.small_reads = Injector(small, interaction, drop_path)
+
+    def forward(self, large_BHWC: Tensor, small_BHWC: Tensor) -> tuple[Tensor, Tensor]:
+        return (
+            self.large_reads(large_BHWC, self.to_large(small_BHWC)),
+            self.small_reads(small_BHWC, self.to_small(large_BHWC)),
+        )
