@@ -1,0 +1,251 @@
+"""An architecture as an mmdet 3 configuration, as plain data: what proxies are trained from and what leaves.
+
+Proxy and full training are built from the same parts, so that what was searched is what is exported. Nothing here
+imports mmdet; `render` writes the text that mmengine reads.
+"""
+
+import math
+import pprint
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from piip_search.architecture import Architecture
+from piip_search.spec import Training
+
+Settings = dict[str, Any]
+
+MEAN = STD = [127.5, 127.5, 127.5]
+FULL_EPOCHS = 12
+FULL_STEPS = (8, 11)
+FULL_BATCH = 16
+FULL_LEARNING_RATE = 1e-4
+WARMUP_ITERATIONS = 500
+MAX_ASPECT = 800 / 1333
+"""Short over long side of the box that images are fitted into (PIIP's detection recipe)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CocoSplit:
+    """Absolute paths of an image folder and its annotation file."""
+
+    images: Path
+    annotations: Path
+
+
+@dataclass(frozen=True, slots=True)
+class CocoPaths:
+    """A data set in COCO format, and its class names in the order of their labels."""
+
+    train: CocoSplit
+    val: CocoSplit
+    classes: tuple[str, ...]
+
+
+def proxy_config(
+    architecture: Architecture, data: CocoPaths, training: Training, *, epochs: int, images: int, seed: int
+) -> Settings:
+    """A short training on square images of the architecture's own size.
+
+    Args:
+        architecture: What is trained, already scaled.
+        data: Where the images are.
+        training: Detector and recipe.
+        epochs: Passes over the images.
+        images: Training images a pass.
+        seed: Of weights and order.
+    """
+    side = architecture.resolution
+    total = max(1, epochs) * math.ceil(images / training.batch_size)
+    warmup = round(total * training.warmup)
+    schedule = [
+        {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "begin": 0, "end": warmup},
+        {
+            "type": "CosineAnnealingLR", "by_epoch": False, "begin": warmup, "end": total,
+            "T_max": max(1, total - warmup), "eta_min_ratio": 0.01,
+        },
+    ]  # fmt: skip
+    clip = {"max_norm": training.clip_norm}
+    return {
+        **_base(training),
+        "model": _model(architecture, training, len(data.classes), side, regularised=False),
+        **_data(data, training, (side, side), training.batch_size, training.loader_workers),
+        "train_cfg": _replaced(type="EpochBasedTrainLoop", max_epochs=max(1, epochs), val_interval=max(1, epochs)),
+        "param_scheduler": schedule[0 if warmup else 1 :],
+        "optim_wrapper": _optimiser(training.learning_rate, training.weight_decay, clip),
+        "default_hooks": _replaced(
+            timer={"type": "IterTimerHook"},
+            logger={"type": "LoggerHook", "interval": 1000},
+            param_scheduler={"type": "ParamSchedulerHook"},
+            checkpoint={"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 1},
+            sampler_seed={"type": "DistSamplerSeedHook"},
+        ),
+        "visualizer": _replaced(type="Visualizer", vis_backends=[]),
+        "log_level": "WARNING",
+        "randomness": {"seed": seed},
+        "resume": True,
+    }
+
+
+def full_config(architecture: Architecture, data: CocoPaths, training: Training) -> Settings:
+    """The 1x schedule of PIIP's detection recipe at full image size (official configurations, Mask R-CNN 1x).
+
+    12 epochs in batches of 16, AdamW at 1e-4 with weight decay 0.05, 500 iterations of warm-up, steps after epochs 8
+    and 11; images fitted into R x 0.6 R, with R the architecture's image size, and padded until every branch's grid
+    is exact. Left out of that recipe: layer-wise decay of the learning rate, and pre-trained weights.
+    """
+    side = architecture.resolution
+    return {
+        **_base(training),
+        "model": _model(architecture, training, len(data.classes), exact_multiple(architecture), regularised=True),
+        **_data(data, training, (side, int(side * MAX_ASPECT)), FULL_BATCH, max(2, training.loader_workers)),
+        "train_cfg": _replaced(type="EpochBasedTrainLoop", max_epochs=FULL_EPOCHS, val_interval=1),
+        "param_scheduler": [
+            {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": WARMUP_ITERATIONS},
+            {
+                "type": "MultiStepLR", "begin": 0, "end": FULL_EPOCHS, "by_epoch": True,
+                "milestones": list(FULL_STEPS), "gamma": 0.1,
+            },
+        ],
+        "optim_wrapper": _optimiser(FULL_LEARNING_RATE, training.weight_decay, None),
+        "auto_scale_lr": {"enable": False, "base_batch_size": FULL_BATCH},
+    }  # fmt: skip
+
+
+def exact_multiple(architecture: Architecture) -> int:
+    """Pixels that both sides must be a multiple of, for every branch to see whole patches at its exact scale.
+
+    With n_j tokens a side and n of the output branch: patch * n / gcd(n_1, ..., n_M).
+    """
+    grids = [branch.grid for branch in architecture.branches]
+    return architecture.patch * (architecture.branches[architecture.output].grid // math.gcd(*grids))
+
+
+def render(settings: Settings, title: str) -> str:
+    """The configuration as the text of a Python file that mmengine reads."""
+    parts = [f"{key} = {pprint.pformat(value, width=100, sort_dicts=False)}" for key, value in settings.items()]
+    return "\n\n".join([f"# {title}", *parts]) + "\n"
+
+
+def _base(training: Training) -> Settings:
+    return {
+        "_base_": [DETECTORS[training.detector].base],
+        "custom_imports": {"imports": ["piip_workers.backbone"], "allow_failed_imports": False},
+    }
+
+
+def _replaced(**settings: Any) -> Settings:
+    """Settings that take the place of the base's instead of being merged into them."""
+    return {"_delete_": True, **settings}
+
+
+def _model(architecture: Architecture, training: Training, classes: int, multiple: int, regularised: bool) -> Settings:
+    detector = DETECTORS[training.detector]
+    width, channels = architecture.branches[0].model.width, training.channels
+    rates = [branch.model.drop_path if regularised else 0.0 for branch in architecture.branches]
+    model: Settings = {
+        "data_preprocessor": {"mean": MEAN, "std": STD, "bgr_to_rgb": True, "pad_size_divisor": multiple},
+        "backbone": _replaced(
+            type="PIIP",
+            architecture=architecture.name,
+            drop_path=rates,
+            interaction_drop_path=0.4 if regularised else 0.0,
+        ),
+        "neck": {"in_channels": [width] * 4, "out_channels": channels},
+    }
+    return {**model, **detector.heads(channels, classes, training.max_detections)}
+
+
+def _retinanet(channels: int, classes: int, most: int) -> Settings:
+    head = {"num_classes": classes, "in_channels": channels, "feat_channels": channels}
+    return {"bbox_head": head, "test_cfg": {"max_per_img": most}}
+
+
+def _mask_rcnn(channels: int, classes: int, most: int) -> Settings:
+    hidden = 4 * channels
+    return {
+        "rpn_head": {"in_channels": channels, "feat_channels": channels},
+        "roi_head": {
+            "bbox_roi_extractor": {"out_channels": channels},
+            "bbox_head": {"in_channels": channels, "fc_out_channels": hidden, "num_classes": classes},
+            "mask_roi_extractor": {"out_channels": channels},
+            "mask_head": {"in_channels": channels, "conv_out_channels": channels, "num_classes": classes},
+        },
+        "test_cfg": {"rcnn": {"max_per_img": most}},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Detector:
+    """An mmdet base configuration, what of it depends on classes and channels, and whether it predicts masks."""
+
+    base: str
+    heads: Callable[[int, int, int], Settings]
+    masks: bool = False
+
+
+DETECTORS: dict[str, _Detector] = {
+    "retinanet": _Detector("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py", _retinanet),
+    # Its settings have the same names; its group norms take 32 groups of the head's channels.
+    "fcos": _Detector("mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", _retinanet),
+    "mask_rcnn": _Detector("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", _mask_rcnn, masks=True),
+}
+
+
+def _data(data: CocoPaths, training: Training, box: tuple[int, int], batch: int, workers: int) -> Settings:
+    masks = DETECTORS[training.detector].masks
+    annotations = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks}
+    resize = {"type": "Resize", "scale": box, "keep_ratio": True}
+    train = [
+        {"type": "LoadImageFromFile"}, annotations, resize,
+        {"type": "RandomFlip", "prob": training.flip}, {"type": "PackDetInputs"},
+    ]  # fmt: skip
+    kept = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+    val = [{"type": "LoadImageFromFile"}, resize, annotations, {"type": "PackDetInputs", "meta_keys": kept}]
+
+    def loader(split: CocoSplit, pipeline: list[Settings], training_part: bool) -> Settings:
+        dataset: Settings = {
+            "type": "CocoDataset",
+            "ann_file": str(split.annotations),
+            "data_prefix": {"img": str(split.images)},
+            "metainfo": {"classes": data.classes},
+            "test_mode": not training_part,
+            "pipeline": pipeline,
+        }
+        if training_part:
+            dataset["filter_cfg"] = {"filter_empty_gt": True, "min_size": 1}
+        return _replaced(
+            batch_size=batch,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            drop_last=False,
+            sampler={"type": "DefaultSampler", "shuffle": training_part},
+            dataset=dataset,
+        )
+
+    metric = ["bbox", "segm"] if masks else ["bbox"]
+    evaluator = _replaced(type="CocoMetric", ann_file=str(data.val.annotations), metric=metric, format_only=False)
+    val_loader = loader(data.val, val, training_part=False)
+    return {
+        "train_dataloader": loader(data.train, train, training_part=True),
+        "val_dataloader": val_loader,
+        "test_dataloader": val_loader,
+        "val_evaluator": evaluator,
+        "test_evaluator": evaluator,
+    }
+
+
+def _optimiser(learning_rate: float, weight_decay: float, clip: Settings | None) -> Settings:
+    """AdamW without decay on norms, biases, gates, layer scales and position embeddings."""
+    undecayed = ("pos_embed", "gamma", "tau", "merge.weights")
+    return _replaced(
+        type="OptimWrapper",
+        optimizer={"type": "AdamW", "lr": learning_rate, "betas": (0.9, 0.999), "weight_decay": weight_decay},
+        paramwise_cfg={
+            "norm_decay_mult": 0.0,
+            "bias_decay_mult": 0.0,
+            "custom_keys": {name: {"decay_mult": 0.0} for name in undecayed},
+        },
+        clip_grad=clip,
+    )

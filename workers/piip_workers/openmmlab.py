@@ -1,0 +1,168 @@
+"""Makes mmengine, mmcv-lite and mmdet work with nothing compiled.
+
+mmdet needs operators that mmcv compiles against one exact torch; mmcv-lite leaves them out. `install` serves those that
+detectors call, from torchvision's compiled operators where they are loaded and in plain torch elsewhere
+(`piip_workers.operators`). A compiled mmcv is left alone. Call it before mmcv, mmdet or timm are imported.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from piip_search.models._torchvision import has_operators, import_torchvision
+from piip_workers import operators
+
+_INSTALL = 'pip install "piip-search[detection]"'
+
+
+def install() -> None:
+    """Prepares this process for mmdet; a second call does nothing.
+
+    Raises:
+        ModuleNotFoundError: A package is missing; the message has the line that installs it.
+        ImportError: OpenCV misses a library of the system.
+    """
+    for name in ("mmengine", "mmcv", "mmdet"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"{name} is not installed: {_INSTALL}", name=name)
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"OpenCV cannot be loaded ({error}): pip install opencv-python-headless") from None
+    import_torchvision()
+    if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
+        sys.modules["mmcv._ext"] = _Operators()
+    _load_checkpoints_safely()
+
+
+class _Operators(ModuleType):
+    """Stands where mmcv looks for its compiled operators, with their signatures."""
+
+    def __init__(self) -> None:
+        super().__init__("mmcv._ext")
+        self.__spec__ = ModuleSpec("mmcv._ext", None)
+        for function in (
+            _nms,
+            _roi_align_forward,
+            _roi_align_backward,
+            _sigmoid_focal_loss_forward,
+            _sigmoid_focal_loss_backward,
+        ):
+            setattr(self, function.__name__.removeprefix("_"), function)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def missing(*_: Any, **__: Any) -> Any:
+            raise NotImplementedError(f"mmcv's operator {name} needs a compiled mmcv; choose a detector without it")
+
+        return missing
+
+
+def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
+    if has_operators() and not offset:
+        kept: Tensor = torch.ops.torchvision.nms(boxes.float(), scores.float(), iou_threshold)
+        return kept
+    return operators.nms(boxes, scores, iou_threshold, offset)
+
+
+def _roi_align(
+    maps: Tensor, rois: Tensor, height: int, width: int, scale: float, ratio: int, aligned: bool
+) -> Tensor:
+    if has_operators():
+        found: Tensor = torch.ops.torchvision.roi_align(
+            maps.contiguous(), rois.to(maps.dtype), scale, height, width, ratio, aligned
+        )
+        return found
+    return operators.roi_align(maps, rois, (height, width), scale, ratio, aligned)
+
+
+# The compiled operators write into tensors that the caller made; their argument names are mmcv's.
+def _roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    if pool_mode != 1:
+        raise NotImplementedError("RoIAlign by maximum needs a compiled mmcv; set pool_mode='avg'")
+    with torch.no_grad():
+        output.copy_(_roi_align(input, rois, aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned))
+
+
+def _roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    with torch.enable_grad():
+        # Linear in the maps, so their values do not matter for the gradient.
+        maps = torch.zeros_like(grad_input).requires_grad_()
+        output = _roi_align(maps, rois, aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned)
+        grad_input.copy_(torch.autograd.grad(output, maps, grad_output)[0])
+
+
+def _sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, *, gamma: float, alpha: float
+) -> None:
+    with torch.no_grad():
+        output.copy_(operators.sigmoid_focal_loss(input, target, gamma, alpha, weight))
+
+
+def _sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, buff: Tensor, grad_input: Tensor, *, gamma: float, alpha: float
+) -> None:
+    with torch.enable_grad():
+        logits = input.detach().requires_grad_()
+        loss = operators.sigmoid_focal_loss(logits, target, gamma, alpha, weight).sum()
+        grad_input.copy_(torch.autograd.grad(loss, logits)[0])
+
+
+def _load_checkpoints_safely() -> None:
+    """mmengine's checkpoints hold more than tensors; they are loaded with these few types allowed and no others."""
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+    from mmengine.runner import CheckpointLoader
+
+    if getattr(CheckpointLoader, "_piip_safe", False):
+        return
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.uint8, np.int32)]
+    allowed = [HistoryBuffer, reconstruct, scalar, np.ndarray, np.dtype, *dtypes]
+
+    @CheckpointLoader.register_scheme(prefixes="", force=True)
+    def _load(filename: str, map_location: Any = None) -> Any:
+        path = os.path.expanduser(filename)
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"no checkpoint {path}")
+        with torch.serialization.safe_globals(allowed):
+            return torch.load(path, map_location=map_location, weights_only=True)
+
+    CheckpointLoader._piip_safe = True

@@ -1,0 +1,144 @@
+"""Trains a detector with mmengine and measures it with COCO's metric."""
+
+import json
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from piip_search.export.mmdet_config import Settings, render
+from piip_workers.openmmlab import install
+
+install()
+from mmengine.config import Config  # noqa: E402
+from mmengine.hooks import Hook  # noqa: E402
+from mmengine.logging import MessageHub, MMLogger  # noqa: E402
+from mmengine.runner import Runner, set_random_seed  # noqa: E402
+from mmengine.visualization import Visualizer  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came of a training.
+
+    Attributes:
+        metrics: COCO's averages by name; those of which there are no objects are absent.
+        history: Epoch, mean loss and seconds of each epoch.
+        parameters: Of the whole detector.
+    """
+
+    metrics: dict[str, float]
+    history: tuple[dict[str, float], ...]
+    parameters: int
+
+
+def usable_images(settings: Settings) -> int:
+    """Training images that hold something to learn."""
+    from mmdet.registry import DATASETS
+    from mmdet.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    dataset = {key: value for key, value in settings["train_dataloader"]["dataset"].items() if key != "indices"}
+    with _quiet(None):
+        return len(DATASETS.build({**dataset, "pipeline": []}))
+
+
+def train(settings: Settings, directory: Path, seed: int, epochs: int) -> Measurement:
+    """Trains and measures, or goes on from the last checkpoint in the folder.
+
+    Every epoch draws its random numbers from the seed and its own number, so that a training that was cut off ends
+    exactly as if it had not been (on a CPU; a GPU's sums differ in their last digits from run to run).
+
+    Args:
+        settings: A configuration with one measurement after the last epoch.
+        directory: Folder of checkpoints and log.
+        seed: Of weights and order.
+        epochs: Passes over the images; 0 measures the untrained detector.
+
+    Raises:
+        FloatingPointError: The loss is no longer finite.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "config.py"
+    path.write_text(render({**settings, "work_dir": str(directory)}, "what this trial trains"))
+    with _quiet(directory / "output.txt"):
+        runner = Runner.from_cfg(Config.fromfile(path))
+        observer = _Observer(directory / "history.json", seed)
+        runner.register_hook(observer, priority="VERY_LOW")
+        if epochs:
+            runner.train()
+        else:
+            set_random_seed(seed)
+            runner.model.init_weights()
+        metrics = observer.metrics or runner.val()
+        parameters = sum(parameter.numel() for parameter in runner.model.parameters())
+        _forget()
+    return Measurement(_clean(metrics), tuple(observer.history), parameters)
+
+
+class _Observer(Hook):  # type: ignore[misc]
+    """Keeps losses and metrics, stops at a loss that is not finite, and ties randomness to the epoch."""
+
+    def __init__(self, file: Path, seed: int) -> None:
+        self.history: list[dict[str, float]] = json.loads(file.read_text()) if file.exists() else []
+        self.metrics: dict[str, Any] = {}
+        self._file = file
+        self._seed = seed
+        self._losses: list[float] = []
+
+    def before_train_epoch(self, runner: Any) -> None:
+        set_random_seed(self._seed * 1000 + runner.epoch)
+        self._losses = []
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        loss = float(outputs["loss"])
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} in epoch {runner.epoch + 1}; lower training.learning_rate or training.clip_norm"
+            )
+        self._losses.append(loss)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        epoch = runner.epoch + 1
+        row = {"epoch": float(epoch), "loss": sum(self._losses) / len(self._losses)}
+        self.history = [*(earlier for earlier in self.history if earlier["epoch"] < epoch), row]
+        self._file.write_text(json.dumps(self.history))
+
+    def after_val_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
+        self.metrics = dict(metrics or {})
+
+
+def _clean(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Without mmdet's prefix, and without averages over no objects, which COCO gives as -1."""
+    named = {key.removeprefix("coco/"): float(value) for key, value in metrics.items()}
+    return {key: value for key, value in named.items() if "mAP" in key and math.isfinite(value) and value >= 0}
+
+
+@contextmanager
+def _quiet(log: Path | None) -> Iterator[None]:
+    """What the libraries print goes into a file: a search shows its own progress."""
+    with (
+        warnings.catch_warnings(),
+        Path(log or "/dev/null").open("a") as file,
+        redirect_stdout(file),
+        redirect_stderr(file),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _forget() -> None:
+    """mmengine keeps loggers and message hubs of every runner for ever; a worker trains many."""
+    for kind in (MMLogger, MessageHub, Visualizer):
+        for instance in kind._instance_dict.values():
+            for handler in list(getattr(instance, "handlers", ())):
+                handler.close()
+                instance.removeHandler(handler)
+        kind._instance_dict.clear()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
