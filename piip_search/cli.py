@@ -338,6 +338,8 @@ def _measurement(spec: SearchSpec, home: Path, run_name: str) -> Any:
     from piip_workers.work import Work
 
     settings = spec.model_dump(mode="json", include={"data", "training"})
+    if spec.data.root is not None:
+        settings["data"]["root"] = str(spec.data.root.resolve())  # workers run in folders of their own
     return Work("piip_workers.evaluate:measure", {**settings, "directory": str((home / run_name / "trials").resolve())})
 
 

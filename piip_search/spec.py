@@ -156,7 +156,9 @@ class Training(_Section):
         clip_norm: Largest gradient norm.
         flip: Chance of a horizontal flip.
         loader_workers: Processes that read images; 0 reads them in the training process.
-        max_detections: Boxes kept an image, also COCO's largest maxDets.
+        max_detections: Boxes kept an image; COCO's averages look at the best 100.
+        anchor_scale: Side of the smallest anchors over the stride of their map; None for the detector's own (4 in
+            retinanet, 8 in mask_rcnn). Smaller for smaller objects.
         threads: CPU threads of one trial.
     """
 
@@ -170,7 +172,14 @@ class Training(_Section):
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     loader_workers: Annotated[int, Field(ge=0)] = 0
     max_detections: Count = 100
+    anchor_scale: Positive | None = None
     threads: Count = 1
+
+    @model_validator(mode="after")
+    def _anchors_exist(self) -> Self:
+        if self.detector == "fcos" and self.anchor_scale is not None:
+            raise ValueError("anchor_scale has no meaning for fcos, which has no anchors; leave it out")
+        return self
 
 
 class Resources(_Section):

@@ -17,6 +17,7 @@ from piip_search.spec import Training
 Settings = dict[str, Any]
 
 MEAN = STD = [127.5, 127.5, 127.5]
+FULL_CHANNELS = 256
 FULL_EPOCHS = 12
 FULL_STEPS = (8, 11)
 FULL_BATCH = 16
@@ -154,41 +155,53 @@ def _model(architecture: Architecture, training: Training, classes: int, multipl
         ),
         "neck": {"in_channels": [width] * 4, "out_channels": channels},
     }
-    return {**model, **detector.heads(channels, classes, training.max_detections)}
+    return {**model, **detector.heads(training, classes)}
 
 
-def _retinanet(channels: int, classes: int, most: int) -> Settings:
-    head = {"num_classes": classes, "in_channels": channels, "feat_channels": channels}
-    return {"bbox_head": head, "test_cfg": {"max_per_img": most}}
+def _dense(training: Training, classes: int) -> Settings:
+    """Heads of one-stage detectors. A narrow head is also a shallow one, for small models."""
+    channels = training.channels
+    head: Settings = {
+        "num_classes": classes,
+        "in_channels": channels,
+        "feat_channels": channels,
+        "stacked_convs": 4 if channels >= FULL_CHANNELS else 2,
+    }
+    if training.anchor_scale is not None:
+        head["anchor_generator"] = {"octave_base_scale": training.anchor_scale}
+    return {"bbox_head": head, "test_cfg": {"max_per_img": training.max_detections}}
 
 
-def _mask_rcnn(channels: int, classes: int, most: int) -> Settings:
-    hidden = 4 * channels
+def _mask_rcnn(training: Training, classes: int) -> Settings:
+    channels = training.channels
+    rpn: Settings = {"in_channels": channels, "feat_channels": channels}
+    if training.anchor_scale is not None:
+        rpn["anchor_generator"] = {"scales": [training.anchor_scale]}
     return {
-        "rpn_head": {"in_channels": channels, "feat_channels": channels},
+        "rpn_head": rpn,
         "roi_head": {
             "bbox_roi_extractor": {"out_channels": channels},
-            "bbox_head": {"in_channels": channels, "fc_out_channels": hidden, "num_classes": classes},
+            "bbox_head": {"in_channels": channels, "fc_out_channels": 4 * channels, "num_classes": classes},
             "mask_roi_extractor": {"out_channels": channels},
             "mask_head": {"in_channels": channels, "conv_out_channels": channels, "num_classes": classes},
         },
-        "test_cfg": {"rcnn": {"max_per_img": most}},
+        "test_cfg": {"rcnn": {"max_per_img": training.max_detections}},
     }
 
 
 @dataclass(frozen=True, slots=True)
 class _Detector:
-    """An mmdet base configuration, what of it depends on classes and channels, and whether it predicts masks."""
+    """An mmdet base configuration, what of it depends on recipe and classes, and whether it predicts masks."""
 
     base: str
-    heads: Callable[[int, int, int], Settings]
+    heads: Callable[[Training, int], Settings]
     masks: bool = False
 
 
 DETECTORS: dict[str, _Detector] = {
-    "retinanet": _Detector("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py", _retinanet),
+    "retinanet": _Detector("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py", _dense),
     # Its settings have the same names; its group norms take 32 groups of the head's channels.
-    "fcos": _Detector("mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", _retinanet),
+    "fcos": _Detector("mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", _dense),
     "mask_rcnn": _Detector("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", _mask_rcnn, masks=True),
 }
 
