@@ -1,0 +1,208 @@
+"""The modules against plain references written out here, and against the closed form."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
+
+from torch import Tensor, nn  # noqa: E402
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from piip_search.architecture import Architecture, Branch  # noqa: E402
+from piip_search.cost import price  # noqa: E402
+from piip_search.models import PIIP, PIIPPyramid  # noqa: E402
+from piip_search.models.interaction import DeformableAttention  # noqa: E402
+from piip_search.models.vit import VisionTransformer, _windowed  # noqa: E402
+
+TIGHT = {"rtol": 1e-5, "atol": 1e-6}
+
+DESIGNS = [
+    "vit_pico@64:g",
+    "vit_nano@96:w4g2",
+    "vit_nano@32:g+vit_pico@64:g*0",
+    "vit_micro@64:g+vit_nano@96:w4+vit_pico@128:w4g2*4",
+    "vit_micro@32:w3+vit_pico@128:g*2/linear",
+    "vit_micro@32:g+vit_nano@96:w2+vit_pico@112:w4*3(heads=8,points=2)",
+    "vit_micro@64:g+vit_micro@64:g*1",
+    "vit_micro@128:g+vit_nano@64:g+vit_pico@32:w1*2",
+    "vit_micro@32:g+vit_micro@48:g+vit_nano@64:g+vit_pico@96:w3*2",
+]
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+def open_gates(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if name.endswith((".gamma", ".tau")) and "reads" in name:
+            nn.init.normal_(parameter, std=0.5)
+
+
+def deformable_by_loops(attention: DeformableAttention, query: Tensor, feature: Tensor) -> Tensor:
+    """Deformable DETR's equation 2 for one image, sample by sample."""
+    (_, Hq, Wq, _), (_, Hf, Wf, _) = query.shape, feature.shape
+    M, P = attention.heads, attention.points
+    value = attention.value_proj(feature)[0].view(Hf, Wf, M, -1)
+    rows = []
+    for i in range(Hq):
+        for j in range(Wq):
+            q = query[0, i, j]
+            offsets = attention.sampling_offsets(q).view(M, P, 2)
+            weights = attention.attention_weights(q).view(M, P).softmax(-1)
+            heads = []
+            for m in range(M):
+                total = torch.zeros_like(value[0, 0, m])
+                for p in range(P):
+                    # Pixel coordinates of the map that is read; token centres at half coordinates.
+                    x = (j + 0.5) / Wq * Wf + offsets[m, p, 0] - 0.5
+                    y = (i + 0.5) / Hq * Hf + offsets[m, p, 1] - 0.5
+                    x0, y0 = math.floor(x.item()), math.floor(y.item())
+                    for yy, xx in ((y0, x0), (y0, x0 + 1), (y0 + 1, x0), (y0 + 1, x0 + 1)):
+                        if 0 <= yy < Hf and 0 <= xx < Wf:
+                            share = (1 - (x - xx).abs()) * (1 - (y - yy).abs())
+                            total = total + weights[m, p] * share * value[yy, xx, m]
+                heads.append(total)
+            rows.append(attention.output_proj(torch.cat(heads)))
+    return torch.stack(rows).view(1, Hq, Wq, -1)
+
+
+def test_deformable_attention_equals_loops_forward_and_backward() -> None:
+    attention = DeformableAttention(width=16, heads=4, points=3).double()
+    for parameter in attention.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    query = torch.randn(1, 3, 4, 16, dtype=torch.float64, requires_grad=True)
+    feature = torch.randn(1, 5, 2, 16, dtype=torch.float64, requires_grad=True)
+    inputs = [query, feature, *attention.parameters()]
+    found = attention._attend(query, feature)
+    expected = deformable_by_loops(attention, query, feature)
+    torch.testing.assert_close(found, expected, **TIGHT)
+    towards = torch.randn_like(found)
+    for got, wanted in zip(
+        torch.autograd.grad(found, inputs, towards), torch.autograd.grad(expected, inputs, towards), strict=True
+    ):
+        torch.testing.assert_close(got, wanted, **TIGHT)
+
+
+def test_deformable_attention_passes_gradcheck() -> None:
+    attention = DeformableAttention(width=8, heads=2, points=2).double()
+    nn.init.normal_(attention.sampling_offsets.weight, std=0.1)
+    query = torch.randn(1, 2, 2, 8, dtype=torch.float64, requires_grad=True)
+    feature = torch.randn(1, 3, 2, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(attention._attend, (query, feature))
+
+
+def test_offsets_start_as_a_compass() -> None:
+    bias = DeformableAttention(width=64, heads=16, points=4).sampling_offsets.bias.view(16, 4, 2)
+    torch.testing.assert_close(bias[0], torch.tensor([[1.0, 0], [2, 0], [3, 0], [4, 0]]))
+    torch.testing.assert_close(bias[:, 3].abs().amax(-1), torch.full((16,), 4.0))
+
+
+@pytest.mark.parametrize(("height", "width", "window"), [(6, 9, 3), (5, 7, 4), (2, 3, 5)])
+def test_windows_equal_full_attention_with_a_mask(height: int, width: int, window: int) -> None:
+    attention = VisionTransformer(Branch("vit_pico", 64)).blocks[0].attn
+    x = torch.randn(2, height, width, 64)
+    H, W = (math.ceil(side / window) * window for side in (height, width))
+    padded = torch.zeros(2, H, W, 64)
+    padded[:, :height, :width] = x
+    row = torch.arange(H)[:, None].expand(H, W).flatten() // window
+    column = torch.arange(W)[None].expand(H, W).flatten() // window
+    same = (row[:, None] == row[None]) & (column[:, None] == column[None])
+    expected = attention(padded.flatten(1, 2), attn_mask=same).view(2, H, W, 64)[:, :height, :width]
+    torch.testing.assert_close(_windowed(attention, x, window), expected, **TIGHT)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_closed_form_equals_counted(name: str) -> None:
+    """FlopCounterMode counts products, convolutions and attention; bilinear samples it does not see."""
+    architecture = Architecture.parse(name)
+    model = PIIP(architecture).eval()
+    cost = price(architecture, "backbone")
+    image = torch.randn(1, 3, architecture.resolution, architecture.resolution)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model(image)
+    directions = [
+        branch
+        for index, branch in enumerate(architecture.branches)
+        for neighbour in (index - 1, index + 1)
+        if 0 <= neighbour < len(architecture.branches)
+    ]
+    interaction = architecture.interaction
+    samples = sum(5 * b.tokens * interaction.points * (b.model.width // 2) for b in directions) * interaction.count
+    assert counter.get_total_flops() // 2 + samples == cost.macs
+    assert sum(parameter.numel() for parameter in model.parameters()) == cost.params
+
+
+def test_published_tsb_has_its_detection_parameters() -> None:
+    # 175.0 M: the detection class of the official repository with merging convolutions and simple pyramid.
+    architecture = Architecture.parse("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12")
+    with torch.device("meta"):
+        model = PIIPPyramid(architecture)
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(175.0, abs=0.05)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("size", ["nominal", "wide"])
+def test_any_design_runs_forward_and_backward(name: str, size: str) -> None:
+    architecture = Architecture.parse(name)
+    side = architecture.resolution
+    image = torch.randn(2, 3, side, side if size == "nominal" else side + 32)
+    model = PIIPPyramid(architecture, interaction_drop_path=0.0)
+    open_gates(model)
+    maps = model(image)
+    width = architecture.branches[0].model.width
+    assert [tuple(m.shape[1:]) for m in maps[:3]] == [
+        (width, image.shape[2] // stride, image.shape[3] // stride) for stride in (4, 8, 16)
+    ]
+    assert all(m.is_contiguous() and torch.isfinite(m).all() for m in maps)
+    sum(m.square().mean() for m in maps).backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", [name for name in DESIGNS if "+" in name])
+def test_closed_gates_leave_every_branch_as_it_is_alone(name: str) -> None:
+    architecture = Architecture.parse(name)
+    model = PIIP(architecture).eval()
+    image = torch.randn(1, 3, architecture.resolution, architecture.resolution)
+    together = model.forward_branches(image)
+    for index, branch in enumerate(architecture.branches):
+        alone = PIIP(Architecture((branch,))).eval()
+        alone.branches[0].load_state_dict(model.branches[index].state_dict())
+        assert torch.equal(alone.forward_branches(model._resized(image, index))[0], together[index])
+
+
+def test_details_travel_down_within_one_interaction() -> None:
+    architecture = Architecture.parse("vit_micro@32:g+vit_nano@64:g+vit_pico@128:g*1")
+    model = PIIP(architecture).eval()
+    open_gates(model)
+    tokens = [torch.randn(1, b.grid, b.grid, b.model.width) for b in architecture.branches]
+    changed = [*tokens[:2], tokens[2] + torch.randn_like(tokens[2])]
+    model._interact(tokens, 0)
+    model._interact(changed, 0)
+    assert not torch.allclose(tokens[0], changed[0])
+
+
+def test_single_branches_and_silent_ones_build_nothing_extra() -> None:
+    names = {n.split(".")[0] for n, _ in PIIP(Architecture.parse("vit_pico@64:g")).named_parameters()}
+    assert names == {"branches"}
+    names = {n.split(".")[0] for n, _ in PIIP(Architecture.parse("vit_nano@64:g+vit_pico@64:g*0")).named_parameters()}
+    assert names == {"branches", "merge"}
+
+
+def test_equal_seeds_build_equal_weights() -> None:
+    def weights() -> list[Tensor]:
+        torch.manual_seed(7)
+        return list(PIIP(Architecture.parse("vit_nano@32:g+vit_pico@64:g*2")).parameters())
+
+    assert all(torch.equal(a, b) for a, b in zip(weights(), weights(), strict=True))
+
+
+def test_drop_path_rates_must_fit_the_branches() -> None:
+    with pytest.raises(ValueError, match="one rate a branch: 2, got 1"):
+        PIIP(Architecture.parse("vit_nano@32:g+vit_pico@64:g*2"), drop_path=[0.1])
