@@ -9,7 +9,8 @@ from piip_search.spec import SearchSpec, parse_spec
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_folders(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIIP_SEARCH_CACHE", str(cache))
     for name in ("PIIP_SEARCH_HOME", "PIIP_SEARCH_LEDGER", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
 
@@ -41,3 +42,9 @@ def spec() -> SearchSpec:
             "data": {"embedded": "digits"},
         }
     )
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where embedded data sets are composed, once for all tests."""
+    return tmp_path_factory.mktemp("cache")

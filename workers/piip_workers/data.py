@@ -106,8 +106,7 @@ def _content_problems(
     for _, problem, _ in (*named, *pictures, *objects):
         if problem:
             yield f"{file}: {problem}"
-    kinds = {entry["id"] for _, problem, entry in named if not problem}
-    known = {entry["id"] for _, problem, entry in pictures if not problem}
+    kinds, known = ({entry.get("id") for _, _, entry in part if isinstance(entry, dict)} for part in (named, pictures))
     categories[place.removeprefix("data.")] = [(e["id"], e["name"]) for _, problem, e in named if not problem]
     for where, problem, entry in pictures:
         if not problem and folder.is_dir() and not (folder / entry["file_name"]).is_file():
@@ -131,7 +130,7 @@ def _entries(content: dict[str, Any], key: str, fields: dict[str, type]) -> Iter
         yield where, f"{where}: needs {needs}" if wrong else "", entry
 
 
-def _object_problems(entry: dict[str, Any], known: set[int], kinds: set[int]) -> Iterator[str]:
+def _object_problems(entry: dict[str, Any], known: set[Any], kinds: set[Any]) -> Iterator[str]:
     box = entry["bbox"]
     numbers = [value for value in box if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(box) != 4 or len(numbers) != 4 or not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0:

@@ -75,7 +75,9 @@ def train(settings: Settings, directory: Path, seed: int, epochs: int) -> Measur
         else:
             set_random_seed(seed)
             runner.model.init_weights()
-        metrics = observer.metrics or runner.val()
+        # mmdet reports nothing where nothing was detected, which is an average precision of zero.
+        nothing = {f"{kind}_mAP": 0.0 for kind in settings["val_evaluator"]["metric"]}
+        metrics = (runner.val() if observer.metrics is None else observer.metrics) or nothing
         parameters = sum(parameter.numel() for parameter in runner.model.parameters())
         _forget()
     return Measurement(_clean(metrics), tuple(observer.history), parameters)
@@ -86,7 +88,7 @@ class _Observer(Hook):  # type: ignore[misc]
 
     def __init__(self, file: Path, seed: int) -> None:
         self.history: list[dict[str, float]] = json.loads(file.read_text()) if file.exists() else []
-        self.metrics: dict[str, Any] = {}
+        self.metrics: dict[str, Any] | None = None
         self._file = file
         self._seed = seed
         self._losses: list[float] = []

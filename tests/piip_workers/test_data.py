@@ -1,0 +1,155 @@
+import copy
+import json
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from piip_search.spec import Data
+from piip_workers import data as data_sets
+
+cv2 = pytest.importorskip("cv2")
+pytest.importorskip("sklearn")
+
+from piip_workers.digits import compose  # noqa: E402
+
+DIGITS = Data(embedded="digits")
+CONTENT: dict[str, Any] = {
+    "images": [{"id": 1, "file_name": "a.png", "height": 8, "width": 8}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16, "iscrowd": 0}],
+    "categories": [{"id": 1, "name": "thing"}],
+}
+
+
+def write(root: Path, train: object = CONTENT, val: object = CONTENT) -> Data:
+    for name, content in (("train", train), ("val", val)):
+        (root / name).mkdir(parents=True)
+        (root / name / "a.png").write_bytes(b"picture")
+        (root / f"{name}.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    part = {name: {"images": name, "annotations": f"{name}.json"} for name in ("train", "val")}
+    return Data.model_validate({"root": root, **part})
+
+
+def changed(place: list[Any], value: object) -> dict[str, Any]:
+    content = copy.deepcopy(CONTENT)
+    target: Any = content
+    for step in place[:-1]:
+        target = target[step]
+    if value is None:
+        del target[place[-1]]
+    else:
+        target[place[-1]] = value
+    return content
+
+
+def test_the_embedded_set_is_coco_with_the_boxes_where_the_digits_are() -> None:
+    from pycocotools.coco import COCO
+
+    paths = data_sets.prepare(DIGITS)
+    assert paths.classes == ("digit 0", "digit 1")
+    for split, least in ((paths.train, 100), (paths.val, 30)):
+        coco = COCO(str(split.annotations))
+        assert len(coco.imgs) >= least
+        sides = [annotation["bbox"][2:] for annotation in coco.anns.values()]
+        assert min(max(side) for side in sides) < 25
+        assert max(max(side) for side in sides) > 60
+        for image in list(coco.imgs.values())[:5]:
+            picture = cv2.imread(str(split.images / image["file_name"]))
+            assert picture.shape == (image["height"], image["width"], 3)
+            for annotation in coco.imgToAnns[image["id"]]:
+                left, top, width, height = annotation["bbox"]
+                inside = picture[top : top + height, left : left + width].astype(float)
+                assert left >= 0
+                assert top >= 0
+                assert inside.shape[:2] == (height, width)
+                assert inside.std() > 15  # ink on ground
+
+
+def test_the_embedded_set_is_the_same_every_time(tmp_path: Path) -> None:
+    one, other = compose(tmp_path / "one"), compose(tmp_path / "other")
+    files = sorted(path.relative_to(one) for path in one.rglob("*.*"))
+    assert all((one / file).read_bytes() == (other / file).read_bytes() for file in files)
+
+
+def test_processes_that_compose_at_once_agree(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(3) as pool:
+        found = list(pool.map(compose, [tmp_path] * 3))
+    assert len(set(found)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [found[0].name]
+
+
+def test_the_fingerprint_is_of_the_content_not_the_place(tmp_path: Path) -> None:
+    one = data_sets.fingerprint(write(tmp_path / "one"))
+    assert one == data_sets.fingerprint(write(tmp_path / "two"))
+    other = changed(["annotations", 0, "bbox"], [0, 0, 4, 4])
+    assert one != data_sets.fingerprint(write(tmp_path / "three", train=other))
+    data = write(tmp_path / "four")
+    (tmp_path / "four/val/a.png").write_bytes(b"another picture")
+    assert one != data_sets.fingerprint(data)
+
+
+def test_a_sound_set_has_no_problems(tmp_path: Path) -> None:
+    data = write(tmp_path)
+    assert data_sets.check(data) == []
+    assert data_sets.prepare(data).classes == ("thing",)
+    assert data_sets.check(DIGITS) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "problem"),
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "not COCO format"),
+        ({"images": [], "annotations": {}}, "not COCO format"),
+        (changed(["images", 0, "file_name"], None), "images[0]: needs file_name (str)"),
+        (changed(["images", 0, "height"], "8"), "images[0]: needs height (int)"),
+        (changed(["images", 0, "file_name"], "b.png"), "images[0].file_name: no image"),
+        (changed(["annotations", 0, "bbox"], [1, 2, 3]), "annotations[0].bbox: must be [left, top"),
+        (changed(["annotations", 0, "bbox"], [1, 2, 3, 0]), "annotations[0].bbox: must be [left, top"),
+        (changed(["annotations", 0, "bbox"], [1, 2, 3, float("nan")]), "annotations[0].bbox: must be [left, top"),
+        (changed(["annotations", 0, "image_id"], 7), "annotations[0].image_id: no image has id 7"),
+        (changed(["annotations", 0, "category_id"], 7), "annotations[0].category_id: no category has id 7"),
+        (changed(["annotations", 0], 5), "annotations[0]: must be an object"),
+        (changed(["annotations"], []), "annotations: is empty"),
+    ],
+)
+def test_each_fault_is_one_line_with_file_and_place(tmp_path: Path, train: object, problem: str) -> None:
+    found = data_sets.check(write(tmp_path, train=train))
+    assert len(found) == 1
+    assert found[0].startswith(str(tmp_path / "train.json"))
+    assert problem in found[0]
+
+
+def test_categories_must_agree(tmp_path: Path) -> None:
+    found = data_sets.check(write(tmp_path, val=changed(["categories", 0, "name"], "other")))
+    assert ["name other categories" in line for line in found] == [True]
+
+
+def test_missing_files_are_all_named(tmp_path: Path) -> None:
+    nothing = Data.model_validate(
+        {"root": tmp_path, **{n: {"images": n, "annotations": f"{n}.json"} for n in ("train", "val")}}
+    )
+    assert len(data_sets.check(nothing)) == 4
+    gone = nothing.model_copy(update={"root": tmp_path / "nowhere"})
+    assert data_sets.check(gone) == [
+        f"data.root: no folder {tmp_path}/nowhere; put a COCO-format data set there, or name the folder that holds it"
+    ]
+
+
+def test_many_faults_are_cut_short(tmp_path: Path) -> None:
+    content = changed(["annotations"], [{"image_id": 1, "category_id": 1, "bbox": []}] * 100)
+    found = data_sets.check(write(tmp_path, train=content))
+    assert len(found) == data_sets.MOST_PROBLEMS + 1
+    assert found[-1] == "data.train: and 80 more problems in this file"
+
+
+@pytest.mark.parametrize("name", ["nuclei_dsb2018_tiny", "bccd_tiny", "coco_cc_mini_tiny", "nuclei_dsb2018"])
+def test_real_sets_are_sound(shared: Path, name: str) -> None:
+    splits = {
+        split: {"images": split, "annotations": f"annotations/instances_{split}.json"} for split in ("train", "val")
+    }
+    data = Data.model_validate({"root": shared / "data" / name, **splits})
+    assert data_sets.check(data) == []
+    assert data_sets.prepare(data).classes
