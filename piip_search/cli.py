@@ -122,7 +122,7 @@ def run(
             drive(search, changed)
     except KeyboardInterrupt:
         _interrupted()
-    if search.running and not search.ending:
+    if search.running:  # Ray ends quietly when it is interrupted
         _interrupted()
     _report(search, book, store, home, ledger)
 
@@ -292,7 +292,7 @@ def main() -> NoReturn:
     """Runs the command line; what the user can mend ends with exit code 2 and no traceback."""
     try:
         app()
-    except (UserError, ValueError, ConnectionError) as error:
+    except (UserError, ValueError, OSError) as error:
         errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(USER_ERROR)
     sys.exit(0)

@@ -122,7 +122,9 @@ def watch(
     On a terminal the view is redrawn in place; elsewhere a line is printed for every evaluation.
     """
     if console.is_terminal:
-        with Live(_View(search, usage, at_once), console=console, refresh_per_second=2) as live:
+        # Bound to today's stdout: a training in this process sends what it prints elsewhere.
+        screen = Console(file=console.file, force_terminal=True)
+        with Live(_View(search, usage, at_once), console=screen, refresh_per_second=2) as live:
             yield live.refresh
         return
     shown = search.replayed

@@ -8,6 +8,7 @@ import csv
 import io
 import itertools
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -41,6 +42,7 @@ class MlflowTracker:
             artifacts: Where a new experiment keeps its files; the store's own choice where None.
         """
         self.uri = uri
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it creates
         self._client = MlflowClient(uri)
         self._experiment = self._open_experiment(artifacts)
         self._parent = ""

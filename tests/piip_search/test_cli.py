@@ -1,0 +1,204 @@
+"""The command line as a user meets it: what it prints, and how it ends."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import fakes
+import pytest
+import yaml
+
+from piip_search import cli
+from piip_search.architecture import Architecture
+from piip_search.ledger import Ledger
+from piip_search.search import open_search
+from piip_search.shipped import find_space, shipped_spaces
+from piip_search.spec import SearchSpec
+
+TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Ended]
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """Types a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def typed(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["piip-search", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        captured = capsys.readouterr()
+        return Ended(int(caught.value.code or 0), captured.out, captured.err)
+
+    return typed
+
+
+@pytest.fixture
+def finished(tmp_path: Path, spec: SearchSpec) -> list[str]:
+    """Options that lead to the ledger of a finished run named small."""
+    search = open_search("small", spec, Ledger(f"sqlite:///{tmp_path}/runs/ledger.db"), "recipe")
+    while (candidate := search.propose()) is not None:
+        search.accept(fakes.measure(candidate))
+    return ["--home", str(tmp_path / "runs")]
+
+
+@pytest.mark.parametrize("command", ["run", "show", "front", "cost", "export", "init"])
+def test_every_command_has_help_with_an_example(run_cli: Cli, command: str) -> None:
+    ended = run_cli(command, "--help")
+    assert ended.code == 0
+    assert re.search(rf"Example: piip-search {command}", ended.out)
+
+
+def test_cost_as_a_table_and_as_json(run_cli: Cli) -> None:
+    table = run_cli("cost", TSB)
+    assert table.code == 0
+    assert "453.3" in table.out
+    content = json.loads(run_cli("cost", TSB, "--json").out)
+    assert content["fingerprint"] == Architecture.parse(TSB).fingerprint
+    assert content["cost"]["published"]["gmacs"] == pytest.approx(453.25, abs=0.01)
+    for convention in ("published", "backbone"):
+        parts = [part["gmacs"] for part in content["breakdown"] if part["convention"] == convention]
+        assert sum(parts) == pytest.approx(content["cost"][convention]["gmacs"])
+
+
+def test_the_front_in_three_forms(run_cli: Cli, finished: list[str], spec: SearchSpec) -> None:
+    content = json.loads(run_cli("front", "small", "--json", *finished).out)
+    assert [tier["gmacs"] for tier in content["tiers"]] == [0.02, 0.06]
+    assert all(row["gmacs"] <= tier["gmacs"] for tier in content["tiers"] for row in tier["front"])
+    lines = run_cli("front", "small", "--csv", *finished).out.splitlines()
+    assert lines[0] == "tier_gmacs,trial,bbox_mAP,gmacs,mparams,architecture,fingerprint"
+    assert len(lines) == 1 + sum(len(tier["front"]) for tier in content["tiers"])
+    table = run_cli("front", "small", *finished).out
+    assert content["tiers"][-1]["front"][-1]["architecture"] in table
+
+
+def test_show_lists_runs_and_one_run(run_cli: Cli, finished: list[str]) -> None:
+    assert "small: 12 of 12 proposals measured" in run_cli("show", *finished).out
+    assert "small: 12 done, 0 failed, 0 unfinished" in run_cli("show", "small", *finished).out
+
+
+def test_init_writes_spaces_that_run_as_typed(run_cli: Cli, tmp_path: Path) -> None:
+    ended = run_cli("init")
+    assert ended.code == 0
+    assert {path.stem for path in (tmp_path / "spaces").iterdir()} == set(shipped_spaces())
+    assert "piip-search run spaces/coco.yaml" in ended.out
+    again = run_cli("init", "coco")
+    assert again.code == 2
+    assert "exists and is kept" in again.err
+
+
+BAD = {
+    "unknown key": ("smapler: tpe", "smapler: unknown key; did you mean sampler?"),
+    "wrong type": ("seed: one", "seed: input should be a valid integer"),
+    "resolution": ("space: {backbones: [vit_pico], resolutions: [100]}", "multiple of vit_pico's patch of 16 px, got 100"),
+    "limit": ("limit: {gmacs: [0.0001]}", "the cheapest costs"),
+    "missing data": (
+        "data: {root: nowhere, train: {images: a, annotations: b}, val: {images: a, annotations: b}}",
+        "data.root: no folder nowhere",
+    ),
+    "syntax": ("name: [", "not YAML"),
+}
+
+
+@pytest.mark.parametrize("fault", list(BAD))
+def test_a_bad_space_ends_with_one_message_and_code_2(run_cli: Cli, tmp_path: Path, fault: str) -> None:
+    line, message = BAD[fault]
+    text = find_space("quickstart").read_text()
+    if fault == "syntax":
+        text += line
+    else:
+        text = yaml.safe_dump({**yaml.safe_load(text), **yaml.safe_load(line)})
+    (tmp_path / "bad.yaml").write_text(text)
+    ended = run_cli("run", "bad.yaml", "--on", "local")
+    assert ended.code == 2
+    assert "bad.yaml: 1 problem" in ended.err
+    assert message in ended.err
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_malformed_coco_file_names_file_and_place(run_cli: Cli, tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+        (tmp_path / "set" / f"{part}.json").write_text('{"images": [{}], "annotations": [], "categories": []}')
+    content = yaml.safe_load(find_space("quickstart").read_text())
+    content["limit"]["gmacs"] = [0.0001]
+    content["data"] = {
+        "root": "set",
+        **{part: {"images": part, "annotations": f"{part}.json"} for part in ("train", "val")},
+    }
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(content))
+    ended = run_cli("run", "bad.yaml", "--on", "local")
+    assert ended.code == 2
+    assert "5 problems" in ended.err
+    assert "set/train.json: images[0]: needs id (int), file_name (str)" in ended.err
+    assert "limit.gmacs" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "quikstart"], "did you mean quickstart"),
+        (["run", "none.yaml"], "no file none.yaml"),
+        (["run", "quickstart", "--on", "local", "--address", "auto"], "leave it out with --on local"),
+        (["cost", "vit_b"], "write it like"),
+        (["show"], "run a search first"),
+        (["front", "small", "--ledger", "nonsense"], "cannot be opened"),
+        (["init", "cocoa"], "no shipped space cocoa"),
+        (["front", "small", "--json", "--csv"], "not both"),
+    ],
+)
+def test_what_a_user_can_mend_ends_with_code_2(run_cli: Cli, arguments: list[str], message: str) -> None:
+    ended = run_cli(*arguments)
+    assert ended.code == 2
+    assert message in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_an_unknown_run_and_choice(run_cli: Cli, finished: list[str]) -> None:
+    assert "it holds: small" in run_cli("front", "other", *finished).err
+    ended = run_cli("export", "small", "best<=0.0000001G", "-o", "out", *finished)
+    assert ended.code == 2
+    assert "the cheapest costs" in ended.err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.xdist_group("training")
+def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> None:
+    for package in ("mmdet", "mlflow"):
+        pytest.importorskip(package)
+    content = yaml.safe_load(find_space("quickstart").read_text())
+    content["space"] = {"backbones": ["vit_nano", "vit_pico"], "resolutions": [32, 64], "branches": [1, 2]}
+    content["limit"]["gmacs"] = [0.05]
+    content["fidelity"] = {"epochs": 1, "data_fraction": 0.05}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    first = run_cli("run", "tiny.yaml", "--on", "local", "--trials", "1")
+    assert first.code == 0, first.err
+    assert "1 done, 0 failed, 1 new" in first.out
+    more = run_cli("run", "tiny.yaml", "--on", "local", "--trials", "2", "--resume")
+    assert "goes on: 1 evaluations" in more.out
+    assert "2 done, 0 failed, 1 new" in more.out
+    again = run_cli("run", "tiny.yaml", "--on", "local", "--trials", "2")
+    assert "2 done, 0 failed, 0 new" in again.out
+    command = re.search(r"next: piip-search (export .*)", again.out)
+    assert command is not None
+    exported = run_cli(*command[1].split())
+    assert exported.code == 0, exported.err
+    assert (tmp_path / "exported/quickstart/config.py").is_file()
+    other = run_cli("run", "tiny.yaml", "--on", "local", "--name", "never", "--resume")
+    assert other.code == 2
