@@ -12,7 +12,9 @@ HEAVY = ("torch", "timm", "torchvision", "ray", "mlflow", "mmdet", "mmengine", "
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     path = "; ".join(f"sys.path.insert(0, {str(ROOT / folder)!r})" for folder in (".", "workers", "dashboards"))
-    return subprocess.run([sys.executable, "-c", f"import sys; {path}\n{code}"], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys; {path}\n{code}"], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize("module", ["piip_search", "piip_search.cli", "piip_search.search", "piip_search.export"])

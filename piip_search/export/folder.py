@@ -26,8 +26,9 @@ On several GPUs:
     torchrun --nproc-per-node 8 -m piip_workers.train config.py --work-dir work --launcher pytorch
 
 Go on after an interruption with `--resume`; change a setting with `--cfg-options train_dataloader.batch_size=2`.
-The batch size in the file is that of one process; the recipe's 16 images a step are for one process, so divide it by the
-number of GPUs. Where a compiled mmcv is installed, mmdet's own `tools/train.py config.py` does the same.
+The batch size in the file is the recipe's 16 images a step, for one process: divide it by the number of GPUs. Where a
+compiled
+mmcv is installed, mmdet's own `tools/train.py config.py` does the same.
 
 Weights start at random: load pre-trained branches for results like the published ones.
 Images are fitted into {width} x {height} and padded to multiples of {multiple} pixels, so that every branch's grid is
@@ -71,9 +72,7 @@ def export_mmdet(
     return config
 
 
-def _readme(
-    architecture: Architecture, data: CocoPaths, training: Training, notes: Mapping[str, str]
-) -> str:
+def _readme(architecture: Architecture, data: CocoPaths, training: Training, notes: Mapping[str, str]) -> str:
     side = architecture.resolution
     return _README.format(
         name=architecture.name,

@@ -208,14 +208,19 @@ DETECTORS: dict[str, _Detector] = {
 
 def _data(data: CocoPaths, training: Training, box: tuple[int, int], batch: int, workers: int) -> Settings:
     masks = DETECTORS[training.detector].masks
-    annotations = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks}
-    resize = {"type": "Resize", "scale": box, "keep_ratio": True}
-    train = [
+    annotations: Settings = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks}
+    resize: Settings = {"type": "Resize", "scale": box, "keep_ratio": True}
+    train: list[Settings] = [
         {"type": "LoadImageFromFile"}, annotations, resize,
         {"type": "RandomFlip", "prob": training.flip}, {"type": "PackDetInputs"},
     ]  # fmt: skip
     kept = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
-    val = [{"type": "LoadImageFromFile"}, resize, annotations, {"type": "PackDetInputs", "meta_keys": kept}]
+    val: list[Settings] = [
+        {"type": "LoadImageFromFile"},
+        resize,
+        annotations,
+        {"type": "PackDetInputs", "meta_keys": kept},
+    ]
 
     def loader(split: CocoSplit, pipeline: list[Settings], training_part: bool) -> Settings:
         dataset: Settings = {

@@ -1,8 +1,9 @@
 """Makes torchvision importable beside a torch without CUDA.
 
-timm imports torchvision. Its only wheels on PyPI are built against CUDA; beside a CPU torch their compiled part does not
-load, and the import fails because it registers fake implementations for two operators that nobody declared. Declaring
-their schemas is enough for the import. The compiled operators stay absent: whoever needs one asks `has_operators` first.
+timm imports torchvision. Its only wheels on PyPI are built against CUDA; beside a CPU torch their compiled part does
+not load, and the import fails because it registers fake implementations for two operators that nobody declared.
+Declaring their schemas is enough for the import. The compiled operators stay absent: whoever needs one asks
+`has_operators` first.
 """
 
 import importlib

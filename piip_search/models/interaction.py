@@ -5,6 +5,7 @@ Suffix q stands for the branch that reads, f for the one that is read.
 """
 
 import math
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,8 @@ class DeformableAttention(nn.Module):
             query_BHWC: Tokens that read, shape (B, Hq, Wq, C).
             feature_BHWC: Tokens that are read, shape (B, Hf, Wf, C), of the same width but any grid.
         """
-        with torch.autocast(query_BHWC.device.type, enabled=False):
+        device = query_BHWC.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             return self._attend(query_BHWC.float(), feature_BHWC.float()).to(query_BHWC.dtype)
 
     def _attend(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
@@ -119,7 +121,8 @@ class Injector(nn.Module):
 
     def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
         query_BHWC = query_BHWC + self.gamma * self.attn(self.query_norm(query_BHWC), self.feat_norm(feature_BHWC))
-        return query_BHWC + self.tau * self.drop_path(self.ffn(self.ffn_norm(query_BHWC)))
+        query_BHWC = query_BHWC + self.tau * self.drop_path(self.ffn(self.ffn_norm(query_BHWC)))
+        return query_BHWC
 
 
 class BidirectionalUnit(nn.Module):

@@ -3,7 +3,9 @@
 Legend: B images, C channels, H W pixels or grid of tokens.
 """
 
+import itertools
 from collections.abc import Sequence
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,7 +50,7 @@ class PIIP(nn.Module):
         self.interactions = nn.ModuleList(
             nn.ModuleList(
                 BidirectionalUnit(large, small, architecture.interaction, interaction_drop_path)
-                for large, small in zip(widths, widths[1:], strict=False)
+                for large, small in itertools.pairwise(widths)
             )
             for _ in range(count)
         )
@@ -62,14 +64,16 @@ class PIIP(nn.Module):
             image_BCHW: Images at the output branch's size or any other whole number of patches.
         """
         maps = self.forward_branches(image_BCHW)
-        return maps[0] if self.merge is None else self.merge(maps)
+        merged_BCHW: Tensor = maps[0] if self.merge is None else self.merge(maps)
+        return merged_BCHW
 
     def forward_branches(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """One map a branch before merging, each of shape (B, C, H, W) on its own grid."""
         images = [self._resized(image_BCHW, index) for index in range(len(self.branches))]
-        tokens = [branch.embed(image) for branch, image in zip(self.branches, images, strict=True)]
+        branches = [cast(VisionTransformer, branch) for branch in self.branches]
+        tokens = [branch.embed(image) for branch, image in zip(branches, images, strict=True)]
         for step in range(max(1, len(self.interactions))):
-            for index, branch in enumerate(self.branches):
+            for index, branch in enumerate(branches):
                 tokens[index] = branch.run(tokens[index], self._ranges[index][step])
             if len(self.interactions):
                 self._interact(tokens, step)
@@ -77,7 +81,7 @@ class PIIP(nn.Module):
 
     def _interact(self, tokens: list[Tensor], step: int) -> None:
         """All neighbours once, the pair with the smallest models first: details travel down in one interaction."""
-        units = self.interactions[step]
+        units = cast(nn.ModuleList, self.interactions[step])
         for pair in reversed(range(len(units))):
             tokens[pair], tokens[pair + 1] = units[pair](tokens[pair], tokens[pair + 1])
 
@@ -87,9 +91,7 @@ class PIIP(nn.Module):
         if side == output:
             return image_BCHW
         patch = self.architecture.patch
-        height, width = (
-            max(patch, round(pixels * side / output) // patch * patch) for pixels in image_BCHW.shape[-2:]
-        )
+        height, width = (max(patch, round(pixels * side / output) // patch * patch) for pixels in image_BCHW.shape[-2:])
         return F.interpolate(image_BCHW, (height, width), mode="bilinear", align_corners=False)
 
 

@@ -5,6 +5,7 @@ Legend: B images, H W grid of tokens, C channels, w side of a window, K windows.
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -74,16 +75,18 @@ class VisionTransformer(nn.Module):
         return stored_BCHW.permute(0, 2, 3, 1)
 
 
-def _block(block: nn.Module, x_BHWC: Tensor, window: int | None) -> Tensor:
+def _block(block: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
     """A transformer block whose attention sees windows, or everything where `window` is None."""
     normed_BHWC = block.norm1(x_BHWC)
     attended_BHWC = _global(block.attn, normed_BHWC) if window is None else _windowed(block.attn, normed_BHWC, window)
     x_BHWC = x_BHWC + block.drop_path1(block.ls1(attended_BHWC))
-    return x_BHWC + block.drop_path2(block.ls2(block.mlp(block.norm2(x_BHWC))))
+    x_BHWC = x_BHWC + block.drop_path2(block.ls2(block.mlp(block.norm2(x_BHWC))))
+    return x_BHWC
 
 
 def _global(attention: nn.Module, x_BHWC: Tensor) -> Tensor:
-    return attention(x_BHWC.flatten(1, 2)).view_as(x_BHWC)
+    attended_BNC: Tensor = attention(x_BHWC.flatten(1, 2))
+    return attended_BNC.view_as(x_BHWC)
 
 
 def _windowed(attention: nn.Module, x_BHWC: Tensor, window: int) -> Tensor:
@@ -96,7 +99,7 @@ def _windowed(attention: nn.Module, x_BHWC: Tensor, window: int) -> Tensor:
     rows, columns = math.ceil(H / window), math.ceil(W / window)
     padded_BHWC = F.pad(x_BHWC, (0, 0, 0, columns * window - W, 0, rows * window - H))
     split = padded_BHWC.view(B, rows, window, columns, window, C).transpose(2, 3)
-    attended_KNC = attention(split.reshape(B * rows * columns, window * window, C))
+    attended_KNC: Tensor = attention(split.reshape(B * rows * columns, window * window, C))
     joined = attended_KNC.view(B, rows, columns, window, window, C).transpose(2, 3)
     return joined.reshape(B, rows * window, columns * window, C)[:, :H, :W]
 

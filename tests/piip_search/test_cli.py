@@ -104,7 +104,10 @@ def test_init_writes_spaces_that_run_as_typed(run_cli: Cli, tmp_path: Path) -> N
 BAD = {
     "unknown key": ("smapler: tpe", "smapler: unknown key; did you mean sampler?"),
     "wrong type": ("seed: one", "seed: input should be a valid integer"),
-    "resolution": ("space: {backbones: [vit_pico], resolutions: [100]}", "multiple of vit_pico's patch of 16 px, got 100"),
+    "resolution": (
+        "space: {backbones: [vit_pico], resolutions: [100]}",
+        "multiple of vit_pico's patch of 16 px, got 100",
+    ),
     "limit": ("limit: {gmacs: [0.0001]}", "the cheapest costs"),
     "missing data": (
         "data: {root: nowhere, train: {images: a, annotations: b}, val: {images: a, annotations: b}}",

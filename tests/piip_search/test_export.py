@@ -12,7 +12,9 @@ from piip_search.spec import Training
 
 ARCHITECTURE = Architecture.parse("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12")
 PATHS = CocoPaths(
-    CocoSplit(Path("/data/train"), Path("/data/train.json")), CocoSplit(Path("/data/val"), Path("/data/val.json")), ("cat",)
+    CocoSplit(Path("/data/train"), Path("/data/train.json")),
+    CocoSplit(Path("/data/val"), Path("/data/val.json")),
+    ("cat",),
 )
 
 

@@ -26,9 +26,7 @@ def drive(search: Search, count: int) -> None:
     search.finish()
 
 
-def test_the_mirror_shows_what_the_ledger_holds_and_going_on_adds_no_double(
-    spec: SearchSpec, tmp_path: Path
-) -> None:
+def test_the_mirror_shows_what_the_ledger_holds_and_going_on_adds_no_double(spec: SearchSpec, tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
     drive(open_run(spec, tmp_path)[0], 5)
@@ -63,5 +61,5 @@ def test_failures_are_mirrored_with_their_reason(spec: SearchSpec, tmp_path: Pat
     assert candidate is not None
     search.accept(Work("fakes:measure", {"fail": (0,)})(candidate))
     search.finish()
-    failed = [run for run in tracker._runs("attributes.status = 'FAILED'")]
+    failed = list(tracker._runs("attributes.status = 'FAILED'"))
     assert [run.data.tags["piip.error"] for run in failed] == ["ValueError: out of luck"]

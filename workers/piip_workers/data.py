@@ -66,8 +66,12 @@ def _splits(data: Data) -> dict[str, CocoSplit]:
         from piip_workers.digits import compose
 
         root = compose(cache_folder())
-        return {name: CocoSplit(root / name, root / "annotations" / f"instances_{name}.json") for name in ("train", "val")}
-    assert data.root and data.train and data.val, "a checked spec has all three"
+        return {
+            name: CocoSplit(root / name, root / "annotations" / f"instances_{name}.json") for name in ("train", "val")
+        }
+    assert data.root is not None, "a checked spec has all three"
+    assert data.train is not None
+    assert data.val is not None
     root = data.root.resolve()
     return {
         name: CocoSplit(root / split.images, root / split.annotations)

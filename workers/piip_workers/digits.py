@@ -5,7 +5,6 @@ lost when an image is shrunk, large ones need context: so it matters which branc
 """
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from sklearn.datasets import load_digits
 VERSION = 1
 """Raised whenever the images change, so that no old cache is taken for a new set."""
 SIDE = 256
-IMAGES = {"train": 128, "val": 40}
+IMAGES = {"train": 160, "val": 40}
 CLASSES = (0, 1)
 """Two of the ten digits: what models of this size learn to tell apart within a minute."""
 SIZES = (20.0, 100.0)
@@ -47,7 +46,7 @@ def compose(folder: Path) -> Path:
         for number, split in enumerate(IMAGES):
             chosen = (every == 0) == (split == "val")
             _write_split(work, split, source.images[chosen], source.target[chosen], seed=number)
-        os.replace(work, target)
+        work.rename(target)
     except OSError:
         if not target.is_dir():  # otherwise another process was first
             raise
@@ -59,7 +58,8 @@ def compose(folder: Path) -> Path:
 def _write_split(folder: Path, split: str, digits: NDArray[Any], labels: NDArray[Any], seed: int) -> None:
     random = np.random.RandomState(seed)
     usable = np.flatnonzero(np.isin(labels, CLASSES))
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     (folder / split).mkdir()
     (folder / "annotations").mkdir(exist_ok=True)
     for index in range(IMAGES[split]):

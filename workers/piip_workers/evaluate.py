@@ -17,9 +17,7 @@ from piip_search.spec import Data, Training
 from piip_workers import data as data_sets
 
 
-def measure(
-    candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: str
-) -> Evaluation:
+def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: str) -> Evaluation:
     """Trains a candidate's proxy and measures COCO's averages.
 
     Args:

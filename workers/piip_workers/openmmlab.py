@@ -7,11 +7,11 @@ detectors call, from torchvision's compiled operators where they are loaded and 
 
 import importlib
 import importlib.util
-import os
 import pickle
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -76,9 +76,7 @@ def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -
     return operators.nms(boxes, scores, iou_threshold, offset)
 
 
-def _roi_align(
-    maps: Tensor, rois: Tensor, height: int, width: int, scale: float, ratio: int, aligned: bool
-) -> Tensor:
+def _roi_align(maps: Tensor, rois: Tensor, height: int, width: int, scale: float, ratio: int, aligned: bool) -> Tensor:
     if has_operators():
         found: Tensor = torch.ops.torchvision.roi_align(
             maps.contiguous(), rois.to(maps.dtype), scale, height, width, ratio, aligned
@@ -146,7 +144,7 @@ def _sigmoid_focal_loss_backward(
 
 
 def _load_checkpoints_safely() -> None:
-    """mmengine's checkpoints hold more than tensors; they are loaded with these few types allowed and no others."""
+    """Mmengine's checkpoints hold more than tensors; they are loaded with these few types allowed and no others."""
     import numpy as np
     from mmengine.logging import HistoryBuffer
     from mmengine.runner import CheckpointLoader
@@ -168,8 +166,8 @@ def _load_checkpoints_safely() -> None:
 
     @CheckpointLoader.register_scheme(prefixes="", force=True)
     def _load(filename: str, map_location: Any = None) -> Any:
-        path = os.path.expanduser(filename)
-        if not os.path.isfile(path):
+        path = Path(filename).expanduser()
+        if not path.is_file():
             raise FileNotFoundError(f"no checkpoint {path}")
         with torch.serialization.safe_globals(allowed):
             return torch.load(path, map_location=map_location, weights_only=True)

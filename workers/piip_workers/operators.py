@@ -101,7 +101,8 @@ def _bilinear(map_CHW: Tensor, y_KR: Tensor, x_KS: Tensor) -> Tensor:
     )
     grid = grid_KRS2.flatten(1, 2)[None].to(map_CHW.dtype)
     sampled = F.grid_sample(map_CHW[None], grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return sampled[0].unflatten(2, (R, S)) * inside.to(map_CHW.dtype)
+    sampled_CKRS: Tensor = sampled[0].unflatten(2, (R, S))
+    return sampled_CKRS * inside.to(map_CHW.dtype)
 
 
 def sigmoid_focal_loss(logits_NC: Tensor, target_N: Tensor, gamma: float, alpha: float, weight_C: Tensor) -> Tensor:
@@ -122,5 +123,3 @@ def sigmoid_focal_loss(logits_NC: Tensor, target_N: Tensor, gamma: float, alpha:
     entropy_NC = F.binary_cross_entropy_with_logits(logits_NC, positive_NC, reduction="none")
     loss_NC = balance_NC * miss_NC.pow(gamma) * entropy_NC
     return loss_NC * weight_C if weight_C.numel() else loss_NC
-
-

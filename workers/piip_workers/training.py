@@ -135,7 +135,7 @@ def _quiet(log: Path | None) -> Iterator[None]:
 
 
 def _forget() -> None:
-    """mmengine keeps loggers and message hubs of every runner for ever; a worker trains many."""
+    """Lets go of the loggers and message hubs of every runner, which mmengine keeps for ever; a worker trains many."""
     for kind in (MMLogger, MessageHub, Visualizer):
         for instance in kind._instance_dict.values():
             for handler in list(getattr(instance, "handlers", ())):
