@@ -144,3 +144,18 @@ def test_an_export_loads_builds_and_trains_a_step(small: Data, tmp_path: Path) -
         moved = [name for name, value in runner.model.state_dict().items() if not value.equal(before[name])]
         assert any(name.startswith("backbone.network.piip.branches") for name in moved)
         assert runner.iter == 1
+
+
+def test_the_command_of_the_readme_trains_and_measures(small: Data, tmp_path: Path) -> None:
+    from piip_search.export import export_mmdet
+    from piip_workers.train import main
+
+    config = export_mmdet(CANDIDATE.architecture, data_sets.prepare(small), Training(channels=32), tmp_path / "out")
+    work = tmp_path / "work"
+    loaders = [
+        f"{part}_dataloader.{key}" for part in ("train", "val") for key in ("num_workers=0", "persistent_workers=0")
+    ]
+    command = [str(config), "--work-dir", str(work), "--cfg-options", "train_cfg.max_epochs=1", *loaders]
+    assert main(command) == 0
+    assert (work / "epoch_1.pth").is_file()
+    assert main([str(tmp_path / "none.py")]) == 2
