@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart test check bench docs format clean
+.PHONY: help quickstart test bare check bench docs format clean
 help:           ## Show the targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
 
@@ -14,6 +14,9 @@ quickstart: $(VENV)/.run-ready  ## Set up, and run a whole search on this machin
 
 test: $(VENV)/.dev-ready  ## Set up, and run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+bare: $(VENV)-bare/.ready  ## Run the tests that need no extra, with no extra installed
+	$(VENV)-bare/bin/python -m pytest -m 'not slow'
 
 check: $(VENV)/.dev-ready  ## Lint, types, import floors, wheel contents
 	$(BIN)/ruff format --check .
@@ -47,5 +50,10 @@ $(VENV)/.dev-ready: $(VENV)/.run-ready
 	$(INSTALL) --editable '.[all,dev]'
 	touch $@
 
+$(VENV)-bare/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-bare
+	$(VENV)-bare/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable . pytest hypothesis
+	touch $@
+
 clean:          ## Remove what the targets made
-	rm -rf $(VENV) dist site exported runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-bare dist site exported runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,6 +1,7 @@
 """The command line: wires spec, sampler, ledger, search, workers and tracker. The only place that knows them all."""
 
 import csv
+import importlib.util
 import io
 import json
 import shutil
@@ -75,6 +76,13 @@ def _extra(name: str) -> Iterator[None]:
         ) from None
 
 
+def _find_trainer(address: str | None) -> None:
+    """Looks for what a training needs without loading it; on a cluster the workers have it."""
+    for name in ("torch", "timm", "mmengine", "mmcv", "mmdet") if address is None else ():
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(name=name)
+
+
 @app.command()
 def run(
     space: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space such as quickstart.")],
@@ -102,11 +110,14 @@ def run(
 
     Example: piip-search run quickstart --on local --trials 4
     """
+    if on is Place.LOCAL and address:
+        raise UserError("--address names a Ray cluster; leave it out with --on local")
     spec = _checked_spec(find_space(space), trials)
     run_name = name or spec.name
     from piip_workers import data
 
     with _extra("detection"):
+        _find_trainer(address)
         data.prepare(spec.data)
     recipe = spec.recipe(data.fingerprint(spec.data))
     book = Ledger(_ledger_url(ledger, home))
@@ -352,8 +363,6 @@ def _runner(
 ) -> tuple[Drive, Callable[[], str], int]:
     """How to drive the search, what tells the usage, and how many trials run at once."""
     if on is Place.LOCAL:
-        if address:
-            raise UserError("--address names a Ray cluster; leave it out with --on local")
         from piip_workers import local
 
         return (lambda search, changed: local.run(search, measure, changed)), (lambda: ""), 1

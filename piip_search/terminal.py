@@ -85,14 +85,16 @@ class _View:
     def __rich__(self) -> RenderableType:
         search = self._search
         ended, failed, running = len(search.evaluations), len(search.failures), list(search.running.values())
-        bar = ProgressBar(total=search.trials, completed=ended, width=40)
-        counts = f"{ended - failed} done, {len(running)} running, {failed} failed of {search.trials} trials"
+        head = Table.grid(padding=(0, 1))
+        head.add_row(
+            Text(f"piip-search {search.run}", style="bold"),
+            ProgressBar(total=search.trials, completed=ended, width=30),
+            Text(f"{ended}/{search.trials}"),
+        )
+        counts = f"{ended - failed} done, {len(running)} running, {failed} failed"
         times = f"elapsed {clock(search.elapsed)}, {remaining(search, self._at_once)}"
-        parts = [text for text in (counts, self._usage(), times) if text]
-        lines: list[RenderableType] = [
-            Text(f"piip-search {search.run}", style="bold"), bar, Text("\n".join(parts)),
-            best_table(search.fronts(), search.objectives),
-        ]  # fmt: skip
+        facts = Text("; ".join(text for text in (counts, self._usage(), times) if text))
+        lines: list[RenderableType] = [head, facts, best_table(search.fronts(), search.objectives)]
         lines += [Text(f"  trial {c.number}: {c.architecture}", style="dim") for c in running]
         return Group(*lines)
 
@@ -108,8 +110,10 @@ def remaining(search: Search, at_once: int) -> str:
     """Estimated time to go, from the mean time of this sitting's evaluations."""
     taken = [e.seconds for e in search.evaluations[search.replayed :] if e.seconds > 0]
     left = search.trials - len(search.evaluations)
-    if not taken or left <= 0:
-        return "remaining time unknown yet" if left > 0 else "finishing"
+    if not left:
+        return "all done"
+    if not taken:
+        return "remaining time unknown yet"
     return f"about {clock(sum(taken) / len(taken) * left / max(1, at_once))} to go"
 
 
