@@ -155,6 +155,7 @@ class Training(_Section):
         warmup: Share of all steps in which the rate rises.
         clip_norm: Largest gradient norm.
         flip: Chance of a horizontal flip.
+        short_side: Images are fitted into a box of the architecture's image size by this share of it.
         loader_workers: Processes that read images; 0 reads them in the training process.
         max_detections: Boxes kept an image; COCO's averages look at the best 100.
         anchor_scale: Side of the smallest anchors over the stride of their map; None for the detector's own (4 in
@@ -170,6 +171,7 @@ class Training(_Section):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     clip_norm: Positive = 1.0
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+    short_side: Share = 1.0
     loader_workers: Annotated[int, Field(ge=0)] = 0
     max_detections: Count = 100
     anchor_scale: Positive | None = None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from piip_search.architecture import Architecture
-from piip_search.export.mmdet_config import MAX_ASPECT, CocoPaths, exact_multiple, full_config, render
+from piip_search.export.mmdet_config import CocoPaths, box, exact_multiple, full_config, render
 from piip_search.spec import Training
 
 FILES = ("config.py", "architecture.json", "README.md")
@@ -25,14 +25,12 @@ On several GPUs:
 
     torchrun --nproc-per-node 8 -m piip_workers.train config.py --work-dir work --launcher pytorch
 
-Go on after an interruption with `--resume`; change a setting with `--cfg-options train_dataloader.batch_size=2`.
-The batch size in the file is the recipe's 16 images a step, for one process: divide it by the number of GPUs. Where a
-compiled
-mmcv is installed, mmdet's own `tools/train.py config.py` does the same.
+Go on after an interruption with `--resume`; change a setting with `--cfg-options train_dataloader.batch_size=2`. The
+batch size in the file is the recipe's 16 images a step, for one process: divide it by the number of GPUs. Where a
+compiled mmcv is installed, mmdet's own `tools/train.py config.py` does the same.
 
-Weights start at random: load pre-trained branches for results like the published ones.
-Images are fitted into {width} x {height} and padded to multiples of {multiple} pixels, so that every branch's grid is
-exact.
+Weights start at random: load pre-trained branches for results like the published ones. Images are fitted into
+{width} x {height} pixels and padded to multiples of {multiple}, so that every branch's grid is exact.
 """
 
 
@@ -73,7 +71,7 @@ def export_mmdet(
 
 
 def _readme(architecture: Architecture, data: CocoPaths, training: Training, notes: Mapping[str, str]) -> str:
-    side = architecture.resolution
+    width, height = box(architecture, training)
     return _README.format(
         name=architecture.name,
         detector=training.detector,
@@ -81,7 +79,7 @@ def _readme(architecture: Architecture, data: CocoPaths, training: Training, not
         classes=len(data.classes),
         plural="" if len(data.classes) == 1 else "es",
         notes="\n".join(f"- {key}: {value}" for key, value in notes.items()),
-        width=side,
-        height=int(side * MAX_ASPECT),
+        width=width,
+        height=height,
         multiple=exact_multiple(architecture),
     )

@@ -23,8 +23,6 @@ FULL_STEPS = (8, 11)
 FULL_BATCH = 16
 FULL_LEARNING_RATE = 1e-4
 WARMUP_ITERATIONS = 500
-MAX_ASPECT = 800 / 1333
-"""Short over long side of the box that images are fitted into (PIIP's detection recipe)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class CocoPaths:
 def proxy_config(
     architecture: Architecture, data: CocoPaths, training: Training, *, epochs: int, images: int, seed: int
 ) -> Settings:
-    """A short training on square images of the architecture's own size.
+    """A short training at the architecture's own image size.
 
     Args:
         architecture: What is trained, already scaled.
@@ -57,7 +55,6 @@ def proxy_config(
         images: Training images a pass.
         seed: Of weights and order.
     """
-    side = architecture.resolution
     total = max(1, epochs) * math.ceil(images / training.batch_size)
     warmup = round(total * training.warmup)
     schedule = [
@@ -70,8 +67,8 @@ def proxy_config(
     clip = {"max_norm": training.clip_norm}
     return {
         **_base(training),
-        "model": _model(architecture, training, len(data.classes), side, regularised=False),
-        **_data(data, training, (side, side), training.batch_size, training.loader_workers),
+        "model": _model(architecture, training, len(data.classes), regularised=False),
+        **_data(data, training, box(architecture, training), training.batch_size, training.loader_workers),
         "train_cfg": _replaced(type="EpochBasedTrainLoop", max_epochs=max(1, epochs), val_interval=max(1, epochs)),
         "param_scheduler": schedule[0 if warmup else 1 :],
         "optim_wrapper": _optimiser(training.learning_rate, training.weight_decay, clip),
@@ -92,15 +89,14 @@ def proxy_config(
 def full_config(architecture: Architecture, data: CocoPaths, training: Training) -> Settings:
     """The 1x schedule of PIIP's detection recipe at full image size (official configurations, Mask R-CNN 1x).
 
-    12 epochs in batches of 16, AdamW at 1e-4 with weight decay 0.05, 500 iterations of warm-up, steps after epochs 8
-    and 11; images fitted into R x 0.6 R, with R the architecture's image size, and padded until every branch's grid
-    is exact. Left out of that recipe: layer-wise decay of the learning rate, and pre-trained weights.
+    12 epochs in batches of 16, AdamW at 1e-4, 500 iterations of warm-up, steps after epochs 8 and 11. Images are
+    fitted into the same box as the proxies' and padded until every branch's grid is exact. Left out of that recipe:
+    layer-wise decay of the learning rate, and pre-trained weights.
     """
-    side = architecture.resolution
     return {
         **_base(training),
-        "model": _model(architecture, training, len(data.classes), exact_multiple(architecture), regularised=True),
-        **_data(data, training, (side, int(side * MAX_ASPECT)), FULL_BATCH, max(2, training.loader_workers)),
+        "model": _model(architecture, training, len(data.classes), regularised=True),
+        **_data(data, training, box(architecture, training), FULL_BATCH, max(2, training.loader_workers)),
         "train_cfg": _replaced(type="EpochBasedTrainLoop", max_epochs=FULL_EPOCHS, val_interval=1),
         "param_scheduler": [
             {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": WARMUP_ITERATIONS},
@@ -112,6 +108,12 @@ def full_config(architecture: Architecture, data: CocoPaths, training: Training)
         "optim_wrapper": _optimiser(FULL_LEARNING_RATE, training.weight_decay, None),
         "auto_scale_lr": {"enable": False, "base_batch_size": FULL_BATCH},
     }  # fmt: skip
+
+
+def box(architecture: Architecture, training: Training) -> tuple[int, int]:
+    """Pixels that the long and the short side of an image are fitted into."""
+    side = architecture.resolution
+    return side, int(side * training.short_side)
 
 
 def exact_multiple(architecture: Architecture) -> int:
@@ -141,12 +143,17 @@ def _replaced(**settings: Any) -> Settings:
     return {"_delete_": True, **settings}
 
 
-def _model(architecture: Architecture, training: Training, classes: int, multiple: int, regularised: bool) -> Settings:
+def _model(architecture: Architecture, training: Training, classes: int, regularised: bool) -> Settings:
     detector = DETECTORS[training.detector]
     width, channels = architecture.branches[0].model.width, training.channels
     rates = [branch.model.drop_path if regularised else 0.0 for branch in architecture.branches]
     model: Settings = {
-        "data_preprocessor": {"mean": MEAN, "std": STD, "bgr_to_rgb": True, "pad_size_divisor": multiple},
+        "data_preprocessor": {
+            "mean": MEAN,
+            "std": STD,
+            "bgr_to_rgb": True,
+            "pad_size_divisor": exact_multiple(architecture),
+        },
         "backbone": _replaced(
             type="PIIP",
             architecture=architecture.name,
@@ -206,10 +213,10 @@ DETECTORS: dict[str, _Detector] = {
 }
 
 
-def _data(data: CocoPaths, training: Training, box: tuple[int, int], batch: int, workers: int) -> Settings:
+def _data(data: CocoPaths, training: Training, scale: tuple[int, int], batch: int, workers: int) -> Settings:
     masks = DETECTORS[training.detector].masks
     annotations: Settings = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks}
-    resize: Settings = {"type": "Resize", "scale": box, "keep_ratio": True}
+    resize: Settings = {"type": "Resize", "scale": scale, "keep_ratio": True}
     train: list[Settings] = [
         {"type": "LoadImageFromFile"}, annotations, resize,
         {"type": "RandomFlip", "prob": training.flip}, {"type": "PackDetInputs"},

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from piip_search.architecture import Architecture, Branch, Interaction
 from piip_search.export import CocoPaths, CocoSplit, export_mmdet
-from piip_search.export.mmdet_config import exact_multiple, full_config, render
-from piip_search.spec import Training
+from piip_search.export.mmdet_config import exact_multiple, full_config, proxy_config, render
+from piip_search.shipped import find_space
+from piip_search.spec import Training, load_spec
 
 ARCHITECTURE = Architecture.parse("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12")
 PATHS = CocoPaths(
@@ -40,7 +41,7 @@ def test_every_padded_side_gives_whole_patches(grids: list[int], times: int) -> 
 
 
 def test_the_recipe_is_the_published_one() -> None:
-    settings = full_config(ARCHITECTURE, PATHS, Training(detector="mask_rcnn"))
+    settings = full_config(ARCHITECTURE, PATHS, load_spec(find_space("coco")).training)
     assert settings["train_cfg"]["max_epochs"] == 12
     assert settings["param_scheduler"][1]["milestones"] == [8, 11]
     assert settings["optim_wrapper"]["optimizer"]["lr"] == 1e-4
@@ -66,3 +67,14 @@ def test_a_folder_of_something_else_is_kept(tmp_path: Path) -> None:
         export_mmdet(ARCHITECTURE, PATHS, Training(), tmp_path / "new")
     with pytest.raises(ValueError, match="is a file"):
         export_mmdet(ARCHITECTURE, PATHS, Training(), tmp_path / "new" / "thesis.tex")
+
+
+def test_proxy_and_export_see_images_alike() -> None:
+    training = Training(short_side=0.5)
+    proxy = proxy_config(ARCHITECTURE, PATHS, training, epochs=2, images=10, seed=0)
+    full = full_config(ARCHITECTURE, PATHS, training)
+    for part in ("train_dataloader", "val_dataloader"):
+        assert proxy[part]["dataset"]["pipeline"] == full[part]["dataset"]["pipeline"]
+    assert proxy["model"]["data_preprocessor"] == full["model"]["data_preprocessor"]
+    resize = next(step for step in full["val_dataloader"]["dataset"]["pipeline"] if step["type"] == "Resize")
+    assert resize["scale"] == (1568, 784)
