@@ -76,13 +76,12 @@ def proxy_config(
             timer={"type": "IterTimerHook"},
             logger={"type": "LoggerHook", "interval": 1000},
             param_scheduler={"type": "ParamSchedulerHook"},
-            checkpoint={"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 1},
+            checkpoint={"type": "CheckpointHook", "interval": 1, "max_keep_ckpts": 2},
             sampler_seed={"type": "DistSamplerSeedHook"},
         ),
         "visualizer": _replaced(type="Visualizer", vis_backends=[]),
         "log_level": "WARNING",
         "randomness": {"seed": seed},
-        "resume": True,
     }
 
 

@@ -79,6 +79,25 @@ def test_equal_seeds_train_equally_and_a_cut_training_ends_the_same(
             train(small, tmp_path / "d")
     assert comparable(train(small, tmp_path / "d")) == comparable(straight)
 
+    # Checkpoints that a dying process left half written are passed over.
+    for number, left in enumerate((["epoch_2.pth"], ["epoch_1.pth", "epoch_2.pth"])):
+        shutil.copytree(tmp_path / "a", tmp_path / f"e{number}")
+        for name in left:
+            file = next((tmp_path / f"e{number}").rglob(name))
+            file.write_bytes(file.read_bytes()[:1000])
+        assert comparable(train(small, tmp_path / f"e{number}")) == comparable(straight)
+
+
+def test_two_processes_never_train_in_one_folder(small: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from piip_workers import evaluate
+
+    monkeypatch.setattr(evaluate, "LONGEST_WAIT", 0.1)
+    folder = tmp_path / f"0000-{CANDIDATE.architecture.fingerprint}"
+    folder.mkdir()
+    with evaluate._alone(folder):
+        evaluation = train(small, tmp_path)
+    assert evaluation.error.startswith("TimeoutError: another process trains in")
+
 
 def test_a_proxy_uses_less_and_says_what_it_trained(small: Data, tmp_path: Path) -> None:
     fidelity = Fidelity(epochs=1, data_fraction=0.5, image_scale=0.5)

@@ -1,10 +1,12 @@
 """Measures a candidate of the detection task: builds it, trains the proxy, returns the evaluation."""
 
+import fcntl
 import resource
 import socket
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from piip_search.evaluation import Candidate, Evaluation
 from piip_search.export.mmdet_config import proxy_config
 from piip_search.spec import Data, Training
 from piip_workers import data as data_sets
+
+LONGEST_WAIT = 60.0
+"""Seconds to wait for an earlier attempt's process to end."""
 
 
 def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: str) -> Evaluation:
@@ -33,11 +38,32 @@ def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str
     folder = Path(directory) / f"{candidate.number:04d}-{candidate.architecture.fingerprint}"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return _measured(candidate, Data.model_validate(data), Training.model_validate(training), folder, started)
+        with _alone(folder):
+            return _measured(candidate, Data.model_validate(data), Training.model_validate(training), folder, started)
     except Exception as error:
         (folder / "error.txt").write_text(traceback.format_exc())
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return Evaluation(candidate, "failed", error=text[:2000], seconds=time.monotonic() - started)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of the folder: a worker may outlive the search that started it by some seconds.
+
+    Raises:
+        TimeoutError: The other one did not end.
+    """
+    with (folder / "lock").open("w") as file:
+        deadline = time.monotonic() + LONGEST_WAIT
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"another process trains in {folder}; end it and run the search again") from None
+                time.sleep(0.5)
+        yield
 
 
 def _measured(candidate: Candidate, data: Data, training: Training, folder: Path, started: float) -> Evaluation:

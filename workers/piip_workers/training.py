@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -18,7 +19,7 @@ install()
 from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.logging import MessageHub, MMLogger  # noqa: E402
-from mmengine.runner import Runner, set_random_seed  # noqa: E402
+from mmengine.runner import CheckpointLoader, Runner, set_random_seed  # noqa: E402
 from mmengine.visualization import Visualizer  # noqa: E402
 
 
@@ -65,8 +66,10 @@ def train(settings: Settings, directory: Path, seed: int, epochs: int) -> Measur
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "config.py"
-    path.write_text(render({**settings, "work_dir": str(directory)}, "what this trial trains"))
     with _quiet(directory / "output.txt"):
+        last = _last_whole_checkpoint(directory)
+        start = {"work_dir": str(directory), "resume": last is not None, "load_from": last and str(last)}
+        path.write_text(render({**settings, **start}, "what this trial trains"))
         runner = Runner.from_cfg(Config.fromfile(path))
         observer = _Observer(directory / "history.json", seed)
         runner.register_hook(observer, priority="VERY_LOW")
@@ -81,6 +84,21 @@ def train(settings: Settings, directory: Path, seed: int, epochs: int) -> Measur
         parameters = sum(parameter.numel() for parameter in runner.model.parameters())
         _forget()
     return Measurement(_clean(metrics), tuple(observer.history), parameters)
+
+
+def _last_whole_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint that can be read: a process may have ended while it wrote one."""
+
+    def epoch(path: Path) -> int:
+        return int(path.stem.removeprefix("epoch_"))
+
+    for path in sorted(directory.glob("epoch_*.pth"), key=epoch, reverse=True):
+        try:
+            CheckpointLoader.load_checkpoint(str(path), map_location="cpu")
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+            continue
+        return path
+    return None
 
 
 class _Observer(Hook):  # type: ignore[misc]
@@ -109,7 +127,9 @@ class _Observer(Hook):  # type: ignore[misc]
         epoch = runner.epoch + 1
         row = {"epoch": float(epoch), "loss": sum(self._losses) / len(self._losses)}
         self.history = [*(earlier for earlier in self.history if earlier["epoch"] < epoch), row]
-        self._file.write_text(json.dumps(self.history))
+        draft = self._file.with_suffix(".draft")
+        draft.write_text(json.dumps(self.history))
+        draft.replace(self._file)
 
     def after_val_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
         self.metrics = dict(metrics or {})
