@@ -1,15 +1,10 @@
-"""The command line: wires spec, sampler, ledger, search, workers and tracker. The only place that knows them all."""
+"""The command line: what a user types, and what is printed."""
 
 import csv
-import importlib.util
 import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -21,11 +16,23 @@ from piip_search.architecture import Architecture
 from piip_search.choice import choose
 from piip_search.cost import CONVENTIONS, breakdown, price
 from piip_search.ledger import Ledger
-from piip_search.objectives import Objectives, ParetoFront, pareto_front
-from piip_search.search import Search, legal_designs, open_search
+from piip_search.objectives import Objectives, ParetoFront
+from piip_search.search import Search, open_search
 from piip_search.shipped import find_space, shipped_spaces
-from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
-from piip_search.tracker import Tracker
+from piip_search.wiring import (
+    Place,
+    UserError,
+    checked_spec,
+    existing_ledger,
+    extra,
+    find_trainer,
+    history_of,
+    ledger_url,
+    measurement,
+    mlflow_uri,
+    open_tracker,
+    runner,
+)
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -42,13 +49,6 @@ console = Console(width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True)
 
 
-class Place(StrEnum):
-    """Where candidates are measured."""
-
-    RAY = "ray"
-    LOCAL = "local"
-
-
 Home = Annotated[
     Path, typer.Option("--home", envvar="PIIP_SEARCH_HOME", help="Folder of ledger, checkpoints and MLflow store.")
 ]
@@ -59,28 +59,6 @@ LedgerUrl = Annotated[
     ),
 ]
 DEFAULT_HOME = Path("runs")
-
-
-class UserError(Exception):
-    """Something the user can mend; shown as it is, without a traceback."""
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Turns the import error of an extra into the line that installs it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f'{error.name} is not installed; this needs an extra: pip install "piip-search[{name}]"'
-        ) from None
-
-
-def _find_trainer(address: str | None) -> None:
-    """Looks for what a training needs without loading it; on a cluster the workers have it."""
-    for name in ("torch", "timm", "mmengine", "mmcv", "mmdet") if address is None else ():
-        if importlib.util.find_spec(name) is None:
-            raise ModuleNotFoundError(name=name)
 
 
 @app.command()
@@ -112,22 +90,23 @@ def run(
     """
     if on is Place.LOCAL and address:
         raise UserError("--address names a Ray cluster; leave it out with --on local")
-    spec = _checked_spec(find_space(space), trials)
+    spec = checked_spec(find_space(space), trials)
     run_name = name or spec.name
     from piip_workers import data
 
-    with _extra("detection"):
-        _find_trainer(address)
+    with extra("detection"):
+        find_trainer(address)
         data.prepare(spec.data)
     recipe = spec.recipe(data.fingerprint(spec.data))
-    book = Ledger(_ledger_url(ledger, home))
+    book = Ledger(ledger_url(ledger, home))
     if resume:
         book.search(run_name)
-    measure = _measurement(spec, home, run_name)
-    store = _mlflow_uri(mlflow, home)
-    drive, usage, at_once = _runner(on, address, spec, measure, home)
-    with console.status("opening the search"):
-        search = open_search(run_name, spec, book, recipe, _tracker(store, home, mlflow is not None))
+    measure = measurement(spec, home, run_name)
+    store = mlflow_uri(mlflow, home)
+    with console.status("starting"):
+        drive, usage, at_once = runner(on, address, spec, measure, home)
+        tracker = open_tracker(store, home, mlflow is not None, _note)
+        search = open_search(run_name, spec, book, recipe, tracker)
     _announce(search)
     try:
         with terminal.watch(console, search, usage, at_once) as changed:
@@ -149,13 +128,13 @@ def show(
 
     Example: piip-search show quickstart
     """
-    book = Ledger(_existing_ledger(ledger, home))
+    book = Ledger(existing_ledger(ledger, home))
     if run is None:
         for record in book.searches():
             console.print(f"{record.name}: {record.evaluations} of {record.proposals} proposals measured, "
                           f"begun {record.created_at:%Y-%m-%d %H:%M} UTC", markup=False)  # fmt: skip
         return
-    history = _history(book, run)
+    history = history_of(book, run)
     failed = [e for e in history.evaluations if e.status == "failed"]
     pending = book.search(run).proposals - len(history.evaluations)
     console.print(
@@ -183,7 +162,7 @@ def front(
     """
     if as_json and as_csv:
         raise UserError("give --json or --csv, not both")
-    history = _history(Ledger(_existing_ledger(ledger, home)), run)
+    history = history_of(Ledger(existing_ledger(ledger, home)), run)
     if as_json:
         tiers = [
             {"gmacs": f.budget, "hypervolume": f.hypervolume, "front": _rows(f, history.objectives)}
@@ -243,10 +222,10 @@ def export(
     from piip_search.export import export_mmdet
     from piip_workers import data
 
-    history = _history(Ledger(_existing_ledger(ledger, home)), run)
+    history = history_of(Ledger(existing_ledger(ledger, home)), run)
     chosen = choose(history.evaluations, history.objectives, choice)
     spec = history.spec
-    with _extra("detection"):
+    with extra("detection"):
         paths = data.prepare(spec.data)
     value = history.objectives.value(chosen)
     notes = {
@@ -310,105 +289,8 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-@dataclass(frozen=True)
-class _History:
-    """A run as the ledger holds it."""
-
-    spec: SearchSpec
-    objectives: Objectives
-    evaluations: list[Any]
-
-    @property
-    def fronts(self) -> list[ParetoFront]:
-        return [pareto_front(self.evaluations, self.objectives, tier) for tier in self.spec.limit.build().gmacs]
-
-
-def _history(book: Ledger, run: str) -> _History:
-    spec = parse_spec(dict(book.search(run).spec), f"run {run}")
-    return _History(spec, Objectives(spec.metric, spec.limit.convention), book.evaluations(run))
-
-
-def _checked_spec(path: Path, trials: int | None) -> SearchSpec:
-    """The spec, once nothing is wrong with it, its limit or its data; all problems are reported at once."""
-    from piip_workers import data
-
-    spec = load_spec(path)
-    problems: list[str] = []
-    try:
-        legal_designs(spec, path)
-    except SpecError as error:
-        problems += error.problems
-    problems += data.check(spec.data)
-    if problems:
-        raise SpecError(path, problems)
-    if trials is None:
-        return spec
-    return spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": trials})})
-
-
-def _measurement(spec: SearchSpec, home: Path, run_name: str) -> Any:
-    from piip_workers.work import Work
-
-    settings = spec.model_dump(mode="json", include={"data", "training"})
-    if spec.data.root is not None:
-        settings["data"]["root"] = str(spec.data.root.resolve())  # workers run in folders of their own
-    return Work("piip_workers.evaluate:measure", {**settings, "directory": str((home / run_name / "trials").resolve())})
-
-
-Drive = Callable[[Search, Callable[[], None]], None]
-
-
-def _runner(
-    on: Place, address: str | None, spec: SearchSpec, measure: Any, home: Path
-) -> tuple[Drive, Callable[[], str], int]:
-    """How to drive the search, what tells the usage, and how many trials run at once."""
-    if on is Place.LOCAL:
-        from piip_workers import local
-
-        return (lambda search, changed: local.run(search, measure, changed)), (lambda: ""), 1
-    with _extra("ray"):
-        from piip_workers import ray_tune
-    with console.status("starting Ray" if address is None else f"joining Ray at {address}"):
-        ray_tune.connect(address)
-    cpu, gpu = spec.resources.cpu, spec.resources.gpu
-
-    def drive(search: Search, changed: Callable[[], None]) -> None:
-        ray_tune.run(search, measure, home / "ray", changed, cpu, gpu)
-
-    return drive, ray_tune.usage, ray_tune.concurrency(cpu, gpu)
-
-
-def _ledger_url(given: str | None, home: Path) -> str:
-    return given or f"sqlite:///{home / 'ledger.db'}"
-
-
-def _existing_ledger(given: str | None, home: Path) -> str:
-    """The ledger to read; reading makes no new one."""
-    path = home / "ledger.db"
-    if given is None and not path.exists():
-        raise UserError(f"no ledger at {path}; run a search first, or say where it is with --home or --ledger")
-    return _ledger_url(given, home)
-
-
-def _mlflow_uri(given: str | None, home: Path) -> str | None:
-    if given == "none":
-        return None
-    return given or f"sqlite:///{(home / 'mlflow.db').resolve()}"
-
-
-def _tracker(uri: str | None, home: Path, asked: bool) -> Tracker | None:
-    if uri is None:
-        return None
-    try:
-        with _extra("mlflow"):
-            from piip_workers.tracking import MlflowTracker
-    except UserError as error:
-        if asked:
-            raise
-        errors.print(f"note: not mirrored into MLflow: {error}", markup=False, soft_wrap=True)
-        return None
-    own_store = uri.startswith("sqlite:")
-    return MlflowTracker(uri, (home / "mlartifacts").resolve().as_uri() if own_store else None)
+def _note(text: str) -> None:
+    errors.print(text, markup=False, soft_wrap=True)
 
 
 def _announce(search: Search) -> None:

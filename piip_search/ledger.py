@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import JSON, DateTime, ForeignKey, String, UniqueConstraint, create_engine, event, func, select
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -261,6 +259,10 @@ def _engine(url: str) -> Engine:
 
 
 def _migrate(engine: Engine) -> None:
+    # Imported here: a tenth of a second that most errors of a search space need not wait for.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "piip_search:migrations")
     with engine.begin() as connection:

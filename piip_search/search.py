@@ -181,7 +181,7 @@ def legal_designs(spec: SearchSpec, source: object = "search space") -> tuple[Se
     cheapest = int(designs.macs_N.argmin())
     smallest = designs.macs_N[cheapest] / 1e9
     problems = [
-        f"limit.gmacs: no design costs {tier:g} GMACs or less: the cheapest costs {smallest:.3g} "
+        f"limit.gmacs: no design costs {tier:g} GMACs or less: the cheapest costs {smallest:.3g} GMACs "
         f"({space.decode(designs.rows_ND[cheapest])}); raise the limit or offer smaller models or images"
         for tier in limit.gmacs
         if tier < smallest

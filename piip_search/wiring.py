@@ -1,0 +1,149 @@
+"""Wires what a command needs: ledger, data, runner and tracker, from what the user said.
+
+The composition root below the command line: the only module beside it that knows the workers.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from piip_search.evaluation import Evaluation
+from piip_search.ledger import Ledger
+from piip_search.objectives import Objectives, ParetoFront, pareto_front
+from piip_search.search import Search, legal_designs
+from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
+from piip_search.tracker import Tracker
+
+
+class Place(StrEnum):
+    """Where candidates are measured."""
+
+    RAY = "ray"
+    LOCAL = "local"
+
+
+class UserError(Exception):
+    """Something the user can mend; shown as it is, without a traceback."""
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Turns the import error of an extra into the line that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'{error.name} is not installed; this needs an extra: pip install "piip-search[{name}]"'
+        ) from None
+
+
+def find_trainer(address: str | None) -> None:
+    """Looks for what a training needs without loading it; on a cluster the workers have it."""
+    for name in ("torch", "timm", "mmengine", "mmcv", "mmdet") if address is None else ():
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(name=name)
+
+
+@dataclass(frozen=True)
+class History:
+    """A run as the ledger holds it."""
+
+    spec: SearchSpec
+    objectives: Objectives
+    evaluations: list[Evaluation]
+
+    @property
+    def fronts(self) -> list[ParetoFront]:
+        return [pareto_front(self.evaluations, self.objectives, tier) for tier in self.spec.limit.build().gmacs]
+
+
+def history_of(book: Ledger, run: str) -> History:
+    spec = parse_spec(dict(book.search(run).spec), f"run {run}")
+    return History(spec, Objectives(spec.metric, spec.limit.convention), book.evaluations(run))
+
+
+def checked_spec(path: Path, trials: int | None) -> SearchSpec:
+    """The spec, once nothing is wrong with it, its limit or its data; all problems are reported at once."""
+    from piip_workers import data
+
+    spec = load_spec(path)
+    problems: list[str] = []
+    try:
+        legal_designs(spec, path)
+    except SpecError as error:
+        problems += error.problems
+    problems += data.check(spec.data)
+    if problems:
+        raise SpecError(path, problems)
+    if trials is None:
+        return spec
+    return spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": trials})})
+
+
+def measurement(spec: SearchSpec, home: Path, run_name: str) -> Any:
+    from piip_workers.work import Work
+
+    settings = spec.model_dump(mode="json", include={"data", "training"})
+    if spec.data.root is not None:
+        settings["data"]["root"] = str(spec.data.root.resolve())  # workers run in folders of their own
+    return Work("piip_workers.evaluate:measure", {**settings, "directory": str((home / run_name / "trials").resolve())})
+
+
+Drive = Callable[[Search, Callable[[], None]], None]
+
+
+def runner(
+    on: Place, address: str | None, spec: SearchSpec, measure: Any, home: Path
+) -> tuple[Drive, Callable[[], str], int]:
+    """How to drive the search, what tells the usage, and how many trials run at once."""
+    if on is Place.LOCAL:
+        from piip_workers import local
+
+        return (lambda search, changed: local.run(search, measure, changed)), (lambda: ""), 1
+    with extra("ray"):
+        from piip_workers import ray_tune
+    ray_tune.connect(address)
+    cpu, gpu = spec.resources.cpu, spec.resources.gpu
+
+    def drive(search: Search, changed: Callable[[], None]) -> None:
+        ray_tune.run(search, measure, home / "ray", changed, cpu, gpu)
+
+    return drive, ray_tune.usage, ray_tune.concurrency(cpu, gpu)
+
+
+def ledger_url(given: str | None, home: Path) -> str:
+    return given or f"sqlite:///{home / 'ledger.db'}"
+
+
+def existing_ledger(given: str | None, home: Path) -> str:
+    """The ledger to read; reading makes no new one."""
+    path = home / "ledger.db"
+    if given is None and not path.exists():
+        raise UserError(f"no ledger at {path}; run a search first, or say where it is with --home or --ledger")
+    return ledger_url(given, home)
+
+
+def mlflow_uri(given: str | None, home: Path) -> str | None:
+    if given == "none":
+        return None
+    return given or f"sqlite:///{(home / 'mlflow.db').resolve()}"
+
+
+def open_tracker(uri: str | None, home: Path, asked: bool, note: Callable[[str], None]) -> Tracker | None:
+    """MLflow's tracker; without the extra a note, unless the user asked for a store."""
+    if uri is None:
+        return None
+    try:
+        with extra("mlflow"):
+            from piip_workers.tracking import MlflowTracker
+    except UserError as error:
+        if asked:
+            raise
+        note(f"note: not mirrored into MLflow: {error}")
+        return None
+    own_store = uri.startswith("sqlite:")
+    return MlflowTracker(uri, (home / "mlartifacts").resolve().as_uri() if own_store else None)
