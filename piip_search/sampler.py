@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from piip_search.architecture import Architecture
 from piip_search.space import Designs, SearchSpace
 
-SEARCH_WIDTH = 2
-"""An objective each for the metric and the cost."""
+LOSSES = 2
+"""One for the metric, one for the cost."""
 
 
 class Sampler(Protocol):
@@ -147,7 +147,7 @@ class OptunaSampler:
     def __init__(self, sampler: InsideLimits) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler = sampler
-        self._study = optuna.create_study(directions=["minimize"] * SEARCH_WIDTH, sampler=sampler)
+        self._study = optuna.create_study(directions=["minimize"] * LOSSES, sampler=sampler)
         self._asked: dict[Architecture, optuna.Trial] = {}
 
     def ask(self, recorded: Architecture | None = None) -> Architecture | None:

@@ -1,4 +1,4 @@
-"""Task facts: what is measured, and which training framework the result leaves for."""
+"""Task facts: what can be measured."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,15 @@ class Task:
     Attributes:
         name: Short name, as typed in a search space.
         metrics: Metrics a worker can report; all lie in [0, 1], higher is better.
-        framework: The framework whose configuration an export writes.
     """
 
     name: str
     metrics: tuple[str, ...]
-    framework: str
 
 
 _AREAS = ("", "_50", "_75", "_s", "_m", "_l")
 
 # COCO's twelve averages less the recalls; segm_* where the detector predicts masks.
 TASKS: dict[str, Task] = {
-    "detection": Task(
-        "detection", tuple(f"{kind}_mAP{area}" for kind in ("bbox", "segm") for area in _AREAS), framework="mmdet"
-    ),
+    "detection": Task("detection", tuple(f"{kind}_mAP{area}" for kind in ("bbox", "segm") for area in _AREAS)),
 }
