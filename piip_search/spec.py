@@ -178,9 +178,11 @@ class Training(_Section):
     threads: Count = 1
 
     @model_validator(mode="after")
-    def _anchors_exist(self) -> Self:
+    def _fits_the_detector(self) -> Self:
         if self.detector == "fcos" and self.anchor_scale is not None:
             raise ValueError("anchor_scale has no meaning for fcos, which has no anchors; leave it out")
+        if self.detector == "fcos" and self.channels % 32:
+            raise ValueError(f"channels must be a multiple of 32 for fcos's group norms, got {self.channels}")
         return self
 
 
@@ -226,6 +228,15 @@ class SearchSpec(_Section):
     fidelity: Fidelity = Fidelity()
     training: Training = Training()
     resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _metric_is_measured(self) -> Self:
+        if self.metric.startswith("segm") and self.training.detector != "mask_rcnn":
+            raise ValueError(
+                f"metric {self.metric} needs a detector with masks, got {self.training.detector}; "
+                "set training.detector to mask_rcnn, or metric to a bbox_mAP"
+            )
+        return self
 
     @property
     def question(self) -> str:
