@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from piip_search.ledger import Ledger
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.search import Search, open_search
 from piip_search.shipped import find_space, shipped_spaces
+from piip_search.spec import NAME
 from piip_search.wiring import (
     Place,
     UserError,
@@ -92,6 +94,8 @@ def run(
         raise UserError("--address names a Ray cluster; leave it out with --on local")
     spec = checked_spec(find_space(space), trials)
     run_name = name or spec.name
+    if not re.match(NAME, run_name):
+        raise UserError(f"a run's name has up to 100 letters, digits, dots, dashes and underscores, got {run_name!r}")
     from piip_workers import data
 
     with extra("detection"):

@@ -22,6 +22,9 @@ from piip_search.tasks import TASKS
 DetectorName = Literal["fcos", "retinanet", "mask_rcnn"]
 SamplerName = Literal["nsga2", "tpe", "random"]
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""A run's name is also that of a folder."""
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -216,7 +219,7 @@ class SearchSpec(_Section):
         resources: What one trial occupies.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     task: Literal["detection"] = "detection"
     metric: str = "bbox_mAP"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

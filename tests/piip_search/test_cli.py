@@ -158,6 +158,7 @@ def test_a_malformed_coco_file_names_file_and_place(run_cli: Cli, tmp_path: Path
         (["run", "quikstart"], "did you mean quickstart"),
         (["run", "none.yaml"], "no file none.yaml"),
         (["run", "quickstart", "--on", "local", "--address", "auto"], "leave it out with --on local"),
+        (["run", "quickstart", "--name", "../up"], "a run's name has up to 100 letters"),
         (["cost", "vit_b"], "write it like"),
         (["show"], "run a search first"),
         (["front", "small", "--ledger", "nonsense"], "cannot be opened"),
