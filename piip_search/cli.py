@@ -94,7 +94,7 @@ def run(
         raise UserError("--address names a Ray cluster; leave it out with --on local")
     spec = checked_spec(find_space(space), trials)
     run_name = name or spec.name
-    if not re.match(NAME, run_name):
+    if not re.fullmatch(NAME, run_name):
         raise UserError(f"a run's name has up to 100 letters, digits, dots, dashes and underscores, got {run_name!r}")
     from piip_workers import data
 
