@@ -9,27 +9,44 @@ that people read and type:
     |     image side in pixels                interactions between each pair of neighbours
     backbone, the largest model first
 
-An interaction with other than the published settings says so: `*12(heads=8)`. A merge other than the
-detection merge of two 3x3 convolutions says so at the end: `/linear`.
+A ViT whose own patches are not 16 px says so after its attention where it is given others: `:gp16`. A ConvNeXt has
+no attention: `convnext_t@1024`. Interactions with other than the published settings say so: `*12(heads=8)`,
+`*6(attention=regular)`. A merge other than the usual one for its backbones says so at the end: `/linear`.
 """
 
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, cast, get_args
 
-from piip_search.backbones import Backbone, backbone_named
+from piip_search.backbones import Backbone, ConvNeXt, Stage, Transformer, backbone_named, with_patch
 
-Merge = Literal["conv", "linear"]
+Merge = Literal["conv", "linear", "pyramid", "logits", "tokens"]
 MERGES: tuple[Merge, ...] = get_args(Merge)
-MAX_BRANCHES = 4
+Attention = Literal["deformable", "regular"]
+ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
+Direction = Literal["both", "to_large", "to_small", "alternating"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
-_BRANCH = re.compile(r"(?P<backbone>\w+)@(?P<resolution>\d+):(?:g|w(?P<window>\d+)(?:g(?P<global_every>\d+))?)")
+MAX_BRANCHES = 4
+GROUPS = 32
+"""Groups of the group norms in merges; they divide the widths that are normed."""
+KEEPS_PREFIX: tuple[Merge, ...] = ("logits", "tokens")
+"""Merges before which class tokens and registers pass the blocks of ViTs."""
+PYRAMID_LEVELS = 4
+"""Maps of a pyramid merge: the branches are joined after the first two stretches and after the last two."""
+
+_BRANCH = re.compile(
+    r"(?P<backbone>\w+(?:\.\w+)?)@(?P<resolution>\d+)"
+    r"(?P<attention>:(?:g|w(?P<window>\d+)(?:g(?P<global_every>\d+))?)(?:p(?P<patch>\d+))?)?"
+)
 _TAIL = re.compile(r"(?:\*(?P<count>\d+)(?:\((?P<settings>[^()]*)\))?)?(?:/(?P<merge>\w+))?")
 _EXAMPLE = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
+_WORDS = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +54,11 @@ class Branch:
     """One backbone at one image size.
 
     Attributes:
-        backbone: Short name of a backbone (`piip_search.backbones`).
+        backbone: Name of a backbone (`piip_search.backbones`).
         resolution: Side of the square image it reads, in pixels; a multiple of the patch size.
         window: Side of an attention window in tokens; None for global attention in every block.
         global_every: Every n-th block attends globally though the others are windowed; 0 for none.
+        patch_size: Side of a ViT's patches in pixels where they are resampled to another size; None for its own.
 
     Raises:
         ValueError: The backbone is unknown, or a number does not fit it.
@@ -50,8 +68,14 @@ class Branch:
     resolution: int
     window: int | None = None
     global_every: int = 0
+    patch_size: int | None = None
 
     def __post_init__(self) -> None:
+        own = backbone_named(self.backbone)
+        if self.patch_size is not None and (self.patch_size < 1 or self.patch_size == own.patch):
+            raise ValueError(
+                f"patches of {self.patch_size} px are no change to {self.backbone}'s own {own.patch}; leave p out"
+            )
         patch = self.model.patch
         if self.resolution < patch or self.resolution % patch:
             nearest = max(patch, round(self.resolution / patch) * patch)
@@ -59,6 +83,8 @@ class Branch:
                 f"resolution must be a positive multiple of {self.backbone}'s patch of {patch} px, "
                 f"got {self.resolution}; nearest: {nearest}"
             )
+        if isinstance(own, ConvNeXt) and (self.window is not None or self.global_every):
+            raise ValueError(f"{self.backbone} has no attention, got window {self.window}; write {self.backbone}@224")
         if self.window is not None and self.window < 1:
             raise ValueError(f"window must be at least 1 token, got {self.window}; write g for global attention")
         if self.global_every and (self.window is None or not 2 <= self.global_every <= self.model.depth):
@@ -70,50 +96,75 @@ class Branch:
     @property
     def model(self) -> Backbone:
         """The facts of the backbone."""
-        return backbone_named(self.backbone)
+        own = backbone_named(self.backbone)
+        return own if self.patch_size is None else with_patch(own, self.patch_size)
 
     @property
     def grid(self) -> int:
-        """Tokens along one side."""
+        """Whole patches along one side: the tokens of a ViT, the last stage's of a ConvNeXt."""
         return self.resolution // self.model.patch
 
     @property
-    def tokens(self) -> int:
-        """Tokens of the whole image."""
-        return self.grid**2
-
-    @property
     def windows(self) -> tuple[int | None, ...]:
-        """Window side of every block, None where the block attends globally."""
+        """Window side of every block of a ViT, None where the block attends globally."""
         every = self.global_every
         return tuple(None if every and block % every == every - 1 else self.window for block in range(self.model.depth))
 
     def __str__(self) -> str:
+        if isinstance(self.model, ConvNeXt):
+            return f"{self.backbone}@{self.resolution}"
         attention = "g" if self.window is None else f"w{self.window}"
-        return f"{self.backbone}@{self.resolution}:{attention}" + (f"g{self.global_every}" if self.global_every else "")
+        every = f"g{self.global_every}" if self.global_every else ""
+        return f"{self.backbone}@{self.resolution}:{attention}{every}" + (
+            f"p{self.patch_size}" if self.patch_size else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """Deformable cross-attention between neighbouring branches (PIIP, section 3.3).
+    """Cross-attention between neighbouring branches (PIIP, section 3.3).
 
     Attributes:
         count: How many times along the depth the branches exchange features; 0 for never.
         heads: Attention heads of a unit; they divide half of every branch's width.
-        points: Sampled points per head and query.
+        points: Sampled points per head and query, of deformable attention.
+        attention: `deformable`: each query samples a few points; `regular`: it attends to every token.
+        direction: Who reads: both; the larger model alone; the smaller model alone; or the two by turns, the larger
+            model first.
+        projection: Whether a linear layer brings what is read to the reader's width first.
+        norm: Whether what is read, the reader, and the FFN's input are normed.
     """
 
     count: int = 0
     heads: int = 16
     points: int = 4
+    attention: Attention = "deformable"
+    direction: Direction = "both"
+    projection: bool = True
+    norm: bool = True
 
     def __post_init__(self) -> None:
         if self.count < 0 or self.heads < 1 or self.points < 1:
             raise ValueError(f"interactions need count >= 0, heads >= 1 and points >= 1, got {self}")
+        if self.attention not in ATTENTIONS or self.direction not in DIRECTIONS:
+            raise ValueError(
+                f"attention is one of {', '.join(ATTENTIONS)} and direction one of {', '.join(DIRECTIONS)}, got {self}"
+            )
+        if self.attention == "regular" and self.points != 4:
+            raise ValueError(f"regular attention samples no points, got {self}; leave points out")
+        if self.count == 0 and str(self) != "*0":
+            raise ValueError(f"without interactions there is nothing to set, got {self}; leave the settings out")
+
+    def reads(self, step: int) -> tuple[bool, bool]:
+        """Whether the larger and the smaller model read in that interaction, counted from 0."""
+        turns = {"both": (True, True), "to_large": (True, False), "to_small": (False, True)}
+        return (step % 2 == 0, step % 2 == 1) if self.direction == "alternating" else turns[self.direction]
 
     def __str__(self) -> str:
-        changed = [f"{f.name}={getattr(self, f.name)}" for f in fields(self)[1:] if getattr(self, f.name) != f.default]
-        return f"*{self.count}" + (f"({','.join(changed)})" if changed else "")
+        changed = [(f.name, getattr(self, f.name)) for f in fields(self)[1:] if getattr(self, f.name) != f.default]
+        words = {value: word for word, value in _WORDS.items()}
+        parts = [f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in changed]
+        return f"*{self.count}" + (f"({','.join(parts)})" if parts else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +172,13 @@ class Architecture:
     """A PIIP network: 1 to 4 branches, the largest model first.
 
     Attributes:
-        branches: From the largest model to the smallest.
+        branches: From the largest model to the smallest, by width at stride 16.
         interaction: What happens between neighbouring branches.
-        merge: `conv`: two 3x3 convolutions a branch, as detection trains; `linear`: one linear layer a
-            branch, as classification from scratch trains.
+        merge: What comes out. `conv`: one map, by two 3x3 convolutions a branch, as detection and segmentation with
+            ViTs train; `linear`: one map, by a linear layer a branch, as classification from scratch trains;
+            `pyramid`: four maps, by a 3x3 convolution a branch, as detection with ConvNeXts trains; `logits`: class
+            scores, the mean of every branch's own head, as classification is fine-tuned; `tokens`: the tokens of a
+            language model, the sum of a projector a branch.
 
     Raises:
         ValueError: No network can be built from these parts; the message states the rule and the way out.
@@ -143,27 +197,75 @@ class Architecture:
                 f"branches go from the widest model to the narrowest, got widths {widths}; "
                 "reorder them, the image sizes may come in any order"
             )
-        if len({branch.model.patch for branch in self.branches}) > 1:
-            raise ValueError("all branches share one patch size; got " + " + ".join(map(str, self.branches)))
-        if self.merge not in MERGES:
-            raise ValueError(f"unknown merge {self.merge!r}; choose one of {', '.join(MERGES)}")
+        if len({branch.model.patch for branch in self.branches if branch.model.family == "vit"}) > 1:
+            raise ValueError(
+                "all ViT branches share one patch size; resample one, as in vit_large_patch14_dinov2@448:gp16; got "
+                + " + ".join(map(str, self.branches))
+            )
         self._check_interaction()
+        self._check_merge()
 
     def _check_interaction(self) -> None:
         count, heads = self.interaction.count, self.interaction.heads
         if len(self.branches) == 1 and self.interaction != Interaction():
             raise ValueError(f"a single branch has nothing to interact with, got {self.interaction}; leave it out")
-        depth = min(branch.model.depth for branch in self.branches)
-        if count > depth:
+        most = min(most_interactions(branch.model) for branch in self.branches)
+        if count > most:
             raise ValueError(
-                f"every interaction follows at least one block of every branch: at most {depth} here, got {count}"
+                f"every interaction follows at least one block of every branch: at most {most} here, got {count}"
             )
+        half = 2 if self.interaction.attention == "deformable" else 1
         for branch in self.branches if count else ():
-            if branch.model.width // 2 % heads:
+            for stage in interaction_stages(branch.model, count):
+                if stage.width // half % heads or stage.width < 4:
+                    raise ValueError(
+                        f"interaction heads must divide {'half of ' if half == 2 else ''}every width, got {heads} "
+                        f"heads and {branch.backbone} of width {stage.width}; write e.g. *{count}(heads=8)"
+                    )
+
+    def _check_merge(self) -> None:
+        if self.merge not in MERGES:
+            raise ValueError(f"unknown merge {self.merge!r}; choose one of {', '.join(MERGES)}")
+        models = [branch.model for branch in self.branches]
+        convolutional = [model.name for model in models if isinstance(model, ConvNeXt)]
+        if convolutional and self.merge in ("conv", "linear"):
+            raise ValueError(
+                f"{convolutional[0]} has a map at each of four strides, which the merge {self.merge} cannot join; "
+                "use /pyramid, /logits or /tokens"
+            )
+        if self.merge == "pyramid":
+            count = self.interaction.count
+            if 0 < count < PYRAMID_LEVELS:
                 raise ValueError(
-                    f"interaction heads must divide half of every width, got {heads} heads and "
-                    f"{branch.backbone} of width {branch.model.width}; write e.g. *{count}(heads=8)"
+                    f"the merge pyramid joins the branches after four stretches of blocks, got {count} interactions; "
+                    "use none, or 4 and more"
                 )
+            if any(isinstance(model, Transformer) and model.patch != 16 for model in models):
+                raise ValueError("the merge pyramid needs ViTs with patches of 16 px; resample them: :gp16")
+            if any(most_interactions(model) < PYRAMID_LEVELS for model in models):
+                raise ValueError(f"the merge pyramid needs {PYRAMID_LEVELS} blocks in every branch")
+        if self.merge in KEEPS_PREFIX and any(
+            isinstance(branch.model, Transformer) and branch.model.prefix and branch.window is not None
+            for branch in self.branches
+        ):
+            raise ValueError(
+                f"the merge {self.merge} keeps class tokens, which belong to no window; attend globally: :g"
+            )
+        self._check_group_norms(models)
+
+    def _check_group_norms(self, models: list[Backbone]) -> None:
+        if len(models) == 1 or self.merge in ("logits", "tokens"):
+            return
+        normed = {stage.width for stage in models[0].stages}
+        if self.merge == "linear":
+            normed |= {model.width for model in models}
+        wrong = sorted(width for width in normed if width % GROUPS)
+        if wrong:
+            nearest = max(GROUPS, round(wrong[0] / GROUPS) * GROUPS)
+            raise ValueError(
+                f"the merge {self.merge} norms in {GROUPS} groups, which must divide the width, got {wrong[0]}; "
+                f"nearest: {nearest}"
+            )
 
     @property
     def output(self) -> int:
@@ -178,13 +280,55 @@ class Architecture:
     @property
     def patch(self) -> int:
         """Stride of the merged map, in pixels."""
-        return self.branches[0].model.patch
+        return self.branches[self.output].model.patch
+
+    @property
+    def multiple(self) -> int:
+        """Pixels that both sides of an image must be a multiple of, for every branch to see whole patches at its scale.
+
+        A side of s pixels reaches branch j as s r_j / r: the least s for which all of these are multiples of p_j.
+        """
+        whole = self.resolution
+        steps = [branch.model.patch * whole // math.gcd(branch.model.patch * whole, branch.resolution)
+                 for branch in self.branches]  # fmt: skip
+        return math.lcm(*steps)
+
+    @property
+    def stretches(self) -> int:
+        """Into how many stretches every branch's blocks are split: one an interaction."""
+        return stretches_of(self.interaction.count, self.merge)
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """Stretches after which the branches merge: the first two and the last two for a pyramid, else the last."""
+        return merge_taps(self.stretches, self.merge)
+
+    @property
+    def merged(self) -> tuple[tuple[int, int], ...]:
+        """Channels and stride of every map that the merge gives: the first branch's width on the output's grid."""
+        first, output = (self.branches[index].model for index in (0, self.output))
+        return merged_maps(first, output, self.stretches, self.merge)
+
+    def image(self, height: int, width: int) -> tuple[int, int]:
+        """An image's sides after padding to whole multiples, in pixels."""
+        multiple = self.multiple
+        return math.ceil(height / multiple) * multiple, math.ceil(width / multiple) * multiple
+
+    def sides(self, image: tuple[int, int], index: int) -> tuple[int, int]:
+        """Height and width in pixels at which a branch sees an image; rounded to whole patches where it must be."""
+        branch = self.branches[index]
+        patch = branch.model.patch
+        height, width = (
+            max(patch, round(side * branch.resolution / self.resolution) // patch * patch) for side in image
+        )
+        return height, width
 
     @property
     def name(self) -> str:
         """The short form."""
         interaction = str(self.interaction) if len(self.branches) > 1 else ""
-        return "+".join(map(str, self.branches)) + interaction + ("" if self.merge == "conv" else f"/{self.merge}")
+        merge = "" if self.merge == usual_merge(self.branches) else f"/{self.merge}"
+        return "+".join(map(str, self.branches)) + interaction + merge
 
     def __str__(self) -> str:
         return self.name
@@ -196,10 +340,13 @@ class Architecture:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: what crosses processes and what the fingerprint is taken of."""
+        """Plain data: what crosses processes and what the fingerprint is taken of.
+
+        Settings that came later are left out where they have their default, so that old fingerprints stay.
+        """
         return {
-            "branches": [asdict(branch) for branch in self.branches],
-            "interaction": asdict(self.interaction),
+            "branches": [_without_later(asdict(branch), Branch, 4) for branch in self.branches],
+            "interaction": _without_later(asdict(self.interaction), Interaction, 3),
             "merge": self.merge,
         }
 
@@ -230,15 +377,9 @@ class Architecture:
         end = _TAIL.fullmatch(mark + tail)
         if end is None or None in parts:
             raise ValueError(f"not an architecture: {text!r}; write it like {_EXAMPLE}")
-        branches = tuple(
-            Branch(
-                part["backbone"], int(part["resolution"]), _number(part["window"]), _number(part["global_every"]) or 0
-            )
-            for part in parts
-            if part is not None
-        )
+        branches = tuple(_branch(part) for part in parts if part is not None)
         interaction = Interaction(int(end["count"] or 0), **_settings(end["settings"] or "", text))
-        return cls(branches, interaction, cast(Merge, end["merge"] or "conv"))  # the constructor checks it
+        return cls(branches, interaction, cast(Merge, end["merge"] or usual_merge(branches)))  # which checks them
 
     def scaled(self, image_scale: float) -> "Architecture":
         """The same design for smaller images: what a cheap proxy trains in place of it.
@@ -271,30 +412,118 @@ class Architecture:
         return replace(self, branches=branches)
 
 
-def interaction_ranges(depth: int, count: int) -> tuple[range, ...]:
-    """Splits a branch's blocks into the stretches that run between interactions.
+def usual_merge(branches: tuple[Branch, ...]) -> Merge:
+    """The merge that needs no mention: `pyramid` where a ConvNeXt takes part, else `conv`."""
+    return "pyramid" if any(isinstance(branch.model, ConvNeXt) for branch in branches) else "conv"
 
-    The stretches tile the depth; where they cannot be equal the later ones are one block longer, as the
-    authors split the 32 blocks of ViT-H into 12 (2,2,2,2,3,...,3). Without interactions there is one stretch.
+
+def stretches_of(count: int, merge: Merge) -> int:
+    """Into how many stretches blocks are split: one an interaction; without any, as many as the merge needs maps."""
+    return count or (PYRAMID_LEVELS if merge == "pyramid" else 1)
+
+
+def merged_maps(first: Backbone, output: Backbone, stretches: int, merge: Merge) -> tuple[tuple[int, int], ...]:
+    """Channels and stride of every map that a merge gives, from the first backbone's width and the output's grid."""
+    widths, strides = interaction_stages(first, stretches), interaction_stages(output, stretches)
+    return tuple((widths[tap].width, strides[tap].stride) for tap in merge_taps(stretches, merge))
+
+
+def merge_taps(stretches: int, merge: Merge) -> tuple[int, ...]:
+    """Stretches after which branches merge: for a pyramid where a ConvNeXt's stages end, else the last."""
+    each = max(1, stretches // 12)
+    last = stretches - 1
+    return (each - 1, 2 * each - 1, last - each, last) if merge == "pyramid" else (last,)
+
+
+def most_interactions(model: Backbone) -> int:
+    """How many interactions a backbone has room for; it has room for any fewer as well."""
+    if isinstance(model, Transformer):
+        return model.depth
+    room = [stage.blocks for stage in model.stages]
+    counts = itertools.takewhile(
+        lambda count: all(a <= b for a, b in zip(_by_stage(count), room, strict=True)), itertools.count(PYRAMID_LEVELS)
+    )
+    return max(counts, default=PYRAMID_LEVELS - 1)
+
+
+def interaction_ranges(model: Backbone, count: int) -> tuple[range, ...]:
+    """Splits a backbone's blocks into the stretches that run between interactions; without any there is one.
+
+    The stretches of a ViT tile its depth; where they cannot be equal the later ones are one block longer, as the
+    authors split the 32 blocks of ViT-H into 12 (2,2,2,2,3,...,3). Those of a ConvNeXt end where its stages do; from
+    five on the third stage is split further, from 24 on the others too, the earlier stretches one block longer, as
+    the authors place 12 and 24.
     """
-    if count == 0:
-        return (range(depth),)
-    short, longer = divmod(depth, count)
+    if isinstance(model, Transformer):
+        return _tiles(0, model.depth, max(1, count), later_longer=True)
+    ends = [0, *itertools.accumulate(stage.blocks for stage in model.stages)]
+    if count < PYRAMID_LEVELS:
+        starts = [0, *ends[PYRAMID_LEVELS - max(1, count) + 1 : -1]]
+        return tuple(range(start, stop) for start, stop in itertools.pairwise([*starts, ends[-1]]))
+    spans = zip(itertools.pairwise(ends), _by_stage(count), strict=True)
+    return tuple(
+        stretch for (start, stop), share in spans for stretch in _tiles(start, stop, share, later_longer=False)
+    )
+
+
+def _by_stage(count: int) -> tuple[int, int, int, int]:
+    """How many of four or more interactions each stage of a ConvNeXt takes: 1, 1, 9, 1 of 12 and 2, 2, 18, 2 of 24."""
+    each = max(1, count // 12)
+    return each, each, count - 3 * each, each
+
+
+def interaction_stages(model: Backbone, count: int) -> tuple[Stage, ...]:
+    """The stage in which each stretch ends: its width and stride are what an interaction there meets."""
+    ends = list(itertools.accumulate(stage.blocks for stage in model.stages))
+    return tuple(
+        next(stage for stage, end in zip(model.stages, ends, strict=True) if stretch.stop <= end)
+        for stretch in interaction_ranges(model, count)
+    )
+
+
+def _tiles(start: int, stop: int, count: int, later_longer: bool) -> tuple[range, ...]:
+    short, longer = divmod(stop - start, count)
     lengths = [short] * (count - longer) + [short + 1] * longer
-    starts = [sum(lengths[:index]) for index in range(count + 1)]
-    return tuple(range(start, stop) for start, stop in itertools.pairwise(starts))
+    if not later_longer:
+        lengths.reverse()
+    bounds = [start, *(start + total for total in itertools.accumulate(lengths))]
+    return tuple(range(begin, end) for begin, end in itertools.pairwise(bounds))
+
+
+def _without_later(data: dict[str, Any], kind: type[Branch] | type[Interaction], first: int) -> dict[str, Any]:
+    later = {field.name: field.default for field in fields(kind)[first:]}
+    return {name: value for name, value in data.items() if name not in later or value != later[name]}
+
+
+def _branch(part: re.Match[str]) -> Branch:
+    name = part["backbone"]
+    if part["attention"] is None and isinstance(backbone_named(name), Transformer):
+        raise ValueError(
+            f"{part[0]!r} does not say how it attends; write {part[0]}:g for global attention, or {part[0]}:w14 for "
+            f"windows; write it like {_EXAMPLE}"
+        )
+    if part["attention"] is not None and isinstance(backbone_named(name), ConvNeXt):
+        raise ValueError(f"{name} has no attention; write {name}@{part['resolution']}")
+    window, every, patch = (_number(part[key]) for key in ("window", "global_every", "patch"))
+    return Branch(name, int(part["resolution"]), window, every or 0, patch)
 
 
 def _number(text: str | None) -> int | None:
     return None if text is None else int(text)
 
 
-def _settings(text: str, whole: str) -> dict[str, int]:
-    known = {field.name for field in fields(Interaction)} - {"count"}
-    pairs = [pair.partition("=") for pair in text.split(",") if pair]
-    for key, _, value in pairs:
-        if key not in known or not value.isdecimal():
+def _settings(text: str, whole: str) -> dict[str, Any]:
+    known = {field.name: field.default for field in fields(Interaction)[1:]}
+    settings: dict[str, Any] = {}
+    for key, _, value in (pair.partition("=") for pair in text.split(",") if pair):
+        default = known.get(key)
+        if isinstance(default, bool) and value in _WORDS:
+            settings[key] = _WORDS[value]
+        elif isinstance(default, str) or (type(default) is int and value.isdecimal()):
+            settings[key] = value if isinstance(default, str) else int(value)
+        else:
             raise ValueError(
-                f"not an interaction setting: {key}={value} in {whole!r}; known: {', '.join(sorted(known))}"
+                f"not an interaction setting: {key}={value} in {whole!r}; known: {', '.join(sorted(known))}, "
+                "of which projection and norm are yes or no"
             )
-    return {key: int(value) for key, _, value in pairs}
+    return settings

@@ -1,27 +1,71 @@
 """Backbone facts: what a branch of a PIIP network can be, as plain data.
 
-One entry per variant. A plain ViT is fully described by width, depth, heads, MLP ratio and patch size;
-`models/` builds it from these numbers and `cost.py` prices it from the same ones.
+A backbone is named in one of three ways:
+
+- a short name: the sizes of the PIIP papers, and a few small ones to experiment with (`BACKBONES`);
+- a timm model of the two families, with or without a weight tag: `deit3_base_patch16_224.fb_in22k_ft_in1k`
+  (`timm_models.json`, written by `piip_search.models.catalogue`);
+- a plain ViT of any size, by its numbers: `vit_w640_d12_h10`, with patches other than 16 px `vit_w640_d12_h10_p8`.
+
+`models/` builds a backbone from these facts and `cost/` prices it from the same ones.
 """
 
-from dataclasses import dataclass
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+Norm = Literal["layer", "rms"]
+
+_TIMM_MODELS = Path(__file__).parent / "timm_models.json"
+_BY_NUMBERS = re.compile(r"vit_w(?P<width>\d+)_d(?P<depth>\d+)_h(?P<heads>\d+)(?:_p(?P<patch>\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Backbone:
+class Stage:
+    """A stretch of a backbone on one grid.
+
+    Attributes:
+        width: Channels.
+        blocks: Blocks, of which one is the downsampling that begins every later stage of a ConvNeXt.
+        stride: Pixels a token.
+    """
+
+    width: int
+    blocks: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
     """A plain vision transformer, before it is given an image size.
 
     Attributes:
-        name: Short name, as typed in a search space and in a short form.
+        name: Name as typed in a search space and in a short form.
         title: Name as the literature writes it.
         width: Token width d (channels).
         depth: Number of transformer blocks.
         heads: Attention heads; they divide the width.
-        mlp_ratio: Hidden width of a block's MLP over the token width.
+        hidden: Width inside a block's MLP, after its gate if it has one; 0 for 4 d.
         patch: Side of a square patch in pixels, which is also the stride.
-        layer_scale: Whether every block scales its two residuals by learnable vectors (DeiT III).
+        position_grid: Tokens along a side of the stored position embedding; 0 where there is none.
+        gated: Whether the MLP has a gate, and so a second matrix d x hidden (SwiGLU).
+        norm: Layer norm, or root-mean-square norm, which has no bias.
+        layer_scale: Start of the learnable vectors that scale a block's two residuals; None where there are none.
+        qkv_bias, proj_bias, mlp_bias, patch_bias: Whether these layers have biases.
+        query_norm: Whether queries and keys are normed: not, a head at a time, or over the whole width.
+        embedding_norm: Whether tokens are normed before the first block (CLIP).
+        prefix: Tokens beside those of the image: a class token, registers. Only classification and language models
+            keep them (the merges `logits` and `tokens`).
+        prefix_positions: Whether these have position embeddings of their own.
+        pads_first: Whether the authors' class for it fills up windows before it counts the projections: all weights
+            but DeiT's are loaded into that class. Matters to the published convention only.
         drop_path: Constant drop-path rate of full training (PIIP's detection configs).
-        timm_name: The timm model whose pre-trained weights fit; empty where there is none.
+        timm_name: The timm model whose weights fit; empty where there is none.
     """
 
     name: str
@@ -29,36 +73,167 @@ class Backbone:
     width: int
     depth: int
     heads: int
-    mlp_ratio: int = 4
+    hidden: int = 0
     patch: int = 16
-    layer_scale: bool = True
+    position_grid: int = 14
+    gated: bool = False
+    norm: Norm = "layer"
+    layer_scale: float | None = 1.0
+    qkv_bias: bool = True
+    proj_bias: bool = True
+    mlp_bias: bool = True
+    patch_bias: bool = True
+    query_norm: Literal["none", "head", "width"] = "none"
+    embedding_norm: bool = False
+    prefix: int = 1
+    prefix_positions: bool = False
+    pads_first: bool = False
     drop_path: float = 0.0
     timm_name: str = ""
 
+    family: ClassVar[Literal["vit"]] = "vit"
 
-# The four published sizes: PIIP (arXiv 2501.07783) builds on DeiT (T) and DeiT III (S, B, L).
-# The three small ones are ours: trainable from scratch on a laptop within a minute.
-BACKBONES: dict[str, Backbone] = {
-    backbone.name: backbone
-    for backbone in (
-        Backbone("vit_l", "ViT-L", 1024, 24, 16, drop_path=0.4, timm_name="deit3_large_patch16_224.fb_in22k_ft_in1k"),
-        Backbone("vit_b", "ViT-B", 768, 12, 12, drop_path=0.15, timm_name="deit3_base_patch16_224.fb_in22k_ft_in1k"),
-        Backbone("vit_s", "ViT-S", 384, 12, 6, drop_path=0.05, timm_name="deit3_small_patch16_224.fb_in22k_ft_in1k"),
-        Backbone("vit_t", "ViT-T", 192, 12, 3, drop_path=0.05, timm_name="deit_tiny_patch16_224.fb_in1k"),
-        Backbone("vit_micro", "ViT-micro", 128, 4, 4),
-        Backbone("vit_nano", "ViT-nano", 96, 4, 3),
-        Backbone("vit_pico", "ViT-pico", 64, 4, 2),
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.depth < 1 or self.heads < 1 or self.width % self.heads or self.patch < 1:
+            raise ValueError(
+                f"a ViT has positive width, depth, heads and patch, and heads that divide the width, got {self.name}; "
+                "write e.g. vit_w640_d12_h10"
+            )
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage: a ViT keeps its grid."""
+        return (Stage(self.width, self.depth, self.patch),)
+
+    @property
+    def mlp_width(self) -> int:
+        """Width inside a block's MLP."""
+        return self.hidden or 4 * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class ConvNeXt:
+    """A ConvNeXt (arXiv 2201.03545), before it is given an image size.
+
+    Attributes:
+        name: Name as typed in a search space and in a short form.
+        title: Name as the literature writes it.
+        widths: Channels of the four stages, at strides of 4, 8, 16 and 32 pixels.
+        depths: ConvNeXt blocks of the four stages.
+        response_norm: Whether the MLPs have a global response norm (ConvNeXt V2) instead of a layer scale.
+        drop_path: Drop-path rate of full training.
+        timm_name: The timm model whose weights fit; empty where there is none.
+    """
+
+    name: str
+    title: str
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    response_norm: bool = False
+    drop_path: float = 0.0
+    timm_name: str = ""
+
+    family: ClassVar[Literal["convnext"]] = "convnext"
+    patch: ClassVar[int] = 32
+
+    @property
+    def width(self) -> int:
+        """Channels at stride 16, by which models are ordered: there most of the depth lies."""
+        return self.widths[2]
+
+    @property
+    def depth(self) -> int:
+        """Blocks, counting a downsampling layer as one (PIIP's official configurations)."""
+        return sum(stage.blocks for stage in self.stages)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The four stages."""
+        return tuple(
+            Stage(width, depth + (index > 0), 4 << index)
+            for index, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True))
+        )
+
+
+Backbone = Transformer | ConvNeXt
+
+
+def _published() -> Iterable[Backbone]:
+    """The sizes that the PIIP papers build on: DeiT (T), DeiT III (S, B, L), MAE (H), InternVL (6B), ConvNeXt."""
+    deit3 = "deit3_{}_patch16_224.fb_in22k_ft_in1k"
+    yield Transformer(
+        "vit_6b", "InternViT-6B", 3200, 48, 25, 12800, norm="rms", layer_scale=0.1, qkv_bias=False, query_norm="width",
+        pads_first=True, drop_path=0.4,
+    )  # fmt: skip
+    yield Transformer(
+        "vit_h", "ViT-H", 1280, 32, 16, pads_first=True, drop_path=0.4, timm_name="vit_huge_patch14_224.mae"
     )
-}
+    yield Transformer("vit_l", "ViT-L", 1024, 24, 16, drop_path=0.4, timm_name=deit3.format("large"))
+    yield Transformer("vit_b", "ViT-B", 768, 12, 12, drop_path=0.15, timm_name=deit3.format("base"))
+    yield Transformer("vit_s", "ViT-S", 384, 12, 6, drop_path=0.05, timm_name=deit3.format("small"))
+    yield Transformer("vit_t", "ViT-T", 192, 12, 3, drop_path=0.05, timm_name="deit_tiny_patch16_224.fb_in1k")
+    for letter, size, widths, depths, rate in (
+        ("l", "large", (192, 384, 768, 1536), (3, 3, 27, 3), 0.4),
+        ("b", "base", (128, 256, 512, 1024), (3, 3, 27, 3), 0.4),
+        ("s", "small", (96, 192, 384, 768), (3, 3, 27, 3), 0.3),
+        ("t", "tiny", (96, 192, 384, 768), (3, 3, 9, 3), 0.1),
+    ):
+        yield ConvNeXt(
+            f"convnext_{letter}", f"ConvNeXt-{letter.upper()}", widths, depths, drop_path=rate,
+            timm_name=f"convnext_{size}.fb_in1k",
+        )  # fmt: skip
 
 
+def _small() -> Iterable[Backbone]:
+    """Small ones of ours: trainable from scratch on a laptop within a minute."""
+    yield Transformer("vit_micro", "ViT-micro", 128, 4, 4)
+    yield Transformer("vit_nano", "ViT-nano", 96, 4, 3)
+    yield Transformer("vit_pico", "ViT-pico", 64, 4, 2)
+    yield ConvNeXt("convnext_pico", "ConvNeXt-pico", (32, 64, 96, 128), (1, 1, 3, 1))
+
+
+BACKBONES: dict[str, Backbone] = {backbone.name: backbone for backbone in (*_published(), *_small())}
+"""By short name."""
+
+
+@cache
+def timm_models() -> dict[str, dict[str, Any]]:
+    """Facts of the timm models of the two families, by model name without tag."""
+    models: dict[str, dict[str, Any]] = json.loads(_TIMM_MODELS.read_text(encoding="utf-8"))["models"]
+    return models
+
+
+@cache
 def backbone_named(name: str) -> Backbone:
-    """The backbone of that short name.
+    """The backbone of that name.
 
     Raises:
-        ValueError: No backbone has that name; the message lists those that exist.
+        ValueError: No backbone has that name; the message says which are near.
     """
-    try:
+    if name in BACKBONES:
         return BACKBONES[name]
-    except KeyError:
-        raise ValueError(f"unknown backbone {name!r}; choose one of {', '.join(BACKBONES)}") from None
+    if match := _BY_NUMBERS.fullmatch(name):
+        width, depth, heads, patch = (int(number or 16) for number in match.groups())
+        return Transformer(name, f"ViT {width}x{depth}", width, depth, heads, patch=patch)
+    facts = dict(timm_models().get(name.partition(".")[0], {}))
+    if not facts:
+        near = difflib.get_close_matches(name.partition(".")[0], [*BACKBONES, *timm_models()], n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(BACKBONES)}"
+        raise ValueError(
+            f"unknown backbone {name!r}; {hint} (any timm ViT or ConvNeXt, or a ViT by its numbers: vit_w640_d12_h10)"
+        )
+    if facts.pop("family") == "convnext":
+        widths, depths = tuple(facts.pop("widths")), tuple(facts.pop("depths"))
+        return ConvNeXt(name, name, widths, depths, timm_name=name, **facts)
+    return Transformer(name, name, timm_name=name, pads_first=not name.startswith("deit"), **facts)
+
+
+def with_patch(backbone: Backbone, patch: int) -> Backbone:
+    """The same ViT with other patches: the convolution is resampled, as the authors do from 14 to 16 px.
+
+    Raises:
+        ValueError: The backbone has no patches.
+    """
+    if isinstance(backbone, ConvNeXt):
+        raise ValueError(f"{backbone.name} has no patches to resample; leave :p{patch} out")
+    return replace(backbone, patch=patch)

@@ -15,8 +15,11 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from piip_search.cost import CONVENTIONS, price
+from piip_search.cost import Convention, price
 from piip_search.evaluation import Candidate, Evaluation
+
+RECORDED: tuple[Convention, ...] = ("published", "backbone")
+"""Costs kept beside a proposal, for whoever reads the database; they follow from the architecture alone."""
 
 
 class LedgerError(ValueError):
@@ -153,7 +156,7 @@ class Ledger:
                     architecture=architecture.name,
                     fingerprint=architecture.fingerprint,
                     candidate=candidate.to_dict(),
-                    costs={convention: asdict(price(architecture, convention)) for convention in CONVENTIONS},
+                    costs={convention: asdict(price(architecture, convention)) for convention in RECORDED},
                     proposed_at=datetime.now(UTC),
                 )
             )

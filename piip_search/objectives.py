@@ -7,15 +7,15 @@ from functools import lru_cache
 import numpy as np
 
 from piip_search.architecture import Architecture
-from piip_search.cost import Convention, Cost, price
+from piip_search.cost import COCO_MASK_RCNN, Convention, Cost, Detector, price
 from piip_search.evaluation import Evaluation
 from piip_search.pareto import Losses, hypervolume, undominated
 
 
 @lru_cache(maxsize=100_000)
-def _price(architecture: Architecture, convention: Convention) -> Cost:
+def _price(architecture: Architecture, convention: Convention, detector: Detector) -> Cost:
     """Fronts ask for the same prices after every evaluation."""
-    return price(architecture, convention)
+    return price(architecture, convention, detector=detector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,16 @@ class Objectives:
     Attributes:
         metric: Name of a measured metric in [0, 1], higher is better.
         convention: How the cost is counted.
+        detector: What reads the merged maps, under the convention `detector`.
     """
 
     metric: str
     convention: Convention
+    detector: Detector = COCO_MASK_RCNN
 
     def cost(self, evaluation: Evaluation) -> Cost:
         """Cost of what is meant, known without training."""
-        return _price(evaluation.candidate.architecture, self.convention)
+        return _price(evaluation.candidate.architecture, self.convention, self.detector)
 
     def value(self, evaluation: Evaluation) -> float | None:
         """The metric; None where the evaluation failed or measured no such thing."""

@@ -13,7 +13,7 @@ from piip_search.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger
 from piip_search.objectives import Objectives, ParetoFront, pareto_front
 from piip_search.sampler import Sampler, make_sampler
-from piip_search.space import Designs, SearchSpace
+from piip_search.space import Designs, Limit, SearchSpace
 from piip_search.spec import SearchSpec, SpecError
 from piip_search.tracker import NoTracker, Tracker
 
@@ -48,7 +48,7 @@ class Search:
         """
         self.run = run
         self.spec = spec
-        self.objectives = Objectives(spec.metric, spec.limit.convention)
+        self.objectives = Objectives(spec.metric, spec.limit.convention, spec.detector)
         self.evaluations: list[Evaluation] = []
         self.running: dict[int, Candidate] = {}
         self.answered = 0
@@ -106,7 +106,7 @@ class Search:
 
     def fronts(self) -> tuple[ParetoFront, ...]:
         """The front of each tier, the cheapest tier first."""
-        tiers = self.spec.limit.build().gmacs
+        tiers = self.spec.bounds.gmacs
         return tuple(pareto_front(self.evaluations, self.objectives, tier) for tier in tiers)
 
     @property
@@ -174,27 +174,40 @@ def legal_designs(spec: SearchSpec, source: object = "search space") -> tuple[Se
     Raises:
         SpecError: The space is empty, or a tier of the limit lies below its cheapest design.
     """
-    space, limit = spec.space.build(), spec.limit.build()
-    designs = space.priced(limit.convention)
-    if not len(designs):
+    space, limit = spec.space.build(), spec.bounds
+    if not len(space):
         raise SpecError(str(source), ["space: holds no design; allow more branches, models, sizes or interactions"])
-    cheapest = int(designs.macs_N.argmin())
-    smallest = designs.macs_N[cheapest] / 1e9
+    within = space.within(limit)
+    if problems := [] if len(within) and _reaches(within, limit.gmacs[0]) else _out_of_reach(space, limit):
+        raise SpecError(str(source), problems)
+    return space, within
+
+
+def _reaches(designs: Designs, gmacs: float) -> bool:
+    return bool(designs.macs_N.min() <= gmacs * 1e9)
+
+
+def _out_of_reach(space: SearchSpace, limit: Limit) -> list[str]:
+    """Which tiers no design fits, and whether the parameters or both together rule all out."""
+    cheapest = [chunk[[chunk.macs_N.argmin()]] for chunk in space.chunks(limit.convention, limit.detector)]
+    best = min(cheapest, key=lambda one: int(one.macs_N[0]))
+    smallest = best.macs_N[0] / 1e9
     problems = [
         f"limit.gmacs: no design costs {tier:g} GMACs or less: the cheapest costs {smallest:.3g} GMACs "
-        f"({space.decode(designs.rows_ND[cheapest])}); raise the limit or offer smaller models or images"
+        f"({space.decode(best.rows_ND[0])}); raise the limit or offer smaller models or images"
         for tier in limit.gmacs
         if tier < smallest
     ]
-    if limit.mparams is not None and designs.params_N.min() > limit.mparams * 1e6:
-        least = designs.params_N.min() / 1e6
-        problems.append(f"limit.mparams: the smallest design has {least:.3g} M parameters, got {limit.mparams:g}")
-    within = designs.within(limit)
-    if not problems and not len(within):
-        problems.append("limit: no design keeps gmacs and mparams at once; raise one of them")
-    if problems:
-        raise SpecError(str(source), problems)
-    return space, within
+    if limit.mparams is not None:
+        least = min(int(chunk.params_N.min()) for chunk in space.chunks(limit.convention, limit.detector)) / 1e6
+        if least > limit.mparams:
+            problems.append(f"limit.mparams: the smallest design has {least:.3g} M parameters, got {limit.mparams:g}")
+        elif not problems:
+            problems.append(
+                f"limit: no design of at most {limit.mparams:g} M parameters costs {limit.gmacs[0]:g} GMACs or less; "
+                "raise one of them"
+            )
+    return problems
 
 
 def open_search(run: str, spec: SearchSpec, ledger: Ledger, recipe: str, tracker: Tracker | None = None) -> Search:

@@ -7,19 +7,39 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
-from piip_search import evaluation, space
-from piip_search.architecture import MAX_BRANCHES, Architecture, Branch, Interaction, Merge
-from piip_search.backbones import BACKBONES
-from piip_search.cost import Convention
-from piip_search.space import Pairing, SearchSpace
+from piip_search import evaluation
+from piip_search.architecture import (
+    KEEPS_PREFIX,
+    MAX_BRANCHES,
+    Architecture,
+    Attention,
+    Branch,
+    Direction,
+    Interaction,
+    Merge,
+    most_interactions,
+)
+from piip_search.backbones import Backbone, ConvNeXt, Transformer, backbone_named, with_patch
+from piip_search.cost import Convention, Detector, DetectorName
+from piip_search.space import Limit as SpaceLimit
+from piip_search.space import Pairing, SearchSpace, parse_window, write_window
+from piip_search.space import Window as SpaceWindow
 from piip_search.tasks import TASKS
 
-DetectorName = Literal["fcos", "retinanet", "mask_rcnn"]
 SamplerName = Literal["nsga2", "tpe", "random"]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -45,32 +65,60 @@ class SpecError(ValueError):
         super().__init__("\n  ".join([f"{path}: {count}", *problems]))
 
 
-def _global_is_none(value: object) -> object:
-    return None if value == "global" else value
+def _window(value: object) -> object:
+    if value is None or (isinstance(value, int | str) and not isinstance(value, bool)):
+        return parse_window(value)
+    raise ValueError(f"a window is a number of tokens, global, or like 14g3, got {value!r}")
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-Window = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_global_is_none)]
+Window = Annotated[SpaceWindow, BeforeValidator(_window), PlainSerializer(write_window)]
 FilePath = Annotated[Path, Field(strict=False)]
+
+
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    if not 1 <= value[0] <= value[1]:
+        raise ValueError(f"steps are two ratios, 1 <= least <= greatest, got {list(value)}")
+    return value
+
+
+T = TypeVar("T")
+Choices = Annotated[tuple[T, ...], Field(min_length=1, strict=False)]
+Steps = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_rising)]
 
 
 class Space(_Section):
     """What may be built; the fields are those of `piip_search.space.SearchSpace`."""
 
-    backbones: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
-    resolutions: Annotated[tuple[int, ...], Field(min_length=1, strict=False)]
-    windows: Annotated[tuple[Window, ...], Field(min_length=1, strict=False)] = (None,)
-    interactions: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)] = (0,)
-    branches: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], Field(min_length=1, strict=False)] = (1,)
-    merges: Annotated[tuple[Merge, ...], Field(min_length=1, strict=False)] = ("conv",)
+    backbones: Choices[str]
+    resolutions: Choices[int]
+    windows: Choices[Window] = ((None, 0),)
+    interactions: Choices[Annotated[int, Field(ge=0)]] = (0,)
+    branches: Choices[Annotated[int, Field(ge=1, le=MAX_BRANCHES)]] = (1,)
+    merges: Choices[Merge] | None = None
+    attention: Choices[Attention] = ("deformable",)
+    direction: Choices[Direction] = ("both",)
+    projection: Choices[bool] = (True,)
+    norm: Choices[bool] = (True,)
+    heads: Count = 16
+    points: Count = 4
+    patch: Count | None = None
     pairing: Pairing = "inverted"
+    steps: Steps | None = None
+    whole_windows: bool = False
+    pretraining_grid: bool = False
+    padding: Count | None = None
 
     def build(self) -> SearchSpace:
-        """The space as an object."""
-        return SearchSpace(**{name: getattr(self, name) for name in type(self).model_fields})
+        """The space as an object; where no merge is chosen, the usual one of its backbones."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        if self.merges is None:
+            convolutional = any(isinstance(backbone_named(name), ConvNeXt) for name in self.backbones)
+            values["merges"] = ("pyramid",) if convolutional else ("conv",)
+        return SearchSpace(**values)
 
 
 class Limit(_Section):
@@ -80,9 +128,13 @@ class Limit(_Section):
     convention: Convention = "published"
     mparams: Positive | None = None
 
-    def build(self) -> space.Limit:
-        """The limit as a plain value, its tiers rising."""
-        return space.Limit(tuple(sorted(set(self.gmacs))), self.convention, self.mparams)
+    def build(self, detector: Detector) -> SpaceLimit:
+        """The limit as a plain value, its tiers rising.
+
+        Args:
+            detector: What reads the merged maps, under the convention `detector`.
+        """
+        return SpaceLimit(tuple(sorted(set(self.gmacs))), self.convention, self.mparams, detector)
 
 
 class Budget(_Section):
@@ -247,7 +299,21 @@ class SearchSpec(_Section):
 
         The budget, the resources and the name may change between two sittings of one search.
         """
-        return _fingerprint(self.model_dump(mode="json", exclude={"name", "budget", "resources"}))
+        # Defaults are left out, so that a setting that comes later does not part a run from its past.
+        return _fingerprint(
+            self.model_dump(mode="json", exclude={"name", "budget", "resources"}, exclude_defaults=True)
+        )
+
+    @property
+    def detector(self) -> Detector:
+        """What is trained around the backbone, with COCO's 80 classes: the data is not looked at to price a design."""
+        training = self.training
+        return Detector(training.detector, training.channels, detections=training.max_detections)
+
+    @property
+    def bounds(self) -> SpaceLimit:
+        """What one architecture may cost."""
+        return self.limit.build(self.detector)
 
     def recipe(self, data_fingerprint: str) -> str:
         """Fingerprint of data and training: what a measurement depends on besides its candidate."""
@@ -304,43 +370,79 @@ def _meaning(content: dict[str, Any]) -> list[str]:
     section = content.get("space")
     if not isinstance(section, dict):
         return problems
-    named = _items(section, "backbones", str)
-    models = [(place, name) for place, name in named if name in BACKBONES]
-    problems += [
-        f"{place}: unknown backbone {name!r}{_closest(name, BACKBONES)}"
-        for place, name in named
-        if name not in BACKBONES
-    ]
-    for place, side in _items(section, "resolutions", int):
-        for model in [name for _, name in models] or BACKBONES:
-            try:
-                Branch(model, side)
-            except ValueError as error:
-                problems.append(f"{place}: {error}")
-                break
+    models: dict[str, Backbone] = {}
+    for place, name in _items(section, "backbones", str):
+        try:
+            models[name] = _resampled(backbone_named(name), section.get("patch"))
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
+    facts = list(models.values())
+    sides = _items(section, "resolutions", int)
+    for place, side in sides:
+        problems += _side_problem(place, side, facts)
     most = max((count for _, count in _items(section, "branches", int) if count <= MAX_BRANCHES), default=1)
-    if models and not problems and section.get("pairing", "inverted") == "inverted":
-        sides = _items(section, "resolutions", int)
-        if most > min(len(set(models)), len(set(sides))):
+    if facts and not problems and section.get("pairing", "inverted") == "inverted":
+        distinct = {side for _, side in sides}
+        if most > min(len(facts), len(distinct)):
             problems.append(
-                f"space.branches: {most} inverted branches need as many models and image sizes, got {len(models)} "
-                f"and {len(sides)}; list more of them, or fewer branches"
+                f"space.branches: {most} inverted branches need as many models and image sizes, got {len(facts)} "
+                f"and {len(distinct)}; list more of them, or fewer branches"
             )
+    problems += _merge_problems(section, facts)
+    heads = section.get("heads", 16)
     for place, count in _items(section, "interactions", int):
-        problems += _interaction_problem(place, count, [model for _, model in models], most)
+        problems += _interaction_problem(place, count, facts, most, heads)
     return problems
 
 
-def _interaction_problem(place: str, count: int, models: list[str], most: int) -> list[str]:
+def _resampled(model: Backbone, patch: object) -> Backbone:
+    wanted = isinstance(patch, int) and not isinstance(patch, bool) and patch > 0
+    return with_patch(model, cast(int, patch)) if wanted and isinstance(model, Transformer) else model
+
+
+def _side_problem(place: str, side: int, models: list[Backbone]) -> list[str]:
+    """A size that suits no model is a mistake; one that suits some is a choice for these."""
+    patches = sorted({model.patch for model in models} or {16})
+    if any(side > 0 and side % patch == 0 for patch in patches):
+        return []
+    patch = patches[0]
+    nearest = max(patch, round(side / patch) * patch)
+    return [f"{place}: resolution must be a positive multiple of a patch of {patch} px, got {side}; nearest: {nearest}"]
+
+
+def _merge_problems(section: dict[str, Any], models: list[Backbone]) -> list[str]:
+    chosen = _items(section, "merges", str)
+    problems = [
+        f"{place}: {name} gives no maps to detect on, and the task is detection; choose conv, linear or pyramid"
+        for place, name in chosen
+        if name in KEEPS_PREFIX
+    ]
+    convolutional = [model.name for model in models if isinstance(model, ConvNeXt)]
+    if convolutional and chosen and "pyramid" not in [name for _, name in chosen]:
+        problems.append(
+            f"space.merges: {convolutional[0]} can only be merged into a pyramid; add pyramid, or leave it out"
+        )
+    return problems
+
+
+def _interaction_problem(place: str, count: int, models: list[Backbone], most: int, heads: object) -> list[str]:
     if count < 0 or most < 2 or not models:
         return []
-    deepest = sorted(models, key=lambda name: (-BACKBONES[name].depth, -BACKBONES[name].width))[:2]
-    pair = sorted((deepest * 2)[:2], key=lambda name: -BACKBONES[name].width)
+    roomy = sorted(models, key=lambda model: (-most_interactions(model), -model.width))[:2]
+    pair = sorted((roomy * 2)[:2], key=lambda model: -model.width)
+    merge: Merge = "pyramid" if any(isinstance(model, ConvNeXt) for model in pair) else "linear"
+    width = heads if type(heads) is int and heads > 0 else 16
     try:
-        Architecture(tuple(Branch(name, BACKBONES[name].patch) for name in pair), Interaction(count))
+        interaction = Interaction(count, width) if count else Interaction()
+        Architecture(tuple(Branch(model.name, model.patch, None, 0, _changed_patch(model)) for model in pair),
+                     interaction, merge)  # fmt: skip
     except ValueError as error:
         return [f"{place}: no two backbones of this space can interact {count} times: {error}"]
     return []
+
+
+def _changed_patch(model: Backbone) -> int | None:
+    return None if model.patch == backbone_named(model.name).patch else model.patch
 
 
 def _items(section: dict[str, Any], key: str, kind: type) -> list[tuple[str, Any]]:

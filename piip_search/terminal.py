@@ -1,7 +1,8 @@
 """What people see in a terminal."""
 
+import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -10,32 +11,61 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from piip_search.architecture import Architecture
-from piip_search.cost import CONVENTIONS, breakdown, price
+from piip_search.cost import Convention, Cost, Part
 from piip_search.evaluation import Evaluation
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.search import Search
 
+BAR = 20
+"""Characters of a full bar."""
 
-def cost_table(architecture: Architecture) -> Table:
-    """Where an architecture's cost sits, under each convention."""
-    table = Table(title=architecture.name, title_justify="left", show_footer=True, box=None, pad_edge=False)
-    table.add_column("part", footer="total")
-    columns = {convention: dict(breakdown(architecture, convention)) for convention in CONVENTIONS}
-    totals = {convention: price(architecture, convention) for convention in CONVENTIONS}
-    for convention, total in totals.items():
-        table.add_column(f"GMACs\n{convention}", footer=f"{total.gmacs:.4g}", justify="right")
-        table.add_column("share\n", footer="100 %", justify="right")
-        table.add_column("M params\n", footer=f"{total.mparams:.4g}", justify="right")
-    for part in dict.fromkeys(part for parts in columns.values() for part in parts):
-        cells: list[str] = []
-        for convention, total in totals.items():
-            cost = columns[convention].get(part)
-            cells += ["-"] * 3 if cost is None else [
-                f"{cost.gmacs:.4g}", f"{cost.macs / total.macs:.1%}", f"{cost.mparams:.4g}"
-            ]  # fmt: skip
-        table.add_row(part, *cells)
+
+def totals_table(costs: Mapping[Convention, Cost]) -> Table:
+    """What an architecture costs, under each convention."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("convention")
+    for title in ("GMACs", "M params"):
+        table.add_column(title, justify="right")
+    table.add_column("counts")
+    for convention, cost in costs.items():
+        table.add_row(convention, f"{cost.gmacs:.4g}", f"{cost.mparams:.4g}", _COUNTED[convention])
     return table
+
+
+_COUNTED: dict[Convention, str] = {
+    "published": "as in the papers' tables",
+    "backbone": "all that runs up to the merged map",
+    "detector": "with pyramid, neck and head",
+}
+
+
+def parts_table(parts: Sequence[Part]) -> Table:
+    """Where a cost sits, with shares and bars."""
+    total = sum((part.cost for part in parts), Cost())
+    table = Table(box=None, pad_edge=False)
+    table.add_column("part", overflow="fold")
+    for title in ("GMACs", "share"):
+        table.add_column(title, justify="right")
+    table.add_column("", width=BAR)
+    table.add_column("M params", justify="right")
+    for group, members in itertools.groupby(parts, key=lambda part: part.group):
+        inside = list(members)
+        whole = sum((part.cost for part in inside), Cost())
+        table.add_row(*_shares(group, whole, total), style="bold")
+        for part in inside if len(inside) > 1 else ():
+            table.add_row(*_shares(f"  {part.kind}", part.cost, total))
+    return table
+
+
+def _shares(name: str, cost: Cost, total: Cost) -> tuple[str, str, str, str, str]:
+    share = cost.macs / total.macs
+    return name, f"{cost.gmacs:.4g}", f"{share:.1%}", bar(share), f"{cost.mparams:.4g}"
+
+
+def bar(share: float) -> str:
+    """A bar of up to `BAR` characters, in eighths of one."""
+    eighths = round(share * BAR * 8)
+    return "\u2588" * (eighths // 8) + ("" if eighths % 8 == 0 else chr(0x2590 - eighths % 8))
 
 
 def front_table(front: ParetoFront, objectives: Objectives) -> Table:

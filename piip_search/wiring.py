@@ -58,12 +58,12 @@ class History:
 
     @property
     def fronts(self) -> list[ParetoFront]:
-        return [pareto_front(self.evaluations, self.objectives, tier) for tier in self.spec.limit.build().gmacs]
+        return [pareto_front(self.evaluations, self.objectives, tier) for tier in self.spec.bounds.gmacs]
 
 
 def history_of(book: Ledger, run: str) -> History:
     spec = parse_spec(dict(book.search(run).spec), f"run {run}")
-    return History(spec, Objectives(spec.metric, spec.limit.convention), book.evaluations(run))
+    return History(spec, Objectives(spec.metric, spec.limit.convention, spec.detector), book.evaluations(run))
 
 
 def checked_spec(path: Path, trials: int | None) -> SearchSpec:

@@ -84,7 +84,7 @@ class RunnerContract:
         assert {e.candidate.number for e in kept if e.status == "failed"} == {2, 5}
         assert all("out of luck" in e.error for e in kept if e.status == "failed")
         assert len({e.candidate.architecture for e in kept}) == len(kept)
-        limit = spec.limit.build()
+        limit = spec.bounds
         assert all(price(e.candidate.architecture, limit.convention).gmacs <= limit.gmacs[-1] for e in kept)
         assert not search.running
         assert search.ending == "the budget of trials is spent"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from piip_search.architecture import Architecture
-from piip_search.export.mmdet_config import CocoPaths, box, exact_multiple, full_config, render
+from piip_search.export.mmdet_config import CocoPaths, box, full_config, render
 from piip_search.spec import Training
 
 FILES = ("config.py", "architecture.json", "README.md")
@@ -83,5 +83,5 @@ def _readme(architecture: Architecture, data: CocoPaths, training: Training, not
         notes="\n".join(f"- {key}: {value}" for key, value in notes.items()),
         width=width,
         height=height,
-        multiple=exact_multiple(architecture),
+        multiple=architecture.multiple,
     )

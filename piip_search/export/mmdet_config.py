@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from piip_search.architecture import Architecture
+from piip_search.architecture import PYRAMID_LEVELS, Architecture
+from piip_search.cost import stacked_convolutions
 from piip_search.spec import Training
 
 Settings = dict[str, Any]
 
 MEAN = STD = [127.5, 127.5, 127.5]
-FULL_CHANNELS = 256
 FULL_EPOCHS = 12
 FULL_STEPS = (8, 11)
 FULL_BATCH = 16
@@ -115,15 +115,6 @@ def box(architecture: Architecture, training: Training) -> tuple[int, int]:
     return side, int(side * training.short_side)
 
 
-def exact_multiple(architecture: Architecture) -> int:
-    """Pixels that both sides must be a multiple of, for every branch to see whole patches at its exact scale.
-
-    With n_j tokens a side and n of the output branch: patch * n / gcd(n_1, ..., n_M).
-    """
-    grids = [branch.grid for branch in architecture.branches]
-    return architecture.patch * (architecture.branches[architecture.output].grid // math.gcd(*grids))
-
-
 def render(settings: Settings, title: str) -> str:
     """The configuration as the text of a Python file that mmengine reads."""
     parts = [f"{key} = {pprint.pformat(value, width=100, sort_dicts=False)}" for key, value in settings.items()]
@@ -144,14 +135,14 @@ def _replaced(**settings: Any) -> Settings:
 
 def _model(architecture: Architecture, training: Training, classes: int, regularised: bool) -> Settings:
     detector = DETECTORS[training.detector]
-    width, channels = architecture.branches[0].model.width, training.channels
+    channels = training.channels
     rates = [branch.model.drop_path if regularised else 0.0 for branch in architecture.branches]
     model: Settings = {
         "data_preprocessor": {
             "mean": MEAN,
             "std": STD,
             "bgr_to_rgb": True,
-            "pad_size_divisor": exact_multiple(architecture),
+            "pad_size_divisor": architecture.multiple,
         },
         "backbone": _replaced(
             type="PIIP",
@@ -159,9 +150,14 @@ def _model(architecture: Architecture, training: Training, classes: int, regular
             drop_path=rates,
             interaction_drop_path=0.4 if regularised else 0.0,
         ),
-        "neck": {"in_channels": [width] * 4, "out_channels": channels},
+        "neck": {"in_channels": _pyramid_widths(architecture), "out_channels": channels},
     }
     return {**model, **detector.heads(training, classes)}
+
+
+def _pyramid_widths(architecture: Architecture) -> list[int]:
+    """Channels of the four maps that the neck reads."""
+    return [width for width, _ in architecture.merged] * (PYRAMID_LEVELS // len(architecture.merged))
 
 
 def _dense(training: Training, classes: int) -> Settings:
@@ -171,7 +167,7 @@ def _dense(training: Training, classes: int) -> Settings:
         "num_classes": classes,
         "in_channels": channels,
         "feat_channels": channels,
-        "stacked_convs": 4 if channels >= FULL_CHANNELS else 2,
+        "stacked_convs": stacked_convolutions(channels),
     }
     if training.anchor_scale is not None:
         head["anchor_generator"] = {"octave_base_scale": training.anchor_scale}
@@ -262,7 +258,7 @@ def _data(data: CocoPaths, training: Training, scale: tuple[int, int], batch: in
 
 def _optimiser(learning_rate: float, weight_decay: float, clip: Settings | None) -> Settings:
     """AdamW without decay on norms, biases, gates, layer scales and position embeddings."""
-    undecayed = ("pos_embed", "gamma", "tau", "merge.weights")
+    undecayed = ("pos_embed", "gamma", "tau", "branch_weights", "prefix")
     return _replaced(
         type="OptimWrapper",
         optimizer={"type": "AdamW", "lr": learning_rate, "betas": (0.9, 0.999), "weight_decay": weight_decay},

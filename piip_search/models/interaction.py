@@ -1,4 +1,4 @@
-"""Interactions: two neighbouring branches read each other by deformable cross-attention (PIIP, section 3.3).
+"""Interactions: two neighbouring branches read each other by cross-attention (PIIP, section 3.3).
 
 Legend: B images, H W grid of tokens, N = H W tokens, C channels; M heads, P points, D channels of a head's values.
 Suffix q stands for the branch that reads, f for the one that is read.
@@ -25,13 +25,21 @@ class DeformableAttention(nn.Module):
     directions of a compass, 1 to P tokens long. Runs in float32 whatever surrounds it.
     """
 
-    def __init__(self, width: int, heads: int, points: int) -> None:
+    def __init__(self, width: int, heads: int, points: int, feature_width: int | None = None) -> None:
+        """Builds the attention.
+
+        Args:
+            width: Channels of the queries.
+            heads: Heads; they divide half the width.
+            points: Sampled points per head and query.
+            feature_width: Channels of what is read; those of the queries by default.
+        """
         super().__init__()
         self.heads, self.points = heads, points
         value = width // 2
         self.sampling_offsets = nn.Linear(width, heads * points * 2)
         self.attention_weights = nn.Linear(width, heads * points)
-        self.value_proj = nn.Linear(width, value)
+        self.value_proj = nn.Linear(feature_width or width, value)
         self.output_proj = nn.Linear(value, width)
         self._initialise()
 
@@ -40,7 +48,7 @@ class DeformableAttention(nn.Module):
 
         Args:
             query_BHWC: Tokens that read, shape (B, Hq, Wq, C).
-            feature_BHWC: Tokens that are read, shape (B, Hf, Wf, C), of the same width but any grid.
+            feature_BHWC: Tokens that are read, shape (B, Hf, Wf, Cf), on any grid.
         """
         device = query_BHWC.device.type
         with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
@@ -85,6 +93,26 @@ def _centres(height: int, width: int, like: Tensor) -> Tensor:
     return torch.stack([x_HW, y_HW], -1).flatten(0, 1)
 
 
+class RegularAttention(nn.Module):
+    """Every query attends to every token of the other grid; queries, keys and values have no bias."""
+
+    def __init__(self, width: int, heads: int, feature_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_proj = nn.Linear(width, width, bias=False)
+        self.key_value_proj = nn.Linear(feature_width, 2 * width, bias=False)
+        self.output_proj = nn.Linear(width, width)
+
+    def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
+        """What the queries read, shape of the queries."""
+        q_BNC = self.query_proj(query_BHWC.flatten(1, 2))
+        k_BNC, v_BNC = self.key_value_proj(feature_BHWC.flatten(1, 2)).chunk(2, -1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q_BNC, k_BNC, v_BNC))
+        read_BNC = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        output_BNC: Tensor = self.output_proj(read_BNC)
+        return output_BNC.view_as(query_BHWC)
+
+
 class ConvFFN(nn.Module):
     """A narrow MLP with a depthwise 3x3 convolution on the grid inside: C -> C/4 -> C."""
 
@@ -105,46 +133,68 @@ class ConvFFN(nn.Module):
 class Injector(nn.Module):
     """One direction: q + gamma * Attention(LN(q), LN(f)), then q + tau * FFN(LN(q)).
 
-    Both gates are vectors that start at zero, so that a network begins as its branches would be alone.
+    Both gates are vectors that start at zero, so that a network begins as its branches would be alone. What is read is
+    first brought to the reader's width, unless the interaction has no projection.
     """
 
-    def __init__(self, width: int, interaction: Interaction, drop_path: float) -> None:
+    def __init__(self, width: int, feature_width: int, interaction: Interaction, drop_path: float) -> None:
+        """Builds the direction.
+
+        Args:
+            width: Channels of the branch that reads.
+            feature_width: Channels of the branch that is read.
+            interaction: How it reads.
+            drop_path: Chance of skipping the FFN.
+        """
         super().__init__()
-        self.query_norm = nn.LayerNorm(width, eps=1e-6)
-        self.feat_norm = nn.LayerNorm(width, eps=1e-6)
-        self.attn = DeformableAttention(width, interaction.heads, interaction.points)
-        self.ffn_norm = nn.LayerNorm(width, eps=1e-6)
+        read = width if interaction.projection else feature_width
+        self.projection = nn.Linear(feature_width, width) if interaction.projection else nn.Identity()
+        self.query_norm = _norm(width, interaction)
+        self.feat_norm = _norm(read, interaction)
+        self.attn = (
+            DeformableAttention(width, interaction.heads, interaction.points, read)
+            if interaction.attention == "deformable"
+            else RegularAttention(width, interaction.heads, read)
+        )
+        self.ffn_norm = _norm(width, interaction)
         self.ffn = ConvFFN(width)
         self.drop_path = DropPath(drop_path)
         self.gamma = nn.Parameter(torch.zeros(width))
         self.tau = nn.Parameter(torch.zeros(width))
 
     def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
-        query_BHWC = query_BHWC + self.gamma * self.attn(self.query_norm(query_BHWC), self.feat_norm(feature_BHWC))
+        feature_BHWC = self.feat_norm(self.projection(feature_BHWC))
+        query_BHWC = query_BHWC + self.gamma * self.attn(self.query_norm(query_BHWC), feature_BHWC)
         query_BHWC = query_BHWC + self.tau * self.drop_path(self.ffn(self.ffn_norm(query_BHWC)))
         return query_BHWC
 
 
-class BidirectionalUnit(nn.Module):
-    """Two neighbours read each other; both read what the other was before (PIIP, figure 3)."""
+class InteractionUnit(nn.Module):
+    """Two neighbours read each other, or one the other; both read what the other was before (PIIP, figure 3)."""
 
-    def __init__(self, large: int, small: int, interaction: Interaction, drop_path: float) -> None:
+    def __init__(self, large: int, small: int, interaction: Interaction, step: int, drop_path: float) -> None:
         """Builds the unit.
 
         Args:
             large: Width of the larger model's branch.
             small: Width of the smaller model's branch.
-            interaction: Heads and points.
+            interaction: How they read.
+            step: Which interaction it is, from 0.
             drop_path: Chance of skipping the FFN.
         """
         super().__init__()
-        self.to_large = nn.Linear(small, large)
-        self.to_small = nn.Linear(large, small)
-        self.large_reads = Injector(large, interaction, drop_path)
-        self.small_reads = Injector(small, interaction, drop_path)
+        large_reads, small_reads = interaction.reads(step)
+        self.large_reads = Injector(large, small, interaction, drop_path) if large_reads else None
+        self.small_reads = Injector(small, large, interaction, drop_path) if small_reads else None
 
     def forward(self, large_BHWC: Tensor, small_BHWC: Tensor) -> tuple[Tensor, Tensor]:
-        return (
-            self.large_reads(large_BHWC, self.to_large(small_BHWC)),
-            self.small_reads(small_BHWC, self.to_small(large_BHWC)),
-        )
+        large, small = large_BHWC, small_BHWC
+        if self.large_reads is not None:
+            large = self.large_reads(large_BHWC, small_BHWC)
+        if self.small_reads is not None:
+            small = self.small_reads(small_BHWC, large_BHWC)
+        return large, small
+
+
+def _norm(width: int, interaction: Interaction) -> nn.Module:
+    return nn.LayerNorm(width, eps=1e-6) if interaction.norm else nn.Identity()

@@ -1,17 +1,17 @@
 """Branch merging, and the pyramid that detectors read (PIIP, section 3.4).
 
-Legend: B images, C channels, H W grid.
+Legend: B images, C channels, H W grid, N tokens, K classes.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from piip_search.architecture import Architecture, Merge
-
-GROUPS = 32
+from piip_search.architecture import GROUPS, Architecture, Merge, interaction_stages
+from piip_search.cost import CLASSES, LANGUAGE_WIDTH
 
 
 class BranchMerge(nn.Module):
@@ -20,14 +20,21 @@ class BranchMerge(nn.Module):
     The scalar weights start at 1. Resizing is bilinear, in float32.
     """
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, tap: int) -> None:
+        """Builds the merge.
+
+        Args:
+            architecture: Of which branches.
+            tap: The stretch of blocks after which they are merged, from 0.
+        """
         super().__init__()
-        widths = [branch.model.width for branch in architecture.branches]
+        stages = [interaction_stages(branch.model, architecture.stretches)[tap] for branch in architecture.branches]
+        widths = [stage.width for stage in stages]
         self.output = architecture.output
         self.projections = nn.ModuleList(
             _projection(width, widths[0], architecture.merge, first=index == 0) for index, width in enumerate(widths)
         )
-        self.weights = nn.Parameter(torch.ones(len(widths)))
+        self.branch_weights = nn.Parameter(torch.ones(len(widths)))
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """The merged map, shape (B, C of the first branch, H, W of the output branch).
@@ -37,7 +44,88 @@ class BranchMerge(nn.Module):
         """
         size = branches[self.output].shape[-2:]
         projected = [project(x_BCHW) for project, x_BCHW in zip(self.projections, branches, strict=True)]
-        return sum_weighted([_resized(x_BCHW, size) for x_BCHW in projected], self.weights)
+        return sum_weighted([_resized(x_BCHW, size) for x_BCHW in projected], self.branch_weights)
+
+
+class LogitMerge(nn.Module):
+    """The mean of every branch's own class scores: from its class token, or from the mean of its tokens."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        widths = [branch.model.stages[-1].width for branch in architecture.branches]
+        self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-6) for width in widths)
+        self.heads = nn.ModuleList(nn.Linear(width, CLASSES) for width in widths)
+
+    def forward(self, branches: Sequence[Tensor], prefixes: Sequence[Tensor | None]) -> Tensor:
+        """Class scores, shape (B, K).
+
+        Args:
+            branches: One map a branch, each of shape (B, C, H, W).
+            prefixes: Prefix tokens of each branch, the class token first, shape (B, K, C).
+        """
+        pooled = [
+            x_BCHW.mean((2, 3)) if prefix_BKC is None else prefix_BKC[:, 0]
+            for x_BCHW, prefix_BKC in zip(branches, prefixes, strict=True)
+        ]
+        logits = [head(norm(x_BC)) for head, norm, x_BC in zip(self.heads, self.norms, pooled, strict=True)]
+        return torch.stack(logits).mean(0)
+
+
+class TokenMerge(nn.Module):
+    """Tokens of a language model: every branch through its own projector on the output's grid, summed."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        widths = [branch.model.stages[-1].width for branch in architecture.branches]
+        self.output = architecture.output
+        self.projectors = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(width, LANGUAGE_WIDTH, 1), group_norm(LANGUAGE_WIDTH), nn.GELU(),
+                nn.Conv2d(LANGUAGE_WIDTH, LANGUAGE_WIDTH, 1),
+            )
+            for width in widths
+        )  # fmt: skip
+
+    def forward(self, branches: Sequence[Tensor]) -> Tensor:
+        """Tokens, shape (B, N of the output's grid, width of the language model).
+
+        Args:
+            branches: One map a branch, each of shape (B, C, H, W).
+        """
+        size = branches[self.output].shape[-2:]
+        projected = [project(_resized(x, size)) for project, x in zip(self.projectors, branches, strict=True)]
+        summed_BCHW: Tensor = sum(projected[1:], projected[0])
+        return summed_BCHW.flatten(2).transpose(1, 2)
+
+
+class Pyramid(nn.Module):
+    """Maps of strides 4, 8, 16 and 32 from four maps (ViTDet, arXiv 2203.16527, figure 2).
+
+    A map is brought to its stride by transposed convolutions of stride 2, or by max pooling.
+    """
+
+    def __init__(self, widths: Sequence[int], strides: Sequence[int]) -> None:
+        """Builds the pyramid.
+
+        Args:
+            widths: Channels of the four maps.
+            strides: Their strides in pixels: each 4, 2, 1 or 1/2 times that of its level.
+
+        Raises:
+            ValueError: There are not four maps, or one has another stride.
+        """
+        super().__init__()
+        factors = [stride / target for stride, target in zip(strides, (4, 8, 16, 32), strict=True)]
+        if not set(factors) <= {0.5, 1, 2, 4}:
+            raise ValueError(
+                f"the pyramid grows from maps of stride 16, got strides {tuple(strides)}; use patches of 16 px"
+            )
+        self.levels = nn.ModuleList(_level(width, factor) for width, factor in zip(widths, factors, strict=True))
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Four maps, the largest first, contiguous."""
+        # Compiled mmcv reads channels-last maps as if they were not (mmcv issue 2203), so none may leave here.
+        return tuple(level(x_BCHW).contiguous() for level, x_BCHW in zip(self.levels, maps, strict=True))
 
 
 def sum_weighted(maps: Sequence[Tensor], weights: Tensor) -> Tensor:
@@ -48,45 +136,35 @@ def sum_weighted(maps: Sequence[Tensor], weights: Tensor) -> Tensor:
     return total_BCHW
 
 
+def group_norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(GROUPS, width)
+
+
 def _projection(width: int, target: int, merge: Merge, first: bool) -> nn.Sequential:
     if merge == "linear":
-        norm = nn.GroupNorm(GROUPS, width)
-        return nn.Sequential(norm) if first else nn.Sequential(norm, nn.Conv2d(width, target, 1), _norm(target))
-    return nn.Sequential(
-        nn.Conv2d(width, target, 3, padding=1, bias=False), _norm(target), nn.ReLU(),
-        nn.Conv2d(target, target, 3, padding=1, bias=False), _norm(target), nn.ReLU(),
-    )  # fmt: skip
+        norm = group_norm(width)
+        return nn.Sequential(norm) if first else nn.Sequential(norm, nn.Conv2d(width, target, 1), group_norm(target))
+    times = {"conv": 2, "pyramid": 0 if first else 1}[merge]
+    widths = [width, *[target] * times]
+    layers = [
+        layer
+        for before, after in itertools.pairwise(widths)
+        for layer in (nn.Conv2d(before, after, 3, padding=1, bias=False), group_norm(after), nn.ReLU())
+    ]
+    return nn.Sequential(*layers) if layers else nn.Sequential(group_norm(width), nn.ReLU())
 
 
-def _norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(GROUPS, width)
+def _level(width: int, factor: float) -> nn.Module:
+    if factor == 4:
+        return nn.Sequential(
+            nn.ConvTranspose2d(width, width, 2, 2), group_norm(width), nn.GELU(), nn.ConvTranspose2d(width, width, 2, 2)
+        )
+    if factor == 2:
+        return nn.ConvTranspose2d(width, width, 2, 2)
+    return nn.Identity() if factor == 1 else nn.MaxPool2d(2, ceil_mode=True)  # even a single token leaves a map
 
 
 def _resized(x_BCHW: Tensor, size: torch.Size) -> Tensor:
     if x_BCHW.shape[-2:] == size:
         return x_BCHW
     return F.interpolate(x_BCHW.float(), size, mode="bilinear", align_corners=False).to(x_BCHW.dtype)
-
-
-class SimplePyramid(nn.Module):
-    """Maps of strides 4, 8, 16 and 32 from one of stride 16 (ViTDet, arXiv 2203.16527, figure 2).
-
-    Raises:
-        ValueError: The map has another stride.
-    """
-
-    def __init__(self, width: int, stride: int) -> None:
-        super().__init__()
-        if stride != 16:
-            raise ValueError(f"the pyramid grows from a map of stride 16, got stride {stride}; use patches of 16 px")
-        self.stride_4 = nn.Sequential(
-            nn.ConvTranspose2d(width, width, 2, 2), _norm(width), nn.GELU(), nn.ConvTranspose2d(width, width, 2, 2)
-        )
-        self.stride_8 = nn.ConvTranspose2d(width, width, 2, 2)
-        self.stride_32 = nn.MaxPool2d(2, ceil_mode=True)  # ceil_mode: even a single token leaves a map
-
-    def forward(self, x_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Four maps of the same width, the largest first, contiguous."""
-        maps = (self.stride_4(x_BCHW), self.stride_8(x_BCHW), x_BCHW, self.stride_32(x_BCHW))
-        # Compiled mmcv reads channels-last maps as if they were not (mmcv issue 2203), so none may leave here.
-        return tuple(x.contiguous() for x in maps)

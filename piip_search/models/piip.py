@@ -1,18 +1,27 @@
 """The PIIP network: one class for any number of branches (arXiv 2501.07783).
 
-Legend: B images, C channels, H W pixels or grid of tokens.
+Legend: B images, C channels, H W pixels or grid of tokens, N tokens, K classes or prefix tokens.
 """
 
 import itertools
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from piip_search.architecture import Architecture, interaction_ranges
-from piip_search.models.interaction import BidirectionalUnit
-from piip_search.models.merge import BranchMerge, SimplePyramid
+from piip_search.architecture import (
+    KEEPS_PREFIX,
+    PYRAMID_LEVELS,
+    Architecture,
+    Branch,
+    interaction_ranges,
+    interaction_stages,
+)
+from piip_search.backbones import ConvNeXt
+from piip_search.models.convnext import ConvNeXtBranch
+from piip_search.models.interaction import InteractionUnit
+from piip_search.models.merge import BranchMerge, LogitMerge, Pyramid, TokenMerge
 from piip_search.models.vit import VisionTransformer
 
 
@@ -21,9 +30,9 @@ class PIIP(nn.Module):
 
     Attributes:
         architecture: What it was built from.
-        branches: One transformer a branch, the largest model first.
+        branches: One backbone a branch, the largest model first.
         interactions: For each interaction one unit a pair of neighbours, the pair of the largest models first.
-        merge: Joins the branches; absent in a single-branch network.
+        merges: What joins the branches, one module for each map that leaves; none where a single map is all.
     """
 
     def __init__(
@@ -40,44 +49,56 @@ class PIIP(nn.Module):
             ValueError: There are not as many rates as branches.
         """
         super().__init__()
-        parts, count = architecture.branches, architecture.interaction.count
+        parts, interaction = architecture.branches, architecture.interaction
         rates = tuple(drop_path) if drop_path is not None else (0.0,) * len(parts)
         if len(rates) != len(parts):
             raise ValueError(f"drop_path takes one rate a branch: {len(parts)}, got {len(rates)}")
-        widths = [branch.model.width for branch in parts]
+        keeps = architecture.merge in KEEPS_PREFIX
+        stages = [interaction_stages(part.model, architecture.stretches) for part in parts]
         self.architecture = architecture
-        self.branches = nn.ModuleList(VisionTransformer(part, rate) for part, rate in zip(parts, rates, strict=True))
+        self.branches = nn.ModuleList(_branch(part, rate, keeps) for part, rate in zip(parts, rates, strict=True))
         self.interactions = nn.ModuleList(
             nn.ModuleList(
-                BidirectionalUnit(large, small, architecture.interaction, interaction_drop_path)
-                for large, small in itertools.pairwise(widths)
+                InteractionUnit(large[step].width, small[step].width, interaction, step, interaction_drop_path)
+                for large, small in itertools.pairwise(stages)
             )
-            for _ in range(count)
+            for step in range(interaction.count)
         )
-        self.merge = BranchMerge(architecture) if len(parts) > 1 else None
-        self._ranges = [interaction_ranges(branch.model.depth, count) for branch in parts]
+        self.merges = nn.ModuleList(_merges(architecture))
+        self._ranges = [interaction_ranges(part.model, architecture.stretches) for part in parts]
 
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """The merged map, shape (B, width of the first branch, H / patch, W / patch).
+    def forward(self, image_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """What the merge gives.
+
+        `conv`, `linear`: a map, shape (B, width of the first branch, H / patch, W / patch). `pyramid`: four such maps
+        at the widths and strides of `Architecture.merged`. `logits`: shape (B, K). `tokens`: shape (B, N, C).
 
         Args:
             image_BCHW: Images at the output branch's size or any other whole number of patches.
         """
-        maps = self.forward_branches(image_BCHW)
-        merged_BCHW: Tensor = maps[0] if self.merge is None else self.merge(maps)
-        return merged_BCHW
+        taps, prefixes = self.forward_branches(image_BCHW)
+        merge = self.architecture.merge
+        if merge == "logits":
+            logits_BK: Tensor = self.merges[0](taps[-1], prefixes)
+            return logits_BK
+        # A single branch has nothing to merge with: its own maps leave, but for a language model's projector.
+        maps = [m(tap) for m, tap in zip(self.merges, taps, strict=True)] if len(self.merges) else [t[0] for t in taps]
+        return tuple(maps) if merge == "pyramid" else maps[0]
 
-    def forward_branches(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """One map a branch before merging, each of shape (B, C, H, W) on its own grid."""
-        images = [self._resized(image_BCHW, index) for index in range(len(self.branches))]
-        branches = [cast(VisionTransformer, branch) for branch in self.branches]
-        tokens = [branch.embed(image) for branch, image in zip(branches, images, strict=True)]
-        for step in range(max(1, len(self.interactions))):
+    def forward_branches(self, image_BCHW: Tensor) -> tuple[list[tuple[Tensor, ...]], list[Tensor | None]]:
+        """One map a branch before each merge, of shape (B, C, H, W) on its own grid; and prefix tokens at the end."""
+        branches: list[Any] = list(self.branches)
+        embedded = [branch.embed(self._resized(image_BCHW, index)) for index, branch in enumerate(branches)]
+        tokens, prefixes = [x for x, _ in embedded], [prefix for _, prefix in embedded]
+        taps = []
+        for step in range(self.architecture.stretches):
             for index, branch in enumerate(branches):
-                tokens[index] = branch.run(tokens[index], self._ranges[index][step])
+                tokens[index], prefixes[index] = branch.run(tokens[index], prefixes[index], self._ranges[index][step])
             if len(self.interactions):
                 self._interact(tokens, step)
-        return tuple(x_BHWC.permute(0, 3, 1, 2) for x_BHWC in tokens)
+            if step in self.architecture.taps:
+                taps.append(tuple(x_BHWC.permute(0, 3, 1, 2) for x_BHWC in tokens))
+        return taps, prefixes
 
     def _interact(self, tokens: list[Tensor], step: int) -> None:
         """All neighbours once, the pair with the smallest models first: details travel down in one interaction."""
@@ -87,26 +108,47 @@ class PIIP(nn.Module):
 
     def _resized(self, image_BCHW: Tensor, index: int) -> Tensor:
         """The image at a branch's size, in whole patches."""
-        side, output = self.architecture.branches[index].resolution, self.architecture.resolution
-        if side == output:
+        if self.architecture.branches[index].resolution == self.architecture.resolution:
             return image_BCHW
-        patch = self.architecture.patch
-        height, width = (max(patch, round(pixels * side / output) // patch * patch) for pixels in image_BCHW.shape[-2:])
-        return F.interpolate(image_BCHW, (height, width), mode="bilinear", align_corners=False)
+        height, width = image_BCHW.shape[-2:]
+        sides = self.architecture.sides((height, width), index)
+        return F.interpolate(image_BCHW, sides, mode="bilinear", align_corners=False)
 
 
 class PIIPPyramid(nn.Module):
-    """A PIIP network with the simple pyramid that detectors read."""
+    """A PIIP network with the pyramid that detectors read."""
 
     def __init__(
         self, architecture: Architecture, drop_path: Sequence[float] | None = None, interaction_drop_path: float = 0.4
     ) -> None:
-        """Builds the network; the arguments are those of `PIIP`."""
+        """Builds the network; the arguments are those of `PIIP`.
+
+        Raises:
+            ValueError: The architecture gives no maps that a pyramid can grow from.
+        """
         super().__init__()
+        if architecture.merge in KEEPS_PREFIX:
+            raise ValueError(f"the merge {architecture.merge} leaves no map to detect on; use conv, linear or pyramid")
         self.piip = PIIP(architecture, drop_path, interaction_drop_path)
-        self.pyramid = SimplePyramid(architecture.branches[0].model.width, architecture.patch)
+        maps = architecture.merged * (PYRAMID_LEVELS // len(architecture.merged))
+        self.pyramid = Pyramid([width for width, _ in maps], [stride for _, stride in maps])
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Maps of strides 4, 8, 16 and 32, each of the first branch's width."""
-        maps: tuple[Tensor, ...] = self.pyramid(self.piip(image_BCHW))
+        """Maps of strides 4, 8, 16 and 32, of the first branch's width."""
+        merged = self.piip(image_BCHW)
+        maps: tuple[Tensor, ...] = self.pyramid(merged if isinstance(merged, tuple) else (merged,) * PYRAMID_LEVELS)
         return maps
+
+
+def _branch(part: Branch, drop_path: float, keeps_prefix: bool) -> nn.Module:
+    if isinstance(part.model, ConvNeXt):
+        return ConvNeXtBranch(part, drop_path)
+    return VisionTransformer(part, drop_path, keeps_prefix)
+
+
+def _merges(architecture: Architecture) -> list[nn.Module]:
+    if architecture.merge == "logits":
+        return [LogitMerge(architecture)]
+    if architecture.merge == "tokens":
+        return [TokenMerge(architecture)]
+    return [BranchMerge(architecture, tap) for tap in architecture.taps] if len(architecture.branches) > 1 else []

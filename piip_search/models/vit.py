@@ -1,6 +1,7 @@
-"""One branch of a PIIP network: a plain vision transformer over any grid, in windows or globally.
+"""A branch that is a plain vision transformer, over any grid, in windows or globally.
 
-Legend: B images, H W grid of tokens, C channels, w side of a window, K windows.
+Legend: B images, H W grid of tokens, N tokens, K prefix tokens (class token, registers), C channels, w side of a
+window.
 """
 
 import math
@@ -12,67 +13,140 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from piip_search.architecture import Branch
-from piip_search.cost import POSITION_GRID
+from piip_search.backbones import BACKBONES, Transformer
 from piip_search.models._torchvision import import_torchvision
 
 import_torchvision()
-from timm.layers import PatchEmbed  # noqa: E402
+import timm  # noqa: E402
+from timm.layers import DropPath, PatchEmbed, RmsNorm  # noqa: E402
 from timm.models.vision_transformer import Block  # noqa: E402
 
 
 class VisionTransformer(nn.Module):
-    """Patch embedding, position embedding and blocks; no class token and no final norm (PIIP, section 3.2).
+    """Patch embedding, position embedding and blocks; no final norm (PIIP, section 3.2).
 
     Blocks are timm's own, so that weights of timm's models fit by name. Every block of `Branch.windows` attends in
     windows or globally as that says.
     """
 
-    def __init__(self, branch: Branch, drop_path: float = 0.0) -> None:
+    def __init__(self, branch: Branch, drop_path: float = 0.0, keeps_prefix: bool = False) -> None:
         """Builds the branch with random weights.
 
         Args:
             branch: Backbone, image size and windows.
             drop_path: Chance of skipping a residual, the same in all blocks.
+            keeps_prefix: Whether class token and registers pass the blocks; for global attention only.
+
+        Raises:
+            ValueError: The backbone is no ViT.
         """
         super().__init__()
         model = branch.model
+        if not isinstance(model, Transformer):
+            raise ValueError(f"{branch.backbone} is no ViT")
         self.windows = branch.windows
+        self.position_grid = model.position_grid
         self.patch_embed = PatchEmbed(
-            img_size=None, patch_size=model.patch, embed_dim=model.width, flatten=False, output_fmt="NHWC"
+            img_size=None,
+            patch_size=model.patch,
+            embed_dim=model.width,
+            bias=model.patch_bias,
+            flatten=False,
+            output_fmt="NHWC",
         )
-        self.pos_embed = nn.Parameter(torch.zeros(1, POSITION_GRID**2, model.width))
-        self.blocks = nn.ModuleList(
-            Block(
-                model.width,
-                model.heads,
-                mlp_ratio=model.mlp_ratio,
-                qkv_bias=True,
-                init_values=1.0 if model.layer_scale else None,
-                drop_path=drop_path,
-                norm_layer=partial(nn.LayerNorm, eps=1e-6),
-            )
-            for _ in range(model.depth)
-        )
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        self.blocks.apply(_initialise)
+        if model.position_grid:
+            self.pos_embed = nn.Parameter(torch.zeros(1, model.position_grid**2, model.width))
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        count = model.prefix if keeps_prefix else 0
+        self.prefix = _tokens(count, model.width)
+        self.prefix_positions = _tokens(count if model.prefix_positions else 0, model.width)
+        self.norm_pre = nn.LayerNorm(model.width) if model.embedding_norm else nn.Identity()
+        self.blocks = _blocks(model)
+        for block in self.blocks:
+            block.drop_path1, block.drop_path2 = DropPath(drop_path), DropPath(drop_path)
 
-    def embed(self, image_BCHW: Tensor) -> Tensor:
-        """Tokens of an image with their positions, shape (B, H, W, C)."""
+    def embed(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tokens of an image with their positions, shape (B, H, W, C), and prefix tokens, shape (B, K, C)."""
         x_BHWC: Tensor = self.patch_embed(image_BCHW)
-        return x_BHWC + self._positions(x_BHWC.shape[1], x_BHWC.shape[2]).to(x_BHWC.dtype)
+        if self.position_grid:
+            x_BHWC = x_BHWC + self._positions(x_BHWC.shape[1], x_BHWC.shape[2]).to(x_BHWC.dtype)
+        x_BHWC = self.norm_pre(x_BHWC)
+        if self.prefix is None:
+            return x_BHWC, None
+        prefix_1KC = self.prefix if self.prefix_positions is None else self.prefix + self.prefix_positions
+        return x_BHWC, self.norm_pre(prefix_1KC).to(x_BHWC.dtype).expand(len(x_BHWC), -1, -1)
 
-    def run(self, x_BHWC: Tensor, blocks: range) -> Tensor:
-        """The tokens after some of the blocks."""
+    def run(self, x_BHWC: Tensor, prefix_BKC: Tensor | None, blocks: range) -> tuple[Tensor, Tensor | None]:
+        """Tokens and prefix tokens after some of the blocks."""
+        if prefix_BKC is None:
+            for index in blocks:
+                x_BHWC = _block(self.blocks[index], x_BHWC, self.windows[index])
+            return x_BHWC, None
+        x_BNC = torch.cat([prefix_BKC, x_BHWC.flatten(1, 2)], 1)
         for index in blocks:
-            x_BHWC = _block(self.blocks[index], x_BHWC, self.windows[index])
-        return x_BHWC
+            x_BNC = self.blocks[index](x_BNC)
+        count = prefix_BKC.shape[1]
+        return x_BNC[:, count:].reshape(x_BHWC.shape), x_BNC[:, :count]
 
     def _positions(self, height: int, width: int) -> Tensor:
         """The stored embedding, resized to the grid in float32, shape (1, H, W, C)."""
-        stored_BCHW = self.pos_embed.reshape(1, POSITION_GRID, POSITION_GRID, -1).permute(0, 3, 1, 2)
-        if (height, width) != (POSITION_GRID, POSITION_GRID):
+        side = self.position_grid
+        stored_BCHW = self.pos_embed.reshape(1, side, side, -1).permute(0, 3, 1, 2)
+        if (height, width) != (side, side):
             stored_BCHW = F.interpolate(stored_BCHW.float(), (height, width), mode="bicubic", align_corners=False)
         return stored_BCHW.permute(0, 2, 3, 1)
+
+
+class WidthNormAttention(nn.Module):
+    """Attention whose queries and keys are normed over the whole width, not a head at a time (InternViT-6B)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_norm = RmsNorm(width, eps=1e-6)
+        self.k_norm = RmsNorm(width, eps=1e-6)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x_BNC: Tensor) -> Tensor:
+        q_BNC, k_BNC, v_BNC = self.qkv(x_BNC).chunk(3, -1)
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (self.q_norm(q_BNC), self.k_norm(k_BNC), v_BNC)
+        )
+        attended_BNC: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return attended_BNC
+
+
+def _tokens(count: int, width: int) -> nn.Parameter | None:
+    if not count:
+        return None
+    tokens_1KC = nn.Parameter(torch.zeros(1, count, width))
+    nn.init.trunc_normal_(tokens_1KC, std=0.02)
+    return tokens_1KC
+
+
+def _blocks(model: Transformer) -> nn.ModuleList:
+    """Timm's blocks: those of the timm model of that name, or made from the facts."""
+    if model.name == model.timm_name and model.name not in BACKBONES:
+        return nn.ModuleList(timm.create_model(model.timm_name.partition(".")[0], num_classes=0).blocks)
+    norm = RmsNorm if model.norm == "rms" else nn.LayerNorm
+    blocks = nn.ModuleList(
+        Block(
+            model.width,
+            model.heads,
+            mlp_ratio=model.mlp_width / model.width,
+            qkv_bias=model.qkv_bias,
+            init_values=model.layer_scale,
+            norm_layer=partial(norm, eps=1e-6),
+        )
+        for _ in range(model.depth)
+    )
+    if model.query_norm == "width":
+        for block in blocks:
+            block.attn = WidthNormAttention(model.width, model.heads)
+    blocks.apply(_initialise)
+    return blocks
 
 
 def _block(block: Any, x_BHWC: Tensor, window: int | None) -> Tensor:

@@ -1,30 +1,51 @@
 import re
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from piip_search.architecture import Architecture, Branch, Interaction, interaction_ranges
-from piip_search.backbones import BACKBONES
+from piip_search.architecture import (
+    ATTENTIONS,
+    DIRECTIONS,
+    MERGES,
+    Architecture,
+    Branch,
+    Interaction,
+    interaction_ranges,
+    interaction_stages,
+    most_interactions,
+)
+from piip_search.backbones import BACKBONES, Transformer, backbone_named
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 
 
+NAMES = [*BACKBONES, "vit_w160_d6_h5", "deit3_base_patch16_224.fb_in22k_ft_in1k", "vit_large_patch14_dinov2"]
+
+
 @st.composite
 def architectures(draw: st.DrawFn) -> Architecture:
-    names = sorted(draw(st.lists(st.sampled_from(list(BACKBONES)), min_size=1, max_size=4)),
-                   key=lambda name: -BACKBONES[name].width)  # fmt: skip
-    window = st.one_of(st.none(), st.integers(1, 40))
+    """Any architecture that can be built: parts are drawn freely, and what is refused is drawn again."""
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4))
     branches = []
-    for name in names:
-        side = draw(window)
-        every = draw(st.sampled_from([0, 2, 3])) if side else 0
-        branches.append(Branch(name, 16 * draw(st.integers(1, 112)), side, every))
-    if len(branches) == 1:
-        return Architecture(tuple(branches))
-    depth = min(branch.model.depth for branch in branches)
-    interaction = Interaction(draw(st.integers(0, depth)), draw(st.sampled_from([8, 16])), draw(st.integers(1, 8)))
-    return Architecture(tuple(branches), interaction, draw(st.sampled_from(["conv", "linear"])))
+    for name in sorted(names, key=lambda name: -backbone_named(name).width):
+        model = backbone_named(name)
+        patch = None if model.family == "convnext" or model.patch == 16 else draw(st.sampled_from([None, 16]))
+        side = draw(st.integers(1, 40)) * (patch or model.patch)
+        window = draw(st.one_of(st.none(), st.integers(1, 40))) if model.family == "vit" else None
+        every = draw(st.sampled_from([0, 2, 3])) if window else 0
+        branches.append(Branch(name, side, window, every, patch))
+    count = draw(st.integers(0, 14)) if len(branches) > 1 else 0
+    attention = draw(st.sampled_from(ATTENTIONS))
+    points = draw(st.integers(1, 8)) if attention == "deformable" else 4
+    settings = (draw(st.sampled_from([1, 2, 8, 16])), points, attention, draw(st.sampled_from(DIRECTIONS)),
+                draw(st.booleans()), draw(st.booleans()))  # fmt: skip
+    merge = draw(st.sampled_from(MERGES))
+    try:
+        return Architecture(tuple(branches), Interaction(count, *settings) if count else Interaction(), merge)
+    except ValueError:
+        reject()
 
 
 @given(architectures())
@@ -77,7 +98,20 @@ def test_every_third_block_attends_globally() -> None:
         ("vit_b@672:g+vit_t@1568:g*13", "at most 12 here, got 13"),
         ("vit_b@672:g+vit_t@1568:g*2(heads=7)", "heads must divide"),
         ("vit_b@672:g+vit_t@1568:g*2(color=7)", "not an interaction setting"),
+        ("vit_b@672:g+vit_t@1568:g*2(attention=none)", "attention is one of"),
+        ("vit_b@672:g+vit_t@1568:g*2(norm=maybe)", "projection and norm are yes or no"),
+        ("vit_b@672:g+vit_t@1568:g*2(attention=regular,points=2)", "samples no points"),
+        ("vit_b@672:g+vit_t@1568:g*0(heads=8)", "nothing to set"),
         ("vit_b@672:g+vit_t@1568:g*2/sum", "unknown merge 'sum'"),
+        ("vit_b@672:w14+vit_t@1568:g*2/logits", "attend globally"),
+        ("vit_b@672:g+vit_t@1568:g*3/pyramid", "use none, or 4 and more"),
+        ("vit_w100_d4_h4@64:g+vit_w50_d4_h2@96:g", "nearest: 96"),
+        ("convnext_b@672:g", "has no attention; write convnext_b@672"),
+        ("convnext_b@1000", "nearest: 992"),
+        ("convnext_b@672+vit_t@1568:g*4/conv", "use /pyramid, /logits or /tokens"),
+        ("convnext_t@672+vit_t@1568:g*13", "at most 12 here, got 13"),
+        ("vit_large_patch14_dinov2@448:g+vit_t@672:g", "resample one"),
+        ("vit_b@448:gp16", "leave p out"),
         ("+".join(["vit_t@32:g"] * 5), "1 to 4 branches, got 5"),
     ],
 )
@@ -86,18 +120,66 @@ def test_what_cannot_be_built_says_why(text: str, message: str) -> None:
         Architecture.parse(text)
 
 
-@pytest.mark.parametrize("depth", [4, 12, 24, 32, 48])
-def test_ranges_tile_the_depth(depth: int) -> None:
-    for count in range(depth + 1):
-        ranges = interaction_ranges(depth, count)
+@pytest.mark.parametrize("name", [*BACKBONES, "convnext_atto"])
+def test_ranges_tile_the_depth(name: str) -> None:
+    model = backbone_named(name)
+    for count in range(most_interactions(model) + 1):
+        ranges = interaction_ranges(model, count)
         assert len(ranges) == max(1, count)
-        assert [block for stretch in ranges for block in stretch] == list(range(depth))
-        assert max(map(len, ranges)) - min(map(len, ranges)) <= 1
+        assert [block for stretch in ranges for block in stretch] == list(range(model.depth))
+        assert all(len(stretch) for stretch in ranges)
 
 
 def test_uneven_ranges_are_the_authors() -> None:
     # ViT-H of 32 blocks over 12 interactions, as in PIIP's H6B configurations.
-    assert [len(stretch) for stretch in interaction_ranges(32, 12)] == [2] * 4 + [3] * 8
+    assert [len(stretch) for stretch in interaction_ranges(backbone_named("vit_h"), 12)] == [2] * 4 + [3] * 8
+
+
+@pytest.mark.parametrize(
+    ("name", "last_blocks"),
+    [
+        ("convnext_s", [2, 6, 10, 13, 16, 19, 22, 25, 28, 31, 34, 38]),
+        ("convnext_t", [2, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20]),
+    ],
+)
+def test_twelve_interactions_of_a_convnext_are_the_authors(name: str, last_blocks: list[int]) -> None:
+    # Blocks after which PIIP's ConvNeXt configurations interact, a downsampling counting as a block.
+    model = backbone_named(name)
+    assert [stretch.stop - 1 for stretch in interaction_ranges(model, 12)] == last_blocks
+    assert [stage.stride for stage in interaction_stages(model, 12)] == [4, 8, *[16] * 9, 32]
+
+
+@pytest.mark.parametrize(
+    ("direction", "steps"),
+    [
+        ("both", [(True, True), (True, True)]),
+        ("to_large", [(True, False), (True, False)]),
+        ("to_small", [(False, True), (False, True)]),
+        ("alternating", [(True, False), (False, True)]),
+    ],
+)
+def test_who_reads(direction: Any, steps: list[tuple[bool, bool]]) -> None:
+    interaction = Interaction(2, direction=direction)
+    assert [interaction.reads(step) for step in range(2)] == steps
+
+
+def test_any_plain_vit_goes_by_its_numbers() -> None:
+    model = backbone_named("vit_w640_d12_h10_p8")
+    assert isinstance(model, Transformer)
+    assert (model.width, model.depth, model.heads, model.patch, model.mlp_width) == (640, 12, 10, 8, 2560)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("vit_w640_d12_h7", "heads that divide the width"),
+        ("deit_smal_patch16_224", "did you mean deit_small_patch16_224?"),
+        ("resnet50", "unknown backbone 'resnet50'"),
+    ],
+)
+def test_what_is_no_backbone_says_so(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        backbone_named(name)
 
 
 @given(architectures(), st.floats(0.05, 1.0))

@@ -106,7 +106,7 @@ BAD = {
     "wrong type": ("seed: one", "seed: input should be a valid integer"),
     "resolution": (
         "space: {backbones: [vit_pico], resolutions: [100]}",
-        "multiple of vit_pico's patch of 16 px, got 100",
+        "multiple of a patch of 16 px, got 100",
     ),
     "limit": ("limit: {gmacs: [0.0001]}", "the cheapest costs"),
     "missing data": (

@@ -1,43 +1,41 @@
-"""Published numbers are quoted from PIIP (arXiv 2501.07783), tables 1, 9 and 12, and from its README."""
+from typing import Any
 
 import pytest
 
 from piip_search.architecture import Architecture
-from piip_search.cost import Cost, breakdown, price
-
-PUBLISHED = [
-    ("vit_b@448:w14+vit_s@896:w14+vit_t@1120:w14*12", 243, 146),
-    ("vit_b@448:w14+vit_s@896:w14+vit_t@1568:w14*12", 287, 147),
-    ("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12", 453, 149),
-    ("vit_b@448:w14+vit_s@672:w14+vit_t@1120:w14*12", 192, None),
-    ("vit_b@672:w14+vit_s@1120:w14+vit_t@1792:w14*12", 480, None),
-    ("vit_b@448:w14+vit_s@896:w14+vit_t@1120:w14*0", 176, None),
-    ("vit_b@448:w14+vit_s@896:w14+vit_t@1120:w14*2", 187, None),
-    ("vit_b@448:w14+vit_s@896:w14+vit_t@1120:w14*6", 210, None),
-    ("vit_l@448:w28+vit_b@672:w28+vit_s@1120:w28*12", 727, 493),
-    ("vit_l@448:w28+vit_b@896:w28+vit_s@1344:w28*12", 1002, 495),
-    ("vit_l@448:w28+vit_b@672:w28+vit_s@896:w28+vit_t@1344:w28*12", 755, 506),
-    ("vit_l@448:w28+vit_b@672:w28+vit_s@1120:w28+vit_t@1568:w28*12", 861, 507),
-    ("vit_l@448:w28+vit_b@1120:w28+vit_s@1568:w28+vit_t@1792:w28*12", 1535, 512),
-    ("vit_b@1024:w14g3", 463, 90),
-    ("vit_l@1024:w14g3", 1542, 308),
-]
+from piip_search.cost import CONVENTIONS, Cost, Detector, breakdown, conventions_of, price
 
 
-@pytest.mark.parametrize(("name", "gmacs", "mparams"), PUBLISHED)
-def test_published_rows_are_reproduced(name: str, gmacs: float, mparams: float | None) -> None:
-    cost = price(Architecture.parse(name), "published")
-    assert cost.gmacs == pytest.approx(gmacs, rel=0.005)
-    if mparams is not None:
-        assert cost.mparams == pytest.approx(mparams, rel=0.007)
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("name", ["vit_b@448:w14+vit_t@1120:w14*6", "vit_b@448:w14+vit_t@1120:w14*6/linear",
+                                  "vit_b@448:w14+convnext_t@1024*6", "convnext_b@1024"])  # fmt: skip
+def test_parts_sum_to_the_whole(convention: Any, name: str) -> None:
+    architecture = Architecture.parse(name)
+    parts = breakdown(architecture, convention, (700, 1100))
+    assert sum((part.cost for part in parts), Cost()) == price(architecture, convention, (700, 1100))
+    assert all(part.cost.macs >= 0 and part.cost.params >= 0 for part in parts)
 
 
-@pytest.mark.parametrize("convention", ["published", "backbone"])
-@pytest.mark.parametrize("merge", ["", "/linear"])
-def test_parts_sum_to_the_whole(convention: str, merge: str) -> None:
-    architecture = Architecture.parse("vit_b@448:w14+vit_t@1120:w14*6" + merge)
-    parts = breakdown(architecture, convention)  # type: ignore[arg-type]
-    assert sum((cost for _, cost in parts), Cost()) == price(architecture, convention)  # type: ignore[arg-type]
+def test_a_design_of_each_convention() -> None:
+    maps, labels = Architecture.parse("vit_b@448:g"), Architecture.parse("vit_b@448:g/logits")
+    assert conventions_of(maps) == CONVENTIONS
+    assert conventions_of(labels) == ("published", "backbone")
+    with pytest.raises(ValueError, match="no maps that a detector could read"):
+        price(labels, "detector")
+
+
+def test_an_image_is_padded_until_all_grids_are_exact() -> None:
+    architecture = Architecture.parse("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12")
+    assert architecture.image(800, 1333) == (896, 1344)
+    assert price(architecture, "backbone", (800, 1333)) == price(architecture, "backbone", (896, 1344))
+    assert price(architecture, "backbone", (1568, 1568)) == price(architecture, "backbone")
+
+
+def test_a_wider_detector_costs_more() -> None:
+    architecture = Architecture.parse("vit_b@448:w14")
+    narrow, wide = (price(architecture, "detector", detector=Detector("retinanet", width)) for width in (64, 256))
+    assert narrow.macs < wide.macs
+    assert narrow.params < wide.params
 
 
 def test_the_merge_that_really_runs_is_dearer_than_the_published_one() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from piip_search.architecture import Architecture, Branch, Interaction
 from piip_search.export import CocoPaths, CocoSplit, export_mmdet
-from piip_search.export.mmdet_config import exact_multiple, full_config, proxy_config, render
+from piip_search.export.mmdet_config import full_config, proxy_config, render
 from piip_search.shipped import find_space
 from piip_search.spec import Training, load_spec
 
@@ -28,14 +28,14 @@ PATHS = CocoPaths(
     ],
 )
 def test_images_are_padded_until_every_grid_is_exact(name: str, multiple: int) -> None:
-    assert exact_multiple(Architecture.parse(name)) == multiple
+    assert Architecture.parse(name).multiple == multiple
 
 
 @given(st.lists(st.integers(1, 112), min_size=1, max_size=4), st.integers(1, 5))
 def test_every_padded_side_gives_whole_patches(grids: list[int], times: int) -> None:
     branches = tuple(Branch("vit_t", 16 * grid) for grid in sorted(grids))
     architecture = Architecture(branches, Interaction())
-    side = exact_multiple(architecture) * times
+    side = architecture.multiple * times
     for branch in branches:
         assert math.isclose(side * branch.resolution / architecture.resolution % 16, 0)
 

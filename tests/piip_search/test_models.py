@@ -7,14 +7,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
 
+from counting import counted_macs, parameters  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
-from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from piip_search.architecture import Architecture, Branch  # noqa: E402
+from piip_search.backbones import BACKBONES, timm_models  # noqa: E402
 from piip_search.cost import price  # noqa: E402
 from piip_search.models import PIIP, PIIPPyramid  # noqa: E402
-from piip_search.models.interaction import DeformableAttention  # noqa: E402
+from piip_search.models.catalogue import facts_of  # noqa: E402
+from piip_search.models.interaction import DeformableAttention, RegularAttention  # noqa: E402
 from piip_search.models.vit import VisionTransformer, _windowed  # noqa: E402
 
 TIGHT = {"rtol": 1e-5, "atol": 1e-6}
@@ -29,7 +30,45 @@ DESIGNS = [
     "vit_micro@64:g+vit_micro@64:g*1",
     "vit_micro@128:g+vit_nano@64:g+vit_pico@32:w1*2",
     "vit_micro@32:g+vit_micro@48:g+vit_nano@64:g+vit_pico@96:w3*2",
+    "vit_micro@32:g+vit_nano@64:w3*2(attention=regular)",
+    "vit_micro@32:g+vit_nano@64:g*3(direction=alternating,projection=no,norm=no)",
+    "vit_micro@32:g+vit_nano@64:g+vit_pico@96:g*3(attention=regular,direction=to_small,projection=no)",
+    "vit_micro@32:g+vit_pico@64:g*1(direction=to_large,norm=no)",
+    "convnext_pico@64",
+    "convnext_pico@64+vit_nano@96:g*4",
+    "vit_w128_d6_h4@64:g+convnext_pico@128*6",
+    "vit_micro@64:g+convnext_pico@128*0",
+    "vit_micro@64:g+vit_nano@96:w4*4/pyramid",
+    "vit_w160_d6_h5@64:w3g2+vit_w96_d6_h3@96:g*5",
 ]
+LABELS = [
+    "vit_nano@64:g/logits",
+    "vit_micro@64:g+vit_nano@96:g*4/logits",
+    "vit_micro@64:g+convnext_pico@96*3/logits",
+    "vit_nano@64:g/tokens",
+    "vit_micro@32:g+convnext_pico@96*1/tokens",
+    "vit_micro@32:g+vit_pico@96:g*2/tokens",
+]
+"""What they give is no map."""
+LARGE = [
+    "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12",
+    "vit_l@448:w28+vit_b@672:w28+vit_s@896:w28+vit_t@1344:w28*12",
+    "vit_6b@128:g+vit_h@256:w14*12(projection=no,norm=no)",
+    "vit_b@448:w14+vit_s@672:w14+convnext_t@1024*12",
+    "vit_l@224:g+convnext_l@640*24/tokens",
+    "deit3_base_patch16_224.fb_in22k_ft_in1k@224:w7+vit_tiny_patch16_224@448:w14*4",
+    "vit_large_patch14_dinov2@448:w14p16+vit_small_patch14_reg4_dinov2@896:w14p16*6",
+    "vit_base_patch16_clip_224@224:g/logits",
+    "vit_so400m_patch14_siglip_224@224:gp16/logits",
+]
+"""Counted without their weights."""
+
+
+def network(name: str) -> tuple[PIIP, Tensor]:
+    """A network in evaluation mode on no device, and an image of its size."""
+    architecture = Architecture.parse(name)
+    with torch.device("meta"):
+        return PIIP(architecture).eval(), torch.zeros(1, 3, architecture.resolution, architecture.resolution)
 
 
 @pytest.fixture(autouse=True)
@@ -117,25 +156,82 @@ def test_windows_equal_full_attention_with_a_mask(height: int, width: int, windo
     torch.testing.assert_close(_windowed(attention, x, window), expected, **TIGHT)
 
 
-@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("name", [*DESIGNS, *LABELS, *LARGE])
 def test_closed_form_equals_counted(name: str) -> None:
-    """FlopCounterMode counts products, convolutions and attention; bilinear samples it does not see."""
+    model, image = network(name)
+    cost = price(Architecture.parse(name), "backbone")
+    assert counted_macs(model, image) == cost.macs
+    assert parameters(model) == cost.params
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "vit_6b"])
+def test_every_backbone_costs_what_is_counted(name: str) -> None:
+    text = f"{name}@96:w4" if BACKBONES[name].family == "vit" else f"{name}@96"
+    model, image = network(text)
+    cost = price(Architecture.parse(text), "backbone")
+    assert (counted_macs(model, image), parameters(model)) == (cost.macs, cost.params)
+
+
+def _smallest_of_each_kind() -> list[str]:
+    """One timm model for every combination of what tells models apart beside their sizes."""
+    sizes = {"width", "depth", "heads", "hidden", "widths", "depths", "position_grid"}
+    kinds = {}
+    for name, facts in sorted(
+        timm_models().items(), key=lambda item: item[1].get("width", 0) * item[1].get("depth", 1)
+    ):
+        kinds.setdefault(str({key: value for key, value in facts.items() if key not in sizes}), name)
+    return sorted(kinds.values())
+
+
+@pytest.mark.parametrize("name", _smallest_of_each_kind())
+def test_timm_models_cost_what_is_counted(name: str) -> None:
+    facts = timm_models()[name]
+    side = 32 if facts["family"] == "convnext" else facts.get("patch", 16)
+    text = f"{name}@{6 * side}" + ("" if facts["family"] == "convnext" else ":w4")
+    model, image = network(text)
+    cost = price(Architecture.parse(text), "backbone")
+    assert (counted_macs(model, image), parameters(model)) == (cost.macs, cost.params)
+
+
+@pytest.mark.parametrize("name", _smallest_of_each_kind())
+def test_facts_of_timm_models_are_those_of_the_installed_timm(name: str) -> None:
+    assert facts_of(name) == timm_models()[name]
+
+
+@pytest.mark.parametrize("image", [(96, 160), (160, 96), (100, 130)])
+def test_any_image_shape_costs_what_is_counted(image: tuple[int, int]) -> None:
+    name = "vit_micro@64:w3+vit_nano@96:w4+vit_pico@128:w4g2*4"
     architecture = Architecture.parse(name)
-    model = PIIP(architecture).eval()
-    cost = price(architecture, "backbone")
-    image = torch.randn(1, 3, architecture.resolution, architecture.resolution)
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        model(image)
-    directions = [
-        branch
-        for index, branch in enumerate(architecture.branches)
-        for neighbour in (index - 1, index + 1)
-        if 0 <= neighbour < len(architecture.branches)
-    ]
-    interaction = architecture.interaction
-    samples = sum(5 * b.tokens * interaction.points * (b.model.width // 2) for b in directions) * interaction.count
-    assert counter.get_total_flops() // 2 + samples == cost.macs
-    assert sum(parameter.numel() for parameter in model.parameters()) == cost.params
+    model, _ = network(name)
+    height, width = architecture.image(*image)
+    assert (height % architecture.multiple, width % architecture.multiple) == (0, 0)
+    counted = counted_macs(model, torch.zeros(1, 3, height, width, device="meta"))
+    assert counted == price(architecture, "backbone", image).macs
+
+
+def test_regular_attention_equals_a_plain_softmax() -> None:
+    attention = RegularAttention(16, 4, 24)
+    query, feature = torch.randn(2, 3, 4, 16), torch.randn(2, 5, 2, 24)
+    q = attention.query_proj(query.flatten(1, 2)).view(2, 12, 4, 4)
+    k, v = attention.key_value_proj(feature.flatten(1, 2)).view(2, 10, 2, 4, 4).unbind(2)
+    weights = (torch.einsum("bnhd,bmhd->bhnm", q, k) / 2).softmax(-1)
+    read = torch.einsum("bhnm,bmhd->bnhd", weights, v).flatten(2)
+    torch.testing.assert_close(attention(query, feature), attention.output_proj(read).view(2, 3, 4, 16), **TIGHT)
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_and_tokens_come_out(name: str) -> None:
+    architecture = Architecture.parse(name)
+    model = PIIP(architecture, interaction_drop_path=0.0)
+    open_gates(model)
+    output = model(torch.randn(2, 3, architecture.resolution, architecture.resolution))
+    grid = architecture.branches[architecture.output].grid ** 2
+    assert tuple(output.shape) == ((2, 1000) if architecture.merge == "logits" else (2, grid, 4096))
+    output.square().mean().backward()
+    # Tokens reach class scores through the class token alone, so interactions at the end learn nothing.
+    spared = ("interactions.", "pos_embed") if architecture.merge == "logits" else ("pos_embed", "prefix")
+    without = [n for n, p in model.named_parameters() if p.grad is None and not any(part in n for part in spared)]
+    assert without == []
 
 
 def test_published_tsb_has_its_detection_parameters() -> None:
@@ -143,7 +239,7 @@ def test_published_tsb_has_its_detection_parameters() -> None:
     architecture = Architecture.parse("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12")
     with torch.device("meta"):
         model = PIIPPyramid(architecture)
-    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(175.0, abs=0.05)
+    assert parameters(model) / 1e6 == pytest.approx(175.0, abs=0.05)
 
 
 @pytest.mark.parametrize("name", DESIGNS)
@@ -155,9 +251,10 @@ def test_any_design_runs_forward_and_backward(name: str, size: str) -> None:
     model = PIIPPyramid(architecture, interaction_drop_path=0.0)
     open_gates(model)
     maps = model(image)
-    width = architecture.branches[0].model.width
+    widths = [width for width, _ in architecture.merged] * (4 // len(architecture.merged))
     assert [tuple(m.shape[1:]) for m in maps[:3]] == [
-        (width, image.shape[2] // stride, image.shape[3] // stride) for stride in (4, 8, 16)
+        (width, image.shape[2] // stride, image.shape[3] // stride)
+        for width, stride in zip(widths[:3], (4, 8, 16), strict=True)
     ]
     assert all(m.is_contiguous() and torch.isfinite(m).all() for m in maps)
     sum(m.square().mean() for m in maps).backward()
@@ -170,11 +267,12 @@ def test_closed_gates_leave_every_branch_as_it_is_alone(name: str) -> None:
     architecture = Architecture.parse(name)
     model = PIIP(architecture).eval()
     image = torch.randn(1, 3, architecture.resolution, architecture.resolution)
-    together = model.forward_branches(image)
+    together = model.forward_branches(image)[0][-1]
     for index, branch in enumerate(architecture.branches):
-        alone = PIIP(Architecture((branch,))).eval()
+        convolutional = branch.model.family == "convnext"
+        alone = PIIP(Architecture((branch,), merge="pyramid" if convolutional else "conv")).eval()
         alone.branches[0].load_state_dict(model.branches[index].state_dict())
-        assert torch.equal(alone.forward_branches(model._resized(image, index))[0], together[index])
+        assert torch.equal(alone.forward_branches(model._resized(image, index))[0][-1][0], together[index])
 
 
 def test_details_travel_down_within_one_interaction() -> None:
@@ -192,7 +290,7 @@ def test_single_branches_and_silent_ones_build_nothing_extra() -> None:
     names = {n.split(".")[0] for n, _ in PIIP(Architecture.parse("vit_pico@64:g")).named_parameters()}
     assert names == {"branches"}
     names = {n.split(".")[0] for n, _ in PIIP(Architecture.parse("vit_nano@64:g+vit_pico@64:g*0")).named_parameters()}
-    assert names == {"branches", "merge"}
+    assert names == {"branches", "merges"}
 
 
 def test_equal_seeds_build_equal_weights() -> None:

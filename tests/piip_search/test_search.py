@@ -106,7 +106,7 @@ def test_an_evaluation_without_the_searched_metric_failed(spec: SearchSpec, ledg
 
 
 def test_a_small_space_ends_the_search(spec: SearchSpec, ledger: Ledger) -> None:
-    space = spec.space.model_copy(update={"branches": (1,), "resolutions": (32,), "windows": (None,)})
+    space = spec.space.model_copy(update={"branches": (1,), "resolutions": (32,), "windows": ((None, 0),)})
     search = open_search("run", spec.model_copy(update={"space": space}), ledger, "recipe")
     assert len(drive(search)) == 3
     assert search.ending == "every design inside the limit was measured"

@@ -1,0 +1,116 @@
+"""What an architecture costs, in closed form, before anything is built.
+
+One multiply-accumulate (MAC) is counted once; the PIIP papers call it a FLOP. Three conventions:
+
+`published` is what the tables of the PIIP papers count, for a square image. ViT networks are counted as their
+classification class: one linear layer a branch where detection really merges by convolutions, windows without
+padding, a 1000-way head; networks with ConvNeXts with the convolutions that merge them; vision towers of language
+models without projector. Biases of convolutions count, and two operations per value of a layer or group norm. Left
+out: activations, softmax, residual sums, resizing, root-mean-square norms, layer norms of ConvNeXts.
+
+`backbone` is what runs and trains: the chosen merge, tokens added to fill windows, and every matrix product,
+convolution, attention product and bilinear sample. Left out: biases, norms, activations, softmax, residual sums,
+resizing, and what follows the merged map.
+
+`detector` adds that: pyramid, neck and head of an mmdet detector; for the merges `conv`, `linear` and `pyramid` only.
+
+All are sums over branches, over pairs of neighbours, and over merges: that separability is what lets a search space
+price all its designs at once.
+"""
+
+import itertools
+
+from piip_search.architecture import KEEPS_PREFIX, Architecture
+from piip_search.cost.branch import backbone_parts as backbone_parts
+from piip_search.cost.branch import branch_parts
+from piip_search.cost.counting import CLASSES as CLASSES
+from piip_search.cost.counting import CONVENTIONS as CONVENTIONS
+from piip_search.cost.counting import LANGUAGE_WIDTH as LANGUAGE_WIDTH
+from piip_search.cost.counting import Convention as Convention
+from piip_search.cost.counting import Cost as Cost
+from piip_search.cost.counting import Counting as Counting
+from piip_search.cost.counting import Grid as Grid
+from piip_search.cost.counting import Part as Part
+from piip_search.cost.counting import counting as counting
+from piip_search.cost.detector import COCO_MASK_RCNN as COCO_MASK_RCNN
+from piip_search.cost.detector import DETECTOR_NAMES as DETECTOR_NAMES
+from piip_search.cost.detector import FULL_CHANNELS as FULL_CHANNELS
+from piip_search.cost.detector import Detector as Detector
+from piip_search.cost.detector import DetectorName as DetectorName
+from piip_search.cost.detector import detector_parts as detector_parts
+from piip_search.cost.detector import stacked_convolutions as stacked_convolutions
+from piip_search.cost.interaction import exchange_parts as exchange_parts
+from piip_search.cost.interaction import interaction_parts
+from piip_search.cost.merge import joining_cost as joining_cost
+from piip_search.cost.merge import merge_cost
+from piip_search.cost.merge import merges as merges
+from piip_search.cost.merge import published_head_cost as published_head_cost
+
+
+def conventions_of(architecture: Architecture) -> tuple[Convention, ...]:
+    """The conventions under which an architecture has a cost: a detector reads maps, not class scores or tokens."""
+    return CONVENTIONS[:2] if architecture.merge in KEEPS_PREFIX else CONVENTIONS
+
+
+def price(
+    architecture: Architecture,
+    convention: Convention = "published",
+    image: Grid | None = None,
+    detector: Detector = COCO_MASK_RCNN,
+) -> Cost:
+    """Cost of one image.
+
+    Reproduces the papers' tables under `published` (PIIP, tables 1 to 12), the modules in `piip_search.models` under
+    `backbone`, and mmdet's around them under `detector`.
+
+    Args:
+        architecture: What is priced.
+        convention: How it is counted.
+        image: Height and width in pixels of the image that the output branch is given, padded here to the multiple at
+            which all grids are exact; the architecture's nominal square by default.
+        detector: What reads the merged maps, under `detector`.
+
+    Raises:
+        ValueError: The architecture gives no maps that a detector could read, under `detector`.
+    """
+    return sum((part.cost for part in breakdown(architecture, convention, image, detector)), Cost())
+
+
+def breakdown(
+    architecture: Architecture,
+    convention: Convention = "published",
+    image: Grid | None = None,
+    detector: Detector = COCO_MASK_RCNN,
+) -> list[Part]:
+    """Where the cost sits: named parts that sum to `price`, whose arguments it takes."""
+    if convention == "detector" and architecture.merge in KEEPS_PREFIX:
+        raise ValueError(
+            f"the merge {architecture.merge} gives no maps that a detector could read; use conv, linear or pyramid"
+        )
+    branches, interaction, merge = architecture.branches, architecture.interaction, architecture.merge
+    whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
+    sides = [architecture.sides(whole, index) for index in range(len(branches))]
+    counted = [counting(convention, merge, branch.model) for branch in branches]
+    parts = [
+        Part(str(branch), kind, cost)
+        for branch, side, count in zip(branches, sides, counted, strict=True)
+        for kind, cost in branch_parts(branch, side, count)
+    ]
+    for index, (large, small) in enumerate(itertools.pairwise(branches)) if interaction.count else ():
+        group = f"interactions {large.backbone} - {small.backbone}"
+        works = interaction_parts(large, small, (sides[index], sides[index + 1]), interaction, counted[0].published,
+                                  counted[0].first_stride)  # fmt: skip
+        parts += [Part(group, kind, cost) for kind, cost in works]
+    width, stride = architecture.merged[-1]
+    output = (sides[architecture.output][0] // stride, sides[architecture.output][1] // stride)
+    if merges(len(branches), merge):
+        costs = (
+            merge_cost(branch, branches[0], index == 0, side, output, architecture.stretches, merge, count)
+            for index, (branch, side, count) in enumerate(zip(branches, sides, counted, strict=True))
+        )
+        parts.append(Part("merge", "", sum(costs, Cost())))
+    if counted[0].light_merge:
+        parts.append(Part("head", "", published_head_cost(width, output)))
+    if convention == "detector":
+        parts += detector_parts(detector, architecture.merged, sides[architecture.output])
+    return parts

@@ -1,0 +1,103 @@
+"""Cost of one branch: embedding and blocks of its backbone.
+
+Legend: n tokens, d width, h hidden width of an MLP, w side of a window, k keys that a query attends to.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+
+from piip_search.architecture import Branch
+from piip_search.backbones import Backbone, ConvNeXt, Transformer
+from piip_search.cost.counting import Cost, Counting, Grid
+
+
+@lru_cache(maxsize=100_000)
+def branch_parts(branch: Branch, sides: Grid, counted: Counting) -> tuple[tuple[str, Cost], ...]:
+    """Kinds of work of a branch and what they cost.
+
+    Args:
+        branch: Backbone and windows.
+        sides: Height and width of the image it sees, in pixels.
+        counted: What counts.
+    """
+    return backbone_parts(branch.model, branch.windows, sides, counted)
+
+
+def backbone_parts(
+    model: Backbone, windows: Sequence[int | None], sides: Grid, counted: Counting
+) -> tuple[tuple[str, Cost], ...]:
+    """The same for a backbone whose blocks have these windows; arrays of sides give arrays of costs."""
+    if isinstance(model, ConvNeXt):
+        return _convnext(model, sides, counted)
+    return _transformer(model, windows, sides, counted)
+
+
+def _transformer(
+    model: Transformer, windows: Sequence[int | None], sides: Grid, counted: Counting
+) -> tuple[tuple[str, Cost], ...]:
+    """A ViT: n 3 p^2 d to embed; a block 4 n d^2 and 2 n k d for attention, 2 n d h for the MLP (3 with a gate).
+
+    Under windows, the products of attention run on all tokens that fill the windows.
+    """
+    d, h = model.width, model.mlp_width
+    height, width = sides[0] // model.patch, sides[1] // model.patch
+    tokens = height * width
+    n = tokens + counted.prefix
+    pixels = 3 * model.patch**2
+    norms = 2 * n * d * (counted.published and model.norm == "layer")
+    norm_params = d * (2 if model.norm == "layer" else 1)
+    embedding = Cost(
+        tokens * (pixels + (counted.published and model.patch_bias)) * d,
+        (pixels + model.patch_bias) * d
+        + (tokens + 1 if counted.positions else model.position_grid**2) * d
+        + counted.prefix * (1 + model.prefix_positions) * d
+        + 2 * d * model.embedding_norm,
+    )
+    query_norm = {"none": 0, "head": 2 * norm_params // model.heads, "width": 2 * norm_params}[model.query_norm]
+    scale = d * (model.layer_scale is not None)
+    attention_params = (
+        4 * d * d + 3 * d * model.qkv_bias + d * model.proj_bias + query_norm + norm_params + scale
+    ) * model.depth
+    kinds = Counter(windows).items()
+    attention_macs = sum(times * (_attention(height, width, d, side, counted) + norms) for side, times in kinds)
+    attention = Cost(attention_macs, attention_params)
+    matrices = 3 if model.gated else 2
+    biases = (matrices - 1) * h + d
+    mlp = Cost(matrices * n * d * h + norms, matrices * d * h + biases * model.mlp_bias + norm_params + scale)
+    return ("embedding", embedding), ("attention", attention), ("mlp", mlp * model.depth)
+
+
+def _attention(height: int, width: int, d: int, window: int | None, counted: Counting) -> int:
+    """Projections and products of one block. The published count leaves prefix tokens out of the products."""
+    tokens = height * width
+    n = tokens + counted.prefix
+    if window is None:
+        return 4 * n * d * d + 2 * (tokens if counted.published else n) ** 2 * d
+    filled = -(-height // window) * -(-width // window) * window**2  # whole windows, also over arrays
+    projected = filled if counted.pads else n
+    attended = n if counted.published else filled
+    return 3 * projected * d * d + attended * d * d + 2 * attended * window**2 * d
+
+
+def _convnext(model: ConvNeXt, sides: Grid, counted: Counting) -> tuple[tuple[str, Cost], ...]:
+    """A ConvNeXt: 48 n d for the stem; a block 49 n d and 8 n d^2; a downsampling 4 n d_before d.
+
+    The authors' counter passes over the layer norms of ConvNeXts.
+    """
+    bias = int(counted.published)
+    first = model.widths[0]
+    n = (sides[0] // 4) * (sides[1] // 4)
+    stem = Cost(n * (48 + bias) * first, 49 * first + 2 * first)
+    convolution, mlp, downsampling = Cost(), Cost(), Cost()
+    before = 0
+    for stage, depth in zip(model.stages, model.depths, strict=True):
+        d = stage.width
+        n = (sides[0] // stage.stride) * (sides[1] // stage.stride)
+        convolution += Cost(n * (49 + bias) * d, 50 * d + 2 * d) * depth
+        own = 2 * 4 * d if model.response_norm else d
+        mlp += Cost(8 * n * d * d, 8 * d * d + 5 * d + own) * depth
+        if stage.stride > 4:
+            downsampling += Cost(n * (4 * before + bias) * d, (4 * before + 1) * d + 2 * before)
+        before = d
+    return ("stem", stem), ("convolution", convolution), ("mlp", mlp), ("downsampling", downsampling)

@@ -1,0 +1,140 @@
+"""Cost of what follows the merged map in a detector: pyramid, neck and head (mmdet 3's modules).
+
+Legend: d channels of a merged map, C channels of neck and head, K classes; a level has h w positions.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from piip_search.cost.counting import Cost, Grid, Part
+
+DetectorName = Literal["fcos", "retinanet", "mask_rcnn"]
+DETECTOR_NAMES: tuple[DetectorName, ...] = get_args(DetectorName)
+
+FULL_CHANNELS = 256
+"""Channels of neck and head in the published configurations."""
+STRIDES = (4, 8, 16, 32)
+ANCHORS = {"retinanet": 9, "mask_rcnn": 3}
+"""Anchors a position: three scales of three shapes; one scale in region proposals."""
+PROPOSALS = 1000
+"""Regions that Mask R-CNN classifies in an image."""
+
+
+def stacked_convolutions(channels: int) -> int:
+    """Convolutions before each output of a one-stage head. A narrow head is also a shallow one, for small models."""
+    return 4 if channels >= FULL_CHANNELS else 2
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """What reads the merged maps.
+
+    Attributes:
+        name: mmdet detector.
+        channels: Width of neck and head.
+        classes: Kinds of objects; COCO has 80.
+        detections: Boxes kept an image, for each of which Mask R-CNN predicts a mask.
+    """
+
+    name: DetectorName = "mask_rcnn"
+    channels: int = FULL_CHANNELS
+    classes: int = 80
+    detections: int = 100
+
+
+COCO_MASK_RCNN = Detector()
+"""What the papers' detection tables train, on COCO."""
+
+
+def detector_parts(detector: Detector, merged: tuple[tuple[int, int], ...], sides: Grid) -> tuple[Part, ...]:
+    """Pyramid, neck and head; arrays of sides give arrays of costs.
+
+    Left out besides norms, activations and biases: region align, non-maximum suppression, and anything that only
+    training does. Mask R-CNN is counted at 1000 proposals and one mask a detection, as mmdet's own counter does.
+
+    Args:
+        detector: What reads the maps.
+        merged: Channels and stride of each merged map: one, or four.
+        sides: Height and width of the output branch's image, in pixels.
+    """
+    maps = merged * (len(STRIDES) // len(merged))
+    grids = [_grid(sides, stride, target) for (_, stride), target in zip(maps, STRIDES, strict=True)]
+    parts = [Part("pyramid", "", sum((_level(*item, sides) for item in zip(maps, STRIDES, strict=True)), Cost()))]
+    neck, levels = _neck(detector, [width for width, _ in maps], grids)
+    heads = {"retinanet": _retinanet, "fcos": _fcos, "mask_rcnn": _mask_rcnn}[detector.name]
+    return (*parts, Part("neck", "", neck), *heads(detector, levels))
+
+
+def _grid(sides: Grid, stride: int, target: int) -> Grid:
+    """A level's grid, grown or shrunk from a map's; shrinking leaves a map even of one position."""
+    height, width = sides[0] // stride, sides[1] // stride
+    if stride < target:
+        return -(-height // 2), -(-width // 2)
+    return height * stride // target, width * stride // target
+
+
+def _level(source: tuple[int, int], target: int, sides: Grid) -> Cost:
+    """Transposed convolutions 2x2 of stride 2, each 4 d^2 a position it reads: 20 n d^2 to stride 4, 4 n d^2 to 8."""
+    (d, stride), factor = source, source[1] // target
+    n = (sides[0] // stride) * (sides[1] // stride)
+    one = 4 * d * d + d
+    if factor == 4:
+        return Cost(4 * n * d * d + 16 * n * d * d, 2 * one + 2 * d)
+    return Cost(4 * n * d * d, one) if factor == 2 else Cost()
+
+
+def _convolution(grid: Grid, before: int, after: int, side: int = 3, bias: bool = True) -> Cost:
+    weights = side * side * before * after
+    return Cost(grid[0] * grid[1] * weights, weights + after * bias)
+
+
+def _neck(detector: Detector, widths: list[int], grids: list[Grid]) -> tuple[Cost, list[Grid]]:
+    """Feature pyramid: a 1x1 and a 3x3 convolution a level, and coarser levels. One-stage heads skip stride 4."""
+    C = detector.channels
+    first = 0 if detector.name == "mask_rcnn" else 1
+    levels = list(grids[first:])
+    cost = Cost()
+    for width, grid in zip(widths[first:], levels, strict=True):
+        cost += _convolution(grid, width, C, 1) + _convolution(grid, C, C)
+    for extra in range(1 if detector.name == "mask_rcnn" else 2):
+        levels.append((-(-levels[-1][0] // 2), -(-levels[-1][1] // 2)))
+        if detector.name != "mask_rcnn":
+            before = widths[-1] if detector.name == "retinanet" and extra == 0 else C
+            cost += _convolution(levels[-1], before, C)
+    return cost, levels
+
+
+def _over(levels: list[Grid], before: int, after: int, side: int = 3, bias: bool = True) -> Cost:
+    """One convolution that all levels share: its multiply-accumulates at every level, its parameters once."""
+    costs = [_convolution(grid, before, after, side, bias) for grid in levels]
+    return Cost(sum(cost.macs for cost in costs), costs[0].params)
+
+
+def _retinanet(detector: Detector, levels: list[Grid]) -> tuple[Part, ...]:
+    C, anchors = detector.channels, ANCHORS["retinanet"]
+    towers = _over(levels, C, C) * (2 * stacked_convolutions(C))
+    outputs = _over(levels, C, anchors * detector.classes) + _over(levels, C, anchors * 4)
+    return (Part("head", "convolutions", towers), Part("head", "outputs", outputs))
+
+
+def _fcos(detector: Detector, levels: list[Grid]) -> tuple[Part, ...]:
+    C = detector.channels
+    towers = (_over(levels, C, C, bias=False) + Cost(0, 2 * C)) * (2 * stacked_convolutions(C))
+    outputs = _over(levels, C, detector.classes) + _over(levels, C, 4) + _over(levels, C, 1) + Cost(0, len(levels))
+    return (Part("head", "convolutions", towers), Part("head", "outputs", outputs))
+
+
+def _mask_rcnn(detector: Detector, levels: list[Grid]) -> tuple[Part, ...]:
+    """Region proposals; boxes by two linear layers of 4 C on 7x7 regions; masks by four convolutions on 14x14."""
+    C, K, anchors = detector.channels, detector.classes, ANCHORS["mask_rcnn"]
+    proposals = _over(levels, C, C) + _over(levels, C, anchors, 1) + _over(levels, C, anchors * 4, 1)
+    boxes = Cost()
+    for before, after in ((49 * C, 4 * C), (4 * C, 4 * C), (4 * C, K + 1), (4 * C, 4 * K)):
+        boxes += Cost(PROPOSALS * before * after, (before + 1) * after)
+    masks = _convolution((14, 14), C, C) * 4 + _convolution((14, 14), C, C, 2) * 1
+    masks = Cost(masks.macs, masks.params) + _convolution((28, 28), C, K, 1)
+    return (
+        Part("head", "proposals", proposals),
+        Part("head", "boxes", boxes),
+        Part("head", "masks", Cost(masks.macs * detector.detections, masks.params)),
+    )

@@ -1,0 +1,101 @@
+"""Cost of merging the branches, and of the heads that belong to a merge.
+
+Legend: branch j of width d_j on n_j tokens; d_1 the first branch's width; n the tokens of the output branch.
+"""
+
+from functools import lru_cache
+
+from piip_search.architecture import KEEPS_PREFIX, Branch, Merge, interaction_stages, merge_taps
+from piip_search.backbones import Backbone, Stage
+from piip_search.cost.counting import CLASSES, LANGUAGE_WIDTH, Cost, Counting, Grid
+
+
+def merges(branches: int, merge: Merge) -> bool:
+    """Whether there is anything to merge: a single branch is only merged into class scores or language tokens."""
+    return branches > 1 or merge in KEEPS_PREFIX
+
+
+@lru_cache(maxsize=200_000)
+def merge_cost(
+    branch: Branch,
+    first: Branch,
+    is_first: bool,
+    sides: Grid,
+    output: Grid,
+    stretches: int,
+    merge: Merge,
+    counted: Counting,
+) -> Cost:
+    """What one branch adds to the merge; the arguments are those of `joining_cost`, with branches."""
+    return joining_cost(branch.model, first.model, is_first, sides, output, stretches, merge, counted)
+
+
+def joining_cost(
+    model: Backbone, first: Backbone, is_first: bool, sides: Grid, output: Grid, stretches: int, merge: Merge,
+    counted: Counting,
+) -> Cost:  # fmt: skip
+    """What one backbone adds to the merge; arrays of sides give arrays of costs.
+
+    Args:
+        model: The branch's backbone.
+        first: The first branch's backbone, to whose width the others are brought.
+        is_first: Whether it is the first itself.
+        sides: Height and width of the image that the branch sees, in pixels.
+        output: Height and width of the output branch's last map.
+        stretches: Into how many stretches the blocks are split.
+        merge: How branches merge.
+        counted: What counts.
+    """
+    if merge == "logits":
+        return _logits(model, sides, counted)
+    if merge == "tokens":
+        return Cost() if counted.published else _tokens(model, output)
+    own = interaction_stages(model, stretches)
+    target = interaction_stages(first, stretches)
+    maps = [(own[tap], target[tap].width) for tap in merge_taps(stretches, merge)]
+    if merge == "pyramid":
+        return sum((_pyramid_level(stage, sides, width, is_first, counted) for stage, width in maps), Cost())
+    stage, width = maps[0]
+    if merge == "linear" or counted.light_merge:
+        return _linear(stage, sides, width, is_first, counted)
+    n, d = _area(stage, sides), stage.width
+    return Cost(9 * n * (d + width) * width, 9 * (d + width) * width + 4 * width + 1)
+
+
+def _area(stage: Stage, sides: Grid) -> int:
+    return (sides[0] // stage.stride) * (sides[1] // stage.stride)
+
+
+def _linear(stage: Stage, sides: Grid, width: int, is_first: bool, counted: Counting) -> Cost:
+    """Group norm; for all but the first branch a linear layer d_j -> d_1 and another group norm: n_j d_j d_1."""
+    n, d, norms = _area(stage, sides), stage.width, int(counted.published)
+    weight = 0 if counted.published else 1
+    norm = Cost(2 * n * d * norms, 2 * d + weight)
+    if is_first:
+        return norm
+    return norm + Cost(n * (d * width + 2 * width * norms), (d + 1) * width + 2 * width)
+
+
+def _pyramid_level(stage: Stage, sides: Grid, width: int, is_first: bool, counted: Counting) -> Cost:
+    """A 3x3 convolution d_j -> d_1 without bias, for all but the first branch, and a group norm: 9 n_j d_j d_1."""
+    n, d, norms = _area(stage, sides), stage.width, int(counted.published)
+    norm = Cost(3 * n * width * norms, 2 * width + 1)
+    return norm if is_first else norm + Cost(9 * n * d * width, 9 * d * width)
+
+
+def _logits(model: Backbone, sides: Grid, counted: Counting) -> Cost:
+    """A branch's own norm and linear head, over the mean of its tokens: 1000 d_j."""
+    stage = model.stages[-1]
+    d = stage.width
+    return Cost(2 * _area(stage, sides) * d * counted.published + CLASSES * d, 2 * d + (d + 1) * CLASSES)
+
+
+def _tokens(model: Backbone, output: Grid) -> Cost:
+    """A projector d_j -> L -> L with a group norm between, on the output's grid: n (d_j L + L^2)."""
+    n, d, width = output[0] * output[1], model.stages[-1].width, LANGUAGE_WIDTH
+    return Cost(n * (d * width + width**2), (d + 1) * width + 2 * width + (width + 1) * width)
+
+
+def published_head_cost(width: int, output: Grid) -> Cost:
+    """The classification head of the papers' counts of ViT networks: a norm over the merged map and 1000 d_1."""
+    return Cost(2 * output[0] * output[1] * width + CLASSES * width, 2 * width + (width + 1) * CLASSES)

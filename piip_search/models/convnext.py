@@ -1,0 +1,56 @@
+"""A branch that is a ConvNeXt (arXiv 2201.03545).
+
+Legend: B images, H W grid, C channels.
+"""
+
+from torch import Tensor, nn
+
+from piip_search.architecture import Branch
+from piip_search.backbones import BACKBONES, ConvNeXt
+from piip_search.models._torchvision import import_torchvision
+
+import_torchvision()
+import timm  # noqa: E402
+from timm.layers import DropPath  # noqa: E402
+from timm.models import convnext  # noqa: E402
+
+
+class ConvNeXtBranch(nn.Module):
+    """Stem and blocks of timm's ConvNeXt in one row, a downsampling layer counting as a block."""
+
+    def __init__(self, branch: Branch, drop_path: float = 0.0) -> None:
+        """Builds the branch with random weights.
+
+        Args:
+            branch: Backbone and image size.
+            drop_path: Chance of skipping a residual, the same in all blocks.
+
+        Raises:
+            ValueError: The backbone is no ConvNeXt.
+        """
+        super().__init__()
+        facts = branch.model
+        if not isinstance(facts, ConvNeXt):
+            raise ValueError(f"{branch.backbone} is no ConvNeXt")
+        if facts.name in BACKBONES:
+            whole = convnext.ConvNeXt(depths=facts.depths, dims=facts.widths, num_classes=0)
+        else:
+            whole = timm.create_model(facts.timm_name.partition(".")[0], num_classes=0)
+        self.stem = whole.stem
+        self.blocks = nn.ModuleList()
+        for index, stage in enumerate(whole.stages):
+            self.blocks.extend(([stage.downsample] if index else []) + list(stage.blocks))
+        for block in self.blocks:
+            if isinstance(block, convnext.ConvNeXtBlock):
+                block.drop_path = DropPath(drop_path)
+
+    def embed(self, image_BCHW: Tensor) -> tuple[Tensor, None]:
+        """The map after the stem, shape (B, H / 4, W / 4, C); a ConvNeXt has no prefix tokens."""
+        return self.stem(image_BCHW).permute(0, 2, 3, 1), None
+
+    def run(self, x_BHWC: Tensor, prefix_BKC: None, blocks: range) -> tuple[Tensor, None]:
+        """The map after some of the blocks."""
+        x_BCHW = x_BHWC.permute(0, 3, 1, 2)
+        for index in blocks:
+            x_BCHW = self.blocks[index](x_BCHW)
+        return x_BCHW.permute(0, 2, 3, 1), None

@@ -1,0 +1,71 @@
+"""The designs that PIIP's authors chose by hand, with the numbers they published.
+
+`published_designs.json` quotes tables of the papers (NeurIPS 2024, arXiv 2406.04330; TPAMI, arXiv 2501.07783) and the
+official README, each row with its source. Windows that the tables leave out are those of the public configurations, or
+else those with which the published cost comes out. Rows whose cost cannot be reproduced are left out; the tests list
+them with their reasons.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from piip_search.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published row.
+
+    Attributes:
+        id: Name of the row.
+        title: The authors' name of the network.
+        task: `detection` (COCO, Mask R-CNN), `segmentation` (ADE20K), `classification` (ImageNet) or `multimodal`.
+        architecture: The design.
+        gmacs: Published cost in 10^9 multiply-accumulates.
+        mparams: Published parameters in 10^6; None where there are none.
+        metrics: Published metrics, in percent.
+        source: Table.
+    """
+
+    id: str
+    title: str
+    task: str
+    architecture: Architecture
+    gmacs: float
+    mparams: float | None
+    metrics: dict[str, float]
+    source: str
+
+    @property
+    def summary(self) -> str:
+        """One line: cost, metrics, source."""
+        metrics = ", ".join(f"{name} {value:g}" for name, value in self.metrics.items())
+        params = "" if self.mparams is None else f", {self.mparams:g} M parameters"
+        return f"{self.title}: {self.gmacs:g} G{params}; {metrics} ({self.source})"
+
+
+@cache
+def published_designs() -> tuple[Published, ...]:
+    """All rows."""
+    rows = json.loads((Path(__file__).parent / "published_designs.json").read_text(encoding="utf-8"))
+    return tuple(Published(**{**row, "architecture": Architecture.parse(row["architecture"])}) for row in rows)
+
+
+def published_as(architecture: Architecture) -> list[Published]:
+    """The rows of exactly this design."""
+    return [row for row in published_designs() if row.architecture == architecture]
+
+
+def published_near(gmacs: float, task: str, within: float = 0.1) -> list[Published]:
+    """The authors' designs of a task whose published cost lies within that share of a cost, the nearest first.
+
+    Of a design that stands in several tables the first is given.
+    """
+    near = {
+        row.architecture: row
+        for row in reversed(published_designs())
+        if row.task == task and abs(row.gmacs - gmacs) <= within * gmacs
+    }
+    return sorted(near.values(), key=lambda row: abs(row.gmacs - gmacs))
