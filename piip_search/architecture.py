@@ -481,6 +481,15 @@ def interaction_stages(model: Backbone, count: int) -> tuple[Stage, ...]:
     )
 
 
+def first_stages(model: Backbone, count: int) -> tuple[Stage, ...]:
+    """The stage in which each stretch begins: the finest grid that it works on."""
+    ends = list(itertools.accumulate(stage.blocks for stage in model.stages))
+    return tuple(
+        next(stage for stage, end in zip(model.stages, ends, strict=True) if stretch.start < end)
+        for stretch in interaction_ranges(model, count)
+    )
+
+
 def _tiles(start: int, stop: int, count: int, later_longer: bool) -> tuple[range, ...]:
     short, longer = divmod(stop - start, count)
     lengths = [short] * (count - longer) + [short + 1] * longer

@@ -15,7 +15,17 @@ from rich.console import Console
 from piip_search import __version__, terminal
 from piip_search.architecture import Architecture
 from piip_search.choice import choose
-from piip_search.cost import Convention, Cost, Detector, DetectorName, breakdown, conventions_of, price
+from piip_search.cost import (
+    Convention,
+    Cost,
+    Detector,
+    DetectorName,
+    Memory,
+    breakdown,
+    conventions_of,
+    memory,
+    price,
+)
 from piip_search.ledger import Ledger
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.published import published_as, published_near
@@ -209,8 +219,9 @@ def cost(
     if convention is not None and convention not in known:
         raise UserError(f"the merge {design.merge} gives no maps that a detector could read; leave --convention out")
     costs = {name: price(design, name, sides, reader) for name in known}
+    memories = {name: memory(design, name, sides, reader) for name in known}
     if as_json:
-        print(json.dumps(_cost_content(design, sides, reader, costs), indent=2))
+        print(json.dumps(_cost_content(design, sides, reader, costs, memories), indent=2))
         return
     chosen = convention or known[-1]
     padded = (design.resolution,) * 2 if sides is None else design.image(*sides)
@@ -218,7 +229,10 @@ def cost(
                   soft_wrap=True)  # fmt: skip
     if sides is not None and padded != sides:
         console.print(f"padded from {sides[0]}x{sides[1]}: grids are exact at multiples of {design.multiple} px")
-    console.print(terminal.totals_table(costs))
+    console.print(terminal.totals_table(costs, memories))
+    console.print(
+        "memory in float32 at one image a step, training with AdamW; about half of it in bfloat16", style="dim"
+    )
     console.print(f"\nparts under the {chosen} convention:", markup=False)
     console.print(terminal.parts_table(breakdown(design, chosen, sides, reader)))
     _compare(design)
@@ -233,7 +247,11 @@ def _image(text: str) -> tuple[int, int]:
 
 
 def _cost_content(
-    design: Architecture, sides: tuple[int, int] | None, reader: Detector, costs: dict[Convention, Cost]
+    design: Architecture,
+    sides: tuple[int, int] | None,
+    reader: Detector,
+    costs: dict[Convention, Cost],
+    memories: dict[Convention, Memory],
 ) -> dict[str, Any]:
     def numbers(value: Cost) -> dict[str, Any]:
         return {"macs": value.macs, "params": value.params, "gmacs": value.gmacs, "mparams": value.mparams}
@@ -242,7 +260,11 @@ def _cost_content(
         "architecture": design.name,
         "fingerprint": design.fingerprint,
         "image": (design.resolution,) * 2 if sides is None else design.image(*sides),
-        "cost": {name: numbers(value) for name, value in costs.items()},
+        "cost": {
+            name: {**numbers(value), "training_bytes": memories[name].training,
+                   "inference_bytes": memories[name].inference}
+            for name, value in costs.items()
+        },
         "breakdown": [
             {"convention": name, "part": part.group, "kind": part.kind, "share": part.cost.macs / costs[name].macs,
              **numbers(part.cost)}

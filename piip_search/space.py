@@ -741,7 +741,9 @@ def _tail_costs(
             after += [part.cost for part in detector_parts(detector, merged, sides[output])]
         if merges(len(facts), merge):
             after += [
-                joining_cost(other, facts[0], index == 0, sides[index], grid, stretches, merge, counted[index])
+                joining_cost(
+                    other, facts[0], index == 0, sides[index], (fact, sides[output]), stretches, merge, counted[index]
+                )
                 for index, other in enumerate(facts)
             ]
         for cost in after:

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from piip_search.cost import Convention, Cost, Part
+from piip_search.cost import Convention, Cost, Memory, Part
 from piip_search.evaluation import Evaluation
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.search import Search
@@ -20,23 +20,30 @@ BAR = 20
 """Characters of a full bar."""
 
 
-def totals_table(costs: Mapping[Convention, Cost]) -> Table:
-    """What an architecture costs, under each convention."""
+def totals_table(costs: Mapping[Convention, Cost], memories: Mapping[Convention, Memory]) -> Table:
+    """What an architecture costs, under each convention, and its memory at one image a step."""
     table = Table(box=None, pad_edge=False)
     table.add_column("convention")
-    for title in ("GMACs", "M params"):
+    for title in ("GMACs", "M params", "training", "inference"):
         table.add_column(title, justify="right")
     table.add_column("counts")
     for convention, cost in costs.items():
-        table.add_row(convention, f"{cost.gmacs:.4g}", f"{cost.mparams:.4g}", _COUNTED[convention])
+        memory = memories[convention]
+        table.add_row(convention, f"{cost.gmacs:.4g}", f"{cost.mparams:.4g}", gigabytes(memory.training),
+                      gigabytes(memory.inference), _COUNTED[convention])  # fmt: skip
     return table
 
 
 _COUNTED: dict[Convention, str] = {
-    "published": "as in the papers' tables",
-    "backbone": "all that runs up to the merged map",
-    "detector": "with pyramid, neck and head",
+    "published": "as the papers do",
+    "backbone": "up to the merged map",
+    "detector": "and pyramid, neck, head",
 }
+
+
+def gigabytes(count: float) -> str:
+    """Bytes in units of 10^9."""
+    return f"{count / 1e9:.3g} GB"
 
 
 def parts_table(parts: Sequence[Part]) -> Table:

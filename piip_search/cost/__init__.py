@@ -41,6 +41,8 @@ from piip_search.cost.detector import detector_parts as detector_parts
 from piip_search.cost.detector import stacked_convolutions as stacked_convolutions
 from piip_search.cost.interaction import exchange_parts as exchange_parts
 from piip_search.cost.interaction import interaction_parts
+from piip_search.cost.memory import Memory as Memory
+from piip_search.cost.memory import live_values, memory_of
 from piip_search.cost.merge import joining_cost as joining_cost
 from piip_search.cost.merge import merge_cost
 from piip_search.cost.merge import merges as merges
@@ -104,8 +106,9 @@ def breakdown(
     width, stride = architecture.merged[-1]
     output = (sides[architecture.output][0] // stride, sides[architecture.output][1] // stride)
     if merges(len(branches), merge):
+        output_branch = (branches[architecture.output].model, sides[architecture.output])
         costs = (
-            merge_cost(branch, branches[0], index == 0, side, output, architecture.stretches, merge, count)
+            merge_cost(branch, branches[0], index == 0, side, output_branch, architecture.stretches, merge, count)
             for index, (branch, side, count) in enumerate(zip(branches, sides, counted, strict=True))
         )
         parts.append(Part("merge", "", sum(costs, Cost())))
@@ -114,3 +117,30 @@ def breakdown(
     if convention == "detector":
         parts += detector_parts(detector, architecture.merged, sides[architecture.output])
     return parts
+
+
+def memory(
+    architecture: Architecture,
+    convention: Convention = "backbone",
+    image: Grid | None = None,
+    detector: Detector = COCO_MASK_RCNN,
+    images: int = 1,
+    value_bytes: int = 4,
+) -> Memory:
+    """Bytes of a training step and of inference.
+
+    Args:
+        architecture: What is run.
+        convention: Which modules count.
+        image: As in `price`.
+        detector: As in `price`.
+        images: Images a step.
+        value_bytes: Bytes of a value: 4 in float32, 2 under bfloat16 autocast.
+
+    Raises:
+        ValueError: As in `price`.
+    """
+    whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
+    sides = [architecture.sides(whole, index) for index in range(len(architecture.branches))]
+    live = live_values(architecture, convention, sides, detector)
+    return memory_of(price(architecture, convention, image, detector), live, images, value_bytes)

@@ -47,12 +47,14 @@ def _transformer(
     pixels = 3 * model.patch**2
     norms = 2 * n * d * (counted.published and model.norm == "layer")
     norm_params = d * (2 if model.norm == "layer" else 1)
+    stats = n * (2 if model.norm == "layer" else 1 + d)
     embedding = Cost(
         tokens * (pixels + (counted.published and model.patch_bias)) * d,
         (pixels + model.patch_bias) * d
         + (tokens + 1 if counted.positions else model.position_grid**2) * d
         + counted.prefix * (1 + model.prefix_positions) * d
         + 2 * d * model.embedding_norm,
+        3 * sides[0] * sides[1] + (n * d + 2 * n) * model.embedding_norm,
     )
     query_norm = {"none": 0, "head": 2 * norm_params // model.heads, "width": 2 * norm_params}[model.query_norm]
     scale = d * (model.layer_scale is not None)
@@ -61,11 +63,28 @@ def _transformer(
     ) * model.depth
     kinds = Counter(windows).items()
     attention_macs = sum(times * (_attention(height, width, d, side, counted) + norms) for side, times in kinds)
-    attention = Cost(attention_macs, attention_params)
+    # The block's input, what its norm leaves, queries, keys and values, what attention gives, and what is scaled.
+    extra = {"none": 0, "head": 2 * d + 2 * model.heads, "width": 2 * d + 2}[model.query_norm]
+    each = 5 * d + model.heads + extra + scale
+    attention_kept = sum(
+        times * (_filled(height, width, side, counted) * each + n * d + stats) for side, times in kinds
+    )
+    attention = Cost(attention_macs, attention_params, attention_kept)
     matrices = 3 if model.gated else 2
     biases = (matrices - 1) * h + d
-    mlp = Cost(matrices * n * d * h + norms, matrices * d * h + biases * model.mlp_bias + norm_params + scale)
+    mlp = Cost(
+        matrices * n * d * h + norms,
+        matrices * d * h + biases * model.mlp_bias + norm_params + scale,
+        n * (2 * d + scale) + stats + n * h * (4 if model.gated else 2),
+    )
     return ("embedding", embedding), ("attention", attention), ("mlp", mlp * model.depth)
+
+
+def _filled(height: int, width: int, window: int | None, counted: Counting) -> int:
+    """Tokens that attention keeps: those that fill the windows, or with prefix tokens where it is global."""
+    if window is None or not counted.pads:
+        return height * width + counted.prefix
+    return -(-height // window) * -(-width // window) * window**2  # whole windows, also over arrays
 
 
 def _attention(height: int, width: int, d: int, window: int | None, counted: Counting) -> int:
@@ -74,9 +93,8 @@ def _attention(height: int, width: int, d: int, window: int | None, counted: Cou
     n = tokens + counted.prefix
     if window is None:
         return 4 * n * d * d + 2 * (tokens if counted.published else n) ** 2 * d
-    filled = -(-height // window) * -(-width // window) * window**2  # whole windows, also over arrays
-    projected = filled if counted.pads else n
-    attended = n if counted.published else filled
+    projected = _filled(height, width, window, counted)
+    attended = n if counted.published else projected
     return 3 * projected * d * d + attended * d * d + 2 * attended * window**2 * d
 
 
@@ -88,16 +106,18 @@ def _convnext(model: ConvNeXt, sides: Grid, counted: Counting) -> tuple[tuple[st
     bias = int(counted.published)
     first = model.widths[0]
     n = (sides[0] // 4) * (sides[1] // 4)
-    stem = Cost(n * (48 + bias) * first, 49 * first + 2 * first)
+    stem = Cost(n * (48 + bias) * first, 49 * first + 2 * first, 3 * sides[0] * sides[1] + n * (first + 2))
     convolution, mlp, downsampling = Cost(), Cost(), Cost()
     before = 0
     for stage, depth in zip(model.stages, model.depths, strict=True):
         d = stage.width
         n = (sides[0] // stage.stride) * (sides[1] // stage.stride)
-        convolution += Cost(n * (49 + bias) * d, 50 * d + 2 * d) * depth
+        convolution += Cost(n * (49 + bias) * d, 50 * d + 2 * d, n * (2 * d + 2)) * depth
         own = 2 * 4 * d if model.response_norm else d
-        mlp += Cost(8 * n * d * d, 8 * d * d + 5 * d + own) * depth
+        mlp += Cost(8 * n * d * d, 8 * d * d + 5 * d + own, n * d * (9 + (8 if model.response_norm else 1))) * depth
         if stage.stride > 4:
-            downsampling += Cost(n * (4 * before + bias) * d, (4 * before + 1) * d + 2 * before)
+            downsampling += Cost(
+                n * (4 * before + bias) * d, (4 * before + 1) * d + 2 * before, 4 * n * (2 * before + 2)
+            )
         before = d
     return ("stem", stem), ("convolution", convolution), ("mlp", mlp), ("downsampling", downsampling)

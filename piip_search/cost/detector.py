@@ -18,6 +18,8 @@ ANCHORS = {"retinanet": 9, "mask_rcnn": 3}
 """Anchors a position: three scales of three shapes; one scale in region proposals."""
 PROPOSALS = 1000
 """Regions that Mask R-CNN classifies in an image."""
+TRAINED_REGIONS, TRAINED_MASKS = 512, 128
+"""Regions of an image that Mask R-CNN is trained on: for their boxes, and the quarter of them that are objects."""
 
 
 def stacked_convolutions(channels: int) -> int:
@@ -59,10 +61,13 @@ def detector_parts(detector: Detector, merged: tuple[tuple[int, int], ...], side
     """
     maps = merged * (len(STRIDES) // len(merged))
     grids = [_grid(sides, stride, target) for (_, stride), target in zip(maps, STRIDES, strict=True)]
-    parts = [Part("pyramid", "", sum((_level(*item, sides) for item in zip(maps, STRIDES, strict=True)), Cost()))]
-    neck, levels = _neck(detector, [width for width, _ in maps], grids)
+    levels = sum((_level(*item, sides) for item in zip(maps, STRIDES, strict=True)), Cost())
+    # What the levels grow from is kept once; where it is its own level, the neck counts it.
+    read = [_area(sides, stride) * d for (d, stride), target in zip(merged, STRIDES, strict=False) if stride != target]
+    parts = [Part("pyramid", "", levels + Cost(kept=sum(read) if len(merged) > 1 else 0))]
+    neck, grids = _neck(detector, [width for width, _ in maps], grids)
     heads = {"retinanet": _retinanet, "fcos": _fcos, "mask_rcnn": _mask_rcnn}[detector.name]
-    return (*parts, Part("neck", "", neck), *heads(detector, levels))
+    return (*parts, Part("neck", "", neck), *heads(detector, grids))
 
 
 def _grid(sides: Grid, stride: int, target: int) -> Grid:
@@ -73,19 +78,26 @@ def _grid(sides: Grid, stride: int, target: int) -> Grid:
     return height * stride // target, width * stride // target
 
 
+def _area(sides: Grid, stride: int) -> int:
+    return (sides[0] // stride) * (sides[1] // stride)
+
+
 def _level(source: tuple[int, int], target: int, sides: Grid) -> Cost:
     """Transposed convolutions 2x2 of stride 2, each 4 d^2 a position it reads: 20 n d^2 to stride 4, 4 n d^2 to 8."""
     (d, stride), factor = source, source[1] // target
-    n = (sides[0] // stride) * (sides[1] // stride)
+    n = _area(sides, stride)
     one = 4 * d * d + d
     if factor == 4:
-        return Cost(4 * n * d * d + 16 * n * d * d, 2 * one + 2 * d)
-    return Cost(4 * n * d * d, one) if factor == 2 else Cost()
+        return Cost(4 * n * d * d + 16 * n * d * d, 2 * one + 2 * d, 12 * n * d)
+    if factor == 2:
+        return Cost(4 * n * d * d, one)
+    return Cost(0, 0, 0 if stride == target else n * d // 2)  # the places of what is pooled, in 8 bytes each
 
 
 def _convolution(grid: Grid, before: int, after: int, side: int = 3, bias: bool = True) -> Cost:
+    """A convolution, which keeps what it reads (of stride 1)."""
     weights = side * side * before * after
-    return Cost(grid[0] * grid[1] * weights, weights + after * bias)
+    return Cost(grid[0] * grid[1] * weights, weights + after * bias, grid[0] * grid[1] * before)
 
 
 def _neck(detector: Detector, widths: list[int], grids: list[Grid]) -> tuple[Cost, list[Grid]]:
@@ -100,27 +112,36 @@ def _neck(detector: Detector, widths: list[int], grids: list[Grid]) -> tuple[Cos
         levels.append((-(-levels[-1][0] // 2), -(-levels[-1][1] // 2)))
         if detector.name != "mask_rcnn":
             before = widths[-1] if detector.name == "retinanet" and extra == 0 else C
-            cost += _convolution(levels[-1], before, C)
+            coarser = _convolution(levels[-1], before, C)
+            cost += Cost(coarser.macs, coarser.params, 4 * coarser.kept)
     return cost, levels
 
 
 def _over(levels: list[Grid], before: int, after: int, side: int = 3, bias: bool = True) -> Cost:
     """One convolution that all levels share: its multiply-accumulates at every level, its parameters once."""
     costs = [_convolution(grid, before, after, side, bias) for grid in levels]
-    return Cost(sum(cost.macs for cost in costs), costs[0].params)
+    return Cost(sum(cost.macs for cost in costs), costs[0].params, sum(cost.kept for cost in costs))
+
+
+def _outputs(levels: list[Grid], before: int, channels: tuple[int, ...]) -> Cost:
+    """Output convolutions; the convolutions before them have counted all that is read but for one tower's end."""
+    costs = [_over(levels, before, after) for after in channels]
+    return Cost(sum(cost.macs for cost in costs), sum(cost.params for cost in costs), costs[0].kept)
 
 
 def _retinanet(detector: Detector, levels: list[Grid]) -> tuple[Part, ...]:
     C, anchors = detector.channels, ANCHORS["retinanet"]
     towers = _over(levels, C, C) * (2 * stacked_convolutions(C))
-    outputs = _over(levels, C, anchors * detector.classes) + _over(levels, C, anchors * 4)
+    outputs = _outputs(levels, C, (anchors * detector.classes, anchors * 4))
     return (Part("head", "convolutions", towers), Part("head", "outputs", outputs))
 
 
 def _fcos(detector: Detector, levels: list[Grid]) -> tuple[Part, ...]:
     C = detector.channels
-    towers = (_over(levels, C, C, bias=False) + Cost(0, 2 * C)) * (2 * stacked_convolutions(C))
-    outputs = _over(levels, C, detector.classes) + _over(levels, C, 4) + _over(levels, C, 1) + Cost(0, len(levels))
+    towers = (_over(levels, C, C, bias=False) + Cost(0, 2 * C, sum(h * w for h, w in levels) * C)) * (
+        2 * stacked_convolutions(C)
+    )
+    outputs = _outputs(levels, C, (detector.classes, 4, 1)) + Cost(0, len(levels))
     return (Part("head", "convolutions", towers), Part("head", "outputs", outputs))
 
 
@@ -130,11 +151,11 @@ def _mask_rcnn(detector: Detector, levels: list[Grid]) -> tuple[Part, ...]:
     proposals = _over(levels, C, C) + _over(levels, C, anchors, 1) + _over(levels, C, anchors * 4, 1)
     boxes = Cost()
     for before, after in ((49 * C, 4 * C), (4 * C, 4 * C), (4 * C, K + 1), (4 * C, 4 * K)):
-        boxes += Cost(PROPOSALS * before * after, (before + 1) * after)
-    masks = _convolution((14, 14), C, C) * 4 + _convolution((14, 14), C, C, 2) * 1
-    masks = Cost(masks.macs, masks.params) + _convolution((28, 28), C, K, 1)
+        boxes += Cost(PROPOSALS * before * after, (before + 1) * after, TRAINED_REGIONS * before)
+    masks = _convolution((14, 14), C, C) * 4 + _convolution((14, 14), C, C, 2)
+    masks += _convolution((28, 28), C, K, 1)
     return (
         Part("head", "proposals", proposals),
         Part("head", "boxes", boxes),
-        Part("head", "masks", Cost(masks.macs * detector.detections, masks.params)),
+        Part("head", "masks", Cost(masks.macs * detector.detections, masks.params, TRAINED_MASKS * masks.kept)),
     )

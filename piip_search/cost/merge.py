@@ -21,7 +21,7 @@ def merge_cost(
     first: Branch,
     is_first: bool,
     sides: Grid,
-    output: Grid,
+    output: tuple[Backbone, Grid],
     stretches: int,
     merge: Merge,
     counted: Counting,
@@ -31,8 +31,8 @@ def merge_cost(
 
 
 def joining_cost(
-    model: Backbone, first: Backbone, is_first: bool, sides: Grid, output: Grid, stretches: int, merge: Merge,
-    counted: Counting,
+    model: Backbone, first: Backbone, is_first: bool, sides: Grid, output: tuple[Backbone, Grid], stretches: int,
+    merge: Merge, counted: Counting,
 ) -> Cost:  # fmt: skip
     """What one backbone adds to the merge; arrays of sides give arrays of costs.
 
@@ -41,46 +41,49 @@ def joining_cost(
         first: The first branch's backbone, to whose width the others are brought.
         is_first: Whether it is the first itself.
         sides: Height and width of the image that the branch sees, in pixels.
-        output: Height and width of the output branch's last map.
+        output: The output branch's backbone, and height and width of the image that it sees, in pixels.
         stretches: Into how many stretches the blocks are split.
         merge: How branches merge.
         counted: What counts.
     """
     if merge == "logits":
         return _logits(model, sides, counted)
+    output_stages = interaction_stages(output[0], stretches)
     if merge == "tokens":
-        return Cost() if counted.published else _tokens(model, output)
+        return Cost() if counted.published else _tokens(model, _area(output_stages[-1], output[1]))
     own = interaction_stages(model, stretches)
     target = interaction_stages(first, stretches)
-    maps = [(own[tap], target[tap].width) for tap in merge_taps(stretches, merge)]
+    maps = [(own[tap], target[tap].width, _area(output_stages[tap], output[1])) for tap in merge_taps(stretches, merge)]
     if merge == "pyramid":
-        return sum((_pyramid_level(stage, sides, width, is_first, counted) for stage, width in maps), Cost())
-    stage, width = maps[0]
+        levels = (_pyramid_level(stage, sides, width, is_first, counted, n) for stage, width, n in maps)
+        return sum(levels, Cost())
+    stage, width, resized = maps[0]
     if merge == "linear" or counted.light_merge:
-        return _linear(stage, sides, width, is_first, counted)
+        return _linear(stage, sides, width, is_first, counted, resized)
     n, d = _area(stage, sides), stage.width
-    return Cost(9 * n * (d + width) * width, 9 * (d + width) * width + 4 * width + 1)
+    kept = n * (d + 4 * width) + (resized != n) * resized * width
+    return Cost(9 * n * (d + width) * width, 9 * (d + width) * width + 4 * width + 1, kept)
 
 
 def _area(stage: Stage, sides: Grid) -> int:
     return (sides[0] // stage.stride) * (sides[1] // stage.stride)
 
 
-def _linear(stage: Stage, sides: Grid, width: int, is_first: bool, counted: Counting) -> Cost:
+def _linear(stage: Stage, sides: Grid, width: int, is_first: bool, counted: Counting, resized: int) -> Cost:
     """Group norm; for all but the first branch a linear layer d_j -> d_1 and another group norm: n_j d_j d_1."""
     n, d, norms = _area(stage, sides), stage.width, int(counted.published)
     weight = 0 if counted.published else 1
-    norm = Cost(2 * n * d * norms, 2 * d + weight)
+    norm = Cost(2 * n * d * norms, 2 * d + weight, n * d + resized * width)
     if is_first:
         return norm
-    return norm + Cost(n * (d * width + 2 * width * norms), (d + 1) * width + 2 * width)
+    return norm + Cost(n * (d * width + 2 * width * norms), (d + 1) * width + 2 * width, n * (d + width))
 
 
-def _pyramid_level(stage: Stage, sides: Grid, width: int, is_first: bool, counted: Counting) -> Cost:
+def _pyramid_level(stage: Stage, sides: Grid, width: int, is_first: bool, counted: Counting, resized: int) -> Cost:
     """A 3x3 convolution d_j -> d_1 without bias, for all but the first branch, and a group norm: 9 n_j d_j d_1."""
     n, d, norms = _area(stage, sides), stage.width, int(counted.published)
-    norm = Cost(3 * n * width * norms, 2 * width + 1)
-    return norm if is_first else norm + Cost(9 * n * d * width, 9 * d * width)
+    norm = Cost(3 * n * width * norms, 2 * width + 1, n * width + (resized != n) * resized * width)
+    return norm if is_first else norm + Cost(9 * n * d * width, 9 * d * width, n * width)
 
 
 def _logits(model: Backbone, sides: Grid, counted: Counting) -> Cost:
@@ -90,10 +93,10 @@ def _logits(model: Backbone, sides: Grid, counted: Counting) -> Cost:
     return Cost(2 * _area(stage, sides) * d * counted.published + CLASSES * d, 2 * d + (d + 1) * CLASSES)
 
 
-def _tokens(model: Backbone, output: Grid) -> Cost:
+def _tokens(model: Backbone, n: int) -> Cost:
     """A projector d_j -> L -> L with a group norm between, on the output's grid: n (d_j L + L^2)."""
-    n, d, width = output[0] * output[1], model.stages[-1].width, LANGUAGE_WIDTH
-    return Cost(n * (d * width + width**2), (d + 1) * width + 2 * width + (width + 1) * width)
+    d, width = model.stages[-1].width, LANGUAGE_WIDTH
+    return Cost(n * (d * width + width**2), (d + 1) * width + 2 * width + (width + 1) * width, n * (d + 3 * width))
 
 
 def published_head_cost(width: int, output: Grid) -> Cost:

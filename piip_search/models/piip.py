@@ -88,8 +88,13 @@ class PIIP(nn.Module):
     def forward_branches(self, image_BCHW: Tensor) -> tuple[list[tuple[Tensor, ...]], list[Tensor | None]]:
         """One map a branch before each merge, of shape (B, C, H, W) on its own grid; and prefix tokens at the end."""
         branches: list[Any] = list(self.branches)
-        embedded = [branch.embed(self._resized(image_BCHW, index)) for index, branch in enumerate(branches)]
-        tokens, prefixes = [x for x, _ in embedded], [prefix for _, prefix in embedded]
+        tokens: list[Tensor] = []
+        prefixes: list[Tensor | None] = []
+        for index, branch in enumerate(branches):
+            x_BHWC, prefix_BKC = branch.embed(self._resized(image_BCHW, index))
+            tokens.append(x_BHWC)
+            prefixes.append(prefix_BKC)
+        del x_BHWC, prefix_BKC
         taps = []
         for step in range(self.architecture.stretches):
             for index, branch in enumerate(branches):

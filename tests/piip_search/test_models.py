@@ -7,12 +7,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
 
-from counting import counted_macs, parameters  # noqa: E402
+from counting import counted_macs, kept_values, live_values, parameters  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from piip_search.architecture import Architecture, Branch  # noqa: E402
 from piip_search.backbones import BACKBONES, timm_models  # noqa: E402
-from piip_search.cost import price  # noqa: E402
+from piip_search.cost import memory, price  # noqa: E402
 from piip_search.models import PIIP, PIIPPyramid  # noqa: E402
 from piip_search.models.catalogue import facts_of  # noqa: E402
 from piip_search.models.interaction import DeformableAttention, RegularAttention  # noqa: E402
@@ -304,3 +304,35 @@ def test_equal_seeds_build_equal_weights() -> None:
 def test_drop_path_rates_must_fit_the_branches() -> None:
     with pytest.raises(ValueError, match="one rate a branch: 2, got 1"):
         PIIP(Architecture.parse("vit_nano@32:g+vit_pico@64:g*2"), drop_path=[0.1])
+
+
+MEMORY = [
+    *DESIGNS,
+    *LABELS,
+    "vit_s@224:w7+vit_t@448:w7*2",
+    "vit_b@112:g+vit_s@224:w14+vit_t@448:w14*4",
+    "vit_l@64:g+vit_t@224:g*2",
+    "vit_b@64:g+convnext_t@128*4",
+    "convnextv2_atto@64",
+    "aimv2_large_patch14_224@28:g",
+    "vit_base_patch16_clip_224@64:g",
+]
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_memory_is_what_torch_keeps(name: str) -> None:
+    architecture = Architecture.parse(name)
+    image = torch.randn(1, 3, architecture.resolution, architecture.resolution)
+    model = PIIP(architecture)
+    kept = kept_values(model.train(), image)
+    assert price(architecture, "backbone").kept == pytest.approx(kept, rel=0.05)
+    live = (memory(architecture).inference - 4 * price(architecture, "backbone").params) / 4
+    assert live == pytest.approx(live_values(model.eval(), image), rel=0.15)
+
+
+def test_memory_grows_with_images_and_bytes() -> None:
+    architecture = Architecture.parse("vit_s@224:w7+vit_t@448:w7*2")
+    one, two = memory(architecture), memory(architecture, images=2)
+    assert memory(architecture, images=2, value_bytes=2) == one
+    assert two.training > one.training > one.inference
+    assert memory(architecture, "detector").training > memory(architecture, "backbone").training

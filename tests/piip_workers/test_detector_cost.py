@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-from counting import counted_macs, parameters  # noqa: E402
+from counting import counted_macs, kept_values, parameters  # noqa: E402
+
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.cost import Detector, breakdown, price  # noqa: E402
 from piip_search.cost.detector import PROPOSALS  # noqa: E402
@@ -21,10 +22,11 @@ DETECTIONS = 20
 
 
 def detector_of(architecture: Architecture, training: Training, folder: Path) -> Any:
-    import piip_workers.backbone  # noqa: F401, PLC0415
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
     from mmengine.config import Config
+
+    import piip_workers.backbone  # noqa: F401
 
     register_all_modules(init_default_scope=True)
     split = CocoSplit(folder, folder / "instances.json")
@@ -46,6 +48,27 @@ def counted_parts(model: Any, image: Any, channels: int) -> dict[str, int]:
     head += counted_macs(model.roi_head.bbox_head, torch.zeros(PROPOSALS, channels, 7, 7))
     head += counted_macs(model.roi_head.mask_head, torch.zeros(DETECTIONS, channels, 14, 14))
     return {**parts, "head": head}
+
+
+@pytest.mark.parametrize("detector", ["retinanet", "fcos"])
+@pytest.mark.parametrize("name", ["vit_nano@64:g+vit_pico@256:w4*2", "vit_micro@64:g+convnext_pico@256*4"])
+def test_memory_is_what_torch_keeps(detector: Any, name: str, tmp_path: Path) -> None:
+    architecture = Architecture.parse(name)
+    model = detector_of(architecture, Training(detector=detector, channels=64), tmp_path).train()
+    after = [part.cost.kept for part in breakdown(architecture, "detector", None, Detector(detector, 64, CLASSES))
+             if part.group in ("pyramid", "neck", "head")]  # fmt: skip
+    network = model.backbone.network
+    with torch.no_grad():
+        merged = network.piip(torch.zeros(1, 3, 256, 256))
+    maps = merged if isinstance(merged, tuple) else (merged,) * 4
+
+    class After(torch.nn.ModuleList):
+        def forward(self, *inputs: Any) -> Any:
+            return self[2](self[1](self[0](inputs)))
+
+    assert sum(after) == pytest.approx(
+        kept_values(After([network.pyramid, model.neck, model.bbox_head]), *maps), rel=0.1
+    )
 
 
 @pytest.mark.parametrize("image", [None, (96, 160)])
