@@ -26,7 +26,8 @@ check: $(VENV)/.dev-ready  ## Lint, types, import floors, wheel contents
 	rm -rf dist && $(BIN)/python -m build --wheel --no-isolation --outdir dist . > /dev/null
 	$(BIN)/check-wheel-contents dist/*.whl
 
-bench: $(VENV)/.dev-ready  ## Run the benchmarks
+bench: $(VENV)/.dev-ready  ## Run the benchmarks, with the peers they compare with
+	$(INSTALL) --editable '.[all,dev,bench]'
 	$(BIN)/python benchmarks/cost.py
 
 docs: $(VENV)/.dev-ready  ## Build the documentation into site/

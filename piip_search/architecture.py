@@ -21,6 +21,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
 from piip_search.backbones import Backbone, ConvNeXt, Stage, Transformer, backbone_named, with_patch
@@ -314,14 +315,15 @@ class Architecture:
         multiple = self.multiple
         return math.ceil(height / multiple) * multiple, math.ceil(width / multiple) * multiple
 
-    def sides(self, image: tuple[int, int], index: int) -> tuple[int, int]:
-        """Height and width in pixels at which a branch sees an image; rounded to whole patches where it must be."""
-        branch = self.branches[index]
-        patch = branch.model.patch
-        height, width = (
-            max(patch, round(side * branch.resolution / self.resolution) // patch * patch) for side in image
-        )
-        return height, width
+    def sides(self, image: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Height and width in pixels at which each branch sees an image; rounded to whole patches where it must be."""
+        whole = self.resolution
+        found = []
+        for branch in self.branches:
+            patch, side = branch.model.patch, branch.resolution
+            height, width = (max(patch, round(length * side / whole) // patch * patch) for length in image)
+            found.append((height, width))
+        return tuple(found)
 
     @property
     def name(self) -> str:
@@ -422,6 +424,7 @@ def stretches_of(count: int, merge: Merge) -> int:
     return count or (PYRAMID_LEVELS if merge == "pyramid" else 1)
 
 
+@lru_cache(maxsize=10_000)
 def merged_maps(first: Backbone, output: Backbone, stretches: int, merge: Merge) -> tuple[tuple[int, int], ...]:
     """Channels and stride of every map that a merge gives, from the first backbone's width and the output's grid."""
     widths, strides = interaction_stages(first, stretches), interaction_stages(output, stretches)
@@ -446,6 +449,7 @@ def most_interactions(model: Backbone) -> int:
     return max(counts, default=PYRAMID_LEVELS - 1)
 
 
+@lru_cache(maxsize=10_000)
 def interaction_ranges(model: Backbone, count: int) -> tuple[range, ...]:
     """Splits a backbone's blocks into the stretches that run between interactions; without any there is one.
 
@@ -472,6 +476,7 @@ def _by_stage(count: int) -> tuple[int, int, int, int]:
     return each, each, count - 3 * each, each
 
 
+@lru_cache(maxsize=10_000)
 def interaction_stages(model: Backbone, count: int) -> tuple[Stage, ...]:
     """The stage in which each stretch ends: its width and stride are what an interaction there meets."""
     ends = list(itertools.accumulate(stage.blocks for stage in model.stages))
@@ -481,6 +486,7 @@ def interaction_stages(model: Backbone, count: int) -> tuple[Stage, ...]:
     )
 
 
+@lru_cache(maxsize=10_000)
 def first_stages(model: Backbone, count: int) -> tuple[Stage, ...]:
     """The stage in which each stretch begins: the finest grid that it works on."""
     ends = list(itertools.accumulate(stage.blocks for stage in model.stages))

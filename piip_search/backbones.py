@@ -100,6 +100,9 @@ class Transformer:
                 "write e.g. vit_w640_d12_h10"
             )
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.patch))  # what caches look up; equal backbones have equal names
+
     @property
     def stages(self) -> tuple[Stage, ...]:
         """One stage: a ViT keeps its grid."""
@@ -135,6 +138,9 @@ class ConvNeXt:
 
     family: ClassVar[Literal["convnext"]] = "convnext"
     patch: ClassVar[int] = 32
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     @property
     def width(self) -> int:
@@ -228,6 +234,7 @@ def backbone_named(name: str) -> Backbone:
     return Transformer(name, name, timm_name=name, pads_first=not name.startswith("deit"), **facts)
 
 
+@cache
 def with_patch(backbone: Backbone, patch: int) -> Backbone:
     """The same ViT with other patches: the convolution is resampled, as the authors do from 14 to 16 px.
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger
 from piip_search.objectives import Objectives, ParetoFront, pareto_front
@@ -177,36 +178,34 @@ def legal_designs(spec: SearchSpec, source: object = "search space") -> tuple[Se
     space, limit = spec.space.build(), spec.bounds
     if not len(space):
         raise SpecError(str(source), ["space: holds no design; allow more branches, models, sizes or interactions"])
-    within = space.within(limit)
-    if problems := [] if len(within) and _reaches(within, limit.gmacs[0]) else _out_of_reach(space, limit):
-        raise SpecError(str(source), problems)
+    parts, cheapest, least = [], [], []
+    for chunk in space.chunks(limit.convention, limit.detector):
+        parts.append(chunk.within(limit))
+        cheapest.append(chunk[[chunk.macs_N.argmin()]])
+        least.append(int(chunk.params_N.min()))
+    within = Designs.joined(parts)
+    if not len(within) or within.macs_N.min() > limit.gmacs[0] * 1e9:
+        best = min(cheapest, key=lambda one: int(one.macs_N[0]))
+        design = space.decode(best.rows_ND[0])
+        raise SpecError(str(source), _out_of_reach(limit, design, best.macs_N[0] / 1e9, min(least) / 1e6))
     return space, within
 
 
-def _reaches(designs: Designs, gmacs: float) -> bool:
-    return bool(designs.macs_N.min() <= gmacs * 1e9)
-
-
-def _out_of_reach(space: SearchSpace, limit: Limit) -> list[str]:
+def _out_of_reach(limit: Limit, cheapest: Architecture, gmacs: float, least: float) -> list[str]:
     """Which tiers no design fits, and whether the parameters or both together rule all out."""
-    cheapest = [chunk[[chunk.macs_N.argmin()]] for chunk in space.chunks(limit.convention, limit.detector)]
-    best = min(cheapest, key=lambda one: int(one.macs_N[0]))
-    smallest = best.macs_N[0] / 1e9
     problems = [
-        f"limit.gmacs: no design costs {tier:g} GMACs or less: the cheapest costs {smallest:.3g} GMACs "
-        f"({space.decode(best.rows_ND[0])}); raise the limit or offer smaller models or images"
+        f"limit.gmacs: no design costs {tier:g} GMACs or less: the cheapest costs {gmacs:.3g} GMACs ({cheapest}); "
+        "raise the limit or offer smaller models or images"
         for tier in limit.gmacs
-        if tier < smallest
+        if tier < gmacs
     ]
-    if limit.mparams is not None:
-        least = min(int(chunk.params_N.min()) for chunk in space.chunks(limit.convention, limit.detector)) / 1e6
-        if least > limit.mparams:
-            problems.append(f"limit.mparams: the smallest design has {least:.3g} M parameters, got {limit.mparams:g}")
-        elif not problems:
-            problems.append(
-                f"limit: no design of at most {limit.mparams:g} M parameters costs {limit.gmacs[0]:g} GMACs or less; "
-                "raise one of them"
-            )
+    if limit.mparams is not None and least > limit.mparams:
+        problems.append(f"limit.mparams: the smallest design has {least:.3g} M parameters, got {limit.mparams:g}")
+    if not problems:
+        problems.append(
+            f"limit: no design of at most {limit.mparams:g} M parameters costs {limit.gmacs[0]:g} GMACs or less; "
+            "raise one of them"
+        )
     return problems
 
 

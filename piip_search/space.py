@@ -687,7 +687,7 @@ def _costs(space: SearchSpace, block: _Block, convention: Convention, detector: 
         for slot, fact in enumerate(facts):
             for place in np.unique(block.windows_WM[:, slot]):
                 windows = _block_windows(space.windows[place], fact)
-                cost = sum((part for _, part in backbone_parts(fact, windows, sides[slot], counted[slot])), Cost())
+                cost = Cost.total(part for _, part in backbone_parts(fact, windows, sides[slot], counted[slot]))
                 mine_W = np.flatnonzero(block.windows_WM[:, slot] == place)
                 add(cost, np.ix_(np.arange(len(block.sizes_SM)), mine_W, mine_T), (-1, 1, 1))
         for t in mine_T:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -14,6 +15,7 @@ from rich.text import Text
 from piip_search.cost import Convention, Cost, Memory, Part
 from piip_search.evaluation import Evaluation
 from piip_search.objectives import Objectives, ParetoFront
+from piip_search.plan import Plan
 from piip_search.search import Search
 
 BAR = 20
@@ -48,7 +50,7 @@ def gigabytes(count: float) -> str:
 
 def parts_table(parts: Sequence[Part]) -> Table:
     """Where a cost sits, with shares and bars."""
-    total = sum((part.cost for part in parts), Cost())
+    total = Cost.total(part.cost for part in parts)
     table = Table(box=None, pad_edge=False)
     table.add_column("part", overflow="fold")
     for title in ("GMACs", "share"):
@@ -57,7 +59,7 @@ def parts_table(parts: Sequence[Part]) -> Table:
     table.add_column("M params", justify="right")
     for group, members in itertools.groupby(parts, key=lambda part: part.group):
         inside = list(members)
-        whole = sum((part.cost for part in inside), Cost())
+        whole = Cost.total(part.cost for part in inside)
         table.add_row(*_shares(group, whole, total), style="bold")
         for part in inside if len(inside) > 1 else ():
             table.add_row(*_shares(f"  {part.kind}", part.cost, total))
@@ -69,10 +71,70 @@ def _shares(name: str, cost: Cost, total: Cost) -> tuple[str, str, str, str, str
     return name, f"{cost.gmacs:.4g}", f"{share:.1%}", bar(share), f"{cost.mparams:.4g}"
 
 
-def bar(share: float) -> str:
-    """A bar of up to `BAR` characters, in eighths of one."""
-    eighths = round(share * BAR * 8)
+def bar(share: float, width: int = BAR) -> str:
+    """A bar of up to `width` characters, in eighths of one."""
+    eighths = round(share * width * 8)
     return "\u2588" * (eighths // 8) + ("" if eighths % 8 == 0 else chr(0x2590 - eighths % 8))
+
+
+def plan_view(plan: Plan, width: int) -> RenderableType:
+    """What a search will be like: counts, the spread of costs, published designs, effort."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("legal designs", f"{plan.designs:,}")
+    for tier in plan.tiers:
+        facts.add_row(f"within {tier.gmacs:g} G", f"{tier.designs:,}")
+    for title, (design, gmacs) in (("cheapest", plan.cheapest), ("dearest", plan.dearest)):
+        facts.add_row(title, Text(f"{gmacs:.4g} G  {design}", overflow="fold"))
+    held = [one for one in plan.published if not one.reasons]
+    facts.add_row("published designs", f"{len(held)} of {len(plan.published)} are in this space")
+    facts.add_row("memory, largest", Text(f"{gigabytes(plan.largest[1])} in training (float32)  {plan.largest[0]}",
+                                          overflow="fold"))  # fmt: skip
+    facts.add_row("trials", _trials(plan))
+    if plan.effort is not None:
+        effort = plan.effort
+        facts.add_row("one trial", f"{_hours(effort.mean_hours)} ({_hours(effort.least_hours)} to "
+                                   f"{_hours(effort.most_hours)}), {effort.train_images:,} images a pass")  # fmt: skip
+        facts.add_row("whole search", f"{_hours(effort.search_hours)} of one device at a sustained "
+                                      f"{effort.throughput:g} TMAC/s (--throughput)")  # fmt: skip
+    else:
+        facts.add_row("effort", "not known without the data; give --images TRAIN,VAL")
+    return Group(facts, Text(), _histogram(plan, width))
+
+
+def _trials(plan: Plan) -> str:
+    trials = min(plan.spec.budget.trials, plan.within)
+    return f"{trials:,}, {trials / plan.within:.2g} of the designs that may be proposed"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.3g} h" if hours >= 1 else clock(hours * 3600) + " min"
+
+
+def _short(gmacs: float) -> str:
+    return f"{gmacs:,.0f}" if gmacs >= 100 else f"{gmacs:.3g}"
+
+
+ROWS = 18
+"""Rows of a histogram."""
+
+
+def _histogram(plan: Plan, width: int) -> Table:
+    """Legal designs by cost: a row a stretch of costs, with the tiers that end and the published designs in it."""
+    edges = 10 ** np.linspace(np.log10(plan.edges[0]), np.log10(plan.edges[-1]), min(ROWS, len(plan.counts)) + 1)
+    middles = np.sqrt(np.array(plan.edges[:-1]) * np.array(plan.edges[1:]))
+    counts = np.histogram(middles, edges, weights=plan.counts)[0].astype(int)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("GMACs", justify="right")
+    table.add_column("designs", justify="right")
+    bars = max(10, min(40, width - 44))
+    table.add_column("", width=bars)
+    table.add_column("")
+    for low, high, count in zip(edges, edges[1:], counts, strict=False):
+        tiers = [f"<= {tier.gmacs:g} G" for tier in plan.tiers if low < tier.gmacs <= high]
+        authors = sum(low <= one.gmacs < high for one in plan.published if not one.reasons)
+        notes = [*tiers, *([f"{authors} published"] if authors else [])]
+        table.add_row(f"{_short(low)} - {_short(high)}", f"{count:,}", bar(count / max(counts), bars), ", ".join(notes))
+    return table
 
 
 def front_table(front: ParetoFront, objectives: Objectives) -> Table:

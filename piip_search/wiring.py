@@ -79,9 +79,21 @@ def checked_spec(path: Path, trials: int | None) -> SearchSpec:
     problems += data.check(spec.data)
     if problems:
         raise SpecError(path, problems)
+    return with_trials(spec, trials)
+
+
+def with_trials(spec: SearchSpec, trials: int | None) -> SearchSpec:
+    """The spec with that many trials, if any are given."""
     if trials is None:
         return spec
     return spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": trials})})
+
+
+def image_counts(spec: SearchSpec) -> tuple[int, int] | None:
+    """Training and validation images of the data; None where it is not here."""
+    from piip_workers import data
+
+    return data.image_counts(spec.data)
 
 
 def measurement(spec: SearchSpec, home: Path, run_name: str) -> Any:

@@ -20,7 +20,7 @@ price all its designs at once.
 
 import itertools
 
-from piip_search.architecture import KEEPS_PREFIX, Architecture
+from piip_search.architecture import KEEPS_PREFIX, Architecture, merged_maps
 from piip_search.cost.branch import backbone_parts as backbone_parts
 from piip_search.cost.branch import branch_parts
 from piip_search.cost.counting import CLASSES as CLASSES
@@ -75,7 +75,7 @@ def price(
     Raises:
         ValueError: The architecture gives no maps that a detector could read, under `detector`.
     """
-    return sum((part.cost for part in breakdown(architecture, convention, image, detector)), Cost())
+    return Cost.total(part.cost for part in breakdown(architecture, convention, image, detector))
 
 
 def breakdown(
@@ -91,7 +91,8 @@ def breakdown(
         )
     branches, interaction, merge = architecture.branches, architecture.interaction, architecture.merge
     whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
-    sides = [architecture.sides(whole, index) for index in range(len(branches))]
+    sides = architecture.sides(whole)
+    output = architecture.output
     counted = [counting(convention, merge, branch.model) for branch in branches]
     parts = [
         Part(str(branch), kind, cost)
@@ -103,19 +104,20 @@ def breakdown(
         works = interaction_parts(large, small, (sides[index], sides[index + 1]), interaction, counted[0].published,
                                   counted[0].first_stride)  # fmt: skip
         parts += [Part(group, kind, cost) for kind, cost in works]
-    width, stride = architecture.merged[-1]
-    output = (sides[architecture.output][0] // stride, sides[architecture.output][1] // stride)
+    merged = merged_maps(branches[0].model, branches[output].model, architecture.stretches, merge)
     if merges(len(branches), merge):
-        output_branch = (branches[architecture.output].model, sides[architecture.output])
+        output_branch = (branches[output].model, sides[output])
         costs = (
             merge_cost(branch, branches[0], index == 0, side, output_branch, architecture.stretches, merge, count)
             for index, (branch, side, count) in enumerate(zip(branches, sides, counted, strict=True))
         )
-        parts.append(Part("merge", "", sum(costs, Cost())))
+        parts.append(Part("merge", "", Cost.total(costs)))
     if counted[0].light_merge:
-        parts.append(Part("head", "", published_head_cost(width, output)))
+        width, stride = merged[-1]
+        grid = (sides[output][0] // stride, sides[output][1] // stride)
+        parts.append(Part("head", "", published_head_cost(width, grid)))
     if convention == "detector":
-        parts += detector_parts(detector, architecture.merged, sides[architecture.output])
+        parts += detector_parts(detector, merged, sides[output])
     return parts
 
 
@@ -141,6 +143,6 @@ def memory(
         ValueError: As in `price`.
     """
     whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
-    sides = [architecture.sides(whole, index) for index in range(len(architecture.branches))]
+    sides = architecture.sides(whole)
     live = live_values(architecture, convention, sides, detector)
     return memory_of(price(architecture, convention, image, detector), live, images, value_bytes)

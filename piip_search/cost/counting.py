@@ -1,5 +1,6 @@
 """What a cost is, and what each convention counts."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -39,6 +40,16 @@ class Cost:
 
     def __mul__(self, times: int) -> "Cost":
         return Cost(self.macs * times, self.params * times, self.kept * times)
+
+    @classmethod
+    def total(cls, costs: Iterable["Cost"]) -> "Cost":
+        """The sum of costs."""
+        macs = params = kept = 0
+        for cost in costs:
+            macs += cost.macs
+            params += cost.params
+            kept += cost.kept
+        return cls(macs, params, kept)
 
     @property
     def gmacs(self) -> float:

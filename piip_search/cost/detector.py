@@ -61,7 +61,7 @@ def detector_parts(detector: Detector, merged: tuple[tuple[int, int], ...], side
     """
     maps = merged * (len(STRIDES) // len(merged))
     grids = [_grid(sides, stride, target) for (_, stride), target in zip(maps, STRIDES, strict=True)]
-    levels = sum((_level(*item, sides) for item in zip(maps, STRIDES, strict=True)), Cost())
+    levels = Cost.total(_level(*item, sides) for item in zip(maps, STRIDES, strict=True))
     # What the levels grow from is kept once; where it is its own level, the neck counts it.
     read = [_area(sides, stride) * d for (d, stride), target in zip(merged, STRIDES, strict=False) if stride != target]
     parts = [Part("pyramid", "", levels + Cost(kept=sum(read) if len(merged) > 1 else 0))]

@@ -40,23 +40,35 @@ def exchange_parts(
     first_stride: bool,
 ) -> tuple[tuple[str, Cost], ...]:  # fmt: skip
     """The same for two backbones; arrays of sides give arrays of costs."""
-    stages = (
-        [interaction_stages(model, interaction.count) for model in (large, small)] if interaction.count else [(), ()]
-    )
-    # Most interactions are alike: each kind is priced once.
+    total = [Cost()] * len(KINDS)
+    for reader, query, feature, first, times in _kinds(large, small, interaction):
+        sampled = _tokens(first if first_stride else query, sides[reader])
+        costs = _direction(query, sides[reader], feature, sides[1 - reader], interaction, published, sampled)
+        total = [before + cost * times for before, cost in zip(total, costs, strict=True)]
+    return tuple(zip(KINDS, total, strict=True))
+
+
+@lru_cache(maxsize=10_000)
+def _kinds(
+    large: Backbone, small: Backbone, interaction: Interaction
+) -> tuple[tuple[int, Stage, Stage, Stage, int], ...]:
+    """Directions that differ, as most interactions are alike.
+
+    Each says who reads (0 or 1), from which of its stages, from which of the other's, the first stage at which it ever
+    interacts, and how often.
+    """
+    if not interaction.count:
+        return ()
+    stages = [interaction_stages(model, interaction.count) for model in (large, small)]
     kinds = Counter(
-        (reader, pair)
+        (reader, pair[reader], pair[1 - reader])
         for step, pair in enumerate(zip(*stages, strict=True))
         for reader, reads in enumerate(interaction.reads(step))
         if reads
     )
-    total = [Cost()] * len(KINDS)
-    for (reader, pair), times in kinds.items():
-        query, feature = pair[reader], pair[1 - reader]
-        sampled = _tokens(stages[reader][0] if first_stride else query, sides[reader])
-        costs = _direction(query, sides[reader], feature, sides[1 - reader], interaction, published, sampled)
-        total = [before + cost * times for before, cost in zip(total, costs, strict=True)]
-    return tuple(zip(KINDS, total, strict=True))
+    return tuple(
+        (reader, query, feature, stages[reader][0], times) for (reader, query, feature), times in kinds.items()
+    )
 
 
 def _tokens(stage: Stage, sides: Grid) -> int:

@@ -5,6 +5,7 @@ over all parts), and the most that are alive at once in a forward pass that keep
 the modules in `piip_search.models` with fused attention; the tests hold them within 5 and 15 % of what torch keeps.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from piip_search.architecture import Architecture, Interaction, first_stages, interaction_stages
@@ -48,7 +49,7 @@ def memory_of(cost: Cost, live: int, images: int = 1, value_bytes: int = 4) -> M
     )
 
 
-def live_values(architecture: Architecture, convention: Convention, sides: list[Grid], detector: Detector) -> int:
+def live_values(architecture: Architecture, convention: Convention, sides: Sequence[Grid], detector: Detector) -> int:
     """The most values alive at once in a forward pass of one image: the largest of the moments that can be it.
 
     Args:
@@ -113,7 +114,7 @@ def _exchange(large: tuple[Stage, Grid], small: tuple[Stage, Grid], interaction:
 
 
 def _merging(
-    architecture: Architecture, convention: Convention, stages: list[tuple[Stage, ...]], sides: list[Grid],
+    architecture: Architecture, convention: Convention, stages: list[tuple[Stage, ...]], sides: Sequence[Grid],
     detector: Detector,
 ) -> int:  # fmt: skip
     """Every branch at the first one's width, on its own grid and on the output's; a detector's finest maps."""

@@ -56,7 +56,7 @@ def joining_cost(
     maps = [(own[tap], target[tap].width, _area(output_stages[tap], output[1])) for tap in merge_taps(stretches, merge)]
     if merge == "pyramid":
         levels = (_pyramid_level(stage, sides, width, is_first, counted, n) for stage, width, n in maps)
-        return sum(levels, Cost())
+        return Cost.total(levels)
     stage, width, resized = maps[0]
     if merge == "linear" or counted.light_merge:
         return _linear(stage, sides, width, is_first, counted, resized)

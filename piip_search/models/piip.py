@@ -115,8 +115,8 @@ class PIIP(nn.Module):
         """The image at a branch's size, in whole patches."""
         if self.architecture.branches[index].resolution == self.architecture.resolution:
             return image_BCHW
-        height, width = image_BCHW.shape[-2:]
-        sides = self.architecture.sides((height, width), index)
+        height, width = map(int, image_BCHW.shape[-2:])  # tracers hand out sizes as tensors
+        sides = self.architecture.sides((height, width))[index]
         return F.interpolate(image_BCHW, sides, mode="bilinear", align_corners=False)
 
 

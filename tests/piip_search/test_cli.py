@@ -56,7 +56,7 @@ def finished(tmp_path: Path, spec: SearchSpec) -> list[str]:
     return ["--home", str(tmp_path / "runs")]
 
 
-@pytest.mark.parametrize("command", ["run", "show", "front", "cost", "export", "init"])
+@pytest.mark.parametrize("command", ["run", "plan", "show", "front", "cost", "export", "init"])
 def test_every_command_has_help_with_an_example(run_cli: Cli, command: str) -> None:
     ended = run_cli(command, "--help")
     assert ended.code == 0
@@ -70,9 +70,42 @@ def test_cost_as_a_table_and_as_json(run_cli: Cli) -> None:
     content = json.loads(run_cli("cost", TSB, "--json").out)
     assert content["fingerprint"] == Architecture.parse(TSB).fingerprint
     assert content["cost"]["published"]["gmacs"] == pytest.approx(453.25, abs=0.01)
-    for convention in ("published", "backbone"):
+    assert {"NeurIPS 2024 Table 12", "ViTDet-B", "box AP 46.6"} <= set(re.findall(
+        "NeurIPS 2024 Table 12|ViTDet-B|box AP 46.6", table.out))  # fmt: skip
+    for convention in ("published", "backbone", "detector"):
         parts = [part["gmacs"] for part in content["breakdown"] if part["convention"] == convention]
         assert sum(parts) == pytest.approx(content["cost"][convention]["gmacs"])
+
+
+def test_cost_at_a_real_image_shape(run_cli: Cli) -> None:
+    table = run_cli("cost", TSB, "--image", "800x1333", "--detector", "retinanet", "--convention", "backbone")
+    assert "one image of 896x1344 px" in table.out
+    assert "padded from 800x1333: grids are exact at multiples of 112 px" in table.out
+    content = json.loads(run_cli("cost", TSB, "--image", "800x1333", "--json").out)
+    assert content["image"] == [896, 1344]
+    assert content["cost"]["backbone"]["gmacs"] < 570.16
+
+
+def test_cost_of_what_no_detector_reads(run_cli: Cli) -> None:
+    content = json.loads(run_cli("cost", "vit_b@224:g/logits", "--json").out)
+    assert set(content["cost"]) == {"published", "backbone"}
+    ended = run_cli("cost", "vit_b@224:g/logits", "--convention", "detector")
+    assert (ended.code, "no maps that a detector could read" in ended.err) == (2, True)
+
+
+def test_a_plan_in_three_forms(run_cli: Cli, tmp_path: Path) -> None:
+    table = run_cli("plan", "coco", "--images", "118287,5000")
+    assert table.code == 0
+    assert re.search(r"legal designs +1,\d{3},\d{3}", table.out)
+    assert "whole search" in table.out
+    content = json.loads(run_cli("plan", "quickstart", "--trials", "5", "--json").out)
+    assert sum(content["histogram"]["designs"]) == content["designs"]
+    assert content["trials"] == 5
+    assert content["effort"]["train_images"] == 160
+    pytest.importorskip("matplotlib")
+    drawn = run_cli("plan", "quickstart", "--plot", "plan.svg")
+    assert drawn.code == 0
+    assert "<svg" in (tmp_path / "plan.svg").read_text()
 
 
 def test_the_front_in_three_forms(run_cli: Cli, finished: list[str], spec: SearchSpec) -> None:
@@ -160,6 +193,9 @@ def test_a_malformed_coco_file_names_file_and_place(run_cli: Cli, tmp_path: Path
         (["run", "quickstart", "--on", "local", "--address", "auto"], "leave it out with --on local"),
         (["run", "quickstart", "--name", "../up"], "a run's name has up to 100 letters"),
         (["cost", "vit_b"], "write it like"),
+        (["cost", TSB, "--image", "800"], "height x width in pixels"),
+        (["plan", "quickstart", "--images", "5"], "two counts, of training and of validation"),
+        (["plan", "quickstart", "--plot", "x.gif"], "change its ending"),
         (["show"], "run a search first"),
         (["front", "small", "--ledger", "nonsense"], "cannot be opened"),
         (["init", "cocoa"], "no shipped space cocoa"),

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from piip_workers.data import DIGITS
+
 VERSION = 1
 """Raised whenever the images change, so that no old cache is taken for a new set."""
 SIDE = 256
-IMAGES = {"train": 160, "val": 40}
 CLASSES = (0, 1)
 """Two of the ten digits: what models of this size learn to tell apart within a minute."""
 SIZES = (20.0, 100.0)
@@ -43,7 +44,7 @@ def compose(folder: Path) -> Path:
         source = load_digits()
         # Writers are not told apart in the source; every fifth digit is kept for the validation images.
         every = np.arange(len(source.target)) % 5
-        for number, split in enumerate(IMAGES):
+        for number, split in enumerate(DIGITS):
             chosen = (every == 0) == (split == "val")
             _write_split(work, split, source.images[chosen], source.target[chosen], seed=number)
         work.rename(target)
@@ -62,7 +63,7 @@ def _write_split(folder: Path, split: str, digits: NDArray[Any], labels: NDArray
     annotations: list[dict[str, Any]] = []
     (folder / split).mkdir()
     (folder / "annotations").mkdir(exist_ok=True)
-    for index in range(IMAGES[split]):
+    for index in range(DIGITS[split]):
         picture, boxes = _picture(random, digits, labels, usable)
         name = f"{index:04d}.png"
         cv2.imwrite(str(folder / split / name), picture)
