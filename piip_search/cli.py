@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -26,11 +26,9 @@ from piip_search.cost import (
     memory,
     price,
 )
-from piip_search.ledger import Ledger
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.plan import make_plan
 from piip_search.published import published_as, published_near
-from piip_search.search import Search, open_search
 from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import NAME, SearchSpec, load_spec
 from piip_search.wiring import (
@@ -45,10 +43,15 @@ from piip_search.wiring import (
     ledger_url,
     measurement,
     mlflow_uri,
+    open_ledger,
     open_tracker,
     runner,
     with_trials,
 )
+
+if TYPE_CHECKING:  # they bring the database with them, for which cost and plan need not wait
+    from piip_search.ledger import Ledger
+    from piip_search.search import Search
 
 SHOWN = 5
 """Published designs listed beside one."""
@@ -113,13 +116,14 @@ def run(
     run_name = name or spec.name
     if not re.fullmatch(NAME, run_name):
         raise UserError(f"a run's name has up to 100 letters, digits, dots, dashes and underscores, got {run_name!r}")
+    from piip_search.search import open_search
     from piip_workers import data
 
     with extra("detection"):
         find_trainer(address)
         data.prepare(spec.data)
     recipe = spec.recipe(data.fingerprint(spec.data))
-    book = Ledger(ledger_url(ledger, home))
+    book = open_ledger(ledger_url(ledger, home))
     if resume:
         book.search(run_name)
     measure = measurement(spec, home, run_name)
@@ -149,7 +153,7 @@ def show(
 
     Example: piip-search show quickstart
     """
-    book = Ledger(existing_ledger(ledger, home))
+    book = open_ledger(existing_ledger(ledger, home))
     if run is None:
         for record in book.searches():
             console.print(f"{record.name}: {record.evaluations} of {record.proposals} proposals measured, "
@@ -183,7 +187,7 @@ def front(
     """
     if as_json and as_csv:
         raise UserError("give --json or --csv, not both")
-    history = history_of(Ledger(existing_ledger(ledger, home)), run)
+    history = history_of(open_ledger(existing_ledger(ledger, home)), run)
     if as_json:
         tiers = [
             {"gmacs": f.budget, "hypervolume": f.hypervolume, "front": _rows(f, history.objectives)}
@@ -362,7 +366,7 @@ def export(
     from piip_search.export import export_mmdet
     from piip_workers import data
 
-    history = history_of(Ledger(existing_ledger(ledger, home)), run)
+    history = history_of(open_ledger(existing_ledger(ledger, home)), run)
     chosen = choose(history.evaluations, history.objectives, choice)
     spec, design = history.spec, chosen.candidate.architecture
     with extra("detection"):
@@ -433,7 +437,7 @@ def _note(text: str) -> None:
     errors.print(text, markup=False, soft_wrap=True)
 
 
-def _announce(search: Search) -> None:
+def _announce(search: "Search") -> None:
     if search.replayed:
         console.print(f"run {search.run} goes on: {search.replayed} evaluations are in the ledger", markup=False)
     else:
@@ -445,7 +449,7 @@ def _interrupted() -> NoReturn:
     sys.exit(INTERRUPTED)
 
 
-def _report(search: Search, book: Ledger, store: str | None, home: Path, ledger: str | None) -> None:
+def _report(search: "Search", book: "Ledger", store: str | None, home: Path, ledger: str | None) -> None:
     """What a search ends with: the front of each tier, where everything is, and what to type next."""
     for item in search.fronts():
         console.print(terminal.front_table(item, search.objectives))

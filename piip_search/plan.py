@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
 from piip_search.cost import memory, price
+from piip_search.legal import legal_designs
 from piip_search.published import Published, published_designs
-from piip_search.search import legal_designs
 from piip_search.space import Designs, SearchSpace
 from piip_search.spec import SearchSpec
 

@@ -9,13 +9,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger
+from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives, ParetoFront, pareto_front
 from piip_search.sampler import Sampler, make_sampler
-from piip_search.space import Designs, Limit, SearchSpace
-from piip_search.spec import SearchSpec, SpecError
+from piip_search.spec import SearchSpec
 from piip_search.tracker import NoTracker, Tracker
 
 
@@ -167,46 +166,6 @@ class Search:
         measured = ", ".join(evaluation.metrics)
         error = f"no {self.objectives.metric} was measured, only {measured}; set metric to one of these"
         return replace(evaluation, status="failed", error=error)
-
-
-def legal_designs(spec: SearchSpec, source: object = "search space") -> tuple[SearchSpace, Designs]:
-    """The designs that a search may propose.
-
-    Raises:
-        SpecError: The space is empty, or a tier of the limit lies below its cheapest design.
-    """
-    space, limit = spec.space.build(), spec.bounds
-    if not len(space):
-        raise SpecError(str(source), ["space: holds no design; allow more branches, models, sizes or interactions"])
-    parts, cheapest, least = [], [], []
-    for chunk in space.chunks(limit.convention, limit.detector):
-        parts.append(chunk.within(limit))
-        cheapest.append(chunk[[chunk.macs_N.argmin()]])
-        least.append(int(chunk.params_N.min()))
-    within = Designs.joined(parts)
-    if not len(within) or within.macs_N.min() > limit.gmacs[0] * 1e9:
-        best = min(cheapest, key=lambda one: int(one.macs_N[0]))
-        design = space.decode(best.rows_ND[0])
-        raise SpecError(str(source), _out_of_reach(limit, design, best.macs_N[0] / 1e9, min(least) / 1e6))
-    return space, within
-
-
-def _out_of_reach(limit: Limit, cheapest: Architecture, gmacs: float, least: float) -> list[str]:
-    """Which tiers no design fits, and whether the parameters or both together rule all out."""
-    problems = [
-        f"limit.gmacs: no design costs {tier:g} GMACs or less: the cheapest costs {gmacs:.3g} GMACs ({cheapest}); "
-        "raise the limit or offer smaller models or images"
-        for tier in limit.gmacs
-        if tier < gmacs
-    ]
-    if limit.mparams is not None and least > limit.mparams:
-        problems.append(f"limit.mparams: the smallest design has {least:.3g} M parameters, got {limit.mparams:g}")
-    if not problems:
-        problems.append(
-            f"limit: no design of at most {limit.mparams:g} M parameters costs {limit.gmacs[0]:g} GMACs or less; "
-            "raise one of them"
-        )
-    return problems
 
 
 def open_search(run: str, spec: SearchSpec, ledger: Ledger, recipe: str, tracker: Tracker | None = None) -> Search:

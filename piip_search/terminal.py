@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -16,7 +17,9 @@ from piip_search.cost import Convention, Cost, Memory, Part
 from piip_search.evaluation import Evaluation
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.plan import Plan
-from piip_search.search import Search
+
+if TYPE_CHECKING:  # a search brings the database with it
+    from piip_search.search import Search
 
 BAR = 20
 """Characters of a full bar."""
@@ -176,7 +179,7 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Table:
 class _View:
     """The live view of a search; drawn anew from the search at every refresh."""
 
-    def __init__(self, search: Search, usage: Callable[[], str], at_once: int) -> None:
+    def __init__(self, search: "Search", usage: Callable[[], str], at_once: int) -> None:
         self._search = search
         self._usage = usage
         self._at_once = at_once
@@ -205,7 +208,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
-def remaining(search: Search, at_once: int) -> str:
+def remaining(search: "Search", at_once: int) -> str:
     """Estimated time to go, from the mean time of this sitting's evaluations."""
     taken = [e.seconds for e in search.evaluations[search.replayed :] if e.seconds > 0]
     left = search.trials - len(search.evaluations)
@@ -218,7 +221,7 @@ def remaining(search: Search, at_once: int) -> str:
 
 @contextmanager
 def watch(
-    console: Console, search: Search, usage: Callable[[], str] = lambda: "", at_once: int = 1
+    console: Console, search: "Search", usage: Callable[[], str] = lambda: "", at_once: int = 1
 ) -> Iterator[Callable[[], None]]:
     """Shows a search while it runs; gives the function to call whenever something changed.
 
@@ -247,7 +250,7 @@ def watch(
     yield changed
 
 
-def _line(search: Search, evaluation: Evaluation, at_once: int) -> str:
+def _line(search: "Search", evaluation: Evaluation, at_once: int) -> str:
     value = search.objectives.value(evaluation)
     outcome = f"failed: {evaluation.error}" if value is None else f"{search.objectives.metric} {value:.4f}"
     ended = len(search.evaluations)

@@ -9,14 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from piip_search.evaluation import Evaluation
-from piip_search.ledger import Ledger
+from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives, ParetoFront, pareto_front
-from piip_search.search import Search, legal_designs
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
 from piip_search.tracker import Tracker
+
+if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+    from piip_search.ledger import Ledger
+    from piip_search.search import Search
 
 
 class Place(StrEnum):
@@ -61,7 +64,7 @@ class History:
         return [pareto_front(self.evaluations, self.objectives, tier) for tier in self.spec.bounds.gmacs]
 
 
-def history_of(book: Ledger, run: str) -> History:
+def history_of(book: "Ledger", run: str) -> History:
     spec = parse_spec(dict(book.search(run).spec), f"run {run}")
     return History(spec, Objectives(spec.metric, spec.limit.convention, spec.detector), book.evaluations(run))
 
@@ -105,7 +108,7 @@ def measurement(spec: SearchSpec, home: Path, run_name: str) -> Any:
     return Work("piip_workers.evaluate:measure", {**settings, "directory": str((home / run_name / "trials").resolve())})
 
 
-Drive = Callable[[Search, Callable[[], None]], None]
+Drive = Callable[["Search", Callable[[], None]], None]
 
 
 def runner(
@@ -121,10 +124,21 @@ def runner(
     ray_tune.connect(address)
     cpu, gpu = spec.resources.cpu, spec.resources.gpu
 
-    def drive(search: Search, changed: Callable[[], None]) -> None:
+    def drive(search: "Search", changed: Callable[[], None]) -> None:
         ray_tune.run(search, measure, home / "ray", changed, cpu, gpu)
 
     return drive, ray_tune.usage, ray_tune.concurrency(cpu, gpu)
+
+
+def open_ledger(url: str) -> "Ledger":
+    """The ledger at a database URL, brought up to date.
+
+    Raises:
+        LedgerError: It cannot be opened.
+    """
+    from piip_search.ledger import Ledger
+
+    return Ledger(url)
 
 
 def ledger_url(given: str | None, home: Path) -> str:

@@ -9,9 +9,10 @@ import pytest
 from piip_search.cost import price
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.ledger import Ledger
+from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives
 from piip_search.sampler import Sampler
-from piip_search.search import Search, legal_designs, open_search
+from piip_search.search import Search, open_search
 from piip_search.spec import SearchSpec
 
 MakeSampler = Callable[[int], Sampler]

@@ -2,8 +2,8 @@ import optuna
 import pytest
 from contracts import MakeSampler, SamplerContract
 
+from piip_search.legal import legal_designs
 from piip_search.sampler import SAMPLERS, InsideLimits, make_sampler
-from piip_search.search import legal_designs
 from piip_search.spec import SearchSpec
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from piip_search.search import legal_designs
+from piip_search.legal import legal_designs
 from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
 
