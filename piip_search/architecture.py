@@ -386,8 +386,8 @@ class Architecture:
     def scaled(self, image_scale: float) -> "Architecture":
         """The same design for smaller images: what a cheap proxy trains in place of it.
 
-        Every resolution is multiplied and rounded to whole patches, every window in proportion, so that the
-        branches keep their pairing and a window keeps its share of the image.
+        Every resolution is multiplied and rounded to patches that are whole in all branches, every window in
+        proportion, so that the branches keep their pairing and a window keeps its share of the image.
 
         Args:
             image_scale: Factor on every side, in (0, 1].
@@ -400,14 +400,13 @@ class Architecture:
         if image_scale == 1:
             return self
 
-        def shrink(value: float) -> int:
-            return max(1, round(value * image_scale))
-
+        # One unit for all branches, and none grows: so sizes keep their order.
+        unit = math.lcm(*(branch.model.patch for branch in self.branches))
         branches = tuple(
             replace(
                 branch,
-                resolution=shrink(branch.grid) * branch.model.patch,
-                window=branch.window and shrink(branch.window),
+                resolution=min(branch.resolution, max(1, round(branch.resolution * image_scale / unit)) * unit),
+                window=branch.window and max(1, round(branch.window * image_scale)),
             )
             for branch in self.branches
         )

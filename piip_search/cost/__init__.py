@@ -8,7 +8,7 @@ padding, a 1000-way head; networks with ConvNeXts with the convolutions that mer
 models without projector. Biases of convolutions count, and two operations per value of a layer or group norm. Left
 out: activations, softmax, residual sums, resizing, root-mean-square norms, layer norms of ConvNeXts.
 
-`backbone` is what runs and trains: the chosen merge, tokens added to fill windows, and every matrix product,
+`backbone` is what runs and trains: the chosen merge, attention over whole windows, and every matrix product,
 convolution, attention product and bilinear sample. Left out: biases, norms, activations, softmax, residual sums,
 resizing, and what follows the merged map.
 

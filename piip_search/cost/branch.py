@@ -38,7 +38,7 @@ def _transformer(
 ) -> tuple[tuple[str, Cost], ...]:
     """A ViT: n 3 p^2 d to embed; a block 4 n d^2 and 2 n k d for attention, 2 n d h for the MLP (3 with a gate).
 
-    Under windows, the products of attention run on all tokens that fill the windows.
+    Under windows, the products of attention run on whole windows, and the projections on the tokens alone.
     """
     d, h = model.width, model.mlp_width
     height, width = sides[0] // model.patch, sides[1] // model.patch
@@ -63,11 +63,17 @@ def _transformer(
     ) * model.depth
     kinds = Counter(windows).items()
     attention_macs = sum(times * (_attention(height, width, d, side, counted) + norms) for side, times in kinds)
-    # The block's input, what its norm leaves, queries, keys and values, what attention gives, and what is scaled.
+    # The block's input and what its norm leaves; queries, keys, values and what they give, in whole windows; that
+    # again as tokens, where there are windows; and what is scaled.
     extra = {"none": 0, "head": 2 * d + 2 * model.heads, "width": 2 * d + 2}[model.query_norm]
-    each = 5 * d + model.heads + extra + scale
     attention_kept = sum(
-        times * (_filled(height, width, side, counted) * each + n * d + stats) for side, times in kinds
+        times
+        * (
+            _filled(height, width, side, counted) * (4 * d + model.heads + extra)
+            + n * (2 * d + scale + d * (side is not None))
+            + stats
+        )
+        for side, times in kinds
     )
     attention = Cost(attention_macs, attention_params, attention_kept)
     matrices = 3 if model.gated else 2
@@ -81,8 +87,8 @@ def _transformer(
 
 
 def _filled(height: int, width: int, window: int | None, counted: Counting) -> int:
-    """Tokens that attention keeps: those that fill the windows, or with prefix tokens where it is global."""
-    if window is None or not counted.pads:
+    """Tokens with those that fill up windows, or with prefix tokens where attention is global."""
+    if window is None:
         return height * width + counted.prefix
     return -(-height // window) * -(-width // window) * window**2  # whole windows, also over arrays
 
@@ -90,12 +96,11 @@ def _filled(height: int, width: int, window: int | None, counted: Counting) -> i
 def _attention(height: int, width: int, d: int, window: int | None, counted: Counting) -> int:
     """Projections and products of one block. The published count leaves prefix tokens out of the products."""
     tokens = height * width
-    n = tokens + counted.prefix
+    n, filled = tokens + counted.prefix, _filled(height, width, window, counted)
+    projected = filled if counted.pads else n
     if window is None:
         return 4 * n * d * d + 2 * (tokens if counted.published else n) ** 2 * d
-    projected = _filled(height, width, window, counted)
-    attended = n if counted.published else projected
-    return 3 * projected * d * d + attended * d * d + 2 * attended * window**2 * d
+    return 3 * projected * d * d + n * d * d + 2 * (n if counted.published else filled) * window**2 * d
 
 
 def _convnext(model: ConvNeXt, sides: Grid, counted: Counting) -> tuple[tuple[str, Cost], ...]:

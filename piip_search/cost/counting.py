@@ -87,7 +87,8 @@ class Counting:
     Attributes:
         published: Whether the papers' operations count: two for every value that a norm touches, one a bias of a
             convolution, samples of the full width, and no token that fills up a window but in projections.
-        pads: Whether tokens that fill up windows pass the projections to queries, keys and values.
+        pads: Whether the published count takes tokens that fill up windows through the projections to queries, keys and
+            values.
         prefix: Class tokens and registers that pass the blocks.
         positions: Whether the position embedding has one entry a token of the image and one for a class token, as in
             the authors' classification class, and not the stored grid.
@@ -96,7 +97,7 @@ class Counting:
     """
 
     published: bool = False
-    pads: bool = True
+    pads: bool = False
     prefix: int = 0
     positions: bool = False
     light_merge: bool = False

@@ -85,7 +85,7 @@ def _values(stage: Stage, sides: Grid) -> int:
 
 
 def _block(architecture: Architecture, index: int, stage: Stage, sides: Grid, convention: Convention) -> int:
-    """Inside an MLP: its hidden values twice, and what the block still holds of its attention."""
+    """Inside an MLP: its hidden values twice, and what the block still holds; or while windows are filled up."""
     branch = architecture.branches[index]
     model = branch.model
     if not isinstance(model, Transformer):
@@ -93,9 +93,11 @@ def _block(architecture: Architecture, index: int, stage: Stage, sides: Grid, co
     counted = counting(convention, architecture.merge, model)
     height, width = sides[0] // model.patch, sides[1] // model.patch
     n = height * width + counted.prefix
-    windows = [side for side in branch.windows if side is not None and counted.pads]
-    filled = max((-(-height // side) * -(-width // side) * side**2 for side in windows), default=n)
-    return n * (4 * model.width + (4 if model.gated else 2) * model.mlp_width) + filled * model.width
+    sides_of_windows = [side for side in branch.windows if side is not None]
+    filled = max((-(-height // side) * -(-width // side) * side**2 for side in sides_of_windows), default=n)
+    attention = n * 2 * model.width + (9 if filled > n else 6) * filled * model.width
+    mlp = n * (5 * model.width + (4 if model.gated else 2) * model.mlp_width)
+    return max(attention, mlp)
 
 
 def _exchange(large: tuple[Stage, Grid], small: tuple[Stage, Grid], interaction: Interaction) -> int:

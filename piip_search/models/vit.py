@@ -102,20 +102,14 @@ class WidthNormAttention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.num_heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.q_norm = RmsNorm(width, eps=1e-6)
         self.k_norm = RmsNorm(width, eps=1e-6)
         self.proj = nn.Linear(width, width)
 
     def forward(self, x_BNC: Tensor) -> Tensor:
-        q_BNC, k_BNC, v_BNC = self.qkv(x_BNC).chunk(3, -1)
-        q, k, v = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in (self.q_norm(q_BNC), self.k_norm(k_BNC), v_BNC)
-        )
-        attended_BNC: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        return attended_BNC
+        return attend(self, x_BNC.unsqueeze(1), None).squeeze(1)
 
 
 def _tokens(count: int, width: int) -> nn.Parameter | None:
@@ -151,31 +145,52 @@ def _blocks(model: Transformer) -> nn.ModuleList:
 
 def _block(block: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
     """A transformer block whose attention sees windows, or everything where `window` is None."""
-    normed_BHWC = block.norm1(x_BHWC)
-    attended_BHWC = _global(block.attn, normed_BHWC) if window is None else _windowed(block.attn, normed_BHWC, window)
+    attended_BHWC = attend(block.attn, block.norm1(x_BHWC), window)
     x_BHWC = x_BHWC + block.drop_path1(block.ls1(attended_BHWC))
     x_BHWC = x_BHWC + block.drop_path2(block.ls2(block.mlp(block.norm2(x_BHWC))))
     return x_BHWC
 
 
-def _global(attention: nn.Module, x_BHWC: Tensor) -> Tensor:
-    attended_BNC: Tensor = attention(x_BHWC.flatten(1, 2))
-    return attended_BNC.view_as(x_BHWC)
+def attend(attention: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
+    """Self-attention in windows that neither overlap nor shift, or over all tokens.
 
+    The authors fill up windows with zeros before the projections and do not mask them. A zero becomes the projections'
+    bias: so only real tokens are projected here, and windows are filled up with the biases, which gives the same.
 
-def _windowed(attention: nn.Module, x_BHWC: Tensor, window: int) -> Tensor:
-    """Attention in windows that neither overlap nor shift.
-
-    Tokens are filled up with zeros to whole windows before the attention's own projections and without a mask, as the
-    authors' detection models do.
+    Args:
+        attention: Projections, norms and heads; timm's own, or of the same parts.
+        x_BHWC: Tokens.
+        window: Side of a window in tokens; None for all.
     """
     B, H, W, C = x_BHWC.shape
-    rows, columns = math.ceil(H / window), math.ceil(W / window)
-    padded_BHWC = F.pad(x_BHWC, (0, 0, 0, columns * window - W, 0, rows * window - H))
-    split = padded_BHWC.view(B, rows, window, columns, window, C).transpose(2, 3)
-    attended_KNC: Tensor = attention(split.reshape(B * rows * columns, window * window, C))
-    joined = attended_KNC.view(B, rows, columns, window, window, C).transpose(2, 3)
-    return joined.reshape(B, rows * window, columns * window, C)[:, :H, :W]
+    h, w = (H, W) if window is None else (window, window)
+    rows, columns = math.ceil(H / h), math.ceil(W / w)
+    qkv_BHWC = _filled(attention.qkv, x_BHWC, rows * h - H, columns * w - W)
+    q, k, v = (
+        qkv_BHWC.view(B, rows, h, columns, w, 3, C).permute(5, 0, 1, 3, 2, 4, 6).reshape(3, -1, h * w, C).unbind(0)
+    )
+    if _norms_width(attention):
+        q, k = attention.q_norm(q), attention.k_norm(k)
+    q, k, v = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
+    if not _norms_width(attention):
+        q, k = attention.q_norm(q), attention.k_norm(k)
+    attended_KNC = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    windows = attended_KNC.view(B, rows, columns, h, w, C).transpose(2, 3)
+    output_BHWC: Tensor = attention.proj(windows.reshape(B, rows * h, columns * w, C)[:, :H, :W])
+    return output_BHWC
+
+
+def _norms_width(attention: nn.Module) -> bool:
+    return isinstance(attention, WidthNormAttention)
+
+
+def _filled(projection: nn.Linear, x_BHWC: Tensor, down: int, right: int) -> Tensor:
+    """Projected tokens with rows and columns below and right of them that are what zeros are projected to."""
+    if not (down or right):
+        qkv_BHWC: Tensor = projection(x_BHWC)
+        return qkv_BHWC
+    padded_BHWC = F.pad(F.linear(x_BHWC, projection.weight), (0, 0, 0, right, 0, down))
+    return padded_BHWC if projection.bias is None else padded_BHWC + projection.bias
 
 
 def _initialise(module: nn.Module) -> None:

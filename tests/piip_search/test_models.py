@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
 
+import torch.nn.functional as F  # noqa: E402
 from counting import counted_macs, kept_values, live_values, parameters  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
@@ -16,7 +17,7 @@ from piip_search.cost import memory, price  # noqa: E402
 from piip_search.models import PIIP, PIIPPyramid  # noqa: E402
 from piip_search.models.catalogue import facts_of  # noqa: E402
 from piip_search.models.interaction import DeformableAttention, RegularAttention  # noqa: E402
-from piip_search.models.vit import VisionTransformer, _windowed  # noqa: E402
+from piip_search.models.vit import VisionTransformer, WidthNormAttention, attend  # noqa: E402
 
 TIGHT = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -142,18 +143,39 @@ def test_offsets_start_as_a_compass() -> None:
     torch.testing.assert_close(bias[:, 3].abs().amax(-1), torch.full((16,), 4.0))
 
 
-@pytest.mark.parametrize(("height", "width", "window"), [(6, 9, 3), (5, 7, 4), (2, 3, 5)])
-def test_windows_equal_full_attention_with_a_mask(height: int, width: int, window: int) -> None:
-    attention = VisionTransformer(Branch("vit_pico", 64)).blocks[0].attn
-    x = torch.randn(2, height, width, 64)
-    H, W = (math.ceil(side / window) * window for side in (height, width))
-    padded = torch.zeros(2, H, W, 64)
-    padded[:, :height, :width] = x
-    row = torch.arange(H)[:, None].expand(H, W).flatten() // window
-    column = torch.arange(W)[None].expand(H, W).flatten() // window
+@pytest.mark.parametrize(("height", "width", "window"), [(6, 9, 3), (5, 7, 4), (2, 3, 5), (3, 5, None)])
+@pytest.mark.parametrize("backbone", ["vit_pico", "test_vit3", "width_norm"])
+def test_windows_equal_full_attention_with_a_mask(height: int, width: int, window: int | None, backbone: str) -> None:
+    """The authors' way: zeros fill up windows before the projections and are attended to like any token."""
+    attention = WidthNormAttention(64, 2) if backbone == "width_norm" else VisionTransformer(
+        Branch(backbone, 64)).blocks[0].attn  # fmt: skip
+    attention.double()  # large weights, and no rounding to hide behind
+    channels = attention.qkv.in_features
+    for parameter in attention.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    x = torch.randn(2, height, width, channels, dtype=torch.float64, requires_grad=True)
+    h, w = (height, width) if window is None else (window, window)
+    H, W = math.ceil(height / h) * h, math.ceil(width / w) * w
+    padded = F.pad(x, (0, 0, 0, W - width, 0, H - height)).flatten(1, 2)
+    row = torch.arange(H)[:, None].expand(H, W).flatten() // h
+    column = torch.arange(W)[None].expand(H, W).flatten() // w
     same = (row[:, None] == row[None]) & (column[:, None] == column[None])
-    expected = attention(padded.flatten(1, 2), attn_mask=same).view(2, H, W, 64)[:, :height, :width]
-    torch.testing.assert_close(_windowed(attention, x, window), expected, **TIGHT)
+    q, k, v = attention.qkv(padded).chunk(3, -1)
+    if backbone == "width_norm":
+        q, k = attention.q_norm(q), attention.k_norm(k)
+    q, k, v = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
+    if backbone != "width_norm":
+        q, k = attention.q_norm(q), attention.k_norm(k)
+    scores = (q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1])
+    read = (scores.masked_fill(~same, -math.inf).softmax(-1) @ v).transpose(1, 2).flatten(2)
+    expected = attention.proj(read).view(2, H, W, channels)[:, :height, :width]
+    found = attend(attention, x, window)
+    torch.testing.assert_close(found, expected, **TIGHT)
+    towards, inputs = torch.randn_like(found), [x, *attention.parameters()]
+    for got, wanted in zip(
+        torch.autograd.grad(found, inputs, towards), torch.autograd.grad(expected, inputs, towards), strict=True
+    ):
+        torch.testing.assert_close(got, wanted, **TIGHT)
 
 
 @pytest.mark.parametrize("name", [*DESIGNS, *LABELS, *LARGE])
