@@ -15,7 +15,8 @@ from piip_search.models.official import from_official, to_official  # noqa: E402
 NAMES = {
     "vit_micro@32:w2+vit_pico@64:w2*2": {
         "branch1.patch_embed.proj.weight", "branch1.pos_embed", "branch2.blocks.3.attn.qkv.weight",
-        "branch2.blocks.3.gamma_1", "branch1.blocks.0.mlp.fc2.bias", "interactions.1.interaction_units_12.branch2to1_proj.weight",
+        "branch2.blocks.3.gamma_1", "branch1.blocks.0.mlp.fc2.bias",
+        "interactions.1.interaction_units_12.branch2to1_proj.weight",
         "interactions.1.interaction_units_12.branch1to2_injector.ca_gamma",
         "interactions.1.interaction_units_12.branch1to2_injector.cffn_gamma",
         "interactions.0.interaction_units_12.branch2to1_injector.attn.sampling_offsets.bias",
