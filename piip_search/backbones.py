@@ -244,3 +244,15 @@ def with_patch(backbone: Backbone, patch: int) -> Backbone:
     if isinstance(backbone, ConvNeXt):
         raise ValueError(f"{backbone.name} has no patches to resample; leave :p{patch} out")
     return replace(backbone, patch=patch)
+
+
+def weight_file(backbone: Backbone, place: Path) -> Path | None:
+    """The file of a backbone's pre-trained weights: the place itself, or a file in it named like the timm model.
+
+    None where there is none.
+    """
+    if place.is_file():
+        return place
+    names = (backbone.timm_name, backbone.timm_name.partition(".")[0])
+    files = (place / f"{name}{ending}" for name in names if name for ending in (".safetensors", ".pth", ".pt", ".bin"))
+    return next((file for file in files if file.is_file()), None)

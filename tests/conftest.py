@@ -7,6 +7,8 @@ import pytest
 
 from piip_search.spec import SearchSpec, parse_spec
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # a refused download is refused at once
+
 
 @pytest.fixture(autouse=True)
 def _own_folders(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
