@@ -318,12 +318,13 @@ class Architecture:
     def sides(self, image: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         """Height and width in pixels at which each branch sees an image; rounded to whole patches where it must be."""
         whole = self.resolution
-        found = []
-        for branch in self.branches:
-            patch, side = branch.model.patch, branch.resolution
-            height, width = (max(patch, round(length * side / whole) // patch * patch) for length in image)
-            found.append((height, width))
-        return tuple(found)
+        return tuple(
+            (
+                seen_side(image[0], branch.resolution, whole, branch.model.patch),
+                seen_side(image[1], branch.resolution, whole, branch.model.patch),
+            )
+            for branch in self.branches
+        )
 
     @property
     def name(self) -> str:
@@ -411,6 +412,11 @@ class Architecture:
             for branch in self.branches
         )
         return replace(self, branches=branches)
+
+
+def seen_side(length: int, resolution: int, whole: int, patch: int) -> int:
+    """A side of an image in pixels as a branch sees it: times resolution / whole, in whole patches, at least one."""
+    return max(patch, (2 * length * resolution + whole) // (2 * whole) // patch * patch)
 
 
 def usual_merge(branches: tuple[Branch, ...]) -> Merge:

@@ -34,6 +34,7 @@ from piip_search.spec import NAME, SearchSpec, load_spec
 from piip_search.wiring import (
     Place,
     UserError,
+    absolute,
     checked_spec,
     existing_ledger,
     extra,
@@ -380,7 +381,8 @@ def export(
             for name in conventions_of(design)
         },
     }
-    config = export_mmdet(design, paths, spec.training, out, notes)
+    training = spec.training.model_copy(update={"pretrained": absolute(spec.training.pretrained)})
+    config = export_mmdet(design, paths, training, out, notes)
     console.print(f"wrote {config}; {config.parent / 'README.md'} says how to train it", markup=False, soft_wrap=True)
 
 

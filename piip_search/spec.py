@@ -216,6 +216,12 @@ class Training(_Section):
         anchor_scale: Side of the smallest anchors over the stride of their map; None for the detector's own (4 in
             retinanet, 8 in mask_rcnn). Smaller for smaller objects.
         threads: CPU threads of one trial.
+        pretrained: Where the branches' weights come from: `hub` for timm's, or a folder of files named like the timm
+            models; None trains from random weights.
+        layer_decay: Factor on the learning rate from each block of a ViT to the one before it; PIIP's detection recipe
+            takes 0.85 with pre-trained branches, as an export does.
+        precision: Of the backbone; neck and head are float32.
+        checkpointing: Whether a block's input alone is kept for the backward pass: less memory, a third more work.
     """
 
     detector: DetectorName = "retinanet"
@@ -231,6 +237,10 @@ class Training(_Section):
     max_detections: Count = 100
     anchor_scale: Positive | None = None
     threads: Count = 1
+    pretrained: str | None = None
+    layer_decay: Share = 1.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    checkpointing: bool = False
 
     @model_validator(mode="after")
     def _fits_the_detector(self) -> Self:
@@ -317,7 +327,8 @@ class SearchSpec(_Section):
 
     def recipe(self, data_fingerprint: str) -> str:
         """Fingerprint of data and training: what a measurement depends on besides its candidate."""
-        parts = self.model_dump(mode="json", include={"task", "training"})
+        # Defaults are left out, so that a setting that comes later does not make old measurements strange.
+        parts = self.model_dump(mode="json", include={"task", "training"}, exclude_defaults=True)
         return _fingerprint([parts, data_fingerprint])
 
 

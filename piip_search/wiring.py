@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from piip_search.backbones import backbone_named, weight_file
 from piip_search.evaluation import Evaluation
 from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives, ParetoFront, pareto_front
@@ -80,9 +81,26 @@ def checked_spec(path: Path, trials: int | None) -> SearchSpec:
     except SpecError as error:
         problems += error.problems
     problems += data.check(spec.data)
+    problems += _missing_weights(spec)
     if problems:
         raise SpecError(path, problems)
     return with_trials(spec, trials)
+
+
+def _missing_weights(spec: SearchSpec) -> list[str]:
+    """Backbones of the space whose pre-trained weights are not there; a hub is asked only when they are needed."""
+    place = spec.training.pretrained
+    problems = []
+    for name in spec.space.backbones if place is not None else ():
+        backbone = backbone_named(name)
+        if not backbone.timm_name:
+            problems.append(f"training.pretrained: {name} has no pre-trained weights; leave it out of space.backbones")
+        elif place != "hub" and weight_file(backbone, Path(str(place))) is None:
+            problems.append(
+                f"training.pretrained: no {backbone.timm_name}.safetensors in {place}; download it from "
+                f"https://huggingface.co/timm/{backbone.timm_name}"
+            )
+    return problems
 
 
 def with_trials(spec: SearchSpec, trials: int | None) -> SearchSpec:
@@ -103,9 +121,15 @@ def measurement(spec: SearchSpec, home: Path, run_name: str) -> Any:
     from piip_workers.work import Work
 
     settings = spec.model_dump(mode="json", include={"data", "training"})
+    settings["training"]["pretrained"] = absolute(spec.training.pretrained)
     if spec.data.root is not None:
         settings["data"]["root"] = str(spec.data.root.resolve())  # workers run in folders of their own
     return Work("piip_workers.evaluate:measure", {**settings, "directory": str((home / run_name / "trials").resolve())})
+
+
+def absolute(pretrained: str | None) -> str | None:
+    """The place of pre-trained weights, for whoever works in another folder."""
+    return pretrained if pretrained in (None, "hub") else str(Path(pretrained).resolve())
 
 
 Drive = Callable[["Search", Callable[[], None]], None]

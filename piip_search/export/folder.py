@@ -29,7 +29,7 @@ Go on after an interruption with `--resume`; change a setting with `--cfg-option
 batch size in the file is the recipe's 16 images a step, for one process: divide it by the number of GPUs. Where a
 compiled mmcv is installed, mmdet's own `tools/train.py config.py` does the same.
 
-Weights start at random; results like the published ones need pre-trained branches{weights}. Images are fitted into
+{weights} Images are fitted into
 {width} x {height} pixels and padded to multiples of {multiple}, so that every branch's grid is exact.
 """
 
@@ -72,9 +72,16 @@ def export_mmdet(
 
 def _readme(architecture: Architecture, data: CocoPaths, training: Training, notes: Mapping[str, str]) -> str:
     width, height = box(architecture, training)
-    fitting = [f"{b.backbone}: {b.model.timm_name}" for b in architecture.branches if b.model.timm_name]
+    fitting = ", ".join(f"{b.backbone}: {b.model.timm_name}" for b in architecture.branches if b.model.timm_name)
+    weights = (
+        f"Branches start from pre-trained weights ({training.pretrained})."
+        if training.pretrained
+        else "Weights start at random; results like the published ones need pre-trained branches: set "
+        "`model.backbone.pretrained` to `hub` or to a folder of files"
+        + (f" (timm models whose weights fit: {fitting})." if fitting else ".")
+    )
     return _README.format(
-        weights=f" (timm models whose weights fit: {', '.join(fitting)})" if fitting else "",
+        weights=weights,
         name=architecture.name,
         detector=training.detector,
         annotations=data.train.annotations,

@@ -22,6 +22,7 @@ FULL_EPOCHS = 12
 FULL_STEPS = (8, 11)
 FULL_BATCH = 16
 FULL_LEARNING_RATE = 1e-4
+FULL_LAYER_DECAY = 0.85
 WARMUP_ITERATIONS = 500
 
 
@@ -71,7 +72,9 @@ def proxy_config(
         **_data(data, training, box(architecture, training), training.batch_size, training.loader_workers),
         "train_cfg": _replaced(type="EpochBasedTrainLoop", max_epochs=max(1, epochs), val_interval=max(1, epochs)),
         "param_scheduler": schedule[0 if warmup else 1 :],
-        "optim_wrapper": _optimiser(training.learning_rate, training.weight_decay, clip),
+        "optim_wrapper": _optimiser(
+            architecture, training.learning_rate, training.weight_decay, clip, training.layer_decay
+        ),
         "default_hooks": _replaced(
             timer={"type": "IterTimerHook"},
             logger={"type": "LoggerHook", "interval": 1000},
@@ -89,8 +92,8 @@ def full_config(architecture: Architecture, data: CocoPaths, training: Training)
     """The 1x schedule of PIIP's detection recipe at full image size (official configurations, Mask R-CNN 1x).
 
     12 epochs in batches of 16, AdamW at 1e-4, 500 iterations of warm-up, steps after epochs 8 and 11. Images are
-    fitted into the same box as the proxies' and padded until every branch's grid is exact. Left out of that recipe:
-    layer-wise decay of the learning rate, and pre-trained weights.
+    fitted into the same box as the proxies' and padded until every branch's grid is exact. With pre-trained branches
+    the learning rate decays by 0.85 from block to block; from random weights it does not.
     """
     return {
         **_base(training),
@@ -104,7 +107,10 @@ def full_config(architecture: Architecture, data: CocoPaths, training: Training)
                 "milestones": list(FULL_STEPS), "gamma": 0.1,
             },
         ],
-        "optim_wrapper": _optimiser(FULL_LEARNING_RATE, training.weight_decay, None),
+        "optim_wrapper": _optimiser(
+            architecture, FULL_LEARNING_RATE, training.weight_decay, None,
+            FULL_LAYER_DECAY if training.pretrained else 1.0,
+        ),
         "auto_scale_lr": {"enable": False, "base_batch_size": FULL_BATCH},
     }  # fmt: skip
 
@@ -124,7 +130,10 @@ def render(settings: Settings, title: str) -> str:
 def _base(training: Training) -> Settings:
     return {
         "_base_": [DETECTORS[training.detector].base],
-        "custom_imports": {"imports": ["piip_workers.backbone"], "allow_failed_imports": False},
+        "custom_imports": {
+            "imports": ["piip_workers.backbone", "piip_workers.layer_decay"],
+            "allow_failed_imports": False,
+        },
     }
 
 
@@ -149,6 +158,9 @@ def _model(architecture: Architecture, training: Training, classes: int, regular
             architecture=architecture.name,
             drop_path=rates,
             interaction_drop_path=0.4 if regularised else 0.0,
+            pretrained=training.pretrained,
+            checkpointing=training.checkpointing,
+            bfloat16=training.precision == "bfloat16",
         ),
         "neck": {"in_channels": _pyramid_widths(architecture), "out_channels": channels},
     }
@@ -256,12 +268,23 @@ def _data(data: CocoPaths, training: Training, scale: tuple[int, int], batch: in
     }
 
 
-def _optimiser(learning_rate: float, weight_decay: float, clip: Settings | None) -> Settings:
+def _optimiser(
+    architecture: Architecture, learning_rate: float, weight_decay: float, clip: Settings | None, layer_decay: float
+) -> Settings:
     """AdamW without decay on norms, biases, gates, layer scales and position embeddings."""
+    adamw = {"type": "AdamW", "lr": learning_rate, "betas": (0.9, 0.999), "weight_decay": weight_decay}
+    if layer_decay < 1:
+        return _replaced(
+            type="OptimWrapper",
+            constructor="PIIPLayerDecay",
+            optimizer=adamw,
+            paramwise_cfg={"architecture": architecture.name, "rate": layer_decay},
+            clip_grad=clip,
+        )
     undecayed = ("pos_embed", "gamma", "tau", "branch_weights", "prefix")
     return _replaced(
         type="OptimWrapper",
-        optimizer={"type": "AdamW", "lr": learning_rate, "betas": (0.9, 0.999), "weight_decay": weight_decay},
+        optimizer=adamw,
         paramwise_cfg={
             "norm_decay_mult": 0.0,
             "bias_decay_mult": 0.0,

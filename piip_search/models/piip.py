@@ -7,8 +7,10 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from piip_search.architecture import (
     KEEPS_PREFIX,
@@ -17,6 +19,7 @@ from piip_search.architecture import (
     Branch,
     interaction_ranges,
     interaction_stages,
+    seen_side,
 )
 from piip_search.backbones import ConvNeXt
 from piip_search.models.convnext import ConvNeXtBranch
@@ -36,7 +39,11 @@ class PIIP(nn.Module):
     """
 
     def __init__(
-        self, architecture: Architecture, drop_path: Sequence[float] | None = None, interaction_drop_path: float = 0.4
+        self,
+        architecture: Architecture,
+        drop_path: Sequence[float] | None = None,
+        interaction_drop_path: float = 0.4,
+        checkpointing: bool = False,
     ) -> None:
         """Builds the network with random weights.
 
@@ -44,6 +51,8 @@ class PIIP(nn.Module):
             architecture: What to build.
             drop_path: Drop-path rate of each branch; none by default.
             interaction_drop_path: Drop-path rate of the interactions' FFNs.
+            checkpointing: Whether training keeps the inputs of blocks and interactions alone, and runs them again in
+                the backward pass.
 
         Raises:
             ValueError: There are not as many rates as branches.
@@ -65,6 +74,10 @@ class PIIP(nn.Module):
             for step in range(interaction.count)
         )
         self.merges = nn.ModuleList(_merges(architecture))
+        self.checkpointing = checkpointing
+        # Plain numbers, which compilers read at a glance.
+        self._merge, self._taps, self._whole = architecture.merge, architecture.taps, architecture.resolution
+        self._scales = [(part.resolution, part.model.patch) for part in parts]
         self._ranges = [interaction_ranges(part.model, architecture.stretches) for part in parts]
 
     def forward(self, image_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -77,13 +90,12 @@ class PIIP(nn.Module):
             image_BCHW: Images at the output branch's size or any other whole number of patches.
         """
         taps, prefixes = self.forward_branches(image_BCHW)
-        merge = self.architecture.merge
-        if merge == "logits":
+        if self._merge == "logits":
             logits_BK: Tensor = self.merges[0](taps[-1], prefixes)
             return logits_BK
         # A single branch has nothing to merge with: its own maps leave, but for a language model's projector.
         maps = [m(tap) for m, tap in zip(self.merges, taps, strict=True)] if len(self.merges) else [t[0] for t in taps]
-        return tuple(maps) if merge == "pyramid" else maps[0]
+        return tuple(maps) if self._merge == "pyramid" else maps[0]
 
     def forward_branches(self, image_BCHW: Tensor) -> tuple[list[tuple[Tensor, ...]], list[Tensor | None]]:
         """One map a branch before each merge, of shape (B, C, H, W) on its own grid; and prefix tokens at the end."""
@@ -96,12 +108,13 @@ class PIIP(nn.Module):
             prefixes.append(prefix_BKC)
         del x_BHWC, prefix_BKC
         taps = []
-        for step in range(self.architecture.stretches):
+        for step in range(len(self._ranges[0])):
             for index, branch in enumerate(branches):
-                tokens[index], prefixes[index] = branch.run(tokens[index], prefixes[index], self._ranges[index][step])
+                for blocks in self._runs(self._ranges[index][step]):
+                    tokens[index], prefixes[index] = self._call(branch.run, tokens[index], prefixes[index], blocks)
             if len(self.interactions):
                 self._interact(tokens, step)
-            if step in self.architecture.taps:
+            if step in self._taps:
                 taps.append(tuple(x_BHWC.permute(0, 3, 1, 2) for x_BHWC in tokens))
         return taps, prefixes
 
@@ -109,14 +122,26 @@ class PIIP(nn.Module):
         """All neighbours once, the pair with the smallest models first: details travel down in one interaction."""
         units = cast(nn.ModuleList, self.interactions[step])
         for pair in reversed(range(len(units))):
-            tokens[pair], tokens[pair + 1] = units[pair](tokens[pair], tokens[pair + 1])
+            tokens[pair], tokens[pair + 1] = self._call(units[pair], tokens[pair], tokens[pair + 1])
+
+    def _runs(self, blocks: range) -> list[range]:
+        """Blocks that run in one go: each alone where their inputs are what is kept."""
+        return [range(block, block + 1) for block in blocks] if self._recomputes else [blocks]
+
+    def _call(self, function: Any, *inputs: Any) -> Any:
+        return checkpoint(function, *inputs, use_reentrant=False) if self._recomputes else function(*inputs)
+
+    @property
+    def _recomputes(self) -> bool:
+        return self.checkpointing and self.training and torch.is_grad_enabled()
 
     def _resized(self, image_BCHW: Tensor, index: int) -> Tensor:
         """The image at a branch's size, in whole patches."""
-        if self.architecture.branches[index].resolution == self.architecture.resolution:
+        resolution, patch = self._scales[index]
+        if resolution == self._whole:
             return image_BCHW
         height, width = map(int, image_BCHW.shape[-2:])  # tracers hand out sizes as tensors
-        sides = self.architecture.sides((height, width))[index]
+        sides = tuple(seen_side(length, resolution, self._whole, patch) for length in (height, width))
         return F.interpolate(image_BCHW, sides, mode="bilinear", align_corners=False)
 
 
@@ -124,7 +149,11 @@ class PIIPPyramid(nn.Module):
     """A PIIP network with the pyramid that detectors read."""
 
     def __init__(
-        self, architecture: Architecture, drop_path: Sequence[float] | None = None, interaction_drop_path: float = 0.4
+        self,
+        architecture: Architecture,
+        drop_path: Sequence[float] | None = None,
+        interaction_drop_path: float = 0.4,
+        checkpointing: bool = False,
     ) -> None:
         """Builds the network; the arguments are those of `PIIP`.
 
@@ -134,7 +163,7 @@ class PIIPPyramid(nn.Module):
         super().__init__()
         if architecture.merge in KEEPS_PREFIX:
             raise ValueError(f"the merge {architecture.merge} leaves no map to detect on; use conv, linear or pyramid")
-        self.piip = PIIP(architecture, drop_path, interaction_drop_path)
+        self.piip = PIIP(architecture, drop_path, interaction_drop_path, checkpointing)
         maps = architecture.merged * (PYRAMID_LEVELS // len(architecture.merged))
         self.pyramid = Pyramid([width for width, _ in maps], [stride for _, stride in maps])
 

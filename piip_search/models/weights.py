@@ -141,6 +141,18 @@ def _where(name: str, folder: Path) -> str:
     return f"place https://huggingface.co/timm/{name}/resolve/main/model.safetensors as {folder / name}.safetensors"
 
 
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Tensors by name, from safetensors or from a checkpoint, of which `model` or `state_dict` is taken if it has one.
+
+    Raises:
+        WeightsError: The file cannot be read as tensors alone.
+    """
+    content = _read(path)
+    for key in ("model", "state_dict", "module"):
+        content = content[key] if isinstance(content.get(key), Mapping) else content
+    return dict(content)
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file

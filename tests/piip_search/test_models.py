@@ -358,3 +358,44 @@ def test_memory_grows_with_images_and_bytes() -> None:
     assert memory(architecture, images=2, value_bytes=2) == one
     assert two.training > one.training > one.inference
     assert memory(architecture, "detector").training > memory(architecture, "backbone").training
+
+
+@pytest.mark.parametrize("name", ["vit_micro@32:g+vit_nano@64:w3*2", "vit_micro@64:g+convnext_pico@128*4",
+                                  "vit_micro@64:g+vit_nano@96:g*4/logits"])  # fmt: skip
+def test_checkpointing_changes_memory_and_nothing_else(name: str) -> None:
+    architecture = Architecture.parse(name)
+    image = torch.randn(2, 3, architecture.resolution, architecture.resolution)
+    models = [
+        PIIP(architecture, interaction_drop_path=0.0, checkpointing=checkpointing) for checkpointing in (False, True)
+    ]
+    open_gates(models[0])
+    models[1].load_state_dict(models[0].state_dict())
+    outputs = [torch.utils._pytree.tree_leaves(model(image)) for model in models]
+    for one, other in zip(*outputs, strict=True):
+        assert torch.equal(one, other)
+    for leaves in outputs:
+        sum(leaf.square().mean() for leaf in leaves).backward()
+    for (name, one), other in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None), name
+        if one.grad is not None:
+            torch.testing.assert_close(one.grad, other.grad, **TIGHT)
+    assert kept_values(models[1], image) < 0.7 * kept_values(models[0], image)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_micro@32:g+vit_nano@64:w3+vit_pico@96:w4g2*2",
+        "vit_micro@64:g+convnext_pico@128*4",
+        "vit_micro@32:g+vit_nano@64:g*2(attention=regular)/linear",
+        "vit_pico@64:g",
+    ],
+)
+def test_the_whole_network_compiles_without_a_break(name: str) -> None:
+    architecture = Architecture.parse(name)
+    model = PIIPPyramid(architecture, interaction_drop_path=0.0).eval()
+    open_gates(model)
+    image = torch.randn(1, 3, architecture.resolution, architecture.resolution)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    for one, other in zip(compiled(image), model(image), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

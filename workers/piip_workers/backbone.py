@@ -1,11 +1,16 @@
 """PIIP as a backbone of mmdet. Importing this module makes mmdet usable and registers the backbone under `PIIP`."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
-from piip_search.models import PIIPPyramid
+from piip_search.models import PIIP, PIIPPyramid
+from piip_search.models.official import from_official
+from piip_search.models.weights import load_pretrained, read_tensors
 from piip_workers.openmmlab import install
 
 install()
@@ -22,6 +27,9 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         architecture: str,
         drop_path: Sequence[float] | None = None,
         interaction_drop_path: float = 0.4,
+        pretrained: str | None = None,
+        checkpointing: bool = False,
+        bfloat16: bool = False,
         init_cfg: dict[str, object] | None = None,
     ) -> None:
         """Builds the network with random weights.
@@ -30,15 +38,38 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             architecture: Short form, as `piip-search` prints it.
             drop_path: Drop-path rate of each branch.
             interaction_drop_path: Drop-path rate of the interactions' FFNs.
+            pretrained: Where `init_weights` takes the branches' weights from: `hub`, or a folder of files named like
+                the timm models; or the path of a checkpoint of the authors' repository, for the whole backbone.
+            checkpointing: Whether training keeps a block's input alone and runs it again in the backward pass.
+            bfloat16: Whether the network runs under bfloat16 autocast; its maps leave as float32.
             init_cfg: mmengine's way to load weights.
 
         Raises:
             ValueError: The short form describes no network.
         """
         super().__init__(init_cfg)
-        self.network: nn.Module = PIIPPyramid(Architecture.parse(architecture), drop_path, interaction_drop_path)
+        self.architecture = Architecture.parse(architecture)
+        self.network: nn.Module = PIIPPyramid(self.architecture, drop_path, interaction_drop_path, checkpointing)
+        self.pretrained = pretrained
+        self.bfloat16 = bfloat16
+
+    def init_weights(self) -> None:
+        """Takes over pre-trained weights, if any were named.
+
+        Raises:
+            ValueError: They cannot be had or do not fit.
+        """
+        super().init_weights()
+        if self.pretrained is None:
+            return
+        path = Path(self.pretrained)
+        if path.is_file() and len(self.architecture.branches) > 1:
+            self.network.load_state_dict(from_official(read_tensors(path), self.architecture))
+        else:
+            load_pretrained(cast(PIIP, self.network.piip), self.pretrained)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Maps of strides 4, 8, 16 and 32, each of shape (B, C, H / stride, W / stride), contiguous."""
-        maps: tuple[Tensor, ...] = self.network(image_BCHW)
-        return maps
+        with torch.autocast(image_BCHW.device.type, torch.bfloat16, enabled=self.bfloat16):
+            maps: tuple[Tensor, ...] = self.network(image_BCHW)
+        return tuple(map_BCHW.float() for map_BCHW in maps)

@@ -1,0 +1,85 @@
+"""PIIP as mmdet and mmengine see it."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("mmdet")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+from piip_search.architecture import Architecture  # noqa: E402
+from piip_search.models.official import to_official  # noqa: E402
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what mmengine does while it is imported
+    from piip_workers.backbone import PIIPBackbone
+    from piip_workers.layer_decay import LayerDecay, rate_scales
+
+NAME = "vit_micro@32:g+vit_pico@64:w2*2"
+
+
+def test_branches_start_from_a_folder_of_weights(tmp_path: Path) -> None:
+    import timm
+
+    model = timm.create_model("deit_tiny_patch16_224")
+    torch.save(model.state_dict(), tmp_path / "deit_tiny_patch16_224.fb_in1k.pth")
+    backbone = PIIPBackbone("vit_t@32:g", pretrained=str(tmp_path))
+    backbone.init_weights()
+    found = backbone.network.piip.branches[0].blocks[11].mlp.fc2.weight
+    assert torch.equal(found, model.blocks[11].mlp.fc2.weight)
+
+
+def test_a_whole_backbone_starts_from_the_authors_checkpoint(tmp_path: Path) -> None:
+    source = PIIPBackbone(NAME).eval()
+    state = to_official(source.network.state_dict(), Architecture.parse(NAME))
+    torch.save({"state_dict": {f"backbone.{key}": value for key, value in state.items()}}, tmp_path / "piip.pth")
+    backbone = PIIPBackbone(NAME, pretrained=str(tmp_path / "piip.pth")).eval()
+    backbone.init_weights()
+    image = torch.randn(1, 3, 64, 64)
+    assert all(torch.equal(one, other) for one, other in zip(source(image), backbone(image), strict=True))
+
+
+def test_bfloat16_runs_inside_and_leaves_as_float32() -> None:
+    torch.manual_seed(0)
+    exact, half = PIIPBackbone(NAME).eval(), PIIPBackbone(NAME, bfloat16=True).eval()
+    half.load_state_dict(exact.state_dict())
+    image = torch.randn(1, 3, 64, 64)
+    for one, other in zip(exact(image), half(image), strict=True):
+        assert other.dtype == torch.float32
+        assert not torch.equal(one, other)
+        torch.testing.assert_close(one, other, rtol=0.1, atol=0.1)
+
+
+def test_the_rate_falls_from_block_to_block_as_in_the_public_recipe() -> None:
+    # SBL: 24, 12 and 12 blocks, so ids of the smaller branches count twice (skip_stride 2, 2); rate 0.85.
+    scales = rate_scales(Architecture.parse("vit_l@448:w28+vit_b@672:w28+vit_s@1120:w28*12"), 0.85)
+    assert scales["branches.0.patch_embed"] == pytest.approx(0.85**25)
+    assert scales["branches.0.blocks.0."] == pytest.approx(0.85**24)
+    assert scales["branches.0.blocks.23."] == pytest.approx(0.85)
+    assert scales["branches.1.blocks.0."] == pytest.approx(0.85**23)
+    assert scales["branches.2.blocks.11."] == pytest.approx(0.85)
+    assert scales["branches.2.pos_embed"] == pytest.approx(0.85**25)
+
+
+def test_every_parameter_is_in_one_group() -> None:
+    model = torch.nn.ModuleDict({"backbone": PIIPBackbone(NAME), "head": torch.nn.Linear(3, 2)})
+    wrapper = {"type": "OptimWrapper", "optimizer": {"type": "AdamW", "lr": 0.1, "weight_decay": 0.05}}
+    optimizer = LayerDecay(wrapper, {"architecture": NAME, "rate": 0.5})(model).optimizer
+    groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    assert set(groups) == {id(parameter) for parameter in model.parameters()}
+
+    def group(name: str) -> Any:
+        return groups[id(model.get_parameter(name))]
+
+    inside = "backbone.network.piip."
+    assert math.isclose(group(inside + "branches.0.blocks.3.attn.qkv.weight")["lr"], 0.1 * 0.5)
+    assert math.isclose(group(inside + "branches.1.blocks.0.attn.qkv.weight")["lr"], 0.1 * 0.5**4)
+    assert group(inside + "branches.0.pos_embed")["weight_decay"] == 0
+    assert group(inside + "branches.0.blocks.3.norm1.weight")["weight_decay"] == 0
+    assert group(inside + "interactions.0.0.large_reads.projection.weight")["lr"] == 0.1
+    assert group("head.weight")["weight_decay"] == 0.05
+    assert group("head.bias")["weight_decay"] == 0

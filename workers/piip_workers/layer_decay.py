@@ -1,0 +1,69 @@
+"""Layer-wise decay of the learning rate, as in PIIP's detection recipe; importing this registers `PIIPLayerDecay`."""
+
+from typing import Any
+
+from torch import nn
+
+from piip_search.architecture import Architecture
+from piip_search.backbones import Transformer
+from piip_workers.openmmlab import install
+
+install()
+from mmengine.optim import OptimWrapper  # noqa: E402
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS  # noqa: E402
+
+UNDECAYED = ("pos_embed", "prefix", "prefix_positions")
+
+
+def rate_scales(architecture: Architecture, rate: float) -> dict[str, float]:
+    """Factor on the learning rate by the beginning of a parameter's name within a `PIIP`; all others have 1.
+
+    With L blocks in the first branch: rate^(L + 1 - id), where embeddings have the id 0 and block i of branch j, which
+    has L_j blocks, the id (i + 1) L / L_j (PIIP's public detection recipe). Convolutional branches train at the full
+    rate, as there.
+    """
+    deepest = architecture.branches[0].model.depth
+    scales: dict[str, float] = {}
+    for index, branch in enumerate(architecture.branches):
+        model = branch.model
+        if not isinstance(model, Transformer):
+            continue
+        for part in ("patch_embed", "norm_pre", *UNDECAYED):
+            scales[f"branches.{index}.{part}"] = rate ** (deepest + 1)
+        for block in range(model.depth):
+            scales[f"branches.{index}.blocks.{block}."] = rate ** (deepest + 1 - (block + 1) * deepest / model.depth)
+    return scales
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module(name="PIIPLayerDecay")
+class LayerDecay:
+    """Builds an optimiser with a group for each learning rate and weight decay; none decays vectors and positions."""
+
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any]) -> None:
+        """Takes what mmengine hands every constructor.
+
+        Args:
+            optim_wrapper_cfg: Wrapper and optimiser.
+            paramwise_cfg: `architecture`, a short form, and `rate`.
+        """
+        self._wrapper = dict(optim_wrapper_cfg)
+        self._optimizer = dict(self._wrapper.pop("optimizer"))
+        self._scales = rate_scales(Architecture.parse(paramwise_cfg["architecture"]), paramwise_cfg["rate"])
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """The optimiser over a detector with a PIIP backbone."""
+        rate, decay = self._optimizer["lr"], self._optimizer.get("weight_decay", 0.0)
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                undecayed = parameter.dim() <= 1 or name.rpartition(".")[2] in UNDECAYED
+                groups.setdefault((self._scale(name), 0.0 if undecayed else decay), []).append(parameter)
+        self._optimizer["params"] = [
+            {"params": parameters, "lr": rate * scale, "weight_decay": kept}
+            for (scale, kept), parameters in groups.items()
+        ]
+        return OPTIM_WRAPPERS.build(self._wrapper, default_args={"optimizer": OPTIMIZERS.build(self._optimizer)})
+
+    def _scale(self, name: str) -> float:
+        inside = name.partition(".piip.")[2]
+        return next((scale for part, scale in self._scales.items() if inside.startswith(part)), 1.0)
