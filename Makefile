@@ -29,6 +29,7 @@ check: $(VENV)/.dev-ready  ## Lint, types, import floors, wheel contents
 bench: $(VENV)/.dev-ready  ## Run the benchmarks, with the peers they compare with
 	$(INSTALL) --editable '.[all,dev,bench]'
 	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python -W ignore benchmarks/model.py
 
 docs: $(VENV)/.dev-ready  ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict

@@ -87,7 +87,8 @@ class Plan:
         edges: GMACs between the bins of the histogram, one more than there are bins.
         counts: Legal designs in each bin.
         published: Where the authors' detection designs fall, the cheapest first.
-        largest: The design of those looked at that needs the most memory in training, and its bytes.
+        largest: The design of those looked at that needs the most memory in training, and its bytes, without
+            checkpointing.
         effort: What trials take; None where it is not known how many images there are.
     """
 
@@ -221,7 +222,8 @@ def _hours(design: Architecture, spec: SearchSpec, images: tuple[int, int], thro
 
 def _training_bytes(design: Architecture, spec: SearchSpec) -> int:
     scaled, image = _trained(design, spec)
-    return memory(scaled, "detector", image, spec.detector, images=spec.training.batch_size).training
+    value_bytes = 2 if spec.training.precision == "bfloat16" else 4
+    return memory(scaled, "detector", image, spec.detector, spec.training.batch_size, value_bytes).training
 
 
 def _published(space: SearchSpace, spec: SearchSpec) -> tuple[Placed, ...]:

@@ -90,8 +90,8 @@ def plan_view(plan: Plan, width: int) -> RenderableType:
         facts.add_row(title, Text(f"{gmacs:.4g} G  {design}", overflow="fold"))
     held = [one for one in plan.published if not one.reasons]
     facts.add_row("published designs", f"{len(held)} of {len(plan.published)} are in this space")
-    facts.add_row("memory, largest", Text(f"{gigabytes(plan.largest[1])} in training (float32)  {plan.largest[0]}",
-                                          overflow="fold"))  # fmt: skip
+    largest = f"{gigabytes(plan.largest[1])} in training, {plan.spec.training.precision}  {plan.largest[0]}"
+    facts.add_row("memory, largest", Text(largest, overflow="fold"))
     facts.add_row("trials", _trials(plan))
     if plan.effort is not None:
         effort = plan.effort

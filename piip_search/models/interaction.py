@@ -61,8 +61,9 @@ class DeformableAttention(nn.Module):
         value_bDHW = self.value_proj(feature_BHWC).view(B, Hf, Wf, M, -1).permute(0, 3, 4, 1, 2).flatten(0, 1)
         offsets_BNMP2 = self.sampling_offsets(query_BHWC).view(B, N, M, P, 2)
         weights_BNMP = self.attention_weights(query_BHWC).view(B, N, M, P).softmax(-1)
-        # grid_sample takes x before y, -1 and 1 at the outer edges: an offset of one token is 2 / size.
-        size_2 = query_BHWC.new_tensor((2 / Wf, 2 / Hf))
+        # grid_sample takes x before y, -1 and 1 at the outer edges: an offset of one token is 2 / size. The two numbers
+        # are filled in on the device: copied there, they would make the host wait.
+        size_2 = torch.cat([query_BHWC.new_full((1,), 2 / side) for side in (Wf, Hf)])
         points_BNMP2 = _centres(Hq, Wq, query_BHWC).view(1, N, 1, 1, 2) + offsets_BNMP2 * size_2
         grid_bNP2 = points_BNMP2.transpose(1, 2).flatten(0, 1)
         sampled_bDNP = F.grid_sample(value_bDHW, grid_bNP2, mode="bilinear", padding_mode="zeros", align_corners=False)

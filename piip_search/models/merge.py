@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from piip_search.architecture import GROUPS, Architecture, Merge, interaction_stages
 from piip_search.cost import CLASSES, LANGUAGE_WIDTH
 
+STRIDES = (4, 8, 16, 32)
+"""Strides of a pyramid's levels, in pixels."""
+
 
 class BranchMerge(nn.Module):
     """Brings every branch to the first one's width and the output's grid, and sums them with learnable weights.
@@ -104,18 +107,19 @@ class Pyramid(nn.Module):
     A map is brought to its stride by transposed convolutions of stride 2, or by max pooling.
     """
 
-    def __init__(self, widths: Sequence[int], strides: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], strides: Sequence[int], targets: Sequence[int] = STRIDES) -> None:
         """Builds the pyramid.
 
         Args:
-            widths: Channels of the four maps.
+            widths: Channels of the maps.
             strides: Their strides in pixels: each 4, 2, 1 or 1/2 times that of its level.
+            targets: Strides of the levels: all four, or those that a detector reads (DINO: 8, 16 and 32).
 
         Raises:
-            ValueError: There are not four maps, or one has another stride.
+            ValueError: There are not as many maps as levels, or one has another stride.
         """
         super().__init__()
-        factors = [stride / target for stride, target in zip(strides, (4, 8, 16, 32), strict=True)]
+        factors = [stride / target for stride, target in zip(strides, targets, strict=True)]
         if not set(factors) <= {0.5, 1, 2, 4}:
             raise ValueError(
                 f"the pyramid grows from maps of stride 16, got strides {tuple(strides)}; use patches of 16 px"
@@ -123,7 +127,7 @@ class Pyramid(nn.Module):
         self.levels = nn.ModuleList(_level(width, factor) for width, factor in zip(widths, factors, strict=True))
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Four maps, the largest first, contiguous."""
+        """A map for each level, the largest first, contiguous."""
         # Compiled mmcv reads channels-last maps as if they were not (mmcv issue 2203), so none may leave here.
         return tuple(level(x_BCHW).contiguous() for level, x_BCHW in zip(self.levels, maps, strict=True))
 

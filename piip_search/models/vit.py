@@ -1,10 +1,9 @@
 """A branch that is a plain vision transformer, over any grid, in windows or globally.
 
-Legend: B images, H W grid of tokens, N tokens, K prefix tokens (class token, registers), C channels, w side of a
-window.
+Legend: B images, H W grid of tokens, N tokens, K prefix tokens (class token, registers) or windows, C channels; h and w
+are the sides of a window.
 """
 
-import math
 from functools import partial
 from typing import Any
 
@@ -164,33 +163,34 @@ def attend(attention: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
     """
     B, H, W, C = x_BHWC.shape
     h, w = (H, W) if window is None else (window, window)
-    rows, columns = math.ceil(H / h), math.ceil(W / w)
-    qkv_BHWC = _filled(attention.qkv, x_BHWC, rows * h - H, columns * w - W)
-    q, k, v = (
-        qkv_BHWC.view(B, rows, h, columns, w, 3, C).permute(5, 0, 1, 3, 2, 4, 6).reshape(3, -1, h * w, C).unbind(0)
-    )
+    down, right = -H % h, -W % w
+    if down or right:
+        qkv_BHWC = F.pad(F.linear(x_BHWC, attention.qkv.weight), (0, 0, 0, right, 0, down))
+        if attention.qkv.bias is not None:
+            qkv_BHWC = qkv_BHWC + attention.qkv.bias
+        qkv_KNC = _windows(qkv_BHWC, h, w)
+    else:
+        qkv_KNC = attention.qkv(_windows(x_BHWC, h, w))
+    q, k, v = qkv_KNC.chunk(3, -1)
     if _norms_width(attention):
         q, k = attention.q_norm(q), attention.k_norm(k)
     q, k, v = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
     if not _norms_width(attention):
         q, k = attention.q_norm(q), attention.k_norm(k)
     attended_KNC = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    windows = attended_KNC.view(B, rows, columns, h, w, C).transpose(2, 3)
-    output_BHWC: Tensor = attention.proj(windows.reshape(B, rows * h, columns * w, C)[:, :H, :W])
+    windows = attended_KNC.view(B, (H + down) // h, (W + right) // w, h, w, C).transpose(2, 3)
+    output_BHWC: Tensor = attention.proj(windows.reshape(B, H + down, W + right, C)[:, :H, :W])
     return output_BHWC
+
+
+def _windows(x_BHWC: Tensor, h: int, w: int) -> Tensor:
+    """The tokens of each window, shape (K, h w, C) for K windows; a single one is no copy."""
+    B, H, W, C = x_BHWC.shape
+    return x_BHWC.view(B, H // h, h, W // w, w, C).transpose(2, 3).reshape(-1, h * w, C)
 
 
 def _norms_width(attention: nn.Module) -> bool:
     return isinstance(attention, WidthNormAttention)
-
-
-def _filled(projection: nn.Linear, x_BHWC: Tensor, down: int, right: int) -> Tensor:
-    """Projected tokens with rows and columns below and right of them that are what zeros are projected to."""
-    if not (down or right):
-        qkv_BHWC: Tensor = projection(x_BHWC)
-        return qkv_BHWC
-    padded_BHWC = F.pad(F.linear(x_BHWC, projection.weight), (0, 0, 0, right, 0, down))
-    return padded_BHWC if projection.bias is None else padded_BHWC + projection.bias
 
 
 def _initialise(module: nn.Module) -> None:

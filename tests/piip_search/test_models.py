@@ -1,6 +1,8 @@
 """The modules against plain references written out here, and against the closed form."""
 
 import math
+import re
+from typing import Any
 
 import pytest
 
@@ -399,3 +401,74 @@ def test_the_whole_network_compiles_without_a_break(name: str) -> None:
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     for one, other in zip(compiled(image), model(image), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_three_levels_are_the_last_of_four() -> None:
+    architecture = Architecture.parse("vit_micro@32:g+vit_nano@64:w3*2")
+    four, three = PIIPPyramid(architecture).eval(), PIIPPyramid(architecture, strides=(8, 16, 32)).eval()
+    state = {
+        re.sub(r"levels\.(\d)", lambda match: f"levels.{int(match[1]) - 1}", name): tensor
+        for name, tensor in four.state_dict().items()
+        if "levels.0" not in name
+    }
+    three.load_state_dict(state)
+    image = torch.randn(1, 3, 64, 64)
+    for one, other in zip(four(image)[1:], three(image), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(ValueError, match="strides 4, 8, 16, 32, got"):
+        PIIPPyramid(architecture, strides=(8, 64))
+
+
+@pytest.mark.parametrize("merge", ["conv", "linear", "pyramid", "logits", "tokens"])
+def test_merging_written_out(merge: str) -> None:
+    """PIIP, section 3.4: each branch projected, brought to the output's grid, and summed with its weight."""
+    architecture = Architecture.parse(f"vit_micro@64:g+vit_nano@96:g*4/{merge}".replace("/conv", ""))
+    model = PIIP(architecture, interaction_drop_path=0.0).eval()
+    for parameter in model.merges.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    image = torch.randn(2, 3, 96, 96)
+    taps, prefixes = model.forward_branches(image)
+
+    def resized(x: Tensor) -> Tensor:
+        return F.interpolate(x, (6, 6), mode="bilinear", align_corners=False)
+
+    def normed(x: Tensor, norm: Any) -> Tensor:
+        return F.group_norm(x, 32, norm.weight, norm.bias)
+
+    def level(module: Any, maps: Any) -> Tensor:
+        total = torch.zeros(2, 128, 6, 6)
+        for index, (x, layers) in enumerate(zip(maps, module.projections, strict=True)):
+            if merge == "linear":
+                x = normed(x, layers[0])
+                if index:
+                    weight = layers[1].weight[:, :, 0, 0]
+                    x = torch.einsum("bchw,dc->bdhw", x, weight) + layers[1].bias[:, None, None]
+                    x = normed(x, layers[2])
+            elif merge == "pyramid" and not index:
+                x = normed(x, layers[0]).clamp(min=0)
+            else:
+                for place in range(0, len(layers), 3):
+                    unfolded = F.unfold(x, 3, padding=1)
+                    x = torch.einsum("bkn,dk->bdn", unfolded, layers[place].weight.flatten(1)).unflatten(2, x.shape[2:])
+                    x = normed(x, layers[place + 1]).clamp(min=0)
+            total = total + resized(x) * module.branch_weights[index]
+        return total
+
+    if merge == "logits":
+        scores = [
+            F.layer_norm(prefix[:, 0], norm.normalized_shape, norm.weight, norm.bias, 1e-6) @ head.weight.T + head.bias
+            for prefix, norm, head in zip(prefixes, model.merges[0].norms, model.merges[0].heads, strict=True)
+        ]
+        expected = [(scores[0] + scores[1]) / 2]
+    elif merge == "tokens":
+        parts = []
+        for x, layers in zip(taps[-1], model.merges[0].projectors, strict=True):
+            x = torch.einsum("bchw,dc->bdhw", resized(x), layers[0].weight[:, :, 0, 0]) + layers[0].bias[:, None, None]
+            x = F.gelu(normed(x, layers[1]))
+            x = torch.einsum("bchw,dc->bdhw", x, layers[3].weight[:, :, 0, 0]) + layers[3].bias[:, None, None]
+            parts.append(x)
+        expected = [(parts[0] + parts[1]).flatten(2).transpose(1, 2)]
+    else:
+        expected = [level(module, maps) for module, maps in zip(model.merges, taps, strict=True)]
+    for one, other in zip(torch.utils._pytree.tree_leaves(model(image)), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-5)

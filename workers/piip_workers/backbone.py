@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
 from piip_search.models import PIIP, PIIPPyramid
+from piip_search.models.merge import STRIDES
 from piip_search.models.official import from_official
 from piip_search.models.weights import load_pretrained, read_tensors
 from piip_workers.openmmlab import install
@@ -30,6 +31,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         pretrained: str | None = None,
         checkpointing: bool = False,
         bfloat16: bool = False,
+        strides: Sequence[int] = STRIDES,
         init_cfg: dict[str, object] | None = None,
     ) -> None:
         """Builds the network with random weights.
@@ -41,6 +43,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             pretrained: Where `init_weights` takes the branches' weights from: `hub`, or a folder of files named like
                 the timm models; or the path of a checkpoint of the authors' repository, for the whole backbone.
             checkpointing: Whether training keeps a block's input alone and runs it again in the backward pass.
+            strides: Strides of the maps that leave; DINO reads 8, 16 and 32.
             bfloat16: Whether the network runs under bfloat16 autocast; its maps leave as float32.
             init_cfg: mmengine's way to load weights.
 
@@ -49,7 +52,9 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         """
         super().__init__(init_cfg)
         self.architecture = Architecture.parse(architecture)
-        self.network: nn.Module = PIIPPyramid(self.architecture, drop_path, interaction_drop_path, checkpointing)
+        self.network: nn.Module = PIIPPyramid(
+            self.architecture, drop_path, interaction_drop_path, checkpointing, strides
+        )
         self.pretrained = pretrained
         self.bfloat16 = bfloat16
 
@@ -69,7 +74,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             load_pretrained(cast(PIIP, self.network.piip), self.pretrained)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Maps of strides 4, 8, 16 and 32, each of shape (B, C, H / stride, W / stride), contiguous."""
+        """Maps of these strides, each of shape (B, C, H / stride, W / stride), contiguous."""
         with torch.autocast(image_BCHW.device.type, torch.bfloat16, enabled=self.bfloat16):
             maps: tuple[Tensor, ...] = self.network(image_BCHW)
         return tuple(map_BCHW.float() for map_BCHW in maps)
