@@ -242,3 +242,18 @@ def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> 
     assert (tmp_path / "exported/quickstart/config.py").is_file()
     other = run_cli("run", "tiny.yaml", "--on", "local", "--name", "never", "--resume")
     assert other.code == 2
+
+
+def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path: Path) -> None:
+    content = yaml.safe_load(find_space("quickstart").read_text())
+    content["space"] = {"backbones": ["vit_t", "vit_pico"], "resolutions": [32]}
+    content["limit"] = {"gmacs": [1.0]}
+    content["training"]["pretrained"] = "weights"
+    (tmp_path / "pretrained.yaml").write_text(yaml.safe_dump(content))
+    ended = run_cli("run", "pretrained.yaml", "--on", "local")
+    assert ended.code == 2
+    assert "2 problems" in ended.err
+    assert (
+        "no deit_tiny_patch16_224.fb_in1k.safetensors in weights; download it from https://huggingface.co/" in ended.err
+    )
+    assert "vit_pico has no pre-trained weights; leave it out of space.backbones" in ended.err
