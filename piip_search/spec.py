@@ -22,22 +22,13 @@ from pydantic import (
 )
 
 from piip_search import evaluation
-from piip_search.architecture import (
-    KEEPS_PREFIX,
-    MAX_BRANCHES,
-    Architecture,
-    Attention,
-    Branch,
-    Direction,
-    Interaction,
-    Merge,
-    most_interactions,
-)
+from piip_search.architecture import MAX_BRANCHES, Architecture, Attention, Branch, Direction, Interaction
 from piip_search.backbones import Backbone, ConvNeXt, Transformer, backbone_named, with_patch
 from piip_search.cost import Convention, Detector, DetectorName
 from piip_search.space import Limit as SpaceLimit
 from piip_search.space import Pairing, SearchSpace, parse_window, write_window
 from piip_search.space import Window as SpaceWindow
+from piip_search.stretches import KEEPS_PREFIX, Merge, most_interactions
 from piip_search.tasks import TASKS
 
 SamplerName = Literal["nsga2", "tpe", "random"]

@@ -20,7 +20,7 @@ price all its designs at once.
 
 import itertools
 
-from piip_search.architecture import KEEPS_PREFIX, Architecture, merged_maps
+from piip_search.architecture import Architecture
 from piip_search.cost.branch import backbone_parts as backbone_parts
 from piip_search.cost.branch import branch_parts
 from piip_search.cost.counting import CLASSES as CLASSES
@@ -47,6 +47,7 @@ from piip_search.cost.merge import joining_cost as joining_cost
 from piip_search.cost.merge import merge_cost
 from piip_search.cost.merge import merges as merges
 from piip_search.cost.merge import published_head_cost as published_head_cost
+from piip_search.stretches import KEEPS_PREFIX, merged_maps
 
 
 def conventions_of(architecture: Architecture) -> tuple[Convention, ...]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-from piip_search.architecture import KEEPS_PREFIX, Merge
 from piip_search.backbones import Backbone, Transformer
+from piip_search.stretches import KEEPS_PREFIX, Merge
 
 Convention = Literal["published", "backbone", "detector"]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)

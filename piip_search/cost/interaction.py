@@ -6,9 +6,10 @@ Legend: a query branch of width d on n tokens reads a feature branch of width e 
 from collections import Counter
 from functools import lru_cache
 
-from piip_search.architecture import Branch, Interaction, interaction_stages
+from piip_search.architecture import Branch, Interaction
 from piip_search.backbones import Backbone, Stage
 from piip_search.cost.counting import Cost, Grid
+from piip_search.stretches import interaction_stages
 
 KINDS = ("projection", "values and output", "sampling", "ffn")
 

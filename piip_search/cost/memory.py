@@ -8,10 +8,11 @@ the modules in `piip_search.models` with fused attention; the tests hold them wi
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from piip_search.architecture import Architecture, Interaction, first_stages, interaction_stages
+from piip_search.architecture import Architecture, Interaction
 from piip_search.backbones import Stage, Transformer
 from piip_search.cost.counting import LANGUAGE_WIDTH, Convention, Cost, Grid, counting
 from piip_search.cost.detector import STRIDES, Detector
+from piip_search.stretches import first_stages, interaction_stages
 
 WEIGHT_BYTES = 4
 """Bytes of a weight: float32, also under autocast."""

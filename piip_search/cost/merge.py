@@ -5,9 +5,10 @@ Legend: branch j of width d_j on n_j tokens; d_1 the first branch's width; n the
 
 from functools import lru_cache
 
-from piip_search.architecture import KEEPS_PREFIX, Branch, Merge, interaction_stages, merge_taps
+from piip_search.architecture import Branch
 from piip_search.backbones import Backbone, Stage
 from piip_search.cost.counting import CLASSES, LANGUAGE_WIDTH, Cost, Counting, Grid
+from piip_search.stretches import KEEPS_PREFIX, Merge, interaction_stages, merge_taps
 
 
 def merges(branches: int, merge: Merge) -> bool:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from piip_search.architecture import PYRAMID_LEVELS, Architecture
+from piip_search.architecture import Architecture
 from piip_search.cost import stacked_convolutions
 from piip_search.spec import Training
+from piip_search.stretches import PYRAMID_LEVELS
 
 Settings = dict[str, Any]
 

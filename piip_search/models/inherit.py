@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from piip_search.architecture import Architecture, interaction_ranges
+from piip_search.architecture import Architecture
+from piip_search.stretches import interaction_ranges
 
 State = Mapping[str, Tensor]
 

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from piip_search.architecture import GROUPS, Architecture, Merge, interaction_stages
+from piip_search.architecture import GROUPS, Architecture
 from piip_search.cost import CLASSES, LANGUAGE_WIDTH
+from piip_search.stretches import Merge, interaction_stages
 
 STRIDES = (4, 8, 16, 32)
 """Strides of a pyramid's levels, in pixels."""

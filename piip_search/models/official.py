@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from piip_search.architecture import PYRAMID_LEVELS, Architecture
+from piip_search.architecture import Architecture
 from piip_search.backbones import ConvNeXt, Transformer
+from piip_search.stretches import PYRAMID_LEVELS
 
 State = Mapping[str, Tensor]
 

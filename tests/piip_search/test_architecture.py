@@ -5,18 +5,9 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from piip_search.architecture import (
-    ATTENTIONS,
-    DIRECTIONS,
-    MERGES,
-    Architecture,
-    Branch,
-    Interaction,
-    interaction_ranges,
-    interaction_stages,
-    most_interactions,
-)
+from piip_search.architecture import ATTENTIONS, DIRECTIONS, Architecture, Branch, Interaction
 from piip_search.backbones import BACKBONES, Transformer, backbone_named
+from piip_search.stretches import MERGES, interaction_ranges, interaction_stages, most_interactions
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from piip_search.architecture import ATTENTIONS, DIRECTIONS, MERGES, Architecture, Branch, Interaction
+from piip_search.architecture import ATTENTIONS, DIRECTIONS, Architecture, Branch, Interaction
 from piip_search.backbones import backbone_named
 from piip_search.cost import CONVENTIONS, Detector, conventions_of, price
 from piip_search.shipped import find_space
 from piip_search.space import PAIRINGS, Limit, SearchSpace, parse_window
 from piip_search.spec import load_spec
+from piip_search.stretches import MERGES
 
 TINY = ["vit_micro", "vit_nano", "vit_pico", "convnext_pico", "vit_w32_d2_h2", "vit_w48_d3_h2_p8"]
 

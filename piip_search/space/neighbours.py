@@ -1,0 +1,93 @@
+"""Architectures one change away from another, within the choices of a space."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from piip_search.architecture import Architecture, Branch, Interaction
+from piip_search.space.windows import Window
+from piip_search.stretches import Merge
+
+if TYPE_CHECKING:
+    from piip_search.space.search_space import SearchSpace
+
+
+def changed(space: "SearchSpace", old: Architecture) -> Iterator[Architecture | None]:
+    """Architectures one change away, legal or not; None where no network is left."""
+    branches, interaction, merge = old.branches, old.interaction, old.merge
+    for place, branch in enumerate(branches):
+        before, after = branches[:place], branches[place + 1 :]
+        for other in _other_branches(space, branch):
+            yield _built((*before, other, *after), interaction, merge)
+        yield _built((*before, *after), interaction if len(branches) > 2 else Interaction(), merge)
+    for place, extra in itertools.product(range(len(branches) + 1), _all_branches(space)):
+        for new in [interaction] if len(branches) > 1 else _all_interactions(space):
+            yield _built((*branches[:place], extra, *branches[place:]), new, merge)
+    for new in _other_interactions(space, interaction) if len(branches) > 1 else ():
+        yield _built(branches, new, merge)
+    for new_merge in _beside(space.merges, merge):
+        yield _built(branches, interaction, new_merge)
+
+
+def _all_branches(space: "SearchSpace") -> Iterator[Branch]:
+    for model, size, window in itertools.product(
+        range(len(space.backbones)), range(len(space.resolutions)), range(len(space.windows))
+    ):
+        try:
+            yield space.branch(model, size, window)
+        except ValueError:
+            continue  # a size or a window that does not suit the model
+
+
+def _other_branches(space: "SearchSpace", branch: Branch) -> Iterator[Branch]:
+    """The same model at the next size or window, or another model at the same."""
+    for other in _all_branches(space):
+        same = (other.resolution == branch.resolution, _attends(other) == _attends(branch))
+        if other.backbone != branch.backbone:
+            # A ConvNeXt has no window that a ViT in its place could keep: it may have any.
+            if same[0] and (same[1] or other.model.family != branch.model.family):
+                yield other
+        elif (same[1] and other.resolution in _beside(space.resolutions, branch.resolution)) or (
+            same[0] and _attends(other) in _beside(space.windows, _attends(branch))
+        ):
+            yield other
+
+
+def _all_interactions(space: "SearchSpace") -> Iterator[Interaction]:
+    for count, attention, direction, projection, norm in itertools.product(*space.tail_values[:-1]):
+        points = space.points if attention == "deformable" else 4
+        yield (
+            Interaction(count, space.heads, points, attention, direction, projection, norm) if count else Interaction()
+        )
+
+
+def _other_interactions(space: "SearchSpace", old: Interaction) -> Iterator[Interaction]:
+    names = ("count", "attention", "direction", "projection", "norm")
+    for new in _all_interactions(space):
+        changed = [name for name in names if getattr(new, name) != getattr(old, name)]
+        if 0 in (old.count, new.count):
+            changed = ["count"]  # without interactions there are no settings to keep
+        offered = [space.interactions, space.attention, space.direction, space.projection, space.norm]
+        if len(changed) == 1 and getattr(new, changed[0]) in _beside(
+            offered[names.index(changed[0])], getattr(old, changed[0])
+        ):
+            yield new
+
+
+def _built(branches: tuple[Branch, ...], interaction: Interaction, merge: Merge) -> Architecture | None:
+    try:
+        return Architecture(branches, interaction, merge)
+    except ValueError:
+        return None
+
+
+def _attends(branch: Branch) -> Window:
+    return branch.window, branch.global_every
+
+
+def _beside(values: Sequence[Any], value: Any) -> tuple[Any, ...]:
+    """The values before and after one of a row; none where it does not stand there."""
+    if value not in values:
+        return ()
+    place = values.index(value)
+    return tuple(values[max(0, place - 1) : place]) + tuple(values[place + 1 : place + 2])

@@ -1,0 +1,30 @@
+"""Attention of ViTs as a search space writes it."""
+
+import re
+
+Window = tuple[int | None, int]
+"""Side of a window in tokens, None for global attention; and every how many blocks one is global, 0 for none."""
+
+
+def parse_window(text: int | str | Window | None) -> Window:
+    """A window as written in a search space: 14, `global`, or `14g3` (every third block global).
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if text is None or text == "global":
+        return None, 0
+    if isinstance(text, tuple):
+        return text
+    match = re.fullmatch(r"(\d+)(?:g(\d+))?", str(text))
+    if match is None or int(match[1]) < 1 or match[2] in ("0", "1"):
+        raise ValueError(
+            f"a window is a number of tokens, global, or like 14g3 (every third block global), got {text!r}"
+        )
+    return int(match[1]), int(match[2] or 0)
+
+
+def write_window(window: Window) -> int | str:
+    """A window as written in a search space."""
+    side, every = window
+    return "global" if side is None else f"{side}g{every}" if every else side
