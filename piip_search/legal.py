@@ -4,6 +4,9 @@ from piip_search.architecture import Architecture
 from piip_search.space import Designs, Limit, SearchSpace
 from piip_search.spec import SearchSpec, SpecError
 
+MOST_COMBINATIONS = 200_000_000
+"""Looking through more takes minutes and gigabytes before the first trial."""
+
 
 def legal_designs(spec: SearchSpec, source: object = "search space") -> tuple[SearchSpace, Designs]:
     """The designs that a search may propose.
@@ -12,6 +15,12 @@ def legal_designs(spec: SearchSpec, source: object = "search space") -> tuple[Se
         SpecError: The space is empty, or a tier of the limit lies below its cheapest design.
     """
     space, limit = spec.space.build(), spec.bounds
+    if space.combinations > MOST_COMBINATIONS:
+        problem = (
+            f"space: has {space.combinations:.2g} combinations, of which at most {MOST_COMBINATIONS:.2g} can be looked "
+            "through; offer fewer image sizes, windows, branches or settings, or the inverted pairing"
+        )
+        raise SpecError(str(source), [problem])
     if not len(space):
         raise SpecError(str(source), ["space: holds no design; allow more branches, models, sizes or interactions"])
     parts, cheapest, least = [], [], []

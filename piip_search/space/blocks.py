@@ -114,6 +114,14 @@ def block_of(space: "SearchSpace", models: tuple[int, ...]) -> Block:
     return Block(models, sizes, windows, tails, legal_SW[:, :, None] & legal_WT)
 
 
+def size_count(space: "SearchSpace", count: int) -> int:
+    """How many choices of image sizes that many branches have under the pairing alone."""
+    sizes = len(space.resolutions)
+    if space.pairing == "equal":
+        return sizes
+    return math.comb(sizes, count) if space.pairing == "inverted" else math.prod([sizes] * count)
+
+
 def _size_choices(space: "SearchSpace", count: int) -> Iterator[tuple[int, ...]]:
     choices = range(len(space.resolutions))
     if space.pairing == "inverted":

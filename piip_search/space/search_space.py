@@ -5,6 +5,7 @@ then what stands for the interactions, and the merge. Legend: N designs, D dimen
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from piip_search.architecture import Architecture, Attention, Branch, Direction, Interaction
 from piip_search.backbones import Backbone, Transformer, backbone_named, with_patch
 from piip_search.cost import COCO_MASK_RCNN, Convention, Detector
-from piip_search.space.blocks import TAIL, Block, block_of
+from piip_search.space.blocks import TAIL, Block, block_of, size_count
 from piip_search.space.designs import Designs, Limit, Rows
 from piip_search.space.neighbours import changed
 from piip_search.space.rules import broken_rules, listed
@@ -106,6 +107,15 @@ class SearchSpace:
     def __len__(self) -> int:
         """How many designs are legal."""
         return sum(len(block) for block in self.blocks)
+
+    @property
+    def combinations(self) -> int:
+        """At most how many designs there are, by counting alone: before any rule but the pairing is looked at."""
+        tails = math.prod(len(values) for values in self.tail_values)
+        return sum(
+            sum(1 for _ in self._model_choices(count)) * size_count(self, count) * len(self.windows) ** count * tails
+            for count in self.branches
+        )
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:

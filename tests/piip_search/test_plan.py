@@ -78,3 +78,16 @@ def test_an_impossible_limit_is_said() -> None:
         SpecError, match=r"no design of at most 10 M parameters costs 2 GMACs or less|the smallest design has"
     ):
         make_plan(spec(limit={"gmacs": [2], "mparams": 3}), "x", None, 1.0)
+
+
+def test_a_space_too_large_to_look_through_is_said_at_once() -> None:
+    space = {
+        "backbones": ["vit_t", "vit_s", "vit_b", "vit_l"],
+        "resolutions": list(range(224, 1793, 112)),
+        "windows": [14, 28, "global"],
+        "interactions": [0, 1, 2, 3, 4, 6, 12],
+        "branches": [4],
+        "pairing": "free",
+    }
+    with pytest.raises(SpecError, match=r"has 1e\+09 combinations, of which at most 2e\+08 can be looked through"):
+        make_plan(spec(space=space), "x", None, 1.0)
