@@ -33,7 +33,6 @@ from piip_search.cost.counting import Grid as Grid
 from piip_search.cost.counting import Part as Part
 from piip_search.cost.counting import counting as counting
 from piip_search.cost.detector import COCO_MASK_RCNN as COCO_MASK_RCNN
-from piip_search.cost.detector import DETECTOR_NAMES as DETECTOR_NAMES
 from piip_search.cost.detector import FULL_CHANNELS as FULL_CHANNELS
 from piip_search.cost.detector import Detector as Detector
 from piip_search.cost.detector import DetectorName as DetectorName

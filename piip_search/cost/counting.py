@@ -76,9 +76,6 @@ class Part:
     kind: str
     cost: Cost
 
-    def __str__(self) -> str:
-        return f"{self.group}: {self.kind}" if self.kind else self.group
-
 
 @dataclass(frozen=True, slots=True)
 class Counting:

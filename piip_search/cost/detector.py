@@ -4,12 +4,11 @@ Legend: d channels of a merged map, C channels of neck and head, K classes; a le
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from piip_search.cost.counting import Cost, Grid, Part
 
 DetectorName = Literal["fcos", "retinanet", "mask_rcnn"]
-DETECTOR_NAMES: tuple[DetectorName, ...] = get_args(DetectorName)
 
 FULL_CHANNELS = 256
 """Channels of neck and head in the published configurations."""
