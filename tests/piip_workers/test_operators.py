@@ -2,6 +2,10 @@
 
 import itertools
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -145,3 +149,16 @@ def test_mmcv_calls_the_stand_ins() -> None:
     assert logits.grad is not None
     with pytest.raises(NotImplementedError, match="softnms needs a compiled mmcv"):
         soft_nms(found, scores)
+
+
+def test_a_half_written_cache_of_the_formatter_does_not_stop_a_worker(tmp_path: Path) -> None:
+    pytest.importorskip("mmcv")
+    command = [sys.executable, "-c", "from piip_workers.openmmlab import install; install(); import mmengine"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    pickles = list(tmp_path.rglob("*.pickle"))
+    assert pickles, "yapf keeps its grammar elsewhere now"
+    for path in pickles:
+        path.write_bytes(path.read_bytes()[:0])
+    ended = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

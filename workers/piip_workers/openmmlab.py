@@ -7,8 +7,10 @@ detectors call, from torchvision's compiled operators where they are loaded and 
 
 import importlib
 import importlib.util
+import os
 import pickle
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -39,9 +41,30 @@ def install() -> None:
     except ImportError as error:
         raise ImportError(f"OpenCV cannot be loaded ({error}): pip install opencv-python-headless") from None
     import_torchvision()
+    _import_yapf()
     if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
         sys.modules["mmcv._ext"] = _Operators()
     _load_checkpoints_safely()
+
+
+def _import_yapf() -> None:
+    """Imports mmengine's formatter, whose cache may be half-written.
+
+    On a machine's first import it renames its pickled grammar into the user's cache folder before the file is flushed:
+    another process that starts just then reads a part of it and fails.
+    """
+    try:
+        importlib.import_module("yapf")
+    except (EOFError, pickle.UnpicklingError):
+        before = os.environ.get("XDG_CACHE_HOME")
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["XDG_CACHE_HOME"] = folder
+            try:
+                importlib.import_module("yapf")
+            finally:
+                os.environ.pop("XDG_CACHE_HOME")
+                if before is not None:
+                    os.environ["XDG_CACHE_HOME"] = before
 
 
 class _Operators(ModuleType):
