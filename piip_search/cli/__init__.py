@@ -1,0 +1,39 @@
+"""The command line: what a user types, and what is printed. One module a subject."""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from piip_search import __version__
+from piip_search.cli import cost, export, init, plan, run, show
+from piip_search.cli.application import USER_ERROR, app, errors
+from piip_search.wiring import UserError
+
+for command in (run.run, show.show, show.front, plan.plan, cost.cost, export.export, init.init):  # help's order
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"piip-search {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Choose a PIIP network by machine: search, look at the front, export a design that trains."""
+
+
+def main() -> NoReturn:
+    """Runs the command line; what the user can mend ends with exit code 2 and no traceback."""
+    try:
+        app()
+    except (UserError, ValueError, OSError) as error:
+        errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(USER_ERROR)
+    sys.exit(0)

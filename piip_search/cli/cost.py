@@ -1,0 +1,110 @@
+"""`piip-search cost`: what one architecture costs."""
+
+import json
+import re
+from typing import Annotated, Any
+
+import typer
+
+from piip_search import terminal
+from piip_search.architecture import Architecture
+from piip_search.cli.application import console
+from piip_search.cost import Convention, Cost, Detector, DetectorName, Memory, breakdown, conventions_of, memory, price
+from piip_search.published import published_as, published_near
+from piip_search.wiring import UserError
+
+SHOWN = 5
+"""Published designs listed beside one."""
+
+
+def cost(
+    architecture: Annotated[str, typer.Argument(help="Short form of an architecture.")],
+    image: Annotated[
+        str | None, typer.Option(help="Height x width in pixels of the image given to the network, such as 800x1333.")
+    ] = None,
+    convention: Annotated[
+        Convention | None, typer.Option(help="How the parts are counted; all totals are shown.")
+    ] = None,
+    detector: Annotated[
+        DetectorName, typer.Option(help="What reads the maps under the detector convention.")
+    ] = "mask_rcnn",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what an architecture costs, exactly, without building it.
+
+    Example: piip-search cost 'vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12'
+    """
+    design = Architecture.parse(architecture)
+    sides = None if image is None else _image(image)
+    reader = Detector(detector)
+    known = conventions_of(design)
+    if convention is not None and convention not in known:
+        raise UserError(f"the merge {design.merge} gives no maps that a detector could read; leave --convention out")
+    costs = {name: price(design, name, sides, reader) for name in known}
+    memories = {name: memory(design, name, sides, reader) for name in known}
+    if as_json:
+        print(json.dumps(_cost_content(design, sides, reader, costs, memories), indent=2))
+        return
+    chosen = convention or known[-1]
+    padded = (design.resolution,) * 2 if sides is None else design.image(*sides)
+    console.print(f"{design}\none image of {padded[0]}x{padded[1]} px, fingerprint {design.fingerprint}", markup=False,
+                  soft_wrap=True)  # fmt: skip
+    if sides is not None and padded != sides:
+        console.print(f"padded from {sides[0]}x{sides[1]}: grids are exact at multiples of {design.multiple} px")
+    console.print(terminal.totals_table(costs, memories))
+    console.print(
+        "memory in float32 at one image a step, training with AdamW; about half of it in bfloat16", style="dim"
+    )
+    console.print(f"\nparts under the {chosen} convention:", markup=False)
+    console.print(terminal.parts_table(breakdown(design, chosen, sides, reader)))
+    _compare(design)
+
+
+def _image(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    sides = (int(match[1]), int(match[2])) if match else (0, 0)
+    if min(sides) < 1:
+        raise UserError(f"an image is height x width in pixels, such as 800x1333, got {text!r}")
+    return sides
+
+
+def _cost_content(
+    design: Architecture,
+    sides: tuple[int, int] | None,
+    reader: Detector,
+    costs: dict[Convention, Cost],
+    memories: dict[Convention, Memory],
+) -> dict[str, Any]:
+    def numbers(value: Cost) -> dict[str, Any]:
+        return {"macs": value.macs, "params": value.params, "gmacs": value.gmacs, "mparams": value.mparams}
+
+    return {
+        "architecture": design.name,
+        "fingerprint": design.fingerprint,
+        "image": (design.resolution,) * 2 if sides is None else design.image(*sides),
+        "cost": {
+            name: {**numbers(value), "training_bytes": memories[name].training,
+                   "inference_bytes": memories[name].inference}
+            for name, value in costs.items()
+        },
+        "breakdown": [
+            {"convention": name, "part": part.group, "kind": part.kind, "share": part.cost.macs / costs[name].macs,
+             **numbers(part.cost)}
+            for name in costs
+            for part in breakdown(design, name, sides, reader)
+        ],
+        "published_as": [row.id for row in published_as(design)],
+    }  # fmt: skip
+
+
+def _compare(design: Architecture) -> None:
+    """The rows that the authors published of this design, and what they chose at the same cost."""
+    gmacs = price(design, "published").gmacs
+    for row in published_as(design):
+        console.print(f"published as {row.summary}: here {gmacs / row.gmacs - 1:+.2%}", markup=False, soft_wrap=True)
+    task = {"logits": "classification", "tokens": "multimodal"}.get(design.merge, "detection")
+    near = [row for row in published_near(gmacs, task) if row.architecture != design]
+    if near:
+        console.print(f"\nthe authors' designs within 10 % of its published {gmacs:.4g} GMACs:", markup=False)
+    for row in near[:SHOWN]:
+        console.print(f"  {row.summary}\n    {row.architecture}", markup=False, soft_wrap=True)

@@ -1,0 +1,69 @@
+"""`piip-search plan`: what a search will be like."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from piip_search import terminal
+from piip_search.cli.application import console, note
+from piip_search.plan import make_plan
+from piip_search.shipped import find_space
+from piip_search.spec import SearchSpec, load_spec
+from piip_search.wiring import UserError, extra, image_counts, with_trials
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def plan(
+    space: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space such as coco.")],
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials to measure, in place of the space's.")] = None,
+    throughput: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-6,
+            help="10^12 multiply-accumulates a second that a trial's device sustains in training: by default 20 with a "
+            "GPU (a tenth of an A100's bfloat16 peak), 0.03 without one (measured on one core).",
+        ),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(help="Training and validation images, such as 118287,5000, where the data is not here."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the spread of costs into this file (png, svg, pdf).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a search will be like: its designs, their cost, and what measuring them takes.
+
+    Example: piip-search plan coco --images 118287,5000 --plot coco.png
+    """
+    path = find_space(space)
+    spec = with_trials(load_spec(path), trials)
+    if plot is not None and plot.suffix not in PICTURES:
+        raise UserError(f"a picture is {', '.join(PICTURES)}, got {plot}; change its ending")
+    drawn = make_plan(spec, path, _image_counts(images) or image_counts(spec), throughput or _usual_throughput(spec))
+    if as_json:
+        print(json.dumps(drawn.to_dict(), indent=2))
+    else:
+        console.print(f"{spec.name}: cost under the {spec.limit.convention} convention", markup=False)
+        console.print(terminal.plan_view(drawn, console.width))
+    if plot is not None:
+        with extra("plots"):
+            from piip_dashboards.plan_figure import draw_plan
+        draw_plan(drawn, plot)
+        note(f"wrote {plot}")
+
+
+def _usual_throughput(spec: SearchSpec) -> float:
+    return 20.0 if spec.resources.gpu else 0.03
+
+
+def _image_counts(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+),(\d+)", text)
+    if match is None or min(int(match[1]), int(match[2])) < 1:
+        raise UserError(f"images are two counts, of training and of validation, such as 118287,5000, got {text!r}")
+    return int(match[1]), int(match[2])
