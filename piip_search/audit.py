@@ -84,35 +84,46 @@ def _drawn(
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """How well scores rank the designs of one tier, as Kendall's tau.
+
+    Attributes:
+        proxy: Of the proxy and the longer training.
+        seeds: Of the proxy and itself with another seed, the mean over pairs of seeds: no proxy can be trusted beyond.
+            None with one seed.
+        macs: Of the multiply-accumulates and the longer training.
+        parameters: Of the parameters and the longer training.
+        over_macs: How much better than the multiply-accumulates the proxy ranks.
+        over_parameters: How much better than the parameters the proxy ranks.
+        rungs: Epoch of the longer training, and tau of what it had reached there and what it reached in the end.
+        spread: Standard deviation of the metric between seeds, the median over designs. None with one seed.
+    """
+
+    proxy: Interval
+    seeds: Interval | None
+    macs: Interval
+    parameters: Interval
+    over_macs: Interval
+    over_parameters: Interval
+    rungs: tuple[tuple[int, Interval], ...]
+    spread: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """What was found in one tier.
 
     Attributes:
         tier: GMACs.
-        designs: How many designs were compared.
-        proxy: Tau of the proxy and the longer training.
-        seeds: Tau of the proxy and itself with another seed, the mean over pairs of seeds: no proxy can be trusted beyond
-            it. None with one seed.
-        macs: Tau of the multiply-accumulates and the longer training.
-        parameters: Tau of the parameters and the longer training.
-        over_macs: How much better than the multiply-accumulates the proxy ranks.
-        over_parameters: How much better than the parameters the proxy ranks.
-        rungs: Epoch of the longer training, and tau of what it had reached there and what it reached in the end.
-        spread: Standard deviation of the metric between seeds, the median over designs. None with one seed.
+        designs: How many designs were measured in full.
         verdict: What it means, in words.
+        figures: What the verdict rests on; None for too few designs.
     """
 
     tier: float
     designs: int
-    proxy: Interval | None
-    seeds: Interval | None
-    macs: Interval | None
-    parameters: Interval | None
-    over_macs: Interval | None
-    over_parameters: Interval | None
-    rungs: tuple[tuple[int, Interval], ...]
-    spread: float | None
     verdict: str
+    figures: Figures | None = None
 
 
 def audit(
@@ -133,16 +144,14 @@ def _audit(
             seeds.setdefault(evaluation.candidate.architecture, []).append(objectives.value(evaluation) or 0.0)
     whole = [design for design in longer if len(seeds.get(design, ())) == plan.seeds]
     if len(whole) < FEWEST:
-        return Audit(tier, len(whole), None, None, None, None, None, None, (), None,
-                     f"{len(whole)} designs were measured in full, too few to say; {FEWEST} are needed, more are better")  # fmt: skip
+        few = f"{len(whole)} designs were measured in full, too few to say; {FEWEST} are needed, more are better"
+        return Audit(tier, len(whole), few)
     values_NS = np.array([seeds[design] for design in whole])
     truth_N = np.array([objectives.value(longer[design]) for design in whole], float)
     proxy_N = values_NS[:, 0]
     costs = [objectives.cost(longer[design]) for design in whole]
     macs_N, parameters_N = ([getattr(cost, name) for cost in costs] for name in ("macs", "params"))
-    found = Audit(
-        tier,
-        len(whole),
+    figures = Figures(
         tau_interval(proxy_N, truth_N),
         _between_seeds(values_NS),
         tau_interval(macs_N, truth_N),
@@ -151,9 +160,8 @@ def _audit(
         tau_difference(proxy_N, parameters_N, truth_N),
         _rungs([longer[design] for design in whole], objectives.metric, truth_N),
         float(np.median(values_NS.std(axis=1, ddof=1))) if plan.seeds > 1 else None,
-        "",
     )
-    return replace(found, verdict=verdict(found))
+    return Audit(tier, len(whole), verdict(figures), figures)
 
 
 def _between_seeds(values_NS: np.ndarray) -> Interval | None:
@@ -172,14 +180,11 @@ def _rungs(longer: Sequence[Evaluation], metric: str, truth_N: np.ndarray) -> tu
     return tuple((epoch, tau_interval([curve[epoch] for curve in curves], truth_N)) for epoch in shared[:-1])
 
 
-def verdict(found: Audit) -> str:
+def verdict(found: Figures) -> str:
     """What a tier's figures mean, in words."""
-    assert found.proxy is not None
     rivals = (("MACs", found.macs, found.over_macs), ("parameters", found.parameters, found.over_parameters))
-    name, rival, over = max(rivals, key=lambda item: item[1].value if item[1] else -1.0)
-    assert rival is not None
-    assert over is not None
-    said = f"the proxy ranks {found.designs} designs with tau {found.proxy}, their {name} with {rival}: "
+    name, rival, over = max(rivals, key=lambda item: item[1].value)
+    said = f"the proxy ranks with tau {found.proxy}, {name} with {rival}: "
     if over.low > 0:
         said += f"the proxy is better than {name}"
     elif over.high < 0:

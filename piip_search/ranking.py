@@ -36,8 +36,8 @@ class Interval:
 def kendall_tau(first_N: ArrayLike, second_N: ArrayLike) -> float:
     """Kendall's tau-b: 1 for equal rankings, 0 for unrelated, -1 for opposite ones; 0 where one score is constant.
 
-    (Concordant - discordant pairs) / sqrt(pairs untied in the first x pairs untied in the second): Kendall, "The treatment
-    of ties in ranking problems", Biometrika 33 (1945).
+    (Concordant - discordant pairs) / sqrt(pairs untied in the first x pairs untied in the second): Kendall, "The
+    treatment of ties in ranking problems", Biometrika 33 (1945).
     """
     return float(_taus(np.asarray(first_N, float), np.asarray(second_N, float), np.arange(np.size(first_N))[None])[0])
 

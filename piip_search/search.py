@@ -41,8 +41,19 @@ class Search:
         recipe: str,
         tracker: Tracker | None = None,
         clock: Callable[[], float] = time.monotonic,
+        question: str | None = None,
     ) -> None:
         """Opens the search and replays what the ledger holds of it.
+
+        Args:
+            run: Name under which the ledger knows it.
+            spec: What is searched.
+            policy: Who proposes.
+            ledger: Where everything is kept.
+            recipe: Fingerprint of data and training.
+            tracker: Who mirrors it.
+            clock: Seconds, for the budget of hours.
+            question: Fingerprint of what is asked; the spec's by default.
 
         Raises:
             LedgerError: A run of that name asked something else.
@@ -62,7 +73,7 @@ class Search:
         self._proposed = 0
         self._exhausted = False
         content = spec.model_dump(mode="json")
-        ledger.start(run, spec.question, recipe, content)
+        ledger.start(run, question or spec.question, recipe, content)
         self._tracker.begin(run, content, self.objectives)
         self._replay()
         self.replayed = len(self.evaluations)

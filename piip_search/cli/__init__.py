@@ -6,11 +6,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from piip_search import __version__
-from piip_search.cli import cost, export, init, plan, run, show
+from piip_search.cli import audit, cost, export, init, plan, run, show
 from piip_search.cli.application import USER_ERROR, app, errors
 from piip_search.wiring import UserError
 
-for command in (run.run, show.show, show.front, plan.plan, cost.cost, export.export, init.init):  # help's order
+for command in (
+    run.run,
+    show.show,
+    show.front,
+    audit.audit,
+    plan.plan,
+    cost.cost,
+    export.export,
+    init.init,
+):  # help's order
     app.command()(command)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -12,6 +13,7 @@ from piip_search.cli.application import DEFAULT_HOME, INTERRUPTED, Home, LedgerU
 from piip_search.shipped import find_space
 from piip_search.spec import NAME
 from piip_search.wiring import (
+    Drive,
     Place,
     UserError,
     checked_spec,
@@ -78,6 +80,12 @@ def run(
         drive, usage, at_once = runner(on, address, spec, measure, home)
         tracker = open_tracker(store, home, mlflow is not None, note)
         search = open_search(run_name, spec, book, recipe, tracker)
+    drive_to_end(search, drive, usage, at_once)
+    _report(search, book, store, home, ledger)
+
+
+def drive_to_end(search: "Search", drive: Drive, usage: Callable[[], str], at_once: int) -> None:
+    """Runs a search and shows it; ends the program where the user interrupted it."""
     _announce(search)
     try:
         with terminal.watch(console, search, usage, at_once) as changed:
@@ -86,7 +94,6 @@ def run(
         _interrupted()
     if search.running:  # Ray ends quietly when it is interrupted
         _interrupted()
-    _report(search, book, store, home, ledger)
 
 
 def _announce(search: "Search") -> None:
