@@ -69,4 +69,5 @@ def _taus(first_N: Floats, second_N: Floats, rows_RN: NDArray[np.int64]) -> Floa
     agree, *untied = (product[rows_RN[:, :, None], rows_RN[:, None, :]].sum((1, 2)) for product in
                       (signs[0] * signs[1], signs[0] ** 2, signs[1] ** 2))  # fmt: skip
     scale_R = np.sqrt(untied[0] * untied[1])
-    return np.divide(agree, scale_R, out=np.zeros_like(scale_R), where=scale_R > 0)
+    taus_R: Floats = np.divide(agree, scale_R, out=np.zeros_like(scale_R), where=scale_R > 0)
+    return taus_R
