@@ -10,7 +10,7 @@ from rich.table import Table
 from piip_search import terminal
 from piip_search.audit import LONGER, AuditPlan, Figures, audit_candidates
 from piip_search.audit import audit as audited
-from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console, note
+from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console, errors, note
 from piip_search.cli.run import drive_to_end
 from piip_search.ranking import Interval
 from piip_search.wiring import (
@@ -93,12 +93,12 @@ def audit(
     measure = measurement(measured_often, home, run)
     recipe = spec.recipe(data.fingerprint(spec.data))
     store = mlflow_uri(mlflow, home)
-    with console.status("starting"):
+    with errors.status("starting"):
         drive, usage, at_once = runner(on, address, spec, measure, home)
         tracker = open_tracker(store, home, mlflow is not None, note)
         name = f"{run}.audit-{plan.digest}"
         search = Search(name, spec, Listed(candidates), book, recipe, tracker, question=plan.digest)
-    drive_to_end(search, drive, usage, at_once)
+    drive_to_end(search, drive, usage, at_once, errors if as_json else console)
     found = audited(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
     if as_json:
         print(json.dumps({"run": run, "audit": name, "tiers": [asdict(tier) for tier in found]}, indent=2))

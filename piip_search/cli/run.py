@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich.console import Console
 
 from piip_search import terminal
 from piip_search.cli.application import DEFAULT_HOME, INTERRUPTED, Home, LedgerUrl, console, errors, note
@@ -84,11 +85,13 @@ def run(
     _report(search, book, store, home, ledger)
 
 
-def drive_to_end(search: "Search", drive: Drive, usage: Callable[[], str], at_once: int) -> None:
+def drive_to_end(
+    search: "Search", drive: Drive, usage: Callable[[], str], at_once: int, shown_on: Console = console
+) -> None:
     """Runs a search and shows it; ends the program where the user interrupted it."""
-    _announce(search)
+    _announce(search, shown_on)
     try:
-        with terminal.watch(console, search, usage, at_once) as changed:
+        with terminal.watch(shown_on, search, usage, at_once) as changed:
             drive(search, changed)
     except KeyboardInterrupt:
         _interrupted()
@@ -96,11 +99,11 @@ def drive_to_end(search: "Search", drive: Drive, usage: Callable[[], str], at_on
         _interrupted()
 
 
-def _announce(search: "Search") -> None:
+def _announce(search: "Search", shown_on: Console) -> None:
     if search.replayed:
-        console.print(f"run {search.run} goes on: {search.replayed} evaluations are in the ledger", markup=False)
+        shown_on.print(f"run {search.run} goes on: {search.replayed} evaluations are in the ledger", markup=False)
     else:
-        console.print(f"run {search.run} begins: {search.trials} trials", markup=False)
+        shown_on.print(f"run {search.run} begins: {search.trials} trials", markup=False)
 
 
 def _interrupted() -> NoReturn:
