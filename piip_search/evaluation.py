@@ -20,11 +20,27 @@ class Fidelity:
         epochs: Passes over the training images that are used.
         data_fraction: Share of the training images that are used, in (0, 1].
         image_scale: Factor on every resolution of the architecture, in (0, 1].
+        horizon: Epochs that the learning-rate schedule spans, where `epochs` is a rung of a longer training; None where
+            the training ends with `epochs`.
     """
 
     epochs: int = 12
     data_fraction: float = 1.0
     image_scale: float = 1.0
+    horizon: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.horizon is not None and self.horizon < self.epochs:
+            raise ValueError(f"a schedule spans the epochs trained, got horizon {self.horizon} for {self.epochs}")
+
+    @property
+    def schedule_epochs(self) -> int:
+        """Epochs that the learning-rate schedule spans."""
+        return self.epochs if self.horizon is None else self.horizon
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; what is left at None is left out, so that fingerprints outlive new settings."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +52,24 @@ class Candidate:
         architecture: What is meant. What is trained is `architecture.scaled(fidelity.image_scale)`.
         fidelity: How hard to try.
         seed: Seed of weights and data order.
+        parent: Name of the training (`Candidate.training`) whose weights it starts from; None for none.
     """
 
     number: int
     architecture: Architecture
     fidelity: Fidelity
     seed: int = 0
+    parent: str | None = None
+
+    @property
+    def training(self) -> str:
+        """Name of the training that this is a part of: shared by candidates that differ in epochs alone.
+
+        A worker keeps a training's checkpoints under it, so that the next rung goes on from the last.
+        """
+        parts = [self.fidelity.data_fraction, self.fidelity.image_scale, self.fidelity.schedule_epochs]
+        digest = hashlib.sha256(json.dumps([*parts, self.seed, self.parent]).encode()).hexdigest()[:8]
+        return f"{self.architecture.fingerprint}-{digest}"
 
     def key(self, recipe: str) -> str:
         """Fingerprint of the measurement: equal keys would give equal results, so one of them is never made.
@@ -49,7 +77,8 @@ class Candidate:
         Args:
             recipe: Fingerprint of the data and of how a model is trained on it.
         """
-        parts = [self.architecture.fingerprint, asdict(self.fidelity), self.seed, recipe]
+        parts = [self.architecture.fingerprint, self.fidelity.to_dict(), self.seed, recipe]
+        parts += [] if self.parent is None else [self.parent]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,15 +86,16 @@ class Candidate:
         return {
             "number": self.number,
             "architecture": self.architecture.to_dict(),
-            "fidelity": asdict(self.fidelity),
+            "fidelity": self.fidelity.to_dict(),
             "seed": self.seed,
+            "parent": self.parent,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Candidate":
         """The candidate that `to_dict` wrote."""
         architecture = Architecture.from_dict(data["architecture"])
-        return cls(data["number"], architecture, Fidelity(**data["fidelity"]), data["seed"])
+        return cls(data["number"], architecture, Fidelity(**data["fidelity"]), data["seed"], data.get("parent"))
 
 
 @dataclass(frozen=True, slots=True)

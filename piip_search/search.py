@@ -1,7 +1,7 @@
 """The search itself: propose, accept, front. It is passive: it owns what is decided and runs nothing.
 
-Resuming and starting are the same: whatever the ledger holds of the run is replayed into the sampler first, in the
-order in which it happened, so that the sampler is in the state in which the last sitting left it.
+Resuming and starting are the same: whatever the ledger holds of the run is replayed into the policy first, in the
+order in which it happened, so that the policy is in the state in which the last sitting left it.
 """
 
 import time
@@ -13,7 +13,8 @@ from piip_search.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger
 from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives, ParetoFront, pareto_front
-from piip_search.sampler import Sampler, make_sampler
+from piip_search.policy import Policy, Sampled
+from piip_search.sampler import make_sampler
 from piip_search.spec import SearchSpec
 from piip_search.tracker import NoTracker, Tracker
 
@@ -35,24 +36,35 @@ class Search:
         self,
         run: str,
         spec: SearchSpec,
-        sampler: Sampler,
+        policy: Policy,
         ledger: Ledger,
         recipe: str,
         tracker: Tracker | None = None,
         clock: Callable[[], float] = time.monotonic,
+        question: str | None = None,
     ) -> None:
         """Opens the search and replays what the ledger holds of it.
+
+        Args:
+            run: Name under which the ledger knows it.
+            spec: What is searched.
+            policy: Who proposes.
+            ledger: Where everything is kept.
+            recipe: Fingerprint of data and training.
+            tracker: Who mirrors it.
+            clock: Seconds, for the budget of hours.
+            question: Fingerprint of what is asked; the spec's by default.
 
         Raises:
             LedgerError: A run of that name asked something else.
         """
         self.run = run
         self.spec = spec
-        self.objectives = Objectives(spec.metric, spec.limit.convention, spec.detector)
+        self.objectives = objectives_of(spec)
         self.evaluations: list[Evaluation] = []
         self.running: dict[int, Candidate] = {}
         self.answered = 0
-        self._sampler = sampler
+        self._policy = policy
         self._ledger = ledger
         self._recipe = recipe
         self._tracker = tracker or NoTracker()
@@ -61,7 +73,7 @@ class Search:
         self._proposed = 0
         self._exhausted = False
         content = spec.model_dump(mode="json")
-        ledger.start(run, spec.question, recipe, content)
+        ledger.start(run, question or spec.question, recipe, content)
         self._tracker.begin(run, content, self.objectives)
         self._replay()
         self.replayed = len(self.evaluations)
@@ -75,12 +87,12 @@ class Search:
             candidate = self._again.popleft()
             self.running[candidate.number] = candidate
             return candidate
-        while self._proposed < self.spec.budget.trials and not self._exhausted and not self._out_of_time():
-            architecture = self._sampler.ask()
-            if architecture is None:
+        while self._proposed < self.trials and not self._exhausted and not self._out_of_time():
+            proposal = self._policy.ask(self._proposed)
+            if proposal is None:
                 self._exhausted = True
                 break
-            candidate = Candidate(self._proposed, architecture, self.spec.fidelity.build(), self.spec.seed)
+            candidate = proposal
             self._ledger.propose(self.run, candidate, self._recipe)
             self._note(candidate)
             known = self._ledger.find(candidate.key(self._recipe))
@@ -112,7 +124,7 @@ class Search:
     @property
     def trials(self) -> int:
         """How many candidates this search will measure at most."""
-        return self.spec.budget.trials
+        return self._policy.most
 
     @property
     def failures(self) -> list[Evaluation]:
@@ -126,7 +138,7 @@ class Search:
             return ""
         if self._exhausted:
             return "every design inside the limit was measured"
-        if self._proposed >= self.spec.budget.trials:
+        if self._proposed >= self.trials:
             return "the budget of trials is spent"
         return "the budget of hours is spent" if self._out_of_time() else ""
 
@@ -142,7 +154,7 @@ class Search:
     def _replay(self) -> None:
         for item in self._ledger.events(self.run):
             if isinstance(item, Candidate):
-                self._sampler.ask(recorded=item.architecture)
+                self._policy.ask(item.number, recorded=item)
                 self._note(item)
             else:
                 self._learn(item)
@@ -154,9 +166,7 @@ class Search:
     def _learn(self, evaluation: Evaluation) -> None:
         del self.running[evaluation.candidate.number]
         self.evaluations.append(evaluation)
-        measured = self.objectives.value(evaluation) is not None
-        losses = self.objectives.losses([evaluation])[0] if measured else None
-        self._sampler.tell(evaluation.candidate.architecture, losses)
+        self._policy.tell(evaluation)
         self._tracker.record(evaluation, self.fronts)
 
     def _with_metric(self, evaluation: Evaluation) -> Evaluation:
@@ -171,5 +181,13 @@ class Search:
 def open_search(run: str, spec: SearchSpec, ledger: Ledger, recipe: str, tracker: Tracker | None = None) -> Search:
     """A search with the sampler that its space names."""
     space, designs = legal_designs(spec)
-    sampler = make_sampler(spec.sampler, space, designs, spec.budget.trials, spec.seed)
-    return Search(run, spec, sampler, ledger, recipe, tracker)
+    trials = spec.budget.trials
+    sampler = make_sampler(spec.sampler, space, designs, trials, spec.seed)
+    objectives = objectives_of(spec)
+    policy = Sampled(sampler, objectives, trials, spec.fidelity.build(), spec.seed, spec.training.inherit)
+    return Search(run, spec, policy, ledger, recipe, tracker)
+
+
+def objectives_of(spec: SearchSpec) -> Objectives:
+    """What a search trades off."""
+    return Objectives(spec.metric, spec.limit.convention, spec.detector)

@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args
 
 import yaml
 from pydantic import (
@@ -24,14 +24,20 @@ from pydantic import (
 from piip_search import evaluation
 from piip_search.architecture import MAX_BRANCHES, Architecture, Attention, Branch, Direction, Interaction
 from piip_search.backbones import Backbone, ConvNeXt, Transformer, backbone_named, with_patch
-from piip_search.cost import Convention, Detector, DetectorName
+from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, DetectorName
 from piip_search.space import Limit as SpaceLimit
 from piip_search.space import Pairing, SearchSpace, parse_window, write_window
 from piip_search.space import Window as SpaceWindow
 from piip_search.stretches import KEEPS_PREFIX, Merge, most_interactions
 from piip_search.tasks import TASKS
 
+DETECTORS = (*get_args(DetectorName), "atss", "cascade_rcnn", "cascade_mask_rcnn", "dino")
+"""Detectors by a short name; the cost of the first ones is known."""
+
 SamplerName = Literal["nsga2", "tpe", "random"]
+
+UNSEEN = ("loader_workers", "cache_mib", "measure_every")
+"""Settings of a training that leave its results as they are."""
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """A run's name is also that of a folder."""
@@ -76,7 +82,14 @@ def _rising(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"a jitter is the least and the greatest factor, such as [0.8, 1.25], got {list(value)}")
+    return value
+
+
 T = TypeVar("T")
+Jitter = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_ordered)]
 Choices = Annotated[tuple[T, ...], Field(min_length=1, strict=False)]
 Steps = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_rising)]
 
@@ -146,10 +159,19 @@ class Fidelity(_Section):
     epochs: Annotated[int, Field(ge=0)] = 12
     data_fraction: Share = 1.0
     image_scale: Share = 1.0
+    horizon: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _ends_within_the_schedule(self) -> Self:
+        if self.horizon is not None and self.horizon < self.epochs:
+            raise ValueError(
+                f"horizon is the epochs that the schedule spans, at least epochs ({self.epochs}), got {self.horizon}"
+            )
+        return self
 
     def build(self) -> evaluation.Fidelity:
         """The fidelity as a plain value."""
-        return evaluation.Fidelity(self.epochs, self.data_fraction, self.image_scale)
+        return evaluation.Fidelity(self.epochs, self.data_fraction, self.image_scale, self.horizon)
 
 
 class Split(_Section):
@@ -193,8 +215,9 @@ class Training(_Section):
     """How a proxy is trained; the fidelity says how long.
 
     Attributes:
-        detector: mmdet detector around the PIIP backbone.
-        channels: Width of the detector's neck and head.
+        detector: Detector around the PIIP backbone: retinanet, fcos or mask_rcnn, whose cost is known; atss,
+            cascade_rcnn, cascade_mask_rcnn or dino; or any configuration of mmdet, as mmdet::folder/name.py or a file.
+        channels: Width of neck and head of a detector whose cost is known; others keep their own.
         batch_size: Images a step.
         learning_rate: Peak rate of AdamW.
         weight_decay: AdamW's decay; none on biases, norms and gates.
@@ -202,8 +225,15 @@ class Training(_Section):
         clip_norm: Largest gradient norm.
         flip: Chance of a horizontal flip.
         short_side: Images are fitted into a box of the architecture's image size by this share of it.
-        loader_workers: Processes that read images; 0 reads them in the training process.
-        max_detections: Boxes kept an image; COCO's averages look at the best 100.
+        scale_jitter: Least and greatest factor on the fitted image's size, drawn for every image; what exceeds the box
+            is cropped. None for none.
+        colour_jitter: Whether brightness, contrast, saturation and hue are changed at random.
+        loader_workers: Processes that read images; 0 reads them in the training process. Results do not depend on it.
+        cache_mib: Most memory for decoded images in each process that reads, MiB.
+        val_images: Validation images that a proxy is measured on, the same ones for all; None for all images.
+        measure_every: Epochs between two measurements of a training, for a learning curve; None for one at its end.
+        inherit: Whether a candidate starts from the weights of the nearest relative that was measured.
+        max_detections: Boxes kept an image and looked at by the averages, 100 in COCO's own.
         anchor_scale: Side of the smallest anchors over the stride of their map; None for the detector's own (4 in
             retinanet, 8 in mask_rcnn). Smaller for smaller objects.
         threads: CPU threads of one trial.
@@ -215,7 +245,7 @@ class Training(_Section):
         checkpointing: Whether a block's input alone is kept for the backward pass: less memory, a third more work.
     """
 
-    detector: DetectorName = "retinanet"
+    detector: str = "retinanet"
     channels: Annotated[int, Field(ge=16, multiple_of=16)] = 256
     batch_size: Count = 8
     learning_rate: Positive = 1e-4
@@ -223,8 +253,14 @@ class Training(_Section):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     clip_norm: Positive = 1.0
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+    scale_jitter: Jitter | None = None
+    colour_jitter: bool = False
     short_side: Share = 1.0
     loader_workers: Annotated[int, Field(ge=0)] = 0
+    cache_mib: Annotated[int, Field(ge=0)] = 256
+    val_images: Count | None = None
+    measure_every: Count | None = None
+    inherit: bool = False
     max_detections: Count = 100
     anchor_scale: Positive | None = None
     threads: Count = 1
@@ -235,11 +271,23 @@ class Training(_Section):
 
     @model_validator(mode="after")
     def _fits_the_detector(self) -> Self:
+        if self.detector not in DETECTORS and not self.detector.endswith(".py"):
+            raise ValueError(
+                f"unknown detector {self.detector!r}{_closest(self.detector, DETECTORS)}; "
+                "or a configuration of mmdet, such as mmdet::atss/atss_r50_fpn_1x_coco.py or a file"
+            )
+        if self.known_detector is None and self.anchor_scale is not None:
+            raise ValueError(f"anchor_scale is for retinanet and mask_rcnn; set anchors in the file of {self.detector}")
         if self.detector == "fcos" and self.anchor_scale is not None:
             raise ValueError("anchor_scale has no meaning for fcos, which has no anchors; leave it out")
         if self.detector == "fcos" and self.channels % 32:
             raise ValueError(f"channels must be a multiple of 32 for fcos's group norms, got {self.channels}")
         return self
+
+    @property
+    def known_detector(self) -> DetectorName | None:
+        """The detector, where its cost is known in closed form."""
+        return cast(DetectorName, self.detector) if self.detector in get_args(DetectorName) else None
 
 
 class Resources(_Section):
@@ -287,10 +335,16 @@ class SearchSpec(_Section):
 
     @model_validator(mode="after")
     def _metric_is_measured(self) -> Self:
-        if self.metric.startswith("segm") and self.training.detector != "mask_rcnn":
+        detector = self.training.detector
+        if self.metric.startswith("segm") and detector in DETECTORS and "mask" not in detector:
             raise ValueError(
-                f"metric {self.metric} needs a detector with masks, got {self.training.detector}; "
+                f"metric {self.metric} needs a detector with masks, got {detector}; "
                 "set training.detector to mask_rcnn, or metric to a bbox_mAP"
+            )
+        if self.limit.convention == "detector" and self.training.known_detector is None:
+            raise ValueError(
+                f"limit.convention detector counts {', '.join(get_args(DetectorName))}, not {detector}; "
+                "set it to backbone or published"
             )
         return self
 
@@ -307,9 +361,14 @@ class SearchSpec(_Section):
 
     @property
     def detector(self) -> Detector:
-        """What is trained around the backbone, with COCO's 80 classes: the data is not looked at to price a design."""
+        """What is trained around the backbone, with COCO's 80 classes: the data is not looked at to price a design.
+
+        Around a detector whose cost is not known, Mask R-CNN stands in: it decides nothing but a plan's estimates.
+        """
         training = self.training
-        return Detector(training.detector, training.channels, detections=training.max_detections)
+        if training.known_detector is None:
+            return COCO_MASK_RCNN
+        return Detector(training.known_detector, training.channels, detections=training.max_detections)
 
     @property
     def bounds(self) -> SpaceLimit:
@@ -320,7 +379,11 @@ class SearchSpec(_Section):
         """Fingerprint of data and training: what a measurement depends on besides its candidate."""
         # Defaults are left out, so that a setting that comes later does not make old measurements strange.
         parts = self.model_dump(mode="json", include={"task", "training"}, exclude_defaults=True)
-        return _fingerprint([parts, data_fingerprint])
+        for name in UNSEEN:
+            parts.get("training", {}).pop(name, None)
+        file = Path(self.training.detector)
+        own = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+        return _fingerprint([parts, data_fingerprint, *([own] if own else [])])
 
 
 def load_spec(path: Path) -> SearchSpec:

@@ -15,6 +15,8 @@ MERGES: tuple[Merge, ...] = get_args(Merge)
 
 KEEPS_PREFIX: tuple[Merge, ...] = ("logits", "tokens")
 """Merges before which class tokens and registers pass the blocks of ViTs."""
+STRIDES = (4, 8, 16, 32)
+"""Strides of the maps that a detector reads, in pixels."""
 PYRAMID_LEVELS = 4
 """Maps of a pyramid merge: the branches are joined after the first two stretches and after the last two."""
 

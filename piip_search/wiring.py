@@ -82,9 +82,25 @@ def checked_spec(path: Path, trials: int | None) -> SearchSpec:
         problems += error.problems
     problems += data.check(spec.data)
     problems += _missing_weights(spec)
+    problems += _detector_problems(spec)
     if problems:
         raise SpecError(path, problems)
     return with_trials(spec, trials)
+
+
+def _detector_problems(spec: SearchSpec) -> list[str]:
+    """What is wrong with a detector that only mmdet knows; reading its configuration takes seconds."""
+    if spec.training.known_detector is not None:
+        return []
+    with extra("detection"):
+        from piip_workers.detectors import reader_of
+    try:
+        reader = reader_of(spec.training)
+    except ValueError as error:
+        return [str(error)]
+    if spec.metric.startswith("segm") and not reader.masks:
+        return [f"metric: {spec.metric} needs a detector with masks, and {reader.base} has none; choose a bbox_mAP"]
+    return []
 
 
 def _missing_weights(spec: SearchSpec) -> list[str]:

@@ -6,11 +6,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from piip_search import __version__
-from piip_search.cli import cost, export, init, plan, run, show, train
+from piip_search.cli import audit, cost, export, init, plan, run, show, train
 from piip_search.cli.application import USER_ERROR, app, errors
 from piip_search.wiring import UserError
 
-COMMANDS = (run.run, show.show, show.front, plan.plan, cost.cost, export.export, train.train, init.init)
+COMMANDS = (
+    run.run,
+    show.show,
+    show.front,
+    audit.audit,
+    plan.plan,
+    cost.cost,
+    export.export,
+    train.train,
+    init.init,
+)
 """In the order of the help."""
 for command in COMMANDS:
     app.command()(command)

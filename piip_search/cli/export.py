@@ -9,7 +9,6 @@ import typer
 
 from piip_search.choice import chosen
 from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console, note
-from piip_search.cost import conventions_of, price
 from piip_search.evaluation import Evaluation
 from piip_search.export import (
     FORMATS,
@@ -115,14 +114,12 @@ def _request(
     candidate, spec, objectives = evaluation.candidate, history.spec, history.objectives
     design = candidate.architecture
     with extra("detection"):
-        paths = data.prepare(spec.data)
+        from piip_workers.detectors import reader_of
+
+        paths, reader = data.prepare(spec.data), reader_of(spec.training)
     notes = {
         "run": f"{run}, trial {candidate.number}",
         f"proxy {objectives.metric}": f"{objectives.value(evaluation):.4f}",
-        **{
-            f"GMACs ({name} convention)": f"{price(design, name, detector=spec.detector).gmacs:.4g}"
-            for name in conventions_of(design)
-        },
     }
     fidelity = candidate.fidelity
     provenance = Provenance(
@@ -138,7 +135,10 @@ def _request(
         mlflow=kept_store(home),
     )
     training = spec.training.model_copy(update={"pretrained": absolute(spec.training.pretrained)})
-    return Export(design, paths, training, SCHEDULES[schedule], formats, RANDOM, image_counts(spec), provenance, notes)
+    return Export(
+        design, paths, training, SCHEDULES[schedule], formats,
+        reader=reader, images=image_counts(spec), provenance=provenance, notes=notes,
+    )  # fmt: skip
 
 
 def _start(
@@ -162,9 +162,8 @@ def _start(
     folder = starting_weights.trial_folder(run_folder / "trials", evaluation)
     checkpoint = starting_weights.proxy_checkpoint(folder)
     if checkpoint is not None:
-        trained = request.architecture.scaled(evaluation.candidate.fidelity.image_scale)
         with extra("detection"):
-            return starting_weights.from_proxy(request.architecture, trained, checkpoint)
+            return starting_weights.from_proxy(request.architecture, evaluation, checkpoint)
     if asked == "proxy":
         raise UserError(f"trial {number} left no checkpoint in {folder}; leave --weights out, or name random")
     note(f"note: trial {number} left no checkpoint in {folder}, so that training starts from random weights")

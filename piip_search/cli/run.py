@@ -2,16 +2,19 @@
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich.console import Console
 
 from piip_search import terminal
 from piip_search.cli.application import DEFAULT_HOME, INTERRUPTED, Home, LedgerUrl, console, errors, note
 from piip_search.shipped import find_space
 from piip_search.spec import NAME
 from piip_search.wiring import (
+    Drive,
     Place,
     UserError,
     checked_spec,
@@ -78,22 +81,29 @@ def run(
         drive, usage, at_once = runner(on, address, spec, measure, home)
         tracker = open_tracker(store, home, mlflow is not None, note)
         search = open_search(run_name, spec, book, recipe, tracker)
-    _announce(search)
+    drive_to_end(search, drive, usage, at_once)
+    _report(search, book, store, home, ledger)
+
+
+def drive_to_end(
+    search: "Search", drive: Drive, usage: Callable[[], str], at_once: int, shown_on: Console = console
+) -> None:
+    """Runs a search and shows it; ends the program where the user interrupted it."""
+    _announce(search, shown_on)
     try:
-        with terminal.watch(console, search, usage, at_once) as changed:
+        with terminal.watch(shown_on, search, usage, at_once) as changed:
             drive(search, changed)
     except KeyboardInterrupt:
         _interrupted()
     if search.running:  # Ray ends quietly when it is interrupted
         _interrupted()
-    _report(search, book, store, home, ledger)
 
 
-def _announce(search: "Search") -> None:
+def _announce(search: "Search", shown_on: Console) -> None:
     if search.replayed:
-        console.print(f"run {search.run} goes on: {search.replayed} evaluations are in the ledger", markup=False)
+        shown_on.print(f"run {search.run} goes on: {search.replayed} evaluations are in the ledger", markup=False)
     else:
-        console.print(f"run {search.run} begins: {search.trials} trials", markup=False)
+        shown_on.print(f"run {search.run} begins: {search.trials} trials", markup=False)
 
 
 def _interrupted() -> NoReturn:

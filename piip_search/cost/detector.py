@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from piip_search.cost.counting import Cost, Grid, Part
+from piip_search.stretches import STRIDES
 
 DetectorName = Literal["fcos", "retinanet", "mask_rcnn"]
 
 FULL_CHANNELS = 256
 """Channels of neck and head in the published configurations."""
-STRIDES = (4, 8, 16, 32)
 ANCHORS = {"retinanet": 9, "mask_rcnn": 3}
 """Anchors a position: three scales of three shapes; one scale in region proposals."""
 PROPOSALS = 1000

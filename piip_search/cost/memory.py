@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from piip_search.architecture import Architecture, Interaction
 from piip_search.backbones import Stage, Transformer
 from piip_search.cost.counting import LANGUAGE_WIDTH, Convention, Cost, Grid, counting
-from piip_search.cost.detector import STRIDES, Detector
-from piip_search.stretches import first_stages, interaction_stages
+from piip_search.cost.detector import Detector
+from piip_search.stretches import STRIDES, first_stages, interaction_stages
 
 WEIGHT_BYTES = 4
 """Bytes of a weight: float32, also under autocast."""

@@ -7,7 +7,6 @@ from typing import Any
 import yaml
 
 from piip_search.architecture import Architecture
-from piip_search.cost import conventions_of, price
 from piip_search.export import provenance
 from piip_search.export.mmdet_config import box, full_config, render
 from piip_search.export.official_config import PLACE, official_config, refusals, remarks
@@ -56,7 +55,6 @@ def architecture_content(export: Export) -> dict[str, Any]:
     """The design as data: what it is, what it reads, and what it costs under every convention."""
     architecture = export.architecture
     width, height = box(architecture, export.training)
-    costs = {name: price(architecture, name, detector=export.detector) for name in conventions_of(architecture)}
     return {
         "architecture": architecture.name,
         "fingerprint": architecture.fingerprint,
@@ -64,7 +62,7 @@ def architecture_content(export: Export) -> dict[str, Any]:
         "image": {"side": architecture.resolution, "fitted_into": [width, height], "multiple": architecture.multiple},
         "cost": {
             name: {"macs": cost.macs, "params": cost.params, "gmacs": cost.gmacs, "mparams": cost.mparams}
-            for name, cost in costs.items()
+            for name, cost in export.costs.items()
         },
     }
 
@@ -83,8 +81,10 @@ def read_architecture(folder: Path) -> Architecture:
 
 def _mmdet(export: Export) -> str:
     weights = None if export.start.file is None else f"{{{{ fileDirname }}}}/{export.start.file}"
-    images = None if export.images is None else export.images[0]
-    settings = full_config(export.architecture, export.data, export.training, export.schedule, images, weights)
+    settings = full_config(
+        export.architecture, export.data, export.training, export.schedule,
+        images=None if export.images is None else export.images[0], weights=weights, reader=export.around,
+    )  # fmt: skip
     return render(settings, f"{export.architecture.name}, written by piip-search; the README says how to train it")
 
 

@@ -13,14 +13,17 @@ from typing import Any
 
 from piip_search.architecture import Architecture
 from piip_search.cost import stacked_convolutions
+from piip_search.evaluation import Fidelity
 from piip_search.export import recipe
 from piip_search.export.recipe import SCHEDULES, Schedule
 from piip_search.spec import Training
-from piip_search.stretches import PYRAMID_LEVELS
+from piip_search.stretches import PYRAMID_LEVELS, STRIDES
 
 Settings = dict[str, Any]
 
 MEAN = STD = [127.5, 127.5, 127.5]
+USABLE = {"filter_empty_gt": True, "min_size": 1}
+"""Training images that hold something to learn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,23 @@ class CocoSplit:
 
     images: Path
     annotations: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyImages:
+    """What of a data set one proxy reads, and how.
+
+    Attributes:
+        count: Training images a pass.
+        train: Positions of the training images among those that hold objects; None for all.
+        val: Positions of the validation images; None for all.
+        unreadable: File that lists training images that cannot be decoded.
+    """
+
+    count: int
+    train: tuple[int, ...] | None = None
+    val: tuple[int, ...] | None = None
+    unreadable: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +61,15 @@ class CocoPaths:
 
 
 def proxy_config(
-    architecture: Architecture, data: CocoPaths, training: Training, *, epochs: int, images: int, seed: int
+    architecture: Architecture,
+    data: CocoPaths,
+    training: Training,
+    *,
+    fidelity: Fidelity,
+    images: ProxyImages,
+    seed: int,
+    reader: "Reader | None" = None,
+    accumulated: int = 1,
 ) -> Settings:
     """A short training at the architecture's own image size.
 
@@ -49,11 +77,15 @@ def proxy_config(
         architecture: What is trained, already scaled.
         data: Where the images are.
         training: Detector and recipe.
-        epochs: Passes over the images.
-        images: Training images a pass.
+        fidelity: How many epochs of how long a schedule.
+        images: What is read of the data.
         seed: Of weights and order.
+        reader: The detector around the backbone; by default the recipe's, where its cost is known.
+        accumulated: Steps whose gradients make one of the recipe's batches, to save memory.
     """
-    total = max(1, epochs) * math.ceil(images / training.batch_size)
+    reader = reader or READERS[training.detector]
+    batch = max(1, training.batch_size // accumulated)
+    total = max(1, fidelity.schedule_epochs) * math.ceil(images.count / batch)
     warmup = round(total * training.warmup)
     schedule = [
         {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "begin": 0, "end": warmup},
@@ -63,15 +95,21 @@ def proxy_config(
         },
     ]  # fmt: skip
     clip = {"max_norm": training.clip_norm}
+    optimiser = _optimiser(architecture, training.learning_rate, training.weight_decay, clip, training.layer_decay)
+    if accumulated > 1:
+        optimiser["accumulative_counts"] = accumulated
+    parts = _data(data, training, reader.masks, box(architecture, training), batch, training.loader_workers)
+    _read_as_proxies(parts, training, images, seed)
+    epochs = max(1, fidelity.epochs)
     return {
-        **_base(training),
-        "model": _model(architecture, training, len(data.classes), regularised=False),
-        **_data(data, training, box(architecture, training), training.batch_size, training.loader_workers),
-        "train_cfg": _replaced(type="EpochBasedTrainLoop", max_epochs=max(1, epochs), val_interval=max(1, epochs)),
-        "param_scheduler": schedule[0 if warmup else 1 :],
-        "optim_wrapper": _optimiser(
-            architecture, training.learning_rate, training.weight_decay, clip, training.layer_decay
+        **_base(reader),
+        "model": _model(architecture, training, reader, len(data.classes), regularised=False),
+        **parts,
+        "train_cfg": _replaced(
+            type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=training.measure_every or epochs
         ),
+        "param_scheduler": schedule[0 if warmup else 1 :],
+        "optim_wrapper": optimiser,
         "default_hooks": _replaced(
             timer={"type": "IterTimerHook"},
             logger={"type": "LoggerHook", "interval": 1000},
@@ -85,13 +123,30 @@ def proxy_config(
     }
 
 
+def _read_as_proxies(parts: Settings, training: Training, images: ProxyImages, seed: int) -> None:
+    """Images are remembered from epoch to epoch and from trial to trial, and random numbers follow from the image."""
+    parts["custom_imports"]["imports"].append("piip_workers.reading")
+    train, val = parts["train_dataloader"], parts["val_dataloader"]
+    for loader, chosen in ((train, images.train), (val, images.val)):
+        dataset = loader["dataset"]
+        dataset["pipeline"][0] = {"type": "ReadImage", "cache_mib": training.cache_mib}
+        if chosen is not None:
+            dataset["indices"] = list(chosen)
+    if images.unreadable is not None:
+        train["dataset"]["pipeline"][0]["unreadable"] = str(images.unreadable)
+    train["dataset"] |= {"type": "SeededCocoDataset", "seed": seed}
+    train["sampler"] = {"type": "EpochSampler", "shuffle": True, "seed": seed}
+
+
 def full_config(
     architecture: Architecture,
     data: CocoPaths,
     training: Training,
     schedule: Schedule = SCHEDULES["1x"],
+    *,
     images: int | None = None,
     weights: str | None = None,
+    reader: "Reader | None" = None,
 ) -> Settings:
     """PIIP's detection recipe at full image size (official configurations, Mask R-CNN 1x and 3x).
 
@@ -107,14 +162,18 @@ def full_config(
         schedule: How long.
         images: Training images a pass, where they are known.
         weights: File to start from; else the branches' weights are taken from `training.pretrained`, if that is set.
+        reader: The detector around the backbone; by default the recipe's, where its cost is known.
     """
+    reader = reader or READERS[training.detector]
     decay = recipe.LAYER_DECAY if training.pretrained else 1.0
     if weights is not None:
         training = training.model_copy(update={"pretrained": None})
     settings = {
-        **_base(training),
-        "model": _model(architecture, training, len(data.classes), regularised=True),
-        **_data(data, training, box(architecture, training), recipe.BATCH, max(2, training.loader_workers)),
+        **_base(reader),
+        "model": _model(architecture, training, reader, len(data.classes), regularised=True),
+        **_data(
+            data, training, reader.masks, box(architecture, training), recipe.BATCH, max(2, training.loader_workers)
+        ),
         "train_cfg": _replaced(type="EpochBasedTrainLoop", max_epochs=schedule.epochs, val_interval=1),
         "param_scheduler": [
             {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0,
@@ -153,14 +212,8 @@ def render(settings: Settings, title: str) -> str:
     return "\n\n".join([f"# {title}", *parts]) + "\n"
 
 
-def _base(training: Training) -> Settings:
-    return {
-        "_base_": [DETECTORS[training.detector].base],
-        "custom_imports": {
-            "imports": ["piip_workers.backbone", "piip_workers.layer_decay"],
-            "allow_failed_imports": False,
-        },
-    }
+def _base(reader: "Reader") -> Settings:
+    return {"_base_": [reader.base]}
 
 
 def _replaced(**settings: Any) -> Settings:
@@ -168,37 +221,50 @@ def _replaced(**settings: Any) -> Settings:
     return {"_delete_": True, **settings}
 
 
-def _model(architecture: Architecture, training: Training, classes: int, regularised: bool) -> Settings:
-    detector = DETECTORS[training.detector]
-    channels = training.channels
+def _model(
+    architecture: Architecture, training: Training, reader: "Reader", classes: int, regularised: bool
+) -> Settings:
     rates = [branch.model.drop_path if regularised else 0.0 for branch in architecture.branches]
-    model: Settings = {
-        "data_preprocessor": {
-            "mean": MEAN,
-            "std": STD,
-            "bgr_to_rgb": True,
-            "pad_size_divisor": architecture.multiple,
-        },
-        "backbone": _replaced(
-            type="PIIP",
-            architecture=architecture.name,
-            drop_path=rates,
-            interaction_drop_path=recipe.INTERACTION_DROP_PATH if regularised else 0.0,
-            pretrained=training.pretrained,
-            checkpointing=training.checkpointing,
-            bfloat16=training.precision == "bfloat16",
-        ),
-        "neck": {"in_channels": _pyramid_widths(architecture), "out_channels": channels},
-    }
-    return {**model, **detector.heads(training, classes)}
+    backbone = _replaced(
+        type="PIIP",
+        architecture=architecture.name,
+        drop_path=rates,
+        interaction_drop_path=recipe.INTERACTION_DROP_PATH if regularised else 0.0,
+        pretrained=training.pretrained,
+        checkpointing=training.checkpointing,
+        bfloat16=training.precision == "bfloat16",
+    )
+    if reader.strides != STRIDES:
+        backbone["strides"] = list(reader.strides)
+    processor = {"mean": MEAN, "std": STD, "bgr_to_rgb": True, "pad_size_divisor": architecture.multiple}
+    widths = _map_widths(architecture, len(reader.strides))
+    return {"data_preprocessor": processor, "backbone": backbone, **reader.settings(training, classes, widths)}
 
 
-def _pyramid_widths(architecture: Architecture) -> list[int]:
-    """Channels of the four maps that the neck reads."""
-    return [width for width, _ in architecture.merged] * (PYRAMID_LEVELS // len(architecture.merged))
+def _map_widths(architecture: Architecture, levels: int) -> tuple[int, ...]:
+    """Channels of the maps that the neck reads; of a pyramid of four, the last ones."""
+    widths = [width for width, _ in architecture.merged] * (PYRAMID_LEVELS // len(architecture.merged))
+    return tuple(widths[-levels:])
 
 
-def _dense(training: Training, classes: int) -> Settings:
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What reads a backbone's maps: an mmdet base configuration, and what of it a search changes.
+
+    Attributes:
+        base: Name or path of the configuration.
+        strides: Strides of the maps that its neck reads.
+        masks: Whether it predicts masks.
+        settings: The model's settings but the backbone's, from the recipe, the number of classes and the maps' widths.
+    """
+
+    base: str
+    strides: tuple[int, ...]
+    masks: bool
+    settings: Callable[[Training, int, tuple[int, ...]], Settings]
+
+
+def _dense(training: Training, classes: int, widths: tuple[int, ...]) -> Settings:
     """Heads of one-stage detectors. A narrow head is also a shallow one, for small models."""
     channels = training.channels
     head: Settings = {
@@ -209,15 +275,17 @@ def _dense(training: Training, classes: int) -> Settings:
     }
     if training.anchor_scale is not None:
         head["anchor_generator"] = {"octave_base_scale": training.anchor_scale}
-    return {"bbox_head": head, "test_cfg": {"max_per_img": training.max_detections}}
+    neck = {"in_channels": list(widths), "out_channels": channels}
+    return {"neck": neck, "bbox_head": head, "test_cfg": {"max_per_img": training.max_detections}}
 
 
-def _mask_rcnn(training: Training, classes: int) -> Settings:
+def _mask_rcnn(training: Training, classes: int, widths: tuple[int, ...]) -> Settings:
     channels = training.channels
     rpn: Settings = {"in_channels": channels, "feat_channels": channels}
     if training.anchor_scale is not None:
         rpn["anchor_generator"] = {"scales": [training.anchor_scale]}
     return {
+        "neck": {"in_channels": list(widths), "out_channels": channels},
         "rpn_head": rpn,
         "roi_head": {
             "bbox_roi_extractor": {"out_channels": channels},
@@ -229,30 +297,22 @@ def _mask_rcnn(training: Training, classes: int) -> Settings:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Detector:
-    """An mmdet base configuration, what of it depends on recipe and classes, and whether it predicts masks."""
-
-    base: str
-    heads: Callable[[Training, int], Settings]
-    masks: bool = False
-
-
-DETECTORS: dict[str, _Detector] = {
-    "retinanet": _Detector("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py", _dense),
+READERS: dict[str, Reader] = {
+    "retinanet": Reader("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py", STRIDES, False, _dense),
     # Its settings have the same names; its group norms take 32 groups of the head's channels.
-    "fcos": _Detector("mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", _dense),
-    "mask_rcnn": _Detector("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", _mask_rcnn, masks=True),
+    "fcos": Reader("mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", STRIDES, False, _dense),
+    "mask_rcnn": Reader("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", STRIDES, True, _mask_rcnn),
 }
+"""The detectors whose cost is known in closed form. `piip_workers.detectors` reads any other configuration of mmdet."""
 
 
-def _data(data: CocoPaths, training: Training, scale: tuple[int, int], batch: int, workers: int) -> Settings:
-    masks = DETECTORS[training.detector].masks
+def _data(
+    data: CocoPaths, training: Training, masks: bool, scale: tuple[int, int], batch: int, workers: int
+) -> Settings:
     annotations: Settings = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks}
     resize: Settings = {"type": "Resize", "scale": scale, "keep_ratio": True}
     train: list[Settings] = [
-        {"type": "LoadImageFromFile"}, annotations, resize,
-        {"type": "RandomFlip", "prob": training.flip}, {"type": "PackDetInputs"},
+        {"type": "LoadImageFromFile"}, annotations, *_augmentation(training, resize), {"type": "PackDetInputs"},
     ]  # fmt: skip
     kept = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
     val: list[Settings] = [
@@ -272,7 +332,7 @@ def _data(data: CocoPaths, training: Training, scale: tuple[int, int], batch: in
             "pipeline": pipeline,
         }
         if training_part:
-            dataset["filter_cfg"] = {"filter_empty_gt": True, "min_size": 1}
+            dataset["filter_cfg"] = USABLE
         return _replaced(
             batch_size=batch,
             num_workers=workers,
@@ -283,15 +343,36 @@ def _data(data: CocoPaths, training: Training, scale: tuple[int, int], batch: in
         )
 
     metric = ["bbox", "segm"] if masks else ["bbox"]
-    evaluator = _replaced(type="CocoMetric", ann_file=str(data.val.annotations), metric=metric, format_only=False)
+    evaluator = _replaced(
+        type="CocoAverages", ann_file=str(data.val.annotations), metric=metric, detections=training.max_detections
+    )
     val_loader = loader(data.val, val, training_part=False)
     return {
+        "custom_imports": {
+            "imports": ["piip_workers.backbone", "piip_workers.layer_decay", "piip_workers.metric"],
+            "allow_failed_imports": False,
+        },
         "train_dataloader": loader(data.train, train, training_part=True),
         "val_dataloader": val_loader,
         "test_dataloader": val_loader,
         "val_evaluator": evaluator,
         "test_evaluator": evaluator,
     }
+
+
+def _augmentation(training: Training, resize: Settings) -> list[Settings]:
+    """From the fitted image to what is trained on: another size inside the same box, mirrored, in other colours."""
+    steps = [resize]
+    if training.scale_jitter is not None:
+        longest = max(resize["scale"])  # upright images are fitted with the box on end
+        steps = [
+            {**resize, "type": "RandomResize", "ratio_range": training.scale_jitter},
+            {"type": "RandomCrop", "crop_size": (longest, longest), "recompute_bbox": True,
+             "allow_negative_crop": True},
+        ]  # fmt: skip
+    if training.colour_jitter:
+        steps.append({"type": "PhotoMetricDistortion"})
+    return [*steps, {"type": "RandomFlip", "prob": training.flip}]
 
 
 def _optimiser(

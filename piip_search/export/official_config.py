@@ -6,7 +6,7 @@ It is written where their detection classes build the very network; where they d
 from piip_search.architecture import Architecture, Branch
 from piip_search.backbones import Transformer
 from piip_search.export import recipe
-from piip_search.export.mmdet_config import DETECTORS, MEAN, STD, CocoPaths, CocoSplit, Settings, box
+from piip_search.export.mmdet_config import MEAN, READERS, STD, CocoPaths, CocoSplit, Settings, box
 from piip_search.export.recipe import Schedule
 from piip_search.spec import Training
 from piip_search.stretches import interaction_ranges
@@ -73,22 +73,22 @@ def official_config(
     bfloat16 = training.precision == "bfloat16"
     model, dataset = BASES[training.detector]
     steps = {"policy": "step", "warmup": "linear", "warmup_iters": recipe.WARMUP_ITERATIONS, "warmup_ratio": 0.001}
-    masks = DETECTORS[training.detector].masks
+    reader = READERS[training.detector]
+    widths = (architecture.branches[0].model.width,) * len(reader.strides)
     settings: Settings = {
         "_base_": [f"../_base_/{name}" for name in (model, dataset, "schedules/schedule_1x.py", "default_runtime.py")],
         "deepspeed": bfloat16,
         "model": {
             "backbone": _backbone(architecture),
-            "neck": {"in_channels": [architecture.branches[0].model.width] * 4, "out_channels": training.channels},
-            **DETECTORS[training.detector].heads(training, len(data.classes)),
+            **reader.settings(training, len(data.classes), widths),
         },
-        "data": _data(architecture, data, training, masks, images_per_gpu),
+        "data": _data(architecture, data, training, reader.masks, images_per_gpu),
         "optimizer": _optimizer(architecture, training),
         "optimizer_config": {"grad_clip": None},
         "lr_config": {**steps, "step": list(schedule.steps)},
         "runner": {"type": "EpochBasedRunner", "max_epochs": schedule.epochs},
         "checkpoint_config": {"interval": 1, "max_keep_ckpts": 1, **({"deepspeed": True} if bfloat16 else {})},
-        "evaluation": {"interval": 1, "metric": ["bbox", "segm"] if masks else ["bbox"], "save_best": None},
+        "evaluation": {"interval": 1, "metric": ["bbox", "segm"] if reader.masks else ["bbox"], "save_best": None},
         "custom_imports": {"imports": ["mmcv_custom"], "allow_failed_imports": False},
     }
     if bfloat16:

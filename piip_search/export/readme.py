@@ -1,6 +1,6 @@
 """What the README of an export says: how to train the design, from what, and what that takes."""
 
-from piip_search.cost import memory, price
+from piip_search.cost import COCO_MASK_RCNN, Convention, memory, price
 from piip_search.export import official_config
 from piip_search.export.mmdet_config import box
 from piip_search.export.recipe import BATCH
@@ -79,12 +79,14 @@ def readme(export: Export) -> str:
     """The text, with a part for each format."""
     architecture, training = export.architecture, export.training
     count = len(export.data.classes)
+    costs = {f"GMACs ({name} convention)": f"{cost.gmacs:.4g}" for name, cost in export.costs.items()}
+    notes = {**export.notes, **costs}
     text = _HEAD.format(
         name=architecture.name,
         detector=training.detector,
         annotations=export.data.train.annotations,
         classes=f"{count} class" if count == 1 else f"{count} classes",
-        notes="\n".join(f"- {key}: {value}" for key, value in export.notes.items()),
+        notes="\n".join(f"- {key}: {value}" for key, value in notes.items()),
     )
     if "mmdet" in export.formats:
         width, height = box(architecture, training)
@@ -126,11 +128,15 @@ def _cost(export: Export) -> str:
     architecture, training = export.architecture, export.training
     width, height = box(architecture, training)
     value_bytes = 2 if training.precision == "bfloat16" else 4
+    known = export.detector is not None
+    convention: Convention = "detector" if known else "backbone"
+    detector = export.detector or COCO_MASK_RCNN
     image = (height, width)
-    one = price(architecture, "detector", image, export.detector)
-    step = memory(architecture, "detector", image, export.detector, BATCH, value_bytes)
+    one = price(architecture, convention, image, detector)
+    step = memory(architecture, convention, image, detector, BATCH, value_bytes)
+    extent = "with the detector" if known else f"without the heads of {training.detector}, whose cost is not known"
     parts = [
-        f"{one.gmacs:.4g} GMACs for {width} x {height} pixels, {one.mparams:.4g} M parameters, with the detector",
+        f"{one.gmacs:.4g} GMACs for {width} x {height} pixels, {one.mparams:.4g} M parameters, {extent}",
         f"about {step.training / 1e9:.3g} GB in {training.precision} for the {BATCH} images of a step on one GPU",
     ]
     if export.images is not None:

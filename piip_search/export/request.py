@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from piip_search.architecture import Architecture
-from piip_search.cost import Detector
-from piip_search.export.mmdet_config import CocoPaths
+from piip_search.cost import COCO_MASK_RCNN, Cost, Detector, conventions_of, price
+from piip_search.export.mmdet_config import READERS, CocoPaths, Reader
 from piip_search.export.provenance import Provenance
 from piip_search.export.recipe import SCHEDULES, Schedule
 from piip_search.spec import Training
@@ -49,6 +49,7 @@ class Export:
         schedule: Of the full training.
         formats: What is written.
         start: What the full training starts from.
+        reader: The detector around the backbone; by default the recipe's, where its cost is known.
         images: Training and validation images, where they are known.
         provenance: Trial that the design comes from, if it comes from one.
         notes: Lines for the README.
@@ -60,12 +61,34 @@ class Export:
     schedule: Schedule = SCHEDULES["1x"]
     formats: tuple[Format, ...] = ("mmdet",)
     start: Start = RANDOM
+    reader: Reader | None = None
     images: tuple[int, int] | None = None
     provenance: Provenance | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def detector(self) -> Detector:
-        """What reads the maps, for the data set's own classes."""
-        training = self.training
-        return Detector(training.detector, training.channels, len(self.data.classes), training.max_detections)
+    def around(self) -> Reader:
+        """The detector around the backbone.
+
+        Raises:
+            KeyError: It is none of the known ones, and none was given.
+        """
+        return self.reader or READERS[self.training.detector]
+
+    @property
+    def detector(self) -> Detector | None:
+        """The detector as the cost model knows it, for the data set's own classes; None where it does not."""
+        training, name = self.training, self.training.known_detector
+        if name is None:
+            return None
+        return Detector(name, training.channels, len(self.data.classes), training.max_detections)
+
+    @property
+    def costs(self) -> dict[str, Cost]:
+        """What one image of the full size costs, under every convention that counts the design."""
+        known = self.detector
+        return {
+            name: price(self.architecture, name, detector=known or COCO_MASK_RCNN)
+            for name in conventions_of(self.architecture)
+            if name != "detector" or known is not None
+        }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
-from piip_search.stretches import interaction_ranges
+from piip_search.relatives import all_parts, shared_parts
 
 State = Mapping[str, Tensor]
 
@@ -51,7 +51,7 @@ def inherit(network: nn.Module, architecture: Architecture, state: State, parent
     """
     own = network.state_dict()
     prefix = next((name.partition("branches.0.")[0] for name in own if "branches.0." in name), "")
-    pairs = _parts(architecture, parent)
+    pairs = shared_parts(architecture, parent)
     taken: dict[str, str] = {}
     found: dict[str, Tensor] = {}
     for mine, theirs in pairs.items():
@@ -62,66 +62,8 @@ def inherit(network: nn.Module, architecture: Architecture, state: State, parent
     found |= _branch_weights(own, state, prefix, taken)
     around = {name: state[name] for name in own if not name.startswith(prefix) and _same(own, state, name)}
     network.load_state_dict({**own, **found, **around})
-    fresh = tuple(name for name in _all_parts(architecture) if name not in taken)
+    fresh = tuple(name for name in all_parts(architecture) if name not in taken)
     return Inherited(taken, fresh, len(found) + len(around), len(own))
-
-
-def _parts(child: Architecture, parent: Architecture) -> dict[str, str]:
-    """Parts of the child that have a counterpart in the parent, and its name there."""
-    branches = _matched_branches(child, parent)
-    pairs = {f"branches.{mine}": f"branches.{theirs}" for mine, theirs in branches.items()}
-    pairs |= _matched_interactions(child, parent, branches)
-    if child.merge == parent.merge:
-        levels = range(len(child.taps))
-        pairs |= {
-            f"merges.{level}.projections.{mine}": f"merges.{level}.projections.{theirs}"
-            for level in levels
-            for mine, theirs in branches.items()
-            if (mine == 0) == (theirs == 0)
-        }
-        for kind in ("norms", "heads", "projectors"):
-            pairs |= {f"merges.0.{kind}.{mine}": f"merges.0.{kind}.{theirs}" for mine, theirs in branches.items()}
-    return pairs
-
-
-def _matched_branches(child: Architecture, parent: Architecture) -> dict[int, int]:
-    free = dict(enumerate(parent.branches))
-    matched: dict[int, int] = {}
-    for index, branch in enumerate(child.branches):
-        alike = [place for place, other in free.items() if other.model == branch.model]
-        if alike:
-            matched[index] = alike[0]
-            del free[alike[0]]
-    return matched
-
-
-def _matched_interactions(child: Architecture, parent: Architecture, branches: dict[int, int]) -> dict[str, str]:
-    """Directions of interactions that follow the same blocks of both branches."""
-    mine, theirs = child.interaction, parent.interaction
-    if not (mine.count and theirs.count):
-        return {}
-    pairs: dict[str, str] = {}
-    for pair in range(len(child.branches) - 1):
-        large, small = branches.get(pair), branches.get(pair + 1)
-        if large is None or small != large + 1:
-            continue
-        steps = {ends: step for step, ends in enumerate(_ends(parent, large))}
-        for step, ends in enumerate(_ends(child, pair)):
-            if ends in steps:
-                pairs |= {
-                    f"interactions.{step}.{pair}.{reader}": f"interactions.{steps[ends]}.{large}.{reader}"
-                    for reader in ("large_reads", "small_reads")
-                }
-    alike = (mine.attention, mine.heads, mine.points) == (theirs.attention, theirs.heads, theirs.points)
-    return pairs if alike else {}
-
-
-def _ends(architecture: Architecture, pair: int) -> list[tuple[int, int]]:
-    """After how many blocks of both neighbours each interaction stands."""
-    ranges = [
-        interaction_ranges(architecture.branches[index].model, architecture.stretches) for index in (pair, pair + 1)
-    ]
-    return [(large.stop, small.stop) for large, small in zip(*ranges, strict=True)]
 
 
 def _fitting(own: State, state: State, mine: str, theirs: str) -> dict[str, Tensor] | None:
@@ -149,21 +91,3 @@ def _branch_weights(own: State, state: State, prefix: str, taken: dict[str, str]
 
 def _same(own: State, state: State, name: str) -> bool:
     return name in state and state[name].shape == own[name].shape
-
-
-def _all_parts(architecture: Architecture) -> list[str]:
-    """Every part that could be taken over."""
-    branches = range(len(architecture.branches))
-    parts = [f"branches.{index}" for index in branches]
-    for step in range(architecture.interaction.count):
-        readers = zip(("large_reads", "small_reads"), architecture.interaction.reads(step), strict=True)
-        wanted = [reader for reader, reads in readers if reads]
-        parts += [f"interactions.{step}.{pair}.{reader}" for pair in branches[:-1] for reader in wanted]
-    if architecture.merge in ("logits", "tokens"):
-        kinds = ("norms", "heads") if architecture.merge == "logits" else ("projectors",)
-        return parts + [f"merges.0.{kind}.{index}" for kind in kinds for index in branches]
-    if len(branches) > 1:
-        parts += [
-            f"merges.{level}.projections.{index}" for level in range(len(architecture.taps)) for index in branches
-        ]
-    return parts

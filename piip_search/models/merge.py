@@ -12,10 +12,7 @@ from torch import Tensor, nn
 
 from piip_search.architecture import GROUPS, Architecture
 from piip_search.cost import CLASSES, LANGUAGE_WIDTH
-from piip_search.stretches import Merge, interaction_stages
-
-STRIDES = (4, 8, 16, 32)
-"""Strides of a pyramid's levels, in pixels."""
+from piip_search.stretches import STRIDES, Merge, interaction_stages
 
 
 class BranchMerge(nn.Module):

@@ -16,9 +16,16 @@ from piip_search.architecture import Architecture, Branch
 from piip_search.backbones import ConvNeXt
 from piip_search.models.convnext import ConvNeXtBranch
 from piip_search.models.interaction import InteractionUnit
-from piip_search.models.merge import STRIDES, BranchMerge, LogitMerge, Pyramid, TokenMerge
+from piip_search.models.merge import BranchMerge, LogitMerge, Pyramid, TokenMerge
 from piip_search.models.vit import VisionTransformer
-from piip_search.stretches import KEEPS_PREFIX, PYRAMID_LEVELS, interaction_ranges, interaction_stages, seen_side
+from piip_search.stretches import (
+    KEEPS_PREFIX,
+    PYRAMID_LEVELS,
+    STRIDES,
+    interaction_ranges,
+    interaction_stages,
+    seen_side,
+)
 
 
 class PIIP(nn.Module):

@@ -56,7 +56,7 @@ def finished(tmp_path: Path, spec: SearchSpec) -> list[str]:
     return ["--home", str(tmp_path / "runs")]
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "show", "front", "cost", "export", "init"])
+@pytest.mark.parametrize("command", ["run", "plan", "show", "front", "audit", "cost", "export", "init"])
 def test_every_command_has_help_with_an_example(run_cli: Cli, command: str) -> None:
     ended = run_cli(command, "--help")
     assert ended.code == 0
@@ -235,6 +235,14 @@ def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> 
     assert "2 done, 0 failed, 1 new" in more.out
     again = run_cli("run", "tiny.yaml", "--on", "local", "--trials", "2")
     assert "2 done, 0 failed, 0 new" in again.out
+    audit = ["audit", "quickstart", "--on", "local", "--epochs", "2"]
+    audited = run_cli(*audit)
+    assert audited.code == 0, audited.err
+    assert "2 designs were measured in full, too few to say" in audited.out
+    assert json.loads(run_cli(*audit, "--json").out)["tiers"][0]["designs"] == 2
+    refused = run_cli("audit", "quickstart", "--epochs", "1")
+    assert refused.code == 2
+    assert "the longer training is the proxy itself" in refused.err
     command = re.search(r"next: piip-search (export .*)", again.out)
     assert command is not None
     exported = run_cli(*command[1].split())

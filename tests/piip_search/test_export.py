@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from piip_search.architecture import Architecture, Branch, Interaction
+from piip_search.evaluation import Fidelity
 from piip_search.export import CocoPaths, CocoSplit, export_mmdet
-from piip_search.export.mmdet_config import full_config, proxy_config, render
+from piip_search.export.mmdet_config import ProxyImages, full_config, proxy_config, render
 from piip_search.shipped import find_space
 from piip_search.spec import Training, load_spec
 
@@ -71,10 +72,10 @@ def test_a_folder_of_something_else_is_kept(tmp_path: Path) -> None:
 
 def test_proxy_and_export_see_images_alike() -> None:
     training = Training(short_side=0.5)
-    proxy = proxy_config(ARCHITECTURE, PATHS, training, epochs=2, images=10, seed=0)
+    proxy = proxy_config(ARCHITECTURE, PATHS, training, fidelity=Fidelity(2), images=ProxyImages(10), seed=0)
     full = full_config(ARCHITECTURE, PATHS, training)
     for part in ("train_dataloader", "val_dataloader"):
-        assert proxy[part]["dataset"]["pipeline"] == full[part]["dataset"]["pipeline"]
+        assert proxy[part]["dataset"]["pipeline"][1:] == full[part]["dataset"]["pipeline"][1:]
     assert proxy["model"]["data_preprocessor"] == full["model"]["data_preprocessor"]
     resize = next(step for step in full["val_dataloader"]["dataset"]["pipeline"] if step["type"] == "Resize")
     assert resize["scale"] == (1568, 784)

@@ -116,7 +116,7 @@ def test_the_clock_ends_the_search(spec: SearchSpec, ledger: Ledger) -> None:
     timed = spec.model_copy(update={"budget": spec.budget.model_copy(update={"hours": 1.0})})
     now = [0.0]
     inner = open_search("other", spec, ledger, "recipe")
-    search = Search("run", timed, inner._sampler, ledger, "recipe", clock=lambda: now[0])
+    search = Search("run", timed, inner._policy, ledger, "recipe", clock=lambda: now[0])
     assert search.propose() is not None
     now[0] = 3601.0
     assert search.propose() is None

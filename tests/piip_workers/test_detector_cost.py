@@ -14,7 +14,8 @@ from counting import counted_macs, kept_values, parameters  # noqa: E402
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.cost import Detector, breakdown, price  # noqa: E402
 from piip_search.cost.detector import PROPOSALS  # noqa: E402
-from piip_search.export.mmdet_config import CocoPaths, CocoSplit, proxy_config, render  # noqa: E402
+from piip_search.evaluation import Fidelity  # noqa: E402
+from piip_search.export.mmdet_config import CocoPaths, CocoSplit, ProxyImages, proxy_config, render  # noqa: E402
 from piip_search.spec import Training  # noqa: E402
 
 CLASSES = 7
@@ -31,7 +32,7 @@ def detector_of(architecture: Architecture, training: Training, folder: Path) ->
     register_all_modules(init_default_scope=True)
     split = CocoSplit(folder, folder / "instances.json")
     paths = CocoPaths(split, split, tuple(map(str, range(CLASSES))))
-    settings = proxy_config(architecture, paths, training, epochs=1, images=1, seed=0)
+    settings = proxy_config(architecture, paths, training, fidelity=Fidelity(1), images=ProxyImages(1), seed=0)
     (folder / "config.py").write_text(render(settings, "counted"))
     return MODELS.build(Config.fromfile(folder / "config.py").model).eval()
 

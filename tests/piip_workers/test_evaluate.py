@@ -13,7 +13,7 @@ from piip_search.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.spec import Data, Training
 from piip_workers import data as data_sets
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("training")]
 
@@ -47,7 +47,7 @@ def train(data: Data, folder: Path, candidate: Candidate = CANDIDATE, **changes:
 
 
 def comparable(evaluation: Evaluation) -> tuple[Any, ...]:
-    return evaluation.status, dict(evaluation.metrics), evaluation.history
+    return evaluation.status, dict(evaluation.metrics), [row["loss"] for row in evaluation.history]
 
 
 def test_equal_seeds_train_equally_and_a_cut_training_ends_the_same(
@@ -81,18 +81,53 @@ def test_equal_seeds_train_equally_and_a_cut_training_ends_the_same(
 
     # Checkpoints that a dying process left half written are passed over.
     for number, left in enumerate((["epoch_2.pth"], ["epoch_1.pth", "epoch_2.pth"])):
-        shutil.copytree(tmp_path / "a", tmp_path / f"e{number}")
+        train(small, tmp_path / f"e{number}", dataclasses.replace(CANDIDATE, fidelity=Fidelity(1, horizon=2)))
+        (folder,) = (tmp_path / f"e{number}").iterdir()
+        whole = (folder / "epoch_1.pth").read_bytes()
         for name in left:
-            file = next((tmp_path / f"e{number}").rglob(name))
-            file.write_bytes(file.read_bytes()[:1000])
+            (folder / name).write_bytes(whole[:1000])
         assert comparable(train(small, tmp_path / f"e{number}")) == comparable(straight)
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    """The model's tensors of the one training in a folder."""
+    from mmengine.runner import CheckpointLoader
+
+    (file,) = folder.rglob("epoch_*.pth")
+    state: dict[str, Any] = CheckpointLoader.load_checkpoint(str(file), map_location="cpu")["state_dict"]
+    return state
+
+
+def test_a_training_that_goes_on_rung_after_rung_is_one_that_ran_straight_through(small: Data, tmp_path: Path) -> None:
+    rungs = [dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs, horizon=3)) for epochs in (1, 2, 3)]
+    jitter = {"scale_jitter": [0.8, 1.25], "colour_jitter": True}
+    climbed = [train(small, tmp_path / "climbed", rung, **jitter) for rung in rungs]
+    assert len({evaluation.facts["training"] for evaluation in climbed}) == 1
+    straight = train(small, tmp_path / "straight", rungs[-1], **jitter)
+    assert straight.error == ""
+    assert straight.metrics == climbed[-1].metrics
+    assert [row["loss"] for row in straight.history] == [row["loss"] for row in climbed[-1].history]
+    first, second = weights(tmp_path / "climbed"), weights(tmp_path / "straight")
+    assert all(first[name].equal(second[name]) for name in second)
+    # A lower rung that is asked for again is measured as it was, though the training has gone further.
+    assert comparable(train(small, tmp_path / "climbed", rungs[0], **jitter)) == comparable(climbed[0])
+
+
+def test_results_do_not_depend_on_how_images_are_read(small: Data, tmp_path: Path) -> None:
+    jitter = {"scale_jitter": [0.8, 1.25], "colour_jitter": True}
+    alone = train(small, tmp_path / "a", cache_mib=0, **jitter)
+    assert alone.error == ""
+    assert comparable(alone) == comparable(train(small, tmp_path / "b", loader_workers=2, **jitter))
+    measured = train(small, tmp_path / "c", measure_every=1, **jitter)
+    assert measured.metrics == alone.metrics
+    assert all("bbox_mAP" in row for row in measured.history)
 
 
 def test_two_processes_never_train_in_one_folder(small: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from piip_workers import evaluate
 
     monkeypatch.setattr(evaluate, "LONGEST_WAIT", 0.1)
-    folder = tmp_path / f"0000-{CANDIDATE.architecture.fingerprint}"
+    folder = tmp_path / CANDIDATE.training
     folder.mkdir()
     with evaluate._alone(folder):
         evaluation = train(small, tmp_path)
@@ -132,12 +167,143 @@ def test_a_loss_that_explodes_fails_with_the_reason(small: Data, tmp_path: Path)
     assert "Traceback" in next(tmp_path.rglob("error.txt")).read_text()
 
 
-def test_a_corrupt_image_fails_with_the_reason(small: Data, tmp_path: Path) -> None:
+def test_a_corrupt_training_image_is_passed_over_and_said(small: Data, tmp_path: Path) -> None:
     assert small.root is not None
     (small.root / "train" / "0003.png").write_bytes(b"no picture")
+    (small.root / "train" / "0004.png").write_bytes(b"")
+    evaluation = train(small, tmp_path / "run")
+    assert evaluation.error == ""
+    assert evaluation.facts["unreadable_images"] == 2
+    assert [Path(path).name for path in evaluation.facts["unreadable"]] == ["0003.png", "0004.png"]
+
+
+def test_a_corrupt_validation_image_fails_with_its_name(small: Data, tmp_path: Path) -> None:
+    assert small.root is not None
+    image = next((small.root / "val").iterdir())
+    image.write_bytes(b"no picture")
     evaluation = train(small, tmp_path / "run")
     assert evaluation.status == "failed"
-    assert evaluation.error
+    assert f"{image.name} cannot be decoded; restore the file" in evaluation.error
+
+
+def test_images_without_objects_and_classes_without_images_are_survived(small: Data, tmp_path: Path) -> None:
+    assert small.root is not None
+    file = small.root / "train.json"
+    content = json.loads(file.read_text())
+    empty = content["images"][0]["id"]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != empty]
+    file.write_text(json.dumps(content))
+    file = small.root / "val.json"
+    content = json.loads(file.read_text())
+    missing = content["annotations"][0]["category_id"]
+    content["annotations"] = [a for a in content["annotations"] if a["category_id"] != missing]
+    file.write_text(json.dumps(content))
+    evaluation = train(small, tmp_path / "run")
+    assert evaluation.error == ""
+    assert evaluation.facts["images"] == 11
+    assert "bbox_mAP" in evaluation.metrics
+
+
+def little_memory(folder: Path, images: int) -> str:
+    """A detector that has memory for so many images."""
+    from mmdet.models import DetDataPreprocessor
+    from mmdet.registry import MODELS
+
+    @MODELS.register_module(name=f"MemoryFor{images}", force=True)
+    class Preprocessor(DetDataPreprocessor):  # type: ignore[misc]
+        def forward(self, data: dict[str, Any], training: bool = False) -> Any:
+            if len(data["inputs"]) > images:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return super().forward(data, training)
+
+    path = folder / f"memory_{images}.py"
+    path.write_text(
+        "_base_ = ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py']\n"
+        f"model = dict(data_preprocessor=dict(type='MemoryFor{images}'))\n"
+    )
+    return str(path)
+
+
+def test_out_of_memory_halves_the_batch_once(small: Data, tmp_path: Path) -> None:
+    settings = {"detector": little_memory(tmp_path, 2), "anchor_scale": None}
+    halved = train(small, tmp_path / "run", **settings)
+    assert halved.error == ""
+    assert halved.facts["accumulated"] == 2
+    assert "Tried to allocate" in halved.facts["halved_batch"]
+    assert comparable(train(small, tmp_path / "run", **settings)) == comparable(halved)
+    failed = train(small, tmp_path / "none", **settings | {"detector": little_memory(tmp_path, 1)})
+    assert failed.status == "failed"
+    assert "out of memory" in failed.error
+
+
+def test_a_candidate_starts_from_a_relatives_weights(small: Data, tmp_path: Path) -> None:
+    parent = train(small, tmp_path)
+    assert parent.error == ""
+    more = dataclasses.replace(
+        CANDIDATE, architecture=Architecture.parse("vit_nano@32:g+vit_pico@64:w2*3"), parent=CANDIDATE.training
+    )
+    untrained = dataclasses.replace(more, fidelity=Fidelity(0))
+    child = train(small, tmp_path, untrained)
+    assert child.error == ""
+    assert child.facts["inherited_from"] == CANDIDATE.training
+    assert "tensors taken over; fresh: interactions" in child.facts["inherited"]
+    scratch = train(small, tmp_path, dataclasses.replace(more, parent=None))
+    started = train(small, tmp_path, more)
+    assert started.history[0]["loss"] < scratch.history[0]["loss"]
+    lost = train(small, tmp_path, dataclasses.replace(more, parent="0" * 16 + "-00000000"))
+    assert "no weights of the relative" in lost.error
+
+
+SMALL = {
+    "mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py": (
+        "dict(train_cfg=dict(rpn_proposal=dict(max_per_img=40)), test_cfg=dict(rpn=dict(max_per_img=40)))"
+    ),
+    "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py": (
+        "dict(num_queries=20, encoder=dict(num_layers=1), decoder=dict(num_layers=1))"
+    ),
+}
+
+
+@pytest.mark.parametrize("base", SMALL)
+def test_any_detector_of_mmdet_trains(small: Data, tmp_path: Path, base: str) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(f"_base_ = ['{base}']\nmodel = {SMALL[base]}\n")
+    candidate = dataclasses.replace(CANDIDATE, fidelity=Fidelity(1))
+    evaluation = train(small, tmp_path, candidate, detector=str(file), anchor_scale=None, val_images=3)
+    assert evaluation.error == ""
+    assert ("segm_mAP" in evaluation.metrics) == ("mask" in base)
+
+
+@pytest.mark.parametrize(
+    ("name", "levels", "masks"),
+    [("atss", 4, False), ("cascade_rcnn", 4, False), ("cascade_mask_rcnn", 4, True), ("dino", 3, False)],
+)
+def test_detectors_are_known_by_short_names(name: str, levels: int, masks: bool) -> None:
+    from piip_workers.detectors import reader_of
+
+    reader = reader_of(Training(detector=name))
+    assert (len(reader.strides), reader.masks) == (levels, masks)
+    settings = reader.settings(Training(detector=name, max_detections=7), 3, (64,) * levels)
+    assert settings["neck"]["in_channels"] == [64] * levels
+    assert "7" in str(settings["test_cfg"])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model = dict(", "cannot be read: SyntaxError"),
+        ("lr = 1", "holds no model with a backbone"),
+        ("model = dict(backbone=dict(), neck=dict(in_channels=[8]))", "the neck of .* must read 3 or 4 maps"),
+    ],
+)
+def test_configurations_that_are_no_detectors_are_refused(tmp_path: Path, text: str, problem: str) -> None:
+    from piip_workers.detectors import reader_of
+
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(ValueError, match=problem):
+        reader_of(Training(detector=str(tmp_path / "own.py")))
+    with pytest.raises(ValueError, match="no configuration"):
+        reader_of(Training(detector=str(tmp_path / "none.py")))
 
 
 def test_an_export_loads_builds_and_trains_a_step(small: Data, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
 from piip_search.models import PIIP, PIIPPyramid
-from piip_search.models.merge import STRIDES
 from piip_search.models.official import from_official
 from piip_search.models.weights import load_pretrained, read_tensors
+from piip_search.stretches import STRIDES
 from piip_workers.openmmlab import install
 
 install()

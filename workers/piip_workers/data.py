@@ -47,12 +47,15 @@ def image_counts(data: Data) -> tuple[int, int] | None:
     if data.embedded:
         return DIGITS["train"], DIGITS["val"]
     try:
-        train, val = (
-            len(json.loads(split.annotations.read_text(encoding="utf-8"))["images"]) for split in _splits(data).values()
-        )
+        train, val = (count_images(split) for split in _splits(data).values())
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return train, val
+
+
+def count_images(split: CocoSplit) -> int:
+    """Images that an annotation file lists."""
+    return len(json.loads(split.annotations.read_text(encoding="utf-8"))["images"])
 
 
 def check(data: Data) -> list[str]:

@@ -1,25 +1,38 @@
 """Measures a candidate of the detection task: builds it, trains the proxy, returns the evaluation."""
 
 import fcntl
+import gc
 import resource
 import socket
+import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation
-from piip_search.export.mmdet_config import proxy_config
+from piip_search.export.mmdet_config import ProxyImages, proxy_config
 from piip_search.spec import Data, Training
 from piip_workers import data as data_sets
 
+if TYPE_CHECKING:
+    from piip_workers.training import Measurement
+
 LONGEST_WAIT = 60.0
 """Seconds to wait for an earlier attempt's process to end."""
+MOST_NAMED = 20
+"""Images listed that could not be decoded."""
+HALVES = "halves"
+"""Folder, inside a training's own, of its second attempt with half the images a step."""
+TRAINED, INHERITED = "architecture.txt", "inherited.txt"
+"""Files of a training's folder: the short form of what was trained, and what it took from a relative."""
 
 
 def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: str) -> Evaluation:
@@ -35,7 +48,7 @@ def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str
         The evaluation; one that failed says why, and its folder holds the traceback.
     """
     started = time.monotonic()
-    folder = Path(directory) / f"{candidate.number:04d}-{candidate.architecture.fingerprint}"
+    folder = Path(directory) / candidate.training
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _alone(folder):
@@ -67,34 +80,103 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _measured(candidate: Candidate, data: Data, training: Training, folder: Path, started: float) -> Evaluation:
+    """Trains with the recipe's batches or, where they do not fit the memory, with halves of them, two a step."""
+    torch.set_num_threads(training.threads)
+    facts: dict[str, Any] = {"host": socket.gethostname(), "torch": torch.__version__, "training": candidate.training}
+    try:
+        found = _trained(candidate, data, training, folder, accumulated=1, facts=facts)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        if training.batch_size < 2:
+            raise MemoryError(f"one image a step does not fit the memory: {error}") from error
+        message = str(error)
+        found = None
+    if found is None:  # outside the handler, which would hold on to all that the first attempt had allocated
+        gc.collect()
+        halves = folder / HALVES
+        halves.mkdir(exist_ok=True)
+        facts["halved_batch"] = " ".join(message.split())[:300]
+        found = _trained(candidate, data, training, halves, accumulated=2, facts=facts)
+    facts |= {"parameters": found.parameters, "peak_memory_mib": _peak_memory()}
+    seconds = time.monotonic() - started
+    return Evaluation(candidate, "done", found.metrics, seconds=seconds, history=found.history, facts=facts)
+
+
+def _trained(
+    candidate: Candidate, data: Data, training: Training, folder: Path, accumulated: int, facts: dict[str, Any]
+) -> "Measurement":
+    from piip_workers.detectors import reader_of
+    from piip_workers.reading import unreadable_images
     from piip_workers.training import train, usable_images
 
-    torch.set_num_threads(training.threads)
     fidelity, trained = candidate.fidelity, candidate.architecture.scaled(candidate.fidelity.image_scale)
-    paths = data_sets.prepare(data)
+    paths, reader = data_sets.prepare(data), reader_of(training)
+    unreadable = folder / "unreadable.txt"
 
-    def settings(images: int) -> dict[str, Any]:
-        return proxy_config(trained, paths, training, epochs=fidelity.epochs, images=images, seed=candidate.seed)
+    def settings(images: ProxyImages) -> dict[str, Any]:
+        return proxy_config(
+            trained, paths, training,
+            fidelity=fidelity, images=images, seed=candidate.seed, reader=reader, accumulated=accumulated,
+        )  # fmt: skip
 
-    available = usable_images(settings(1))
+    available = usable_images(settings(ProxyImages(1)))
     if not available:
         raise ValueError(f"no training image in {paths.train.annotations} holds an object")
     used = max(1, round(available * fidelity.data_fraction))
-    config = settings(used)
-    if used < available:
-        chosen = np.random.RandomState(candidate.seed).permutation(available)[:used]
-        config["train_dataloader"]["dataset"]["indices"] = sorted(int(index) for index in chosen)
-    found = train(config, folder, candidate.seed, fidelity.epochs)
-    facts = {
-        "host": socket.gethostname(),
-        "trained": trained.name,
-        "images": used,
-        "parameters": found.parameters,
-        "torch": torch.__version__,
-        "peak_memory_mib": _peak_memory(),
-    }
-    seconds = time.monotonic() - started
-    return Evaluation(candidate, "done", found.metrics, seconds=seconds, history=found.history, facts=facts)
+    chosen = _chosen(available, used, candidate.seed)
+    val = None if training.val_images is None else _chosen(data_sets.count_images(paths.val), training.val_images, 0)
+    (folder / TRAINED).write_text(trained.name, encoding="utf-8")
+    facts |= {"trained": trained.name, "images": used, "accumulated": accumulated, "folder": str(folder)}
+    begin = None if candidate.parent is None else _inheritance(candidate, folder)
+    config = settings(ProxyImages(used, chosen, val, unreadable))
+    found = train(config, folder, candidate.seed, fidelity.epochs, begin)
+    if candidate.parent is not None:
+        facts |= {"inherited_from": candidate.parent, "inherited": (folder / INHERITED).read_text(encoding="utf-8")}
+    skipped = unreadable_images(unreadable)
+    if skipped:
+        facts |= {"unreadable_images": len(skipped), "unreadable": skipped[:MOST_NAMED]}
+    return found
+
+
+def _chosen(available: int, wanted: int, seed: int) -> tuple[int, ...] | None:
+    """So many positions, drawn from the seed, in order; None for all."""
+    if wanted >= available:
+        return None
+    chosen = np.random.RandomState(seed).permutation(available)[:wanted]
+    return tuple(sorted(int(index) for index in chosen))
+
+
+def _inheritance(candidate: Candidate, folder: Path) -> Callable[[nn.Module], None]:
+    """What gives a detector the weights of its relative.
+
+    Raises:
+        FileNotFoundError: They are not there.
+    """
+    from mmengine.runner import CheckpointLoader
+
+    from piip_search.models.inherit import inherit
+    from piip_workers.training import last_whole_checkpoint
+
+    own = folder.parent if folder.name == HALVES else folder
+    relative = own.parent / str(candidate.parent)
+    found = [last_whole_checkpoint(place, sys.maxsize) for place in (relative / HALVES, relative)]
+    checkpoint = next((path for path in found if path is not None), None)
+    if checkpoint is None:
+        raise FileNotFoundError(f"no weights of the relative in {relative}; set training.inherit to false")
+    parent = Architecture.parse((checkpoint.parent / TRAINED).read_text(encoding="utf-8"))
+    trained = candidate.architecture.scaled(candidate.fidelity.image_scale)
+
+    def begin(detector: nn.Module) -> None:
+        state = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")["state_dict"]
+        (folder / INHERITED).write_text(str(inherit(detector, trained, state, parent)), encoding="utf-8")
+
+    return begin
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on a GPU or in torch's or NumPy's allocator on the machine."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _peak_memory() -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from piip_search.architecture import Architecture
 from piip_search.models import PIIPPyramid
-from piip_search.models.merge import STRIDES
+from piip_search.stretches import STRIDES
 from piip_workers.checks import Proof
 from piip_workers.quiet import quiet
 from piip_workers.torch_export import greatest_difference

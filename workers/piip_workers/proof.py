@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from piip_search.architecture import Architecture, Branch
 from piip_search.backbones import Transformer
-from piip_search.cost import price
+from piip_search.cost import Detector, price
 from piip_search.cost.detector import PROPOSALS
 from piip_search.cost.memory import STATE_BYTES
 from piip_search.export import RANDOM, Export
@@ -35,6 +35,8 @@ from mmengine.config import Config  # noqa: E402
 
 SIDE = 128
 """Least side of the images of the step, in pixels: the coarsest map of a one-stage detector is then one position."""
+QUERIED = 256
+"""The same for other detectors: those with 900 queries choose them among the positions of their maps."""
 IMAGES = 2
 NARROW = 64
 """Width of the ViTs of the network that trains a step in place of one that does not fit the memory."""
@@ -66,12 +68,12 @@ def _prove(export: Export, folder: Path, proof: Proof, memory: int) -> None:
             read["model"] = _built(read["config"])
         return type(read["model"]).__name__
 
-    kind = {"retinanet": "RetinaNet", "fcos": "FCOS", "mask_rcnn": "MaskRCNN"}[export.detector.name]
     if not proof.check("mmdet: configuration parses", architecture.fingerprint, parse):
         return
-    if not proof.check("mmdet: model builds", kind, build):
+    config = read["config"]
+    if not proof.check("mmdet: model builds", config.model.type, build):
         return
-    config, model = read["config"], read["model"]
+    model = read["model"]
     _count(export, model, proof)
     if export.start.file is not None:
         weights = folder / export.start.file
@@ -81,7 +83,7 @@ def _prove(export: Export, folder: Path, proof: Proof, memory: int) -> None:
         lambda: _image_of(config), lambda found, most: all(map(int.__le__, sorted(found), sorted(most))),
         note="fitted into what is expected",
     )  # fmt: skip
-    _run(export, folder, config, proof, memory)
+    _run(export, folder, config, model, proof, memory)
 
 
 def _built(config: Any) -> Any:
@@ -97,26 +99,29 @@ def _count(export: Export, model: Any, proof: Proof) -> None:
     network = model.backbone.network
     params = price(architecture, "backbone").params
     proof.check("mmdet: parameters of the backbone", params, lambda: _parameters(network.piip))
-    params = price(architecture, "detector", detector=export.detector).params
-    proof.check("mmdet: parameters of the detector", params, lambda: _parameters(model))
     image = torch.empty(1, 3, side, side, device="meta")
     note = f"one image of {side} x {side} pixels"
     macs = price(architecture, "backbone").macs
     proof.check(
         "mmdet: multiply-accumulates of the backbone", macs, lambda: counted_macs(network.piip, image), note=note
     )
-    macs = price(architecture, "detector", detector=export.detector).macs
-    proof.check("mmdet: multiply-accumulates of the detector", macs, lambda: _detector_macs(export, model, image),
-                note=note)  # fmt: skip
+    detector = export.detector
+    if detector is None:
+        proof.skipped.append(f"mmdet: parameters and multiply-accumulates of {export.around.base}, which has no cost")
+        return
+    cost = price(architecture, "detector", detector=detector)
+    proof.check("mmdet: parameters of the detector", cost.params, lambda: _parameters(model))
+    proof.check("mmdet: multiply-accumulates of the detector", cost.macs,
+                lambda: _detector_macs(detector, model, image), note=note)  # fmt: skip
 
 
 def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _detector_macs(export: Export, model: Any, image: Tensor) -> int:
+def _detector_macs(detector: Detector, model: Any, image: Tensor) -> int:
     """Network, neck and heads; Mask R-CNN's at its 1000 proposals and one mask a detection."""
-    detector, model = export.detector, model.eval()
+    model = model.eval()
     with torch.no_grad():
         maps = model.backbone(image)
         levels = model.neck(maps)
@@ -157,10 +162,10 @@ def _image_of(config: Any) -> list[int]:
     return sorted((int(side) for side in dataset[0]["inputs"].shape[-2:]), reverse=True)
 
 
-def _run(export: Export, folder: Path, config: Any, proof: Proof, memory: int) -> None:
+def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, memory: int) -> None:
     """A training step and an inference, of the design or, where that needs too much memory, of a narrower one."""
     architecture, notes = export.architecture, []
-    needed = STATE_BYTES * price(architecture, "detector", detector=export.detector).params
+    needed = STATE_BYTES * _parameters(model)
     weights = None if export.start.file is None else folder / export.start.file
     if needed > memory:
         architecture, weights = narrowed(architecture), None
@@ -169,7 +174,8 @@ def _run(export: Export, folder: Path, config: Any, proof: Proof, memory: int) -
             f"on {architecture} in its place: weights, gradients and optimiser of the design take {needed / 1e9:.3g} "
             f"GB, and {memory / 1e9:.3g} GB may be taken here"
         )
-    side = architecture.multiple * math.ceil(SIDE / architecture.multiple)
+    least = SIDE if export.detector is not None else QUERIED
+    side = architecture.multiple * math.ceil(least / architecture.multiple)
     note = "; ".join([f"{IMAGES} images of {side} x {side} pixels", *notes])
     made: dict[str, Any] = {}
 
@@ -187,7 +193,7 @@ def _run(export: Export, folder: Path, config: Any, proof: Proof, memory: int) -
         made["loss"] = float(loss)
         optimiser.backward(loss)
         trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-        still = [name for name, parameter in trained if parameter.grad is None and not _unread(name, model)]
+        still = [name for name, parameter in trained if parameter.grad is None and not _unread(name, model, export)]
         optimiser.step()
         return still
 
@@ -203,9 +209,14 @@ def _run(export: Export, folder: Path, config: Any, proof: Proof, memory: int) -
         proof.check("mmdet: images with detections, all finite", [IMAGES, True], infer, note=note)
 
 
-def _unread(name: str, model: Any) -> bool:
-    """Whether a parameter makes a map that the neck does not read: one-stage detectors begin at stride 8."""
-    levels = range(model.neck.start_level)
+def _unread(name: str, model: Any, export: Export) -> bool:
+    """Whether a parameter may go without a gradient: it makes a map that the neck does not read, or is a strange head's.
+
+    One-stage detectors begin at stride 8. A head of which nothing is known may keep some parameters for other images.
+    """
+    if export.detector is None and not name.startswith("backbone."):
+        return True
+    levels = range(getattr(model.neck, "start_level", 0))
     parts = [f"backbone.network.pyramid.levels.{level}." for level in levels]
     if len(model.backbone.network.piip.merges) > 1:
         parts += [f"backbone.network.piip.merges.{level}." for level in levels]
@@ -252,7 +263,7 @@ def narrowed(architecture: Architecture) -> Architecture:
 
 def _written(export: Export) -> Any:
     """The configuration of an export, read back without a folder of its own."""
-    settings = full_config(export.architecture, export.data, export.training)
+    settings = full_config(export.architecture, export.data, export.training, reader=export.around)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / CONFIG
         path.write_text(render(settings, "narrowed"))

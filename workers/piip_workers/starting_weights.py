@@ -43,16 +43,12 @@ def trial_folder(trials: Path, evaluation: Evaluation) -> Path:
 
     Args:
         trials: Folder of all trials of its search.
-        evaluation: The trial; one that was answered from another search has its folder there.
+        evaluation: The trial; it knows its folder, unless everything was moved since.
     """
-    candidate, facts = evaluation.candidate, evaluation.facts
-    if "folder" in facts:
-        return Path(str(facts["folder"])) if Path(str(facts["folder"])).is_absolute() else trials / str(facts["folder"])
-    number: object = candidate.number
-    if "answered_from" in facts:
-        run, _, number = str(facts["answered_from"]).rpartition("/")
-        trials = trials.parent.parent / run / trials.name
-    return trials / f"{int(str(number)):04d}-{candidate.architecture.fingerprint}"
+    kept = evaluation.facts.get("folder")
+    if kept is not None and Path(str(kept)).is_dir():
+        return Path(str(kept))
+    return trials / evaluation.candidate.training
 
 
 def proxy_checkpoint(folder: Path) -> Path | None:
@@ -61,12 +57,12 @@ def proxy_checkpoint(folder: Path) -> Path | None:
     return files[-1] if files else None
 
 
-def from_proxy(architecture: Architecture, trained: Architecture, checkpoint: Path) -> Weights:
+def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: Path) -> Weights:
     """What fits of a proxy's weights: all, as sizes of images and windows are not part of them.
 
     Args:
         architecture: The design.
-        trained: What the proxy was built from: the design for smaller images.
+        evaluation: Of the proxy, which may have seen smaller images.
         checkpoint: Of the proxy, written by mmengine.
 
     Raises:
@@ -83,6 +79,7 @@ def from_proxy(architecture: Architecture, trained: Architecture, checkpoint: Pa
         raise ValueError(
             f"{checkpoint} cannot be read ({error}); start from others with --weights random or pretrained"
         ) from None
+    trained = architecture.scaled(evaluation.candidate.fidelity.image_scale)
     network = _network(architecture)
     taken = inherit(network, architecture, _inside(state), trained)
     if taken.fresh:

@@ -4,15 +4,17 @@ import json
 import math
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from piip_search.export.mmdet_config import Settings, render
+from piip_search.export.mmdet_config import USABLE, Settings, render
 from piip_workers.openmmlab import install
 
 install()
@@ -40,26 +42,39 @@ class Measurement:
 
 def usable_images(settings: Settings) -> int:
     """Training images that hold something to learn."""
-    from mmdet.registry import DATASETS
-    from mmdet.utils import register_all_modules
+    dataset = settings["train_dataloader"]["dataset"]
+    file = Path(dataset["ann_file"])
+    return _usable_images(file, file.stat().st_mtime_ns, dataset["data_prefix"]["img"], dataset["metainfo"]["classes"])
 
-    register_all_modules(init_default_scope=False)
-    dataset = {key: value for key, value in settings["train_dataloader"]["dataset"].items() if key != "indices"}
+
+@lru_cache(maxsize=8)
+def _usable_images(file: Path, _changed: int, images: str, classes: tuple[str, ...]) -> int:
+    """Read once for all trials of a process: the annotations of a large set take seconds."""
+    from mmdet.datasets import CocoDataset
+
     with _quiet(None):
-        return len(DATASETS.build({**dataset, "pipeline": []}))
+        found = CocoDataset(
+            ann_file=str(file), data_prefix={"img": images}, metainfo={"classes": classes},
+            filter_cfg=USABLE, pipeline=[],
+        )  # fmt: skip
+    return len(found)
 
 
-def train(settings: Settings, directory: Path, seed: int, epochs: int) -> Measurement:
+def train(
+    settings: Settings, directory: Path, seed: int, epochs: int, begin: Callable[[nn.Module], None] | None = None
+) -> Measurement:
     """Trains and measures, or goes on from the last checkpoint in the folder.
 
-    Every epoch draws its random numbers from the seed and its own number, so that a training that was cut off ends
-    exactly as if it had not been (on a CPU; a GPU's sums differ in their last digits from run to run).
+    Every epoch draws its random numbers from the seed and its own number, so that a training that was cut off, or that
+    ended at a lower rung of the same schedule, ends exactly as if it had run straight through (on a CPU; a GPU's sums
+    differ in their last digits from run to run).
 
     Args:
-        settings: A configuration with one measurement after the last epoch.
+        settings: A configuration with a measurement after the last epoch.
         directory: Folder of checkpoints and log.
         seed: Of weights and order.
         epochs: Passes over the images; 0 measures the untrained detector.
+        begin: What is done to the detector before its first epoch.
 
     Raises:
         FloatingPointError: The loss is no longer finite.
@@ -67,32 +82,49 @@ def train(settings: Settings, directory: Path, seed: int, epochs: int) -> Measur
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "config.py"
     with _quiet(directory / "output.txt"):
-        last = _last_whole_checkpoint(directory)
+        last = last_whole_checkpoint(directory, epochs)
         start = {"work_dir": str(directory), "resume": last is not None, "load_from": last and str(last)}
         path.write_text(render({**settings, **start}, "what this trial trains"))
-        runner = Runner.from_cfg(Config.fromfile(path))
-        observer = _Observer(directory / "history.json", seed)
-        runner.register_hook(observer, priority="VERY_LOW")
-        if epochs:
-            runner.train()
-        else:
-            set_random_seed(seed)
-            runner.model.init_weights()
-        # mmdet reports nothing where nothing was detected, which is an average precision of zero.
-        nothing = {f"{kind}_mAP": 0.0 for kind in settings["val_evaluator"]["metric"]}
-        metrics = (runner.val() if observer.metrics is None else observer.metrics) or nothing
-        parameters = sum(parameter.numel() for parameter in runner.model.parameters())
-        _forget()
-    return Measurement(_clean(metrics), tuple(observer.history), parameters)
+        try:
+            return _run(
+                Runner.from_cfg(Config.fromfile(path)), settings, directory, seed, epochs, None if last else begin
+            )
+        finally:
+            _forget()
 
 
-def _last_whole_checkpoint(directory: Path) -> Path | None:
-    """The newest checkpoint that can be read: a process may have ended while it wrote one."""
+def _run(
+    runner: Runner,
+    settings: Settings,
+    directory: Path,
+    seed: int,
+    epochs: int,
+    begin: Callable[[nn.Module], None] | None,
+) -> Measurement:
+    observer = _Observer(directory / "history.json", seed, epochs, begin)
+    runner.register_hook(observer, priority="VERY_LOW")
+    if epochs:
+        runner.train()
+    else:
+        set_random_seed(seed)
+        runner.model.init_weights()
+        observer.before_train(runner)
+    # Where nothing was detected, mmdet reports nothing, which is an average precision of zero.
+    nothing = {f"{kind}_mAP": 0.0 for kind in settings["val_evaluator"]["metric"]}
+    metrics = _clean(runner.val() if observer.metrics is None else observer.metrics) or nothing
+    newest = last_whole_checkpoint(directory, epochs)
+    if newest is not None:
+        for path in [path for path in directory.glob("epoch_*.pth") if _epoch(path) < _epoch(newest)]:
+            path.unlink()
+    parameters = sum(parameter.numel() for parameter in runner.model.parameters())
+    return Measurement(metrics, tuple(observer.history), parameters)
 
-    def epoch(path: Path) -> int:
-        return int(path.stem.removeprefix("epoch_"))
 
-    for path in sorted(directory.glob("epoch_*.pth"), key=epoch, reverse=True):
+def last_whole_checkpoint(directory: Path, epochs: int) -> Path | None:
+    """The newest checkpoint of at most so many epochs that can be read: a process may have ended while it wrote one."""
+    for path in sorted(directory.glob("epoch_*.pth"), key=_epoch, reverse=True):
+        if _epoch(path) > epochs:
+            continue
         try:
             CheckpointLoader.load_checkpoint(str(path), map_location="cpu")
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
@@ -101,15 +133,25 @@ def _last_whole_checkpoint(directory: Path) -> Path | None:
     return None
 
 
+def _epoch(checkpoint: Path) -> int:
+    return int(checkpoint.stem.removeprefix("epoch_"))
+
+
 class _Observer(Hook):  # type: ignore[misc]
     """Keeps losses and metrics, stops at a loss that is not finite, and ties randomness to the epoch."""
 
-    def __init__(self, file: Path, seed: int) -> None:
-        self.history: list[dict[str, float]] = json.loads(file.read_text()) if file.exists() else []
+    def __init__(self, file: Path, seed: int, epochs: int, begin: Callable[[nn.Module], None] | None) -> None:
+        earlier: list[dict[str, float]] = json.loads(file.read_text()) if file.exists() else []
+        self.history = [row for row in earlier if row["epoch"] <= epochs]
+        self._begin = begin
         self.metrics: dict[str, Any] | None = None
         self._file = file
         self._seed = seed
         self._losses: list[float] = []
+
+    def before_train(self, runner: Any) -> None:
+        if self._begin is not None:
+            self._begin(runner.model)
 
     def before_train_epoch(self, runner: Any) -> None:
         set_random_seed(self._seed * 1000 + runner.epoch)
@@ -127,12 +169,18 @@ class _Observer(Hook):  # type: ignore[misc]
         epoch = runner.epoch + 1
         row = {"epoch": float(epoch), "loss": sum(self._losses) / len(self._losses)}
         self.history = [*(earlier for earlier in self.history if earlier["epoch"] < epoch), row]
-        draft = self._file.with_suffix(".draft")
-        draft.write_text(json.dumps(self.history))
-        draft.replace(self._file)
+        self._write()
 
     def after_val_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
         self.metrics = dict(metrics or {})
+        if self.history:
+            self.history[-1] |= _clean(self.metrics)
+            self._write()
+
+    def _write(self) -> None:
+        draft = self._file.with_suffix(".draft")
+        draft.write_text(json.dumps(self.history))
+        draft.replace(self._file)
 
 
 def _clean(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -1,0 +1,121 @@
+"""The proxy loop against plain mmdet: images a second with the same model, data and batches, and who waits for data.
+
+    python benchmarks/training.py
+
+Both train the same detector for the same epochs, turn about; the first epoch of each is left out, in which libraries
+warm up and images are decoded. The data is the nuclei set where PIIP_SHARED has it, else the embedded digits.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from piip_search.architecture import Architecture
+from piip_search.evaluation import Fidelity
+from piip_search.export.mmdet_config import ProxyImages, Settings, proxy_config, render
+from piip_search.spec import Data, Training
+from piip_workers import data as data_sets
+from piip_workers.training import usable_images
+
+DESIGN = "vit_micro@96:g+vit_nano@128:g+vit_pico@192:g*2"
+
+
+def settings_of(data: Data, workers: int, epochs: int) -> tuple[Settings, int]:
+    """The proxy's configuration, and its training images."""
+    training = Training(
+        channels=64, anchor_scale=1.5, batch_size=4, learning_rate=1e-3, loader_workers=workers, val_images=1,
+        cache_mib=1024,
+    )  # fmt: skip
+    paths, design = data_sets.prepare(data), Architecture.parse(DESIGN)
+
+    def config(images: int) -> Settings:
+        return proxy_config(
+            design, paths, training, fidelity=Fidelity(epochs), images=ProxyImages(images, val=(0,)), seed=0
+        )
+
+    count = usable_images(config(1))
+    return config(count), count
+
+
+def plain(settings: Settings) -> Settings:
+    """The same training read as mmdet reads it: images decoded every time, its own sampler and data set."""
+    loader = settings["train_dataloader"]
+    dataset = {key: value for key, value in loader["dataset"].items() if key != "seed"}
+    pipeline = [{"type": "LoadImageFromFile"}, *dataset["pipeline"][1:]]
+    dataset |= {"type": "CocoDataset", "pipeline": pipeline}
+    sampler = {"type": "DefaultSampler", "shuffle": True}
+    return {**settings, "train_dataloader": {**loader, "dataset": dataset, "sampler": sampler}}
+
+
+def timed(settings: Settings, images: int, folder: Path) -> tuple[float, float]:
+    """Images a second after the first epoch, and the share of that time spent waiting for data."""
+    from mmengine.config import Config
+    from mmengine.hooks import Hook
+    from mmengine.runner import Runner
+
+    class Clock(Hook):  # type: ignore[misc]
+        """Seconds of epochs after the first, and of them those before a batch was there."""
+
+        def __init__(self) -> None:
+            self.seconds = self.waited = 0.0
+
+        def before_train_epoch(self, runner: Any) -> None:
+            self.start = self.last = time.perf_counter()
+
+        def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+            if runner.epoch:
+                self.waited += time.perf_counter() - self.last
+
+        def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+            self.last = time.perf_counter()
+
+        def after_train_epoch(self, runner: Any) -> None:
+            if runner.epoch:
+                self.seconds += time.perf_counter() - self.start
+
+    path = folder / "config.py"
+    path.write_text(render({**settings, "work_dir": str(folder)}, "benchmark"))
+    runner = Runner.from_cfg(Config.fromfile(path))
+    clock = Clock()
+    runner.register_hook(clock, priority="VERY_LOW")
+    runner.train()
+    epochs = settings["train_cfg"]["max_epochs"] - 1
+    return images * epochs / clock.seconds, clock.waited / clock.seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1])
+    options = parser.parse_args()
+    nuclei = Path(os.environ.get("PIIP_SHARED", "../shared")) / "data" / "nuclei_dsb2018"
+    part = {name: {"images": name, "annotations": f"annotations/instances_{name}.json"} for name in ("train", "val")}
+    data = Data.model_validate({"root": nuclei, **part} if nuclei.is_dir() else {"embedded": "digits"})
+    torch.set_num_threads(1)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, one thread"
+    print(f"torch {torch.__version__}, {device}; {nuclei.name if nuclei.is_dir() else 'digits'}; {DESIGN}")
+    print(f"{'loader processes':>16} {'loop':>12} {'images/s':>9} {'waiting':>8}   ratio of the medians")
+    for workers in options.workers:
+        ours, images = settings_of(data, workers, options.epochs)
+        found: dict[str, list[tuple[float, float]]] = {"plain mmdet": [], "ours": []}
+        for _ in range(options.rounds):
+            for name, settings in (("plain mmdet", plain(ours)), ("ours", ours)):
+                with tempfile.TemporaryDirectory() as folder:
+                    found[name].append(timed(settings, images, Path(folder)))
+        speeds = {name: statistics.median(speed for speed, _ in rows) for name, rows in found.items()}
+        for name, rows in found.items():
+            ratio = f"{speeds[name] / speeds['plain mmdet']:.2f}"
+            waiting = statistics.median(waited for _, waited in rows)
+            print(f"{workers:>16} {name:>12} {speeds[name]:>9.1f} {waiting:>8.1%}   {ratio}")
+
+
+if __name__ == "__main__":
+    main()

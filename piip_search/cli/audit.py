@@ -1,0 +1,132 @@
+"""`piip-search audit`: what a run's proxies are worth."""
+
+import json
+from dataclasses import asdict, replace
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from piip_search import terminal
+from piip_search.audit import LONGER, AuditPlan, Figures, audit_candidates
+from piip_search.audit import audit as audited
+from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console, errors, note
+from piip_search.cli.run import drive_to_end
+from piip_search.ranking import Interval
+from piip_search.wiring import (
+    Place,
+    UserError,
+    existing_ledger,
+    extra,
+    find_trainer,
+    history_of,
+    measurement,
+    mlflow_uri,
+    open_ledger,
+    open_tracker,
+    runner,
+)
+
+
+def audit(
+    run: Annotated[str, typer.Argument(help="Name of a run.")],
+    designs: Annotated[int, typer.Option(min=1, help="Designs to draw from each tier.")] = 12,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each proxy, the run's own included.")] = 2,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help=f"Epochs of the longer training; {LONGER} times the proxy's by default.")
+    ] = None,
+    data_fraction: Annotated[
+        float | None, typer.Option(min=1e-6, max=1, help="Share of the images it sees; the proxy's by default.")
+    ] = None,
+    image_scale: Annotated[
+        float | None, typer.Option(min=1e-6, max=1, help="Factor on its image sizes; the proxy's by default.")
+    ] = None,
+    on: Annotated[Place, typer.Option(help="Where candidates are measured.")] = Place.RAY,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join: auto or ray://HOST:10001; none starts one here.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    ledger: LedgerUrl = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MLFLOW_TRACKING_URI", help="MLflow store or server, or none; by default mlflow.db in the home."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure what a run's proxies are worth: do they rank designs as a longer training does, better than cost alone?
+
+    Some designs of each tier are trained again: with other seeds, and for longer. Like a run, an audit goes on where it
+    was cut off, and trains nothing twice.
+
+    Example: piip-search audit quickstart --designs 8 --seeds 3
+    """
+    if on is Place.LOCAL and address:
+        raise UserError("--address names a Ray cluster; leave it out with --on local")
+    book = open_ledger(existing_ledger(ledger, home))
+    history = history_of(book, run)
+    spec, proxy = history.spec, history.spec.fidelity.build()
+    chosen = replace(
+        proxy, epochs=epochs or LONGER * max(1, proxy.epochs), data_fraction=data_fraction or proxy.data_fraction,
+        image_scale=image_scale or proxy.image_scale, horizon=None,
+    )  # fmt: skip
+    if chosen == proxy:
+        raise UserError(f"the longer training is the proxy itself ({chosen.epochs} epochs); give more --epochs")
+    plan = AuditPlan(designs, seeds, chosen, spec.seed)
+    candidates = audit_candidates(history.evaluations, history.objectives, spec.bounds.gmacs, plan)
+    if not candidates:
+        raise UserError(f"run {run} holds no finished evaluation yet; nothing can be audited")
+    from piip_search.policy import Listed
+    from piip_search.search import Search
+    from piip_workers import data
+
+    problems = data.check(spec.data)
+    if problems:
+        raise UserError("\n  ".join(["the data of this run cannot be used:", *problems]))
+    with extra("detection"):
+        find_trainer(address)
+    # The curve of a longer training tells what a rung on its way is worth; how often it is taken changes no result.
+    measured_often = spec.model_copy(
+        update={"training": spec.training.model_copy(update={"measure_every": plan.measure_every})}
+    )
+    measure = measurement(measured_often, home, run)
+    recipe = spec.recipe(data.fingerprint(spec.data))
+    store = mlflow_uri(mlflow, home)
+    with errors.status("starting"):
+        drive, usage, at_once = runner(on, address, spec, measure, home)
+        tracker = open_tracker(store, home, mlflow is not None, note)
+        name = f"{run}.audit-{plan.digest}"
+        search = Search(name, spec, Listed(candidates), book, recipe, tracker, question=plan.digest)
+    drive_to_end(search, drive, usage, at_once, errors if as_json else console)
+    found = audited(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
+    if as_json:
+        print(json.dumps({"run": run, "audit": name, "tiers": [asdict(tier) for tier in found]}, indent=2))
+        return
+    for tier in found:
+        if tier.figures is not None:
+            console.print(_table(tier.tier, tier.designs, tier.figures, search.objectives.metric))
+        console.print(f"up to {tier.tier:g} GMACs: {tier.verdict}", markup=False, soft_wrap=True)
+    failed = f"; {len(search.failures)} failed, see piip-search show {name}" if search.failures else ""
+    console.print(f"audit {name}: {len(search.evaluations)} measurements in {terminal.clock(search.elapsed)}{failed}",
+                  markup=False)  # fmt: skip
+
+
+def _table(tier: float, designs: int, found: Figures, metric: str) -> Table:
+    """Tau and its interval, a row a score."""
+    spread = "" if found.spread is None else f"; seeds differ by {found.spread:.4f} {metric} (median of deviations)"
+    table = Table(title=f"up to {tier:g} GMACs: {designs} designs{spread}", title_justify="left")
+    for heading in ("score", "Kendall's tau", "90 % interval", "compared with"):
+        table.add_column(heading)
+    longer = f"{metric} after the longer training"
+    rows: list[tuple[str, Interval | None, str]] = [
+        (f"proxy {metric}", found.proxy, longer),
+        (f"proxy {metric}", found.seeds, "itself with another seed"),
+        ("MACs", found.macs, longer),
+        ("parameters", found.parameters, longer),
+        *((f"{metric} after epoch {epoch}", tau, "that at its end") for epoch, tau in found.rungs),
+    ]
+    for score, tau, against in rows:
+        if tau is not None:
+            table.add_row(score, f"{tau.value:+.2f}", f"{tau.low:+.2f} to {tau.high:+.2f}", against)
+    return table

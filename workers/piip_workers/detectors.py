@@ -1,0 +1,109 @@
+"""Any detector of mmdet around a PIIP backbone: what of its configuration backbone, classes and data change.
+
+Everything else stays as its configuration says. The three detectors whose cost is known (`READERS`) are written out.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from piip_search.export.mmdet_config import READERS, Reader, Settings
+from piip_search.spec import Training
+from piip_search.stretches import STRIDES
+from piip_workers.openmmlab import install
+
+BASES = {
+    "atss": "mmdet::atss/atss_r50_fpn_1x_coco.py",
+    "cascade_rcnn": "mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py",
+    "cascade_mask_rcnn": "mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py",
+    "dino": "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py",
+}
+"""Configurations by short name."""
+
+
+def reader_of(training: Training) -> Reader:
+    """What reads the backbone's maps.
+
+    Raises:
+        ValueError: The configuration cannot be read, or its neck reads something else than three or four maps.
+    """
+    name = training.detector
+    if name in READERS:
+        return READERS[name]
+    base = BASES.get(name, name)
+    base = base if base.startswith("mmdet::") else str(Path(base).resolve())
+    model = _model_of(base)
+    neck = model.get("neck")
+    first = neck[0] if isinstance(neck, list) else neck
+    widths = first.get("in_channels") if isinstance(first, dict) else None
+    if not isinstance(widths, list) or len(widths) not in (3, len(STRIDES)):
+        raise ValueError(
+            f"training.detector: the neck of {base} must read 3 or 4 maps, got in_channels {widths}; "
+            "choose a detector with an FPN or a channel mapper"
+        )
+
+    def settings(training: Training, classes: int, widths: tuple[int, ...]) -> Settings:
+        return _changes(model, training, classes, widths)
+
+    return Reader(base, STRIDES[-len(widths) :], _has_masks(model), settings)
+
+
+def _model_of(base: str) -> Settings:
+    install()
+    from mmengine.config import Config
+    from mmengine.hub import get_config
+
+    if not base.startswith("mmdet::") and not Path(base).is_file():
+        raise ValueError(f"training.detector: no configuration {base}; give a file, or a name such as {BASES['atss']}")
+    try:
+        config = get_config(base) if base.startswith("mmdet::") else Config.fromfile(base)
+    except Exception as error:  # a configuration is a program
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"training.detector: {base} cannot be read: {type(error).__name__}: {reason}") from None
+    model = config.get("model")
+    if model is None or "backbone" not in model:
+        raise ValueError(f"training.detector: {base} holds no model with a backbone; give a detector's configuration")
+    plain: Settings = config.to_dict()["model"]
+    return plain
+
+
+def _changes(model: Settings, training: Training, classes: int, widths: tuple[int, ...]) -> Settings:
+    """The settings that differ from the configuration's. A list takes the place of the configuration's as a whole."""
+    changed = {
+        part: _with_classes(model[part], classes)
+        for part in model
+        if part not in ("backbone", "neck", "data_preprocessor") and _mentions(model[part], "num_classes")
+    }
+    neck = copy.deepcopy(model["neck"])
+    (neck[0] if isinstance(neck, list) else neck)["in_channels"] = list(widths)
+    changed["neck"] = neck if isinstance(neck, list) else {"in_channels": list(widths)}
+    test = model.get("test_cfg") or {}
+    for place in (("rcnn",), ()):
+        section = test
+        for step in place:
+            section = section.get(step) or {}
+        if "max_per_img" in section:
+            # A detector with queries fails where it is asked for more detections than queries x classes.
+            most = model["num_queries"] * classes if "num_queries" in model else training.max_detections
+            limit: Settings = {"max_per_img": min(training.max_detections, most)}
+            changed["test_cfg"] = {place[0]: limit} if place else limit
+            break
+    return changed
+
+
+def _with_classes(value: Any, classes: int) -> Any:
+    if isinstance(value, list):
+        return [_with_classes(item, classes) for item in value]
+    if isinstance(value, dict):
+        return {key: classes if key == "num_classes" else _with_classes(item, classes) for key, item in value.items()}
+    return value
+
+
+def _mentions(value: Any, key: str) -> bool:
+    if isinstance(value, dict):
+        return key in value or any(_mentions(item, key) for item in value.values())
+    return isinstance(value, list) and any(_mentions(item, key) for item in value)
+
+
+def _has_masks(model: Settings) -> bool:
+    return _mentions(model, "mask_head")

@@ -1,0 +1,130 @@
+"""How training images are read: decoded once, with random numbers that follow from the image and the epoch alone.
+
+mmdet seeds a loader process once, so that what an image looks like depends on how many processes there are and on
+whether the training was cut off. Here neither matters: equal seeds give equal batches with 0 or 8 processes, straight
+or resumed.
+"""
+
+import random
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from piip_workers.openmmlab import install
+
+install()
+from mmcv.transforms import LoadImageFromFile  # noqa: E402
+from mmdet.datasets import CocoDataset  # noqa: E402
+from mmdet.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS  # noqa: E402
+from mmengine.dataset import DefaultSampler  # noqa: E402
+
+Pixels = NDArray[np.uint8]
+
+
+@DATA_SAMPLERS.register_module()
+class EpochSampler(DefaultSampler):  # type: ignore[misc]
+    """mmengine's shuffling sampler, whose indices also say the epoch: index + epoch x images."""
+
+    def __iter__(self) -> Iterator[int]:
+        start = self.epoch * len(self.dataset)
+        return (start + index for index in super().__iter__())
+
+
+@DATASETS.register_module()
+class SeededCocoDataset(CocoDataset):  # type: ignore[misc]
+    """A COCO data set read by `EpochSampler`: draws an image's random numbers from seed, epoch and index."""
+
+    def __init__(self, *arguments: Any, seed: int = 0, **settings: Any) -> None:
+        """Builds the data set.
+
+        Args:
+            arguments: Those of mmdet's `CocoDataset`.
+            seed: Of the augmentation.
+            settings: Those of mmdet's `CocoDataset`.
+        """
+        self.seed = seed
+        super().__init__(*arguments, **settings)
+
+    def __getitem__(self, index: int) -> Any:
+        epoch, image = divmod(index, len(self))
+        (state,) = np.random.SeedSequence([self.seed, epoch, image]).generate_state(1)
+        np.random.seed(state)
+        random.seed(int(state))
+        return super().__getitem__(image)
+
+
+class _Cache:
+    """The images that were read last, up to a size."""
+
+    def __init__(self) -> None:
+        self._images: OrderedDict[str, Pixels] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, path: str) -> Pixels | None:
+        image = self._images.get(path)
+        if image is not None:
+            self._images.move_to_end(path)
+        return image
+
+    def put(self, path: str, image: Pixels, limit: int) -> None:
+        if image.nbytes > limit:
+            return
+        self._images[path] = image
+        self._bytes += image.nbytes
+        while self._bytes > limit:
+            _, oldest = self._images.popitem(last=False)
+            self._bytes -= oldest.nbytes
+
+
+_cache = _Cache()
+"""One for the process: a worker trains many candidates on the same images."""
+
+
+@TRANSFORMS.register_module()
+class ReadImage(LoadImageFromFile):  # type: ignore[misc]
+    """Decodes an image, or remembers it."""
+
+    def __init__(self, cache_mib: int = 0, unreadable: str | None = None, **settings: Any) -> None:
+        """Builds the transform.
+
+        Args:
+            cache_mib: Most memory for decoded images in one process, MiB.
+            unreadable: File that lists what cannot be decoded; such an image is replaced by another. None stops there.
+            settings: Those of mmcv's `LoadImageFromFile`.
+        """
+        super().__init__(**settings)
+        self._limit = cache_mib * 2**20
+        self._unreadable = unreadable
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Adds the pixels.
+
+        Raises:
+            ValueError: The image cannot be decoded, and another may not take its place.
+        """
+        path = str(results["img_path"])
+        image = _cache.get(path)
+        if image is None:
+            try:
+                image = super().transform(dict(results))["img"]
+            except (OSError, AssertionError, ValueError, cv2.error) as error:
+                if self._unreadable is None:
+                    raise ValueError(
+                        f"{path} cannot be decoded; restore the file, or take it out of the annotations"
+                    ) from error
+                with Path(self._unreadable).open("a", encoding="utf-8") as file:
+                    file.write(f"{path}\n")
+                return None
+            _cache.put(path, image, self._limit)
+        height, width = image.shape[:2]
+        return {**results, "img": image.copy(), "img_shape": (height, width), "ori_shape": (height, width)}
+
+
+def unreadable_images(file: Path) -> list[str]:
+    """The images that `ReadImage` listed, each once."""
+    return sorted(set(file.read_text(encoding="utf-8").splitlines())) if file.exists() else []
