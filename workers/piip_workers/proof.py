@@ -4,6 +4,7 @@ Counting needs no memory: the network is rebuilt without values (torch's meta de
 and the inference run for real, on random images of the smallest size that fits the design's padding.
 """
 
+import copy
 import math
 import os
 import tempfile
@@ -91,7 +92,7 @@ def _built(config: Any) -> Any:
     from mmdet.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
-    return MODELS.build(config.model)
+    return MODELS.build(copy.deepcopy(config.model))  # mmdet's DINO writes into what it is given
 
 
 def _count(export: Export, model: Any, proof: Proof) -> None:
@@ -123,9 +124,9 @@ def _detector_macs(detector: Detector, model: Any, image: Tensor) -> int:
     """Network, neck and heads; Mask R-CNN's at its 1000 proposals and one mask a detection."""
     model = model.eval()
     with torch.no_grad():
-        maps = model.backbone(image)
+        maps = model.backbone.network(image)
         levels = model.neck(maps)
-    total = counted_macs(model.backbone, image) + counted_macs(model.neck, maps)
+    total = counted_macs(model.backbone.network, image) + counted_macs(model.neck, maps)
     if not hasattr(model, "roi_head"):
         return total + counted_macs(model.bbox_head, levels)
     total += counted_macs(model.rpn_head, levels)
@@ -157,9 +158,11 @@ def _misfits(weights: Path, model: nn.Module) -> list[str]:
 def _image_of(config: Any) -> list[int]:
     """Sides of the first training image after its pipeline, longer one first."""
     from mmdet.registry import DATASETS
+    from mmengine.registry import DefaultScope
 
-    dataset = DATASETS.build(config.train_dataloader.dataset)
-    return sorted((int(side) for side in dataset[0]["inputs"].shape[-2:]), reverse=True)
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        dataset = DATASETS.build(config.train_dataloader.dataset)
+        return sorted((int(side) for side in dataset[0]["inputs"].shape[-2:]), reverse=True)
 
 
 def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, memory: int) -> None:
@@ -210,7 +213,7 @@ def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, me
 
 
 def _unread(name: str, model: Any, export: Export) -> bool:
-    """Whether a parameter may go without a gradient: it makes a map that the neck does not read, or is a strange head's.
+    """Whether a parameter may go without a gradient: it makes a map that nothing reads, or is a strange head's.
 
     One-stage detectors begin at stride 8. A head of which nothing is known may keep some parameters for other images.
     """

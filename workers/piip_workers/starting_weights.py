@@ -74,7 +74,7 @@ def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: P
     from mmengine.runner import CheckpointLoader
 
     try:
-        state: dict[str, Any] = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")["state_dict"]
+        state: dict[str, Any] = CheckpointLoader.load_checkpoint(str(checkpoint), "cpu", "silent")["state_dict"]
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError) as error:
         raise ValueError(
             f"{checkpoint} cannot be read ({error}); start from others with --weights random or pretrained"

@@ -5,6 +5,7 @@ together. `piip-search train` starts it.
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -57,6 +58,8 @@ def lasting(config: Any, epochs: int) -> None:
         if part.type == "MultiStepLR":
             part.end = epochs
             part.milestones = sorted({max(1, step * epochs // before) for step in part.milestones})
+        else:  # the warm-up, which gets no longer
+            part.end = max(1, min(part.end, part.end * epochs // before))
 
 
 def _train(runner: Any, config: Any, options: argparse.Namespace) -> None:
@@ -82,6 +85,9 @@ def _train(runner: Any, config: Any, options: argparse.Namespace) -> None:
         }
         return TrainingRun(options.mlflow, provenance, params, options.resume)
 
+    for handler in runner.logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(_is_news)
     log = TrainingLog(Path(options.work_dir), None if provenance is None else provenance.metric, open_mirror)
     runner.register_hook(log, priority="VERY_LOW")
     try:
@@ -92,6 +98,12 @@ def _train(runner: Any, config: Any, options: argparse.Namespace) -> None:
     except BaseException:
         log.end("FAILED")
         raise
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line belongs on a screen: mmengine also lists every parameter, which its file keeps."""
+    text = record.getMessage()
+    return "paramwise_options" not in text and "init_weights" not in text
 
 
 def _join_without_gpus(config: Any) -> None:
