@@ -91,12 +91,12 @@ def export(
             import piip_workers.onnx_export  # noqa: F401
     if choice == "all" and out.is_dir() and any(path.is_file() for path in out.iterdir()):
         raise UserError(f"{out} holds files; a whole front goes into a folder of its own, a folder for each design")
+    requests = [_request(run, history, evaluation, wanted, schedule, home) for evaluation in evaluations]
     failures = []
-    for evaluation in evaluations:
+    for evaluation, request in zip(evaluations, requests, strict=True):
         name = f"{evaluation.candidate.number:04d}-{evaluation.candidate.architecture.fingerprint}"
         folder = out / name if choice == "all" else out
         prepare_folder(folder)
-        request = _request(run, history, evaluation, wanted, schedule, home)
         with console.status(f"exporting trial {evaluation.candidate.number}"):
             outcome = _export(request, folder, _start(request, weights, history, evaluation, home / run), proof)
         failures += [f"{folder}: {line}" for line in outcome.failures]
@@ -116,7 +116,12 @@ def _request(
     with extra("detection"):
         from piip_workers.detectors import reader_of
 
-        paths, reader = data.prepare(spec.data), reader_of(spec.training)
+        reader = reader_of(spec.training)
+        try:
+            paths = data.prepare(spec.data)
+        except OSError:
+            problems = "\n".join(data.check(spec.data))
+            raise UserError(f"{problems}\nthe data is looked for from here: export where {run} ran") from None
     notes = {
         "run": f"{run}, trial {candidate.number}",
         f"proxy {objectives.metric}": f"{objectives.value(evaluation):.4f}",
