@@ -11,8 +11,23 @@ from piip_search.objectives import Objectives, ParetoFront, pareto_front
 _BEST = re.compile(r"best(?:<=(?P<budget>\d+(?:\.\d+)?)G?)?")
 
 
+NOTHING = "the search holds no finished evaluation yet; nothing can be chosen"
 SHORTEST_FINGERPRINT = 6
 """Digits of a fingerprint that must be given; anything shorter is a trial's number."""
+
+
+def chosen(evaluations: Sequence[Evaluation], objectives: Objectives, choice: str) -> tuple[Evaluation, ...]:
+    """The evaluations that a user means: the whole front for `all`, cheapest first, else the one of `choose`.
+
+    Raises:
+        ValueError: As `choose`.
+    """
+    if choice != "all":
+        return (choose(evaluations, objectives, choice),)
+    measured = objectives.measured(evaluations)
+    if not measured:
+        raise ValueError(NOTHING)
+    return pareto_front(measured, objectives, max(objectives.cost(e).gmacs for e in measured)).evaluations
 
 
 def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: str) -> Evaluation:
@@ -28,7 +43,7 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
     """
     measured = objectives.measured(evaluations)
     if not measured:
-        raise ValueError("the search holds no finished evaluation yet; nothing can be chosen")
+        raise ValueError(NOTHING)
     whole = pareto_front(measured, objectives, max(objectives.cost(e).gmacs for e in measured))
     best = _BEST.fullmatch(choice)
     if best:

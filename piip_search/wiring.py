@@ -199,6 +199,11 @@ def mlflow_uri(given: str | None, home: Path) -> str | None:
     return given or f"sqlite:///{(home / 'mlflow.db').resolve()}"
 
 
+def kept_store(home: Path) -> str | None:
+    """The MLflow store in the home folder, if there is one."""
+    return mlflow_uri(None, home) if (home / "mlflow.db").exists() else None
+
+
 def open_tracker(uri: str | None, home: Path, asked: bool, note: Callable[[str], None]) -> Tracker | None:
     """MLflow's tracker; without the extra a note, unless the user asked for a store."""
     if uri is None:

@@ -6,11 +6,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from piip_search import __version__
-from piip_search.cli import audit, cost, export, init, plan, run, show
+from piip_search.cli import audit, cost, export, init, plan, run, show, train
 from piip_search.cli.application import USER_ERROR, app, errors
 from piip_search.wiring import UserError
 
-for command in (
+COMMANDS = (
     run.run,
     show.show,
     show.front,
@@ -18,8 +18,11 @@ for command in (
     plan.plan,
     cost.cost,
     export.export,
+    train.train,
     init.init,
-):  # help's order
+)
+"""In the order of the help."""
+for command in COMMANDS:
     app.command()(command)
 
 

@@ -1,46 +1,229 @@
 """`piip-search export`: a chosen design leaves."""
 
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from piip_search.choice import choose
-from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console
-from piip_search.cost import conventions_of, price
-from piip_search.wiring import absolute, existing_ledger, extra, history_of, open_ledger
+from piip_search.choice import chosen
+from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console, note
+from piip_search.evaluation import Evaluation
+from piip_search.export import (
+    FORMATS,
+    RANDOM,
+    SCHEDULES,
+    Export,
+    Format,
+    Provenance,
+    ScheduleName,
+    WeightsKind,
+    prepare_folder,
+    write_export,
+)
+from piip_search.export.folder import PROOF, PROOF_LOG
+from piip_search.wiring import (
+    History,
+    UserError,
+    absolute,
+    existing_ledger,
+    extra,
+    find_trainer,
+    history_of,
+    image_counts,
+    kept_store,
+    open_ledger,
+)
+
+if TYPE_CHECKING:
+    from piip_workers.checks import Proof
+    from piip_workers.starting_weights import Weights
+
+
+class FormatChoice(StrEnum):
+    """What may be asked for: a format, or all of them."""
+
+    MMDET = "mmdet"
+    TORCH = "torch"
+    ONNX = "onnx"
+    ALL = "all"
 
 
 def export(
     run: Annotated[str, typer.Argument(help="Name of a run.")],
     choice: Annotated[
-        str, typer.Argument(help="best, best<=250G, knee, a trial number, or a fingerprint's beginning.")
+        str,
+        typer.Argument(
+            help="best, best<=250G, knee, a trial number, a fingerprint's beginning, or all for the whole front."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; new, or an earlier export.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder to write: new, or an earlier export. With all, one a design in it."),
+    ],
+    formats: Annotated[
+        list[FormatChoice],
+        typer.Option("--format", help="What to write; may be given more than once."),
+    ] = [FormatChoice.MMDET],  # noqa: B006  typer copies it
+    schedule: Annotated[ScheduleName, typer.Option(help="Of the full training: 12 or 36 epochs.")] = "1x",
+    weights: Annotated[
+        WeightsKind | None,
+        typer.Option(
+            help="What the training starts from; by default pretrained where the search used that, else the proxy's."
+        ),
+    ] = None,
+    proof: Annotated[bool, typer.Option(help="Rebuild, count, train and run what was written.")] = True,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
 ) -> None:
-    """Write the training config of a chosen design: an mmdet config with the full schedule.
+    """Write a chosen design: an mmdet config with the full schedule, a torch network, an ONNX file.
+
+    What is written is tried, and the outcome is in proof.json; where it fails, the exit code is 2.
 
     Example: piip-search export quickstart best -o exported/best
     """
-    from piip_search.export import export_mmdet
+    wanted: tuple[Format, ...] = FORMATS if FormatChoice.ALL in formats else tuple(f for f in FORMATS if f in formats)
+    history = history_of(open_ledger(existing_ledger(ledger, home)), run)
+    evaluations = chosen(history.evaluations, history.objectives, choice)
+    if "onnx" in wanted:
+        with extra("onnx"):
+            import piip_workers.onnx_export  # noqa: F401
+    if choice == "all" and out.is_dir() and any(path.is_file() for path in out.iterdir()):
+        raise UserError(f"{out} holds files; a whole front goes into a folder of its own, a folder for each design")
+    requests = [_request(run, history, evaluation, wanted, schedule, home) for evaluation in evaluations]
+    failures = []
+    for evaluation, request in zip(evaluations, requests, strict=True):
+        name = f"{evaluation.candidate.number:04d}-{evaluation.candidate.architecture.fingerprint}"
+        folder = out / name if choice == "all" else out
+        prepare_folder(folder)
+        with console.status(f"exporting trial {evaluation.candidate.number}"):
+            outcome = _export(request, folder, _start(request, weights, history, evaluation, home / run), proof)
+        failures += [f"{folder}: {line}" for line in outcome.failures]
+        _tell(folder, outcome)
+    if failures:
+        raise UserError("\n".join(["the proof failed; the files are kept:", *failures]))
+
+
+def _request(
+    run: str, history: History, evaluation: Evaluation, formats: tuple[Format, ...], schedule: ScheduleName, home: Path
+) -> Export:
+    """What leaves, but for its weights."""
     from piip_workers import data
 
-    history = history_of(open_ledger(existing_ledger(ledger, home)), run)
-    chosen = choose(history.evaluations, history.objectives, choice)
-    spec, design = history.spec, chosen.candidate.architecture
+    candidate, spec, objectives = evaluation.candidate, history.spec, history.objectives
+    design = candidate.architecture
     with extra("detection"):
-        paths = data.prepare(spec.data)
-    value = history.objectives.value(chosen)
+        from piip_workers.detectors import reader_of
+
+        reader = reader_of(spec.training)
+        try:
+            paths = data.prepare(spec.data)
+        except OSError:
+            problems = "\n".join(data.check(spec.data))
+            raise UserError(f"{problems}\nthe data is looked for from here: export where {run} ran") from None
     notes = {
-        "run": f"{run}, trial {chosen.candidate.number}",
-        f"proxy {history.objectives.metric}": f"{value:.4f}",
-        **{
-            f"GMACs ({name} convention)": f"{price(design, name, detector=spec.detector).gmacs:.4g}"
-            for name in conventions_of(design)
-        },
+        "run": f"{run}, trial {candidate.number}",
+        f"proxy {objectives.metric}": f"{objectives.value(evaluation):.4f}",
     }
+    fidelity = candidate.fidelity
+    provenance = Provenance(
+        run=run,
+        trial=candidate.number,
+        architecture=design.name,
+        fingerprint=design.fingerprint,
+        metric=objectives.metric,
+        proxy_metrics=dict(evaluation.metrics),
+        fidelity={name: getattr(fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},
+        schedule=schedule,
+        weights="",
+        mlflow=kept_store(home),
+    )
     training = spec.training.model_copy(update={"pretrained": absolute(spec.training.pretrained)})
-    config = export_mmdet(design, paths, training, out, notes)
-    console.print(f"wrote {config}; {config.parent / 'README.md'} says how to train it", markup=False, soft_wrap=True)
+    return Export(
+        design, paths, training, SCHEDULES[schedule], formats,
+        reader=reader, images=image_counts(spec), provenance=provenance, notes=notes,
+    )  # fmt: skip
+
+
+def _start(
+    request: Export, asked: WeightsKind | None, history: History, evaluation: Evaluation, run_folder: Path
+) -> "Weights | None":
+    """The weights that the design leaves with; None for random ones that nothing needs."""
+    place = request.training.pretrained
+    number = evaluation.candidate.number
+    if asked == "pretrained" and place is None:
+        raise UserError(
+            f"run {history.spec.name} trained from random weights; leave --weights out, or name proxy or random"
+        )
+    if asked == "random" and set(request.formats) == {"mmdet"}:
+        return None
+    with extra("models"):
+        from piip_workers import starting_weights
+    if asked == "random":
+        return starting_weights.at_random(request.architecture, RANDOM)
+    if place is not None and asked != "proxy":
+        return starting_weights.from_pretrained(request.architecture, place)
+    folder = starting_weights.trial_folder(run_folder / "trials", evaluation)
+    checkpoint = starting_weights.proxy_checkpoint(folder)
+    if checkpoint is not None:
+        with extra("detection"):
+            return starting_weights.from_proxy(request.architecture, evaluation, checkpoint)
+    if asked == "proxy":
+        raise UserError(f"trial {number} left no checkpoint in {folder}; leave --weights out, or name random")
+    note(f"note: trial {number} left no checkpoint in {folder}, so that training starts from random weights")
+    return starting_weights.at_random(request.architecture, RANDOM)
+
+
+def _export(request: Export, folder: Path, weights: "Weights | None", proved: bool) -> "Proof":
+    """Writes every format, and tries what was written."""
+    from piip_workers.checks import Proof
+
+    outcome = Proof()
+    start = RANDOM if weights is None else weights.start
+    assert request.provenance is not None, "it comes from a trial"
+    request = replace(request, start=start, provenance=replace(request.provenance, weights=start.kind))
+    if start.kind == "random":  # so that the learning rate does not decay from block to block either
+        request = replace(request, training=request.training.model_copy(update={"pretrained": None}))
+    if weights is not None and start.file is not None and "mmdet" in request.formats:
+        weights.write(folder / start.file)
+    write_export(request, folder)
+    if "mmdet" in request.formats and proved:
+        _prove_mmdet(request, folder, outcome)
+    if "torch" in request.formats and weights is not None:
+        from piip_workers.torch_export import prove_torch, write_torch
+
+        write_torch(request.architecture, weights.network, folder / "torch")
+        if proved:
+            prove_torch(request.architecture, weights.network, folder / "torch", outcome)
+    if "onnx" in request.formats and weights is not None:
+        from piip_workers.onnx_export import prove_onnx, write_onnx
+
+        write_onnx(request.architecture, weights.network, folder / "onnx", folder / PROOF_LOG)
+        if proved:
+            prove_onnx(request.architecture, weights.network, folder / "onnx", outcome, folder / PROOF_LOG)
+    if proved:
+        outcome.write(folder / PROOF)
+    return outcome
+
+
+def _prove_mmdet(request: Export, folder: Path, outcome: "Proof") -> None:
+    """Tries the configuration where mmdet is installed."""
+    try:
+        with extra("detection"):
+            find_trainer(None)
+            from piip_workers.proof import prove_mmdet
+    except UserError as error:
+        note(f"note: config.py is not proved: {error}")
+        outcome.skipped.append(f"mmdet: {error}")
+        return
+    prove_mmdet(request, folder, outcome)
+
+
+def _tell(folder: Path, outcome: "Proof") -> None:
+    checks = outcome.checks
+    proved = "; not proved"
+    if checks:
+        seconds = sum(check.seconds for check in checks)
+        proved = f"; proof: {len(checks) - len(outcome.failures)} of {len(checks)} checks passed in {seconds:.0f} s"
+    console.print(f"wrote {folder}{proved}; {folder / 'README.md'} says how to train it", markup=False, soft_wrap=True)

@@ -1,94 +1,94 @@
-"""The folder that an export writes: a configuration, the architecture as data, and how to train it."""
+"""The folder that an export writes: configurations, the architecture as data, and how to train it."""
 
-import json
-from collections.abc import Mapping
+import shutil
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from piip_search.architecture import Architecture
-from piip_search.export.mmdet_config import CocoPaths, box, full_config, render
-from piip_search.spec import Training
+from piip_search.export import provenance
+from piip_search.export.mmdet_config import box, full_config, render
+from piip_search.export.official_config import PLACE, official_config, refusals, remarks
+from piip_search.export.readme import readme
+from piip_search.export.request import Export
 
-FILES = ("config.py", "architecture.json", "README.md")
-
-_README = """# {name}
-
-A PIIP network chosen by piip-search. `config.py` is an mmdet 3 configuration with the full 1x schedule: {detector} on
-the images of `{annotations}`, {classes} class{plural}.
-
-{notes}
-
-Train it (one GPU or CPU; checkpoints go to `work/`):
-
-    python -m piip_workers.train config.py --work-dir work
-
-On several GPUs:
-
-    torchrun --nproc-per-node 8 -m piip_workers.train config.py --work-dir work --launcher pytorch
-
-Go on after an interruption with `--resume`; change a setting with `--cfg-options train_dataloader.batch_size=2`. The
-batch size in the file is the recipe's 16 images a step, for one process: divide it by the number of GPUs. Where a
-compiled mmcv is installed, mmdet's own `tools/train.py config.py` does the same.
-
-{weights} Images are fitted into
-{width} x {height} pixels and padded to multiples of {multiple}, so that every branch's grid is exact.
-"""
+CONFIG, OFFICIAL, ARCHITECTURE, README = "config.py", "official_config.py", "architecture.yaml", "README.md"
+WEIGHTS, PROOF, PROOF_LOG = "weights.pth", "proof.json", "proof.log"
+FOLDERS = ("torch", "onnx")
+FILES = (CONFIG, OFFICIAL, ARCHITECTURE, README, WEIGHTS, PROOF, PROOF_LOG, provenance.FILE, *FOLDERS)
 
 
-def export_mmdet(
-    architecture: Architecture,
-    data: CocoPaths,
-    training: Training,
-    folder: Path,
-    notes: Mapping[str, str] | None = None,
-) -> Path:
-    """Writes a configuration that trains the architecture in full.
-
-    Args:
-        architecture: What to train.
-        data: What to train it on.
-        training: Detector and its channels, as in the search.
-        folder: Where to write; new, empty, or an earlier export.
-        notes: Lines for the README: where the design comes from, what it costs.
-
-    Returns:
-        The path of the configuration.
+def prepare_folder(folder: Path) -> None:
+    """Makes the folder, empty: what an earlier export wrote goes.
 
     Raises:
-        ValueError: The folder holds something else.
+        ValueError: The folder holds something else, such as a training.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; name a folder for the export")
-    if folder.is_dir() and {path.name for path in folder.iterdir()} - set(FILES):
-        raise ValueError(f"{folder} holds other files; name a new folder, or that of an earlier export")
-    title = f"{architecture.name}, written by piip-search; the README says how to train it"
+    other = sorted({path.name for path in folder.iterdir()} - set(FILES)) if folder.is_dir() else []
+    if other:
+        raise ValueError(
+            f"{folder} holds other files ({', '.join(other[:3])}); name a new folder, or that of an earlier export"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    config, as_data, readme = (folder / name for name in FILES)
-    config.write_text(render(full_config(architecture, data, training), title))
-    content = {"architecture": architecture.name, "fingerprint": architecture.fingerprint, **architecture.to_dict()}
-    as_data.write_text(json.dumps(content, indent=2) + "\n")
-    readme.write_text(_readme(architecture, data, training, notes or {}))
-    return config
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _readme(architecture: Architecture, data: CocoPaths, training: Training, notes: Mapping[str, str]) -> str:
-    width, height = box(architecture, training)
-    fitting = ", ".join(f"{b.backbone}: {b.model.timm_name}" for b in architecture.branches if b.model.timm_name)
-    weights = (
-        f"Branches start from pre-trained weights ({training.pretrained})."
-        if training.pretrained
-        else "Weights start at random; results like the published ones need pre-trained branches: set "
-        "`model.backbone.pretrained` to `hub` or to a folder of files"
-        + (f" (timm models whose weights fit: {fitting})." if fitting else ".")
-    )
-    return _README.format(
-        weights=weights,
-        name=architecture.name,
-        detector=training.detector,
-        annotations=data.train.annotations,
-        classes=len(data.classes),
-        plural="" if len(data.classes) == 1 else "es",
-        notes="\n".join(f"- {key}: {value}" for key, value in notes.items()),
-        width=width,
-        height=height,
-        multiple=architecture.multiple,
-    )
+def write_export(export: Export, folder: Path) -> None:
+    """Writes all that needs no network: configurations, architecture, provenance and README."""
+    architecture = export.architecture
+    if "mmdet" in export.formats:
+        (folder / CONFIG).write_text(_mmdet(export))
+        if not refusals(architecture, export.training):
+            (folder / OFFICIAL).write_text(_official(export))
+    content = yaml.safe_dump(architecture_content(export), sort_keys=False, allow_unicode=True)
+    (folder / ARCHITECTURE).write_text(content)
+    if export.provenance is not None:
+        export.provenance.write(folder)
+    (folder / README).write_text(readme(export))
+
+
+def architecture_content(export: Export) -> dict[str, Any]:
+    """The design as data: what it is, what it reads, and what it costs under every convention."""
+    architecture = export.architecture
+    width, height = box(architecture, export.training)
+    return {
+        "architecture": architecture.name,
+        "fingerprint": architecture.fingerprint,
+        **architecture.to_dict(),
+        "image": {"side": architecture.resolution, "fitted_into": [width, height], "multiple": architecture.multiple},
+        "cost": {
+            name: {"macs": cost.macs, "params": cost.params, "gmacs": cost.gmacs, "mparams": cost.mparams}
+            for name, cost in export.costs.items()
+        },
+    }
+
+
+def read_architecture(folder: Path) -> Architecture:
+    """The design of an export.
+
+    Raises:
+        ValueError: The folder is no export.
+    """
+    path = folder / ARCHITECTURE
+    if not path.is_file():
+        raise ValueError(f"{folder} is no export: it has no {ARCHITECTURE}; write one with piip-search export")
+    return Architecture.from_dict(yaml.safe_load(path.read_text()))
+
+
+def _mmdet(export: Export) -> str:
+    weights = None if export.start.file is None else f"{{{{ fileDirname }}}}/{export.start.file}"
+    settings = full_config(
+        export.architecture, export.data, export.training, export.schedule,
+        images=None if export.images is None else export.images[0], weights=weights, reader=export.around,
+    )  # fmt: skip
+    return render(settings, f"{export.architecture.name}, written by piip-search; the README says how to train it")
+
+
+def _official(export: Export) -> str:
+    settings = official_config(export.architecture, export.data, export.training, export.schedule)
+    title = [f"{export.architecture.name}, written by piip-search for the authors' code base: copy it into {PLACE}/"]
+    return render(settings, "\n# ".join(title + remarks(export.architecture)))

@@ -14,18 +14,14 @@ from typing import Any
 from piip_search.architecture import Architecture
 from piip_search.cost import stacked_convolutions
 from piip_search.evaluation import Fidelity
+from piip_search.export import recipe
+from piip_search.export.recipe import SCHEDULES, Schedule
 from piip_search.spec import Training
 from piip_search.stretches import PYRAMID_LEVELS, STRIDES
 
 Settings = dict[str, Any]
 
 MEAN = STD = [127.5, 127.5, 127.5]
-FULL_EPOCHS = 12
-FULL_STEPS = (8, 11)
-FULL_BATCH = 16
-FULL_LEARNING_RATE = 1e-4
-FULL_LAYER_DECAY = 0.85
-WARMUP_ITERATIONS = 500
 USABLE = {"filter_empty_gt": True, "min_size": 1}
 """Training images that hold something to learn."""
 
@@ -143,35 +139,65 @@ def _read_as_proxies(parts: Settings, training: Training, images: ProxyImages, s
 
 
 def full_config(
-    architecture: Architecture, data: CocoPaths, training: Training, reader: "Reader | None" = None
+    architecture: Architecture,
+    data: CocoPaths,
+    training: Training,
+    schedule: Schedule = SCHEDULES["1x"],
+    *,
+    images: int | None = None,
+    weights: str | None = None,
+    reader: "Reader | None" = None,
 ) -> Settings:
-    """The 1x schedule of PIIP's detection recipe at full image size (official configurations, Mask R-CNN 1x).
+    """PIIP's detection recipe at full image size (official configurations, Mask R-CNN 1x and 3x).
 
-    12 epochs in batches of 16, AdamW at 1e-4, 500 iterations of warm-up, steps after epochs 8 and 11. Images are
-    fitted into the same box as the proxies' and padded until every branch's grid is exact. With pre-trained branches
-    the learning rate decays by 0.85 from block to block; from random weights it does not.
+    12 or 36 epochs in batches of 16, AdamW at 1e-4, 500 iterations of warm-up (a tenth of the training where that is
+    less), steps after epochs 8 and 11, or 27 and 33. Images are fitted into the same box as the proxies' and padded
+    until every branch's grid is exact. With pre-trained branches the learning rate decays by 0.85 from block to block;
+    from random weights it does not.
+
+    Args:
+        architecture: What is trained.
+        data: Where the images are.
+        training: Detector and recipe; `pretrained` says whether the branches are.
+        schedule: How long.
+        images: Training images a pass, where they are known.
+        weights: File to start from; else the branches' weights are taken from `training.pretrained`, if that is set.
+        reader: The detector around the backbone; by default the recipe's, where its cost is known.
     """
     reader = reader or READERS[training.detector]
-    return {
+    decay = recipe.LAYER_DECAY if training.pretrained else 1.0
+    if weights is not None:
+        training = training.model_copy(update={"pretrained": None})
+    settings = {
         **_base(reader),
         "model": _model(architecture, training, reader, len(data.classes), regularised=True),
         **_data(
-            data, training, reader.masks, box(architecture, training), FULL_BATCH, max(2, training.loader_workers)
+            data, training, reader.masks, box(architecture, training), recipe.BATCH, max(2, training.loader_workers)
         ),
-        "train_cfg": _replaced(type="EpochBasedTrainLoop", max_epochs=FULL_EPOCHS, val_interval=1),
+        "train_cfg": _replaced(type="EpochBasedTrainLoop", max_epochs=schedule.epochs, val_interval=1),
         "param_scheduler": [
-            {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0, "end": WARMUP_ITERATIONS},
+            {"type": "LinearLR", "start_factor": 0.001, "by_epoch": False, "begin": 0,
+             "end": _warmup(schedule, images)},
             {
-                "type": "MultiStepLR", "begin": 0, "end": FULL_EPOCHS, "by_epoch": True,
-                "milestones": list(FULL_STEPS), "gamma": 0.1,
+                "type": "MultiStepLR", "begin": 0, "end": schedule.epochs, "by_epoch": True,
+                "milestones": list(schedule.steps), "gamma": 0.1,
             },
         ],
-        "optim_wrapper": _optimiser(
-            architecture, FULL_LEARNING_RATE, training.weight_decay, None,
-            FULL_LAYER_DECAY if training.pretrained else 1.0,
-        ),
-        "auto_scale_lr": {"enable": False, "base_batch_size": FULL_BATCH},
+        "optim_wrapper": _optimiser(architecture, recipe.LEARNING_RATE, training.weight_decay, None, decay),
+        "default_hooks": {"checkpoint": {"max_keep_ckpts": 2}},
+        "auto_scale_lr": {"enable": False, "base_batch_size": recipe.BATCH},
+        # One-stage heads read no map of stride 4, so that its level has no gradient.
+        "find_unused_parameters": training.detector != "mask_rcnn",
     }  # fmt: skip
+    return settings if weights is None else {**settings, "load_from": weights}
+
+
+def _warmup(schedule: Schedule, images: int | None) -> int:
+    """Iterations in which the learning rate rises."""
+    if images is None:
+        return recipe.WARMUP_ITERATIONS
+    total = schedule.epochs * math.ceil(images / recipe.BATCH)
+    return max(1, min(recipe.WARMUP_ITERATIONS, round(recipe.WARMUP_SHARE * total)))
 
 
 def box(architecture: Architecture, training: Training) -> tuple[int, int]:
@@ -203,7 +229,7 @@ def _model(
         type="PIIP",
         architecture=architecture.name,
         drop_path=rates,
-        interaction_drop_path=0.4 if regularised else 0.0,
+        interaction_drop_path=recipe.INTERACTION_DROP_PATH if regularised else 0.0,
         pretrained=training.pretrained,
         checkpointing=training.checkpointing,
         bfloat16=training.precision == "bfloat16",

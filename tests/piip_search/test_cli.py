@@ -56,7 +56,7 @@ def finished(tmp_path: Path, spec: SearchSpec) -> list[str]:
     return ["--home", str(tmp_path / "runs")]
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "show", "front", "audit", "cost", "export", "init"])
+@pytest.mark.parametrize("command", ["run", "plan", "show", "front", "audit", "cost", "export", "train", "init"])
 def test_every_command_has_help_with_an_example(run_cli: Cli, command: str) -> None:
     ended = run_cli(command, "--help")
     assert ended.code == 0
@@ -248,8 +248,75 @@ def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> 
     exported = run_cli(*command[1].split())
     assert exported.code == 0, exported.err
     assert (tmp_path / "exported/quickstart/config.py").is_file()
+    assert json.loads((tmp_path / "exported/quickstart/proof.json").read_text())["passed"]
+    _the_export_trains_in_full(run_cli, tmp_path)
+    front = run_cli("export", "quickstart", "all", "-o", "front", "--format", "torch", "--weights", "random")
+    assert front.code == 0, front.err
+    for folder in (tmp_path / "front").iterdir():
+        assert {path.name for path in folder.iterdir()} >= {"architecture.yaml", "proof.json", "torch"}
+        refused = run_cli("train", str(folder))
+        assert (refused.code, "export the design with --format mmdet" in refused.err) == (2, True)
+    pretrained = run_cli("export", "quickstart", "best", "-o", "other", "--weights", "pretrained")
+    assert pretrained.code == 2
+    assert "trained from random weights" in pretrained.err
     other = run_cli("run", "tiny.yaml", "--on", "local", "--name", "never", "--resume")
     assert other.code == 2
+
+
+def _the_export_trains_in_full(run_cli: Cli, tmp_path: Path) -> None:
+    """One epoch and one more; MLflow shows the training beside its proxy."""
+    from mlflow.tracking import MlflowClient
+
+    few = [f"{part}_dataloader.{setting}" for part in ("train", "val")
+           for setting in ("num_workers=0", "persistent_workers=False", "dataset.indices=8")]  # fmt: skip
+    folder = "exported/quickstart"
+    early = run_cli("train", folder, "--resume")
+    assert (early.code, "no checkpoint to go on from" in early.err) == (2, True)
+    trained = run_cli("train", folder, "--epochs", "1", "--", *few)
+    assert trained.code == 0, trained.err
+    assert re.search(r"bbox_mAP 0\.\d+ after 1 epochs \(the proxy reached 0\.\d+\)", trained.out)
+    twice = run_cli("train", folder, "--", *few)
+    assert (twice.code, "holds a training; go on with it by --resume" in twice.err) == (2, True)
+    more = run_cli("train", folder, "--epochs", "2", "--resume", "--", *few)
+    assert "after 2 epochs" in more.out, more.err
+    again = run_cli("export", "quickstart", "best", "-o", folder)
+    assert (again.code, "holds other files (work)" in again.err) == (2, True)
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name("piip-search")
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if run.data.tags["piip.role"] == "search" and run.info.run_name == "quickstart"]
+    (training,) = [run for run in runs if run.data.tags["piip.role"] == "training"]
+    assert training.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert training.info.status == "FINISHED"
+    assert "proxy_bbox_mAP" in training.data.metrics
+    measured = client.get_metric_history(training.info.run_id, "bbox_mAP")
+    assert [metric.step for metric in measured] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere"], "is no export"),
+        (["train", "made", "--", "lr"], "settings are written KEY=VALUE, got 'lr'"),
+        (["train", "made", "--gpus", "64"], "this machine has"),
+    ],
+)
+def test_a_training_that_cannot_start_says_why(
+    run_cli: Cli, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    pytest.importorskip("mmdet")
+    from piip_search.export import Provenance
+
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "config.py").write_text("")
+    Provenance("small", 3, TSB, "0" * 16, "bbox_mAP", {"bbox_mAP": 0.2}, {"epochs": 1}, "1x", "random").write(
+        tmp_path / "made"
+    )
+    ended = run_cli(*arguments)
+    assert ended.code == 2
+    assert message in ended.err
+    assert "Traceback" not in ended.err
 
 
 def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path: Path) -> None:

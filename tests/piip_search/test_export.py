@@ -1,14 +1,18 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from piip_search.architecture import Architecture, Branch, Interaction
+from piip_search.cost import Detector, price
 from piip_search.evaluation import Fidelity
-from piip_search.export import CocoPaths, CocoSplit, export_mmdet
-from piip_search.export.mmdet_config import ProxyImages, full_config, proxy_config, render
+from piip_search.export import SCHEDULES, CocoPaths, CocoSplit, Export, Provenance, prepare_folder, write_export
+from piip_search.export.folder import read_architecture
+from piip_search.export.mmdet_config import READERS, ProxyImages, full_config, proxy_config, render
 from piip_search.shipped import find_space
 from piip_search.spec import Training, load_spec
 
@@ -59,15 +63,85 @@ def test_the_text_is_the_settings() -> None:
     assert {key: value for key, value in read.items() if key != "__builtins__"} == settings
 
 
+def test_a_longer_schedule_and_a_small_data_set() -> None:
+    longer = full_config(ARCHITECTURE, PATHS, Training(), SCHEDULES["3x"])
+    assert longer["train_cfg"]["max_epochs"] == 36
+    warmup, steps = longer["param_scheduler"]
+    assert (warmup["end"], steps["milestones"]) == (500, [27, 33])
+    # 160 images are 10 steps an epoch: a tenth of 120 steps.
+    assert full_config(ARCHITECTURE, PATHS, Training(), images=160)["param_scheduler"][0]["end"] == 12
+    assert full_config(ARCHITECTURE, PATHS, Training(), images=118_000)["param_scheduler"][0]["end"] == 500
+
+
+def test_what_it_starts_from() -> None:
+    pretrained = Training(pretrained="hub")
+    plain = full_config(ARCHITECTURE, PATHS, pretrained)
+    assert plain["model"]["backbone"]["pretrained"] == "hub"
+    assert "load_from" not in plain
+    filed = full_config(ARCHITECTURE, PATHS, pretrained, weights="weights.pth")
+    assert filed["model"]["backbone"]["pretrained"] is None
+    assert filed["load_from"] == "weights.pth"
+    decays = [settings["optim_wrapper"].get("paramwise_cfg", {}).get("layer_decay_rate") for settings in (plain, filed)]
+    assert decays[0] == decays[1]
+
+
 def test_a_folder_of_something_else_is_kept(tmp_path: Path) -> None:
-    export_mmdet(ARCHITECTURE, PATHS, Training(), tmp_path / "new", {"GMACs": "453"})
-    export_mmdet(ARCHITECTURE, PATHS, Training(), tmp_path / "new")
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {"config.py", "architecture.json", "README.md"}
-    (tmp_path / "new" / "thesis.tex").write_text("years of work")
+    folder = tmp_path / "new"
+    export = Export(ARCHITECTURE, PATHS, Training(), formats=("mmdet",), notes={"run": "small, trial 3"})
+    for _ in range(2):
+        prepare_folder(folder)
+        write_export(export, folder)
+    (folder / "torch").mkdir()
+    (folder / "torch" / "model.py").write_text("of an earlier export")
+    prepare_folder(folder)
+    assert not any(folder.iterdir())
+    write_export(export, folder)
+    names = {"config.py", "official_config.py", "architecture.yaml", "README.md"}
+    assert {path.name for path in folder.iterdir()} == names
+    (folder / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="holds other files"):
-        export_mmdet(ARCHITECTURE, PATHS, Training(), tmp_path / "new")
+        prepare_folder(folder)
     with pytest.raises(ValueError, match="is a file"):
-        export_mmdet(ARCHITECTURE, PATHS, Training(), tmp_path / "new" / "thesis.tex")
+        prepare_folder(folder / "thesis.tex")
+    assert {path.name for path in folder.iterdir()} == {*names, "thesis.tex"}
+
+
+def test_the_design_is_data_too(tmp_path: Path) -> None:
+    write_export(Export(ARCHITECTURE, PATHS, Training()), tmp_path)
+    assert read_architecture(tmp_path) == ARCHITECTURE
+    content = yaml.safe_load((tmp_path / "architecture.yaml").read_text())
+    assert content["architecture"] == ARCHITECTURE.name
+    assert content["cost"]["published"]["macs"] == price(ARCHITECTURE, "published").macs
+    own = Detector("retinanet", 256, classes=1)
+    assert content["cost"]["detector"]["macs"] == price(ARCHITECTURE, "detector", detector=own).macs
+    with pytest.raises(ValueError, match=r"it has no architecture\.yaml"):
+        read_architecture(tmp_path / "elsewhere")
+
+
+def test_a_detector_of_unknown_cost_is_told_without_it(tmp_path: Path) -> None:
+    training = Training(detector="dino")
+    reader = replace(READERS["mask_rcnn"], base="mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    export = Export(ARCHITECTURE, PATHS, training, reader=reader, images=(1000, 100))
+    write_export(export, tmp_path)
+    assert set(export.costs) == {"published", "backbone"}
+    text = (tmp_path / "README.md").read_text()
+    assert "without the heads of dino" in text
+    assert "1,000 images a pass" in text
+    assert "dino-4scale" in (tmp_path / "config.py").read_text()
+
+
+def test_where_it_comes_from_is_read_back(tmp_path: Path) -> None:
+    provenance = Provenance(
+        "small", 3, ARCHITECTURE.name, ARCHITECTURE.fingerprint, "bbox_mAP", {"bbox_mAP": 0.25}, {"epochs": 6}, "1x",
+        "proxy", "sqlite:///mlflow.db",
+    )  # fmt: skip
+    provenance.write(tmp_path)
+    assert Provenance.read(tmp_path) == provenance
+    with pytest.raises(ValueError, match="is no export"):
+        Provenance.read(tmp_path / "elsewhere")
+    (tmp_path / "provenance.json").write_text('{"run": ')
+    with pytest.raises(ValueError, match="cannot be read"):
+        Provenance.read(tmp_path)
 
 
 def test_proxy_and_export_see_images_alike() -> None:

@@ -1,7 +1,15 @@
 """mmdet is imported as the workers import it: ready for processes that start at once, as those of pytest-xdist do."""
 
 import importlib.util
+import json
+import shutil
 import warnings
+from pathlib import Path
+
+import pytest
+
+from piip_search.spec import Data
+from piip_workers import data as data_sets
 
 if all(importlib.util.find_spec(name) for name in ("torch", "mmengine", "mmcv", "mmdet")):
     from piip_workers.openmmlab import install
@@ -9,3 +17,21 @@ if all(importlib.util.find_spec(name) for name in ("torch", "mmengine", "mmcv", 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what mmengine does while it is imported
         install()
+
+
+@pytest.fixture
+def small(tmp_path: Path, cache: Path) -> Data:
+    """A dozen images of the embedded set."""
+    source = data_sets.prepare(Data(embedded="digits"))
+    root = tmp_path / "small"
+    for name, split, count in (("train", source.train, 12), ("val", source.val, 6)):
+        content = json.loads(split.annotations.read_text())
+        content["images"] = content["images"][:count]
+        kept = {image["id"] for image in content["images"]}
+        content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+        (root / name).mkdir(parents=True)
+        for image in content["images"]:
+            shutil.copy(split.images / image["file_name"], root / name)
+        (root / f"{name}.json").write_text(json.dumps(content))
+    part = {name: {"images": name, "annotations": f"{name}.json"} for name in ("train", "val")}
+    return Data.model_validate({"root": root, **part})

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.spec import Data, Training
-from piip_workers import data as data_sets
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
@@ -21,24 +19,6 @@ from piip_workers.evaluate import measure  # noqa: E402
 
 TRAINING = {"detector": "retinanet", "channels": 32, "batch_size": 4, "learning_rate": 1e-3, "anchor_scale": 2.5}
 CANDIDATE = Candidate(0, Architecture.parse("vit_nano@32:g+vit_pico@64:g*2"), Fidelity(2), seed=3)
-
-
-@pytest.fixture
-def small(tmp_path: Path, cache: Path) -> Data:
-    """A dozen images of the embedded set."""
-    source = data_sets.prepare(Data(embedded="digits"))
-    root = tmp_path / "small"
-    for name, split, count in (("train", source.train, 12), ("val", source.val, 6)):
-        content = json.loads(split.annotations.read_text())
-        content["images"] = content["images"][:count]
-        kept = {image["id"] for image in content["images"]}
-        content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
-        (root / name).mkdir(parents=True)
-        for image in content["images"]:
-            shutil.copy(split.images / image["file_name"], root / name)
-        (root / f"{name}.json").write_text(json.dumps(content))
-    part = {name: {"images": name, "annotations": f"{name}.json"} for name in ("train", "val")}
-    return Data.model_validate({"root": root, **part})
 
 
 def train(data: Data, folder: Path, candidate: Candidate = CANDIDATE, **changes: Any) -> Evaluation:
@@ -304,43 +284,3 @@ def test_configurations_that_are_no_detectors_are_refused(tmp_path: Path, text: 
         reader_of(Training(detector=str(tmp_path / "own.py")))
     with pytest.raises(ValueError, match="no configuration"):
         reader_of(Training(detector=str(tmp_path / "none.py")))
-
-
-def test_an_export_loads_builds_and_trains_a_step(small: Data, tmp_path: Path) -> None:
-    from mmengine.config import Config
-    from mmengine.runner import Runner
-
-    from piip_search.export import export_mmdet
-    from piip_workers.openmmlab import install
-
-    paths = data_sets.prepare(small)
-    for detector in ("retinanet", "fcos", "mask_rcnn"):
-        training = Training(detector=detector, channels=32)
-        config_path = export_mmdet(CANDIDATE.architecture, paths, training, tmp_path / detector, {"GMACs": "1"})
-        install()
-        config = Config.fromfile(config_path)
-        config.work_dir = str(tmp_path / f"{detector}-work")
-        config.train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)
-        config.train_dataloader.dataset.indices = 2
-        config.train_cfg = {"type": "EpochBasedTrainLoop", "max_epochs": 1, "val_interval": 5}
-        runner = Runner.from_cfg(config)
-        before = {name: value.clone() for name, value in runner.model.state_dict().items()}
-        runner.train()
-        moved = [name for name, value in runner.model.state_dict().items() if not value.equal(before[name])]
-        assert any(name.startswith("backbone.network.piip.branches") for name in moved)
-        assert runner.iter == 1
-
-
-def test_the_command_of_the_readme_trains_and_measures(small: Data, tmp_path: Path) -> None:
-    from piip_search.export import export_mmdet
-    from piip_workers.train import main
-
-    config = export_mmdet(CANDIDATE.architecture, data_sets.prepare(small), Training(channels=32), tmp_path / "out")
-    work = tmp_path / "work"
-    loaders = [
-        f"{part}_dataloader.{key}" for part in ("train", "val") for key in ("num_workers=0", "persistent_workers=0")
-    ]
-    command = [str(config), "--work-dir", str(work), "--cfg-options", "train_cfg.max_epochs=1", *loaders]
-    assert main(command) == 0
-    assert (work / "epoch_1.pth").is_file()
-    assert main([str(tmp_path / "none.py")]) == 2

@@ -1,0 +1,33 @@
+"""PIIP's public detection recipe (official configurations, Mask R-CNN 1x and 3x)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+ScheduleName = Literal["1x", "3x"]
+
+BATCH = 16
+"""Images a step, over all GPUs."""
+LEARNING_RATE = 1e-4
+LAYER_DECAY = 0.85
+INTERACTION_DROP_PATH = 0.4
+WARMUP_ITERATIONS = 500
+WARMUP_SHARE = 0.1
+"""Most of a training that warms up: 500 steps are a hundredth of COCO's, but more than all of a small data set's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long a full training lasts.
+
+    Attributes:
+        name: As detection codebases call it.
+        epochs: Passes over the data.
+        steps: Epochs after which the learning rate falls to a tenth.
+    """
+
+    name: ScheduleName
+    epochs: int
+    steps: tuple[int, ...]
+
+
+SCHEDULES: dict[ScheduleName, Schedule] = {"1x": Schedule("1x", 12, (8, 11)), "3x": Schedule("3x", 36, (27, 33))}

@@ -1,0 +1,236 @@
+"""What leaves a search is tried for real: built, counted, trained a step, run, and read back by others."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from piip_search.architecture import Architecture
+from piip_search.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.export import RANDOM, Export, Format, Provenance, Start, prepare_folder, write_export
+from piip_search.spec import Data, Training
+from piip_workers import data as data_sets
+from piip_workers.checks import Proof
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("mmdet")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("training")]
+
+from piip_workers import starting_weights  # noqa: E402
+from piip_workers.evaluate import measure  # noqa: E402
+from piip_workers.proof import narrowed, prove_mmdet  # noqa: E402
+
+DESIGN = Architecture.parse("vit_nano@32:g+vit_pico@64:g*2")
+ALONE = ["num_workers=0", "persistent_workers=False"]
+IN_PROCESS = [f"{part}_dataloader.{setting}" for part in ("train", "val") for setting in ALONE]
+
+
+def write(small: Data, folder: Path, formats: tuple[Format, ...] = ("mmdet",), **changes: Any) -> Export:
+    from piip_workers.detectors import reader_of
+
+    training = Training(**{"channels": 32, "anchor_scale": None, **changes})
+    provenance = Provenance(
+        "small", 3, DESIGN.name, DESIGN.fingerprint, "bbox_mAP", {"bbox_mAP": 0.25}, {"epochs": 2}, "1x", "random"
+    )
+    export = Export(
+        DESIGN, data_sets.prepare(small), training, formats=formats, reader=reader_of(training), images=(12, 6),
+        provenance=provenance,
+    )  # fmt: skip
+    prepare_folder(folder)
+    write_export(export, folder)
+    return export
+
+
+def failures(proof: Proof) -> list[str]:
+    assert proof.checks
+    return proof.failures
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("detector", ["retinanet", "fcos", "mask_rcnn"])
+def test_the_cost_of_a_known_detector_is_proved(small: Data, out: Path, detector: str) -> None:
+    proof = Proof()
+    prove_mmdet(write(small, out, detector=detector, channels=64), out, proof)
+    assert failures(proof) == []
+    names = {check.name.removeprefix("mmdet: ") for check in proof.checks}
+    assert {
+        "parameters of the backbone", "parameters of the detector", "multiply-accumulates of the backbone",
+        "multiply-accumulates of the detector", "trained parameters without a gradient after a step",
+        "images with detections, all finite", "an image of the data set, in pixels",
+    } <= names  # fmt: skip
+    assert not proof.skipped
+
+
+@pytest.mark.parametrize("detector", ["atss", "cascade_rcnn", "dino"])
+def test_any_detector_is_proved_but_for_its_cost(small: Data, out: Path, detector: str) -> None:
+    proof = Proof()
+    prove_mmdet(write(small, out, detector=detector, channels=256), out, proof)
+    assert failures(proof) == []
+    assert "has no cost" in proof.skipped[0]
+
+
+def test_bfloat16_and_checkpointing_are_proved_too(small: Data, out: Path) -> None:
+    proof = Proof()
+    prove_mmdet(write(small, out, precision="bfloat16", checkpointing=True), out, proof)
+    assert failures(proof) == []
+
+
+def test_a_broken_export_fails_its_proof(small: Data, out: Path) -> None:
+    export = write(small, out)
+    config = out / "config.py"
+    config.write_text(config.read_text().replace(DESIGN.name, "vit_nano@32:g+vit_pico@64:g*4"))
+    proof = Proof()
+    prove_mmdet(export, out, proof)
+    assert any("configuration parses" in line for line in failures(proof))
+    proof.write(out / "proof.json")
+    content = json.loads((out / "proof.json").read_text())
+    assert content["passed"] is False
+    assert content["versions"]["torch"] == torch.__version__
+
+    config.write_text("model = dict(")
+    broken = Proof()
+    prove_mmdet(export, out, broken)
+    assert "SyntaxError" in failures(broken)[0]
+
+
+def test_weights_of_another_design_fail_the_proof(small: Data, out: Path) -> None:
+    export = write(small, out)
+    other = starting_weights.at_random(Architecture.parse("vit_micro@32:g+vit_pico@64:g*2"), RANDOM).network
+    tensors = {f"backbone.network.{name}": tensor for name, tensor in other.state_dict().items()}
+    torch.save({"state_dict": tensors}, out / "weights.pth")
+    proof = Proof()
+    prove_mmdet(dataclasses.replace(export, start=Start("proxy", "", "weights.pth")), out, proof)
+    assert any("weights that fit no parameter" in line for line in failures(proof))
+
+
+def test_a_design_that_memory_does_not_hold_is_proved_on_a_narrow_one(small: Data, out: Path) -> None:
+    proof = Proof()
+    prove_mmdet(write(small, out), out, proof, memory=1000)
+    assert failures(proof) == []
+    step = next(check for check in proof.checks if "without a gradient" in check.name)
+    assert "in its place" in step.note
+
+
+@pytest.mark.parametrize("name", ["vit_6b@256:g+vit_h@512:g*12", "vit_b@448:g+convnext_tiny@1024*4"])
+def test_a_narrow_design_keeps_its_depths_and_pairing(name: str) -> None:
+    wide = Architecture.parse(name)
+    narrow = narrowed(wide)
+    assert [branch.model.depth for branch in narrow.branches] == [branch.model.depth for branch in wide.branches]
+    assert [branch.resolution for branch in narrow.branches] == [branch.resolution for branch in wide.branches]
+    assert narrow.multiple == wide.multiple
+    assert narrow.branches[0].model.width < wide.branches[0].model.width
+
+
+@pytest.fixture
+def proxy(small: Data, tmp_path: Path) -> Evaluation:
+    """A measured trial."""
+    recipe = {"detector": "retinanet", "channels": 32, "batch_size": 4, "learning_rate": 1e-3}
+    return measure(
+        Candidate(3, DESIGN, Fidelity(1), seed=0), small.model_dump(mode="json"), recipe, str(tmp_path / "t")
+    )
+
+
+def test_a_proxy_hands_its_weights_over(small: Data, tmp_path: Path, proxy: Evaluation) -> None:
+    folder = starting_weights.trial_folder(tmp_path / "t", proxy)
+    checkpoint = starting_weights.proxy_checkpoint(folder)
+    assert checkpoint is not None
+    weights = starting_weights.from_proxy(DESIGN, proxy, checkpoint)
+    trained = torch.load(checkpoint, weights_only=False)["state_dict"]
+    assert set(weights.tensors) == set(trained)
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in weights.tensors.items())
+    inner = weights.network.state_dict()
+    assert all(torch.equal(tensor, trained[f"backbone.network.{name}"]) for name, tensor in inner.items())
+
+    export = dataclasses.replace(write(small, tmp_path / "out"), start=weights.start)
+    weights.write(tmp_path / "out" / "weights.pth")
+    write_export(export, tmp_path / "out")
+    proof = Proof()
+    prove_mmdet(export, tmp_path / "out", proof)
+    assert failures(proof) == []
+
+    moved = dataclasses.replace(proxy, facts={**proxy.facts, "folder": "/not/here"})
+    assert starting_weights.trial_folder(tmp_path / "t", moved) == folder
+    assert starting_weights.proxy_checkpoint(tmp_path) is None
+    checkpoint.write_bytes(b"cut off")
+    with pytest.raises(ValueError, match="cannot be read"):
+        starting_weights.from_proxy(DESIGN, proxy, checkpoint)
+
+
+def test_a_network_for_torch_alone_gives_the_same_maps(tmp_path: Path) -> None:
+    from piip_workers.torch_export import prove_torch, write_torch
+
+    network = starting_weights.at_random(DESIGN, RANDOM).network
+    write_torch(DESIGN, network, tmp_path / "torch")
+    proof = Proof()
+    prove_torch(DESIGN, network, tmp_path / "torch", proof)
+    assert failures(proof) == []
+    with torch.no_grad():
+        next(network.parameters()).add_(1.0)
+    changed = Proof()
+    prove_torch(DESIGN, network, tmp_path / "torch", changed)
+    assert not changed.passed
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_nano@32:g+vit_pico@64:g*2",
+        "vit_nano@64:w2+vit_pico@128:w4*4(attention=regular)",
+        "vit_nano@48:w2+vit_pico@64:g*1",
+        "vit_pico@64:g*0",
+        "vit_w128_d6_h4@64:g+vit_nano@64:g+convnext_pico@128*4",
+    ],
+)
+def test_an_onnx_file_gives_the_maps_of_torch(tmp_path: Path, name: str) -> None:
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    from piip_workers.onnx_export import prove_onnx, write_onnx
+
+    design = Architecture.parse(name)
+    network = starting_weights.at_random(design, RANDOM).network
+    log = tmp_path / "proof.log"
+    write_onnx(design, network, tmp_path / "onnx", log)
+    proof = Proof()
+    prove_onnx(design, network, tmp_path / "onnx", proof, log)
+    assert failures(proof) == []
+    opened = [check for check in proof.checks if check.name.startswith("onnx, interactions opened")]
+    assert bool(opened) == bool(design.interaction.count)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.1)
+    changed = Proof()
+    prove_onnx(design, network, tmp_path / "onnx", changed, log)
+    assert not changed.passed
+
+
+def test_the_command_of_the_readme_trains_goes_on_and_is_short_on_demand(small: Data, tmp_path: Path) -> None:
+    from piip_workers.train import main
+
+    write(small, tmp_path / "out")
+    work = tmp_path / "work"
+    command = [str(tmp_path / "out" / "config.py"), "--work-dir", str(work)]
+    assert main([*command, "--epochs", "1", "--cfg-options", *IN_PROCESS]) == 0
+    assert (work / "epoch_1.pth").is_file()
+    assert main([*command, "--epochs", "2", "--resume", "--cfg-options", *IN_PROCESS]) == 0
+    history = json.loads((work / "history.json").read_text())
+    assert [row["epoch"] for row in history] == [1.0, 2.0]
+    assert all("loss" in row and "bbox_mAP" in row for row in history)
+    assert main([str(tmp_path / "none.py")]) == 2
+
+
+def test_several_processes_train_together(small: Data, tmp_path: Path) -> None:
+    from piip_workers import launch
+
+    write(small, tmp_path / "out")
+    work = tmp_path / "work"
+    share = ["train_dataloader.batch_size=8", *IN_PROCESS]
+    command = [str(tmp_path / "out" / "config.py"), "--work-dir", str(work), "--epochs", "1", "--cfg-options", *share]
+    assert launch.train(command, gpus=2) == 0
+    assert (work / "epoch_1.pth").is_file()
+    assert len(json.loads((work / "history.json").read_text())) == 1

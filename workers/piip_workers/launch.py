@@ -1,0 +1,37 @@
+"""Starts full trainings: in this process, or one process a GPU."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import torch
+
+
+def gpus_here() -> int:
+    """GPUs of this machine."""
+    return torch.cuda.device_count()
+
+
+def train(arguments: Sequence[str], gpus: int = 1) -> int:
+    """Runs `piip_workers.train` and gives its exit code.
+
+    Args:
+        arguments: Its command line.
+        gpus: How many processes train together on this machine, each with a GPU of its own.
+    """
+    if gpus == 1:
+        from piip_workers.train import main
+
+        return main(arguments)
+    with subprocess.Popen(command(arguments, gpus)) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # which the processes got as well
+            process.wait()
+            raise
+
+
+def command(arguments: Sequence[str], gpus: int) -> list[str]:
+    """The command line of several processes."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
+    return [*torchrun, "-m", "piip_workers.train", *arguments, "--launcher", "pytorch"]
