@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart test bare check bench docs format clean
+.PHONY: help quickstart test kernel bare check bench docs format clean
 help:           ## Show the targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
 
@@ -14,6 +14,10 @@ quickstart: $(VENV)/.run-ready  ## Set up, and run a whole search on this machin
 
 test: $(VENV)/.dev-ready  ## Set up, and run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+kernel: $(VENV)/.dev-ready  ## Run the tests of the GPU kernel in Triton's interpreter (290 MB, once)
+	$(INSTALL) --no-deps triton
+	$(BIN)/python -m pytest tests/piip_search/test_sampling.py
 
 bare: $(VENV)-bare/.ready  ## Run the tests that need no extra, with no extra installed
 	$(VENV)-bare/bin/python -m pytest -m 'not slow'

@@ -4,7 +4,9 @@ python benchmarks/model.py
 
 On a GPU: PIIP-TSB 1568/1120/672 and a ViT-B at 1024 px, batches of 2, bfloat16. Without one: like shapes at about a
 fifth of the size, float32. The question is what a PIIP network loses against the speed at which a plain ViT of its
-largest width does the same number of multiply-accumulates: the column `of ViT` is one where it loses nothing.
+largest width does the same number of multiply-accumulates: the column `of ViT` is one where it loses nothing. On a GPU
+every network with deformable attention is timed twice: with the fused kernel, and with the portable path, which is the
+algorithm of the authors' operator written with torch's `grid_sample`.
 """
 
 import platform
@@ -22,7 +24,7 @@ from counting import kept_values, live_values
 
 from piip_search.architecture import Architecture
 from piip_search.cost import price
-from piip_search.models import PIIP
+from piip_search.models import PIIP, sampling
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
@@ -89,6 +91,12 @@ def peak(model: nn.Module, image: Tensor, call: Callable[[], object]) -> float:
     return 4 * (kept_values if model.training else live_values)(model, image) / 1e9
 
 
+def ways(architecture: Architecture) -> tuple[str, ...]:
+    """How the network may sample on this device."""
+    deformable = architecture.interaction.count and architecture.interaction.attention == "deformable"
+    return ("fused", "portable") if GPU and deformable else ("portable",)
+
+
 def main() -> None:
     torch.manual_seed(0)
     name = torch.cuda.get_device_name() if GPU else f"{platform.processor() or platform.machine()} CPU"
@@ -102,12 +110,15 @@ def main() -> None:
         cost = price(architecture, "backbone")
         model = PIIP(architecture).to(DEVICE)
         image = torch.randn(BATCH, 3, architecture.resolution, architecture.resolution, device=DEVICE)
-        step, inference, step_memory, memory = measured(model, image)
-        rates = (3 * BATCH * cost.macs / step, BATCH * cost.macs / inference)
-        speed = speed or rates
-        trained = f"{BATCH / step:.2f} | {rates[0] / speed[0]:.2f} | {step_memory:.2f}"
-        inferred = f"{BATCH / inference:.2f} | {rates[1] / speed[1]:.2f} | {memory:.2f}"
-        print(f"| {title} | {cost.gmacs:.1f} | {cost.mparams:.0f} | {trained} | {inferred} |")
+        for way in ways(architecture):
+            sampling.WISH = way
+            step, inference, step_memory, memory = measured(model, image)
+            rates = (3 * BATCH * cost.macs / step, BATCH * cost.macs / inference)
+            speed = speed or rates
+            trained = f"{BATCH / step:.2f} | {rates[0] / speed[0]:.2f} | {step_memory:.2f}"
+            inferred = f"{BATCH / inference:.2f} | {rates[1] / speed[1]:.2f} | {memory:.2f}"
+            name = f"{title}, {way}" if GPU else title
+            print(f"| {name} | {cost.gmacs:.1f} | {cost.mparams:.0f} | {trained} | {inferred} |")
 
 
 if __name__ == "__main__":

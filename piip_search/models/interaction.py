@@ -5,7 +5,6 @@ Suffix q stands for the branch that reads, f for the one that is read.
 """
 
 import math
-from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Interaction
 from piip_search.models._torchvision import import_torchvision
+from piip_search.models.sampling import sample
 
 import_torchvision()
 from timm.layers import DropPath  # noqa: E402
@@ -22,7 +22,8 @@ class DeformableAttention(nn.Module):
     """Every query samples a few points of the other grid (Deformable DETR, arXiv 2010.04159, eq. 2; one level).
 
     Values have half the query's width. Offsets are learnt in tokens of the grid that is read and start as the
-    directions of a compass, 1 to P tokens long. Runs in float32 whatever surrounds it.
+    directions of a compass, 1 to P tokens long. Linear layers follow a surrounding autocast; where to read and how much
+    is reckoned in float32 at least.
     """
 
     def __init__(self, width: int, heads: int, points: int, feature_width: int | None = None) -> None:
@@ -50,27 +51,20 @@ class DeformableAttention(nn.Module):
             query_BHWC: Tokens that read, shape (B, Hq, Wq, C).
             feature_BHWC: Tokens that are read, shape (B, Hf, Wf, Cf), on any grid.
         """
-        device = query_BHWC.device.type
-        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
-            return self._attend(query_BHWC.float(), feature_BHWC.float()).to(query_BHWC.dtype)
-
-    def _attend(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
         B, Hq, Wq, _ = query_BHWC.shape
         Hf, Wf = feature_BHWC.shape[1:3]
         M, P, N = self.heads, self.points, Hq * Wq
-        value_bDHW = self.value_proj(feature_BHWC).view(B, Hf, Wf, M, -1).permute(0, 3, 4, 1, 2).flatten(0, 1)
-        offsets_BNMP2 = self.sampling_offsets(query_BHWC).view(B, N, M, P, 2)
-        weights_BNMP = self.attention_weights(query_BHWC).view(B, N, M, P).softmax(-1)
-        # grid_sample takes x before y, -1 and 1 at the outer edges: an offset of one token is 2 / size. The two numbers
-        # are filled in on the device: copied there, they would make the host wait.
-        size_2 = torch.cat([query_BHWC.new_full((1,), 2 / side) for side in (Wf, Hf)])
-        points_BNMP2 = _centres(Hq, Wq, query_BHWC).view(1, N, 1, 1, 2) + offsets_BNMP2 * size_2
-        grid_bNP2 = points_BNMP2.transpose(1, 2).flatten(0, 1)
-        sampled_bDNP = F.grid_sample(value_bDHW, grid_bNP2, mode="bilinear", padding_mode="zeros", align_corners=False)
-        weights_b1NP = weights_BNMP.transpose(1, 2).reshape(B * M, 1, N, P)
-        read_BCN = (sampled_bDNP * weights_b1NP).sum(-1).view(B, -1, N)
-        output: Tensor = self.output_proj(read_BCN.transpose(1, 2))
-        return output.view_as(query_BHWC)
+        exact = torch.promote_types(query_BHWC.dtype, torch.float32)
+        value_BHWMD = self.value_proj(feature_BHWC).unflatten(-1, (M, -1))
+        offsets_BNMP2 = self.sampling_offsets(query_BHWC).to(exact).view(B, N, M, P, 2)
+        weights_BNMP = self.attention_weights(query_BHWC).to(exact).view(B, N, M, P).softmax(-1)
+        # Points are x before y, -1 and 1 at the outer edges: an offset of one token is 2 / size. The two numbers are
+        # filled in on the device: copied there, they would make the host wait.
+        size_2 = torch.cat([offsets_BNMP2.new_full((1,), 2 / side) for side in (Wf, Hf)])
+        points_BNMP2 = _centres(Hq, Wq, offsets_BNMP2).view(1, N, 1, 1, 2) + offsets_BNMP2 * size_2
+        read_BNC = sample(value_BHWMD, points_BNMP2, weights_BNMP).flatten(2)
+        output_BNC: Tensor = self.output_proj(read_BNC)
+        return output_BNC.view_as(query_BHWC)
 
     def _initialise(self) -> None:
         angle_M = torch.arange(self.heads, dtype=torch.float32) * (2 * math.pi / self.heads)

@@ -121,7 +121,7 @@ def test_deformable_attention_equals_loops_forward_and_backward() -> None:
     query = torch.randn(1, 3, 4, 16, dtype=torch.float64, requires_grad=True)
     feature = torch.randn(1, 5, 2, 16, dtype=torch.float64, requires_grad=True)
     inputs = [query, feature, *attention.parameters()]
-    found = attention._attend(query, feature)
+    found = attention(query, feature)
     expected = deformable_by_loops(attention, query, feature)
     torch.testing.assert_close(found, expected, **TIGHT)
     towards = torch.randn_like(found)
@@ -136,7 +136,7 @@ def test_deformable_attention_passes_gradcheck() -> None:
     nn.init.normal_(attention.sampling_offsets.weight, std=0.1)
     query = torch.randn(1, 2, 2, 8, dtype=torch.float64, requires_grad=True)
     feature = torch.randn(1, 3, 2, 8, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(attention._attend, (query, feature))
+    assert torch.autograd.gradcheck(attention, (query, feature))
 
 
 def test_offsets_start_as_a_compass() -> None:
