@@ -53,10 +53,12 @@ class Transformer:
         hidden: Width inside a block's MLP, after its gate if it has one; 0 for 4 d.
         patch: Side of a square patch in pixels, which is also the stride.
         position_grid: Tokens along a side of the stored position embedding; 0 where there is none.
+        relative_grid: The same of the relative position biases that every block adds to its attention (BEiT).
         gated: Whether the MLP has a gate, and so a second matrix d x hidden (SwiGLU).
         norm: Layer norm, or root-mean-square norm, which has no bias.
         layer_scale: Start of the learnable vectors that scale a block's two residuals; None where there are none.
-        qkv_bias, proj_bias, mlp_bias, patch_bias: Whether these layers have biases.
+        qkv_bias, proj_bias, mlp_bias, patch_bias: Whether these layers have biases; keys have none under relative
+            position biases.
         query_norm: Whether queries and keys are normed: not, a head at a time, or over the whole width.
         embedding_norm: Whether tokens are normed before the first block (CLIP).
         prefix: Tokens beside those of the image: a class token, registers. Only classification and language models
@@ -76,6 +78,7 @@ class Transformer:
     hidden: int = 0
     patch: int = 16
     position_grid: int = 14
+    relative_grid: int = 0
     gated: bool = False
     norm: Norm = "layer"
     layer_scale: float | None = 1.0
@@ -107,6 +110,11 @@ class Transformer:
     def stages(self) -> tuple[Stage, ...]:
         """One stage: a ViT keeps its grid."""
         return (Stage(self.width, self.depth, self.patch),)
+
+    @property
+    def relative_biases(self) -> int:
+        """Relative position biases of a block: one a head and offset, and three for a class token (BEiT, table 732)."""
+        return self.heads * ((2 * self.relative_grid - 1) ** 2 + 3) if self.relative_grid else 0
 
     @property
     def mlp_width(self) -> int:

@@ -58,13 +58,12 @@ def _transformer(
     )
     query_norm = {"none": 0, "head": 2 * norm_params // model.heads, "width": 2 * norm_params}[model.query_norm]
     scale = d * (model.layer_scale is not None)
-    attention_params = (
-        4 * d * d + 3 * d * model.qkv_bias + d * model.proj_bias + query_norm + norm_params + scale
-    ) * model.depth
+    biases = (2 if model.relative_grid else 3) * d * model.qkv_bias + d * model.proj_bias + model.relative_biases
+    attention_params = (4 * d * d + biases + query_norm + norm_params + scale) * model.depth
     kinds = Counter(windows).items()
     attention_macs = sum(times * (_attention(height, width, d, side, counted) + norms) for side, times in kinds)
     # The block's input and what its norm leaves; queries, keys, values and what they give, in whole windows; that
-    # again as tokens, where there are windows; and what is scaled.
+    # again as tokens, where there are windows; what is scaled; and the biases of pairs of tokens, where there are such.
     extra = {"none": 0, "head": 2 * d + 2 * model.heads, "width": 2 * d + 2}[model.query_norm]
     attention_kept = sum(
         times
@@ -72,15 +71,16 @@ def _transformer(
             _filled(height, width, side, counted) * (4 * d + model.heads + extra)
             + n * (2 * d + scale + d * (side is not None))
             + stats
+            + (model.heads * _keys(height, width, side, counted) ** 2 if model.relative_grid else 0)
         )
         for side, times in kinds
     )
     attention = Cost(attention_macs, attention_params, attention_kept)
     matrices = 3 if model.gated else 2
-    biases = (matrices - 1) * h + d
+    mlp_biases = ((matrices - 1) * h + d) * model.mlp_bias
     mlp = Cost(
         matrices * n * d * h + norms,
-        matrices * d * h + biases * model.mlp_bias + norm_params + scale,
+        matrices * d * h + mlp_biases + norm_params + scale,
         n * (2 * d + scale) + stats + n * h * (4 if model.gated else 2),
     )
     return ("embedding", embedding), ("attention", attention), ("mlp", mlp * model.depth)
@@ -91,6 +91,11 @@ def _filled(height: int, width: int, window: int | None, counted: Counting) -> i
     if window is None:
         return height * width + counted.prefix
     return -(-height // window) * -(-width // window) * window**2  # whole windows, also over arrays
+
+
+def _keys(height: int, width: int, window: int | None, counted: Counting) -> int:
+    """Tokens that a query attends to."""
+    return height * width + counted.prefix if window is None else window**2
 
 
 def _attention(height: int, width: int, d: int, window: int | None, counted: Counting) -> int:

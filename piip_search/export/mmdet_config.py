@@ -388,7 +388,7 @@ def _optimiser(
             paramwise_cfg={"architecture": architecture.name, "rate": layer_decay},
             clip_grad=clip,
         )
-    undecayed = ("pos_embed", "gamma", "tau", "branch_weights", "prefix")
+    undecayed = ("pos_embed", "relative_position", "q_bias", "v_bias", "gamma", "tau", "branch_weights", "prefix")
     return _replaced(
         type="OptimWrapper",
         optimizer=adamw,

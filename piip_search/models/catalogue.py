@@ -16,6 +16,7 @@ from piip_search.models._torchvision import import_torchvision
 import_torchvision()
 import timm  # noqa: E402
 from timm.layers import GluMlp, Mlp, RmsNorm, SwiGLU  # noqa: E402
+from timm.models.beit import Beit  # noqa: E402
 from timm.models.convnext import ConvNeXt  # noqa: E402
 from timm.models.vision_transformer import Attention, Block, VisionTransformer  # noqa: E402
 
@@ -28,12 +29,14 @@ def facts_of(name: str) -> Facts | None:
         model = timm.create_model(name, pretrained=False)
     if isinstance(model, ConvNeXt):
         return _convnext(model)
+    if isinstance(model, Beit):
+        return _beit(model)
     return _transformer(model) if isinstance(model, VisionTransformer) else None
 
 
 def catalogue() -> dict[str, Facts]:
     """Facts of every model of the two families in the installed timm, by name."""
-    names = timm.list_models(module="vision_transformer") + timm.list_models(module="deit")
+    names = [name for module in ("vision_transformer", "deit", "beit") for name in timm.list_models(module=module)]
     found = {name: facts_of(name) for name in [*names, *timm.list_models(module="convnext")]}
     return {name: facts for name, facts in sorted(found.items()) if facts is not None}
 
@@ -71,6 +74,29 @@ def _transformer(model: Any) -> Facts | None:
         "prefix_positions": prefix > 0,
         "embedding_norm": isinstance(model.norm_pre, nn.LayerNorm),
     }
+    return _told(facts)
+
+
+def _beit(model: Any) -> Facts | None:
+    """None for absolute positions and for biases that all blocks share."""
+    block = model.blocks[0]
+    if model.pos_embed is not None or model.rel_pos_bias is not None or type(block.mlp) is not Mlp:
+        return None
+    facts: Facts = {
+        "width": model.embed_dim,
+        "depth": len(model.blocks),
+        "heads": block.attn.num_heads,
+        "patch": model.patch_embed.patch_size[0],
+        "position_grid": 0,
+        "relative_grid": block.attn.window_size[0],
+        "layer_scale": None if block.gamma_1 is None else 1.0,
+        "qkv_bias": block.attn.q_bias is not None,
+    }
+    return _told(facts)
+
+
+def _told(facts: Facts) -> Facts:
+    """Facts without those that are the default."""
     plain = {field.name: field.default for field in backbones.Transformer.__dataclass_fields__.values()}
     return {"family": "vit", **{key: value for key, value in facts.items() if value != plain[key]}}
 

@@ -83,7 +83,7 @@ class VisionTransformer(nn.Module):
             return x_BHWC, None
         x_BNC = torch.cat([prefix_BKC, x_BHWC.flatten(1, 2)], 1)
         for index in blocks:
-            x_BNC = self.blocks[index](x_BNC)
+            x_BNC = _prefixed(self.blocks[index], x_BNC, (x_BHWC.shape[1], x_BHWC.shape[2]))
         count = prefix_BKC.shape[1]
         return x_BNC[:, count:].reshape(x_BHWC.shape), x_BNC[:, :count]
 
@@ -111,6 +111,79 @@ class WidthNormAttention(nn.Module):
         return attend(self, x_BNC.unsqueeze(1), None).squeeze(1)
 
 
+class RelativeAttention(nn.Module):
+    """Attention that adds a learnt bias for the offset between two tokens (BEiT, arXiv 2106.08254; timm's names).
+
+    The table holds a row for each offset of a square grid, and three for a class token: what it reads, what reads it,
+    and itself. A smaller grid takes the offsets that it has. For a larger one the table is stretched, near offsets less
+    than far ones, as BEiT's own code does: its rows go to the distances 1, 1 + q, 1 + q + q^2, ..., with linear
+    interpolation in between.
+    """
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        width = model.width
+        self.num_heads, self.grid = model.heads, model.relative_grid
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(width)) if model.qkv_bias else None
+        self.v_bias = nn.Parameter(torch.zeros(width)) if model.qkv_bias else None
+        self.q_norm, self.k_norm = nn.Identity(), nn.Identity()
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(model.relative_biases // model.heads, model.heads))
+        self.proj = nn.Linear(width, width, bias=model.proj_bias)
+
+    def forward(self, x_BNC: Tensor, sides: tuple[int, int]) -> Tensor:
+        """Attention of a class token and the tokens of a grid.
+
+        Args:
+            x_BNC: The class token first.
+            sides: Height and width of the grid.
+        """
+        qkv_BNC = F.linear(x_BNC, self.qkv.weight, _projection_bias(self))
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in qkv_BNC.chunk(3, -1))
+        bias_MNN = self.biases(*sides)
+        reads, read, own = (row.view(-1, 1, 1) for row in self.relative_position_bias_table[-3:])
+        count = bias_MNN.shape[-1]
+        rows_MN1 = torch.cat([own, read.expand(-1, count, 1)], 1)
+        bias_MNN = torch.cat([rows_MN1, torch.cat([reads.expand(-1, 1, count), bias_MNN], 1)], 2)
+        read_BNC = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_MNN.to(q.dtype)).transpose(1, 2).flatten(2)
+        output_BNC: Tensor = self.proj(read_BNC)
+        return output_BNC
+
+    def biases(self, height: int, width: int) -> Tensor:
+        """Bias of each pair of tokens of a grid, shape (M, N, N) with M heads and N = H W tokens."""
+        side = 2 * self.grid - 1
+        table_MRR = self.relative_position_bias_table[:-3].T.unflatten(1, (side, side))
+        table_MRR = _stretched(_stretched(table_MRR, height).mT, width).mT
+        # Of query y and key k, the row y - k + H - 1: windows over the table, read backwards.
+        pairs_MHWHW = table_MRR.unfold(1, height, 1).unfold(2, width, 1).flip(-1, -2)
+        return pairs_MHWHW.reshape(self.num_heads, height * width, height * width)
+
+
+def _stretched(table_MRC: Tensor, side: int) -> Tensor:
+    """The rows of a table for the offsets -(side - 1) to side - 1."""
+    own = table_MRC.shape[1] // 2
+    if side - 1 <= own:
+        return table_MRC[:, own - side + 1 : own + side]
+    steps_R = _ratio(own, side - 1) ** torch.arange(own, device=table_MRC.device, dtype=torch.float32)
+    known_R = F.pad(steps_R.cumsum(0), (1, 0))
+    offset_D = torch.arange(1 - side, side, device=table_MRC.device, dtype=torch.float32)
+    place_D = (offset_D.abs()[:, None] >= known_R).sum(-1).clamp(1, own)  # the first known distance beyond
+    share_D = (offset_D.abs() - known_R[place_D - 1]) / (known_R[place_D] - known_R[place_D - 1])
+    near, far = (table_MRC[:, own + offset_D.sign().long() * at_D] for at_D in (place_D - 1, place_D))
+    return torch.lerp(near, far, share_D[:, None].to(table_MRC.dtype).clamp(max=1))
+
+
+def _ratio(steps: int, reach: int) -> float:
+    """The q of which 1 + q + q^2 + ... of so many steps reaches so far."""
+    low, high = 1.0, 2.0
+    while sum(high**step for step in range(steps)) < reach:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(middle**step for step in range(steps)) < reach else (low, middle)
+    return high
+
+
 def _tokens(count: int, width: int) -> nn.Parameter | None:
     if not count:
         return None
@@ -121,7 +194,7 @@ def _tokens(count: int, width: int) -> nn.Parameter | None:
 
 def _blocks(model: Transformer) -> nn.ModuleList:
     """Timm's blocks: those of the timm model of that name, or made from the facts."""
-    if model.name == model.timm_name and model.name not in BACKBONES:
+    if model.name == model.timm_name and model.name not in BACKBONES and not model.relative_grid:
         return nn.ModuleList(timm.create_model(model.timm_name.partition(".")[0], num_classes=0).blocks)
     norm = RmsNorm if model.norm == "rms" else nn.LayerNorm
     blocks = nn.ModuleList(
@@ -135,19 +208,32 @@ def _blocks(model: Transformer) -> nn.ModuleList:
         )
         for _ in range(model.depth)
     )
-    if model.query_norm == "width":
-        for block in blocks:
+    for block in blocks:
+        if model.query_norm == "width":
             block.attn = WidthNormAttention(model.width, model.heads)
+        elif model.relative_grid:
+            block.attn = RelativeAttention(model)
     blocks.apply(_initialise)
     return blocks
 
 
 def _block(block: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
     """A transformer block whose attention sees windows, or everything where `window` is None."""
-    attended_BHWC = attend(block.attn, block.norm1(x_BHWC), window)
-    x_BHWC = x_BHWC + block.drop_path1(block.ls1(attended_BHWC))
-    x_BHWC = x_BHWC + block.drop_path2(block.ls2(block.mlp(block.norm2(x_BHWC))))
-    return x_BHWC
+    return _residuals(block, x_BHWC, attend(block.attn, block.norm1(x_BHWC), window))
+
+
+def _prefixed(block: Any, x_BNC: Tensor, sides: tuple[int, int]) -> Tensor:
+    """A transformer block over prefix tokens and a grid."""
+    if not isinstance(block.attn, RelativeAttention):
+        output_BNC: Tensor = block(x_BNC)
+        return output_BNC
+    return _residuals(block, x_BNC, block.attn(block.norm1(x_BNC), sides))
+
+
+def _residuals(block: Any, x: Tensor, attended: Tensor) -> Tensor:
+    x = x + block.drop_path1(block.ls1(attended))
+    x = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+    return x
 
 
 def attend(attention: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
@@ -164,20 +250,22 @@ def attend(attention: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
     B, H, W, C = x_BHWC.shape
     h, w = (H, W) if window is None else (window, window)
     down, right = -H % h, -W % w
+    weight, bias = attention.qkv.weight, _projection_bias(attention)
     if down or right:
-        qkv_BHWC = F.pad(F.linear(x_BHWC, attention.qkv.weight), (0, 0, 0, right, 0, down))
-        if attention.qkv.bias is not None:
-            qkv_BHWC = qkv_BHWC + attention.qkv.bias
+        qkv_BHWC = F.pad(F.linear(x_BHWC, weight), (0, 0, 0, right, 0, down))
+        if bias is not None:
+            qkv_BHWC = qkv_BHWC + bias
         qkv_KNC = _windows(qkv_BHWC, h, w)
     else:
-        qkv_KNC = attention.qkv(_windows(x_BHWC, h, w))
+        qkv_KNC = F.linear(_windows(x_BHWC, h, w), weight, bias)
     q, k, v = qkv_KNC.chunk(3, -1)
     if _norms_width(attention):
         q, k = attention.q_norm(q), attention.k_norm(k)
     q, k, v = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
     if not _norms_width(attention):
         q, k = attention.q_norm(q), attention.k_norm(k)
-    attended_KNC = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    mask_MNN = attention.biases(h, w).to(q.dtype) if isinstance(attention, RelativeAttention) else None
+    attended_KNC = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_MNN).transpose(1, 2).flatten(2)
     windows = attended_KNC.view(B, (H + down) // h, (W + right) // w, h, w, C).transpose(2, 3)
     output_BHWC: Tensor = attention.proj(windows.reshape(B, H + down, W + right, C)[:, :H, :W])
     return output_BHWC
@@ -187,6 +275,15 @@ def _windows(x_BHWC: Tensor, h: int, w: int) -> Tensor:
     """The tokens of each window, shape (K, h w, C) for K windows; a single one is no copy."""
     B, H, W, C = x_BHWC.shape
     return x_BHWC.view(B, H // h, h, W // w, w, C).transpose(2, 3).reshape(-1, h * w, C)
+
+
+def _projection_bias(attention: Any) -> Tensor | None:
+    """Bias of queries, keys and values together."""
+    if isinstance(attention, RelativeAttention):
+        q, v = attention.q_bias, attention.v_bias
+        return None if q is None or v is None else torch.cat([q, torch.zeros_like(q), v])
+    bias: Tensor | None = attention.qkv.bias
+    return bias
 
 
 def _norms_width(attention: nn.Module) -> bool:

@@ -4,6 +4,7 @@ A file is what timm's hub holds (`model.safetensors`) or what the model's author
 apply. Files are read as tensors alone: nothing in them is executed.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from piip_search.backbones import Backbone, ConvNeXt, weight_file
+from piip_search.backbones import Backbone, ConvNeXt, Transformer, weight_file
 from piip_search.models._torchvision import import_torchvision
 from piip_search.models.convnext import ConvNeXtBranch
 from piip_search.models.merge import LogitMerge
@@ -23,9 +24,11 @@ from piip_search.models.vit import VisionTransformer
 import_torchvision()
 import timm  # noqa: E402
 from timm.layers import resample_patch_embed  # noqa: E402
-from timm.models import convnext, vision_transformer  # noqa: E402
+from timm.models import beit, convnext, vision_transformer  # noqa: E402
 
 HUB = "hub"
+_SCALE = re.compile(r"\.gamma_([12])$")
+"""Layer scales of BEiT, which other models name `ls1.gamma`."""
 
 
 class WeightsError(ValueError):
@@ -108,6 +111,8 @@ def _timm_model(backbone: Backbone, source: str | Path) -> Any:
         raise WeightsError(f"no weights of {backbone.name} in {source}: {_where(name, Path(source))}")
     model = timm.create_model(name.partition(".")[0], pretrained=False)
     convert = convnext.checkpoint_filter_fn if isinstance(backbone, ConvNeXt) else _convert_vit
+    if isinstance(backbone, Transformer) and backbone.relative_grid:
+        convert = beit.checkpoint_filter_fn
     try:
         state = convert(_read(path), model)
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
@@ -182,6 +187,7 @@ def _vit(model: Any, module: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
         raise TypeError(f"{type(module).__name__} is no branch")
     source, resampled = model.state_dict(), []
     state = {name: tensor for name, tensor in source.items() if name.startswith(("blocks.", "norm_pre."))}
+    state = {_SCALE.sub(r".ls\1.gamma", name): tensor for name, tensor in state.items()}
     patch, side = source["patch_embed.proj.weight"], module.patch_embed.proj.weight.shape[-1]
     if patch.shape[-1] != side:
         patch = resample_patch_embed(patch, [side, side])

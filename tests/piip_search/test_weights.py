@@ -43,6 +43,7 @@ def published(name: str, folder: Path, ending: str = ".safetensors") -> Any:
         ("vit_tiny_patch16_384", 384, ".pth"),
         ("test_vit2", 160, ".safetensors"),
         ("test_vit3", 160, ".safetensors"),
+        ("beit_base_patch16_224", 224, ".pth"),
     ],
 )
 def test_a_branch_computes_what_timm_computes(name: str, size: int, ending: str, tmp_path: Path) -> None:

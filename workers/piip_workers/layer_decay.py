@@ -12,7 +12,7 @@ install()
 from mmengine.optim import OptimWrapper  # noqa: E402
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS  # noqa: E402
 
-UNDECAYED = ("pos_embed", "prefix", "prefix_positions")
+UNDECAYED = ("pos_embed", "prefix", "prefix_positions", "relative_position_bias_table")
 
 
 def rate_scales(architecture: Architecture, rate: float) -> dict[str, float]:
