@@ -182,7 +182,7 @@ def open_search(run: str, spec: SearchSpec, ledger: Ledger, recipe: str, tracker
     """A search with the sampler that its space names."""
     space, designs = legal_designs(spec)
     trials = spec.budget.trials
-    sampler = make_sampler(spec.sampler, space, designs, trials, spec.seed)
+    sampler = make_sampler(spec.sampler, space, designs, trials, spec.seed, spec.bounds.gmacs)
     objectives = objectives_of(spec)
     policy = Sampled(sampler, objectives, trials, spec.fidelity.build(), spec.seed, spec.training.inherit)
     return Search(run, spec, policy, ledger, recipe, tracker)

@@ -34,7 +34,7 @@ from piip_search.tasks import TASKS
 DETECTORS = (*get_args(DetectorName), "atss", "cascade_rcnn", "cascade_mask_rcnn", "dino")
 """Detectors by a short name; the cost of the first ones is known."""
 
-SamplerName = Literal["nsga2", "tpe", "random"]
+SamplerName = Literal["piip", "nsga2", "tpe", "random"]
 
 UNSEEN = ("loader_workers", "cache_mib", "measure_every")
 """Settings of a training that leave its results as they are."""
@@ -324,7 +324,7 @@ class SearchSpec(_Section):
     task: Literal["detection"] = "detection"
     metric: str = "bbox_mAP"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    sampler: SamplerName = "nsga2"
+    sampler: SamplerName = "piip"
     space: Space
     limit: Limit
     budget: Budget = Budget()

@@ -3,6 +3,7 @@
 from piip_search.space.designs import Designs as Designs
 from piip_search.space.designs import Limit as Limit
 from piip_search.space.designs import Rows as Rows
+from piip_search.space.features import Features as Features
 from piip_search.space.search_space import PAIRINGS as PAIRINGS
 from piip_search.space.search_space import Pairing as Pairing
 from piip_search.space.search_space import SearchSpace as SearchSpace

@@ -1,13 +1,16 @@
+import numpy as np
 import optuna
 import pytest
 from contracts import MakeSampler, SamplerContract
 
 from piip_search.legal import legal_designs
-from piip_search.sampler import SAMPLERS, InsideLimits, make_sampler
+from piip_search.optuna_samplers import FrontSampler, InsideLimits
+from piip_search.sampler import SAMPLERS, make_sampler
+from piip_search.space import Features
 from piip_search.spec import SearchSpec
 
 
-@pytest.mark.parametrize("name", list(SAMPLERS))
+@pytest.mark.parametrize("name", SAMPLERS)
 class TestOptunaSamplers(SamplerContract):
     @pytest.fixture
     def make(self, spec: SearchSpec, name: str) -> MakeSampler:  # type: ignore[override]
@@ -28,3 +31,39 @@ def test_the_wrapper_works_in_a_plain_study(spec: SearchSpec) -> None:
 
     study.optimize(objective, n_trials=20)
     assert len({tuple(trial.params.values()) for trial in study.trials}) == 20
+
+
+def test_ours_works_in_a_plain_study_and_takes_trials_of_others_into_account(spec: SearchSpec) -> None:
+    space, designs = legal_designs(spec)
+    by_name = {space.decode(row).name: macs for row, macs in zip(designs.rows_ND, designs.macs_N, strict=True)}
+
+    def play(study: optuna.Study, sampler: FrontSampler, trials: int) -> list[str]:
+        names = []
+        for _ in range(trials):
+            trial = study.ask()
+            params = {name: trial.suggest_int(name, d.low, d.high) for name, d in sampler.distributions.items()}
+            names.append(sampler.decode(params).name)
+            study.tell(trial, [1.0 / (1.0 + by_name[names[-1]]), by_name[names[-1]] / 1e9])
+        return names
+
+    def fresh() -> FrontSampler:
+        return FrontSampler(space, designs, [0.06], trials=12, seed=0)
+
+    whole, cut = (optuna.create_study(directions=["minimize"] * 2, sampler=fresh()) for _ in range(2))
+    names = play(whole, whole.sampler, 12)
+    assert len(set(names)) == 12
+    assert set(names) <= set(by_name)
+    # Another process goes on with the same study: it knows nothing but its trials.
+    first = play(cut, cut.sampler, 7)
+    cut.sampler = fresh()
+    assert first + play(cut, cut.sampler, 5) == names
+
+
+def test_features_tell_designs_apart(spec: SearchSpec) -> None:
+    space, designs = legal_designs(spec)
+    features = Features(space, designs).of(np.arange(len(designs)))
+    assert len(np.unique(features.round(9), axis=0)) == len(designs)
+    assert features.min() >= 0
+    assert features.max() <= 1.5
+    some = np.array([5, 3])
+    np.testing.assert_array_equal(Features(space, designs).of(some), features[some])

@@ -1,0 +1,222 @@
+"""Samplers on a table of known designs: evaluations to a share of the hypervolume, and regret within each budget.
+
+python benchmarks/samplers.py --table macro.csv --objectives error,mmacs --budgets 20,40,80 --seeds 20 --trials 200
+
+Every sampler sees the loss of what it asks for, and the costs. `random`, `tpe`, `nsga2` and `gp` are Optuna's own,
+told two objectives; what they ask for over the largest budget, or again, is a trial all the same. The same names with
+`+limit` are moved to the nearest design that fits and is new. Significance: Wilcoxon's signed-rank test over seeds
+against the best peer.
+"""
+
+import argparse
+import functools
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import optuna
+from scipy.stats import wilcoxon
+
+from piip_search.front_gain import FrontGain
+from piip_search.pareto import hypervolume
+from piip_search.table import Table
+
+Ask = Iterator[int]
+SHARES = (0.90, 0.95, 0.99)
+AT = (20, 50, 100)
+NEVER = 10**6
+
+
+def ours(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
+    proposer = FrontGain(table.offered(cost), budgets, seed)
+    free = np.ones(len(table), dtype=bool)
+    measured: dict[int, float] = {}
+    while (proposal := proposer.propose(measured, (), (), free)) is not None:
+        free[proposal.index] = False
+        measured[proposal.index] = float(table.losses[loss][proposal.index])
+        yield proposal.index
+
+
+def uniform(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
+    random = np.random.default_rng(seed)
+    while True:
+        yield int(random.integers(len(table)))
+
+
+def limited(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
+    fitting = np.flatnonzero(table.costs[cost] <= max(budgets))
+    yield from (int(index) for index in np.random.default_rng(seed).permutation(fitting))
+
+
+def through_optuna(
+    make: Callable[[int], optuna.samplers.BaseSampler], inside: bool,
+    table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int,
+) -> Ask:  # fmt: skip
+    kinds = [np.unique(values) for values in table.choices.values()]
+    spaces = {
+        name: optuna.distributions.CategoricalDistribution(range(len(found)))
+        for name, found in zip(table.choices, kinds, strict=True)
+    }
+    known = {tuple(row): index for index, row in enumerate(table.codes.tolist())}
+    costs, losses = table.costs[cost], table.losses[loss]
+    free = costs <= max(budgets) if inside else np.ones(len(table), dtype=bool)
+    random = np.random.default_rng(seed)
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=make(seed))
+    while free.any():
+        trial = study.ask(spaces)
+        wish = [trial.params[name] for name in table.choices]
+        index = known.get(tuple(wish), -1)
+        if (inside and not (index >= 0 and free[index])) or index < 0:
+            places = np.flatnonzero(free)
+            distance = (table.codes[places] != wish).sum(1)
+            index = int(random.choice(places[distance == distance.min()]))
+        if inside:
+            free[index] = False
+        study.tell(trial, [float(losses[index]), float(costs[index])])
+        yield index
+
+
+def _tpe(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True)
+
+
+def _nsga2(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
+
+
+def _gp(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed)
+
+
+PEERS = {"tpe": _tpe, "nsga2": _nsga2, "gp": _gp}
+SAMPLERS: dict[str, Callable[..., Ask]] = {
+    "piip": ours,
+    "random": uniform,
+    "random+limit": limited,
+    **{name: functools.partial(through_optuna, make, False) for name, make in PEERS.items()},
+    **{f"{name}+limit": functools.partial(through_optuna, make, True) for name, make in PEERS.items()},
+}
+
+
+def run(name: str, path: Path, loss: str, cost: str, budgets: list[float], trials: int, seed: int) -> dict[str, float]:
+    """What one sampler reached with one seed."""
+    warnings.simplefilter("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    table = Table.read(path)
+    costs, losses = table.costs[cost], table.losses[loss]
+    started = time.perf_counter()
+    asked = []
+    for index in SAMPLERS[name](table, cost, loss, budgets, seed):
+        asked.append(index)
+        if len(asked) == trials:
+            break
+    seconds = (time.perf_counter() - started) / len(asked)
+    over = costs[asked] > max(budgets)
+    result = {
+        "ms an ask": 1000 * seconds,
+        "over %": 100 * float(over.mean()),
+        "again %": 100 * (1 - len(set(asked)) / len(asked)),
+    }
+    for title, reference in references(table, cost, loss, max(budgets)).items():
+        points = np.stack([losses, costs], 1)
+        fitting = points[costs <= max(budgets)]
+        whole = hypervolume(undominated(fitting), reference)
+        volumes = [hypervolume(points[asked[: count + 1]], reference) / whole for count in range(len(asked))]
+        for share in SHARES:
+            reached = [count for count, volume in enumerate(volumes, 1) if volume >= share]
+            result[f"{100 * share:.0f} % {title}"] = reached[0] if reached else NEVER
+    for budget in budgets:
+        best = losses[costs <= budget].min()
+        for count in AT:
+            if count <= len(asked):
+                mine = [losses[index] for index in asked[:count] if costs[index] <= budget]
+                result[f"regret {budget:g}@{count}"] = (min(mine) if mine else losses.max()) - best
+    return result
+
+
+def undominated(points: np.ndarray) -> np.ndarray:
+    """The front of many points, which is quicker to add up."""
+    order = np.lexsort((points[:, 0], points[:, 1]))
+    best = np.minimum.accumulate(points[order, 0])
+    return points[order][np.append(True, best[1:] < best[:-1])]
+
+
+def references(table: Table, cost: str, loss: str, budget: float) -> dict[str, np.ndarray]:
+    """The worst corner of the table, and one just beyond the front."""
+    costs, losses = table.costs[cost], table.losses[loss]
+    front = undominated(np.stack([losses, costs], 1)[costs <= budget])
+    spread = front.max(0) - front.min(0)
+    good = front[front[:, 0] <= np.median(front[:, 0])].max(0)
+    return {
+        "worst": np.array([losses.max(), budget]),
+        "tight": np.array([good[0] + 0.05 * spread[0], min(budget, front[:, 1].max() + 0.05 * spread[1])]),
+    }
+
+
+def table_of(results: dict[str, list[dict[str, float]]], mine: str) -> None:
+    measures = list(next(iter(results.values()))[0])
+    print(f"| measure | {' | '.join(results)} | against the best peer |")
+    print("|" + " --- |" * (len(results) + 2))
+    for measure in measures:
+        values = {name: [row[measure] for row in rows] for name, rows in results.items()}
+        cells = [interval(found) for found in values.values()]
+        peers = {name: found for name, found in values.items() if name != mine}
+        verdict = ""
+        if measure not in ("ms an ask", "over %", "again %") and peers and mine in values:
+            best = min(peers, key=lambda name: (statistics.median(peers[name]), statistics.fmean(peers[name])))
+            verdict = f"{best}: {compared(values[mine], peers[best])}"
+        print(f"| {measure} | {' | '.join(cells)} | {verdict} |")
+
+
+def interval(values: Sequence[float]) -> str:
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+    return f"{shown(middle)} ({shown(low)}-{shown(high)})"
+
+
+def shown(value: float) -> str:
+    return "never" if value > NEVER / 2 else f"{value:.3g}"
+
+
+def compared(mine: Sequence[float], theirs: Sequence[float]) -> str:
+    """Which is lower over the seeds, with Wilcoxon's p."""
+    differences = np.subtract(mine, theirs)
+    if not differences.any():
+        return "equal"
+    p = wilcoxon(mine, theirs).pvalue
+    better = statistics.median(differences) < 0 or (statistics.median(differences) == 0 and differences.mean() < 0)
+    return f"{'better' if better else 'worse'}, p {p:.2g}{'' if p < 0.05 else ' (not significant)'}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--objectives", required=True, help="a loss and a cost of the table, e.g. error,mmacs")
+    parser.add_argument("--budgets", help="tiers of cost, rising; by default the dearest design's")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--samplers", default=",".join(name for name in SAMPLERS if not name.startswith("gp")))
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    loss, cost = options.objectives.split(",")
+    table = Table.read(options.table)
+    top = float(table.costs[cost].max())
+    budgets = sorted(float(text) for text in options.budgets.split(",")) if options.budgets else [top]
+    names = options.samplers.split(",")
+    what = f"{options.table.name}: {len(table)} designs, {loss} against {cost}, budgets {budgets}"
+    print(f"{what}, {options.seeds} seeds, {options.trials} trials; median (10 %-90 % of seeds)\n", flush=True)
+    with ProcessPoolExecutor(options.workers) as pool:
+        jobs = {
+            name: [pool.submit(run, name, options.table, loss, cost, budgets, options.trials, seed)
+                   for seed in range(options.seeds)]
+            for name in names
+        }  # fmt: skip
+        results = {name: [job.result() for job in found] for name, found in jobs.items()}
+    table_of(results, "piip")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""What a design not yet measured may be worth: a Gaussian process over features, on losses made bell-shaped.
+
+Legend: N designs, F features, Q levels of a predicted distribution.
+"""
+
+import warnings
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+LEVELS = 9
+QUANTILES_Q = np.array([NormalDist().inv_cdf((level + 0.5) / LEVELS) for level in range(LEVELS)])
+"""Equally likely levels of a standard normal distribution."""
+MOST_TUNED, MOST_USED = 100, 800
+"""Evidence that scales are found from, and that predictions use: both cost the cube of it."""
+TUNING_STEPS = 15
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A fitted belief about losses.
+
+    A sum of two kernels: what choices add one by one (a linear trend), and what they do together (smooth in the
+    features); and noise. Losses go through a Yeo-Johnson transformation first, so that the one design that failed to
+    learn does not flatten the differences among the good. Scales come from the marginal likelihood. The process and the
+    transformation are scikit-learn's.
+    """
+
+    process: Any
+    transformation: Any
+    worst: float
+
+    @classmethod
+    def fit(cls, features_NF: Array, losses_N: Array, seed: int) -> "Surrogate":
+        """Learns from measured designs; of too many, from some.
+
+        Args:
+            features_NF: Of the measured designs, each column about as wide as one.
+            losses_N: What they reached, lower is better.
+            seed: Of the choice among too many.
+        """
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+        from sklearn.preprocessing import PowerTransformer
+
+        count = features_NF.shape[1]
+        far = np.sqrt(count)
+        kernel = (
+            ConstantKernel(1 / count, (1e-3 / count, 1e2 / count)) * DotProduct(0.0, "fixed")
+            + ConstantKernel(0.5, (1e-2, 1e2)) * RBF(0.5 * far, (0.1 * far, 10 * far))
+            + WhiteKernel(0.05, (1e-4, 1.0))
+        )
+        kept = _kept(losses_N, seed)
+        features_NF, losses_N = features_NF[kept], losses_N[kept]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a scale at its bound is no news
+            transformation = PowerTransformer().fit(losses_N[:, None])
+            targets_N = transformation.transform(losses_N[:, None])[:, 0]
+            some = np.random.default_rng(seed).permutation(len(kept))[:MOST_TUNED]
+            tuned = (
+                GaussianProcessRegressor(kernel, alpha=1e-8, optimizer=_tune)
+                .fit(features_NF[some], targets_N[some])
+                .kernel_
+            )
+            process = GaussianProcessRegressor(tuned, alpha=1e-8, optimizer=None).fit(features_NF, targets_N)
+        return cls(process, transformation, float(losses_N.max()))
+
+    def with_guesses(self, features_NF: Array) -> "Surrogate":
+        """The belief if designs that are being measured came out as expected, so that others are looked at."""
+        from sklearn.gaussian_process import GaussianProcessRegressor
+
+        seen = np.concatenate([self.process.X_train_, features_NF])
+        targets = np.concatenate([self.process.y_train_, self.process.predict(features_NF)])
+        process = GaussianProcessRegressor(self.process.kernel_, alpha=1e-8, optimizer=None).fit(seen, targets)
+        return Surrogate(process, self.transformation, self.worst)
+
+    def losses(self, features_NF: Array) -> Array:
+        """Equally likely losses of each design, shape (N, Q), the best first."""
+        mean_N, deviation_N = self.process.predict(features_NF, return_std=True)
+        noise = self.process.kernel_.k2.noise_level
+        # Of what a design is worth, not of one measurement of it.
+        deviation_N = np.sqrt(np.maximum(deviation_N**2 - noise, 1e-9))
+        return self._back(mean_N[:, None] + deviation_N[:, None] * QUANTILES_Q)
+
+    def expected(self, features_NF: Array) -> Array:
+        """The middle of what each design may be worth, shape (N,)."""
+        return self._back(self.process.predict(features_NF)[:, None])[:, 0]
+
+    def _back(self, targets_NQ: Array) -> Array:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # far out, the transformation has no inverse
+            losses_NQ: Array = self.transformation.inverse_transform(targets_NQ.reshape(-1, 1)).reshape(
+                targets_NQ.shape
+            )
+        return np.minimum(np.nan_to_num(losses_NQ, nan=self.worst, posinf=self.worst), 2 * self.worst)
+
+
+def _tune(objective: Any, start: Array, bounds: Array) -> tuple[Array, float]:
+    """A few steps of L-BFGS: the last ones change no proposal."""
+    from scipy.optimize import minimize
+
+    found = minimize(objective, start, method="L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": TUNING_STEPS})
+    return found.x, float(found.fun)
+
+
+def _kept(losses_N: Array, seed: int) -> NDArray[np.intp]:
+    """All, or of too many the better half of what is used and a draw of the others, in their order."""
+    if len(losses_N) <= MOST_USED:
+        return np.arange(len(losses_N))
+    order = np.argsort(losses_N, kind="stable")
+    best, others = order[: MOST_USED // 2], order[MOST_USED // 2 :]
+    drawn = np.random.default_rng(seed).permutation(others)[: MOST_USED - len(best)]
+    return np.sort(np.concatenate([best, drawn]))
