@@ -53,6 +53,9 @@ class Candidate:
         fidelity: How hard to try.
         seed: Seed of weights and data order.
         parent: Name of the training (`Candidate.training`) whose weights it starts from; None for none.
+        why: What the sampler said of it: `source`, and where it predicts, the tier whose turn it was (`tier`), the
+            expected gain of the front (`gain`) and the metric with a low and a high level (`predicted`). No part of
+            what is measured, so that candidates are equal without it.
     """
 
     number: int
@@ -60,6 +63,7 @@ class Candidate:
     fidelity: Fidelity
     seed: int = 0
     parent: str | None = None
+    why: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def training(self) -> str:
@@ -89,13 +93,15 @@ class Candidate:
             "fidelity": self.fidelity.to_dict(),
             "seed": self.seed,
             "parent": self.parent,
+            "why": dict(self.why),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Candidate":
         """The candidate that `to_dict` wrote."""
         architecture = Architecture.from_dict(data["architecture"])
-        return cls(data["number"], architecture, Fidelity(**data["fidelity"]), data["seed"], data.get("parent"))
+        fidelity, parent, why = Fidelity(**data["fidelity"]), data.get("parent"), data.get("why", {})
+        return cls(data["number"], architecture, fidelity, data["seed"], parent, why)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Legend: N designs, Q levels of a predicted distribution, S steps of a front.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,13 @@ class Proposal:
     budget: float | None = None
     gain: float = 0.0
     loss: tuple[float, float, float] | None = None
+
+    @property
+    def why(self) -> dict[str, Any]:
+        """The same as plain data, without what is not known."""
+        if self.source != "gain":
+            return {"source": self.source}
+        return {"source": self.source, "tier": self.budget, "gain": self.gain, "loss": self.loss}
 
 
 class FrontGain:

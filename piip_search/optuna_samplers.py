@@ -118,6 +118,7 @@ class InsideLimits(BaseSampler):
             seed: Of the uniform draws and of ties between equally near designs.
         """
         self._inner = inner
+        self.why = {"source": "uniform" if inner is None else type(inner).__name__}
         self._proposals = Proposals(space, designs, seed)
         self.distributions = self._proposals.distributions
 
@@ -207,6 +208,7 @@ class FrontSampler(BaseSampler):
         self._gain = FrontGain(choices, budgets, seed, start)
         self._indices: dict[int, int] = {}
         self.distributions = self._proposals.distributions
+        self.why: dict[str, Any] = {}
 
     @property
     def exhausted(self) -> bool:
@@ -234,8 +236,9 @@ class FrontSampler(BaseSampler):
             proposal = self._gain.propose(measured, pending, failed, self._proposals.free_N)
             if proposal is None:
                 raise RuntimeError("every design of the space was proposed")
-            index = proposal.index
+            index, self.why = proposal.index, proposal.why
         else:
+            self.why = {}
             index = self._proposals.index_of(self._proposals.encode(self._proposals.recorded))
         self._indices[trial.number] = index
         return self._proposals.take(index)

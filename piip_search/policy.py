@@ -1,7 +1,7 @@
 """What is measured next, and how: a policy proposes whole candidates and learns from whole evaluations."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
@@ -68,7 +68,13 @@ class Sampled:
             return recorded
         parent = nearest(architecture, self._trained) if self._trained else None
         name = None if parent is None or self._trained is None else self._trained[parent]
-        return Candidate(number, architecture, self._fidelity, self._seed, name)
+        return Candidate(number, architecture, self._fidelity, self._seed, name, self._why())
+
+    def _why(self) -> dict[str, Any]:
+        """What the sampler said, with the metric in place of its loss."""
+        why = dict(self._sampler.why)
+        loss = why.pop("loss", None)
+        return why if loss is None else {**why, "predicted": [1 - level for level in (loss[0], loss[2], loss[1])]}
 
     def tell(self, evaluation: Evaluation) -> None:
         architecture = evaluation.candidate.architecture

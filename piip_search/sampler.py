@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
@@ -33,6 +33,11 @@ class Sampler(Protocol):
         """What came of a proposal: its losses, all lower is better, or None where it failed."""
         ...
 
+    @property
+    def why(self) -> dict[str, Any]:
+        """Why the last architecture was proposed: its `source`, and what was expected of it (`Candidate.why`)."""
+        ...
+
 
 class OptunaSampler:
     """A `Sampler` over an Optuna study in memory; the ledger, not the study, is what lasts."""
@@ -51,6 +56,10 @@ class OptunaSampler:
         architecture = self._sampler.decode(trial.params)
         self._asked[architecture] = trial
         return architecture
+
+    @property
+    def why(self) -> dict[str, Any]:
+        return self._sampler.why
 
     def tell(self, architecture: Architecture, losses: Sequence[float] | None) -> None:
         trial = self._asked.pop(architecture)

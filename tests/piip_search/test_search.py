@@ -121,3 +121,23 @@ def test_the_clock_ends_the_search(spec: SearchSpec, ledger: Ledger) -> None:
     now[0] = 3601.0
     assert search.propose() is None
     assert search.ending == "the budget of hours is spent"
+
+
+def test_the_ledger_says_why_each_candidate_was_proposed(spec: SearchSpec, ledger: Ledger) -> None:
+    search = open_search("first", spec, ledger, "recipe")
+    while (candidate := search.propose()) is not None:
+        search.accept(fakes.measure(candidate))
+    kept = [event.why for event in ledger.events("first") if isinstance(event, Candidate)]
+    assert len(kept) == spec.budget.trials
+    assert [why["source"] for why in kept[:4]] == ["start"] * 4
+    guided = [why for why in kept if why["source"] == "gain"]
+    assert guided
+    for why in guided:
+        expected, low, high = why["predicted"]
+        assert low <= expected <= high
+        assert why["gain"] > 0
+        assert why["tier"] in spec.limit.gmacs
+    tpe = open_search("second", spec.model_copy(update={"sampler": "tpe"}), ledger, "other recipe")
+    proposed = tpe.propose()
+    assert proposed is not None
+    assert proposed.why == {"source": "TPESampler"}

@@ -105,6 +105,8 @@ class MlflowTracker:
             "interactions": architecture.interaction.count,
             "seed": candidate.seed,
             **{name: getattr(candidate.fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},
+            **{f"why.{name}": value for name, value in candidate.why.items()},
+            **{name: evaluation.facts[name] for name in ("trained", "inherited_from") if name in evaluation.facts},
         }
         cost = self._objectives.cost(evaluation)
         numbers = {**evaluation.metrics, "gmacs": cost.gmacs, "mparams": cost.mparams, "seconds": evaluation.seconds}
