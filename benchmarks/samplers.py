@@ -173,7 +173,7 @@ def table_of(results: dict[str, list[dict[str, float]]], mine: str) -> None:
 
 
 def interval(values: Sequence[float]) -> str:
-    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], method="inverted_cdf")
     return f"{shown(middle)} ({shown(low)}-{shown(high)})"
 
 
