@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from piip_search.extrapolation import extrapolated
 from piip_search.surrogate import Surrogate
 
 Array = NDArray[np.float64]
@@ -20,6 +21,8 @@ POOL = 3000
 """Designs that are looked at for one proposal, besides neighbours of the front's."""
 REFINED = 5
 """Designs of a front whose neighbours are looked at as well."""
+HOPEFUL, DRAWS = 100, 64
+"""Designs of each tier, and joint draws of their losses, for an estimate of what is left to be gained."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Proposal:
         budget: Tier whose turn it was.
         gain: Expected gain within the tier, in units of the loss (`expected_gain`).
         loss: What it is expected to reach, with the loss's lowest and highest predicted level.
+        left: By how much the best loss of each tier is expected to fall if all that is left was measured.
     """
 
     index: int
@@ -55,13 +59,60 @@ class Proposal:
     budget: float | None = None
     gain: float = 0.0
     loss: tuple[float, float, float] | None = None
+    left: Mapping[float, float] | None = None
 
     @property
     def why(self) -> dict[str, Any]:
         """The same as plain data, without what is not known."""
         if self.source != "gain":
             return {"source": self.source}
-        return {"source": self.source, "tier": self.budget, "gain": self.gain, "loss": self.loss}
+        left = {f"{tier:g}": gain for tier, gain in (self.left or {}).items()}
+        return {"source": self.source, "tier": self.budget, "gain": self.gain, "loss": self.loss, "left": left}
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What was found out, in an order that does not depend on who ended first.
+
+    Attributes:
+        known: Designs of which something is known.
+        losses: What they reach in the end, as far as that is known.
+        deviations: Standard deviations of these; zero of what was measured to the end.
+        pending: Designs that are being measured for the first time.
+    """
+
+    known: tuple[int, ...]
+    losses: tuple[float, ...]
+    deviations: tuple[float, ...]
+    pending: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        measured: Mapping[int, float],
+        pending: Sequence[int],
+        failed: Sequence[int],
+        reached: Mapping[int, Mapping[int, float]],
+    ) -> "_Evidence":
+        guessed = extrapolated(reached, measured)
+        found = {index: (loss, 0.0) for index, loss in measured.items()}
+        found |= {index: guess for index, guess in guessed.items() if index not in failed}
+        if found:  # what failed counts as the worst, once there is one
+            worst = max(loss for loss, _ in found.values())
+            found |= dict.fromkeys(failed, (worst, 0.0))
+        known = tuple(sorted(found))
+        waiting = (*sorted(pending), *(() if found else sorted(failed)))
+        return cls(known, tuple(found[i][0] for i in known), tuple(found[i][1] for i in known), waiting)
+
+    @property
+    def taken(self) -> Indices:
+        """All of them."""
+        return np.array([*self.known, *self.pending], dtype=np.intp)
+
+    @property
+    def asked(self) -> int:
+        """How many designs were proposed."""
+        return len(self.known) + len(self.pending)
 
 
 class FrontGain:
@@ -91,49 +142,67 @@ class FrontGain:
         pending: Sequence[int],
         failed: Sequence[int],
         free_N: NDArray[np.bool_],
+        reached: Mapping[int, Mapping[int, float]] | None = None,
     ) -> Proposal | None:
         """The next design to measure; None when none is left.
 
         Args:
-            measured: Losses of measured designs.
+            measured: Final losses of measured designs.
             pending: Designs that are being measured.
             failed: Designs that could not be measured; they count as the worst.
             free_N: Which designs may be proposed.
+            reached: Losses by epochs, of designs that were measured on their way. They are evidence of what the end
+                will be, as far as that follows from them (`extrapolation`), and never taken for it.
         """
+        evidence = _Evidence.of(measured, pending, failed, reached or {})
         free = np.flatnonzero(free_N & (self._choices.costs_N <= self._budgets[-1]))
         if not len(free):
             return None
-        asked = len(measured) + len(pending) + len(failed)
-        random = np.random.default_rng([self._seed, asked])
-        if asked < self._start or len(set(measured.values())) < 2:
-            taken = np.array([*measured, *pending, *failed], dtype=np.intp)
-            return Proposal(self._spread(free, taken, asked, random), "start")
+        random = np.random.default_rng([self._seed, evidence.asked])
+        if evidence.asked < self._start or len(set(evidence.losses)) < 2:
+            return Proposal(self._spread(free, evidence.taken, evidence.asked, random), "start")
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1):  # small matrices: more threads would wait for each other, or for trainings
-            return self._best(measured, pending, failed, free, free_N, random)
+            return self._best(evidence, free, free_N, random)
 
     def _best(
-        self,
-        measured: Mapping[int, float],
-        pending: Sequence[int],
-        failed: Sequence[int],
-        free: Indices,
-        free_N: NDArray[np.bool_],
-        random: np.random.Generator,
+        self, evidence: "_Evidence", free: Indices, free_N: NDArray[np.bool_], random: np.random.Generator
     ) -> Proposal:
-        surrogate, front = self._believe(measured, pending, failed)
+        surrogate, front = self._believe(evidence)
         pool = self._pool(free, free_N, front[0], random)
-        losses_NQ = surrogate.losses(self._choices.features(pool))
-        asked = len(measured) + len(pending) + len(failed)
-        tier = self._budgets[asked % len(self._budgets)]
-        gain_N = expected_gain(losses_NQ, self._choices.costs_N[pool], front[1:], max(measured.values()), tier)
+        features, costs = self._choices.features(pool), self._choices.costs_N[pool]
+        losses_NQ = surrogate.losses(features)
+        tier = self._budgets[evidence.asked % len(self._budgets)]
+        gain_N = expected_gain(losses_NQ, costs, front[1:], max(evidence.losses), tier)
         best = int(gain_N.argmax())
         if gain_N[best] <= 0:
             return Proposal(int(random.choice(pool)), "draw", tier)
         predicted = losses_NQ[best]
         loss = (float(predicted.mean()), float(predicted[0]), float(predicted[-1]))
-        return Proposal(int(pool[best]), "gain", tier, float(gain_N[best]), loss)
+        left = self._left(surrogate, features, costs, losses_NQ[:, 0], front[1:], max(evidence.losses))
+        return Proposal(int(pool[best]), "gain", tier, float(gain_N[best]), loss, left)
+
+    def _left(
+        self, surrogate: Surrogate, features_NF: Array, costs_N: Array, hopes_N: Array, front: tuple[Array, Array],
+        worst: float,
+    ) -> dict[float, float]:  # fmt: skip
+        """By how much the best loss of each tier is expected to fall if the most hopeful designs were all measured.
+
+        The mean over joint draws of the belief (cf. Makarova et al., "Automatic termination for hyperparameter
+        optimization", 2022, section 4). It is of what is believed: a belief that is too sure finds too little.
+        """
+        hopeful = [np.flatnonzero(costs_N <= tier) for tier in self._budgets]
+        hopeful = [places[np.argsort(hopes_N[places], kind="stable")[:HOPEFUL]] for places in hopeful]
+        some = np.unique(np.concatenate(hopeful))
+        draws_SN = surrogate.draws(features_NF[some], DRAWS, self._seed)
+        left = {}
+        for tier, places in zip(self._budgets, hopeful, strict=True):
+            inside = front[1][front[0] <= tier]
+            best = min(inside.min(initial=worst), worst)
+            found_S = draws_SN[:, np.isin(some, places)].min(1, initial=worst)
+            left[tier] = float(np.maximum(best - found_S, 0).mean())
+        return left
 
     def _spread(self, free: Indices, taken: Indices, asked: int, random: np.random.Generator) -> int:
         """Of the designs whose cost is about right, the one least like those that were taken.
@@ -150,19 +219,15 @@ class FrontGain:
         gaps = self._choices.features(some)[:, None] - self._choices.features(taken)[None]
         return int(some[(gaps**2).sum(-1).min(1).argmax()])
 
-    def _believe(
-        self, measured: Mapping[int, float], pending: Sequence[int], failed: Sequence[int]
-    ) -> tuple[Surrogate, tuple[Indices, Array, Array]]:
+    def _believe(self, evidence: "_Evidence") -> tuple[Surrogate, tuple[Indices, Array, Array]]:
         """The belief, and the front that it sees: indices, costs and losses, the cheapest first."""
-        worst = max(measured.values())
-        known = np.array([*measured, *failed], dtype=np.intp)
-        losses = np.array([*measured.values(), *(worst for _ in failed)])
-        order = np.argsort(known, kind="stable")  # whatever order they came in
-        known, losses = known[order], losses[order]
-        surrogate = Surrogate.fit(self._choices.features(known), losses, self._seed)
-        places = np.array([*known, *sorted(pending)], dtype=np.intp)
+        known, pending = np.array(evidence.known, dtype=np.intp), np.array(evidence.pending, dtype=np.intp)
+        surrogate = Surrogate.fit(
+            self._choices.features(known), np.array(evidence.losses), self._seed, np.array(evidence.deviations)
+        )
+        places = np.concatenate([known, pending])
         features = self._choices.features(places)
-        if pending:
+        if len(pending):
             surrogate = surrogate.with_guesses(features[len(known) :])
         # What a lucky measurement showed is not yet what a design is worth: the front is what is believed of them.
         believed = surrogate.expected(features)

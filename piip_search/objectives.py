@@ -8,7 +8,7 @@ import numpy as np
 
 from piip_search.architecture import Architecture
 from piip_search.cost import COCO_MASK_RCNN, Convention, Cost, Detector, price
-from piip_search.evaluation import Evaluation
+from piip_search.evaluation import Evaluation, Fidelity
 from piip_search.pareto import Losses, hypervolume, undominated
 
 
@@ -34,7 +34,11 @@ class Objectives:
 
     def cost(self, evaluation: Evaluation) -> Cost:
         """Cost of what is meant, known without training."""
-        return _price(evaluation.candidate.architecture, self.convention, self.detector)
+        return self.price(evaluation.candidate.architecture)
+
+    def price(self, architecture: Architecture) -> Cost:
+        """Cost of an architecture."""
+        return _price(architecture, self.convention, self.detector)
 
     def value(self, evaluation: Evaluation) -> float | None:
         """The metric; None where the evaluation failed or measured no such thing."""
@@ -48,6 +52,11 @@ class Objectives:
     def measured(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
         """Those that have a value."""
         return [evaluation for evaluation in evaluations if self.value(evaluation) is not None]
+
+
+def finished(evaluations: Sequence[Evaluation], whole: Fidelity) -> list[Evaluation]:
+    """Those that were trained as long as is meant, the failed ones included; a lower rung says nothing final."""
+    return [evaluation for evaluation in evaluations if evaluation.candidate.fidelity == whole]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from piip_search.space import Designs, Features, SearchSpace
 
 FEWEST = 4
 """Designs that are spread out first in a short search."""
+REACHED = "piip:reached"
+"""User attribute of a trial: losses that it reached on its way, by epochs."""
 STEPS = 2
 """Most choices in which a design's neighbours differ from it."""
 
@@ -183,8 +185,10 @@ class FrontSampler(BaseSampler):
     """Proposes the design that is expected to raise the fronts most, its cost being known (`front_gain`).
 
     It works in any Optuna study whose parameters are `distributions` and whose first value is the loss; further
-    values are not looked at, as costs are known. What runs counts as measured at what is expected of it, and what
-    failed as the worst. A function of the study's trials alone: nothing of it needs to be kept.
+    values are not looked at, as costs are known. What a running trial reached on its way may stand in its user
+    attribute `REACHED`, a loss by epochs: it is evidence of what will become of it. What else runs counts as measured
+    at what is expected of it, and what failed as the worst. A function of the study's trials alone: nothing of it
+    needs to be kept.
     """
 
     def __init__(self, space: SearchSpace, designs: Designs, budgets: Sequence[float], trials: int, seed: int) -> None:
@@ -232,8 +236,8 @@ class FrontSampler(BaseSampler):
     ) -> dict[str, Any]:
         """The design with the largest expected gain."""
         if self._proposals.recorded is None:
-            measured, pending, failed = self._evidence(study, trial)
-            proposal = self._gain.propose(measured, pending, failed, self._proposals.free_N)
+            measured, pending, failed, reached = self._evidence(study, trial)
+            proposal = self._gain.propose(measured, pending, failed, self._proposals.free_N, reached)
             if proposal is None:
                 raise RuntimeError("every design of the space was proposed")
             index, self.why = proposal.index, proposal.why
@@ -252,10 +256,13 @@ class FrontSampler(BaseSampler):
     def reseed_rng(self) -> None:
         """Nothing to do: randomness follows from the seed and the trials."""
 
-    def _evidence(self, study: optuna.Study, trial: FrozenTrial) -> tuple[dict[int, float], list[int], list[int]]:
-        measured: dict[int, float] = {}
+    def _evidence(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> tuple[dict[int, float], list[int], list[int], dict[int, dict[int, float]]]:
+        measured: dict[int, list[float]] = {}
         pending: list[int] = []
         failed: list[int] = []
+        reached: dict[int, dict[int, float]] = {}
         for other in study.get_trials(deepcopy=False):
             if other.number == trial.number:
                 continue
@@ -265,10 +272,15 @@ class FrontSampler(BaseSampler):
                 self._indices[other.number] = self._proposals.index_of(self._proposals.row_of(other.params))
                 self._proposals.take(self._indices[other.number])
             index = self._indices[other.number]
+            on_its_way = {int(epochs): loss for epochs, loss in other.user_attrs.get(REACHED, {}).items()}
+            if other.state in (TrialState.COMPLETE, TrialState.RUNNING) and on_its_way:
+                reached[index] = on_its_way
             if other.state == TrialState.COMPLETE and other.values is not None:
-                measured[index] = float(other.values[0])
+                measured.setdefault(index, []).append(float(other.values[0]))
             elif other.state == TrialState.RUNNING:
-                pending.append(index)
+                if not on_its_way:
+                    pending.append(index)
             else:
                 failed.append(index)
-        return measured, pending, failed
+        # Of one design measured again, with another seed say, the mean.
+        return {index: float(np.mean(found)) for index, found in measured.items()}, pending, failed, reached

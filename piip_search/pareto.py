@@ -20,12 +20,74 @@ def undominated(losses_NM: Losses) -> NDArray[np.bool_]:
         ValueError: The losses are not a finite array of two dimensions.
     """
     losses_NM = _checked(losses_NM)
+    if losses_NM.shape[1] == 2:
+        return _undominated_of_two(losses_NM)
     keep = np.ones(len(losses_NM), dtype=bool)
     for index, point_M in enumerate(losses_NM):
         no_worse = (losses_NM <= point_M).all(axis=1)
         better = (losses_NM < point_M).any(axis=1)
         keep[index] = not (no_worse & better).any()
     return keep
+
+
+def _undominated_of_two(losses_NM: Losses) -> NDArray[np.bool_]:
+    """The same in a sweep over sorted points: a search of thousands asks after every evaluation."""
+    order = np.lexsort((losses_NM[:, 1], losses_NM[:, 0]))
+    ordered = losses_NM[order]
+    lowest = np.minimum.accumulate(ordered[:, 1])
+    before = np.concatenate([[np.inf], lowest[:-1]])[: len(order)]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    kept = ordered[:, 1] < before
+    copies = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))  # a copy fares as its first one
+    keep = np.empty(len(order), dtype=bool)
+    keep[order] = kept[copies]
+    return keep
+
+
+def ranks(losses_NM: Losses) -> NDArray[np.intp]:
+    """Number of the front that each point is in, shape (N,): 0 is undominated, 1 is once the front is taken away, ...
+
+    Non-dominated sorting (Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", 2002, section
+    III.A).
+
+    Raises:
+        ValueError: The losses are not a finite array of two dimensions.
+    """
+    losses_NM = _checked(losses_NM)
+    rank_N = np.zeros(len(losses_NM), dtype=np.intp)
+    left = np.arange(len(losses_NM))
+    rank = 0
+    while len(left):
+        front = undominated(losses_NM[left])
+        rank_N[left[front]] = rank
+        left, rank = left[~front], rank + 1
+    return rank_N
+
+
+def contributions(front_NM: Losses, reference_M: Losses) -> Losses:
+    """How much of a front's hypervolume each of its points alone adds, shape (N,); none for what another one equals.
+
+    Of two losses it is the rectangle between a point, the next dearer one and the next worse one.
+
+    Args:
+        front_NM: Points of two losses, none of which dominates another.
+        reference_M: Points that are not better than it in both add nothing.
+
+    Raises:
+        ValueError: The losses are not finite, not two, or the points are no front.
+    """
+    front_NM = _checked(front_NM)
+    if front_NM.shape[1] != 2 or not undominated(front_NM).all():
+        raise ValueError(f"contributions are of a front of two losses, got shape {front_NM.shape}, or dominated points")
+    added_N = np.zeros(len(front_NM))
+    inside = np.flatnonzero((front_NM < reference_M).all(axis=1))
+    order = inside[np.argsort(front_NM[inside, 1], kind="stable")]
+    worse, dearer = float(reference_M[0]), np.append(front_NM[order[1:], 1], reference_M[1])
+    for place, end in zip(order, dearer[: len(order)], strict=True):
+        added_N[place] = (worse - front_NM[place, 0]) * (end - front_NM[place, 1])
+        worse = float(front_NM[place, 0])
+    return added_N
 
 
 def hypervolume(losses_NM: Losses, reference_M: Losses) -> float:

@@ -1,6 +1,7 @@
 """What is measured next, and how: a policy proposes whole candidates and learns from whole evaluations."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from piip_search.architecture import Architecture
@@ -8,18 +9,24 @@ from piip_search.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.objectives import Objectives
 from piip_search.relatives import nearest
 from piip_search.sampler import Sampler
+from piip_search.schedule import Halving
 
 
 class Policy(Protocol):
     """Proposes candidates, one at a time, and learns what came of them."""
 
     @property
-    def most(self) -> int:
-        """How many candidates it will propose at most."""
+    def expected(self) -> int:
+        """About how many candidates it will propose in all."""
+        ...
+
+    @property
+    def ending(self) -> str:
+        """Why it has nothing more to propose until something is told; empty while it may have."""
         ...
 
     def ask(self, number: int, recorded: Candidate | None = None) -> Candidate | None:
-        """The next candidate to measure; None when there is nothing more.
+        """The next candidate to measure; None where there is none until something is told, or ever.
 
         Args:
             number: The candidate's number.
@@ -32,17 +39,22 @@ class Policy(Protocol):
         """What came of a candidate."""
         ...
 
+    def close(self, why: str) -> None:
+        """No new design is to be proposed any more; what has begun may go on."""
+        ...
+
 
 class Sampled:
-    """A sampler's proposals, each measured once with the same effort."""
+    """A sampler's proposals, of which a schedule decides who is trained to the end."""
 
     def __init__(
         self,
         sampler: Sampler,
         objectives: Objectives,
         trials: int,
-        fidelity: Fidelity,
+        rungs: Sequence[Fidelity],
         seed: int,
+        halving: Halving[Architecture],
         inherit: bool = False,
     ) -> None:
         """Wraps a sampler.
@@ -50,25 +62,74 @@ class Sampled:
         Args:
             sampler: Who proposes architectures.
             objectives: What it is told.
-            trials: How many to propose.
-            fidelity: How hard to try.
+            trials: How many architectures to propose.
+            rungs: How hard to try, the whole training last.
             seed: Seed of weights and data order.
+            halving: Who goes on from one rung to the next.
             inherit: Whether a candidate starts from the nearest relative's weights.
         """
-        self.most = trials
         self._sampler = sampler
         self._objectives = objectives
-        self._fidelity = fidelity
+        self._trials = trials
+        self._rungs = tuple(rungs)
         self._seed = seed
+        self._halving = halving
+        self._first: dict[Architecture, Candidate] = {}
+        self._closed = ""
         self._trained: dict[Architecture, str] | None = {} if inherit else None
 
+    @property
+    def expected(self) -> int:
+        return self._halving.expected(len(self._first) if self._closed else self._trials)
+
+    @property
+    def ending(self) -> str:
+        return self._closed or ("the budget of trials is spent" if len(self._first) >= self._trials else "")
+
+    def close(self, why: str) -> None:
+        self._closed = self._closed or why
+
     def ask(self, number: int, recorded: Candidate | None = None) -> Candidate | None:
-        architecture = self._sampler.ask(recorded=None if recorded is None else recorded.architecture)
-        if recorded is not None or architecture is None:
-            return recorded
-        parent = nearest(architecture, self._trained) if self._trained else None
+        if recorded is not None:
+            if recorded.architecture not in self._first:
+                self._sampler.ask(recorded=recorded.architecture)
+            return self._begun(recorded)
+        going = self._halving.promotion(closed=bool(self.ending))
+        if going is not None:
+            architecture, rung = going
+            first = self._first[architecture]
+            why = {"source": "promotion", "of": first.number, "rung": rung}
+            return self._begun(replace(first, number=number, fidelity=self._rungs[rung], why=why))
+        if self.ending:
+            return None
+        sampled = self._sampler.ask()
+        if sampled is None:
+            self.close("every design inside the limit was measured")
+            return self.ask(number)
+        parent = nearest(sampled, self._trained) if self._trained else None
         name = None if parent is None or self._trained is None else self._trained[parent]
-        return Candidate(number, architecture, self._fidelity, self._seed, name, self._why())
+        fidelity = self._rungs[self._halving.first_rung()]
+        return self._begun(Candidate(number, sampled, fidelity, self._seed, name, self._why()))
+
+    def tell(self, evaluation: Evaluation) -> None:
+        candidate = evaluation.candidate
+        architecture, rung = candidate.architecture, self._rungs.index(candidate.fidelity)
+        measured = self._objectives.value(evaluation) is not None
+        losses = self._objectives.losses([evaluation])[0]
+        self._halving.record(architecture, rung, float(losses[0]) if measured else None)
+        if not measured or rung == self._halving.last:
+            self._sampler.tell(architecture, losses if measured else None)
+        else:
+            self._sampler.report(architecture, candidate.fidelity.epochs, float(losses[0]))
+        # What another run answered has no weights here.
+        if self._trained is not None and measured and "answered_from" not in evaluation.facts:
+            self._trained[architecture] = candidate.training
+
+    def _begun(self, candidate: Candidate) -> Candidate:
+        self._first.setdefault(candidate.architecture, candidate)
+        gmacs = self._objectives.price(candidate.architecture).gmacs
+        self._halving.start(candidate.architecture, self._rungs.index(candidate.fidelity), gmacs)
+        return candidate
 
     def _why(self) -> dict[str, Any]:
         """What the sampler said, with the metric in place of its loss."""
@@ -76,24 +137,30 @@ class Sampled:
         loss = why.pop("loss", None)
         return why if loss is None else {**why, "predicted": [1 - level for level in (loss[0], loss[2], loss[1])]}
 
-    def tell(self, evaluation: Evaluation) -> None:
-        architecture = evaluation.candidate.architecture
-        measured = self._objectives.value(evaluation) is not None
-        self._sampler.tell(architecture, self._objectives.losses([evaluation])[0] if measured else None)
-        # What another run answered has no weights here.
-        if self._trained is not None and measured and "answered_from" not in evaluation.facts:
-            self._trained[architecture] = evaluation.candidate.training
-
 
 class Listed:
     """Candidates that were decided beforehand."""
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = tuple(candidates)
-        self.most = len(self._candidates)
+        self._next = 0
+
+    @property
+    def expected(self) -> int:
+        return len(self._candidates)
+
+    @property
+    def ending(self) -> str:
+        return "all that was listed is measured" if self._next >= len(self._candidates) else ""
 
     def ask(self, number: int, recorded: Candidate | None = None) -> Candidate | None:
-        return self._candidates[number] if number < self.most else None
+        if number >= len(self._candidates):
+            return None
+        self._next = number + 1
+        return self._candidates[number]
 
     def tell(self, evaluation: Evaluation) -> None:
         """Nothing: what comes next was decided beforehand."""
+
+    def close(self, why: str) -> None:
+        """Nothing: see `tell`."""

@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from piip_search.architecture import Architecture
-from piip_search.optuna_samplers import FrontSampler, InsideLimits
+from piip_search.optuna_samplers import REACHED, FrontSampler, InsideLimits
 from piip_search.space import Designs, SearchSpace
 
 LOSSES = 2
@@ -31,6 +31,10 @@ class Sampler(Protocol):
 
     def tell(self, architecture: Architecture, losses: Sequence[float] | None) -> None:
         """What came of a proposal: its losses, all lower is better, or None where it failed."""
+        ...
+
+    def report(self, architecture: Architecture, epochs: int, loss: float) -> None:
+        """What a proposal reached on its way; it is not finished, and may never be."""
         ...
 
     @property
@@ -67,6 +71,11 @@ class OptunaSampler:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
             self._study.tell(trial, list(losses))
+
+    def report(self, architecture: Architecture, epochs: int, loss: float) -> None:
+        # Not Optuna's own report, which studies of several losses refuse. The trial stays a running one.
+        trial = self._asked[architecture]
+        trial.set_user_attr(REACHED, {**trial.user_attrs.get(REACHED, {}), str(epochs): loss})
 
 
 def _nsga2(trials: int, seed: int) -> BaseSampler:

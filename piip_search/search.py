@@ -9,14 +9,19 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger
 from piip_search.legal import legal_designs
-from piip_search.objectives import Objectives, ParetoFront, pareto_front
+from piip_search.objectives import Objectives, ParetoFront, finished, pareto_front
 from piip_search.policy import Policy, Sampled
-from piip_search.sampler import make_sampler
+from piip_search.sampler import Sampler, make_sampler
+from piip_search.schedule import Halving
 from piip_search.spec import SearchSpec
 from piip_search.tracker import NoTracker, Tracker
+
+PATIENCE = 3
+"""Proposals in a row that must find little left before no new design is begun."""
 
 
 class Search:
@@ -30,6 +35,8 @@ class Search:
         running: Candidates that are being measured.
         replayed: How many evaluations earlier sittings had made.
         answered: How many candidates of this sitting the ledger answered from another run.
+        left: By how much the best metric of each tier is expected to rise if everything that is left was measured, as
+            the sampler last estimated it; empty while it has not.
     """
 
     def __init__(
@@ -42,6 +49,7 @@ class Search:
         tracker: Tracker | None = None,
         clock: Callable[[], float] = time.monotonic,
         question: str | None = None,
+        fresh: bool = False,
     ) -> None:
         """Opens the search and replays what the ledger holds of it.
 
@@ -54,6 +62,7 @@ class Search:
             tracker: Who mirrors it.
             clock: Seconds, for the budget of hours.
             question: Fingerprint of what is asked; the spec's by default.
+            fresh: Whether everything is measured anew, whatever the ledger holds of other runs.
 
         Raises:
             LedgerError: A run of that name asked something else.
@@ -70,8 +79,12 @@ class Search:
         self._tracker = tracker or NoTracker()
         self._clock = clock
         self._started = clock()
+        self._fresh = fresh
         self._proposed = 0
-        self._exhausted = False
+        self._gpu_seconds = 0.0
+        self._reached = False
+        self._little_left = 0
+        self.left: dict[float, float] = {}
         content = spec.model_dump(mode="json")
         ledger.start(run, question or spec.question, recipe, content)
         self._tracker.begin(run, content, self.objectives)
@@ -82,20 +95,22 @@ class Search:
         self.running.clear()
 
     def propose(self) -> Candidate | None:
-        """The next candidate to measure, noted in the ledger; None when there is nothing more to start."""
+        """The next candidate to measure, noted in the ledger; None when there is nothing to start.
+
+        While something is `running`, its evaluation may bring new candidates about.
+        """
         if self._again:
             candidate = self._again.popleft()
             self.running[candidate.number] = candidate
             return candidate
-        while self._proposed < self.trials and not self._exhausted and not self._out_of_time():
+        while not self._spent:
             proposal = self._policy.ask(self._proposed)
             if proposal is None:
-                self._exhausted = True
                 break
             candidate = proposal
             self._ledger.propose(self.run, candidate, self._recipe)
             self._note(candidate)
-            known = self._ledger.find(candidate.key(self._recipe))
+            known = None if self._fresh else self._ledger.find(candidate.key(self._recipe))
             if known is None:
                 return candidate
             other, evaluation = known
@@ -116,15 +131,20 @@ class Search:
         """Ends the sitting."""
         self._tracker.finish(self.fronts)
 
+    @property
+    def finished(self) -> list[Evaluation]:
+        """Without the lower rungs of the schedule."""
+        return finished(self.evaluations, self.spec.rungs[-1])
+
     def fronts(self) -> tuple[ParetoFront, ...]:
         """The front of each tier, the cheapest tier first."""
         tiers = self.spec.bounds.gmacs
-        return tuple(pareto_front(self.evaluations, self.objectives, tier) for tier in tiers)
+        return tuple(pareto_front(self.finished, self.objectives, tier) for tier in tiers)
 
     @property
-    def trials(self) -> int:
-        """How many candidates this search will measure at most."""
-        return self._policy.most
+    def expected(self) -> int:
+        """About how many candidates this search will measure in all."""
+        return max(self._policy.expected, len(self.evaluations) + len(self.running))
 
     @property
     def failures(self) -> list[Evaluation]:
@@ -134,22 +154,24 @@ class Search:
     @property
     def ending(self) -> str:
         """Why nothing more is proposed; empty while more may be."""
-        if self._again:
-            return ""
-        if self._exhausted:
-            return "every design inside the limit was measured"
-        if self._proposed >= self.trials:
-            return "the budget of trials is spent"
-        return "the budget of hours is spent" if self._out_of_time() else ""
+        return "" if self._again else self._spent or ("" if self.running else self._policy.ending)
 
     @property
     def elapsed(self) -> float:
         """Seconds since this sitting began."""
         return self._clock() - self._started
 
-    def _out_of_time(self) -> bool:
-        hours = self.spec.budget.hours
-        return hours is not None and self.elapsed >= hours * 3600
+    @property
+    def _spent(self) -> str:
+        """What ends the search at once; empty while nothing does."""
+        budget = self.spec.budget
+        if self._reached:
+            return "the target is reached"
+        if budget.hours is not None and self.elapsed >= budget.hours * 3600:
+            return "the budget of hours is spent"
+        if budget.gpu_hours is not None and self._gpu_seconds >= budget.gpu_hours * 3600:
+            return "the budget of GPU-hours is spent"
+        return ""
 
     def _replay(self) -> None:
         for item in self._ledger.events(self.run):
@@ -162,12 +184,27 @@ class Search:
     def _note(self, candidate: Candidate) -> None:
         self.running[candidate.number] = candidate
         self._proposed = max(self._proposed, candidate.number + 1)
+        if "left" in candidate.why:
+            self.left = {float(tier): gain for tier, gain in candidate.why["left"].items()}
+            least = self.spec.budget.least_gain
+            little = least is not None and all(gain < least for gain in self.left.values())
+            self._little_left = self._little_left + 1 if little else 0
+            if self._little_left >= PATIENCE:
+                self._policy.close(f"less than {least:g} {self.objectives.metric} is left to be gained")
 
     def _learn(self, evaluation: Evaluation) -> None:
         del self.running[evaluation.candidate.number]
         self.evaluations.append(evaluation)
         self._policy.tell(evaluation)
+        self._gpu_seconds += evaluation.seconds * self.spec.resources.gpu
+        self._reached = self._reached or self._reaches(evaluation)
         self._tracker.record(evaluation, self.fronts)
+
+    def _reaches(self, evaluation: Evaluation) -> bool:
+        goal, value = self.spec.budget.target, self.objectives.value(evaluation)
+        if goal is None or value is None or evaluation.candidate.fidelity != self.spec.rungs[-1]:
+            return False
+        return value >= goal.metric and (goal.gmacs is None or self.objectives.cost(evaluation).gmacs <= goal.gmacs)
 
     def _with_metric(self, evaluation: Evaluation) -> Evaluation:
         """An evaluation without the searched metric is a failed one, and says so."""
@@ -178,14 +215,28 @@ class Search:
         return replace(evaluation, status="failed", error=error)
 
 
-def open_search(run: str, spec: SearchSpec, ledger: Ledger, recipe: str, tracker: Tracker | None = None) -> Search:
-    """A search with the sampler that its space names."""
+def open_search(
+    run: str,
+    spec: SearchSpec,
+    ledger: Ledger,
+    recipe: str,
+    tracker: Tracker | None = None,
+    fresh: bool = False,
+) -> Search:
+    """A search with the sampler and the schedule that its space names."""
     space, designs = legal_designs(spec)
-    trials = spec.budget.trials
-    sampler = make_sampler(spec.sampler, space, designs, trials, spec.seed, spec.bounds.gmacs)
-    objectives = objectives_of(spec)
-    policy = Sampled(sampler, objectives, trials, spec.fidelity.build(), spec.seed, spec.training.inherit)
-    return Search(run, spec, policy, ledger, recipe, tracker)
+    sampler = make_sampler(spec.sampler, space, designs, spec.budget.trials, spec.seed, spec.bounds.gmacs)
+    return Search(run, spec, policy_of(spec, sampler), ledger, recipe, tracker, fresh=fresh)
+
+
+def policy_of(spec: SearchSpec, sampler: Sampler) -> Sampled:
+    """What proposes whole candidates: a sampler under the schedule of a space."""
+    keep, brackets = (2, 1) if spec.schedule is None else (spec.schedule.keep, spec.schedule.brackets)
+    halving: Halving[Architecture] = Halving(
+        [fidelity.epochs for fidelity in spec.rungs], keep, spec.bounds.gmacs, brackets
+    )
+    trials, inherit = spec.budget.trials, spec.training.inherit
+    return Sampled(sampler, objectives_of(spec), trials, spec.rungs, spec.seed, halving, inherit)
 
 
 def objectives_of(spec: SearchSpec) -> Objectives:

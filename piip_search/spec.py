@@ -6,8 +6,10 @@ All that is wrong with a file is found in one reading and reported with its plac
 import difflib
 import hashlib
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, cast, get_args
 
 import yaml
 from pydantic import (
@@ -141,16 +143,51 @@ class Limit(_Section):
         return SpaceLimit(tuple(sorted(set(self.gmacs))), self.convention, self.mparams, detector)
 
 
+class Goal(NamedTuple):
+    """A metric to reach, by a design of at most so many GMACs; any that the limit allows where None."""
+
+    metric: float
+    gmacs: float | None = None
+
+
+_TARGET = re.compile(r"best\s*(?:<=\s*(?P<gmacs>\d+(?:\.\d+)?)\s*G?)?\s*>=\s*(?P<metric>\d*\.?\d+)", re.IGNORECASE)
+
+
+def _goal(value: object) -> object:
+    if isinstance(value, Goal):
+        return value
+    found = _TARGET.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"a target is like best >= 0.3, or best <= 500 G >= 0.3 for a budget, got {value!r}")
+    return Goal(float(found["metric"]), None if found["gmacs"] is None else float(found["gmacs"]))
+
+
+def _write_goal(goal: Goal) -> str:
+    within = "" if goal.gmacs is None else f" <= {goal.gmacs!r} G"
+    return f"best{within} >= {goal.metric!r}"
+
+
+Target = Annotated[Goal, BeforeValidator(_goal), PlainSerializer(_write_goal)]
+
+
 class Budget(_Section):
     """What the search may spend.
 
     Attributes:
         trials: Architectures to measure, failures included.
-        hours: Wall-clock hours after which nothing new is started; None for no end.
+        hours: Wall-clock hours of one sitting after which nothing new is started; None for no end.
+        gpu_hours: Hours of GPUs, summed over all evaluations of the run, after which nothing new is started.
+        target: A metric that ends the search once it is reached, such as `best >= 0.3` or, for a design within a
+            budget, `best <= 500 G >= 0.3`.
+        least_gain: No new designs are begun once a search of everything that is left is expected to raise the best
+            metric of no tier by as much as this.
     """
 
     trials: Count = 50
     hours: Positive | None = None
+    gpu_hours: Positive | None = None
+    target: Target | None = None
+    least_gain: Positive | None = None
 
 
 class Fidelity(_Section):
@@ -172,6 +209,33 @@ class Fidelity(_Section):
     def build(self) -> evaluation.Fidelity:
         """The fidelity as a plain value."""
         return evaluation.Fidelity(self.epochs, self.data_fraction, self.image_scale, self.horizon)
+
+
+class Schedule(_Section):
+    """Which designs are trained to the end: successive halving over the epochs of `fidelity`.
+
+    Attributes:
+        rungs: Epochs after which a design is measured and pauses, rising; who goes on is trained from there. All rungs
+            are part of one learning-rate schedule.
+        keep: One in so many goes on from a rung.
+        brackets: Designs start at so many different rungs: some begin with a longer training, which protects from
+            first rungs that rank badly.
+    """
+
+    rungs: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)]
+    keep: Annotated[int, Field(ge=2)] = 3
+    brackets: Count = 1
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"rungs rise, each once, got {list(self.rungs)}")
+        if self.brackets > len(self.rungs) + 1:
+            raise ValueError(
+                f"brackets start at the {len(self.rungs)} rungs or at the whole training, so there are at most "
+                f"{len(self.rungs) + 1}, got {self.brackets}"
+            )
+        return self
 
 
 class Split(_Section):
@@ -316,6 +380,7 @@ class SearchSpec(_Section):
         budget: What the search may spend.
         data: What is trained on.
         fidelity: How much effort one evaluation takes.
+        schedule: Which designs get as much; None for all.
         training: How a proxy is trained.
         resources: What one trial occupies.
     """
@@ -330,6 +395,7 @@ class SearchSpec(_Section):
     budget: Budget = Budget()
     data: Data
     fidelity: Fidelity = Fidelity()
+    schedule: Schedule | None = None
     training: Training = Training()
     resources: Resources = Resources()
 
@@ -347,6 +413,32 @@ class SearchSpec(_Section):
                 "set it to backbone or published"
             )
         return self
+
+    @model_validator(mode="after")
+    def _ends_can_be_reached(self) -> Self:
+        if self.schedule is not None and self.schedule.rungs[-1] >= self.fidelity.epochs:
+            raise ValueError(
+                f"schedule.rungs come before the whole training of {self.fidelity.epochs} epochs (fidelity.epochs), "
+                f"got {list(self.schedule.rungs)}; lower them, or raise fidelity.epochs"
+            )
+        if self.budget.gpu_hours is not None and not self.resources.gpu:
+            raise ValueError("budget.gpu_hours are never spent with resources.gpu 0; set it, or use budget.hours")
+        if self.budget.least_gain is not None and self.sampler != "piip":
+            raise ValueError(f"budget.least_gain is estimated by the sampler piip, not by {self.sampler}; leave it out")
+        goal = self.budget.target
+        if goal is not None and goal.gmacs is not None and goal.gmacs > max(self.limit.gmacs):
+            raise ValueError(
+                f"budget.target asks for a design within {goal.gmacs:g} G, and limit.gmacs ends at "
+                f"{max(self.limit.gmacs):g}; leave its budget out"
+            )
+        return self
+
+    @property
+    def rungs(self) -> tuple[evaluation.Fidelity, ...]:
+        """The fidelities at which a design is measured, the whole training last."""
+        whole = self.fidelity.build()
+        lower = () if self.schedule is None else self.schedule.rungs
+        return (*(replace(whole, epochs=epochs, horizon=whole.schedule_epochs) for epochs in lower), whole)
 
     @property
     def question(self) -> str:

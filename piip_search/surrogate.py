@@ -19,6 +19,8 @@ QUANTILES_Q = np.array([NormalDist().inv_cdf((level + 0.5) / LEVELS) for level i
 MOST_TUNED, MOST_USED = 100, 800
 """Evidence that scales are found from, and that predictions use: both cost the cube of it."""
 TUNING_STEPS = 15
+JITTER = 1e-8
+"""Variance that keeps matrices invertible."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,14 @@ class Surrogate:
     worst: float
 
     @classmethod
-    def fit(cls, features_NF: Array, losses_N: Array, seed: int) -> "Surrogate":
+    def fit(cls, features_NF: Array, losses_N: Array, seed: int, deviations_N: Array | None = None) -> "Surrogate":
         """Learns from measured designs; of too many, from some.
 
         Args:
             features_NF: Of the measured designs, each column about as wide as one.
             losses_N: What they reached, lower is better.
             seed: Of the choice among too many.
+            deviations_N: Standard deviations of losses that are not exactly known; zero by default.
         """
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
@@ -57,17 +60,21 @@ class Surrogate:
         )
         kept = _kept(losses_N, seed)
         features_NF, losses_N = features_NF[kept], losses_N[kept]
+        unsure_N = np.zeros(len(kept)) if deviations_N is None else deviations_N[kept]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a scale at its bound is no news
             transformation = PowerTransformer().fit(losses_N[:, None])
-            targets_N = transformation.transform(losses_N[:, None])[:, 0]
+            low_N, targets_N, high_N = (
+                transformation.transform((losses_N + sign * unsure_N)[:, None])[:, 0] for sign in (-1, 0, 1)
+            )
+            noise_N = JITTER + ((high_N - low_N) / 2) ** 2
             some = np.random.default_rng(seed).permutation(len(kept))[:MOST_TUNED]
             tuned = (
-                GaussianProcessRegressor(kernel, alpha=1e-8, optimizer=_tune)
+                GaussianProcessRegressor(kernel, alpha=noise_N[some], optimizer=_tune)
                 .fit(features_NF[some], targets_N[some])
                 .kernel_
             )
-            process = GaussianProcessRegressor(tuned, alpha=1e-8, optimizer=None).fit(features_NF, targets_N)
+            process = GaussianProcessRegressor(tuned, alpha=noise_N, optimizer=None).fit(features_NF, targets_N)
         return cls(process, transformation, float(losses_N.max()))
 
     def with_guesses(self, features_NF: Array) -> "Surrogate":
@@ -76,7 +83,8 @@ class Surrogate:
 
         seen = np.concatenate([self.process.X_train_, features_NF])
         targets = np.concatenate([self.process.y_train_, self.process.predict(features_NF)])
-        process = GaussianProcessRegressor(self.process.kernel_, alpha=1e-8, optimizer=None).fit(seen, targets)
+        noise = np.concatenate([self.process.alpha, np.full(len(features_NF), JITTER)])
+        process = GaussianProcessRegressor(self.process.kernel_, alpha=noise, optimizer=None).fit(seen, targets)
         return Surrogate(process, self.transformation, self.worst)
 
     def losses(self, features_NF: Array) -> Array:
@@ -86,6 +94,15 @@ class Surrogate:
         # Of what a design is worth, not of one measurement of it.
         deviation_N = np.sqrt(np.maximum(deviation_N**2 - noise, 1e-9))
         return self._back(mean_N[:, None] + deviation_N[:, None] * QUANTILES_Q)
+
+    def draws(self, features_NF: Array, count: int, seed: int) -> Array:
+        """Losses of all designs together as they may be, shape (count, N)."""
+        mean_N, covariance_NN = self.process.predict(features_NF, return_cov=True)
+        covariance_NN = covariance_NN - self.process.kernel_.k2.noise_level * np.eye(len(mean_N))
+        values_N, vectors_NN = np.linalg.eigh(covariance_NN)
+        root_NN = vectors_NN * np.sqrt(np.maximum(values_N, 0.0))
+        normal_SN = np.random.default_rng(seed).standard_normal((count, len(mean_N)))
+        return self._back(mean_N + normal_SN @ root_NN.T)
 
     def expected(self, features_NF: Array) -> Array:
         """The middle of what each design may be worth, shape (N,)."""

@@ -190,15 +190,32 @@ class _View:
         head = Table.grid(padding=(0, 1))
         head.add_row(
             Text(f"piip-search {search.run}", style="bold"),
-            ProgressBar(total=search.trials, completed=ended, width=30),
-            Text(f"{ended}/{search.trials}"),
+            ProgressBar(total=search.expected, completed=ended, width=30),
+            Text(f"{ended}/{search.expected}"),
         )
         counts = f"{ended - failed} done, {len(running)} running, {failed} failed"
         times = f"elapsed {clock(search.elapsed)}, {remaining(search, self._at_once)}"
         facts = Text("; ".join(text for text in (counts, self._usage(), times) if text))
         lines: list[RenderableType] = [head, facts, best_table(search.fronts(), search.objectives)]
+        if search.left:
+            lines.append(Text(f"expected to be left: {left_to_gain(search)}"))
         lines += [Text(f"  trial {c.number}: {c.architecture}", style="dim") for c in running]
         return Group(*lines)
+
+
+def ahead(search: "Search") -> str:
+    """What a search is about to do."""
+    designs, rungs = search.spec.budget.trials, search.spec.rungs
+    if len(rungs) == 1:
+        return f"{designs} trials"
+    epochs = ", ".join(str(rung.epochs) for rung in rungs)
+    return f"{designs} designs in rungs of {epochs} epochs, about {search.expected} evaluations"
+
+
+def left_to_gain(search: "Search") -> str:
+    """By how much the best of each tier may still rise."""
+    gains = ", ".join(f"{gain:.4f} within {tier:g} G" for tier, gain in search.left.items())
+    return f"{search.objectives.metric} +{gains}"
 
 
 def clock(seconds: float) -> str:
@@ -211,7 +228,7 @@ def clock(seconds: float) -> str:
 def remaining(search: "Search", at_once: int) -> str:
     """Estimated time to go, from the mean time of this sitting's evaluations."""
     taken = [e.seconds for e in search.evaluations[search.replayed :] if e.seconds > 0]
-    left = search.trials - len(search.evaluations)
+    left = search.expected - len(search.evaluations)
     if not left:
         return "all done"
     if not taken:
@@ -253,8 +270,9 @@ def watch(
 def _line(search: "Search", evaluation: Evaluation, at_once: int) -> str:
     value = search.objectives.value(evaluation)
     outcome = f"failed: {evaluation.error}" if value is None else f"{search.objectives.metric} {value:.4f}"
-    ended = len(search.evaluations)
+    ended, reached = len(search.evaluations), evaluation.candidate.fidelity
+    rung = f" after {reached.epochs} of {reached.schedule_epochs} epochs" if reached != search.spec.rungs[-1] else ""
     return (
-        f"[{time.strftime('%H:%M:%S')}] {ended}/{search.trials} trial {evaluation.candidate.number} {outcome} "
+        f"[{time.strftime('%H:%M:%S')}] {ended}/{search.expected} trial {evaluation.candidate.number}{rung} {outcome} "
         f"({evaluation.seconds:.0f} s); hypervolume {search.fronts()[-1].hypervolume:.4f}; {remaining(search, at_once)}"
     )

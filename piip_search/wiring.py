@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from piip_search.backbones import backbone_named, weight_file
 from piip_search.evaluation import Evaluation
 from piip_search.legal import legal_designs
-from piip_search.objectives import Objectives, ParetoFront, pareto_front
+from piip_search.objectives import Objectives, ParetoFront, finished, pareto_front
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
 from piip_search.tracker import Tracker
 
@@ -61,8 +61,13 @@ class History:
     evaluations: list[Evaluation]
 
     @property
+    def finished(self) -> list[Evaluation]:
+        """Without the lower rungs of the schedule."""
+        return finished(self.evaluations, self.spec.rungs[-1])
+
+    @property
     def fronts(self) -> list[ParetoFront]:
-        return [pareto_front(self.evaluations, self.objectives, tier) for tier in self.spec.bounds.gmacs]
+        return [pareto_front(self.finished, self.objectives, tier) for tier in self.spec.bounds.gmacs]
 
 
 def history_of(book: "Ledger", run: str) -> History:

@@ -13,7 +13,7 @@ from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives
 from piip_search.sampler import Sampler
 from piip_search.search import Search, open_search
-from piip_search.spec import SearchSpec
+from piip_search.spec import SearchSpec, parse_spec
 
 MakeSampler = Callable[[int], Sampler]
 
@@ -89,4 +89,17 @@ class RunnerContract:
         assert all(price(e.candidate.architecture, limit.convention).gmacs <= limit.gmacs[-1] for e in kept)
         assert not search.running
         assert search.ending == "the budget of trials is spent"
+        assert search.fronts()[-1].evaluations
+
+    def test_designs_go_on_rung_by_rung(self, run: Run, spec: SearchSpec, tmp_path: Path) -> None:
+        halved = parse_spec(
+            {**spec.model_dump(mode="json"), "fidelity": {"epochs": 4}, "schedule": {"rungs": [1, 2], "keep": 2}}
+        )
+        search = open_search("run", halved, Ledger(f"sqlite:///{tmp_path}/ledger.db"), "recipe")
+        run(search, tmp_path)
+        epochs = [e.candidate.fidelity.epochs for e in search.evaluations]
+        assert epochs.count(1) == spec.budget.trials
+        assert epochs.count(1) > epochs.count(2) > 0 < epochs.count(4)
+        assert {e.candidate.number for e in search.failures} == {2, 5}
+        assert not search.running
         assert search.fronts()[-1].evaluations

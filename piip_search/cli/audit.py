@@ -74,7 +74,7 @@ def audit(
     if chosen == proxy:
         raise UserError(f"the longer training is the proxy itself ({chosen.epochs} epochs); give more --epochs")
     plan = AuditPlan(designs, seeds, chosen, spec.seed)
-    candidates = audit_candidates(history.evaluations, history.objectives, spec.bounds.gmacs, plan)
+    candidates = audit_candidates(history.finished, history.objectives, spec.bounds.gmacs, plan)
     if not candidates:
         raise UserError(f"run {run} holds no finished evaluation yet; nothing can be audited")
     from piip_search.policy import Listed

@@ -85,7 +85,7 @@ def export(
     """
     wanted: tuple[Format, ...] = FORMATS if FormatChoice.ALL in formats else tuple(f for f in FORMATS if f in formats)
     history = history_of(open_ledger(existing_ledger(ledger, home)), run)
-    evaluations = chosen(history.evaluations, history.objectives, choice)
+    evaluations = chosen(history.finished, history.objectives, choice)
     if "onnx" in wanted:
         with extra("onnx"):
             import piip_workers.onnx_export  # noqa: F401

@@ -44,6 +44,9 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Fail unless there is a run of that name to go on with.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure everything anew, whatever other runs of the ledger measured.")
+    ] = False,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
     mlflow: Annotated[
@@ -80,7 +83,7 @@ def run(
     with console.status("starting"):
         drive, usage, at_once = runner(on, address, spec, measure, home)
         tracker = open_tracker(store, home, mlflow is not None, note)
-        search = open_search(run_name, spec, book, recipe, tracker)
+        search = open_search(run_name, spec, book, recipe, tracker, fresh)
     drive_to_end(search, drive, usage, at_once)
     _report(search, book, store, home, ledger)
 
@@ -103,7 +106,7 @@ def _announce(search: "Search", shown_on: Console) -> None:
     if search.replayed:
         shown_on.print(f"run {search.run} goes on: {search.replayed} evaluations are in the ledger", markup=False)
     else:
-        shown_on.print(f"run {search.run} begins: {search.trials} trials", markup=False)
+        shown_on.print(f"run {search.run} begins: {terminal.ahead(search)}", markup=False)
 
 
 def _interrupted() -> NoReturn:
@@ -116,6 +119,8 @@ def _report(search: "Search", book: "Ledger", store: str | None, home: Path, led
     for item in search.fronts():
         console.print(terminal.front_table(item, search.objectives))
     answered = f"; {search.answered} answered from other runs" if search.answered else ""
+    if search.left:
+        console.print(f"expected to be left: {terminal.left_to_gain(search)}", markup=False)
     done = len(search.evaluations) - len(search.failures)
     console.print(
         f"{search.ending or 'ended'}: {done} done, {len(search.failures)} failed, "

@@ -195,3 +195,42 @@ def test_nas_bench_macro_is_solved_within_the_promised_evaluations(shared: Path)
     for seed in range(3):
         asked = drive(table.offered("mmacs"), losses, [float(costs.max())], 25, seed)
         assert hypervolume(points[asked], reference) >= 0.95 * whole
+
+
+def test_lower_rungs_guide_without_being_taken_for_the_end() -> None:
+    """Designs are measured early, where all look alike but one trend; a few are known to their end."""
+    choices, losses = known()
+    random = np.random.default_rng(3)
+    early = random.permutation(len(losses))[:60]
+    reached = {int(design): {3: 0.5 + 0.3 * float(losses[design])} for design in early}
+    final = {int(design): float(losses[design]) for design in early[:6]}
+    free = np.ones(len(losses), dtype=bool)
+    free[early] = False
+    proposer = FrontGain(choices, [10.0], seed=0)
+    guided = proposer.propose(final, (), (), free, reached)
+    assert guided is not None
+    assert guided.source == "gain"
+    assert guided.loss is not None
+    # What is predicted is an end, of which the least is 0.1, not a loss after three epochs, of which it is 0.53.
+    assert guided.loss[0] < 0.45
+    best = np.sort(losses[free])
+    assert losses[guided.index] <= best[len(best) // 10]
+
+
+def test_what_is_left_falls_as_designs_are_measured() -> None:
+    choices, losses = known()
+    proposer = FrontGain(choices, [5.0, 10.0], seed=0)
+    order = np.random.default_rng(5).permutation(len(losses))
+    left, truth = [], []
+    for count in (12, 150):
+        some = order[:count]
+        free = np.ones(len(losses), dtype=bool)
+        free[some] = False
+        proposal = proposer.propose({int(i): float(losses[i]) for i in some}, (), (), free)
+        assert proposal is not None
+        assert proposal.left is not None
+        left.append(proposal.left)
+        truth.append(losses[some].min() - losses.min())
+    assert set(left[0]) == {5.0, 10.0}
+    assert all(0 <= late < early for early, late in zip(left[0].values(), left[1].values(), strict=True))
+    assert 0.3 * truth[0] < left[0][10.0] < 3 * truth[0]

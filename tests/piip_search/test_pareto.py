@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from piip_search.pareto import hypervolume, undominated
+from piip_search.pareto import contributions, hypervolume, ranks, undominated
 
 points = st.integers(1, 4).flatmap(
     lambda size: st.lists(st.lists(st.integers(0, 6), min_size=size, max_size=size), min_size=1, max_size=7)
@@ -47,3 +47,29 @@ def test_what_is_not_finite_is_refused(losses: list[object]) -> None:
 def test_a_reference_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="reference must have shape"):
         hypervolume(np.array([[1.0, 2.0]]), np.array([1.0]))
+
+
+@given(points)
+def test_ranks_peel_front_after_front(rows: list[list[int]]) -> None:
+    losses = np.array(rows, float)
+    found = ranks(losses)
+    for rank in range(found.max() + 1):
+        assert (found == rank).tolist() == [
+            bool(keep)
+            for keep in np.isin(np.arange(len(rows)), np.flatnonzero(found >= rank)[undominated(losses[found >= rank])])
+        ]
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=8))
+def test_a_contribution_is_what_is_lost_without_the_point(rows: list[tuple[int, int]]) -> None:
+    losses, reference = np.array(rows, float), np.array([6.0, 6.0])
+    front = losses[undominated(losses)]
+    whole = hypervolume(front, reference)
+    for place, added in enumerate(contributions(front, reference)):
+        assert whole - hypervolume(np.delete(front, place, axis=0), reference) == pytest.approx(added)
+
+
+@pytest.mark.parametrize("losses", [np.ones((2, 3)), np.array([[0.0, 0.0], [1.0, 1.0]])])
+def test_contributions_are_of_a_front_of_two_losses(losses: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="front of two losses"):
+        contributions(losses, np.full(losses.shape[1], 2.0))

@@ -6,7 +6,7 @@ import pytest
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger, LedgerError
 from piip_search.search import Search, open_search
-from piip_search.spec import SearchSpec
+from piip_search.spec import SearchSpec, parse_spec
 
 
 @pytest.fixture
@@ -141,3 +141,109 @@ def test_the_ledger_says_why_each_candidate_was_proposed(spec: SearchSpec, ledge
     proposed = tpe.propose()
     assert proposed is not None
     assert proposed.why == {"source": "TPESampler"}
+
+
+def changed(spec: SearchSpec, **settings: object) -> SearchSpec:
+    return parse_spec({**spec.model_dump(mode="json"), **settings})
+
+
+def halved(spec: SearchSpec, sampler: str = "piip") -> SearchSpec:
+    schedule = {"rungs": [1, 3], "keep": 3}
+    return changed(spec, sampler=sampler, schedule=schedule, fidelity={"epochs": 9}, budget={"trials": 18})
+
+
+def work_off(search: Search, workers: int = 3, stop_after: int = 10**9) -> list[Candidate]:
+    """Several candidates in flight; whoever waits is asked again when something ended."""
+    proposed: list[Candidate] = []
+    waiting: list[Candidate] = []
+    while len(proposed) < stop_after:
+        candidate = search.propose() if len(waiting) < workers else None
+        if candidate is not None:
+            proposed.append(candidate)
+            waiting.append(candidate)
+        elif waiting:
+            search.accept(fakes.measure(waiting.pop(0)))
+        else:
+            break
+    return proposed
+
+
+@pytest.mark.parametrize("sampler", ["piip", "tpe", "random"])
+def test_designs_are_trained_further_rung_by_rung(spec: SearchSpec, ledger: Ledger, sampler: str) -> None:
+    search = open_search("run", halved(spec, sampler), ledger, "recipe")
+    proposed = work_off(search)
+    epochs = [candidate.fidelity.epochs for candidate in proposed]
+    assert epochs.count(1) == 18
+    assert 6 <= epochs.count(3) < 18
+    assert 2 <= epochs.count(9) <= epochs.count(3)
+    assert search.ending == "the budget of trials is spent"
+    # Each goes on from where it paused: the same training, and never twice the same rung.
+    assert len({(c.architecture, c.fidelity) for c in proposed}) == len(proposed)
+    trainings = {c.architecture: c.training for c in proposed}
+    assert all(c.training == trainings[c.architecture] for c in proposed)
+    # Only what was trained to the end is on a front.
+    members = [e for front in search.fronts() for e in front.evaluations]
+    assert members
+    assert all(e.candidate.fidelity.epochs == 9 for e in members)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 13, 20, 26])
+@pytest.mark.parametrize("sampler", ["piip", "random"])
+def test_a_killed_search_promotes_the_same_designs(
+    spec: SearchSpec, ledger: Ledger, tmp_path: Path, cut: int, sampler: str
+) -> None:
+    spec = halved(spec, sampler)
+    undisturbed = open_search("run", spec, Ledger(f"sqlite:///{tmp_path}/other.db"), "recipe")
+    work_off(undisturbed, workers=1)
+    work_off(open_search("run", spec, ledger, "recipe"), workers=1, stop_after=cut)
+    search = open_search("run", spec, ledger, "recipe")
+    work_off(search, workers=1)
+    assert [e.candidate for e in search.evaluations] == [e.candidate for e in undisturbed.evaluations]
+
+
+def test_paused_trials_are_never_told_as_complete(spec: SearchSpec, ledger: Ledger) -> None:
+    search = open_search("run", halved(spec), ledger, "recipe")
+    work_off(search)
+    study = search._policy._sampler._study  # type: ignore[attr-defined]
+    finished = {e.candidate.architecture for e in search.finished}
+    complete = [t for t in study.trials if t.state.name == "COMPLETE"]
+    assert len(complete) == len(finished) < len(study.trials) == 18
+
+
+def test_fresh_measures_what_another_run_measured(spec: SearchSpec, ledger: Ledger) -> None:
+    spec = changed(spec, sampler="random")
+    drive(open_search("first", spec, ledger, "recipe"))
+    assert drive(open_search("second", spec, ledger, "recipe")) == []
+    assert len(drive(open_search("third", spec, ledger, "recipe", fresh=True))) == spec.budget.trials
+
+
+def test_a_target_ends_the_search(spec: SearchSpec, ledger: Ledger) -> None:
+    tier = min(spec.limit.gmacs)
+    aimed = changed(spec, budget={"trials": 30, "target": f"best <= {tier} G >= 0.2"})
+    search = open_search("run", aimed, ledger, "recipe")
+    drive(search)
+    assert search.ending == "the target is reached"
+    assert search.objectives.value(search.fronts()[0].best) >= 0.2  # type: ignore[arg-type, operator]
+    assert len(search.evaluations) < 30
+    again = open_search("run", aimed, ledger, "recipe")
+    assert again.propose() is None
+
+
+def test_gpu_hours_are_spent_over_all_sittings(spec: SearchSpec, ledger: Ledger) -> None:
+    # Half a second each on two GPUs: one second of a GPU a trial.
+    limited = changed(spec, budget={"trials": 12, "gpu_hours": 4.5 / 3600}, resources={"gpu": 2})
+    drive(open_search("run", limited, ledger, "recipe"), stop_after=3)
+    search = open_search("run", limited, ledger, "recipe")
+    work_off(search, workers=1)
+    assert search.ending == "the budget of GPU-hours is spent"
+    assert len(search.evaluations) == 5
+
+
+def test_a_search_ends_when_little_is_left_to_gain(spec: SearchSpec, ledger: Ledger) -> None:
+    patient = changed(spec, budget={"trials": 60, "least_gain": 0.001})
+    search = open_search("run", patient, ledger, "recipe")
+    work_off(search, workers=1)
+    assert search.ending == "less than 0.001 bbox_mAP is left to be gained"
+    assert len(search.evaluations) < 60
+    assert set(search.left) == set(spec.limit.gmacs)
+    assert all(gain < 0.001 for gain in search.left.values())

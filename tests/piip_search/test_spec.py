@@ -61,6 +61,16 @@ def test_shipped_spaces_are_sound(name: str) -> None:
         (broken(space__branches=[3]), ["space.branches: 3 inverted branches need as many models and image sizes"]),
         (broken(space__branches=[5]), ["space.branches[0]: input should be less than or equal to 4, got 5"]),
         (broken(limit__gmacs=[-1]), ["limit.gmacs[0]: input should be greater than 0, got -1"]),
+        (broken(schedule={"rungs": []}), ["schedule.rungs: tuple should have at least 1 item"]),
+        (broken(schedule={"rungs": [3, 1]}), ["schedule: rungs rise, each once, got [3, 1]"]),
+        (broken(schedule={"rungs": [1], "brackets": 3}), ["schedule: brackets start at the 1 rungs or at the whole"]),
+        (broken(schedule={"rungs": [1], "keep": 1}), ["schedule.keep: input should be greater than or equal to 2"]),
+        (broken(schedule={"rungs": [1, 12]}), ["file: schedule.rungs come before the whole training of 12 epochs"]),
+        (broken(budget={"gpu_hours": 5}), ["file: budget.gpu_hours are never spent with resources.gpu 0"]),
+        (broken(budget={"least_gain": 0.1}, sampler="tpe"), ["file: budget.least_gain is estimated by the sampler"]),
+        (broken(budget={"target": "AP > 0.3"}), ["budget.target: a target is like best >= 0.3, or best <= 500 G"]),
+        (broken(budget={"target": "best <= 9e9 G >= .3"}), ["budget.target: a target is like best >= 0.3"]),
+        (broken(budget={"target": "best <= 99999 G >= 0.3"}), ["file: budget.target asks for a design within 99999"]),
         (broken(limit__gmacs=[]), ["limit.gmacs: tuple should have at least 1 item"]),
         (broken(metric="bbox_map"), ["metric: unknown metric 'bbox_map'"]),
         (broken(metric="segm_mAP"), ["file: metric segm_mAP needs a detector with masks, got retinanet"]),
@@ -119,6 +129,25 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_an_impossible_limit_names_the_cheapest_design(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         legal_designs(parse_spec(broken(**changes)))
+
+
+def test_rungs_are_one_training() -> None:
+    spec = parse_spec(broken(schedule={"rungs": [1, 3]}, fidelity={"epochs": 9, "data_fraction": 0.5}))
+    assert [(rung.epochs, rung.schedule_epochs, rung.data_fraction) for rung in spec.rungs] == [
+        (1, 9, 0.5), (3, 9, 0.5), (9, 9, 0.5),
+    ]  # fmt: skip
+    assert spec.rungs[-1] == spec.fidelity.build()
+    assert parse_spec(spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "gmacs"),
+    [("best >= 0.3", 0.3, None), ("Best<=500G>=.25", 0.25, 500.0), ("best <= 2.5 >= 1", 1, 2.5)],
+)
+def test_targets(text: str, metric: float, gmacs: float | None) -> None:
+    spec = parse_spec(broken(budget={"target": text}, limit={"gmacs": [500]}))
+    assert spec.budget.target == (metric, gmacs)
+    assert parse_spec(spec.model_dump(mode="json")).budget.target == spec.budget.target
 
 
 def test_what_a_search_asks_does_not_depend_on_its_means() -> None:

@@ -60,7 +60,8 @@ class _Proposals(Searcher):
         candidate = self._open.propose()
         self._changed()
         if candidate is None:
-            return Searcher.FINISHED
+            # What runs may bring about who goes on to the next rung: Tune asks again.
+            return None if self._open.running else Searcher.FINISHED
         self._candidates[trial_id] = candidate
         return {"candidate": json.dumps(candidate.to_dict()), "work": json.dumps(self._work.to_dict())}
 
