@@ -5,9 +5,10 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from piip_search.architecture import Architecture
+from piip_search.table_design import TableDesign
 
 Status = Literal["done", "failed"]
 
@@ -99,7 +100,11 @@ class Candidate:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Candidate":
         """The candidate that `to_dict` wrote."""
-        architecture = Architecture.from_dict(data["architecture"])
+        design = data["architecture"]
+        # A rehearsal's designs stand in for architectures: a search asks for name, fingerprint and plain data alone.
+        architecture = (
+            cast(Architecture, TableDesign.from_dict(design)) if "choices" in design else Architecture.from_dict(design)
+        )
         fidelity, parent, why = Fidelity(**data["fidelity"]), data.get("parent"), data.get("why", {})
         return cls(data["number"], architecture, fidelity, data["seed"], parent, why)
 

@@ -15,8 +15,10 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from piip_search.architecture import Architecture
 from piip_search.cost import Convention, price
 from piip_search.evaluation import Candidate, Evaluation
+from piip_search.table_design import TableDesign
 
 RECORDED: tuple[Convention, ...] = ("published", "backbone")
 """Costs kept beside a proposal, for whoever reads the database; they follow from the architecture alone."""
@@ -156,7 +158,7 @@ class Ledger:
                     architecture=architecture.name,
                     fingerprint=architecture.fingerprint,
                     candidate=candidate.to_dict(),
-                    costs={convention: asdict(price(architecture, convention)) for convention in RECORDED},
+                    costs=_costs(architecture),
                     proposed_at=datetime.now(UTC),
                 )
             )
@@ -244,6 +246,12 @@ class Ledger:
             self.search(name)
             raise AssertionError("a search without an id")
         return search_id
+
+
+def _costs(architecture: Architecture | TableDesign) -> dict[str, Any]:
+    if isinstance(architecture, TableDesign):
+        return {"table": architecture.cost}
+    return {convention: asdict(price(architecture, convention)) for convention in RECORDED}
 
 
 def _engine(url: str) -> Engine:

@@ -10,6 +10,7 @@ from piip_search.architecture import Architecture
 from piip_search.cost import COCO_MASK_RCNN, Convention, Cost, Detector, price
 from piip_search.evaluation import Evaluation, Fidelity
 from piip_search.pareto import Losses, hypervolume, undominated
+from piip_search.table_design import TableDesign
 
 
 @lru_cache(maxsize=100_000)
@@ -23,21 +24,27 @@ class Objectives:
     """More of one metric against fewer multiply-accumulates.
 
     Attributes:
-        metric: Name of a measured metric in [0, 1], higher is better.
+        metric: Name of a measured metric, higher is better.
         convention: How the cost is counted.
         detector: What reads the merged maps, under the convention `detector`.
+        top: What the metric cannot exceed; 1 for averages of precisions.
+        span: How far below that it can be: the loss of what learnt nothing, and reference point of the hypervolume.
     """
 
     metric: str
     convention: Convention
     detector: Detector = COCO_MASK_RCNN
+    top: float = 1.0
+    span: float = 1.0
 
     def cost(self, evaluation: Evaluation) -> Cost:
         """Cost of what is meant, known without training."""
         return self.price(evaluation.candidate.architecture)
 
-    def price(self, architecture: Architecture) -> Cost:
-        """Cost of an architecture."""
+    def price(self, architecture: Architecture | TableDesign) -> Cost:
+        """Cost of an architecture; of a table's design, what the table says, in place of 10^9 multiply-accumulates."""
+        if isinstance(architecture, TableDesign):
+            return Cost(round(architecture.cost * 1e9))
         return _price(architecture, self.convention, self.detector)
 
     def value(self, evaluation: Evaluation) -> float | None:
@@ -45,8 +52,9 @@ class Objectives:
         return evaluation.metrics.get(self.metric) if evaluation.status == "done" else None
 
     def losses(self, evaluations: Sequence[Evaluation]) -> Losses:
-        """Shape (evaluations, 2): one minus the metric, and GMACs. The one place where the sign flips."""
-        rows = [(1 - (self.value(e) or 0.0), self.cost(e).gmacs) for e in evaluations]
+        """Shape (evaluations, 2): what is missing from the top, and GMACs. The one place where the sign flips."""
+        values = ((self.value(e), self.cost(e).gmacs) for e in evaluations)
+        rows = [(self.span if value is None else self.top - value, gmacs) for value, gmacs in values]
         return np.array(rows, dtype=float).reshape(-1, 2)
 
     def measured(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -66,7 +74,7 @@ class ParetoFront:
     Attributes:
         budget: Largest cost in GMACs.
         evaluations: From the cheapest to the best.
-        hypervolume: Area dominated below (metric 0, the budget), as a share of the whole; in [0, 1].
+        hypervolume: Area dominated below (the objectives' `span`, the budget), as a share of the whole; in [0, 1].
     """
 
     budget: float
@@ -85,7 +93,7 @@ def pareto_front(evaluations: Sequence[Evaluation], objectives: Objectives, budg
     if not fitting:
         return ParetoFront(budget, (), 0.0)
     losses = objectives.losses(fitting)
-    volume = hypervolume(losses, np.array([1.0, budget])) / budget
+    volume = hypervolume(losses, np.array([objectives.span, budget])) / (budget * objectives.span)
     by_losses = {tuple(row): index for index, row in reversed(list(enumerate(losses)))}
     chosen = [index for row, index in by_losses.items() if undominated(losses)[index]]
     chosen.sort(key=lambda index: losses[index, 1])

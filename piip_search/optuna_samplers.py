@@ -5,8 +5,8 @@ limit and was never proposed before. So no proposal is ever thrown away, and a s
 is left.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
 
 import numpy as np
 import optuna
@@ -27,6 +27,23 @@ STEPS = 2
 """Most choices in which a design's neighbours differ from it."""
 
 
+class Space(Protocol):
+    """What samplers ask of a space; `piip_search.space.SearchSpace` is one."""
+
+    @property
+    def dimensions(self) -> Sequence[tuple[str, int]]:
+        """Name and number of choices of each part of a row."""
+        ...
+
+    def decode(self, row_D: NDArray[Any]) -> Architecture:
+        """The architecture of a row."""
+        ...
+
+    def encode(self, architecture: Architecture) -> NDArray[Any]:
+        """The row of an architecture."""
+        ...
+
+
 class Proposals:
     """What may be proposed and what was, as parameters of a study. Legend: N designs, D dimensions.
 
@@ -37,7 +54,7 @@ class Proposals:
         recorded: What is to be proposed next, whatever a sampler says.
     """
 
-    def __init__(self, space: SearchSpace, designs: Designs, seed: int) -> None:
+    def __init__(self, space: Space, designs: Designs, seed: int) -> None:
         """Prepares.
 
         Args:
@@ -65,7 +82,7 @@ class Proposals:
         """The architecture that parameters stand for."""
         return self._space.decode(self.row_of(params))
 
-    def encode(self, architecture: Architecture) -> NDArray[np.int8]:
+    def encode(self, architecture: Architecture) -> NDArray[Any]:
         """The row of an architecture."""
         return self._space.encode(architecture)
 
@@ -110,7 +127,7 @@ class InsideLimits(BaseSampler):
         distributions: One integer parameter for each dimension in which there is a choice.
     """
 
-    def __init__(self, inner: BaseSampler | None, space: SearchSpace, designs: Designs, seed: int) -> None:
+    def __init__(self, inner: BaseSampler | None, space: Space, designs: Designs, seed: int) -> None:
         """Wraps a sampler.
 
         Args:
@@ -191,7 +208,15 @@ class FrontSampler(BaseSampler):
     needs to be kept.
     """
 
-    def __init__(self, space: SearchSpace, designs: Designs, budgets: Sequence[float], trials: int, seed: int) -> None:
+    def __init__(
+        self,
+        space: Space,
+        designs: Designs,
+        budgets: Sequence[float],
+        trials: int,
+        seed: int,
+        features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
+    ) -> None:
         """Prepares.
 
         Args:
@@ -200,12 +225,13 @@ class FrontSampler(BaseSampler):
             budgets: Tiers of cost in GMACs.
             trials: How many proposals are planned; a third of them, but no more than needed, spread out first.
             seed: Of the spread at the beginning, and of draws.
+            features: Of some of the designs, by index; those of PIIP networks by default.
         """
         self._proposals = Proposals(space, designs, seed)
         rows_ND = designs.rows_ND
         choices = Choices(
             designs.macs_N / 1e9,
-            Features(space, designs).of,
+            features or Features(cast(SearchSpace, space), designs).of,
             lambda index: np.flatnonzero((rows_ND != rows_ND[index]).sum(1) <= STEPS),
         )
         start = int(np.clip(trials // 3, FEWEST, START))

@@ -133,9 +133,9 @@ class Sampled:
 
     def _why(self) -> dict[str, Any]:
         """What the sampler said, with the metric in place of its loss."""
-        why = dict(self._sampler.why)
+        why, top = dict(self._sampler.why), self._objectives.top
         loss = why.pop("loss", None)
-        return why if loss is None else {**why, "predicted": [1 - level for level in (loss[0], loss[2], loss[1])]}
+        return why if loss is None else {**why, "predicted": [top - level for level in (loss[0], loss[2], loss[1])]}
 
 
 class Listed:

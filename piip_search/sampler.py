@@ -6,12 +6,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from piip_search.architecture import Architecture
-from piip_search.optuna_samplers import REACHED, FrontSampler, InsideLimits
-from piip_search.space import Designs, SearchSpace
+from piip_search.optuna_samplers import REACHED, FrontSampler, InsideLimits, Space
+from piip_search.space import Designs
 
 LOSSES = 2
 """One for the metric, one for the cost."""
@@ -102,7 +103,13 @@ SAMPLERS = ("piip", *OPTUNA)
 
 
 def make_sampler(
-    name: str, space: SearchSpace, designs: Designs, trials: int, seed: int, budgets: Sequence[float] = ()
+    name: str,
+    space: Space,
+    designs: Designs,
+    trials: int,
+    seed: int,
+    budgets: Sequence[float] = (),
+    features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
 ) -> Sampler:
     """The sampler of that name over those designs.
 
@@ -113,8 +120,9 @@ def make_sampler(
         trials: How many proposals are planned.
         seed: Equal seeds and equal tells make equal proposals.
         budgets: Tiers of cost in GMACs; by default the dearest design's alone.
+        features: What ours learns from; by default what PIIP networks are made of.
     """
     if name == "piip":
         tiers = budgets or [float(designs.macs_N.max()) / 1e9]
-        return OptunaSampler(FrontSampler(space, designs, tiers, trials, seed))
+        return OptunaSampler(FrontSampler(space, designs, tiers, trials, seed, features))
     return OptunaSampler(InsideLimits(OPTUNA[name](trials, seed), space, designs, seed))

@@ -54,6 +54,7 @@ class Halving(Generic[Design]):
         self._losses: list[dict[Design, float]] = [{} for _ in epochs]
         self._entered: list[set[Design]] = [set() for _ in epochs]
         self._running: list[set[Design]] = [set() for _ in epochs]
+        self._failed: set[Design] = set()
         self._ordered: dict[tuple[int, int], list[Design]] = {}
 
     def first_rung(self) -> int:
@@ -74,7 +75,9 @@ class Halving(Generic[Design]):
     def record(self, design: Design, rung: int, loss: float | None) -> None:
         """A design reached a rung with that loss, or failed on its way (None), which ends it."""
         self._running[rung].discard(design)
-        if loss is not None:
+        if loss is None:
+            self._failed.add(design)
+        else:
             self._losses[rung][design] = loss
             self._ordered = {key: value for key, value in self._ordered.items() if key[0] != rung}
 
@@ -96,9 +99,9 @@ class Halving(Generic[Design]):
                 if self._running[rung]:
                     return None
                 for tier in range(len(self._tiers)):
-                    best = self._order(rung, tier)
-                    if best and not self._sent(rung, tier):
-                        return best[0], rung + 1
+                    waiting = [d for d in self._order(rung, tier) if d not in self._entered[rung + 1]]
+                    if waiting and not self._sent(rung, tier):
+                        return waiting[0], rung + 1
         return None
 
     def expected(self, designs: int) -> int:
@@ -112,8 +115,9 @@ class Halving(Generic[Design]):
         return round(measured)
 
     def _sent(self, rung: int, tier: int) -> int:
-        """How many of a tier have gone on from a rung."""
-        return sum(self._tier[design] == tier and design in self._losses[rung] for design in self._entered[rung + 1])
+        """How many of a tier have gone on from a rung and did not fail."""
+        gone = self._entered[rung + 1] - self._failed
+        return sum(self._tier[design] == tier and design in self._losses[rung] for design in gone)
 
     def _order(self, rung: int, tier: int) -> list[Design]:
         """The designs of a tier that reached a rung, the best first."""

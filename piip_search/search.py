@@ -50,6 +50,7 @@ class Search:
         clock: Callable[[], float] = time.monotonic,
         question: str | None = None,
         fresh: bool = False,
+        objectives: Objectives | None = None,
     ) -> None:
         """Opens the search and replays what the ledger holds of it.
 
@@ -63,13 +64,14 @@ class Search:
             clock: Seconds, for the budget of hours.
             question: Fingerprint of what is asked; the spec's by default.
             fresh: Whether everything is measured anew, whatever the ledger holds of other runs.
+            objectives: What is traded off; the spec's by default.
 
         Raises:
             LedgerError: A run of that name asked something else.
         """
         self.run = run
         self.spec = spec
-        self.objectives = objectives_of(spec)
+        self.objectives = objectives or objectives_of(spec)
         self.evaluations: list[Evaluation] = []
         self.running: dict[int, Candidate] = {}
         self.answered = 0
@@ -229,14 +231,14 @@ def open_search(
     return Search(run, spec, policy_of(spec, sampler), ledger, recipe, tracker, fresh=fresh)
 
 
-def policy_of(spec: SearchSpec, sampler: Sampler) -> Sampled:
+def policy_of(spec: SearchSpec, sampler: Sampler, objectives: Objectives | None = None) -> Sampled:
     """What proposes whole candidates: a sampler under the schedule of a space."""
     keep, brackets = (2, 1) if spec.schedule is None else (spec.schedule.keep, spec.schedule.brackets)
     halving: Halving[Architecture] = Halving(
         [fidelity.epochs for fidelity in spec.rungs], keep, spec.bounds.gmacs, brackets
     )
     trials, inherit = spec.budget.trials, spec.training.inherit
-    return Sampled(sampler, objectives_of(spec), trials, spec.rungs, spec.seed, halving, inherit)
+    return Sampled(sampler, objectives or objectives_of(spec), trials, spec.rungs, spec.seed, halving, inherit)
 
 
 def objectives_of(spec: SearchSpec) -> Objectives:

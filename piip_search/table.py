@@ -1,12 +1,13 @@
 """A table of designs whose results are known: to try samplers on, and to rehearse searches.
 
 A CSV file with a header: columns `choice:NAME` say what a design is, `cost:NAME` what is known of it beforehand, and
-`loss:NAME` what a search has to find, lower is better. Legend: N designs, F features.
+`loss:NAME` what a search has to find, lower is better. `loss:NAME@EPOCHS` is the loss after so many epochs, the most of
+which are the whole training, and `seconds@EPOCHS` the time until then. Legend: N designs, F features.
 """
 
 import csv
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -28,12 +29,16 @@ class Table:
     Attributes:
         choices: Values of each choice, as they are written.
         costs: Known costs by name.
-        losses: Losses by name.
+        losses: Losses at the end of the training by name.
+        curves: Losses by name and epochs, of those that are given after several.
+        seconds: Seconds until so many epochs, where they are given.
     """
 
     choices: dict[str, tuple[str, ...]]
     costs: dict[str, Array]
     losses: dict[str, Array]
+    curves: dict[str, dict[int, Array]] = field(default_factory=dict)
+    seconds: dict[int, Array] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Table":
@@ -69,15 +74,33 @@ class Table:
                     values[index] = np.nan
                 if not np.isfinite(values[index]):
                     raise ValueError(f"{path}, line {index + 2}, {name}: a finite number is needed, got {text!r}")
-            if name.startswith("cost:") and values.min() <= 0:
+            if name.startswith(("cost:", "seconds@")) and values.min() <= 0:
                 line = int(values.argmin()) + 2
-                raise ValueError(f"{path}, line {line}, {name}: costs are greater than 0, got {values.min():g}")
+                raise ValueError(f"{path}, line {line}, {name}: must be greater than 0, got {values.min():g}")
             return values
 
+        def epochs(name: str) -> int:
+            text = name.partition("@")[2]
+            if not text.isdecimal():
+                raise ValueError(f"{path}, column {name}: after the @ stand epochs, a whole number, got {text!r}")
+            return int(text)
+
+        losses: dict[str, Array] = {}
+        curves: dict[str, dict[int, Array]] = {}
+        for name in found["loss"]:
+            kind = name.partition(":")[2].partition("@")[0]
+            if "@" in name:
+                curves.setdefault(kind, {})[epochs(name)] = numbers(name)
+            else:
+                losses[kind] = numbers(name)
+        for kind, curve in curves.items():
+            losses.setdefault(kind, curve[max(curve)])
         return cls(
             {name.partition(":")[2]: column(name) for name in found["choice"]},
             {name.partition(":")[2]: numbers(name) for name in found["cost"]},
-            {name.partition(":")[2]: numbers(name) for name in found["loss"]},
+            losses,
+            {kind: dict(sorted(curve.items())) for kind, curve in curves.items()},
+            {epochs(name): numbers(name) for name in header if name.startswith("seconds@")},
         )
 
     def __len__(self) -> int:

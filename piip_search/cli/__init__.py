@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from piip_search import __version__
-from piip_search.cli import audit, cost, export, init, plan, run, show, train
+from piip_search.cli import audit, cost, export, init, plan, run, show, simulate, train
 from piip_search.cli.application import USER_ERROR, app, errors
 from piip_search.wiring import UserError
 
@@ -16,6 +16,7 @@ COMMANDS = (
     show.front,
     audit.audit,
     plan.plan,
+    simulate.simulate,
     cost.cost,
     export.export,
     train.train,

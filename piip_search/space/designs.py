@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from piip_search.cost import COCO_MASK_RCNN, Convention, Detector
 
-Rows = NDArray[np.int8]
+Rows = NDArray[Any]
 Counts = NDArray[np.int64]
 
 

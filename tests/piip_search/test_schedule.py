@@ -87,6 +87,17 @@ def test_what_failed_goes_nowhere() -> None:
     assert halving.promotion(closed=True) is None
 
 
+def test_where_the_best_of_a_tier_failed_on_its_way_the_next_goes_on() -> None:
+    halving: Halving[str] = Halving((1, 2), 3, (10.0,))
+    for name, loss in (("best", 0.1), ("next", 0.2)):
+        halving.start(name, 0, 1.0)
+        halving.record(name, 0, loss)
+    assert halving.promotion(closed=True) == ("best", 1)
+    halving.start("best", 1, 1.0)
+    halving.record("best", 1, None)
+    assert halving.promotion(closed=True) == ("next", 1)
+
+
 def test_brackets_share_the_epochs() -> None:
     losses, costs = one_tier(39)
     started = play(Halving(EPOCHS, 3, (2.0,), brackets=3), losses, costs)

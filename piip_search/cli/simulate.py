@@ -1,0 +1,138 @@
+"""`piip-search simulate`: rehearse a search on a table of known results."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table as View
+
+from piip_search import terminal
+from piip_search.cli.application import console
+from piip_search.shipped import find_space
+from piip_search.spec import load_spec, parse_spec
+
+if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+    from piip_search.rehearsal import Rehearsal
+    from piip_search.search import Search
+
+
+def simulate(
+    space: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space.")],
+    table: Annotated[Path, typer.Option(help="CSV file with columns choice:*, cost:*, loss:*; see the guide.")],
+    loss: Annotated[str | None, typer.Option(help="Which of its losses is lowered; the first by default.")] = None,
+    cost: Annotated[str | None, typer.Option(help="Which of its costs is known; the first by default.")] = None,
+    budgets: Annotated[
+        str | None, typer.Option(help="Tiers in the unit of that cost, such as 20,40,80, in place of the space's.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials, in place of the space's.")] = None,
+    workers: Annotated[int, typer.Option(help="Evaluations at a time.")] = 1,
+    failures: Annotated[float, typer.Option(help="Chance that an evaluation fails.")] = 0.0,
+    stragglers: Annotated[float, typer.Option(help="Chance that it takes 3 to 10 times as long.")] = 0.0,
+    preemptions: Annotated[float, typer.Option(help="Chance that its worker is taken away and it begins anew.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Seed, in place of the space's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Rehearse a search on a table of known results, by a clock that jumps.
+
+    The sampler, schedule, limit, budget and seed are the space's; designs, costs, results and times are the table's.
+
+    Example: piip-search simulate quickstart --table macro.csv --budgets 30,60,106 --workers 16 --failures 0.05
+    """
+    from piip_search.ledger import Ledger
+    from piip_search.rehearsal import Rehearsal
+    from piip_search.table import Table
+    from piip_workers import virtual
+
+    spec = load_spec(find_space(space))
+    changes: dict[str, Any] = {}
+    if budgets is not None:
+        changes["limit"] = {"gmacs": _numbers(budgets)}
+    if trials is not None:
+        changes["budget"] = {**spec.budget.model_dump(mode="json"), "trials": trials}
+    if seed is not None:
+        changes["seed"] = seed
+    spec = parse_spec({**spec.model_dump(mode="json"), **changes}, space)
+    rehearsal = Rehearsal.of(spec, Table.read(table), loss, cost)
+    cluster = virtual.Cluster(workers, failures, stragglers, preemptions, spec.seed)
+    clock, started = virtual.Clock(), time.monotonic()
+    search = rehearsal.open("rehearsal", Ledger("sqlite://"), clock=clock)
+    with console.status("rehearsing") if not as_json else _Silent() as status:
+
+        def changed() -> None:
+            if not as_json and len(search.evaluations) % 10 == 0:
+                status.update(f"rehearsing: {len(search.evaluations)} of about {search.expected} evaluations")
+
+        played = virtual.run(search, rehearsal, cluster, clock, changed)
+    took = time.monotonic() - started
+    rungs = {rung.epochs: sum(e.candidate.fidelity == rung for e in search.evaluations) for rung in search.spec.rungs}
+    tiers = [_tier(search, rehearsal, tier) for tier in spec.bounds.gmacs]
+    if as_json:
+        facts = {**asdict(played), "ending": search.ending, "evaluations": rungs, "failed": len(search.failures)}
+        print(json.dumps({**facts, "tiers": tiers}, indent=2))
+        return
+    console.print(_front(search, rehearsal))
+    console.print(_summary(tiers, rehearsal.loss))
+    idle = 1 - played.busy / max(played.seconds * workers, 1e-9)
+    counts = ", ".join(f"{count} of {epochs} epochs" for epochs, count in rungs.items())
+    console.print(
+        f"{search.ending or 'ended'}: {counts}; {len(search.failures)} failed, {played.preempted} preempted, "
+        f"{played.stragglers} stragglers\n"
+        f"{terminal.clock(played.seconds)} on {workers} workers, {idle:.0%} of it idle; rehearsed in {took:.1f} s",
+        markup=False,
+    )
+
+
+class _Silent:
+    """In the place of a status where nothing but JSON is printed."""
+
+    def __enter__(self) -> Any:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _tier(search: "Search", rehearsal: "Rehearsal", tier: float) -> dict[str, Any]:
+    front = next(front for front in search.fronts() if front.budget == tier)
+    best = None if front.best is None else search.objectives.losses([front.best])[0, 0]
+    least = rehearsal.best(tier)
+    return {
+        "budget": tier,
+        "best": None if best is None else float(best),
+        "possible": least,
+        "regret": None if best is None else float(best - least),
+        "hypervolume": rehearsal.share(search, tier),
+    }
+
+
+def _front(search: "Search", rehearsal: "Rehearsal") -> View:
+    """The front within the largest budget, in the table's own terms."""
+    view = View(box=None, pad_edge=False, title="Front", title_justify="left")
+    for title in ("trial", rehearsal.loss, rehearsal.cost):
+        view.add_column(title, justify="right")
+    view.add_column("design", overflow="fold")
+    members = search.fronts()[-1].evaluations
+    for evaluation, (loss, cost) in zip(members, search.objectives.losses(members), strict=True):
+        candidate = evaluation.candidate
+        view.add_row(str(candidate.number), f"{loss:.4g}", f"{cost:.4g}", str(candidate.architecture))
+    return view
+
+
+def _summary(tiers: list[dict[str, Any]], loss: str) -> View:
+    view = View(box=None, pad_edge=False, title="Against the whole table", title_justify="left")
+    for title in ("budget", f"best {loss}", "possible", "regret", "of the hypervolume"):
+        view.add_column(title, justify="right")
+    for tier in tiers:
+        shown = ["-" if tier[name] is None else f"{tier[name]:.4g}" for name in ("best", "possible", "regret")]
+        view.add_row(f"{tier['budget']:g}", *shown, f"{tier['hypervolume']:.1%}")
+    return view
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--budgets are numbers with commas between them, such as 20,40,80, got {text!r}") from None
