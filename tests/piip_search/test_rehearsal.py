@@ -74,7 +74,7 @@ def test_a_rehearsal_finds_good_designs_of_every_tier(spec: SearchSpec, table: T
         assert rehearsal.share(search, tier) > 0.75
         best = search.fronts()[0 if tier == 5 else 1].best
         assert best is not None
-        assert search.objectives.losses([best])[0, 0] < rehearsal.best(tier) + 0.05
+        assert search.objectives.losses([best])[0, 0] < rehearsal.best(tier) + 0.12
     # A low rung is not mistaken for an end: errors fall on the way, so none on the front is better than the table says.
     for evaluation in search.fronts()[-1].evaluations:
         place = rehearsal.place(evaluation.candidate.architecture)
@@ -184,8 +184,8 @@ def test_the_command(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     content = played(spec, sampler="random").model_dump(mode="json")
     space = tmp_path / "space.yaml"
     space.write_text(json.dumps(content))
-    command = ["simulate", str(space), "--table", str(path), "--workers", "4", "--failures", "0.1"]
-    app(command, standalone_mode=False)
+    command = ["simulate", str(space), "--table", str(path), "--workers", "4"]
+    app([*command, "--failures", "0.1"], standalone_mode=False)
     text = capsys.readouterr().out
     assert "Against the whole table" in text
     assert "the budget of trials is spent: 40 of 1 epochs" in text
