@@ -21,8 +21,9 @@ class Halving(Generic[Design]):
 
     A design belongs to the cheapest tier that it fits. Of each tier's designs at a rung the best share may go on, so
     that no tier starves: they are ordered by the front that they are in among all designs within the tier's budget
-    (`pareto.ranks`), those of one front by the hypervolume that each alone adds, then by loss. Costs are known; a cheap
-    design that learnt nothing is on the first front, but adds next to nothing to it.
+    (`pareto.ranks`), those of one front by what each alone adds: to the hypervolume, over the budget, and to the best
+    loss, as in `front_gain.expected_gain`. Costs are known; a cheap design that learnt nothing is on the first front,
+    but adds next to nothing to it.
 
     Attributes:
         last: The last rung, where a measurement is a final one.
@@ -130,7 +131,10 @@ class Halving(Generic[Design]):
             order: list[tuple[int, float, float, int]] = []
             for front in range(int(rank.max(initial=-1)) + 1):
                 places = np.flatnonzero(rank == front)
-                added = contributions(points[places], worst)
+                added = contributions(points[places], worst) / self._tiers[tier]
+                best = places[points[places, 0].argmin()]
+                second = points[places[places != best], 0].min(initial=worst[0])
+                added[places == best] += second - points[best, 0]
                 order += [(front, -more, losses[within[place]], int(place))
                           for place, more in zip(places, added, strict=True)]  # fmt: skip
             self._ordered[rung, tier] = [
