@@ -90,15 +90,17 @@ def best_third() -> Callable[..., bool]:
     return decide
 
 
-def syne_tune(rungs: list[int]) -> Callable[..., bool]:
+def syne_tune(rungs: list[int], seed: int) -> Callable[..., bool]:
     from syne_tune.backend.trial_status import Trial
     from syne_tune.config_space import uniform
     from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
     scheduler = MOASHA(
-        config_space={"x": uniform(0, 1)}, metrics=["loss", "cost"], time_attr="epoch",
-        max_t=rungs[-1], grace_period=rungs[0], reduction_factor=3,
+        config_space={"x": uniform(0, 1)}, metrics=["loss", "cost"], time_attr="step",
+        max_t=3 ** (len(rungs) - 1), grace_period=1, reduction_factor=3, random_seed=seed,
     )  # fmt: skip
+    # It compares at powers of its factor alone: the rungs are shown to it as these.
+    steps = {epochs: 3**place for place, epochs in enumerate(rungs)}
     trials: dict[int, Any] = {}
 
     def decide(place: int, epochs: int, loss: float, cost: float) -> bool:
@@ -107,7 +109,7 @@ def syne_tune(rungs: list[int]) -> Callable[..., bool]:
         if place not in trials:
             trials[place] = Trial(place, {"x": 0.5}, datetime.datetime.now())
             scheduler.on_trial_add(trials[place])
-        said = scheduler.on_trial_result(trials[place], {"epoch": epochs, "loss": loss, "cost": cost})
+        said = scheduler.on_trial_result(trials[place], {"step": steps[epochs], "loss": loss, "cost": cost})
         return str(said) == "CONTINUE"
 
     return decide
@@ -129,7 +131,7 @@ def run(name: str, path: Path, options: argparse.Namespace, seed: int) -> dict[s
     if name == "asha-stop":
         finished = stopping(best_third(), rehearsal, options, seed)
     elif name == "moasha":
-        finished = stopping(syne_tune([rung.epochs for rung in rehearsal.spec.rungs]), rehearsal, options, seed)
+        finished = stopping(syne_tune([rung.epochs for rung in rehearsal.spec.rungs], seed), rehearsal, options, seed)
     else:
         finished = played(name, rehearsal, options, seed)
     return figures(finished, rehearsal, options)
