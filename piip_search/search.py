@@ -86,6 +86,7 @@ class Search:
         self._gpu_seconds = 0.0
         self._reached = False
         self._little_left = 0
+        self._since: dict[int, float] = {}
         self.left: dict[float, float] = {}
         content = spec.model_dump(mode="json")
         ledger.start(run, question or spec.question, recipe, content)
@@ -104,6 +105,7 @@ class Search:
         if self._again:
             candidate = self._again.popleft()
             self.running[candidate.number] = candidate
+            self._since[candidate.number] = self._clock()
             return candidate
         while not self._spent:
             proposal = self._policy.ask(self._proposed)
@@ -114,6 +116,7 @@ class Search:
             self._note(candidate)
             known = None if self._fresh else self._ledger.find(candidate.key(self._recipe))
             if known is None:
+                self._since[candidate.number] = self._clock()
                 return candidate
             other, evaluation = known
             facts = {**evaluation.facts, "answered_from": f"{other}/{evaluation.candidate.number}"}
@@ -157,6 +160,13 @@ class Search:
     def ending(self) -> str:
         """Why nothing more is proposed; empty while more may be."""
         return "" if self._again else self._spent or ("" if self.running else self._policy.ending)
+
+    @property
+    def running_seconds(self) -> dict[Candidate, float]:
+        """For how long what is being measured has been."""
+        now = self._clock()
+        running = tuple(self.running.values())
+        return {candidate: now - self._since.get(candidate.number, now) for candidate in running}
 
     @property
     def elapsed(self) -> float:

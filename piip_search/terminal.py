@@ -19,6 +19,7 @@ from piip_search.objectives import Objectives, ParetoFront
 from piip_search.plan import Plan
 
 if TYPE_CHECKING:  # a search brings the database with it
+    from piip_search.health import Finding, Health
     from piip_search.search import Search
 
 BAR = 20
@@ -176,8 +177,24 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Table:
     return table
 
 
+def health_view(health: "Health") -> RenderableType:
+    """What the checks found, and the figures behind them."""
+    lines: list[RenderableType] = []
+    if health.surrogate is not None:
+        lines.append(Text(f"what was learnt ranks designs it did not see with tau {health.surrogate}, "
+                          f"MACs alone with {health.macs}"))  # fmt: skip
+    lines += [Text(f"after {low} and {high} epochs designs are ranked alike with tau {tau}")
+              for low, high, tau in health.rungs]  # fmt: skip
+    lines += [Text(str(finding), style="yellow") for finding in health.findings]
+    if not health.findings:
+        lines.append(Text("no check found anything wrong"))
+    return Group(*lines)
+
+
 class _View:
     """The live view of a search; drawn anew from the search at every refresh."""
+
+    findings: tuple["Finding", ...] = ()
 
     def __init__(self, search: "Search", usage: Callable[[], str], at_once: int) -> None:
         self._search = search
@@ -199,6 +216,7 @@ class _View:
         lines: list[RenderableType] = [head, facts, best_table(search.fronts(), search.objectives)]
         if search.left:
             lines.append(Text(f"expected to be left: {left_to_gain(search)}"))
+        lines += [Text(str(finding), style="yellow") for finding in self.findings]
         lines += [Text(f"  trial {c.number}: {c.architecture}", style="dim") for c in running]
         return Group(*lines)
 
@@ -236,20 +254,46 @@ def remaining(search: "Search", at_once: int) -> str:
     return f"about {clock(sum(taken) / len(taken) * left / max(1, at_once))} to go"
 
 
+EXAMINE_EVERY = 5
+"""Evaluations from one examination of a running search to the next: its surrogate takes a second."""
+
+
 @contextmanager
 def watch(
-    console: Console, search: "Search", usage: Callable[[], str] = lambda: "", at_once: int = 1
+    console: Console,
+    search: "Search",
+    usage: Callable[[], str] = lambda: "",
+    at_once: int = 1,
+    examine: Callable[[], "Health"] | None = None,
 ) -> Iterator[Callable[[], None]]:
     """Shows a search while it runs; gives the function to call whenever something changed.
 
-    On a terminal the view is redrawn in place; elsewhere a line is printed for every evaluation.
+    On a terminal the view is redrawn in place; elsewhere a line is printed for every evaluation, and for what an
+    examination finds that the last one did not.
     """
+    examined = len(search.evaluations)
+
+    def due() -> bool:
+        nonlocal examined
+        if examine is None or len(search.evaluations) < examined + EXAMINE_EVERY:
+            return False
+        examined = len(search.evaluations)
+        return True
+
     if console.is_terminal:
         # Bound to today's stdout: a training in this process sends what it prints elsewhere.
         screen = Console(file=console.file, force_terminal=True)
-        with Live(_View(search, usage, at_once), console=screen, refresh_per_second=2) as live:
-            yield live.refresh
+        view = _View(search, usage, at_once)
+        with Live(view, console=screen, refresh_per_second=2) as live:
+
+            def refresh() -> None:
+                if due() and examine is not None:
+                    view.findings = examine().findings
+                live.refresh()
+
+            yield refresh
         return
+    said: set[str] = set()
     shown = search.replayed
     started: set[int] = set()
 
@@ -263,6 +307,11 @@ def watch(
         for evaluation in search.evaluations[shown:]:
             console.print(_line(search, evaluation, at_once), markup=False, soft_wrap=True)
         shown = len(search.evaluations)
+        if due() and examine is not None:
+            for finding in examine().findings:
+                if finding.check not in said:
+                    said.add(finding.check)
+                    console.print(str(finding), markup=False, soft_wrap=True)
 
     yield changed
 

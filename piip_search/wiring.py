@@ -4,21 +4,26 @@ The composition root below the command line: the only module beside it that know
 """
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from piip_search.architecture import Architecture
 from piip_search.backbones import backbone_named, weight_file
-from piip_search.evaluation import Evaluation
+from piip_search.evaluation import Candidate, Evaluation
 from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives, ParetoFront, finished, pareto_front
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
 from piip_search.tracker import Tracker
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+    from piip_search.health import Health
     from piip_search.ledger import Ledger
     from piip_search.search import Search
 
@@ -68,6 +73,27 @@ class History:
     @property
     def fronts(self) -> list[ParetoFront]:
         return [pareto_front(self.finished, self.objectives, tier) for tier in self.spec.bounds.gmacs]
+
+
+def health_of(
+    spec: SearchSpec,
+    objectives: Objectives,
+    evaluations: list[Evaluation],
+    running: Mapping[Candidate, float] | None = None,
+) -> "Health":
+    """What the checks say of a search."""
+    from piip_search.health import examine
+    from piip_search.space import Designs, Features
+
+    space = spec.space.build()
+
+    def features(architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        costs = [objectives.price(architecture) for architecture in architectures]
+        rows = np.stack([space.encode(architecture) for architecture in architectures])
+        designs = Designs(rows, np.array([cost.macs for cost in costs]), np.array([cost.params for cost in costs]))
+        return Features(space, designs).of(np.arange(len(designs)))
+
+    return examine(evaluations, objectives, spec.bounds.gmacs, spec.rungs, spec.budget.trials, features, running)
 
 
 def history_of(book: "Ledger", run: str) -> History:

@@ -98,7 +98,7 @@ def audit(
         tracker = open_tracker(store, home, mlflow is not None, note)
         name = f"{run}.audit-{plan.digest}"
         search = Search(name, spec, Listed(candidates), book, recipe, tracker, question=plan.digest)
-    drive_to_end(search, drive, usage, at_once, errors if as_json else console)
+    drive_to_end(search, drive, usage, at_once, errors if as_json else console, examined=False)
     found = audited(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
     if as_json:
         print(json.dumps({"run": run, "audit": name, "tiers": [asdict(tier) for tier in found]}, indent=2))

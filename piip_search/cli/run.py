@@ -20,6 +20,7 @@ from piip_search.wiring import (
     checked_spec,
     extra,
     find_trainer,
+    health_of,
     ledger_url,
     measurement,
     mlflow_uri,
@@ -29,6 +30,7 @@ from piip_search.wiring import (
 )
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+    from piip_search.health import Health
     from piip_search.ledger import Ledger
     from piip_search.search import Search
 
@@ -89,12 +91,21 @@ def run(
 
 
 def drive_to_end(
-    search: "Search", drive: Drive, usage: Callable[[], str], at_once: int, shown_on: Console = console
+    search: "Search",
+    drive: Drive,
+    usage: Callable[[], str],
+    at_once: int,
+    shown_on: Console = console,
+    examined: bool = True,
 ) -> None:
-    """Runs a search and shows it; ends the program where the user interrupted it."""
+    """Runs a search, shows and examines it; ends the program where the user interrupted it."""
     _announce(search, shown_on)
+
+    def examine() -> "Health":
+        return health_of(search.spec, search.objectives, search.evaluations, search.running_seconds)
+
     try:
-        with terminal.watch(shown_on, search, usage, at_once) as changed:
+        with terminal.watch(shown_on, search, usage, at_once, examine if examined else None) as changed:
             drive(search, changed)
     except KeyboardInterrupt:
         _interrupted()

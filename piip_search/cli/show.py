@@ -10,7 +10,7 @@ import typer
 from piip_search import terminal
 from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console
 from piip_search.objectives import Objectives, ParetoFront
-from piip_search.wiring import UserError, existing_ledger, history_of, open_ledger
+from piip_search.wiring import UserError, existing_ledger, health_of, history_of, open_ledger
 
 
 def show(
@@ -38,6 +38,7 @@ def show(
     )
     for front in history.fronts:
         console.print(terminal.front_table(front, history.objectives))
+    console.print(terminal.health_view(health_of(history.spec, history.objectives, history.evaluations)))
     for evaluation in failed:
         console.print(f"trial {evaluation.candidate.number} failed: {evaluation.error}", markup=False, soft_wrap=True)
 

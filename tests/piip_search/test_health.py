@@ -1,0 +1,165 @@
+"""Each pathology raises its check, and nothing else does."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from piip_search.architecture import Architecture
+from piip_search.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.health import Health, examine
+from piip_search.legal import legal_designs
+from piip_search.objectives import Objectives, pareto_front
+from piip_search.spec import SearchSpec
+from piip_search.wiring import health_of
+
+RUNGS = (Fidelity(1, horizon=9), Fidelity(3, horizon=9), Fidelity(9))
+OBJECTIVES = Objectives("bbox_mAP", "backbone")
+TIERS = (0.02, 0.06)
+
+
+@pytest.fixture
+def designs(spec: SearchSpec) -> list[Architecture]:
+    """Thirty of each tier, in a drawn order."""
+    space, legal = legal_designs(spec)
+    order = np.random.default_rng(0).permutation(len(legal))
+    cheap = [index for index in order if legal.macs_N[index] <= TIERS[0] * 1e9][:30]
+    dear = [index for index in order if legal.macs_N[index] > TIERS[0] * 1e9][:30]
+    return [space.decode(legal.rows_ND[index]) for pair in zip(cheap, dear, strict=True) for index in pair]
+
+
+def gmacs(design: Architecture) -> float:
+    return OBJECTIVES.price(design).gmacs
+
+
+def worth(design: Architecture) -> float:
+    """More pixels and fewer branches are better, whatever they cost."""
+    return min(1.0, 0.2 + 0.004 * design.resolution - 0.1 * len(design.branches))
+
+
+def done(number: int, design: Architecture, value: float, rung: Fidelity = RUNGS[-1]) -> Evaluation:
+    seconds = 100 * gmacs(design) * rung.epochs
+    return Evaluation(Candidate(number, design, rung), "done", {"bbox_mAP": value}, seconds=seconds)
+
+
+def broken(evaluation: Evaluation) -> Evaluation:
+    return replace(evaluation, status="failed", metrics={}, error="RuntimeError: no")
+
+
+def healthy(designs: Sequence[Architecture]) -> list[Evaluation]:
+    """A search that gets better as it goes on: the best of both tiers come last."""
+    ordered = sorted(designs, key=lambda design: (worth(design), design.name))
+    return [done(number, design, worth(design)) for number, design in enumerate(ordered)]
+
+
+def checked(spec: SearchSpec, evaluations: list[Evaluation], **more: object) -> Health:
+    spec = spec.model_copy(
+        update={
+            "fidelity": spec.fidelity.model_copy(update={"epochs": 9}),
+            "budget": spec.budget.model_copy(update={"trials": 60}),
+        }
+    )
+    return health_of(spec, OBJECTIVES, evaluations, **more)  # type: ignore[arg-type]
+
+
+def names(health: Health) -> list[str]:
+    return [finding.check for finding in health.findings]
+
+
+def test_a_clean_search_has_no_findings(spec: SearchSpec, designs: list[Architecture]) -> None:
+    health = checked(spec, healthy(designs))
+    assert names(health) == []
+    assert health.surrogate is not None
+    assert health.macs is not None
+    assert health.surrogate.value > max(0.6, health.macs.value)
+
+
+def test_a_young_search_has_none_either(spec: SearchSpec, designs: list[Architecture]) -> None:
+    for count in range(6):
+        assert checked(spec, healthy(designs[:count])) == Health(())
+
+
+def test_noise_cannot_be_learnt(spec: SearchSpec, designs: list[Architecture]) -> None:
+    random = np.random.default_rng(1)
+    evaluations = [
+        done(number, design, float(0.3 + 0.5 * gmacs(design) / TIERS[1] + 0.15 * random.random()))
+        for number, design in enumerate(sorted(designs, key=gmacs))
+    ]
+    health = examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60, unrelated(random))
+    assert names(health) == ["surrogate"]
+    assert "no better" in health.findings[0].message
+    assert "audit" in health.findings[0].action
+
+
+def unrelated(random: np.random.Generator) -> Callable[[Sequence[Architecture]], NDArray[np.float64]]:
+    return lambda architectures: random.random((len(architectures), 5))
+
+
+def test_a_front_that_stands_still(spec: SearchSpec, designs: list[Architecture]) -> None:
+    evaluations = healthy(designs)
+    front = pareto_front(evaluations, OBJECTIVES, TIERS[1]).evaluations
+    rest = [evaluation for evaluation in evaluations if evaluation not in front]
+    assert names(checked(spec, [*front, *rest])) == ["front"]
+    assert names(checked(spec, [*rest, *front])) == []
+
+
+def test_a_tier_that_starves(spec: SearchSpec, designs: list[Architecture]) -> None:
+    cheap = [design for design in designs if gmacs(design) <= TIERS[0]]
+    dear = [design for design in designs if gmacs(design) > TIERS[0]]
+    health = examine(healthy([*dear, *cheap[:2]]), OBJECTIVES, TIERS, RUNGS, 60)
+    assert names(health) == ["tier"]
+    assert "2 of 32 finished designs cost 0 to 0.02 G" in health.findings[0].message
+
+
+def test_a_rung_that_ranks_badly(spec: SearchSpec, designs: list[Architecture]) -> None:
+    random = np.random.default_rng(2)
+    evaluations = []
+    for number, design in enumerate(sorted(designs, key=worth)):
+        evaluations.append(done(3 * number, design, float(random.random() / 10), RUNGS[0]))
+        evaluations.append(done(3 * number + 1, design, worth(design) / 2, RUNGS[1]))
+        evaluations.append(done(3 * number + 2, design, worth(design), RUNGS[2]))
+    health = examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60)
+    assert names(health) == ["rungs"]
+    assert "after 3 epochs than after 1" in health.findings[0].message
+    assert [(low, high) for low, high, _ in health.rungs] == [(1, 3), (3, 9)]
+    assert health.rungs[1][2].value == 1.0
+
+
+def test_low_rungs_are_not_taken_for_ends(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """What was only measured early tells nothing about the front or the tiers."""
+    early = [done(number, design, worth(design), RUNGS[0]) for number, design in enumerate(designs)]
+    assert examine(early, OBJECTIVES, TIERS, RUNGS, 60) == Health(())
+
+
+def test_failures_that_have_a_cause(spec: SearchSpec, designs: list[Architecture]) -> None:
+    evaluations = [
+        broken(e) if any(b.backbone == "vit_pico" for b in e.candidate.architecture.branches) and n % 4 else e
+        for n, e in enumerate(healthy(designs))
+    ]
+    found = examine(evaluations, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings
+    assert [finding.check for finding in found] == ["failures"]
+    assert "with model vit_pico failed" in found[0].message
+    assert "RuntimeError: no" in found[0].message
+    assert "leave vit_pico out" in found[0].action
+
+
+def test_failures_without_a_cause(spec: SearchSpec, designs: list[Architecture]) -> None:
+    random = np.random.default_rng(3)
+    evaluations = [broken(e) if random.random() < 0.5 else e for e in healthy(designs)]
+    found = examine(evaluations, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings
+    assert [finding.check for finding in found] == ["failures"]
+    assert "of 60 evaluations failed" in found[0].message
+    few = [broken(e) if number in (3, 20, 41) else e for number, e in enumerate(healthy(designs))]
+    assert examine(few, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings == ()
+
+
+def test_a_straggler(spec: SearchSpec, designs: list[Architecture]) -> None:
+    evaluations = healthy(designs[:-2])
+    slow, usual = (Candidate(90 + number, design, RUNGS[-1]) for number, design in enumerate(designs[-2:]))
+    expected = 900 * gmacs(slow.architecture)
+    running = {slow: 20 * expected + 500, usual: 900 * gmacs(usual.architecture)}
+    health = examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60, running=running)
+    assert names(health) == ["straggler"]
+    assert "trial 90 has run" in health.findings[0].message
