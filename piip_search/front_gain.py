@@ -21,6 +21,10 @@ POOL = 3000
 """Designs that are looked at for one proposal, besides neighbours of the front's."""
 REFINED = 5
 """Designs of a front whose neighbours are looked at as well."""
+CLIMBS = 3
+"""How often the neighbours of the most promising are looked at."""
+CHEAP = 8.0
+"""Cheaper than the cheapest tier by this factor is all the same to the spread at the beginning."""
 HOPEFUL, DRAWS = 100, 64
 """Designs of each tier, and joint draws of their losses, for an estimate of what is left to be gained."""
 
@@ -170,17 +174,29 @@ class FrontGain:
         self, evidence: "_Evidence", free: Indices, free_N: NDArray[np.bool_], random: np.random.Generator
     ) -> Proposal:
         surrogate, front = self._believe(evidence)
+        worst = max(evidence.losses)
+        tier = self._budgets[evidence.asked % len(self._budgets)]
         pool = self._pool(free, free_N, front[0], random)
         features, costs = self._choices.features(pool), self._choices.costs_N[pool]
         losses_NQ = surrogate.losses(features)
-        tier = self._budgets[evidence.asked % len(self._budgets)]
-        gain_N = expected_gain(losses_NQ, costs, front[1:], max(evidence.losses), tier)
+        gain_N = expected_gain(losses_NQ, costs, front[1:], worst, tier)
+        for _ in range(CLIMBS if len(free) > POOL else 0):
+            # A large space is drawn from thinly: what is near the most promising may promise more.
+            more = np.setdiff1d(self._near(pool[np.argsort(-gain_N, kind="stable")[:REFINED]], free_N), pool)
+            if not len(more):
+                break
+            beside = self._choices.features(more)
+            losses = surrogate.losses(beside)
+            gained = expected_gain(losses, self._choices.costs_N[more], front[1:], worst, tier)
+            pool, features = np.concatenate([pool, more]), np.concatenate([features, beside])
+            costs, losses_NQ = self._choices.costs_N[pool], np.concatenate([losses_NQ, losses])
+            gain_N = np.concatenate([gain_N, gained])
         best = int(gain_N.argmax())
         if gain_N[best] <= 0:
             return Proposal(int(random.choice(pool)), "draw", tier)
         predicted = losses_NQ[best]
         loss = (float(predicted.mean()), float(predicted[0]), float(predicted[-1]))
-        left = self._left(surrogate, features, costs, losses_NQ[:, 0], front[1:], max(evidence.losses))
+        left = self._left(surrogate, features, costs, losses_NQ[:, 0], front[1:], worst)
         return Proposal(int(pool[best]), "gain", tier, float(gain_N[best]), loss, left)
 
     def _left(
@@ -207,11 +223,15 @@ class FrontGain:
     def _spread(self, free: Indices, taken: Indices, asked: int, random: np.random.Generator) -> int:
         """Of the designs whose cost is about right, the one least like those that were taken.
 
-        Costs rise in equal ratios, in an order that halves the gaps: with few designs the range is covered already.
+        Each tier gets as many; within it costs rise in equal ratios, in an order that halves the gaps: with few designs
+        the range is covered already.
         """
         costs = np.log(self._choices.costs_N[free])
+        low = max(float(costs.min()), float(np.log(self._budgets[0] / CHEAP)))
+        edges = np.clip([low, *np.log(self._budgets)], low, max(float(costs.max()), low))
         share = (_halving(asked) + random.random() / self._start) % 1
-        wanted = costs.min() + share * (costs.max() - costs.min())
+        wanted = np.interp(share, np.linspace(0, 1, len(edges)), edges)
+        costs = np.maximum(costs, low)
         window = np.argsort(np.abs(costs - wanted), kind="stable")[: max(3, len(free) // 50)]
         some = free[random.permutation(window)[:200]]
         if not len(taken):
@@ -242,11 +262,13 @@ class FrontGain:
         if len(free) <= POOL:
             return free
         drawn = random.choice(free, POOL, replace=False)
-        chosen = random.permutation(front)[:REFINED]
-        near = np.concatenate([self._choices.near(int(index)) for index in chosen])
-        allowed = near[free_N[near] & (self._choices.costs_N[near] <= self._budgets[-1])]
-        pool: Indices = np.unique(np.concatenate([drawn, allowed]))
+        pool: Indices = np.union1d(drawn, self._near(random.permutation(front)[:REFINED], free_N))
         return pool
+
+    def _near(self, chosen: Indices, free_N: NDArray[np.bool_]) -> Indices:
+        """What may be proposed beside some designs."""
+        near: Indices = np.unique(np.concatenate([self._choices.near(int(index)) for index in chosen]))
+        return near[free_N[near] & (self._choices.costs_N[near] <= self._budgets[-1])]
 
 
 def expected_gain(losses_NQ: Array, costs_N: Array, front: tuple[Array, Array], worst: float, budget: float) -> Array:

@@ -228,11 +228,18 @@ class FrontSampler(BaseSampler):
             features: Of some of the designs, by index; those of PIIP networks by default.
         """
         self._proposals = Proposals(space, designs, seed)
-        rows_ND = designs.rows_ND
+        columns_DN = np.ascontiguousarray(designs.rows_ND.T)
+
+        def near(index: int) -> NDArray[np.intp]:
+            differing_N = np.zeros(len(designs), dtype=np.uint8)
+            for column_N in columns_DN:
+                differing_N += column_N != column_N[index]
+            return np.flatnonzero(differing_N <= STEPS)
+
         choices = Choices(
             designs.macs_N / 1e9,
             features or Features(cast(SearchSpace, space), designs).of,
-            lambda index: np.flatnonzero((rows_ND != rows_ND[index]).sum(1) <= STEPS),
+            near,
         )
         start = int(np.clip(trials // 3, FEWEST, START))
         self._gain = FrontGain(choices, budgets, seed, start)

@@ -19,6 +19,8 @@ QUANTILES_Q = np.array([NormalDist().inv_cdf((level + 0.5) / LEVELS) for level i
 MOST_TUNED, MOST_USED = 100, 800
 """Evidence that scales are found from, and that predictions use: both cost the cube of it."""
 TUNING_STEPS = 15
+DECISIVE = 0.2
+"""Log evidence for each design by which a transformation must be better than none."""
 JITTER = 1e-8
 """Variance that keeps matrices invertible."""
 
@@ -27,10 +29,11 @@ JITTER = 1e-8
 class Surrogate:
     """A fitted belief about losses.
 
-    A sum of two kernels: what choices add one by one (a linear trend), and what they do together (smooth in the
-    features); and noise. Losses go through a Yeo-Johnson transformation first, so that the one design that failed to
-    learn does not flatten the differences among the good. Scales come from the marginal likelihood. The process and the
-    transformation are scikit-learn's.
+    A sum of three kernels: a constant, what choices add one by one (a linear trend), and what they do together (smooth
+    in the features); and noise. Where losses are so skewed that the one design that failed to learn would flatten the
+    differences among the good, they go through a Yeo-Johnson transformation first: where the evidence for it exceeds
+    that without by `DECISIVE` for each design. Scales come from the marginal likelihood. Process and transformation are
+    scikit-learn's.
     """
 
     process: Any
@@ -48,33 +51,31 @@ class Surrogate:
             deviations_N: Standard deviations of losses that are not exactly known; zero by default.
         """
         from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
-        from sklearn.preprocessing import PowerTransformer
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import PowerTransformer, StandardScaler
 
-        count = features_NF.shape[1]
-        far = np.sqrt(count)
-        kernel = (
-            ConstantKernel(1 / count, (1e-3 / count, 1e2 / count)) * DotProduct(0.0, "fixed")
-            + ConstantKernel(0.5, (1e-2, 1e2)) * RBF(0.5 * far, (0.1 * far, 10 * far))
-            + WhiteKernel(0.05, (1e-4, 1.0))
-        )
         kept = _kept(losses_N, seed)
         features_NF, losses_N = features_NF[kept], losses_N[kept]
         unsure_N = np.zeros(len(kept)) if deviations_N is None else deviations_N[kept]
+        some = np.random.default_rng(seed).permutation(len(kept))[:MOST_TUNED]
+        found: list[tuple[float, Any, Any, Array, Array]] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a scale at its bound is no news
-            transformation = PowerTransformer().fit(losses_N[:, None])
-            low_N, targets_N, high_N = (
-                transformation.transform((losses_N + sign * unsure_N)[:, None])[:, 0] for sign in (-1, 0, 1)
-            )
-            noise_N = JITTER + ((high_N - low_N) / 2) ** 2
-            some = np.random.default_rng(seed).permutation(len(kept))[:MOST_TUNED]
-            tuned = (
-                GaussianProcessRegressor(kernel, alpha=noise_N[some], optimizer=_tune)
-                .fit(features_NF[some], targets_N[some])
-                .kernel_
-            )
-            process = GaussianProcessRegressor(tuned, alpha=noise_N, optimizer=None).fit(features_NF, targets_N)
+            for transformation in (StandardScaler(), make_pipeline(StandardScaler(), PowerTransformer())):
+                targets_N = _transformed(transformation.fit(losses_N[:, None]), losses_N)
+                step = 1e-5 * max(float(losses_N.std()), 1e-12)
+                low_N, high_N = (_transformed(transformation, losses_N + sign * step) for sign in (-1, 1))
+                slopes_N = np.maximum((high_N - low_N) / (2 * step), 1e-12)
+                noise_N = JITTER + (slopes_N * unsure_N) ** 2
+                tuned = GaussianProcessRegressor(_kernel(features_NF.shape[1]), alpha=noise_N[some], optimizer=_tune)
+                tuned.fit(features_NF[some], targets_N[some])
+                # Of the losses themselves, so that transformations can be compared.
+                evidence = tuned.log_marginal_likelihood_value_ + float(np.log(slopes_N[some]).sum())
+                found.append((evidence, transformation, tuned.kernel_, targets_N, noise_N))
+            plain, warped = found
+            chosen = warped if warped[0] > plain[0] + DECISIVE * len(some) else plain
+            _, transformation, kernel, targets_N, noise_N = chosen
+            process = GaussianProcessRegressor(kernel, alpha=noise_N, optimizer=None).fit(features_NF, targets_N)
         return cls(process, transformation, float(losses_N.max()))
 
     def with_guesses(self, features_NF: Array) -> "Surrogate":
@@ -115,6 +116,23 @@ class Surrogate:
                 targets_NQ.shape
             )
         return np.minimum(np.nan_to_num(losses_NQ, nan=self.worst, posinf=self.worst), 2 * self.worst)
+
+
+def _kernel(count: int) -> Any:
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+
+    far = np.sqrt(count)
+    return (
+        ConstantKernel(1.0, (1e-2, 1e3))
+        + ConstantKernel(1 / count, (1e-3 / count, 1e2 / count)) * DotProduct(0.0, "fixed")
+        + ConstantKernel(0.5, (1e-2, 1e2)) * RBF(0.5 * far, (0.1 * far, 10 * far))
+        + WhiteKernel(0.05, (1e-6, 1.0))
+    )
+
+
+def _transformed(transformation: Any, losses_N: Array) -> Array:
+    targets_N: Array = transformation.transform(losses_N[:, None])[:, 0]
+    return targets_N
 
 
 def _tune(objective: Any, start: Array, bounds: Array) -> tuple[Array, float]:

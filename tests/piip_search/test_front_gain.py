@@ -163,7 +163,7 @@ def test_a_table_gives_kinds_and_sizes(tmp_path: Path) -> None:
         (["x,1,1.5,0.3", "y,10,2"], "line 3: 3 values under 4 columns"),
         (["x,1,1.5,0.3", "y,10,2,nan"], "line 3, loss:error: a finite number is needed, got 'nan'"),
         (["x,1,1.5,0.3", "y,10,zero,1"], "line 3, cost:gmacs: a finite number is needed, got 'zero'"),
-        (["x,1,1.5,0.3", "y,10,0,1"], "line 3, cost:gmacs: costs are greater than 0"),
+        (["x,1,1.5,0.3", "y,10,0,1"], "line 3, cost:gmacs: must be greater than 0"),
         (["x,1,1.5,0.3"], "holds 1 designs"),
     ],
 )
