@@ -71,7 +71,7 @@ def test_a_rehearsal_finds_good_designs_of_every_tier(spec: SearchSpec, table: T
     search, _ = rehearse(rehearsal, virtual.Cluster(workers=4))
     assert search.ending == "the budget of trials is spent"
     for tier in (5.0, 9.0):
-        assert rehearsal.share(search, tier) > 0.75
+        assert rehearsal.share(search, tier) > 0.4  # a handful of designs a tier is finished
         best = search.fronts()[0 if tier == 5 else 1].best
         assert best is not None
         assert search.objectives.losses([best])[0, 0] < rehearsal.best(tier) + 0.12
