@@ -4,12 +4,16 @@ python benchmarks/samplers.py --table macro.csv --objectives error,mmacs --budge
 
 Every sampler sees the loss of what it asks for, and the costs. `random`, `tpe`, `nsga2` and `gp` are Optuna's own,
 told two objectives; what they ask for over the largest budget, or again, is a trial all the same. The same names with
-`+limit` are moved to the nearest design that fits and is new. Significance: Wilcoxon's signed-rank test over seeds
-against the best peer.
+`+limit` are moved to the nearest design that fits and is new. `ax` (pip install ax-platform) and `morea` (Syne Tune's
+evolution, pip install syne-tune) take part where they are installed; `gp` and `ax` take seconds an ask. Significance:
+Wilcoxon's signed-rank test over seeds against the best peer.
 """
 
 import argparse
 import functools
+import importlib.util
+import itertools
+import logging
 import statistics
 import time
 import warnings
@@ -92,6 +96,48 @@ def _gp(seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.GPSampler(seed=seed)
 
 
+def through_ax(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
+    """Ax's own choice for two objectives; a model of its own for the cost too. What it asks again counts again."""
+    import torch
+    from ax.api.client import Client
+    from ax.api.configs import ChoiceParameterConfig
+
+    logging.disable(logging.WARNING)
+    torch.manual_seed(seed)
+    codes = table.codes
+    known = {tuple(row): index for index, row in enumerate(codes.tolist())}
+    client = Client()
+    client.configure_experiment(
+        [
+            ChoiceParameterConfig(f"p{place}", list(range(int(codes[:, place].max()) + 1)), "int", is_ordered=False)
+            for place in range(codes.shape[1])
+        ]
+    )
+    client.configure_optimization(objective="-loss, -cost", outcome_constraints=[f"cost <= {max(budgets)}"])
+    client.configure_generation_strategy(method="fast", initialization_random_seed=seed)
+    while True:
+        for number, parameters in client.get_next_trials(max_trials=1).items():
+            index = known[tuple(int(parameters[f"p{place}"]) for place in range(codes.shape[1]))]
+            client.complete_trial(number, {"loss": float(table.losses[loss][index]), "cost": table.costs[cost][index]})
+            yield index
+
+
+def through_syne_tune(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
+    """Syne Tune's regularised evolution of several objectives, its population as small as NSGA-II's here."""
+    from syne_tune.config_space import choice
+    from syne_tune.optimizer.schedulers.multiobjective import multi_objective_regularized_evolution as evolution
+
+    codes = table.codes
+    known = {tuple(row): index for index, row in enumerate(codes.tolist())}
+    space = {f"p{place}": choice(list(range(int(codes[:, place].max()) + 1))) for place in range(codes.shape[1])}
+    searcher = evolution.MultiObjectiveRegularizedEvolution(space, population_size=20, sample_size=5, random_seed=seed)
+    for number in itertools.count():
+        wish = searcher.suggest()
+        index = known[tuple(wish[name] for name in space)]
+        searcher.on_trial_complete(number, wish, [float(table.losses[loss][index]), float(table.costs[cost][index])])
+        yield index
+
+
 PEERS = {"tpe": _tpe, "nsga2": _nsga2, "gp": _gp}
 SAMPLERS: dict[str, Callable[..., Ask]] = {
     "piip": ours,
@@ -99,7 +145,11 @@ SAMPLERS: dict[str, Callable[..., Ask]] = {
     "random+limit": limited,
     **{name: functools.partial(through_optuna, make, False) for name, make in PEERS.items()},
     **{f"{name}+limit": functools.partial(through_optuna, make, True) for name, make in PEERS.items()},
+    "ax": through_ax,
+    "morea": through_syne_tune,
 }
+INSTALLED_APART = {"ax": "ax-platform", "morea": "syne-tune"}
+SLOW = ("gp", "gp+limit", "ax")
 
 
 def run(name: str, path: Path, loss: str, cost: str, budgets: list[float], trials: int, seed: int) -> dict[str, float]:
@@ -198,7 +248,9 @@ def main() -> None:
     parser.add_argument("--budgets", help="tiers of cost, rising; by default the dearest design's")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--samplers", default=",".join(name for name in SAMPLERS if not name.startswith("gp")))
+    parser.add_argument(
+        "--samplers", default=",".join(name for name in SAMPLERS if name not in SLOW + tuple(INSTALLED_APART))
+    )
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     loss, cost = options.objectives.split(",")
@@ -206,6 +258,10 @@ def main() -> None:
     top = float(table.costs[cost].max())
     budgets = sorted(float(text) for text in options.budgets.split(",")) if options.budgets else [top]
     names = options.samplers.split(",")
+    for name in names:
+        package = INSTALLED_APART.get(name)
+        if package is not None and importlib.util.find_spec(package.replace("-platform", "").replace("-", "_")) is None:
+            parser.error(f"{name} needs {package}: pip install {package}")
     what = f"{options.table.name}: {len(table)} designs, {loss} against {cost}, budgets {budgets}"
     print(f"{what}, {options.seeds} seeds, {options.trials} trials; median (10 %-90 % of seeds)\n", flush=True)
     with ProcessPoolExecutor(options.workers) as pool:
