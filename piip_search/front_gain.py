@@ -44,26 +44,41 @@ class Choices:
     near: Callable[[int], Indices]
 
 
+@dataclass(frozen=True)
+class Prior:
+    """What is believed of designs before any is measured, from elsewhere.
+
+    Attributes:
+        losses: Expected losses of some designs, shape (n,), in any unit: how they order designs is what counts.
+        first: Designs that are known to be good elsewhere; some are measured first.
+    """
+
+    losses: Callable[[Indices], Array]
+    first: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A design to measure, and why.
 
     Attributes:
         index: The design.
-        source: `start` for the spread at the beginning, `gain` for the largest expected gain, `draw` where nothing
-            promised any.
+        source: `prior` for what is known to be good elsewhere, `start` for the spread at the beginning, `gain` for the
+            largest expected gain, `draw` where nothing promised any.
         budget: Tier whose turn it was.
         gain: Expected gain within the tier, in units of the loss (`expected_gain`).
         loss: What it is expected to reach, with the loss's lowest and highest predicted level.
         left: By how much the best loss of each tier is expected to fall if all that is left was measured.
+        prior: Whether the prior was of use; None without one.
     """
 
     index: int
-    source: Literal["start", "gain", "draw"]
+    source: Literal["prior", "start", "gain", "draw"]
     budget: float | None = None
     gain: float = 0.0
     loss: tuple[float, float, float] | None = None
     left: Mapping[float, float] | None = None
+    prior: bool | None = None
 
     @property
     def why(self) -> dict[str, Any]:
@@ -71,7 +86,8 @@ class Proposal:
         if self.source != "gain":
             return {"source": self.source}
         left = {f"{tier:g}": gain for tier, gain in (self.left or {}).items()}
-        return {"source": self.source, "tier": self.budget, "gain": self.gain, "loss": self.loss, "left": left}
+        prior = {} if self.prior is None else {"prior": "of use" if self.prior else "dropped"}
+        return {"source": self.source, "tier": self.budget, "gain": self.gain, "loss": self.loss, "left": left, **prior}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +140,19 @@ class FrontGain:
 
     Tiers take turns, so that none starves; what is learnt serves all. (On NAS-Bench-201 turns halved the regret that
     the sum of all tiers' gains left in the largest one.)
+
+    A prior is one feature more, whose weight may be as large as that of all others together. Each time it is left out
+    unless what was measured is likelier with it: where it misleads, it is dropped.
     """
 
-    def __init__(self, choices: Choices, budgets: Sequence[float], seed: int, start: int = START) -> None:
+    def __init__(
+        self,
+        choices: Choices,
+        budgets: Sequence[float],
+        seed: int,
+        start: int = START,
+        prior: Prior | None = None,
+    ) -> None:
         """Prepares.
 
         Args:
@@ -134,8 +160,14 @@ class FrontGain:
             budgets: Tiers of cost; designs over the largest are never proposed.
             seed: Of the spread at the beginning and of draws.
             start: Designs that are measured before anything is learnt.
+            prior: What is believed beforehand; up to half of the start are its designs.
         """
         self._choices = choices
+        self._prior = prior
+        if prior is not None:
+            some = np.random.default_rng(seed).permutation(len(choices.costs_N))[:POOL]
+            expected = prior.losses(some)
+            self._centre, self._scale = float(expected.mean()), max(float(expected.std()), 1e-12)
         self._start = start
         self._budgets = tuple(sorted(budgets))
         self._seed = seed
@@ -164,6 +196,9 @@ class FrontGain:
             return None
         random = np.random.default_rng([self._seed, evidence.asked])
         if evidence.asked < self._start or len(set(evidence.losses)) < 2:
+            known = self._known_good(free, evidence.asked)
+            if known is not None:
+                return Proposal(known, "prior")
             return Proposal(self._spread(free, evidence.taken, evidence.asked, random), "start")
         from threadpoolctl import threadpool_limits
 
@@ -173,11 +208,11 @@ class FrontGain:
     def _best(
         self, evidence: "_Evidence", free: Indices, free_N: NDArray[np.bool_], random: np.random.Generator
     ) -> Proposal:
-        surrogate, front = self._believe(evidence)
+        surrogate, features_of, front = self._believe(evidence)
         worst = max(evidence.losses)
         tier = self._budgets[evidence.asked % len(self._budgets)]
         pool = self._pool(free, free_N, front[0], random)
-        features, costs = self._choices.features(pool), self._choices.costs_N[pool]
+        features, costs = features_of(pool), self._choices.costs_N[pool]
         losses_NQ = surrogate.losses(features)
         gain_N = expected_gain(losses_NQ, costs, front[1:], worst, tier)
         for _ in range(CLIMBS if len(free) > POOL else 0):
@@ -185,7 +220,7 @@ class FrontGain:
             more = np.setdiff1d(self._near(pool[np.argsort(-gain_N, kind="stable")[:REFINED]], free_N), pool)
             if not len(more):
                 break
-            beside = self._choices.features(more)
+            beside = features_of(more)
             losses = surrogate.losses(beside)
             gained = expected_gain(losses, self._choices.costs_N[more], front[1:], worst, tier)
             pool, features = np.concatenate([pool, more]), np.concatenate([features, beside])
@@ -197,7 +232,8 @@ class FrontGain:
         predicted = losses_NQ[best]
         loss = (float(predicted.mean()), float(predicted[0]), float(predicted[-1]))
         left = self._left(surrogate, features, costs, losses_NQ[:, 0], front[1:], worst)
-        return Proposal(int(pool[best]), "gain", tier, float(gain_N[best]), loss, left)
+        used = None if self._prior is None else features_of != self._choices.features
+        return Proposal(int(pool[best]), "gain", tier, float(gain_N[best]), loss, left, used)
 
     def _left(
         self, surrogate: Surrogate, features_NF: Array, costs_N: Array, hopes_N: Array, front: tuple[Array, Array],
@@ -239,14 +275,42 @@ class FrontGain:
         gaps = self._choices.features(some)[:, None] - self._choices.features(taken)[None]
         return int(some[(gaps**2).sum(-1).min(1).argmax()])
 
-    def _believe(self, evidence: "_Evidence") -> tuple[Surrogate, tuple[Indices, Array, Array]]:
-        """The belief, and the front that it sees: indices, costs and losses, the cheapest first."""
+    def _known_good(self, free: Indices, asked: int) -> int | None:
+        """The best of the prior's designs in the tier whose turn it is; None once half of the start is made of them."""
+        if self._prior is None or asked >= self._start // 2:
+            return None
+        costs = self._choices.costs_N
+        tier = self._budgets[asked % len(self._budgets)]
+        good = np.intersect1d(np.array(self._prior.first, dtype=np.intp), free)
+        inside = good[costs[good] <= tier]
+        if not len(inside):
+            return None
+        # Of this tier alone while it has some: the best of the others are good in it as well.
+        own = inside[costs[inside] > max([0.0, *(one for one in self._budgets if one < tier)])]
+        chosen = own if len(own) else inside
+        return int(chosen[self._prior.losses(chosen).argmin()])
+
+    def _with_prior(self, indices: Indices) -> Array:
+        if self._prior is None:
+            raise RuntimeError("there is no prior")
+        features_NF = self._choices.features(indices)
+        column_N = (self._prior.losses(indices) - self._centre) / self._scale
+        return np.concatenate([features_NF, column_N[:, None] * np.sqrt(features_NF.shape[1])], 1)
+
+    def _believe(
+        self, evidence: "_Evidence"
+    ) -> tuple[Surrogate, Callable[[Indices], Array], tuple[Indices, Array, Array]]:
+        """The belief, the features it is about, and the front that it sees: indices, costs, losses, cheapest first."""
         known, pending = np.array(evidence.known, dtype=np.intp), np.array(evidence.pending, dtype=np.intp)
-        surrogate = Surrogate.fit(
-            self._choices.features(known), np.array(evidence.losses), self._seed, np.array(evidence.deviations)
-        )
+        losses, deviations = np.array(evidence.losses), np.array(evidence.deviations)
+        features_of = self._choices.features
+        surrogate = Surrogate.fit(features_of(known), losses, self._seed, deviations)
+        if self._prior is not None:
+            informed = Surrogate.fit(self._with_prior(known), losses, self._seed, deviations)
+            if informed.evidence > surrogate.evidence:
+                surrogate, features_of = informed, self._with_prior
         places = np.concatenate([known, pending])
-        features = self._choices.features(places)
+        features = features_of(places)
         if len(pending):
             surrogate = surrogate.with_guesses(features[len(known) :])
         # What a lucky measurement showed is not yet what a design is worth: the front is what is believed of them.
@@ -256,7 +320,7 @@ class FrontGain:
         for place in np.lexsort((believed, costs)):
             if not steps or believed[place] < believed[steps[-1]]:
                 steps.append(int(place))
-        return surrogate, (places[steps], costs[steps], believed[steps])
+        return surrogate, features_of, (places[steps], costs[steps], believed[steps])
 
     def _pool(self, free: Indices, free_N: NDArray[np.bool_], front: Indices, random: np.random.Generator) -> Indices:
         if len(free) <= POOL:

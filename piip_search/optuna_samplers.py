@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from piip_search.architecture import Architecture
-from piip_search.front_gain import START, Choices, FrontGain
+from piip_search.front_gain import START, Choices, FrontGain, Prior
 from piip_search.space import Designs, Features, SearchSpace
 
 FEWEST = 4
@@ -216,6 +216,7 @@ class FrontSampler(BaseSampler):
         trials: int,
         seed: int,
         features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
+        prior: Prior | None = None,
     ) -> None:
         """Prepares.
 
@@ -226,6 +227,7 @@ class FrontSampler(BaseSampler):
             trials: How many proposals are planned; a third of them, but no more than needed, spread out first.
             seed: Of the spread at the beginning, and of draws.
             features: Of some of the designs, by index; those of PIIP networks by default.
+            prior: What is believed of the designs beforehand; dropped where it misleads.
         """
         self._proposals = Proposals(space, designs, seed)
         columns_DN = np.ascontiguousarray(designs.rows_ND.T)
@@ -242,7 +244,7 @@ class FrontSampler(BaseSampler):
             near,
         )
         start = int(np.clip(trials // 3, FEWEST, START))
-        self._gain = FrontGain(choices, budgets, seed, start)
+        self._gain = FrontGain(choices, budgets, seed, start, prior)
         self._indices: dict[int, int] = {}
         self.distributions = self._proposals.distributions
         self.why: dict[str, Any] = {}

@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from piip_search.architecture import Architecture
+from piip_search.front_gain import Prior
 from piip_search.optuna_samplers import REACHED, FrontSampler, InsideLimits, Space
 from piip_search.space import Designs
 
@@ -110,6 +111,7 @@ def make_sampler(
     seed: int,
     budgets: Sequence[float] = (),
     features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
+    prior: Prior | None = None,
 ) -> Sampler:
     """The sampler of that name over those designs.
 
@@ -121,8 +123,9 @@ def make_sampler(
         seed: Equal seeds and equal tells make equal proposals.
         budgets: Tiers of cost in GMACs; by default the dearest design's alone.
         features: What ours learns from; by default what PIIP networks are made of.
+        prior: What ours believes beforehand.
     """
     if name == "piip":
         tiers = budgets or [float(designs.macs_N.max()) / 1e9]
-        return OptunaSampler(FrontSampler(space, designs, tiers, trials, seed, features))
+        return OptunaSampler(FrontSampler(space, designs, tiers, trials, seed, features, prior))
     return OptunaSampler(InsideLimits(OPTUNA[name](trials, seed), space, designs, seed))

@@ -15,6 +15,7 @@ from piip_search.ledger import Ledger
 from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives, ParetoFront, finished, pareto_front
 from piip_search.policy import Policy, Sampled
+from piip_search.prior import published_prior
 from piip_search.sampler import Sampler, make_sampler
 from piip_search.schedule import Halving
 from piip_search.spec import SearchSpec
@@ -237,7 +238,9 @@ def open_search(
 ) -> Search:
     """A search with the sampler and the schedule that its space names."""
     space, designs = legal_designs(spec)
-    sampler = make_sampler(spec.sampler, space, designs, spec.budget.trials, spec.seed, spec.bounds.gmacs)
+    limit = spec.bounds
+    prior = published_prior(space, designs, limit.convention, limit.detector, spec.seed) if spec.prior else None
+    sampler = make_sampler(spec.sampler, space, designs, spec.budget.trials, spec.seed, limit.gmacs, prior=prior)
     return Search(run, spec, policy_of(spec, sampler), ledger, recipe, tracker, fresh=fresh)
 
 

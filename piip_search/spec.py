@@ -375,6 +375,8 @@ class SearchSpec(_Section):
         metric: What is raised; the cost is lowered.
         seed: Of the sampler and of every training.
         sampler: Who proposes.
+        prior: What the sampler piip believes beforehand: `published` for the papers' detectors, dropped where it
+            misleads; None for nothing.
         space: What may be built.
         limit: What one architecture may cost.
         budget: What the search may spend.
@@ -390,6 +392,7 @@ class SearchSpec(_Section):
     metric: str = "bbox_mAP"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     sampler: SamplerName = "piip"
+    prior: Literal["published"] | None = None
     space: Space
     limit: Limit
     budget: Budget = Budget()
@@ -425,6 +428,8 @@ class SearchSpec(_Section):
             raise ValueError("budget.gpu_hours are never spent with resources.gpu 0; set it, or use budget.hours")
         if self.budget.least_gain is not None and self.sampler != "piip":
             raise ValueError(f"budget.least_gain is estimated by the sampler piip, not by {self.sampler}; leave it out")
+        if self.prior is not None and self.sampler != "piip":
+            raise ValueError(f"prior is for the sampler piip, not for {self.sampler}; leave it out")
         goal = self.budget.target
         if goal is not None and goal.gmacs is not None and goal.gmacs > max(self.limit.gmacs):
             raise ValueError(

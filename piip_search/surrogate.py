@@ -39,6 +39,8 @@ class Surrogate:
     process: Any
     transformation: Any
     worst: float
+    evidence: float
+    """Log likelihood of the losses that scales were found from, so that sets of features can be compared."""
 
     @classmethod
     def fit(cls, features_NF: Array, losses_N: Array, seed: int, deviations_N: Array | None = None) -> "Surrogate":
@@ -74,9 +76,9 @@ class Surrogate:
                 found.append((evidence, transformation, tuned.kernel_, targets_N, noise_N))
             plain, warped = found
             chosen = warped if warped[0] > plain[0] + DECISIVE * len(some) else plain
-            _, transformation, kernel, targets_N, noise_N = chosen
+            evidence, transformation, kernel, targets_N, noise_N = chosen
             process = GaussianProcessRegressor(kernel, alpha=noise_N, optimizer=None).fit(features_NF, targets_N)
-        return cls(process, transformation, float(losses_N.max()))
+        return cls(process, transformation, float(losses_N.max()), evidence)
 
     def with_guesses(self, features_NF: Array) -> "Surrogate":
         """The belief if designs that are being measured came out as expected, so that others are looked at."""
@@ -86,7 +88,7 @@ class Surrogate:
         targets = np.concatenate([self.process.y_train_, self.process.predict(features_NF)])
         noise = np.concatenate([self.process.alpha, np.full(len(features_NF), JITTER)])
         process = GaussianProcessRegressor(self.process.kernel_, alpha=noise, optimizer=None).fit(seen, targets)
-        return Surrogate(process, self.transformation, self.worst)
+        return Surrogate(process, self.transformation, self.worst, self.evidence)
 
     def losses(self, features_NF: Array) -> Array:
         """Equally likely losses of each design, shape (N, Q), the best first."""

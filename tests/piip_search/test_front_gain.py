@@ -1,12 +1,13 @@
 """Proposals by expected gain: against sampling, on functions that are known, and on a published benchmark."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from piip_search.front_gain import START, Choices, FrontGain, expected_gain
+from piip_search.front_gain import START, Choices, FrontGain, Prior, Proposal, expected_gain
 from piip_search.pareto import hypervolume
 from piip_search.surrogate import Surrogate
 from piip_search.table import Table
@@ -234,3 +235,73 @@ def test_what_is_left_falls_as_designs_are_measured() -> None:
     assert set(left[0]) == {5.0, 10.0}
     assert all(0 <= late < early for early, late in zip(left[0].values(), left[1].values(), strict=True))
     assert 0.3 * truth[0] < left[0][10.0] < 3 * truth[0]
+
+
+def with_prior(
+    make: Callable[[np.ndarray], Prior | None], trials: int, seed: int, told: bool = True
+) -> tuple[np.ndarray, list[Proposal]]:
+    """Lowest loss after each trial, less the least possible, and what was proposed.
+
+    Args:
+        make: The prior of known losses.
+        trials: How many.
+        seed: Of losses and proposals.
+        told: Whether features tell anything of the losses.
+    """
+    choices, losses = known(seed=seed)
+    if not told:
+        blind = np.random.default_rng(seed + 100).random((len(losses), 6))
+        choices = Choices(choices.costs_N, lambda indices: blind[indices], choices.near)
+    proposer = FrontGain(choices, [4.0, 10.0], seed, prior=make(losses))
+    free = np.ones(len(losses), dtype=bool)
+    measured: dict[int, float] = {}
+    proposals = []
+    for _ in range(trials):
+        proposal = proposer.propose(measured, (), (), free)
+        assert proposal is not None
+        proposals.append(proposal)
+        free[proposal.index] = False
+        measured[proposal.index] = float(losses[proposal.index])
+    return np.minimum.accumulate(list(measured.values())) - losses.min(), proposals
+
+
+def nothing(losses: np.ndarray) -> None:
+    return None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_good_prior_helps(seed: int) -> None:
+    def good(losses: np.ndarray) -> Prior:
+        expected = 70 * (losses + 0.05 * np.random.default_rng(seed).standard_normal(len(losses))) + 5
+        return Prior(lambda indices: expected[indices])
+
+    regret, proposals = with_prior(good, 30, seed, told=False)
+    alone, _ = with_prior(nothing, 30, seed, told=False)
+    used = [proposal.why["prior"] for proposal in proposals if proposal.source == "gain"]
+    assert used.count("of use") > 0.9 * len(used)
+    assert regret[-1] < 0.08 < alone[-1] + 0.08
+    assert regret[-1] <= alone[-1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_misleading_prior_is_dropped(seed: int) -> None:
+    def wrong(losses: np.ndarray) -> Prior:
+        expected = np.random.default_rng(seed).random(len(losses))
+        return Prior(lambda indices: expected[indices], tuple(int(index) for index in np.argsort(-losses)[:40]))
+
+    regret, proposals = with_prior(wrong, 25, seed)
+    assert [proposal.source for proposal in proposals[:5]] == ["prior"] * 5
+    used = [proposal.why["prior"] for proposal in proposals if proposal.source == "gain"]
+    assert used.count("dropped") > 0.7 * len(used)
+    assert regret[-1] <= with_prior(nothing, 25, seed)[0][-1] + 0.05
+
+
+def test_a_priors_designs_come_tier_by_tier() -> None:
+    choices, losses = known()
+    cheap = np.flatnonzero(choices.costs_N <= 4)
+    dear = np.flatnonzero(choices.costs_N > 4)
+    first = (*(int(i) for i in cheap[:3]), *(int(i) for i in dear[:3]))
+    _, proposals = with_prior(lambda _: Prior(lambda indices: losses[indices], first), 6, 0)
+    assert [proposal.source for proposal in proposals] == ["prior"] * 5 + ["start"]
+    tiers = [choices.costs_N[proposal.index] > 4 for proposal in proposals[:5]]
+    assert tiers == [False, True, False, True, False]

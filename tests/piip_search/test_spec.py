@@ -68,6 +68,7 @@ def test_shipped_spaces_are_sound(name: str) -> None:
         (broken(schedule={"rungs": [1, 12]}), ["file: schedule.rungs come before the whole training of 12 epochs"]),
         (broken(budget={"gpu_hours": 5}), ["file: budget.gpu_hours are never spent with resources.gpu 0"]),
         (broken(budget={"least_gain": 0.1}, sampler="tpe"), ["file: budget.least_gain is estimated by the sampler"]),
+        (broken(prior="published", sampler="tpe"), ["file: prior is for the sampler piip, not for tpe"]),
         (broken(budget={"target": "AP > 0.3"}), ["budget.target: a target is like best >= 0.3, or best <= 500 G"]),
         (broken(budget={"target": "best <= 9e9 G >= .3"}), ["budget.target: a target is like best >= 0.3"]),
         (broken(budget={"target": "best <= 99999 G >= 0.3"}), ["file: budget.target asks for a design within 99999"]),
