@@ -19,8 +19,6 @@ QUANTILES_Q = np.array([NormalDist().inv_cdf((level + 0.5) / LEVELS) for level i
 MOST_TUNED, MOST_USED = 100, 800
 """Evidence that scales are found from, and that predictions use: both cost the cube of it."""
 TUNING_STEPS = 15
-DECISIVE = 0.2
-"""Log evidence for each design by which a transformation must be better than none."""
 JITTER = 1e-8
 """Variance that keeps matrices invertible."""
 
@@ -31,8 +29,8 @@ class Surrogate:
 
     A sum of three kernels: a constant, what choices add one by one (a linear trend), and what they do together (smooth
     in the features); and noise. Where losses are so skewed that the one design that failed to learn would flatten the
-    differences among the good, they go through a Yeo-Johnson transformation first: where the evidence for it exceeds
-    that without by `DECISIVE` for each design. Scales come from the marginal likelihood. Process and transformation are
+    differences among the good, they go through a Yeo-Johnson transformation first: whenever they are likelier with it.
+    Scales come from the marginal likelihood. Process and transformation are
     scikit-learn's.
     """
 
@@ -75,7 +73,7 @@ class Surrogate:
                 evidence = tuned.log_marginal_likelihood_value_ + float(np.log(slopes_N[some]).sum())
                 found.append((evidence, transformation, tuned.kernel_, targets_N, noise_N))
             plain, warped = found
-            chosen = warped if warped[0] > plain[0] + DECISIVE * len(some) else plain
+            chosen = warped if warped[0] > plain[0] else plain
             evidence, transformation, kernel, targets_N, noise_N = chosen
             process = GaussianProcessRegressor(kernel, alpha=noise_N, optimizer=None).fit(features_NF, targets_N)
         return cls(process, transformation, float(losses_N.max()), evidence)
