@@ -17,12 +17,12 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 START = 10
 """Designs that are measured before anything is learnt, spread over the costs."""
-POOL = 3000
+POOL = 2000
 """Designs that are looked at for one proposal, besides neighbours of the front's."""
 REFINED = 5
 """Designs of a front whose neighbours are looked at as well."""
-CLIMBS = 3
-"""How often the neighbours of the most promising are looked at."""
+CLIMBS, MOST_NEAR = 3, 600
+"""How often the neighbours of the most promising are looked at, and how many of them each time."""
 CHEAP = 8.0
 """Cheaper than the cheapest tier by this factor is all the same to the spread at the beginning."""
 HOPEFUL, DRAWS = 100, 64
@@ -220,6 +220,7 @@ class FrontGain:
             more = np.setdiff1d(self._near(pool[np.argsort(-gain_N, kind="stable")[:REFINED]], free_N), pool)
             if not len(more):
                 break
+            more = random.permutation(more)[:MOST_NEAR]
             beside = features_of(more)
             losses = surrogate.losses(beside)
             gained = expected_gain(losses, self._choices.costs_N[more], front[1:], worst, tier)
