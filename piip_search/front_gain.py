@@ -260,15 +260,13 @@ class FrontGain:
     def _spread(self, free: Indices, taken: Indices, asked: int, random: np.random.Generator) -> int:
         """Of the designs whose cost is about right, the one least like those that were taken.
 
-        Each tier gets as many; within it costs rise in equal ratios, in an order that halves the gaps: with few designs
-        the range is covered already.
+        Costs rise in equal ratios, in an order that halves the gaps: with few designs the range is covered already.
         """
         costs = np.log(self._choices.costs_N[free])
-        low = max(float(costs.min()), float(np.log(self._budgets[0] / CHEAP)))
-        edges = np.clip([low, *np.log(self._budgets)], low, max(float(costs.max()), low))
+        # What costs next to nothing tells little of the tiers.
+        costs = np.maximum(costs, min(np.log(self._budgets[0] / CHEAP), costs.max()))
         share = (_halving(asked) + random.random() / self._start) % 1
-        wanted = np.interp(share, np.linspace(0, 1, len(edges)), edges)
-        costs = np.maximum(costs, low)
+        wanted = costs.min() + share * (costs.max() - costs.min())
         window = np.argsort(np.abs(costs - wanted), kind="stable")[: max(3, len(free) // 50)]
         some = free[random.permutation(window)[:200]]
         if not len(taken):

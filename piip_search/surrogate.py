@@ -27,8 +27,8 @@ JITTER = 1e-8
 class Surrogate:
     """A fitted belief about losses.
 
-    A sum of three kernels: a constant, what choices add one by one (a linear trend), and what they do together (smooth
-    in the features); and noise. Where losses are so skewed that the one design that failed to learn would flatten the
+    A sum of two kernels: what choices add one by one (a linear trend), and what they do together (smooth in the
+    features); and noise. Where losses are so skewed that the one design that failed to learn would flatten the
     differences among the good, they go through a Yeo-Johnson transformation first: whenever they are likelier with it.
     Scales come from the marginal likelihood. Process and transformation are
     scikit-learn's.
@@ -123,10 +123,9 @@ def _kernel(count: int) -> Any:
 
     far = np.sqrt(count)
     return (
-        ConstantKernel(1.0, (1e-2, 1e3))
-        + ConstantKernel(1 / count, (1e-3 / count, 1e2 / count)) * DotProduct(0.0, "fixed")
+        ConstantKernel(1 / count, (1e-3 / count, 1e2 / count)) * DotProduct(0.0, "fixed")
         + ConstantKernel(0.5, (1e-2, 1e2)) * RBF(0.5 * far, (0.1 * far, 10 * far))
-        + WhiteKernel(0.05, (1e-6, 1.0))
+        + WhiteKernel(0.05, (1e-4, 1.0))
     )
 
 
