@@ -64,10 +64,17 @@ def _interval(scores_2N: Floats, other_N: Floats | None, seed: int) -> Interval:
 
 
 def _taus(first_N: Floats, second_N: Floats, rows_RN: NDArray[np.int64]) -> Floats:
-    """Tau-b of each resampling, shape (R,)."""
+    """Tau-b of each resampling, shape (R,).
+
+    A sum over all pairs of a resampling's rows is c^T S c, with c how often each design was drawn and S the signs of
+    the pairs: no more memory than R x N, and exact, since everything in it is a whole number.
+    """
+    R, N = len(rows_RN), len(first_N)
+    places = (rows_RN + N * np.arange(R)[:, None]).ravel()
+    counts_RN = np.bincount(places, minlength=R * N).reshape(R, N).astype(float)
     signs = [np.sign(score[:, None] - score[None, :]) for score in (first_N, second_N)]
-    agree, *untied = (product[rows_RN[:, :, None], rows_RN[:, None, :]].sum((1, 2)) for product in
-                      (signs[0] * signs[1], signs[0] ** 2, signs[1] ** 2))  # fmt: skip
+    pairs = (signs[0] * signs[1], signs[0] ** 2, signs[1] ** 2)
+    agree, *untied = (((counts_RN @ product) * counts_RN).sum(1) for product in pairs)
     scale_R = np.sqrt(untied[0] * untied[1])
     taus_R: Floats = np.divide(agree, scale_R, out=np.zeros_like(scale_R), where=scale_R > 0)
     return taus_R

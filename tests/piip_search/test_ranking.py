@@ -1,9 +1,11 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piip_search.ranking import kendall_tau, tau_difference, tau_interval
+from piip_search.ranking import RESAMPLINGS, kendall_tau, tau_difference, tau_interval
 
 scores = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=12)
 
@@ -34,3 +36,25 @@ def test_the_difference_is_that_of_the_taus() -> None:
     found = tau_difference(good, bad, truth)
     assert found.value == pytest.approx(kendall_tau(good, truth) - kendall_tau(bad, truth))
     assert found.low <= found.value <= found.high
+
+
+def test_an_interval_is_that_of_resampled_designs() -> None:
+    statistics = pytest.importorskip("scipy.stats")
+    random = np.random.RandomState(1)
+    truth = random.normal(size=14)
+    scores = np.round(truth + random.normal(size=14), 1)  # with ties
+    drawn = np.random.RandomState(7).randint(14, size=(RESAMPLINGS, 14))
+    taus = [statistics.kendalltau(scores[rows], truth[rows]).statistic for rows in drawn]
+    found = tau_interval(scores, truth, seed=7)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(taus, [0.05, 0.95])), abs=1e-12)
+
+
+def test_many_designs_take_no_more_memory_than_their_resamplings() -> None:
+    random = np.random.RandomState(0)
+    truth = random.normal(size=700)
+    tracemalloc.start()
+    interval = tau_interval(truth + random.normal(size=700), truth)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert interval.high - interval.low < 0.1
+    assert peak < 10 * RESAMPLINGS * 700 * 8
