@@ -4,8 +4,9 @@ Every check names what was seen, with its numbers, and an action. A check that h
 """
 
 import itertools
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ FeaturesOf = Callable[[Sequence[Architecture]], NDArray[np.float64]]
 
 FEWEST_LEARNT, FOLDS = 12, 5
 """Finished designs from which the surrogate is judged, and parts of its cross-validation."""
+FEWEST_STILL, STILL = 10, 0.2
+"""Finished designs that may move no front: at least so many, and this share of all that the search will finish."""
 FEWEST_PAIRS, NOISY = 8, 0.3
 """Designs that reached two rungs from which their ranking is judged, and the tau below which it is called noisy."""
 FEWEST_FAILURES, CHANCE, MANY = 3, 0.05, 0.3
@@ -91,7 +94,9 @@ def examine(
         surrogate, macs = learnt(measured, objectives, features)
         findings += _surrogate(surrogate, macs, len(measured))
     ranked = [pair for pair in (_pair(evaluations, objectives, *two) for two in itertools.pairwise(rungs)) if pair]
-    findings += _front(measured, objectives, tiers, trials)
+    # Of a schedule's designs few are finished: how long a front may stand still is counted in those.
+    begun = len({evaluation.candidate.architecture for evaluation in evaluations})
+    findings += _front(measured, objectives, tiers, trials * min(1.0, len(whole) / max(begun, 1)))
     findings += _tiers(measured, objectives, tiers)
     findings += [finding for pair in ranked for finding in _noisy(*pair)]
     findings += _failures(evaluations)
@@ -121,19 +126,21 @@ def learnt(
 
 
 def _surrogate(surrogate: Interval, macs: Interval, count: int) -> list[Finding]:
-    if surrogate.value > max(macs.value, 0.0):
+    if surrogate.value <= max(macs.value, 0.0):
+        message = f"ranks them no better (tau {surrogate}) than MACs alone do (tau {macs})"
+    elif surrogate.low <= 0:
+        message = f"ranks them as if by chance (tau {surrogate}; MACs alone {macs})"
+    else:
         return []
-    message = (
-        f"what was learnt from {count} designs ranks them no better (tau {surrogate}) than MACs alone do (tau {macs})"
-    )
+    message = f"what was learnt from {count} designs {message}"
     action = "see with piip-search audit whether the proxy ranks at all; train it longer or on more images"
     return [Finding("surrogate", message, action)]
 
 
 def _front(
-    measured: Sequence[Evaluation], objectives: Objectives, tiers: Sequence[float], trials: int
+    measured: Sequence[Evaluation], objectives: Objectives, tiers: Sequence[float], whole_trials: float
 ) -> list[Finding]:
-    patience = max(10, trials // 5)
+    patience = max(FEWEST_STILL, int(whole_trials * STILL))
     if len(measured) < 2 * patience:
         return []
     before = measured[:-patience]
@@ -182,45 +189,58 @@ def _noisy(lower: int, upper: int, tau: Interval) -> list[Finding]:
 
 
 def _failures(evaluations: Sequence[Evaluation]) -> list[Finding]:
-    failed = [evaluation for evaluation in evaluations if evaluation.status == "failed"]
-    if len(failed) < FEWEST_FAILURES:
+    """Counted in designs: one that went from rung to rung is no more evidence than one that failed on the first."""
+    designs = {evaluation.candidate.architecture for evaluation in evaluations}
+    errors = {e.candidate.architecture: e.error for e in evaluations if e.status == "failed"}
+    if len(errors) < FEWEST_FAILURES:
         return []
-    error = Counter(evaluation.error for evaluation in failed).most_common(1)[0][0]
-    found = []
-    cause = _cause(evaluations, failed)
-    if cause is not None:
-        part, inside, total = cause
-        message = f"{inside} of the {total} evaluations with {part} failed, most often with: {error}"
-        found.append(Finding("failures", message, f"look at that error, or leave {part.split()[-1]} out of the space"))
-    elif len(failed) > MANY * len(evaluations):
-        message = f"{len(failed)} of {len(evaluations)} evaluations failed, most often with: {error}"
-        found.append(Finding("failures", message, "mend that first; piip-search show lists them all"))
-    return found
+    part = _cause(designs, errors)
+    if part is not None:
+        error = _commonest([error for design, error in errors.items() if part in _parts(design)])
+        total = sum(part in _parts(design) for design in designs)
+        inside = sum(part in _parts(design) for design in errors)
+        message = (
+            f"{inside} of the {total} designs with {part} failed, {len(errors) - inside} of the "
+            f"{len(designs) - total} without, most often with: {error}"
+        )
+        return [Finding("failures", message, f"{_mend(error)}, or leave {part.split()[-1]} out of the space")]
+    if len(errors) > MANY * len(designs):
+        error = _commonest(list(errors.values()))
+        message = f"{len(errors)} of {len(designs)} designs failed, most often with: {error}"
+        return [Finding("failures", message, f"{_mend(error)}; piip-search show lists them all")]
+    return []
 
 
-def _cause(evaluations: Sequence[Evaluation], failed: Sequence[Evaluation]) -> tuple[str, int, int] | None:
-    """The model or image size whose evaluations fail more than others by Fisher's exact test, and how often."""
+def _cause(designs: set[Architecture], failed: Collection[Architecture]) -> str | None:
+    """The model or image size whose designs fail more than others by Fisher's exact test."""
     from scipy.stats import fisher_exact
 
-    every = Counter(part for evaluation in evaluations for part in _parts(evaluation))
-    broken = Counter(part for evaluation in failed for part in _parts(evaluation))
+    every = Counter(part for design in designs for part in _parts(design))
+    broken = Counter(part for design in failed for part in _parts(design))
     likely: list[tuple[float, str]] = []
     for part, inside in broken.items():
         others, total = len(failed) - inside, every[part]
-        if inside < FEWEST_FAILURES or total == len(evaluations):
+        if inside < FEWEST_FAILURES or total == len(designs):
             continue
-        rest = len(evaluations) - total
+        rest = len(designs) - total
         table = [[inside, total - inside], [others, rest - others]]
         likely.append((float(fisher_exact(table, alternative="greater")[1]), part))
     # Of as many tests as there are parts one would be below the level by chance.
-    if not likely or min(likely)[0] > CHANCE / len(every):
-        return None
-    part = min(likely)[1]
-    return part, broken[part], every[part]
+    return min(likely)[1] if likely and min(likely)[0] <= CHANCE / len(every) else None
 
 
-def _parts(evaluation: Evaluation) -> set[str]:
-    branches = getattr(evaluation.candidate.architecture, "branches", ())
+def _commonest(errors: Sequence[str]) -> str:
+    """An error of the commonest kind: errors that differ in numbers alone are of one kind."""
+    kinds = [re.sub(r"\d+(\.\d+)?", "#", error) for error in errors]
+    return errors[kinds.index(Counter(kinds).most_common(1)[0][0])]
+
+
+def _mend(error: str) -> str:
+    return "lower training.batch_size" if "memory" in error.lower() else "look at that error"
+
+
+def _parts(design: Architecture) -> set[str]:
+    branches = getattr(design, "branches", ())  # a table's design has none
     return {f"model {branch.backbone}" for branch in branches} | {f"images of {b.resolution}" for b in branches}
 
 
@@ -230,7 +250,8 @@ def _stragglers(
     def work(candidate: Candidate) -> float:
         return objectives.price(candidate.architecture).gmacs * max(candidate.fidelity.epochs, 1)
 
-    taken = [(e.seconds, work(e.candidate)) for e in evaluations if e.status == "done" and e.seconds > 0]
+    timed = [e for e in evaluations if e.status == "done" and e.seconds > 0]
+    taken = [(e.seconds, work(e.candidate)) for e in timed]
     if len(taken) < 5:
         return []
     # A training has a part that does not depend on the design: no less than the quickest of all is expected.
@@ -239,8 +260,14 @@ def _stragglers(
     found = []
     for candidate, seconds in running.items():
         expected = max(rate * work(candidate), least)
-        if seconds > LONGEST * expected and seconds > max(taken)[0]:
+        # A first rung that hangs need not wait until it is older than a whole training.
+        alike = [e.seconds for e in timed if e.candidate.fidelity == candidate.fidelity]
+        longest = max(alike, default=max(taken)[0])
+        if seconds > LONGEST * expected and seconds > longest:
             message = f"trial {candidate.number} has run for {seconds:.0f} s where {expected:.0f} s were expected"
-            action = "look at its worker and log; stop the run and start it again, and it goes on from its last epoch"
+            action = (
+                "look at its worker and log, and whether the run was cut off; stop it if it was not, and the same "
+                "command goes on from the last epoch"
+            )
             found.append(Finding("straggler", message, action))
     return found

@@ -150,9 +150,89 @@ def test_failures_without_a_cause(spec: SearchSpec, designs: list[Architecture])
     evaluations = [broken(e) if random.random() < 0.5 else e for e in healthy(designs)]
     found = examine(evaluations, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings
     assert [finding.check for finding in found] == ["failures"]
-    assert "of 60 evaluations failed" in found[0].message
+    assert "of 60 designs failed" in found[0].message
     few = [broken(e) if number in (3, 20, 41) else e for number, e in enumerate(healthy(designs))]
     assert examine(few, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings == ()
+
+
+def broken_pico(designs: Sequence[Architecture], error: Callable[[int], str]) -> list[Evaluation]:
+    return [
+        replace(broken(e), error=error(n)) if "vit_pico" in e.candidate.architecture.name and n % 4 else e
+        for n, e in enumerate(healthy(designs))
+    ]
+
+
+def test_errors_that_differ_in_numbers_are_one(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """Three errors of one text elsewhere are fewer than those of the model that fails, each with its own number."""
+    evaluations = broken_pico(designs, lambda number: f"CUDA out of memory: tried to allocate {number}.5 GiB")
+    others = [e for e in evaluations if "vit_pico" not in e.candidate.architecture.name]
+    for evaluation in others[:3]:
+        evaluations[evaluations.index(evaluation)] = replace(broken(evaluation), error="no such file")
+    (found,) = examine(evaluations, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings
+    assert "with model vit_pico failed, 3 of the" in found.message
+    assert "most often with: CUDA out of memory" in found.message
+    assert found.action == "lower training.batch_size, or leave vit_pico out of the space"
+
+
+def test_a_cluster_says_its_own_error(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """Most designs of one image size fail with one error; more fail elsewhere with another, but seldom."""
+    evaluations = healthy(designs)
+    large = [e for e in evaluations if e.candidate.architecture.resolution == 128]
+    small = [e for e in evaluations if e not in large]
+    errors = {e.candidate.number: "shapes do not match" for e in large[:11]}
+    without = [e for e in small if "vit_micro" not in e.candidate.architecture.name]  # most of the large have it
+    errors |= {e.candidate.number: "connection lost" for e in without[:12]}
+    assert len(errors) == 23
+    broke = [replace(broken(e), error=errors[n]) if n in errors else e for n, e in enumerate(evaluations)]
+    (found,) = [f for f in examine(broke, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings if f.check == "failures"]
+    assert f"11 of the {len(large)} designs with images of 128 failed, 12 of the {len(small)} without" in found.message
+    assert found.message.endswith("shapes do not match")
+
+
+def test_failures_are_counted_in_designs(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """Of 30 designs ten fail on the first rung: a third, though of all evaluations they are fewer than three in ten."""
+    evaluations = []
+    for number, design in enumerate(designs[:30]):
+        if number % 3 == 0:
+            evaluations.append(broken(done(number, design, 0.5, RUNGS[0])))
+        else:
+            evaluations += [
+                done(100 * number + epochs, design, worth(design), rung) for epochs, rung in enumerate(RUNGS)
+            ]
+    (found,) = [f for f in examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60).findings if f.check == "failures"]
+    assert "10 of 30 designs failed" in found.message
+
+
+def test_a_front_under_a_schedule_stands_still_in_fewer_designs(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """Of 200 designs to come one in three is finished: 12 that move nothing are enough to tell, where 40 would be."""
+    evaluations = healthy(designs[:30])
+    front = pareto_front(evaluations, OBJECTIVES, TIERS[1]).evaluations
+    whole = [*front, *(evaluation for evaluation in evaluations if evaluation not in front)]
+    early = [done(100 + number, design, 0.1, RUNGS[0]) for number, design in enumerate(designs)]
+    assert "front" in [f.check for f in examine([*early, *whole], OBJECTIVES, TIERS, RUNGS, 100).findings]
+    assert "front" not in [f.check for f in examine(whole, OBJECTIVES, TIERS, RUNGS, 100).findings]
+
+
+def test_a_rung_that_hangs_is_compared_with_its_like(spec: SearchSpec, designs: list[Architecture]) -> None:
+    evaluations = [
+        done(100 * number + place, design, worth(design), rung)
+        for number, design in enumerate(designs[:10])
+        for place, rung in enumerate(RUNGS)
+    ]
+    first = [e.seconds for e in evaluations if e.candidate.fidelity == RUNGS[0]]
+    slow = Candidate(9999, min(designs[10:], key=gmacs), RUNGS[0])
+    seconds = 1.01 * max(*first, 3 * min(first), 300 * gmacs(slow.architecture))
+    assert seconds < max(e.seconds for e in evaluations)
+    health = examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60, running={slow: seconds})
+    assert names(health) == ["straggler"]
+
+
+def test_what_is_learnt_of_noise_is_no_news(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """Sometimes noise is ranked a little better than MACs rank it, but never surely better than by chance."""
+    for seed in (8, 37, 41):
+        random = np.random.default_rng(seed)
+        evaluations = [done(number, design, float(random.random())) for number, design in enumerate(designs)]
+        assert "surrogate" in names(checked(spec, evaluations))
 
 
 def test_a_straggler(spec: SearchSpec, designs: list[Architecture]) -> None:
