@@ -20,6 +20,8 @@ FEWEST = 5
 """Designs below which a ranking says nothing."""
 LONGER = 3
 """Epochs of the longer training over those of the proxy, unless told otherwise."""
+MARK = ".audit-"
+"""Between the name of a run and the digest of its audit, in the name of the audit's own run."""
 MEASUREMENTS = 6
 """How often a longer training is measured on its way."""
 

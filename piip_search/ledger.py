@@ -198,6 +198,22 @@ class Ledger:
         """All evaluations of a search, in the order in which they ended."""
         return [item for item in self.events(name) if isinstance(item, Evaluation)]
 
+    def unfinished(self, name: str) -> dict[Candidate, float]:
+        """Candidates of a search without an evaluation, and the seconds since each was proposed.
+
+        No candidate has run for longer, but it may for less: it waited for a worker, or its run was cut off.
+        """
+        with Session(self._engine) as session:
+            search_id = self._id(session, name)
+            ended = set(session.scalars(select(_Evaluation.number).where(_Evaluation.search_id == search_id)))
+            rows = session.scalars(select(_Proposal).where(_Proposal.search_id == search_id)).all()
+        now = datetime.now(UTC)
+        return {
+            Candidate.from_dict(row.candidate): (now - _utc(row.proposed_at)).total_seconds()
+            for row in rows
+            if row.number not in ended
+        }
+
     def find(self, key: str) -> tuple[str, Evaluation] | None:
         """The first successful measurement of that key in any search, and that search's name."""
         with Session(self._engine) as session:
@@ -292,6 +308,11 @@ def _next_position(session: Session, search_id: int) -> int:
 def _counts(session: Session, table: type[_Proposal] | type[_Evaluation]) -> dict[int, int]:
     rows = session.execute(select(table.search_id, func.count()).group_by(table.search_id)).all()
     return dict(rows)
+
+
+def _utc(time: datetime) -> datetime:
+    """SQLite keeps no time zone; what is written is UTC."""
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _evaluation(row: _Evaluation, candidate: Candidate) -> Evaluation:

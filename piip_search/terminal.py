@@ -179,10 +179,14 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Table:
 
 def health_view(health: "Health") -> RenderableType:
     """What the checks found, and the figures behind them."""
+    from piip_search.health import FEWEST_LEARNT
+
     lines: list[RenderableType] = []
     if health.surrogate is not None:
         lines.append(Text(f"what was learnt ranks designs it did not see with tau {health.surrogate}, "
                           f"MACs alone with {health.macs}"))  # fmt: skip
+    else:
+        lines.append(Text(f"what was learnt is judged from {FEWEST_LEARNT} finished designs on"))
     lines += [Text(f"after {low} and {high} epochs designs are ranked alike with tau {tau}")
               for low, high, tau in health.rungs]  # fmt: skip
     lines += [Text(str(finding), style="yellow") for finding in health.findings]

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from piip_search import terminal
-from piip_search.audit import LONGER, AuditPlan, Figures, audit_candidates
+from piip_search.audit import LONGER, MARK, AuditPlan, Figures, audit_candidates
 from piip_search.audit import audit as audited
 from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console, errors, note
 from piip_search.cli.run import drive_to_end
@@ -96,7 +96,7 @@ def audit(
     with errors.status("starting"):
         drive, usage, at_once = runner(on, address, spec, measure, home)
         tracker = open_tracker(store, home, mlflow is not None, note)
-        name = f"{run}.audit-{plan.digest}"
+        name = f"{run}{MARK}{plan.digest}"
         search = Search(name, spec, Listed(candidates), book, recipe, tracker, question=plan.digest)
     drive_to_end(search, drive, usage, at_once, errors if as_json else console, examined=False)
     found = audited(search.evaluations, search.objectives, spec.bounds.gmacs, plan)

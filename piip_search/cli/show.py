@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from piip_search import terminal
+from piip_search.audit import MARK
 from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.wiring import UserError, existing_ledger, health_of, history_of, open_ledger
@@ -30,15 +31,17 @@ def show(
         return
     history = history_of(book, run)
     failed = [e for e in history.evaluations if e.status == "failed"]
-    pending = book.search(run).proposals - len(history.evaluations)
+    running = book.unfinished(run)
     console.print(
-        f"{run}: {len(history.evaluations) - len(failed)} done, {len(failed)} failed, {pending} unfinished; "
+        f"{run}: {len(history.evaluations) - len(failed)} done, {len(failed)} failed, {len(running)} unfinished; "
         f"{history.objectives.metric} against GMACs ({history.objectives.convention} convention)",
         markup=False,
     )
     for front in history.fronts:
         console.print(terminal.front_table(front, history.objectives))
-    console.print(terminal.health_view(health_of(history.spec, history.objectives, history.evaluations)))
+    if MARK not in run:  # an audit's designs were not searched for
+        health = health_of(history.spec, history.objectives, history.evaluations, running)
+        console.print(terminal.health_view(health))
     for evaluation in failed:
         console.print(f"trial {evaluation.candidate.number} failed: {evaluation.error}", markup=False, soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import yaml
 
 from piip_search import cli
 from piip_search.architecture import Architecture
+from piip_search.audit import MARK
 from piip_search.ledger import Ledger
 from piip_search.search import open_search
 from piip_search.shipped import find_space, shipped_spaces
@@ -122,6 +124,39 @@ def test_the_front_in_three_forms(run_cli: Cli, finished: list[str], spec: Searc
 def test_show_lists_runs_and_one_run(run_cli: Cli, finished: list[str]) -> None:
     assert "small: 12 of 12 proposals measured" in run_cli("show", *finished).out
     assert "small: 12 done, 0 failed, 0 unfinished" in run_cli("show", "small", *finished).out
+
+
+def test_show_says_how_healthy_a_run_is(run_cli: Cli, tmp_path: Path, spec: SearchSpec) -> None:
+    book = Ledger(f"sqlite:///{tmp_path}/runs/ledger.db")
+    search = open_search("small", spec, book, "recipe")
+    shown = ("show", "small", "--home", str(tmp_path / "runs"))
+    for _ in range(6):
+        candidate = search.propose()
+        assert candidate is not None
+        search.accept(fakes.measure(candidate))
+    assert "judged from 12 finished designs on" in run_cli(*shown).out
+    hung = search.propose()
+    assert hung is not None
+    with sqlite3.connect(tmp_path / "runs" / "ledger.db") as database:
+        database.execute("UPDATE proposal SET proposed_at = '2020-01-01 00:00:00' WHERE number = ?", (hung.number,))
+    database.close()
+    assert re.search(rf"straggler: trial {hung.number} has run for \d{{9}} s", run_cli(*shown).out)
+    search.accept(fakes.measure(hung))
+    while (candidate := search.propose()) is not None:
+        search.accept(fakes.measure(candidate))
+    ended = run_cli(*shown).out
+    assert "straggler" not in ended
+    assert re.search(r"what was learnt ranks designs it did not see with tau [+-]\d\.\d\d .*MACs alone with", ended)
+
+
+def test_an_audit_is_shown_without_an_examination(run_cli: Cli, tmp_path: Path, spec: SearchSpec) -> None:
+    book = Ledger(f"sqlite:///{tmp_path}/runs/ledger.db")
+    search = open_search(f"small{MARK}123456", spec, book, "recipe")
+    while (candidate := search.propose()) is not None:
+        search.accept(fakes.measure(candidate))
+    ended = run_cli("show", f"small{MARK}123456", "--home", str(tmp_path / "runs")).out
+    assert "12 done" in ended
+    assert "learnt" not in ended
 
 
 def test_init_writes_spaces_that_run_as_typed(run_cli: Cli, tmp_path: Path) -> None:

@@ -35,6 +35,18 @@ def test_what_is_written_is_read_back_in_order(ledger: Ledger) -> None:
     assert (record.proposals, record.evaluations) == (2, 2)
 
 
+def test_the_unfinished_and_since_when(ledger: Ledger) -> None:
+    second = Candidate(1, Architecture.parse("vit_pico@32:g"), Fidelity())
+    ledger.propose("one", CANDIDATE, "recipe")
+    ledger.propose("one", second, "recipe")
+    ledger.accept("one", DONE, "recipe")
+    ((candidate, seconds),) = ledger.unfinished("one").items()
+    assert candidate == second
+    assert 0 <= seconds < 60
+    with pytest.raises(LedgerError, match="it holds: one"):
+        ledger.unfinished("two")
+
+
 def test_only_successes_of_the_same_measurement_are_found(ledger: Ledger) -> None:
     ledger.propose("one", CANDIDATE, "recipe")
     assert ledger.find(CANDIDATE.key("recipe")) is None
