@@ -22,6 +22,8 @@ FeaturesOf = Callable[[Sequence[Architecture]], NDArray[np.float64]]
 
 FEWEST_LEARNT, FOLDS = 12, 5
 """Finished designs from which the surrogate is judged, and parts of its cross-validation."""
+FEWEST_SURE = 30
+"""Finished designs from which an interval that reaches zero means chance; from fewer it is wide whatever was learnt."""
 FEWEST_STILL, STILL = 10, 0.2
 """Finished designs that may move no front: at least so many, and this share of all that the search will finish."""
 FEWEST_PAIRS, NOISY = 8, 0.3
@@ -128,7 +130,7 @@ def learnt(
 def _surrogate(surrogate: Interval, macs: Interval, count: int) -> list[Finding]:
     if surrogate.value <= max(macs.value, 0.0):
         message = f"ranks them no better (tau {surrogate}) than MACs alone do (tau {macs})"
-    elif surrogate.low <= 0:
+    elif surrogate.low <= 0 and count >= FEWEST_SURE:
         message = f"ranks them as if by chance (tau {surrogate}; MACs alone {macs})"
     else:
         return []
