@@ -67,6 +67,11 @@ class Candidate:
     why: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
+    def left(self) -> dict[float, float]:
+        """What the sampler expected to be left to gain when it proposed this, by tier; empty where it said nothing."""
+        return {float(tier): gain for tier, gain in self.why.get("left", {}).items()}
+
+    @property
     def training(self) -> str:
         """Name of the training that this is a part of: shared by candidates that differ in epochs alone.
 

@@ -197,8 +197,8 @@ class Search:
     def _note(self, candidate: Candidate) -> None:
         self.running[candidate.number] = candidate
         self._proposed = max(self._proposed, candidate.number + 1)
-        if "left" in candidate.why:
-            self.left = {float(tier): gain for tier, gain in candidate.why["left"].items()}
+        if candidate.left:
+            self.left = candidate.left
             least = self.spec.budget.least_gain
             little = least is not None and all(gain < least for gain in self.left.values())
             self._little_left = self._little_left + 1 if little else 0

@@ -219,7 +219,7 @@ class _View:
         facts = Text("; ".join(text for text in (counts, self._usage(), times) if text))
         lines: list[RenderableType] = [head, facts, best_table(search.fronts(), search.objectives)]
         if search.left:
-            lines.append(Text(f"expected to be left: {left_to_gain(search)}"))
+            lines.append(Text(f"expected to be left: {left_to_gain(search.left, search.objectives)}"))
         lines += [Text(str(finding), style="yellow") for finding in self.findings]
         lines += [Text(f"  trial {c.number}: {c.architecture}", style="dim") for c in running]
         return Group(*lines)
@@ -234,10 +234,10 @@ def ahead(search: "Search") -> str:
     return f"{designs} designs in rungs of {epochs} epochs, about {search.expected} evaluations"
 
 
-def left_to_gain(search: "Search") -> str:
+def left_to_gain(left: Mapping[float, float], objectives: Objectives) -> str:
     """By how much the best of each tier may still rise."""
-    gains = ", ".join(f"{gain:.4f} within {tier:g} G" for tier, gain in search.left.items())
-    return f"{search.objectives.metric} +{gains}"
+    gains = ", ".join(f"{gain:.4f} within {tier:g} G" for tier, gain in left.items())
+    return f"{objectives.metric} +{gains}"
 
 
 def clock(seconds: float) -> str:
@@ -312,6 +312,8 @@ def watch(
             console.print(_line(search, evaluation, at_once), markup=False, soft_wrap=True)
         shown = len(search.evaluations)
         if due() and examine is not None:
+            if search.left:
+                console.print(f"expected to be left: {left_to_gain(search.left, search.objectives)}", markup=False)
             for finding in examine().findings:
                 if finding.check not in said:
                     said.add(finding.check)

@@ -66,6 +66,12 @@ class History:
     evaluations: list[Evaluation]
 
     @property
+    def left(self) -> dict[float, float]:
+        """What the sampler last expected to be left to gain, by tier; empty where it never said."""
+        newest = sorted((evaluation.candidate for evaluation in self.evaluations), key=lambda one: -one.number)
+        return next((candidate.left for candidate in newest if candidate.left), {})
+
+    @property
     def finished(self) -> list[Evaluation]:
         """Without the lower rungs of the schedule."""
         return finished(self.evaluations, self.spec.rungs[-1])

@@ -131,7 +131,7 @@ def _report(search: "Search", book: "Ledger", store: str | None, home: Path, led
         console.print(terminal.front_table(item, search.objectives))
     answered = f"; {search.answered} answered from other runs" if search.answered else ""
     if search.left:
-        console.print(f"expected to be left: {terminal.left_to_gain(search)}", markup=False)
+        console.print(f"expected to be left: {terminal.left_to_gain(search.left, search.objectives)}", markup=False)
     done = len(search.evaluations) - len(search.failures)
     console.print(
         f"{search.ending or 'ended'}: {done} done, {len(search.failures)} failed, "

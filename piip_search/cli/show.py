@@ -42,6 +42,10 @@ def show(
     if MARK not in run:  # an audit's designs were not searched for
         health = health_of(history.spec, history.objectives, history.evaluations, running)
         console.print(terminal.health_view(health))
+        if history.left:
+            console.print(
+                f"expected to be left: {terminal.left_to_gain(history.left, history.objectives)}", markup=False
+            )
     for evaluation in failed:
         console.print(f"trial {evaluation.candidate.number} failed: {evaluation.error}", markup=False, soft_wrap=True)
 
