@@ -6,6 +6,7 @@ ranking is noise, and once for longer, which stands for the full training; that 
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -51,6 +52,20 @@ class AuditPlan:
     def measure_every(self) -> int:
         """Epochs between two measurements of a longer training."""
         return max(1, self.reference.epochs // MEASUREMENTS)
+
+
+def plan_of(candidates: Sequence[Candidate], proxy: Fidelity) -> AuditPlan | None:
+    """The plan that an audit's own run followed, as far as reading it needs; None where nothing of it tells.
+
+    Args:
+        candidates: What the audit's run proposed.
+        proxy: Fidelity of the search's own evaluations.
+    """
+    references = {candidate.fidelity for candidate in candidates} - {proxy}
+    if len(references) != 1:
+        return None
+    proxies = Counter(candidate.architecture for candidate in candidates if candidate.fidelity == proxy)
+    return AuditPlan(len(proxies), max(proxies.values(), default=1), references.pop())
 
 
 def tier_of(cost: float, tiers: Sequence[float]) -> float | None:

@@ -77,3 +77,16 @@ def knee(front: ParetoFront, objectives: Objectives) -> Evaluation:
     low_M, high_M = losses_NM.min(axis=0), losses_NM.max(axis=0)
     scaled_NM = (losses_NM - low_M) / np.where(high_M > low_M, high_M - low_M, 1.0)
     return front.evaluations[int(scaled_NM.sum(axis=1).argmin())]
+
+
+def cheapest_near(evaluations: Sequence[Evaluation], objectives: Objectives, below: float) -> Evaluation:
+    """The cheapest whose metric lies at most that far below the best.
+
+    Raises:
+        ValueError: Nothing was measured, or the distance is negative.
+    """
+    if below < 0:
+        raise ValueError(f"a design lies 0 or more below the best, got {below:g}")
+    front = chosen(evaluations, objectives, "all")
+    best = max(objectives.value(member) or 0.0 for member in front)
+    return next(member for member in front if (objectives.value(member) or 0.0) >= best - below)

@@ -4,7 +4,6 @@ Every check names what was seen, with its numbers, and an action. A check that h
 """
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.failures import kind_of
 from piip_search.objectives import Objectives, finished, pareto_front
 from piip_search.ranking import Interval, tau_interval
 from piip_search.surrogate import Surrogate
@@ -233,7 +233,7 @@ def _cause(designs: set[Architecture], failed: Collection[Architecture]) -> str 
 
 def _commonest(errors: Sequence[str]) -> str:
     """An error of the commonest kind: errors that differ in numbers alone are of one kind."""
-    kinds = [re.sub(r"\d+(\.\d+)?", "#", error) for error in errors]
+    kinds = [kind_of(error) for error in errors]
     return errors[kinds.index(Counter(kinds).most_common(1)[0][0])]
 
 

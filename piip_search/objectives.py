@@ -95,6 +95,33 @@ def pareto_front(evaluations: Sequence[Evaluation], objectives: Objectives, budg
     losses = objectives.losses(fitting)
     volume = hypervolume(losses, np.array([objectives.span, budget])) / (budget * objectives.span)
     by_losses = {tuple(row): index for index, row in reversed(list(enumerate(losses)))}
-    chosen = [index for row, index in by_losses.items() if undominated(losses)[index]]
+    kept = undominated(losses)
+    chosen = [index for index in by_losses.values() if kept[index]]
     chosen.sort(key=lambda index: losses[index, 1])
     return ParetoFront(budget, tuple(fitting[index] for index in chosen), volume)
+
+
+class RunningFronts:
+    """The front of each tier while evaluations come in: what is dominated once never comes back.
+
+    Attributes:
+        fronts: As `pareto_front` gives them for all evaluations so far, the cheapest tier first.
+    """
+
+    def __init__(self, objectives: Objectives, tiers: Sequence[float]) -> None:
+        self._objectives = objectives
+        self.fronts = tuple(ParetoFront(tier, (), 0.0) for tier in tiers)
+
+    def add(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
+        """Takes an evaluation in, and gives the fronts that it moved."""
+        if self._objectives.value(evaluation) is None:
+            return ()
+        before = self.fronts
+        self.fronts = tuple(self._with(front, evaluation) for front in before)
+        return tuple(now for now, then in zip(self.fronts, before, strict=True) if now is not then)
+
+    def _with(self, front: ParetoFront, evaluation: Evaluation) -> ParetoFront:
+        if self._objectives.cost(evaluation).gmacs > front.budget:
+            return front
+        moved = pareto_front([*front.evaluations, evaluation], self._objectives, front.budget)
+        return front if moved.evaluations == front.evaluations else moved

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation
-from piip_search.ledger import Ledger
+from piip_search.ledger import Circumstances, FrontSnapshot, Ledger
 from piip_search.legal import legal_designs
-from piip_search.objectives import Objectives, ParetoFront, finished, pareto_front
+from piip_search.objectives import Objectives, ParetoFront, RunningFronts, finished
 from piip_search.policy import Policy, Sampled
 from piip_search.prior import published_prior
 from piip_search.sampler import Sampler, make_sampler
@@ -30,6 +30,7 @@ class Search:
 
     Attributes:
         run: Name under which the ledger knows it.
+        uid: Its name in every ledger.
         spec: What is searched.
         objectives: What is traded off.
         evaluations: All that ended, in that order.
@@ -52,6 +53,8 @@ class Search:
         question: str | None = None,
         fresh: bool = False,
         objectives: Objectives | None = None,
+        data: str = "",
+        circumstances: Circumstances | None = None,
     ) -> None:
         """Opens the search and replays what the ledger holds of it.
 
@@ -66,9 +69,11 @@ class Search:
             question: Fingerprint of what is asked; the spec's by default.
             fresh: Whether everything is measured anew, whatever the ledger holds of other runs.
             objectives: What is traded off; the spec's by default.
+            data: Fingerprint of the data.
+            circumstances: Where, and with what, this process drives the search.
 
         Raises:
-            LedgerError: A run of that name asked something else.
+            LedgerError: A run of that name asked something else, or another process drives it.
         """
         self.run = run
         self.spec = spec
@@ -90,19 +95,23 @@ class Search:
         self._since: dict[int, float] = {}
         self.left: dict[float, float] = {}
         content = spec.model_dump(mode="json")
-        ledger.start(run, question or spec.question, recipe, content)
+        self._fronts = RunningFronts(self.objectives, spec.bounds.gmacs)
+        self.uid = ledger.start(run, question or spec.question, recipe, content, data, circumstances)
         self._tracker.begin(run, content, self.objectives)
         self._replay()
         self.replayed = len(self.evaluations)
         # What was cut off goes first, under its old number, so that it continues from its checkpoint.
         self._again = deque(self.running.values())
         self.running.clear()
+        self._halted = ""
 
     def propose(self) -> Candidate | None:
         """The next candidate to measure, noted in the ledger; None when there is nothing to start.
 
         While something is `running`, its evaluation may bring new candidates about.
         """
+        if self._halted:
+            return None
         if self._again:
             candidate = self._again.popleft()
             self.running[candidate.number] = candidate
@@ -130,12 +139,29 @@ class Search:
         if evaluation.candidate.number not in self.running:
             return
         evaluation = self._with_metric(evaluation)
-        self._ledger.accept(self.run, evaluation, self._recipe)
+        moved = self._moved(evaluation)
+        snapshots = [
+            FrontSnapshot(front.budget, tuple(e.candidate.number for e in front.evaluations), front.hypervolume)
+            for front in moved
+        ]
+        self._ledger.accept(self.run, evaluation, self._recipe, self._gpu_seconds_of(evaluation), snapshots)
         self._learn(evaluation)
+
+    def halt(self, candidate: Candidate, why: str) -> None:
+        """A candidate could not be measured, and not by its own fault: nothing more is begun in this sitting.
+
+        The ledger knows it as unfinished, so that the next sitting takes it up.
+
+        Args:
+            candidate: What was to be measured.
+            why: What is at fault, and what can be done about it.
+        """
+        self.running.pop(candidate.number, None)
+        self._halted = self._halted or why
 
     def finish(self) -> None:
         """Ends the sitting."""
-        self._tracker.finish(self.fronts)
+        self._tracker.finish(self.fronts())
 
     @property
     def finished(self) -> list[Evaluation]:
@@ -144,8 +170,7 @@ class Search:
 
     def fronts(self) -> tuple[ParetoFront, ...]:
         """The front of each tier, the cheapest tier first."""
-        tiers = self.spec.bounds.gmacs
-        return tuple(pareto_front(self.finished, self.objectives, tier) for tier in tiers)
+        return self._fronts.fronts
 
     @property
     def expected(self) -> int:
@@ -160,7 +185,14 @@ class Search:
     @property
     def ending(self) -> str:
         """Why nothing more is proposed; empty while more may be."""
+        if self._halted:
+            return self._halted
         return "" if self._again else self._spent or ("" if self.running else self._policy.ending)
+
+    @property
+    def halted(self) -> bool:
+        """Whether something that a person has to mend stopped this sitting."""
+        return bool(self._halted)
 
     @property
     def running_seconds(self) -> dict[Candidate, float]:
@@ -192,6 +224,7 @@ class Search:
                 self._policy.ask(item.number, recorded=item)
                 self._note(item)
             else:
+                self._moved(item)
                 self._learn(item)
 
     def _note(self, candidate: Candidate) -> None:
@@ -209,9 +242,16 @@ class Search:
         del self.running[evaluation.candidate.number]
         self.evaluations.append(evaluation)
         self._policy.tell(evaluation)
-        self._gpu_seconds += evaluation.seconds * self.spec.resources.gpu
+        self._gpu_seconds += self._gpu_seconds_of(evaluation)
         self._reached = self._reached or self._reaches(evaluation)
-        self._tracker.record(evaluation, self.fronts)
+        self._tracker.record(evaluation, self.fronts())
+
+    def _moved(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
+        """The fronts that an evaluation moves; one of a lower rung moves none."""
+        return self._fronts.add(evaluation) if evaluation.candidate.fidelity == self.spec.rungs[-1] else ()
+
+    def _gpu_seconds_of(self, evaluation: Evaluation) -> float:
+        return evaluation.seconds * self.spec.resources.gpu
 
     def _reaches(self, evaluation: Evaluation) -> bool:
         goal, value = self.spec.budget.target, self.objectives.value(evaluation)
@@ -235,13 +275,16 @@ def open_search(
     recipe: str,
     tracker: Tracker | None = None,
     fresh: bool = False,
+    data: str = "",
+    circumstances: Circumstances | None = None,
 ) -> Search:
-    """A search with the sampler and the schedule that its space names."""
+    """A search with the sampler and the schedule that its space names; the rest as for `Search`."""
     space, designs = legal_designs(spec)
     limit = spec.bounds
     prior = published_prior(space, designs, limit.convention, limit.detector, spec.seed) if spec.prior else None
     sampler = make_sampler(spec.sampler, space, designs, spec.budget.trials, spec.seed, limit.gmacs, prior=prior)
-    return Search(run, spec, policy_of(spec, sampler), ledger, recipe, tracker, fresh=fresh)
+    policy = policy_of(spec, sampler)
+    return Search(run, spec, policy, ledger, recipe, tracker, fresh=fresh, data=data, circumstances=circumstances)
 
 
 def policy_of(spec: SearchSpec, sampler: Sampler, objectives: Objectives | None = None) -> Sampled:

@@ -360,10 +360,12 @@ class Resources(_Section):
     Attributes:
         cpu: Logical CPUs.
         gpu: GPUs; a fraction lets trials share one, without limiting their memory.
+        retries: How often a trial is started again, from its last checkpoint, after its process or its machine died.
     """
 
     cpu: Annotated[float, Field(gt=0)] = 1.0
     gpu: Annotated[float, Field(ge=0)] = 0.0
+    retries: Annotated[int, Field(ge=0)] = 3
 
 
 class SearchSpec(_Section):

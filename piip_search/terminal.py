@@ -1,29 +1,23 @@
 """What people see in a terminal."""
 
 import itertools
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from piip_search.cost import Convention, Cost, Memory, Part
 from piip_search.evaluation import Evaluation
+from piip_search.failures import kinds
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.plan import Plan
+from piip_search.renderables import BAR, Bar, Design
 
-if TYPE_CHECKING:  # a search brings the database with it
-    from piip_search.health import Finding, Health
-    from piip_search.search import Search
-
-BAR = 20
-"""Characters of a full bar."""
+if TYPE_CHECKING:
+    from piip_search.health import Health
 
 
 def totals_table(costs: Mapping[Convention, Cost], memories: Mapping[Convention, Memory]) -> Table:
@@ -70,15 +64,9 @@ def parts_table(parts: Sequence[Part]) -> Table:
     return table
 
 
-def _shares(name: str, cost: Cost, total: Cost) -> tuple[str, str, str, str, str]:
+def _shares(name: str, cost: Cost, total: Cost) -> tuple[str, str, str, Bar, str]:
     share = cost.macs / total.macs
-    return name, f"{cost.gmacs:.4g}", f"{share:.1%}", bar(share), f"{cost.mparams:.4g}"
-
-
-def bar(share: float, width: int = BAR) -> str:
-    """A bar of up to `width` characters, in eighths of one."""
-    eighths = round(share * width * 8)
-    return "\u2588" * (eighths // 8) + ("" if eighths % 8 == 0 else chr(0x2590 - eighths % 8))
+    return name, f"{cost.gmacs:.4g}", f"{share:.1%}", Bar(share), f"{cost.mparams:.4g}"
 
 
 def plan_view(plan: Plan, width: int) -> RenderableType:
@@ -137,44 +125,78 @@ def _histogram(plan: Plan, width: int) -> Table:
         tiers = [f"<= {tier.gmacs:g} G" for tier in plan.tiers if low < tier.gmacs <= high]
         authors = sum(low <= one.gmacs < high for one in plan.published if not one.reasons)
         notes = [*tiers, *([f"{authors} published"] if authors else [])]
-        table.add_row(f"{_short(low)} - {_short(high)}", f"{count:,}", bar(count / max(counts), bars), ", ".join(notes))
+        table.add_row(f"{_short(low)} - {_short(high)}", f"{count:,}", Bar(count / max(counts), bars), ", ".join(notes))
     return table
 
 
-def front_table(front: ParetoFront, objectives: Objectives) -> Table:
-    """The front of one tier, cheapest first."""
-    title = f"Front within {front.budget:g} GMACs (hypervolume {front.hypervolume:.4f})"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("trial", justify="right")
-    table.add_column(objectives.metric, justify="right")
-    table.add_column("GMACs", justify="right")
-    table.add_column("M params", justify="right")
+def fronts_view(fronts: Sequence[ParetoFront], objectives: Objectives) -> RenderableType:
+    """What was found within each budget, and the front of the largest one, of which the others' are parts."""
+    if not fronts[-1].evaluations:
+        return Text("no design has been measured to the end yet, so there is no front")
+    return Group(best_table(fronts, objectives, named=False), Text(), members_table(fronts, objectives))
+
+
+def members_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Table:
+    """The front of the largest tier, cheapest first, with the smallest tier that each design fits."""
+    table = _table("trial", objectives.metric, "GMACs", "M params", "within")
     table.add_column("architecture", overflow="fold")
-    for evaluation in front.evaluations:
+    for evaluation in fronts[-1].evaluations:
         cost = objectives.cost(evaluation)
+        tier = next(front.budget for front in fronts if cost.gmacs <= front.budget)
         table.add_row(
             str(evaluation.candidate.number),
             f"{objectives.value(evaluation):.4f}",
             f"{cost.gmacs:.4g}",
             f"{cost.mparams:.4g}",
-            evaluation.candidate.architecture.name,
+            f"{tier:g} G",
+            Design(evaluation.candidate.architecture.name),
         )
     return table
 
 
-def best_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Table:
-    """The best design of each tier."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("budget", justify="right")
-    table.add_column("hypervolume", justify="right")
-    table.add_column(f"best {objectives.metric}", justify="right")
-    table.add_column("architecture", overflow="fold")
+def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: bool = True) -> Table:
+    """The best design of each tier.
+
+    Args:
+        fronts: Of each tier.
+        objectives: What is traded off.
+        named: Whether its architecture is shown.
+    """
+    table = _table("budget", "hypervolume", f"best {objectives.metric}", "GMACs", "trial")
+    if named:
+        table.add_column("architecture", overflow="fold")
     for front in fronts:
         best = front.best
-        value = "-" if best is None else f"{objectives.value(best):.4f}"
-        name = "nothing measured yet" if best is None else best.candidate.architecture.name
-        table.add_row(f"{front.budget:g} G", f"{front.hypervolume:.4f}", value, name)
+        found = ("-", "-", "-") if best is None else (
+            f"{objectives.value(best):.4f}", f"{objectives.cost(best).gmacs:.4g}", str(best.candidate.number)
+        )  # fmt: skip
+        name = Text("nothing measured yet") if best is None else Design(best.candidate.architecture.name)
+        table.add_row(f"{front.budget:g} G", f"{front.hypervolume:.4f}", *found, *([name] if named else []))
     return table
+
+
+def _table(*numbers: str) -> Table:
+    """A table that begins with columns of numbers, which are never broken."""
+    table = Table(box=None, pad_edge=False)
+    for title in numbers:
+        table.add_column(Text(title), justify="right", no_wrap=True)
+    return table
+
+
+def printable(text: str) -> str:
+    """Words of somebody else's on one line, which can do nothing to the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def failures_view(failed: Sequence[Evaluation]) -> RenderableType:
+    """Every failure: a line a kind of error, with its trials."""
+    lines: list[RenderableType] = []
+    for kind in kinds(failed):
+        trials = ", ".join(map(str, kind.trials))
+        lines.append(
+            Text(f"{kind.count} failed: {printable(kind.error)} (trial{'s' if kind.count > 1 else ''} {trials})")
+        )
+    return Group(*lines)
 
 
 def health_view(health: "Health") -> RenderableType:
@@ -195,45 +217,6 @@ def health_view(health: "Health") -> RenderableType:
     return Group(*lines)
 
 
-class _View:
-    """The live view of a search; drawn anew from the search at every refresh."""
-
-    findings: tuple["Finding", ...] = ()
-
-    def __init__(self, search: "Search", usage: Callable[[], str], at_once: int) -> None:
-        self._search = search
-        self._usage = usage
-        self._at_once = at_once
-
-    def __rich__(self) -> RenderableType:
-        search = self._search
-        ended, failed, running = len(search.evaluations), len(search.failures), list(search.running.values())
-        head = Table.grid(padding=(0, 1))
-        head.add_row(
-            Text(f"piip-search {search.run}", style="bold"),
-            ProgressBar(total=search.expected, completed=ended, width=30),
-            Text(f"{ended}/{search.expected}"),
-        )
-        counts = f"{ended - failed} done, {len(running)} running, {failed} failed"
-        times = f"elapsed {clock(search.elapsed)}, {remaining(search, self._at_once)}"
-        facts = Text("; ".join(text for text in (counts, self._usage(), times) if text))
-        lines: list[RenderableType] = [head, facts, best_table(search.fronts(), search.objectives)]
-        if search.left:
-            lines.append(Text(f"expected to be left: {left_to_gain(search.left, search.objectives)}"))
-        lines += [Text(str(finding), style="yellow") for finding in self.findings]
-        lines += [Text(f"  trial {c.number}: {c.architecture}", style="dim") for c in running]
-        return Group(*lines)
-
-
-def ahead(search: "Search") -> str:
-    """What a search is about to do."""
-    designs, rungs = search.spec.budget.trials, search.spec.rungs
-    if len(rungs) == 1:
-        return f"{designs} trials"
-    epochs = ", ".join(str(rung.epochs) for rung in rungs)
-    return f"{designs} designs in rungs of {epochs} epochs, about {search.expected} evaluations"
-
-
 def left_to_gain(left: Mapping[float, float], objectives: Objectives) -> str:
     """By how much the best of each tier may still rise."""
     gains = ", ".join(f"{gain:.4f} within {tier:g} G" for tier, gain in left.items())
@@ -245,89 +228,3 @@ def clock(seconds: float) -> str:
     whole = int(seconds)
     hours, minutes = whole // 3600, whole % 3600 // 60
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
-
-
-def remaining(search: "Search", at_once: int) -> str:
-    """Estimated time to go, from the mean time of this sitting's evaluations."""
-    taken = [e.seconds for e in search.evaluations[search.replayed :] if e.seconds > 0]
-    left = search.expected - len(search.evaluations)
-    if not left:
-        return "all done"
-    if not taken:
-        return "remaining time unknown yet"
-    return f"about {clock(sum(taken) / len(taken) * left / max(1, at_once))} to go"
-
-
-EXAMINE_EVERY = 5
-"""Evaluations from one examination of a running search to the next: its surrogate takes a second."""
-
-
-@contextmanager
-def watch(
-    console: Console,
-    search: "Search",
-    usage: Callable[[], str] = lambda: "",
-    at_once: int = 1,
-    examine: Callable[[], "Health"] | None = None,
-) -> Iterator[Callable[[], None]]:
-    """Shows a search while it runs; gives the function to call whenever something changed.
-
-    On a terminal the view is redrawn in place; elsewhere a line is printed for every evaluation, and for what an
-    examination finds that the last one did not.
-    """
-    examined = len(search.evaluations)
-
-    def due() -> bool:
-        nonlocal examined
-        if examine is None or len(search.evaluations) < examined + EXAMINE_EVERY:
-            return False
-        examined = len(search.evaluations)
-        return True
-
-    if console.is_terminal:
-        # Bound to today's stdout: a training in this process sends what it prints elsewhere.
-        screen = Console(file=console.file, force_terminal=True)
-        view = _View(search, usage, at_once)
-        with Live(view, console=screen, refresh_per_second=2) as live:
-
-            def refresh() -> None:
-                if due() and examine is not None:
-                    view.findings = examine().findings
-                live.refresh()
-
-            yield refresh
-        return
-    said: set[str] = set()
-    shown = search.replayed
-    started: set[int] = set()
-
-    def changed() -> None:
-        nonlocal shown
-        for candidate in search.running.values():
-            if candidate.number not in started:
-                started.add(candidate.number)
-                console.print(f"[{time.strftime('%H:%M:%S')}] started {candidate.number}: {candidate.architecture}",
-                              markup=False, soft_wrap=True)  # fmt: skip
-        for evaluation in search.evaluations[shown:]:
-            console.print(_line(search, evaluation, at_once), markup=False, soft_wrap=True)
-        shown = len(search.evaluations)
-        if due() and examine is not None:
-            if search.left:
-                console.print(f"expected to be left: {left_to_gain(search.left, search.objectives)}", markup=False)
-            for finding in examine().findings:
-                if finding.check not in said:
-                    said.add(finding.check)
-                    console.print(str(finding), markup=False, soft_wrap=True)
-
-    yield changed
-
-
-def _line(search: "Search", evaluation: Evaluation, at_once: int) -> str:
-    value = search.objectives.value(evaluation)
-    outcome = f"failed: {evaluation.error}" if value is None else f"{search.objectives.metric} {value:.4f}"
-    ended, reached = len(search.evaluations), evaluation.candidate.fidelity
-    rung = f" after {reached.epochs} of {reached.schedule_epochs} epochs" if reached != search.spec.rungs[-1] else ""
-    return (
-        f"[{time.strftime('%H:%M:%S')}] {ended}/{search.expected} trial {evaluation.candidate.number}{rung} {outcome} "
-        f"({evaluation.seconds:.0f} s); hypervolume {search.fronts()[-1].hypervolume:.4f}; {remaining(search, at_once)}"
-    )

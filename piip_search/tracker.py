@@ -1,12 +1,10 @@
 """Who mirrors a search for people to look at. A mirror is never a source: the ledger is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from piip_search.evaluation import Evaluation
 from piip_search.objectives import Objectives, ParetoFront
-
-Fronts = Callable[[], Sequence[ParetoFront]]
 
 
 class Tracker(Protocol):
@@ -16,16 +14,16 @@ class Tracker(Protocol):
         """A search starts or goes on."""
         ...
 
-    def record(self, evaluation: Evaluation, fronts: Fronts) -> None:
+    def record(self, evaluation: Evaluation, fronts: Sequence[ParetoFront]) -> None:
         """An evaluation ended. What was recorded before is passed over.
 
         Args:
             evaluation: What came of a candidate.
-            fronts: Gives the front of each tier as it stands after this evaluation.
+            fronts: The front of each tier as it stands after this evaluation.
         """
         ...
 
-    def finish(self, fronts: Fronts) -> None:
+    def finish(self, fronts: Sequence[ParetoFront]) -> None:
         """The sitting is over: everything that is shown should be up to date."""
         ...
 
@@ -35,6 +33,6 @@ class NoTracker:
 
     def begin(self, run: str, spec: Mapping[str, Any], objectives: Objectives) -> None: ...
 
-    def record(self, evaluation: Evaluation, fronts: Fronts) -> None: ...
+    def record(self, evaluation: Evaluation, fronts: Sequence[ParetoFront]) -> None: ...
 
-    def finish(self, fronts: Fronts) -> None: ...
+    def finish(self, fronts: Sequence[ParetoFront]) -> None: ...

@@ -18,14 +18,16 @@ from piip_search.architecture import Architecture
 from piip_search.backbones import backbone_named, weight_file
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.legal import legal_designs
-from piip_search.objectives import Objectives, ParetoFront, finished, pareto_front
+from piip_search.objectives import Objectives, ParetoFront, RunningFronts, finished, pareto_front
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
 from piip_search.tracker import Tracker
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+    from piip_dashboards.report import Source
     from piip_search.health import Health
     from piip_search.ledger import Ledger
     from piip_search.search import Search
+    from piip_workers.tracking import MlflowTracker
 
 
 class Place(StrEnum):
@@ -79,6 +81,14 @@ class History:
     @property
     def fronts(self) -> list[ParetoFront]:
         return [pareto_front(self.finished, self.objectives, tier) for tier in self.spec.bounds.gmacs]
+
+    def replay(self) -> Iterator[tuple[Evaluation, Sequence[ParetoFront]]]:
+        """Each evaluation with the front of each tier after it."""
+        running = RunningFronts(self.objectives, self.spec.bounds.gmacs)
+        for evaluation in self.evaluations:
+            if evaluation.candidate.fidelity == self.spec.rungs[-1]:
+                running.add(evaluation)
+            yield evaluation, running.fronts
 
 
 def health_of(
@@ -170,14 +180,21 @@ def image_counts(spec: SearchSpec) -> tuple[int, int] | None:
     return data.image_counts(spec.data)
 
 
-def measurement(spec: SearchSpec, home: Path, run_name: str) -> Any:
+def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -> Any:
+    """What measures a candidate of a search.
+
+    What was measured is also kept beside its checkpoints, in a folder of the search itself: a run of the same name that
+    was begun anew in another ledger is not answered from it.
+    """
     from piip_workers.work import Work
 
     settings = spec.model_dump(mode="json", include={"data", "training"})
     settings["training"]["pretrained"] = absolute(spec.training.pretrained)
     if spec.data.root is not None:
         settings["data"]["root"] = str(spec.data.root.resolve())  # workers run in folders of their own
-    return Work("piip_workers.evaluate:measure", {**settings, "directory": str((home / run_name / "trials").resolve())})
+    folder = (home / run_name).resolve()
+    settings["directory"] = str(folder / "trials")
+    return Work("piip_workers.evaluate:measure", settings, str(folder / "results" / search.uid))
 
 
 def absolute(pretrained: str | None) -> str | None:
@@ -185,37 +202,39 @@ def absolute(pretrained: str | None) -> str | None:
     return pretrained if pretrained in (None, "hub") else str(Path(pretrained).resolve())
 
 
-Drive = Callable[["Search", Callable[[], None]], None]
+Drive = Callable[["Search", Any, Callable[[], None]], None]
 
 
-def runner(
-    on: Place, address: str | None, spec: SearchSpec, measure: Any, home: Path
-) -> tuple[Drive, Callable[[], str], int]:
-    """How to drive the search, what tells the usage, and how many trials run at once."""
+def runner(on: Place, address: str | None, spec: SearchSpec, home: Path) -> tuple[Drive, Callable[[], str], int]:
+    """How to drive a search with what measures, what tells the usage, and how many trials run at once."""
     if on is Place.LOCAL:
         from piip_workers import local
 
-        return (lambda search, changed: local.run(search, measure, changed)), (lambda: ""), 1
+        return local.run, (lambda: ""), 1
     with extra("ray"):
         from piip_workers import ray_tune
     ray_tune.connect(address)
     cpu, gpu = spec.resources.cpu, spec.resources.gpu
 
-    def drive(search: "Search", changed: Callable[[], None]) -> None:
-        ray_tune.run(search, measure, home / "ray", changed, cpu, gpu)
+    def drive(search: "Search", measure: Any, changed: Callable[[], None]) -> None:
+        ray_tune.run(search, measure, home / "ray", changed, cpu, gpu, spec.resources.retries)
 
     return drive, ray_tune.usage, ray_tune.concurrency(cpu, gpu)
 
 
-def open_ledger(url: str) -> "Ledger":
+def open_ledger(url: str, told: Callable[[str], None] = lambda text: None) -> "Ledger":
     """The ledger at a database URL, brought up to date.
+
+    Args:
+        url: The database's.
+        told: Is told when the database is away later, and when it is back.
 
     Raises:
         LedgerError: It cannot be opened.
     """
     from piip_search.ledger import Ledger
 
-    return Ledger(url)
+    return Ledger(url, told)
 
 
 def ledger_url(given: str | None, home: Path) -> str:
@@ -242,16 +261,98 @@ def kept_store(home: Path) -> str | None:
 
 
 def open_tracker(uri: str | None, home: Path, asked: bool, note: Callable[[str], None]) -> Tracker | None:
-    """MLflow's tracker; without the extra a note, unless the user asked for a store."""
+    """MLflow's tracker, in the background; without the extra a note, unless the user asked for a store."""
     if uri is None:
         return None
     try:
-        with extra("mlflow"):
-            from piip_workers.tracking import MlflowTracker
+        find_mlflow()
     except UserError as error:
         if asked:
             raise
         note(f"note: not mirrored into MLflow: {error}")
         return None
-    own_store = uri.startswith("sqlite:")
-    return MlflowTracker(uri, (home / "mlartifacts").resolve().as_uri() if own_store else None)
+    from piip_workers.background import InBackground
+
+    return InBackground(lambda: mirror(uri, home), note)
+
+
+def find_mlflow() -> None:
+    """Looks for MLflow without loading it, which takes seconds.
+
+    Raises:
+        UserError: It is not installed; the message has the line that installs it.
+    """
+    with extra("mlflow"):
+        for name in ("mlflow", "matplotlib", "plotly"):
+            if importlib.util.find_spec(name) is None:
+                raise ModuleNotFoundError(name=name)
+
+
+def mirror(uri: str, home: Path) -> "MlflowTracker":
+    """MLflow's tracker itself; needs the extra."""
+    from piip_workers.tracking import MlflowTracker
+
+    return MlflowTracker(uri, (home / "mlartifacts").resolve().as_uri() if uri.startswith("sqlite:") else None)
+
+
+@contextmanager
+def mirror_of(uri: str, home: Path, run: str, history: History) -> Iterator["MlflowTracker"]:
+    """The same for a run that the ledger holds, begun.
+
+    Raises:
+        ConnectionError: MLflow cannot be reached.
+    """
+    from piip_workers.tracking import reachable
+
+    with reachable(uri):
+        tracker = mirror(uri, home)
+        tracker.begin(run, history.spec.model_dump(mode="json"), history.objectives)
+        yield tracker
+
+
+def report_source(book: "Ledger", run: str) -> "Source":
+    """What a report of a run is made from."""
+    from piip_dashboards.report import Source
+    from piip_search.audit import MARK
+
+    history = history_of(book, run)
+    unfinished = book.unfinished(run)
+    audits = {
+        record.name: (book.evaluations(record.name), tuple(book.unfinished(record.name)))
+        for record in book.searches()
+        if record.name.startswith(f"{run}{MARK}")
+    }
+    searched = MARK not in run  # an audit's designs were not searched for
+    health = health_of(history.spec, history.objectives, history.evaluations, unfinished) if searched else None
+    return Source(
+        record=book.search(run),
+        spec=history.spec,
+        evaluations=history.evaluations,
+        unfinished=tuple(unfinished),
+        sittings=book.sittings(run),
+        audits=audits,
+        health=health,
+        ledger=book.shown,
+    )
+
+
+def dashboard_app(
+    book: "Ledger", home: Path, options: str, environment: Mapping[str, str], token: str | None, port: int
+) -> Any:
+    """The dashboard's web application.
+
+    Args:
+        book: The ledger that is shown.
+        home: Folder of checkpoints.
+        options: What a user adds to a command so that it finds this ledger.
+        environment: What a command that a page starts is told in their place.
+        token: What visitors have to know; None for nothing.
+        port: Where it listens.
+    """
+    with extra("dashboard"):
+        from piip_dashboards.app import create_app
+        from piip_dashboards.examination import Examination
+        from piip_dashboards.service import Service
+        from piip_dashboards.shelf import Shelf
+    service = Service(Shelf(book, home), Examination(health_of), options=options, environment=environment)
+    return create_app(service, token, port)

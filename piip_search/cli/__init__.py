@@ -6,7 +6,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from piip_search import __version__
-from piip_search.cli import audit, cost, export, init, plan, run, show, simulate, train
+from piip_search.cli import (
+    audit,
+    cost,
+    dashboard,
+    export,
+    init,
+    ledger,
+    mirror,
+    plan,
+    report,
+    run,
+    show,
+    simulate,
+    train,
+)
 from piip_search.cli.application import USER_ERROR, app, errors
 from piip_search.wiring import UserError
 
@@ -14,17 +28,21 @@ COMMANDS = (
     run.run,
     show.show,
     show.front,
+    report.report,
+    dashboard.dashboard,
     audit.audit,
     plan.plan,
     simulate.simulate,
     cost.cost,
     export.export,
+    mirror.mirror,
     train.train,
     init.init,
 )
 """In the order of the help."""
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(ledger.ledger_app, name="ledger")
 
 
 def _version(wanted: bool) -> None:
@@ -45,7 +63,7 @@ def _options(
 def main() -> NoReturn:
     """Runs the command line; what the user can mend ends with exit code 2 and no traceback."""
     try:
-        app()
+        app(prog_name="piip-search")  # however it was started: shells complete by it
     except (UserError, ValueError, OSError) as error:
         errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(USER_ERROR)

@@ -1,12 +1,15 @@
 """The application that commands join, and what they share: consoles, options, exit codes."""
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
+HALTED = 1
+"""Exit code of a search that something stopped which a person has to mend, such as a full disk."""
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -17,9 +20,40 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-# A table that goes into a file or a pipe is not wrapped at the width of a terminal that is not there.
-console = Console(width=None if sys.stdout.isatty() else 200)
+# What goes into a file or a pipe is not wrapped at the width of a terminal that is not there.
+console = Console(width=None if sys.stdout.isatty() else 10_000)
 errors = Console(stderr=True)
+
+
+def run_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Runs of the ledger that the command line names so far, for a shell that completes; none where there is none."""
+    from piip_search.wiring import existing_ledger, open_ledger
+
+    try:
+        home = Path(context.params.get("home") or DEFAULT_HOME)
+        book = open_ledger(existing_ledger(context.params.get("ledger"), home))
+        return [record.name for record in book.searches() if record.name.startswith(incomplete)]
+    except Exception:  # a shell that waits for words is told none, whatever is wrong
+        return []
+
+
+def shipped_names(incomplete: str) -> list[str]:
+    """Shipped spaces, for a shell that completes."""
+    from piip_search.shipped import shipped_spaces
+
+    return [name for name in shipped_spaces() if name.startswith(incomplete)]
+
+
+def space_names(incomplete: str) -> list[str]:
+    """Shipped spaces and YAML files, for a shell that completes."""
+    begun = Path(incomplete)
+    folder = begun if incomplete.endswith("/") else begun.parent
+    try:
+        found = sorted(path for path in folder.iterdir() if path.is_dir() or path.suffix in (".yaml", ".yml"))
+    except OSError:
+        found = []
+    paths = [f"{path}/" if path.is_dir() else str(path) for path in found if not path.name.startswith(".")]
+    return [*shipped_names(incomplete), *(path for path in paths if path.startswith(incomplete))]
 
 
 Home = Annotated[
@@ -31,9 +65,48 @@ LedgerUrl = Annotated[
         "--ledger", envvar="PIIP_SEARCH_LEDGER", help="Database URL; by default ledger.db in the home folder."
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the bare result: no progress, notes or hints.")]
+SpaceName = Annotated[
+    str,
+    typer.Argument(help="A YAML file, or the name of a shipped space such as quickstart.", autocompletion=space_names),
+]
+RunName = Annotated[str, typer.Argument(help="Name of a run.", autocompletion=run_names)]
 DEFAULT_HOME = Path("runs")
+
+
+silent = Console(quiet=True, force_terminal=False)
+"""For what somebody asked not to be told."""
+
+
+def put(*shown: RenderableType) -> None:
+    """Prints a result; into a file or a pipe without the spaces that fill up columns."""
+    if not shown:
+        return
+    plain = all(isinstance(one, str) for one in shown)  # so that a path or a command can be copied
+    if console.is_terminal:
+        console.print(*shown, sep="\n", markup=False, highlight=False, soft_wrap=plain)
+        return
+    with console.capture() as captured:
+        console.print(*shown, sep="\n", markup=False, highlight=False, soft_wrap=plain)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+def put_json(content: Any) -> None:
+    """Prints one JSON document."""
+    print(json.dumps(content, indent=2))
+
+
+def progress(as_json: bool, quiet: bool) -> Console:
+    """Where progress is shown: nowhere if it should be quiet, and beside a JSON document."""
+    return silent if quiet else errors if as_json else console
 
 
 def note(text: str) -> None:
     """Tells something beside the result, which may go into a file or a pipe."""
     errors.print(text, markup=False, soft_wrap=True)
+
+
+def pass_over(text: str) -> None:
+    """Tells it nobody."""

@@ -1,6 +1,5 @@
 """`piip-search audit`: what a run's proxies are worth."""
 
-import json
 from dataclasses import asdict, replace
 from typing import Annotated
 
@@ -10,7 +9,19 @@ from rich.table import Table
 from piip_search import terminal
 from piip_search.audit import LONGER, MARK, AuditPlan, Figures, audit_candidates
 from piip_search.audit import audit as audited
-from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console, errors, note
+from piip_search.cli.application import (
+    DEFAULT_HOME,
+    Home,
+    Json,
+    LedgerUrl,
+    Quiet,
+    RunName,
+    note,
+    pass_over,
+    progress,
+    put,
+    put_json,
+)
 from piip_search.cli.run import drive_to_end
 from piip_search.ranking import Interval
 from piip_search.wiring import (
@@ -29,7 +40,7 @@ from piip_search.wiring import (
 
 
 def audit(
-    run: Annotated[str, typer.Argument(help="Name of a run.")],
+    run: RunName,
     designs: Annotated[int, typer.Option(min=1, help="Designs to draw from each tier.")] = 12,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each proxy, the run's own included.")] = 2,
     epochs: Annotated[
@@ -53,12 +64,13 @@ def audit(
             envvar="MLFLOW_TRACKING_URI", help="MLflow store or server, or none; by default mlflow.db in the home."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure what a run's proxies are worth: do they rank designs as a longer training does, better than cost alone?
 
     Some designs of each tier are trained again: with other seeds, and for longer. Like a run, an audit goes on where it
-    was cut off, and trains nothing twice.
+    was cut off, and trains nothing twice. With --quiet, the verdict of each tier is all that is printed.
 
     Example: piip-search audit quickstart --designs 8 --seeds 3
     """
@@ -90,32 +102,35 @@ def audit(
     measured_often = spec.model_copy(
         update={"training": spec.training.model_copy(update={"measure_every": plan.measure_every})}
     )
-    measure = measurement(measured_often, home, run)
     recipe = spec.recipe(data.fingerprint(spec.data))
     store = mlflow_uri(mlflow, home)
-    with errors.status("starting"):
-        drive, usage, at_once = runner(on, address, spec, measure, home)
-        tracker = open_tracker(store, home, mlflow is not None, note)
+    shown_on = progress(as_json, quiet)
+    with shown_on.status("starting"):
+        drive, usage, at_once = runner(on, address, spec, home)
+        tracker = open_tracker(store, home, mlflow is not None, pass_over if quiet else note)
         name = f"{run}{MARK}{plan.digest}"
         search = Search(name, spec, Listed(candidates), book, recipe, tracker, question=plan.digest)
-    drive_to_end(search, drive, usage, at_once, errors if as_json else console, examined=False)
+    measure = measurement(measured_often, home, run, search)
+    drive_to_end(search, drive, measure, usage, at_once, shown_on, examined=False)
     found = audited(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
     if as_json:
-        print(json.dumps({"run": run, "audit": name, "tiers": [asdict(tier) for tier in found]}, indent=2))
+        put_json({"run": run, "audit": name, "tiers": [asdict(tier) for tier in found]})
         return
     for tier in found:
-        if tier.figures is not None:
-            console.print(_table(tier.tier, tier.designs, tier.figures, search.objectives.metric))
-        console.print(f"up to {tier.tier:g} GMACs: {tier.verdict}", markup=False, soft_wrap=True)
-    failed = f"; {len(search.failures)} failed, see piip-search show {name}" if search.failures else ""
-    console.print(f"audit {name}: {len(search.evaluations)} measurements in {terminal.clock(search.elapsed)}{failed}",
-                  markup=False)  # fmt: skip
+        if tier.figures is not None and not quiet:
+            put(_table(tier.tier, tier.designs, tier.figures, search.objectives.metric))
+        put(f"up to {tier.tier:g} GMACs: {tier.verdict}")
+    if not quiet:
+        failed = f"; {len(search.failures)} failed, see piip-search show {name}" if search.failures else ""
+        put(f"audit {name}: {len(search.evaluations)} measurements in {terminal.clock(search.elapsed)}{failed}")
 
 
 def _table(tier: float, designs: int, found: Figures, metric: str) -> Table:
     """Tau and its interval, a row a score."""
     spread = "" if found.spread is None else f"; seeds differ by {found.spread:.4f} {metric} (median of deviations)"
-    table = Table(title=f"up to {tier:g} GMACs: {designs} designs{spread}", title_justify="left")
+    table = Table(
+        title=f"up to {tier:g} GMACs: {designs} designs{spread}", title_justify="left", box=None, pad_edge=False
+    )
     for heading in ("score", "Kendall's tau", "90 % interval", "compared with"):
         table.add_column(heading)
     longer = f"{metric} after the longer training"

@@ -1,14 +1,14 @@
 """`piip-search cost`: what one architecture costs."""
 
-import json
 import re
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from piip_search import terminal
 from piip_search.architecture import Architecture
-from piip_search.cli.application import console
+from piip_search.cli.application import Json, Quiet, put, put_json
 from piip_search.cost import Convention, Cost, Detector, DetectorName, Memory, breakdown, conventions_of, memory, price
 from piip_search.published import published_as, published_near
 from piip_search.wiring import UserError
@@ -28,9 +28,12 @@ def cost(
     detector: Annotated[
         DetectorName, typer.Option(help="What reads the maps under the detector convention.")
     ] = "mask_rcnn",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show what an architecture costs, exactly, without building it.
+
+    With --quiet, its GMACs alone.
 
     Example: piip-search cost 'vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12'
     """
@@ -43,20 +46,20 @@ def cost(
     costs = {name: price(design, name, sides, reader) for name in known}
     memories = {name: memory(design, name, sides, reader) for name in known}
     if as_json:
-        print(json.dumps(_cost_content(design, sides, reader, costs, memories), indent=2))
+        put_json(_cost_content(design, sides, reader, costs, memories))
         return
     chosen = convention or known[-1]
+    if quiet:
+        put(f"{costs[chosen].gmacs:.6g}")
+        return
     padded = (design.resolution,) * 2 if sides is None else design.image(*sides)
-    console.print(f"{design}\none image of {padded[0]}x{padded[1]} px, fingerprint {design.fingerprint}", markup=False,
-                  soft_wrap=True)  # fmt: skip
+    put(str(design), f"one image of {padded[0]}x{padded[1]} px, fingerprint {design.fingerprint}")
     if sides is not None and padded != sides:
-        console.print(f"padded from {sides[0]}x{sides[1]}: grids are exact at multiples of {design.multiple} px")
-    console.print(terminal.totals_table(costs, memories))
-    console.print(
-        "memory in float32 at one image a step, training with AdamW; about half of it in bfloat16", style="dim"
-    )
-    console.print(f"\nparts under the {chosen} convention:", markup=False)
-    console.print(terminal.parts_table(breakdown(design, chosen, sides, reader)))
+        put(f"padded from {sides[0]}x{sides[1]}: grids are exact at multiples of {design.multiple} px")
+    put(Text(), terminal.totals_table(costs, memories))
+    put("memory in float32 at one image a step, training with AdamW; about half of it in bfloat16")
+    put(f"\nparts under the {chosen} convention:")
+    put(terminal.parts_table(breakdown(design, chosen, sides, reader)))
     _compare(design)
 
 
@@ -101,10 +104,10 @@ def _compare(design: Architecture) -> None:
     """The rows that the authors published of this design, and what they chose at the same cost."""
     gmacs = price(design, "published").gmacs
     for row in published_as(design):
-        console.print(f"published as {row.summary}: here {gmacs / row.gmacs - 1:+.2%}", markup=False, soft_wrap=True)
+        put(f"published as {row.summary}: here {gmacs / row.gmacs - 1:+.2%}")
     task = {"logits": "classification", "tokens": "multimodal"}.get(design.merge, "detection")
     near = [row for row in published_near(gmacs, task) if row.architecture != design]
     if near:
-        console.print(f"\nthe authors' designs within 10 % of its published {gmacs:.4g} GMACs:", markup=False)
+        put(f"\nthe authors' designs within 10 % of its published {gmacs:.4g} GMACs:")
     for row in near[:SHOWN]:
-        console.print(f"  {row.summary}\n    {row.architecture}", markup=False, soft_wrap=True)
+        put(f"  {row.summary}", f"    {row.architecture}")

@@ -1,14 +1,27 @@
 """`piip-search export`: a chosen design leaves."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from piip_search.choice import chosen
-from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console, note
+from piip_search.cli.application import (
+    DEFAULT_HOME,
+    Home,
+    Json,
+    LedgerUrl,
+    Quiet,
+    RunName,
+    note,
+    pass_over,
+    progress,
+    put,
+    put_json,
+)
 from piip_search.evaluation import Evaluation
 from piip_search.export import (
     FORMATS,
@@ -51,7 +64,7 @@ class FormatChoice(StrEnum):
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="Name of a run.")],
+    run: RunName,
     choice: Annotated[
         str,
         typer.Argument(
@@ -76,10 +89,13 @@ def export(
     proof: Annotated[bool, typer.Option(help="Rebuild, count, train and run what was written.")] = True,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a chosen design: an mmdet config with the full schedule, a torch network, an ONNX file.
 
-    What is written is tried, and the outcome is in proof.json; where it fails, the exit code is 2.
+    What is written is tried, and the outcome is in proof.json; where it fails, the exit code is 2. With --quiet, the
+    folders are all that is printed.
 
     Example: piip-search export quickstart best -o exported/best
     """
@@ -92,15 +108,21 @@ def export(
     if choice == "all" and out.is_dir() and any(path.is_file() for path in out.iterdir()):
         raise UserError(f"{out} holds files; a whole front goes into a folder of its own, a folder for each design")
     requests = [_request(run, history, evaluation, wanted, schedule, home) for evaluation in evaluations]
-    failures = []
+    failures, exported = [], []
+    tell = pass_over if quiet else note
     for evaluation, request in zip(evaluations, requests, strict=True):
         name = f"{evaluation.candidate.number:04d}-{evaluation.candidate.architecture.fingerprint}"
         folder = out / name if choice == "all" else out
         prepare_folder(folder)
-        with console.status(f"exporting trial {evaluation.candidate.number}"):
-            outcome = _export(request, folder, _start(request, weights, history, evaluation, home / run), proof)
+        with progress(as_json, quiet).status(f"exporting trial {evaluation.candidate.number}"):
+            start = _start(request, weights, history, evaluation, home / run, tell)
+            outcome = _export(request, folder, start, proof, tell)
         failures += [f"{folder}: {line}" for line in outcome.failures]
-        _tell(folder, outcome)
+        exported.append(_content(evaluation, folder, outcome))
+        if not as_json:
+            put(str(folder) if quiet else _told(folder, outcome))
+    if as_json:
+        put_json({"run": run, "choice": choice, "exports": exported})
     if failures:
         raise UserError("\n".join(["the proof failed; the files are kept:", *failures]))
 
@@ -147,7 +169,12 @@ def _request(
 
 
 def _start(
-    request: Export, asked: WeightsKind | None, history: History, evaluation: Evaluation, run_folder: Path
+    request: Export,
+    asked: WeightsKind | None,
+    history: History,
+    evaluation: Evaluation,
+    run_folder: Path,
+    tell: Callable[[str], None],
 ) -> "Weights | None":
     """The weights that the design leaves with; None for random ones that nothing needs."""
     place = request.training.pretrained
@@ -171,11 +198,13 @@ def _start(
             return starting_weights.from_proxy(request.architecture, evaluation, checkpoint)
     if asked == "proxy":
         raise UserError(f"trial {number} left no checkpoint in {folder}; leave --weights out, or name random")
-    note(f"note: trial {number} left no checkpoint in {folder}, so that training starts from random weights")
+    tell(f"note: trial {number} left no checkpoint in {folder}, so that training starts from random weights")
     return starting_weights.at_random(request.architecture, RANDOM)
 
 
-def _export(request: Export, folder: Path, weights: "Weights | None", proved: bool) -> "Proof":
+def _export(
+    request: Export, folder: Path, weights: "Weights | None", proved: bool, tell: Callable[[str], None]
+) -> "Proof":
     """Writes every format, and tries what was written."""
     from piip_workers.checks import Proof
 
@@ -189,7 +218,7 @@ def _export(request: Export, folder: Path, weights: "Weights | None", proved: bo
         weights.write(folder / start.file)
     write_export(request, folder)
     if "mmdet" in request.formats and proved:
-        _prove_mmdet(request, folder, outcome)
+        _prove_mmdet(request, folder, outcome, tell)
     if "torch" in request.formats and weights is not None:
         from piip_workers.torch_export import prove_torch, write_torch
 
@@ -207,23 +236,37 @@ def _export(request: Export, folder: Path, weights: "Weights | None", proved: bo
     return outcome
 
 
-def _prove_mmdet(request: Export, folder: Path, outcome: "Proof") -> None:
+def _prove_mmdet(request: Export, folder: Path, outcome: "Proof", tell: Callable[[str], None]) -> None:
     """Tries the configuration where mmdet is installed."""
     try:
         with extra("detection"):
             find_trainer(None)
             from piip_workers.proof import prove_mmdet
     except UserError as error:
-        note(f"note: config.py is not proved: {error}")
+        tell(f"note: config.py is not proved: {error}")
         outcome.skipped.append(f"mmdet: {error}")
         return
     prove_mmdet(request, folder, outcome)
 
 
-def _tell(folder: Path, outcome: "Proof") -> None:
+def _told(folder: Path, outcome: "Proof") -> str:
     checks = outcome.checks
     proved = "; not proved"
     if checks:
         seconds = sum(check.seconds for check in checks)
         proved = f"; proof: {len(checks) - len(outcome.failures)} of {len(checks)} checks passed in {seconds:.0f} s"
-    console.print(f"wrote {folder}{proved}; {folder / 'README.md'} says how to train it", markup=False, soft_wrap=True)
+    return f"wrote {folder}{proved}; {folder / 'README.md'} says how to train it"
+
+
+def _content(evaluation: Evaluation, folder: Path, outcome: "Proof") -> dict[str, Any]:
+    """What was written, as plain data."""
+    design = evaluation.candidate.architecture
+    return {
+        "folder": str(folder),
+        "trial": evaluation.candidate.number,
+        "architecture": design.name,
+        "fingerprint": design.fingerprint,
+        "checks": len(outcome.checks),
+        "failures": list(outcome.failures),
+        "skipped": list(outcome.skipped),
+    }

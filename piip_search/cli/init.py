@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
-from piip_search.cli.application import console
+from piip_search.cli.application import console, shipped_names
 from piip_search.shipped import shipped_spaces
 from piip_search.wiring import UserError
 
 
 def init(
-    names: Annotated[list[str] | None, typer.Argument(help="Shipped spaces; all of them by default.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Shipped spaces; all of them by default.", autocompletion=shipped_names),
+    ] = None,
     to: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("spaces"),
 ) -> None:
     """Copy shipped search spaces to start from.

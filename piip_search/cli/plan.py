@@ -1,14 +1,14 @@
 """`piip-search plan`: what a search will be like."""
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from piip_search import terminal
-from piip_search.cli.application import console, note
+from piip_search.cli.application import Json, Quiet, SpaceName, console, note, put, put_json
 from piip_search.plan import make_plan
 from piip_search.shipped import find_space
 from piip_search.spec import SearchSpec, load_spec
@@ -18,7 +18,7 @@ PICTURES = (".png", ".svg", ".pdf")
 
 
 def plan(
-    space: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space such as coco.")],
+    space: SpaceName,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials to measure, in place of the space's.")] = None,
     throughput: Annotated[
         float | None,
@@ -33,9 +33,12 @@ def plan(
         typer.Option(help="Training and validation images, such as 118287,5000, where the data is not here."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the spread of costs into this file (png, svg, pdf).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show what a search will be like: its designs, their cost, and what measuring them takes.
+
+    With --quiet, a line a tier: its GMACs, and how many designs it allows.
 
     Example: piip-search plan coco --images 118287,5000 --plot coco.png
     """
@@ -45,15 +48,18 @@ def plan(
         raise UserError(f"a picture is {', '.join(PICTURES)}, got {plot}; change its ending")
     drawn = make_plan(spec, path, _image_counts(images) or image_counts(spec), throughput or _usual_throughput(spec))
     if as_json:
-        print(json.dumps(drawn.to_dict(), indent=2))
+        put_json(drawn.to_dict())
+    elif quiet:
+        put(*(f"{tier.gmacs:g} {tier.designs}" for tier in drawn.tiers))
     else:
-        console.print(f"{spec.name}: cost under the {spec.limit.convention} convention", markup=False)
-        console.print(terminal.plan_view(drawn, console.width))
+        put(f"{spec.name}: cost under the {spec.limit.convention} convention")
+        put(Text(), terminal.plan_view(drawn, console.width))
     if plot is not None:
         with extra("plots"):
             from piip_dashboards.plan_figure import draw_plan
         draw_plan(drawn, plot)
-        note(f"wrote {plot}")
+        if not quiet:
+            note(f"wrote {plot}")
 
 
 def _usual_throughput(spec: SearchSpec) -> float:

@@ -4,13 +4,32 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from piip_search import terminal
-from piip_search.cli.application import DEFAULT_HOME, INTERRUPTED, Home, LedgerUrl, console, errors, note
+from piip_search.cli.application import (
+    DEFAULT_HOME,
+    HALTED,
+    INTERRUPTED,
+    Home,
+    Json,
+    LedgerUrl,
+    Quiet,
+    SpaceName,
+    console,
+    errors,
+    note,
+    pass_over,
+    progress,
+    put,
+    put_json,
+)
+from piip_search.cli.show import tiers_of
+from piip_search.live import ahead, watch
 from piip_search.shipped import find_space
 from piip_search.spec import NAME
 from piip_search.wiring import (
@@ -36,7 +55,7 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
 
 
 def run(
-    space: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space such as quickstart.")],
+    space: SpaceName,
     name: Annotated[str | None, typer.Option(help="Name of the run; the space's name by default.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials to measure, in place of the space's.")] = None,
     on: Annotated[Place, typer.Option(help="Where candidates are measured.")] = Place.RAY,
@@ -57,10 +76,13 @@ def run(
             envvar="MLFLOW_TRACKING_URI", help="MLflow store or server, or none; by default mlflow.db in the home."
         ),
     ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Search a space: start a run, or go on with the one of that name.
 
     A run that was cut off goes on where it stopped; nothing that is already measured is trained again.
+    With --json, progress goes to stderr; with --quiet, the best of each tier is all that is printed.
 
     Example: piip-search run quickstart --on local --trials 4
     """
@@ -70,29 +92,39 @@ def run(
     run_name = name or spec.name
     if not re.fullmatch(NAME, run_name):
         raise UserError(f"a run's name has up to 100 letters, digits, dots, dashes and underscores, got {run_name!r}")
+    from piip_search.circumstances import circumstances
     from piip_search.search import open_search
     from piip_workers import data
 
     with extra("detection"):
         find_trainer(address)
         data.prepare(spec.data)
-    recipe = spec.recipe(data.fingerprint(spec.data))
-    book = open_ledger(ledger_url(ledger, home))
+    fingerprint = data.fingerprint(spec.data)
+    recipe = spec.recipe(fingerprint)
+    shown_on = progress(as_json, quiet)
+    book = open_ledger(ledger_url(ledger, home), note)
     if resume:
         book.search(run_name)
-    measure = measurement(spec, home, run_name)
     store = mlflow_uri(mlflow, home)
-    with console.status("starting"):
-        drive, usage, at_once = runner(on, address, spec, measure, home)
-        tracker = open_tracker(store, home, mlflow is not None, note)
-        search = open_search(run_name, spec, book, recipe, tracker, fresh)
-    drive_to_end(search, drive, usage, at_once)
-    _report(search, book, store, home, ledger)
+    with shown_on.status("starting"):
+        drive, usage, at_once = runner(on, address, spec, home)
+        tracker = open_tracker(store, home, mlflow is not None, pass_over if quiet else note)
+        search = open_search(run_name, spec, book, recipe, tracker, fresh, fingerprint, circumstances())
+    drive_to_end(search, drive, measurement(spec, home, run_name, search), usage, at_once, shown_on)
+    if as_json:
+        put_json(_content(search, book, store))
+    elif quiet:
+        _put_best(search)
+    else:
+        _report(search, book, store, home, ledger)
+    if search.halted:
+        sys.exit(HALTED)
 
 
 def drive_to_end(
     search: "Search",
     drive: Drive,
+    measure: Any,
     usage: Callable[[], str],
     at_once: int,
     shown_on: Console = console,
@@ -105,8 +137,8 @@ def drive_to_end(
         return health_of(search.spec, search.objectives, search.evaluations, search.running_seconds)
 
     try:
-        with terminal.watch(shown_on, search, usage, at_once, examine if examined else None) as changed:
-            drive(search, changed)
+        with watch(shown_on, search, usage, at_once, examine if examined else None) as changed:
+            drive(search, measure, changed)
     except KeyboardInterrupt:
         _interrupted()
     if search.running:  # Ray ends quietly when it is interrupted
@@ -117,7 +149,7 @@ def _announce(search: "Search", shown_on: Console) -> None:
     if search.replayed:
         shown_on.print(f"run {search.run} goes on: {search.replayed} evaluations are in the ledger", markup=False)
     else:
-        shown_on.print(f"run {search.run} begins: {terminal.ahead(search)}", markup=False)
+        shown_on.print(f"run {search.run} begins: {ahead(search)}", markup=False)
 
 
 def _interrupted() -> NoReturn:
@@ -125,28 +157,49 @@ def _interrupted() -> NoReturn:
     sys.exit(INTERRUPTED)
 
 
+def _content(search: "Search", book: "Ledger", store: str | None) -> dict[str, Any]:
+    """What a search ends with, as plain data."""
+    return {
+        "run": search.run,
+        "ending": search.ending or "ended",
+        "halted": search.halted,
+        "done": len(search.evaluations) - len(search.failures),
+        "failed": len(search.failures),
+        "new": len(search.evaluations) - search.replayed,
+        "answered": search.answered,
+        "seconds": search.elapsed,
+        "metric": search.objectives.metric,
+        "tiers": tiers_of(search.fronts(), search.objectives),
+        "left": search.left,
+        "ledger": book.shown,
+        "mlflow": store,
+    }
+
+
+def _put_best(search: "Search") -> None:
+    """A line a tier: budget, metric, architecture."""
+    for front in search.fronts():
+        if front.best is not None:
+            name = front.best.candidate.architecture.name
+            put(f"{front.budget:g} {search.objectives.value(front.best):.4f} {name}")
+
+
 def _report(search: "Search", book: "Ledger", store: str | None, home: Path, ledger: str | None) -> None:
     """What a search ends with: the front of each tier, where everything is, and what to type next."""
-    for item in search.fronts():
-        console.print(terminal.front_table(item, search.objectives))
+    put(terminal.fronts_view(search.fronts(), search.objectives), Text())
     answered = f"; {search.answered} answered from other runs" if search.answered else ""
     if search.left:
-        console.print(f"expected to be left: {terminal.left_to_gain(search.left, search.objectives)}", markup=False)
+        put(Text(f"expected to be left: {terminal.left_to_gain(search.left, search.objectives)}"))
     done = len(search.evaluations) - len(search.failures)
-    console.print(
+    put(
         f"{search.ending or 'ended'}: {done} done, {len(search.failures)} failed, "
-        f"{len(search.evaluations) - search.replayed} new in {terminal.clock(search.elapsed)}{answered}",
-        markup=False,
+        f"{len(search.evaluations) - search.replayed} new in {terminal.clock(search.elapsed)}{answered}"
     )
-    lines = [f"ledger: {book.url}"]
+    lines = [f"ledger: {book.shown}"]
     if store is not None:
         lines.append(f"MLflow: {store} (look at it with: mlflow ui --backend-store-uri {store})")
-    where = (
-        ""
-        if home == DEFAULT_HOME and ledger is None
-        else f" --home {home}"
-        if ledger is None
-        else f" --ledger {ledger}"
-    )
+    elsewhere = f" --home {home}" if ledger is None else f" --ledger {book.shown}"
+    where = "" if home == DEFAULT_HOME and ledger is None else elsewhere
     lines.append(f"next: piip-search export {search.run} best -o exported/{search.run}{where}")
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    lines.append(f"      piip-search report {search.run} -o {search.run}.html{where}")
+    put(*lines)

@@ -2,62 +2,133 @@
 
 import csv
 import io
-import json
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from piip_search import terminal
 from piip_search.audit import MARK
-from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, console
+from piip_search.cli.application import (
+    DEFAULT_HOME,
+    Home,
+    Json,
+    LedgerUrl,
+    Quiet,
+    RunName,
+    console,
+    put,
+    put_json,
+    run_names,
+)
+from piip_search.evaluation import Candidate, Evaluation
 from piip_search.objectives import Objectives, ParetoFront
-from piip_search.wiring import UserError, existing_ledger, health_of, history_of, open_ledger
+from piip_search.renderables import FrontPlot
+from piip_search.wiring import History, UserError, existing_ledger, health_of, history_of, open_ledger
+
+if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+    from piip_search.health import Health
+    from piip_search.ledger import Ledger
 
 
 def show(
-    run: Annotated[str | None, typer.Argument(help="Name of a run; without it, all runs are listed.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(help="Name of a run; without it, all runs are listed.", autocompletion=run_names),
+    ] = None,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Show what the ledger holds: all runs, or one with its fronts and failures.
+    """Show what the ledger holds: all runs, or one with its fronts, health and failures.
+
+    With --quiet, the names of the runs, or how far one is.
 
     Example: piip-search show quickstart
     """
     book = open_ledger(existing_ledger(ledger, home))
     if run is None:
-        for record in book.searches():
-            console.print(f"{record.name}: {record.evaluations} of {record.proposals} proposals measured, "
-                          f"begun {record.created_at:%Y-%m-%d %H:%M} UTC", markup=False)  # fmt: skip
+        _list(book, as_json, quiet)
+    else:
+        _show(book, run, as_json, quiet)
+
+
+def _list(book: "Ledger", as_json: bool, quiet: bool) -> None:
+    records = book.searches()
+    if as_json:
+        put_json([
+            {"run": record.name, "evaluations": record.evaluations, "proposals": record.proposals,
+             "begun": record.created_at.isoformat()}
+            for record in records
+        ])  # fmt: skip
         return
+    for record in records:
+        put(record.name if quiet else f"{record.name}: {record.evaluations} of {record.proposals} proposals measured, "
+            f"begun {record.created_at:%Y-%m-%d %H:%M} UTC")  # fmt: skip
+    if not records and not quiet:
+        put(f"no run in ledger {book.shown} yet; start one with piip-search run")
+
+
+def _show(book: "Ledger", run: str, as_json: bool, quiet: bool) -> None:
     history = history_of(book, run)
     failed = [e for e in history.evaluations if e.status == "failed"]
     running = book.unfinished(run)
-    console.print(
-        f"{run}: {len(history.evaluations) - len(failed)} done, {len(failed)} failed, {len(running)} unfinished; "
-        f"{history.objectives.metric} against GMACs ({history.objectives.convention} convention)",
-        markup=False,
-    )
-    for front in history.fronts:
-        console.print(terminal.front_table(front, history.objectives))
-    if MARK not in run:  # an audit's designs were not searched for
-        health = health_of(history.spec, history.objectives, history.evaluations, running)
-        console.print(terminal.health_view(health))
-        if history.left:
-            console.print(
-                f"expected to be left: {terminal.left_to_gain(history.left, history.objectives)}", markup=False
-            )
-    for evaluation in failed:
-        console.print(f"trial {evaluation.candidate.number} failed: {evaluation.error}", markup=False, soft_wrap=True)
+    done = len(history.evaluations) - len(failed)
+    examined = MARK not in run and not (quiet and not as_json)  # an audit's designs were not searched for
+    health = health_of(history.spec, history.objectives, history.evaluations, running) if examined else None
+    if as_json:
+        put_json(_content(run, history, failed, running, health))
+        return
+    put(f"{run}: {done} done, {len(failed)} failed, {len(running)} unfinished; "
+        f"{history.objectives.metric} against GMACs ({history.objectives.convention})")  # fmt: skip
+    if quiet:
+        return
+    _put_fronts(history)
+    if health is not None:
+        put(Text(), terminal.health_view(health))
+    if history.left and examined:
+        put(Text(f"expected to be left: {terminal.left_to_gain(history.left, history.objectives)}"))
+    if failed:
+        put(Text(), terminal.failures_view(failed))
+
+
+def _content(
+    run: str, history: History, failed: list[Evaluation], running: dict[Candidate, float], health: "Health | None"
+) -> dict[str, Any]:
+    return {
+        "run": run,
+        "metric": history.objectives.metric,
+        "convention": history.objectives.convention,
+        "done": len(history.evaluations) - len(failed),
+        "failed": [{"trial": e.candidate.number, "error": e.error} for e in failed],
+        "unfinished": [{"trial": c.number, "seconds": seconds} for c, seconds in running.items()],
+        "tiers": tiers_of(history.fronts, history.objectives),
+        "left": history.left,
+        "findings": [asdict(finding) for finding in health.findings] if health else [],
+    }
+
+
+def _put_fronts(history: History) -> None:
+    """The front as a plot on a terminal, and as tables everywhere."""
+    if console.is_terminal:
+        put(FrontPlot(history.fronts, history.finished, history.objectives))
+    put(Text(), terminal.fronts_view(history.fronts, history.objectives))
 
 
 def front(
-    run: Annotated[str, typer.Argument(help="Name of a run.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    run: RunName,
+    as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
+    quiet: Quiet = False,
 ) -> None:
     """Show the Pareto front of each tier of a run.
+
+    With --quiet, the architectures of the largest tier's front, the cheapest first.
 
     Example: piip-search front quickstart --csv > front.csv
     """
@@ -65,17 +136,23 @@ def front(
         raise UserError("give --json or --csv, not both")
     history = history_of(open_ledger(existing_ledger(ledger, home)), run)
     if as_json:
-        tiers = [
-            {"gmacs": f.budget, "hypervolume": f.hypervolume, "front": _rows(f, history.objectives)}
-            for f in history.fronts
-        ]
-        print(json.dumps({"run": run, "metric": history.objectives.metric, "tiers": tiers}, indent=2))
+        put_json({"run": run, "metric": history.objectives.metric,
+                  "tiers": tiers_of(history.fronts, history.objectives)})  # fmt: skip
     elif as_csv:
         rows = [{"tier_gmacs": f.budget, **row} for f in history.fronts for row in _rows(f, history.objectives)]
         print(_csv(rows), end="")
+    elif quiet:
+        for member in history.fronts[-1].evaluations:
+            put(member.candidate.architecture.name)
     else:
-        for item in history.fronts:
-            console.print(terminal.front_table(item, history.objectives))
+        put(f"{run}: {len(history.objectives.measured(history.finished))} designs measured; "
+            f"{history.objectives.metric} against GMACs ({history.objectives.convention})")  # fmt: skip
+        _put_fronts(history)
+
+
+def tiers_of(fronts: Sequence[ParetoFront], objectives: Objectives) -> list[dict[str, Any]]:
+    """The front of each tier as plain data."""
+    return [{"gmacs": f.budget, "hypervolume": f.hypervolume, "front": _rows(f, objectives)} for f in fronts]
 
 
 def _rows(item: ParetoFront, objectives: Objectives) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """`piip-search simulate`: rehearse a search on a table of known results."""
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table as View
+from rich.text import Text
 
 from piip_search import terminal
-from piip_search.cli.application import console
+from piip_search.cli.application import Json, Quiet, SpaceName, progress, put, put_json
 from piip_search.shipped import find_space
 from piip_search.spec import load_spec, parse_spec
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
 
 
 def simulate(
-    space: Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped space.")],
+    space: SpaceName,
     table: Annotated[Path, typer.Option(help="CSV file with columns choice:*, cost:*, loss:*; see the guide.")],
     loss: Annotated[str | None, typer.Option(help="Which of its losses is lowered; the first by default.")] = None,
     cost: Annotated[str | None, typer.Option(help="Which of its costs is known; the first by default.")] = None,
@@ -33,11 +33,13 @@ def simulate(
     stragglers: Annotated[float, typer.Option(help="Chance that it takes 3 to 10 times as long.")] = 0.0,
     preemptions: Annotated[float, typer.Option(help="Chance that its worker is taken away and it begins anew.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Seed, in place of the space's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Rehearse a search on a table of known results, by a clock that jumps.
 
     The sampler, schedule, limit, budget and seed are the space's; designs, costs, results and times are the table's.
+    With --quiet, a line a tier: its budget, the best loss found, and the share of the possible hypervolume.
 
     Example: piip-search simulate quickstart --table macro.csv --budgets 30,60,106 --workers 16 --failures 0.05
     """
@@ -59,10 +61,10 @@ def simulate(
     cluster = virtual.Cluster(workers, failures, stragglers, preemptions, spec.seed)
     clock, started = virtual.Clock(), time.monotonic()
     search = rehearsal.open("rehearsal", Ledger("sqlite://"), clock=clock)
-    with console.status("rehearsing") if not as_json else _Silent() as status:
+    with progress(as_json, quiet).status("rehearsing") as status:
 
         def changed() -> None:
-            if not as_json and len(search.evaluations) % 10 == 0:
+            if len(search.evaluations) % 10 == 0:
                 status.update(f"rehearsing: {len(search.evaluations)} of about {search.expected} evaluations")
 
         played = virtual.run(search, rehearsal, cluster, clock, changed)
@@ -71,28 +73,20 @@ def simulate(
     tiers = [_tier(search, rehearsal, tier) for tier in spec.bounds.gmacs]
     if as_json:
         facts = {**asdict(played), "ending": search.ending, "evaluations": rungs, "failed": len(search.failures)}
-        print(json.dumps({**facts, "tiers": tiers}, indent=2))
+        put_json({**facts, "tiers": tiers})
         return
-    console.print(_front(search, rehearsal))
-    console.print(_summary(tiers, rehearsal.loss))
+    if quiet:
+        for tier in tiers:
+            put(f"{tier['budget']:g} {_shown(tier['best'])} {tier['hypervolume']:.1%}")
+        return
+    put(_front(search, rehearsal), Text(), _summary(tiers, rehearsal.loss), Text())
     idle = 1 - played.busy / max(played.seconds * workers, 1e-9)
     counts = ", ".join(f"{count} of {epochs} epochs" for epochs, count in rungs.items())
-    console.print(
+    put(
         f"{search.ending or 'ended'}: {counts}; {len(search.failures)} failed, {played.preempted} preempted, "
-        f"{played.stragglers} stragglers\n"
+        f"{played.stragglers} stragglers",
         f"{terminal.clock(played.seconds)} on {workers} workers, {idle:.0%} of it idle; rehearsed in {took:.1f} s",
-        markup=False,
     )
-
-
-class _Silent:
-    """In the place of a status where nothing but JSON is printed."""
-
-    def __enter__(self) -> Any:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 def _tier(search: "Search", rehearsal: "Rehearsal", tier: float) -> dict[str, Any]:
@@ -112,12 +106,12 @@ def _front(search: "Search", rehearsal: "Rehearsal") -> View:
     """The front within the largest budget, in the table's own terms."""
     view = View(box=None, pad_edge=False, title="Front", title_justify="left")
     for title in ("trial", rehearsal.loss, rehearsal.cost):
-        view.add_column(title, justify="right")
+        view.add_column(Text(title), justify="right", no_wrap=True)
     view.add_column("design", overflow="fold")
     members = search.fronts()[-1].evaluations
     for evaluation, (loss, cost) in zip(members, search.objectives.losses(members), strict=True):
         candidate = evaluation.candidate
-        view.add_row(str(candidate.number), f"{loss:.4g}", f"{cost:.4g}", str(candidate.architecture))
+        view.add_row(str(candidate.number), f"{loss:.4g}", f"{cost:.4g}", Text(str(candidate.architecture)))
     return view
 
 
@@ -126,9 +120,13 @@ def _summary(tiers: list[dict[str, Any]], loss: str) -> View:
     for title in ("budget", f"best {loss}", "possible", "regret", "of the hypervolume"):
         view.add_column(title, justify="right")
     for tier in tiers:
-        shown = ["-" if tier[name] is None else f"{tier[name]:.4g}" for name in ("best", "possible", "regret")]
+        shown = [_shown(tier[name]) for name in ("best", "possible", "regret")]
         view.add_row(f"{tier['budget']:g}", *shown, f"{tier['hypervolume']:.1%}")
     return view
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _numbers(text: str) -> list[float]:

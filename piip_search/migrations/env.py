@@ -2,10 +2,8 @@
 
 from alembic import context
 
-from piip_search.ledger import _Table
+from piip_search.ledger.tables import Table
 
-context.configure(
-    connection=context.config.attributes["connection"], target_metadata=_Table.metadata, render_as_batch=True
-)
+context.configure(connection=context.config.attributes["connection"], target_metadata=Table.metadata)
 with context.begin_transaction():
     context.run_migrations()

@@ -2,7 +2,7 @@ import fakes
 import pytest
 
 from piip_search.architecture import Architecture
-from piip_search.choice import choose
+from piip_search.choice import cheapest_near, choose
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.objectives import Objectives, pareto_front
 
@@ -51,3 +51,14 @@ def test_a_choice_that_means_nothing(choice: str, message: str) -> None:
         choose(ALL, OBJECTIVES, choice)
     with pytest.raises(ValueError, match="no finished evaluation yet"):
         choose([], OBJECTIVES, choice)
+
+
+def test_the_cheapest_that_is_nearly_as_good() -> None:
+    values = {e.candidate.number: OBJECTIVES.value(e) or 0.0 for e in ALL}
+    assert cheapest_near(ALL, OBJECTIVES, 0).candidate.number == 2
+    assert cheapest_near(ALL, OBJECTIVES, values[2] - values[1]).candidate.number == 1
+    assert cheapest_near(ALL, OBJECTIVES, 1).candidate.number == 0
+    with pytest.raises(ValueError, match="0 or more below the best"):
+        cheapest_near(ALL, OBJECTIVES, -0.1)
+    with pytest.raises(ValueError, match="no finished evaluation"):
+        cheapest_near([], OBJECTIVES, 0.1)

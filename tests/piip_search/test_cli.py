@@ -3,16 +3,13 @@
 import json
 import re
 import sqlite3
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import fakes
 import pytest
 import yaml
+from typed import Cli
 
-from piip_search import cli
 from piip_search.architecture import Architecture
 from piip_search.audit import MARK
 from piip_search.ledger import Ledger
@@ -21,32 +18,6 @@ from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import SearchSpec
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Ended]
-
-
-@pytest.fixture
-def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
-    """Types a command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def typed(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["piip-search", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        captured = capsys.readouterr()
-        return Ended(int(caught.value.code or 0), captured.out, captured.err)
-
-    return typed
 
 
 @pytest.fixture
@@ -58,7 +29,9 @@ def finished(tmp_path: Path, spec: SearchSpec) -> list[str]:
     return ["--home", str(tmp_path / "runs")]
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "show", "front", "audit", "cost", "export", "train", "init"])
+@pytest.mark.parametrize(
+    "command", ["run", "plan", "show", "front", "audit", "cost", "export", "train", "init", "mirror", "dashboard"]
+)
 def test_every_command_has_help_with_an_example(run_cli: Cli, command: str) -> None:
     ended = run_cli(command, "--help")
     assert ended.code == 0
@@ -138,6 +111,7 @@ def test_show_says_how_healthy_a_run_is(run_cli: Cli, tmp_path: Path, spec: Sear
     hung = search.propose()
     assert hung is not None
     with sqlite3.connect(tmp_path / "runs" / "ledger.db") as database:
+        database.execute("DROP TRIGGER proposal_no_update")  # a ledger is append-only
         database.execute("UPDATE proposal SET proposed_at = '2020-01-01 00:00:00' WHERE number = ?", (hung.number,))
     database.close()
     assert re.search(rf"straggler: trial {hung.number} has run for \d{{9}} s", run_cli(*shown).out)
@@ -270,11 +244,19 @@ def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> 
     assert "2 done, 0 failed, 1 new" in more.out
     again = run_cli("run", "tiny.yaml", "--on", "local", "--trials", "2")
     assert "2 done, 0 failed, 0 new" in again.out
+    plain = run_cli("run", "tiny.yaml", "--on", "local", "--trials", "2", "--json")
+    ended = json.loads(plain.out)
+    assert (ended["done"], ended["failed"], ended["new"]) == (2, 0, 0)
+    assert "goes on: 2 evaluations" in plain.err
+    quiet = run_cli("run", "tiny.yaml", "--on", "local", "--trials", "2", "--quiet")
+    best = ended["tiers"][0]["front"][-1]
+    assert quiet.out == f"0.05 {best['bbox_mAP']:.4f} {best['architecture']}\n"
     audit = ["audit", "quickstart", "--on", "local", "--epochs", "2"]
     audited = run_cli(*audit)
     assert audited.code == 0, audited.err
     assert "2 designs were measured in full, too few to say" in audited.out
     assert json.loads(run_cli(*audit, "--json").out)["tiers"][0]["designs"] == 2
+    assert run_cli(*audit, "--quiet").out.startswith("up to 0.05 GMACs: 2 designs were measured in full")
     refused = run_cli("audit", "quickstart", "--epochs", "1")
     assert refused.code == 2
     assert "the longer training is the proxy itself" in refused.err
@@ -285,8 +267,11 @@ def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> 
     assert (tmp_path / "exported/quickstart/config.py").is_file()
     assert json.loads((tmp_path / "exported/quickstart/proof.json").read_text())["passed"]
     _the_export_trains_in_full(run_cli, tmp_path)
-    front = run_cli("export", "quickstart", "all", "-o", "front", "--format", "torch", "--weights", "random")
+    front = run_cli("export", "quickstart", "all", "-o", "front", "--format", "torch", "--weights", "random", "--json")
     assert front.code == 0, front.err
+    assert [Path(one["folder"]).parent.name for one in json.loads(front.out)["exports"]] == ["front"] * len(
+        list((tmp_path / "front").iterdir())
+    )
     for folder in (tmp_path / "front").iterdir():
         assert {path.name for path in folder.iterdir()} >= {"architecture.yaml", "proof.json", "torch"}
         refused = run_cli("train", str(folder))

@@ -194,5 +194,10 @@ def test_the_command(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert facts["evaluations"]["1"] == 20
     assert [tier["budget"] for tier in facts["tiers"]] == [6, 13]
     assert all(0 <= tier["regret"] < 0.4 for tier in facts["tiers"])
+    app([*command, "--quiet", "--budgets", "6,13", "--trials", "20", "--seed", "3"], standalone_mode=False)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        [f"{tier['budget']:g}", f"{tier['best']:.4g}", f"{tier['hypervolume']:.1%}"] for tier in facts["tiers"]
+    ]
     with pytest.raises(ValueError, match="--budgets are numbers with commas"):
         app([*command, "--budgets", "6;13"], standalone_mode=False)

@@ -1,12 +1,15 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fakes
 import pytest
 
+from piip_search.evaluation import Evaluation
 from piip_search.ledger import Ledger
+from piip_search.objectives import RunningFronts
 from piip_search.search import Search, open_search
-from piip_search.spec import SearchSpec
+from piip_search.spec import SearchSpec, parse_spec
+from piip_workers.background import InBackground
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 tracking = pytest.importorskip("piip_workers.tracking", exc_type=ImportError)
@@ -44,13 +47,15 @@ def test_the_mirror_shows_what_the_ledger_holds_and_going_on_adds_no_double(spec
         assert child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
         assert child.data.params["architecture"] == evaluation.candidate.architecture.name
         assert child.data.metrics["bbox_mAP"] == pytest.approx(evaluation.metrics["bbox_mAP"])
+        shares = [value for key, value in child.data.metrics.items() if key.startswith("gmacs.")]
+        assert sum(shares) == pytest.approx(child.data.metrics["gmacs"])
         assert child.data.metrics["gmacs"] == pytest.approx(search.objectives.cost(evaluation).gmacs)
     volumes = client.get_metric_history(parents[0].info.run_id, "hypervolume")
     assert [metric.step for metric in volumes] == list(range(1, spec.budget.trials + 1))
     assert volumes[-1].value == pytest.approx(search.fronts()[-1].hypervolume)
     assert sorted(m.value for m in volumes) == [m.value for m in volumes]
     files = {item.path for item in client.list_artifacts(parents[0].info.run_id)}
-    assert files == {"front.csv", "front.json", "front.png", "space.json"}
+    assert files == {"front.csv", "front.html", "front.json", "front.png", "space.json"}
 
 
 def test_failures_are_mirrored_with_their_reason(spec: SearchSpec, tmp_path: Path) -> None:
@@ -63,3 +68,124 @@ def test_failures_are_mirrored_with_their_reason(spec: SearchSpec, tmp_path: Pat
     search.finish()
     failed = list(tracker._runs("attributes.status = 'FAILED'"))
     assert [run.data.tags["piip.error"] for run in failed] == ["ValueError: out of luck"]
+
+
+def runs_of(tracker: Any) -> list[Any]:
+    return [run for run in tracker._client.search_runs([tracker._experiment]) if run.data.tags["piip.role"] != "search"]
+
+
+def test_rungs_are_steps_of_one_child(spec: SearchSpec, tmp_path: Path) -> None:
+    halved = parse_spec(
+        {**spec.model_dump(mode="json"), "fidelity": {"epochs": 4}, "schedule": {"rungs": [2], "keep": 2}}
+    )
+    search, tracker = open_run(halved, tmp_path)
+    drive(search, 99)
+    children = {run.data.tags["piip.training"]: run for run in runs_of(tracker)}
+    assert len(children) == spec.budget.trials < len(search.evaluations)
+    both = next(run for run in children.values() if run.data.tags["piip.epochs"] == "4")
+    metrics = tracker._client.get_metric_history(both.info.run_id, "bbox_mAP")
+    assert [metric.step for metric in metrics] == [2, 4]
+    assert len(both.data.tags["piip.numbers"].split(",")) == 2
+
+
+class DiesAfter:
+    """A client that breaks off after so many writes, as a server that is killed does."""
+
+    def __init__(self, client: Any, writes: int) -> None:
+        self._client, self._left = client, writes
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        if not name.startswith(("create", "log", "set", "update")):
+            return method
+
+        def write(*arguments: Any, **named: Any) -> Any:
+            if self._left == 0:
+                raise ConnectionError("the server is gone")
+            self._left -= 1
+            return method(*arguments, **named)
+
+        return write
+
+
+@pytest.mark.parametrize("writes", range(1, 14))
+def test_what_was_half_written_is_completed_and_never_doubled(spec: SearchSpec, tmp_path: Path, writes: int) -> None:
+    search = open_search("run", spec, Ledger(f"sqlite:///{tmp_path}/ledger.db"), "recipe")
+    drive(search, 3)
+    uri, artifacts = f"sqlite:///{tmp_path}/mlflow.db", (tmp_path / "artifacts").as_uri()
+
+    def pass_on(tracker: Any) -> None:
+        tracker.begin("run", spec.model_dump(mode="json"), search.objectives)
+        running = RunningFronts(search.objectives, spec.bounds.gmacs)
+        for evaluation in search.evaluations:
+            running.add(evaluation)
+            tracker.record(evaluation, running.fronts)
+        tracker.finish(running.fronts)
+
+    broken = tracking.MlflowTracker(uri, artifacts)
+    broken._client = DiesAfter(broken._client, writes)
+    with pytest.raises(ConnectionError):
+        pass_on(broken)
+    whole = tracking.MlflowTracker(uri, artifacts)
+    pass_on(whole)
+    children = runs_of(whole)
+    assert sorted(run.data.tags["piip.numbers"] for run in children) == ["0", "1", "2"]
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert all("architecture" in run.data.params for run in children)
+    for name in ("hypervolume", "evaluations"):
+        steps = [metric.step for metric in whole._client.get_metric_history(whole._parent, name)]
+        assert steps == [1, 2, 3]
+
+
+class Fragile:
+    """Stands in for a mirror whose server dies at the third evaluation, and for a while cannot be opened."""
+
+    opened = 0
+    seen: ClassVar[list[int]] = []
+    finished = 0
+
+    def __init__(self) -> None:
+        type(self).opened += 1
+        if type(self).opened in (2, 3):
+            raise ConnectionError("connection refused")
+        self.numbers: list[int] = []
+
+    def begin(self, *_: object) -> None:
+        pass
+
+    def record(self, evaluation: Evaluation, _fronts: object) -> None:
+        if type(self).opened == 1 and len(self.numbers) == 2:
+            raise ConnectionError("the server is gone")
+        self.numbers.append(evaluation.candidate.number)
+
+    def flush(self) -> None:
+        type(self).seen = self.numbers
+
+    def finish(self, _fronts: object) -> None:
+        type(self).finished += 1
+
+
+def test_a_search_goes_on_while_its_mirror_is_away_and_the_mirror_catches_up(spec: SearchSpec, tmp_path: Path) -> None:
+    told: list[str] = []
+    mirror = InBackground(Fragile, told.append)
+    search = open_search("run", spec, Ledger(f"sqlite:///{tmp_path}/ledger.db"), "recipe", mirror)
+    drive(search, 99)
+    assert len(search.evaluations) == spec.budget.trials
+    assert sorted(Fragile.seen) == list(range(spec.budget.trials))
+    assert Fragile.opened == 4
+    assert Fragile.finished == 1
+    assert ["cannot be reached" in line for line in told] == [True, False]
+    assert told[-1] == "MLflow is back"
+
+
+def test_a_search_ends_without_a_mirror_that_never_comes(spec: SearchSpec, tmp_path: Path) -> None:
+    def refuse() -> Any:
+        raise ConnectionError("connection refused")
+
+    told: list[str] = []
+    mirror = InBackground(refuse, told.append, patience=0.5)
+    search = open_search("run", spec, Ledger(f"sqlite:///{tmp_path}/ledger.db"), "recipe", mirror)
+    drive(search, 2)
+    assert len(search.evaluations) == 2
+    assert "misses 2 of 2 evaluations" in told[-1]
+    assert "piip-search mirror run" in told[-1]

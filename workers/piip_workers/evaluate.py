@@ -21,6 +21,7 @@ from piip_search.evaluation import Candidate, Evaluation
 from piip_search.export.mmdet_config import ProxyImages, proxy_config
 from piip_search.spec import Data, Training
 from piip_workers import data as data_sets
+from piip_workers.work import stop_where_full
 
 if TYPE_CHECKING:
     from piip_workers.training import Measurement
@@ -46,6 +47,9 @@ def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str
 
     Returns:
         The evaluation; one that failed says why, and its folder holds the traceback.
+
+    Raises:
+        MachineError: The machine is at fault.
     """
     started = time.monotonic()
     folder = Path(directory) / candidate.training
@@ -54,6 +58,7 @@ def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str
         with _alone(folder):
             return _measured(candidate, Data.model_validate(data), Training.model_validate(training), folder, started)
     except Exception as error:
+        stop_where_full(error)
         (folder / "error.txt").write_text(traceback.format_exc())
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return Evaluation(candidate, "failed", error=text[:2000], seconds=time.monotonic() - started)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from piip_search.evaluation import Evaluate
 from piip_search.search import Search
+from piip_workers.work import MachineError
 
 
 def run(search: Search, evaluate: Evaluate, changed: Callable[[], None] = lambda: None) -> None:
@@ -16,6 +17,9 @@ def run(search: Search, evaluate: Evaluate, changed: Callable[[], None] = lambda
     """
     while (candidate := search.propose()) is not None:
         changed()
-        search.accept(evaluate(candidate))
+        try:
+            search.accept(evaluate(candidate))
+        except MachineError as halt:
+            search.halt(candidate, str(halt))
         changed()
     search.finish()

@@ -7,6 +7,7 @@ evaluations back. Each trial of Tune is one evaluation, in an actor that is used
 import json
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from ray.tune.search import Searcher
 
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.search import Search
-from piip_workers.work import Work
+from piip_workers.work import MachineError, Work
 
-WORKER_RETRIES = 2
+RETRIES = 3
 """How often a trial is started again after its process died; it continues from its checkpoint."""
 
 
@@ -31,7 +32,10 @@ class _Trial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         work = Work(**json.loads(self._assignment["work"]))
-        evaluation = work(Candidate.from_dict(json.loads(self._assignment["candidate"])))
+        try:
+            evaluation = work(Candidate.from_dict(json.loads(self._assignment["candidate"])))
+        except MachineError as halt:
+            return {"halt": str(halt), "done": True}
         # As text: Tune flattens nested results and prints them into file names.
         return {"evaluation": json.dumps(evaluation.to_dict()), "done": True}
 
@@ -49,11 +53,12 @@ class _Trial(tune.Trainable):
 class _Proposals(Searcher):
     """Passes proposals to Tune and evaluations to the search."""
 
-    def __init__(self, search: Search, work: Work, changed: Callable[[], None]) -> None:
+    def __init__(self, search: Search, work: Work, changed: Callable[[], None], retries: int) -> None:
         super().__init__()
         self._search: Search | None = search
         self._work = work
         self._changed = changed
+        self._retries = retries
         self._candidates: dict[str, Candidate] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -69,11 +74,16 @@ class _Proposals(Searcher):
         candidate = self._candidates.pop(trial_id, None)
         if candidate is None:
             return
-        answer = (result or {}).get("evaluation")
-        if answer is not None:
+        answer, halt = (result or {}).get("evaluation"), (result or {}).get("halt")
+        if halt is not None:
+            self._open.halt(candidate, str(halt))
+        elif answer is not None:
             self._open.accept(Evaluation.from_dict(json.loads(answer)))
+        elif error and not _head_answers():
+            # Every retry failed at once: no fault of the candidate's.
+            self._open.halt(candidate, "Ray's head is gone; start the cluster again, and the same command goes on")
         elif error:
-            reason = f"the worker process ended {WORKER_RETRIES + 1} times; its log names the cause (often memory)"
+            reason = f"the worker process ended {self._retries + 1} times; its log names the cause (often memory)"
             self._open.accept(Evaluation(candidate, "failed", error=reason))
         # Neither: Tune was interrupted. The ledger knows the candidate as running, and the next sitting takes it up.
         self._changed()
@@ -105,7 +115,8 @@ def connect(address: str | None = None) -> None:
         ConnectionError: No cluster answers there.
     """
     if not ray.is_initialized():
-        ray.init(address=address, include_dashboard=False if address is None else None, log_to_driver=False,
+        # Without an address Ray would join whatever cluster this machine last had, and wait for one that was killed.
+        ray.init(address=address or "local", include_dashboard=False if address is None else None, log_to_driver=False,
                  logging_level=logging.ERROR)  # fmt: skip
 
 
@@ -116,6 +127,7 @@ def run(
     changed: Callable[[], None] = lambda: None,
     cpu: float = 1.0,
     gpu: float = 0.0,
+    retries: int = RETRIES,
 ) -> None:
     """Measures what the search proposes, as many candidates at a time as the cluster holds.
 
@@ -128,6 +140,7 @@ def run(
         changed: Called whenever something began or ended.
         cpu: Logical CPUs of one trial.
         gpu: GPUs of one trial.
+        retries: How often a trial is started again after its process, or its node, died.
 
     Raises:
         ValueError: The cluster cannot hold a single trial.
@@ -139,7 +152,7 @@ def run(
     tuner = tune.Tuner(
         tune.with_resources(_Trial, {"cpu": cpu, "gpu": gpu}),
         tune_config=tune.TuneConfig(
-            search_alg=_Proposals(search, work, changed),
+            search_alg=_Proposals(search, work, changed, retries),
             num_samples=-1,
             max_concurrent_trials=at_once,
             reuse_actors=True,
@@ -149,11 +162,21 @@ def run(
             name=search.run,
             storage_path=str(directory.resolve()),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+            failure_config=tune.FailureConfig(max_failures=retries),
         ),
     )
     tuner.fit()
     search.finish()
+
+
+def _head_answers() -> bool:
+    """Whether the cluster's control service can be reached."""
+    host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def concurrency(cpu: float, gpu: float) -> int:

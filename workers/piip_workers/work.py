@@ -1,12 +1,26 @@
 """How a candidate is measured, as plain data that any process can take up."""
 
+import errno
+import hashlib
 import importlib
+import json
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from piip_search.evaluation import Candidate, Evaluation
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing")
+"""How libraries say that a disk is full in errors of their own."""
+
+
+class MachineError(Exception):
+    """The machine is at fault, not the candidate; the message says what is, and the way out."""
 
 
 @dataclass(frozen=True)
@@ -16,25 +30,81 @@ class Work:
     Attributes:
         function: `module:name` of a function of a candidate and the settings, that returns an evaluation.
         settings: Keyword arguments, plain data.
+        results: Folder where each evaluation is kept, so that one that was made and not yet told, because the search
+            ended meanwhile, is not made again; empty for none.
     """
 
     function: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    results: str = ""
 
     def __call__(self, candidate: Candidate) -> Evaluation:
-        """Measures a candidate; whatever goes wrong is an evaluation that failed."""
+        """Measures a candidate; whatever goes wrong with it is an evaluation that failed.
+
+        Raises:
+            MachineError: The machine is at fault.
+        """
+        kept = self._kept(candidate)
+        if kept is not None and kept.exists():
+            return Evaluation.from_dict(json.loads(kept.read_text(encoding="utf-8")))
         started = time.monotonic()
         try:
-            return self._resolve()(candidate, **self.settings)
+            evaluation = self._resolve()(candidate, **self.settings)
         except Exception as error:
+            stop_where_full(error)
             text = " ".join(f"{type(error).__name__}: {error}".split())
-            return Evaluation(candidate, "failed", error=text[:2000], seconds=time.monotonic() - started)
+            evaluation = Evaluation(candidate, "failed", error=text[:2000], seconds=time.monotonic() - started)
+        if kept is not None:
+            _keep(kept, evaluation)
+        return evaluation
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"function": self.function, "settings": dict(self.settings)}
+        return {"function": self.function, "settings": dict(self.settings), "results": self.results}
 
     def _resolve(self) -> Callable[..., Evaluation]:
         module, _, name = self.function.partition(":")
         function: Callable[..., Evaluation] = getattr(importlib.import_module(module), name)
         return function
+
+    def _kept(self, candidate: Candidate) -> Path | None:
+        if not self.results:
+            return None
+        asked = {name: value for name, value in candidate.to_dict().items() if name != "why"}
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+        return Path(self.results) / f"{candidate.number:05d}-{digest}.json"
+
+
+def stop_where_full(error: BaseException) -> None:
+    """Passes over what is a candidate's own fault.
+
+    Raises:
+        MachineError: The disk is full.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in FULL or any(text in str(cause) for text in FULL_TEXTS):
+            raise MachineError(
+                f"a disk of {socket.gethostname()} is full ({cause}); "
+                "free some space, and the same command goes on where this stopped"
+            ) from error
+        cause = cause.__cause__ or cause.__context__
+
+
+def _keep(path: Path, evaluation: Evaluation) -> None:
+    """Writes all of it or nothing.
+
+    Raises:
+        MachineError: The disk is full.
+    """
+    draft = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(evaluation.to_dict(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        stop_where_full(error)
+        raise

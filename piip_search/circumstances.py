@@ -1,0 +1,39 @@
+"""Where, and with what, this process runs: kept with everything that it decides."""
+
+import os
+import platform
+import socket
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from piip_search.ledger import Circumstances
+
+PACKAGES = ("piip-search", "numpy", "optuna", "scikit-learn", "sqlalchemy", "ray", "torch", "timm", "mmdet", "mlflow")
+
+
+def circumstances() -> Circumstances:
+    """Those of this process. Workers tell their own versions in the facts of an evaluation."""
+    return Circumstances(socket.gethostname(), os.getpid(), revision(Path(__file__).parent), _versions())
+
+
+def revision(folder: Path) -> str:
+    """Commit of the checkout that a folder is in, with `+` where it was changed since; empty where it is in none."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--match=", "--dirty=+"],
+            cwd=folder, capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,100 @@
+"""`piip-search dashboard`: look at searches in a browser."""
+
+import shlex
+import socket
+import webbrowser
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from piip_search.cli.application import DEFAULT_HOME, Home, console
+from piip_search.ledger import without_password
+from piip_search.wiring import UserError, dashboard_app, existing_ledger, extra, open_ledger
+
+PORT = 8400
+
+
+def dashboard(
+    ledger: Annotated[
+        str | None,
+        typer.Argument(
+            envvar="PIIP_SEARCH_LEDGER",
+            help="Database URL, file, or home folder; by default ledger.db in the home folder.",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any but this machine's own needs a token, which is printed.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for a free one.")] = PORT,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="PIIP_SEARCH_TOKEN", help="What visitors have to know; drawn where one is needed."),
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the address in a browser.")] = True,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Show searches in a browser, live: fronts, designs, what matters, health.
+
+    Everything is served from this machine; nothing is loaded from elsewhere.
+
+    Example: piip-search dashboard
+    """
+    with extra("dashboard"):
+        import uvicorn
+
+        from piip_dashboards.access import needed_token
+    url, home = _place(ledger, home)
+    needed = needed_token(host, token)
+    # The URL goes by the environment: a password in it is in no list of processes.
+    environment = {"PIIP_SEARCH_HOME": str(home.resolve()), **({} if url is None else {"PIIP_SEARCH_LEDGER": url})}
+    with closing(open_ledger(existing_ledger(url, home))) as book, _listening(host, port) as listening:
+        number = listening.getsockname()[1]
+        app = dashboard_app(book, home, _options(url, home), environment, needed, number)
+        address = f"http://{_named(host)}:{number}/" + ("" if needed is None else f"?token={needed}")
+        console.print(f"dashboard of {book.shown}: {address} (end it with Ctrl-C)", markup=False, soft_wrap=True)
+        if browser:
+            webbrowser.open(address)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False))
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+
+
+def _place(given: str | None, home: Path) -> tuple[str | None, Path]:
+    """The database URL, where it is another than the home folder's own, and the home folder."""
+    if given is None or "://" in given:
+        return given, home
+    path = Path(given)
+    if path.is_dir():
+        return None, path
+    if not path.is_file():
+        raise UserError(f"no ledger at {path}; give a database URL, a file, or the home folder of searches")
+    return (None, path.parent) if path.name == "ledger.db" else (f"sqlite:///{path}", path.parent)
+
+
+def _options(url: str | None, home: Path) -> str:
+    """What a user adds to a command so that it finds this ledger."""
+    words = [] if home == DEFAULT_HOME else ["--home", str(home)]
+    words += [] if url is None else ["--ledger", without_password(url)]
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket at an address; who comes before the server is up waits.
+
+    Raises:
+        UserError: Another process listens there, or the address is none of this machine.
+    """
+    try:
+        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(place[:2], family=family)
+    except OSError as error:
+        raise UserError(f"cannot listen at {host}:{port}: {error.strerror}; give another --host or --port") from None
+
+
+def _named(host: str) -> str:
+    """The address as a browser is given it."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host

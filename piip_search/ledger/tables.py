@@ -1,0 +1,127 @@
+"""What the ledger's tables hold; `piip_search.migrations` makes them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NEWEST = "0002"
+"""Revision of these tables."""
+
+
+class Table(DeclarativeBase):
+    """All tables of the ledger. Rows are added and never changed: the database refuses it."""
+
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a plain class attribute
+        dict[str, Any]: JSON,
+        list[dict[str, Any]]: JSON,
+        list[int]: JSON,
+        datetime: DateTime(timezone=True),
+    }
+
+
+class SearchRow(Table):
+    """A search: `uid` is its name for ever, `name` its name in this database, `data` the fingerprint of the data."""
+
+    __tablename__ = "search"
+    __table_args__ = (Index("search_uid", "uid", unique=True),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    question: Mapped[str] = mapped_column(String(16))
+    recipe: Mapped[str] = mapped_column(String(16))
+    spec: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    uid: Mapped[str] = mapped_column(String(32), server_default="")
+    data: Mapped[str] = mapped_column(String(64), server_default="")
+
+
+class SittingRow(Table):
+    """A process that drove a search: where, when and with what."""
+
+    __tablename__ = "sitting"
+    __table_args__ = (UniqueConstraint("search_id", "number"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("search.id"), index=True)
+    number: Mapped[int]
+    began_at: Mapped[datetime]
+    host: Mapped[str] = mapped_column(String(255))
+    process: Mapped[int]
+    revision: Mapped[str] = mapped_column(String(80))
+    versions: Mapped[dict[str, Any]]
+
+
+class ProposalRow(Table):
+    """A candidate that is to be measured. `position` orders proposals and evaluations of a search."""
+
+    __tablename__ = "proposal"
+    __table_args__ = (UniqueConstraint("search_id", "position"), UniqueConstraint("search_id", "number"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("search.id"), index=True)
+    position: Mapped[int]
+    number: Mapped[int]
+    key: Mapped[str] = mapped_column(String(16), index=True)
+    architecture: Mapped[str] = mapped_column(String(400))
+    fingerprint: Mapped[str] = mapped_column(String(16), index=True)
+    candidate: Mapped[dict[str, Any]]
+    costs: Mapped[dict[str, Any]]
+    proposed_at: Mapped[datetime]
+    sitting: Mapped[int] = mapped_column(server_default="0")
+
+
+class EvaluationRow(Table):
+    """What came of a candidate."""
+
+    __tablename__ = "evaluation"
+    __table_args__ = (UniqueConstraint("search_id", "position"), UniqueConstraint("search_id", "number", "key"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("search.id"), index=True)
+    position: Mapped[int]
+    number: Mapped[int]
+    key: Mapped[str] = mapped_column(String(16), index=True)
+    status: Mapped[str] = mapped_column(String(16))
+    metrics: Mapped[dict[str, Any]]
+    error: Mapped[str]
+    seconds: Mapped[float]
+    history: Mapped[list[dict[str, Any]]]
+    facts: Mapped[dict[str, Any]]
+    finished_at: Mapped[datetime]
+    sitting: Mapped[int] = mapped_column(server_default="0")
+    host: Mapped[str] = mapped_column(String(255), server_default="")
+    gpu_seconds: Mapped[float] = mapped_column(server_default="0")
+
+
+class PromotionRow(Table):
+    """A design that the schedule sent on: candidate `number` goes on with the training that `first` began."""
+
+    __tablename__ = "promotion"
+    __table_args__ = (UniqueConstraint("search_id", "number"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("search.id"), index=True)
+    number: Mapped[int]
+    first: Mapped[int]
+    rung: Mapped[int]
+    promoted_at: Mapped[datetime]
+
+
+class FrontRow(Table):
+    """The front of a budget tier as an evaluation changed it: the evaluation's `position`, the members' numbers."""
+
+    __tablename__ = "front"
+    __table_args__ = (UniqueConstraint("search_id", "position", "tier"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("search.id"), index=True)
+    position: Mapped[int]
+    tier: Mapped[float]
+    members: Mapped[list[int]]
+    hypervolume: Mapped[float]
+    found_at: Mapped[datetime]
+
+
+APPEND_ONLY = ("search", "sitting", "proposal", "evaluation", "promotion", "front")
+"""Tables of which the database lets no row be changed or deleted."""
+
+
+def utc(time: datetime) -> datetime:
+    """SQLite keeps no time zone; what is written is UTC."""
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

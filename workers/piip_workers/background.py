@@ -1,0 +1,120 @@
+"""Mirrors a search without ever holding it up: a thread of its own, which tries again while the mirror is away."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from piip_search.evaluation import Evaluation
+from piip_search.objectives import Objectives, ParetoFront
+from piip_search.tracker import Tracker
+
+LONGEST_PAUSE = 60.0
+PATIENCE = 30.0
+"""Seconds without progress after which the end of a search does not wait for its mirror any longer."""
+
+
+class GatheringTracker(Tracker, Protocol):
+    """A tracker that may gather what it is told until it is asked to write it.
+
+    To be told everything once more does no harm: it recognises what it has.
+    """
+
+    def flush(self) -> None:
+        """Writes what was gathered."""
+        ...
+
+
+class InBackground:
+    """A `Tracker` that passes everything on to another one in a thread.
+
+    The other one is opened there too. Whatever goes wrong with it, it is opened anew after a pause and told
+    everything once more.
+    """
+
+    def __init__(
+        self,
+        opened: Callable[[], GatheringTracker],
+        told: Callable[[str], None] = lambda text: None,
+        patience: float = PATIENCE,
+    ) -> None:
+        """Prepares; the thread starts with the search.
+
+        Args:
+            opened: Opens the other one.
+            told: Is told, once, when it cannot be reached, and when the search ends without it.
+            patience: Seconds without progress for which the end of the search waits.
+        """
+        self._open = opened
+        self._told = told
+        self._patience = patience
+        self._records: list[tuple[Evaluation, Sequence[ParetoFront]]] = []
+        self._ending: Sequence[ParetoFront] | None = None
+        self._wake = threading.Event()
+        self._done = threading.Event()
+        self._progress = time.monotonic()
+        self._passed = 0
+        self._trouble = ""
+
+    def begin(self, run: str, spec: Mapping[str, Any], objectives: Objectives) -> None:
+        self._begun = (run, spec, objectives)
+        threading.Thread(target=self._work, name="mirror", daemon=True).start()
+
+    def record(self, evaluation: Evaluation, fronts: Sequence[ParetoFront]) -> None:
+        self._records.append((evaluation, fronts))
+        self._wake.set()
+
+    def finish(self, fronts: Sequence[ParetoFront]) -> None:
+        self._progress, self._ending = time.monotonic(), fronts
+        self._wake.set()
+        while not self._done.wait(0.1):
+            if time.monotonic() - self._progress > self._patience:
+                self._told(
+                    f"MLflow misses {len(self._records) - self._passed} of {len(self._records)} evaluations"
+                    f"{f' ({self._trouble})' if self._trouble else ''}; "
+                    f"once it can be reached: piip-search mirror {self._begun[0]}"
+                )
+                return
+
+    def _work(self) -> None:
+        # Its client would try a dead server for minutes before it says so.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        pause, ending = 1.0, False
+        while not ending:
+            try:
+                ending = self._mirror()
+            except Exception as error:
+                # Whatever it is, the search goes on, and so does the mirror once it can.
+                if not self._trouble:
+                    self._told(f"MLflow cannot be reached and is tried again, the search goes on: {_line(error)}")
+                self._trouble = _line(error)
+                self._wake.wait(pause) if self._ending is None else time.sleep(1.0)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        self._done.set()
+
+    def _mirror(self) -> bool:
+        """Opens the mirror and passes on until it fails, or everything is passed on: then true."""
+        self._passed = 0
+        mirror = self._open()
+        mirror.begin(*self._begun)
+        while True:
+            self._wake.clear()
+            while self._passed < len(self._records):
+                mirror.record(*self._records[self._passed])
+                self._passed += 1
+                self._progress = time.monotonic()
+            mirror.flush()
+            if self._trouble:
+                self._told("MLflow is back")
+                self._trouble = ""
+            if self._ending is not None and self._passed == len(self._records):
+                mirror.finish(self._ending)
+                return True
+            self._wake.wait()
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,0 +1,312 @@
+"""A search in MLflow: a parent run for the search, a child run for each training, its rungs as steps.
+
+MLflow is a mirror, never a source. Runs are recognised by their tags, so that a search that goes on adds only what is
+missing; what was half written when a process or the server died is completed; a run takes three requests.
+"""
+
+import csv
+import io
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from piip_search.cost import Cost, breakdown
+from piip_search.evaluation import Candidate, Evaluation
+from piip_search.ledger import without_password
+from piip_search.objectives import Objectives, ParetoFront
+from piip_search.table_design import TableDesign
+from piip_workers.tracking.front_figures import draw_front, front_page
+
+EXPERIMENT = "piip-search"
+LONGEST_VALUE = 500
+BATCH, PARAMS = 1000, 100
+"""Most metrics and parameters of one request."""
+FRONT_EVERY, PAGE_EVERY = 60.0, 600.0
+"""Seconds between two versions of the front's files while it moves; the page is 5 MB."""
+
+
+@dataclass
+class _Child:
+    """One training as MLflow knows it: the numbers of its evaluations, and the epochs that it has shown."""
+
+    run_id: str
+    numbers: set[int] = field(default_factory=set)
+    epochs: int = 0
+
+
+class MlflowTracker:
+    """A `Tracker` over an MLflow store.
+
+    Attributes:
+        uri: Where the store is.
+    """
+
+    def __init__(self, uri: str, artifacts: str | None = None) -> None:
+        """Opens the store.
+
+        Args:
+            uri: `sqlite:///…` for a file, or a server's address.
+            artifacts: Where a new experiment keeps its files; the store's own choice where None.
+        """
+        self.uri = uri
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it creates
+        self._client = MlflowClient(uri)
+        self._experiment = self._open_experiment(artifacts)
+        self._parent = ""
+        self._children: dict[str, _Child] = {}
+        self._known: set[int] = set()
+        self._step = self._shown = 0
+        self._pending: list[Metric] = []
+        self._evaluations: list[Evaluation] = []
+        self._fronts: Sequence[ParetoFront] = ()
+        self._moved = False
+        self._front_at = self._page_at = float("-inf")
+        self._objectives = Objectives("", "published")
+
+    def begin(self, run: str, spec: Mapping[str, Any], objectives: Objectives) -> None:
+        self._objectives = objectives
+        found = self._runs(f"tags.`piip.run` = '{run}' and tags.`piip.role` = 'search'")
+        if found:
+            parent = found[0]
+            self._parent = parent.info.run_id
+            self._shown = int(parent.data.metrics.get("evaluations", 0))
+            self._client.update_run(self._parent, status="RUNNING")
+            for child in self._runs(
+                f"tags.`mlflow.parentRunId` = '{self._parent}' and tags.`piip.role` = 'evaluation'"
+            ):
+                self._recognise(child)
+        else:
+            tags = {"piip.run": run, "piip.role": "search"}
+            self._parent = self._client.create_run(self._experiment, run_name=run, tags=tags).info.run_id
+        if not found or "piip.described" not in found[0].data.tags:
+            params = [Param(key, value) for key, value in _flattened(spec)][:PARAMS]
+            self._client.log_dict(self._parent, dict(spec), "space.json")
+            self._client.log_batch(self._parent, params=params, tags=[RunTag("piip.described", "yes")])
+
+    def record(self, evaluation: Evaluation, fronts: Sequence[ParetoFront]) -> None:
+        self._step += 1
+        self._evaluations.append(evaluation)
+        self._moved = self._moved or [f.evaluations for f in fronts] != [f.evaluations for f in self._fronts]
+        self._fronts = fronts
+        if evaluation.candidate.number not in self._known:
+            self._known.add(evaluation.candidate.number)
+            self._add(evaluation)
+        if self._step > self._shown:
+            self._pending += self._parent_metrics(fronts)
+            if len(self._pending) > BATCH:
+                self.flush()
+
+    def flush(self) -> None:
+        """Writes what was gathered for the parent: its metrics, and the front where it moved."""
+        while self._pending:
+            self._client.log_batch(self._parent, metrics=self._pending[:BATCH])
+            del self._pending[:BATCH]
+        self._shown = max(self._shown, self._step)
+        if self._moved and time.monotonic() - self._front_at >= FRONT_EVERY:
+            self._write_front(page=time.monotonic() - self._page_at >= PAGE_EVERY)
+
+    def finish(self, fronts: Sequence[ParetoFront]) -> None:
+        self._fronts = fronts
+        self.flush()
+        self._write_front(page=True)
+        self._client.set_terminated(self._parent)
+
+    def _recognise(self, child: Any) -> None:
+        tags = child.data.tags
+        numbers = {int(number) for number in tags.get("piip.numbers", "").split(",") if number}
+        self._known |= numbers
+        name = tags.get("piip.training", child.info.run_id)
+        self._children[name] = _Child(child.info.run_id, numbers, int(tags.get("piip.epochs", 0)))
+        if numbers and child.info.status == "RUNNING":  # cut off before it was closed
+            self._client.set_terminated(child.info.run_id, _STATUS[tags["piip.status"]])
+
+    def _add(self, evaluation: Evaluation) -> None:
+        """A new child, or another rung of one."""
+        candidate = evaluation.candidate
+        child = self._children.get(candidate.training)
+        if child is None:
+            child = self._children[candidate.training] = self._create(evaluation)
+        # Parameters never change in MLflow: those of the first rung stay.
+        params = [] if child.numbers else [Param(key, value) for key, value in self._params(candidate, evaluation)]
+        child.numbers.add(candidate.number)
+        metrics = list(self._metrics(evaluation, child.epochs))
+        child.epochs = max(child.epochs, candidate.fidelity.epochs)
+        tags = {
+            "piip.numbers": ",".join(map(str, sorted(child.numbers))),
+            "piip.epochs": str(child.epochs),
+            "piip.status": evaluation.status,
+            **({"piip.error": evaluation.error[:5000]} if evaluation.error else {}),
+        }
+        last = metrics[BATCH * (max(len(metrics) - 1, 0) // BATCH) :]
+        for start in range(0, len(metrics) - len(last), BATCH):
+            self._client.log_batch(child.run_id, metrics=metrics[start : start + BATCH])
+        # The tags come last and together with the rest: with them the evaluation counts as mirrored.
+        self._client.log_batch(
+            child.run_id, metrics=last, params=params, tags=[RunTag(key, value) for key, value in tags.items()]
+        )
+        self._client.set_terminated(child.run_id, _STATUS[evaluation.status])
+
+    def _create(self, evaluation: Evaluation) -> _Child:
+        candidate = evaluation.candidate
+        tags = {
+            "mlflow.parentRunId": self._parent,
+            "piip.role": "evaluation",
+            "piip.training": candidate.training,
+            "piip.number": str(candidate.number),
+        }
+        name = f"{candidate.number:04d} {candidate.architecture.name}"[:250]
+        started = int((time.time() - evaluation.seconds) * 1000)
+        run = self._client.create_run(self._experiment, start_time=started, run_name=name, tags=tags)
+        return _Child(run.info.run_id)
+
+    def _params(self, candidate: Candidate, evaluation: Evaluation) -> Iterator[tuple[str, str]]:
+        architecture, fidelity, facts = candidate.architecture, candidate.fidelity, evaluation.facts
+        params: dict[str, Any] = {"architecture": architecture.name, "fingerprint": architecture.fingerprint}
+        if not isinstance(architecture, TableDesign):
+            params |= {
+                "branches": len(architecture.branches),
+                "backbones": "+".join(branch.backbone for branch in architecture.branches),
+                "resolutions": "/".join(str(branch.resolution) for branch in architecture.branches),
+                "interactions": architecture.interaction.count,
+            }
+        params |= {
+            "seed": candidate.seed,
+            "epochs": fidelity.schedule_epochs,
+            "data_fraction": fidelity.data_fraction,
+            "image_scale": fidelity.image_scale,
+            **{f"why.{name}": value for name, value in candidate.why.items()},
+            **{name: facts[name] for name in ("trained", "inherited_from", "host") if name in facts},
+        }
+        yield from ((key, str(value)[:LONGEST_VALUE]) for key, value in params.items())
+
+    def _metrics(self, evaluation: Evaluation, shown_epochs: int) -> Iterator[Metric]:
+        now, epochs = int(time.time() * 1000), evaluation.candidate.fidelity.epochs
+        cost = self._objectives.cost(evaluation)
+        numbers = {**evaluation.metrics, "seconds": evaluation.seconds}
+        if not shown_epochs:
+            numbers |= {"gmacs": cost.gmacs, "mparams": cost.mparams, **self._shares(evaluation.candidate)}
+        for key, value in numbers.items():
+            yield Metric(key, float(value), now, epochs)
+        for row in evaluation.history:
+            epoch = int(row.get("epoch", 0))
+            if epoch > shown_epochs:
+                yield from (Metric(f"epoch_{k}", float(v), now, epoch) for k, v in row.items() if k != "epoch")
+
+    def _shares(self, candidate: Candidate) -> dict[str, float]:
+        """GMACs of each branch, of the interactions between two of them, and of what comes after."""
+        if isinstance(candidate.architecture, TableDesign):
+            return {}
+        parts = breakdown(candidate.architecture, self._objectives.convention, detector=self._objectives.detector)
+        branches = [str(branch) for branch in candidate.architecture.branches]
+        shares: dict[str, float] = {}
+        for group in dict.fromkeys(part.group for part in parts):
+            gmacs = Cost.total(part.cost for part in parts if part.group == group).gmacs
+            if group in branches:
+                name = f"branch{1 + branches.index(group)}"
+            elif group.startswith("interactions"):
+                name = f"interactions{1 + sum(key.startswith('gmacs.interactions') for key in shares)}"
+            else:
+                name = group
+            shares[f"gmacs.{name}"] = gmacs
+        return shares
+
+    def _parent_metrics(self, fronts: Sequence[ParetoFront]) -> Iterable[Metric]:
+        now = int(time.time() * 1000)
+        values = {"hypervolume": fronts[-1].hypervolume}
+        for front in fronts:
+            values[f"hypervolume_{front.budget:g}G"] = front.hypervolume
+            if front.best is not None:
+                values[f"best_{front.budget:g}G"] = self._objectives.value(front.best) or 0.0
+        values["evaluations"] = float(self._step)
+        return [Metric(key, value, now, self._step) for key, value in values.items()]
+
+    def _write_front(self, page: bool) -> None:
+        tiers = [front for front in self._fronts if front.evaluations]
+        self._moved, self._front_at = False, time.monotonic()
+        if not tiers:
+            return
+        rows = [row for front in tiers for row in self._table(front)]
+        self._client.log_text(self._parent, _csv(rows), "front.csv")
+        self._client.log_dict(self._parent, {"front": rows}, "front.json")
+        self._client.log_figure(self._parent, draw_front(tiers, self._objectives), "front.png")
+        if page:
+            self._page_at = time.monotonic()
+            self._client.log_text(self._parent, front_page(tiers, self._evaluations, self._objectives), "front.html")
+
+    def _table(self, front: ParetoFront) -> list[dict[str, Any]]:
+        return [
+            {
+                "tier_gmacs": front.budget,
+                "architecture": evaluation.candidate.architecture.name,
+                "fingerprint": evaluation.candidate.architecture.fingerprint,
+                "gmacs": self._objectives.cost(evaluation).gmacs,
+                "mparams": self._objectives.cost(evaluation).mparams,
+                self._objectives.metric: self._objectives.value(evaluation),
+                "number": evaluation.candidate.number,
+            }
+            for evaluation in front.evaluations
+        ]
+
+    def _runs(self, condition: str) -> list[Any]:
+        runs: list[Any] = []
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment], condition, ViewType.ACTIVE_ONLY, 1000, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def _open_experiment(self, artifacts: str | None) -> str:
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        try:
+            return str(self._client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+        except MlflowException:
+            # Another search made it in the meantime.
+            experiment = self._client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                raise
+            return str(experiment.experiment_id)
+
+
+@contextmanager
+def reachable(uri: str) -> Iterator[None]:
+    """Turns MLflow's errors into one that says what to look at.
+
+    Raises:
+        ConnectionError: The store cannot be reached, or refuses.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConnectionError(f"MLflow at {without_password(uri)}: {reason}; is its server running?") from None
+
+
+_STATUS = {"done": "FINISHED", "failed": "FAILED"}
+
+
+def _flattened(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", (value if isinstance(value, str) else json.dumps(value))[:LONGEST_VALUE]
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,68 @@
+"""A full training in MLflow, beside the evaluation of its proxy."""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, Param
+from mlflow.tracking import MlflowClient
+
+from piip_search.export import Provenance
+from piip_workers.tracking.search_run import EXPERIMENT, LONGEST_VALUE
+
+
+class TrainingRun:
+    """A full training as a child run of its search, beside the evaluation of its proxy."""
+
+    def __init__(self, uri: str, provenance: Provenance, params: Mapping[str, Any], resume: bool) -> None:
+        """Begins the run, or goes on with the one that was interrupted.
+
+        Args:
+            uri: Store that holds the search.
+            provenance: Trial that is trained in full.
+            params: Settings worth seeing.
+            resume: Whether the training goes on.
+
+        Raises:
+            LookupError: The store does not hold the search.
+        """
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        path = Path(uri.removeprefix("sqlite:///"))
+        if uri.startswith("sqlite:") and not path.is_file():
+            raise LookupError(f"there is no file {path}")
+        self._client = MlflowClient(uri)
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        places = [] if experiment is None else [experiment.experiment_id]
+        parents = self._found(places, f"tags.`piip.run` = '{provenance.run}' and tags.`piip.role` = 'search'")
+        if not parents:
+            raise LookupError(f"{uri} holds no search {provenance.run}")
+        tags = {
+            "mlflow.parentRunId": parents[0].info.run_id,
+            "piip.role": "training",
+            "piip.number": str(provenance.trial),
+            "piip.fingerprint": provenance.fingerprint,
+        }
+        earlier = self._found(places, " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()))
+        if resume and earlier:
+            self._run = earlier[0].info.run_id
+            self._client.update_run(self._run, status="RUNNING")
+            return
+        name = f"{provenance.trial:04d} full training {provenance.architecture}"[:250]
+        self._run = self._client.create_run(places[0], run_name=name, tags=tags).info.run_id
+        now = int(time.time() * 1000)
+        proxy = [Metric(f"proxy_{key}", float(value), now, 0) for key, value in provenance.proxy_metrics.items()]
+        texts = [Param(key, str(value)[:LONGEST_VALUE]) for key, value in params.items()]
+        self._client.log_batch(self._run, metrics=proxy, params=texts)
+
+    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
+        now = int(time.time() * 1000)
+        self._client.log_batch(self._run, metrics=[Metric(key, value, now, epoch) for key, value in metrics.items()])
+
+    def end(self, status: str) -> None:
+        """Closes the run as `FINISHED`, `FAILED` or `KILLED`."""
+        self._client.set_terminated(self._run, status)
+
+    def _found(self, places: list[str], condition: str) -> list[Any]:
+        return list(self._client.search_runs(places, condition)) if places else []
