@@ -1,0 +1,130 @@
+"""Detections of a trial on validation images, as `piip_workers.examples` wrote them beside its checkpoint."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from piip_dashboards.reading import Design
+from piip_search.evaluation import Evaluation
+
+FOLDER, FILE = "examples", "examples.json"
+TRIALS = "trials"
+_CHECKPOINT = re.compile(r"epoch_\d+\.pth")
+_PICTURE = re.compile(r"\d{1,4}\.(png|jpg)")
+
+
+@dataclass(frozen=True)
+class Box:
+    """An object: its class, and left, top, width and height as shares of the image; a score where it was detected."""
+
+    label: str
+    left: float
+    top: float
+    width: float
+    height: float
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A validation image with what is in it and what was found."""
+
+    file: str
+    name: str
+    width: int
+    height: int
+    truth: list[Box]
+    found: list[Box]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What was written for a trial.
+
+    Attributes:
+        trial: Its number.
+        epochs: After how many its weights were taken.
+        classes: Names of what can be found.
+        pictures: The images.
+    """
+
+    trial: int
+    epochs: int
+    classes: list[str]
+    pictures: list[Picture]
+
+    @property
+    def threshold(self) -> float:
+        """The score above which as many boxes are found as there are objects."""
+        scores = sorted((box.score or 0.0 for picture in self.pictures for box in picture.found), reverse=True)
+        objects = sum(len(picture.truth) for picture in self.pictures)
+        return scores[min(objects, len(scores)) - 1] if scores and objects else 0.0
+
+
+def folder_of(home: Path | None, run: str, evaluation: Evaluation) -> Path | None:
+    """The folder of a trial's checkpoints, inside the run's own; None where it is not here.
+
+    What the ledger says is a name to look for, not a path to follow.
+    """
+    if home is None:
+        return None
+    trials = (home / run / TRIALS).resolve()
+    if not trials.is_relative_to(home.resolve()) or trials.parent.parent != home.resolve():
+        return None
+    own = trials / evaluation.candidate.training
+    return next((place for place in (own / "halves", own) if _is_inside(place, trials) and has_checkpoint(place)), None)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a training can be loaded from a folder."""
+    return folder.is_dir() and any(_CHECKPOINT.fullmatch(path.name) for path in folder.iterdir())
+
+
+def trial_with_checkpoint(home: Path | None, run: str, design: Design) -> tuple[Evaluation, Path] | None:
+    """The furthest training of a design whose checkpoint is here."""
+    done = [evaluation for evaluation in design.evaluations if evaluation.status == "done"]
+    for evaluation in sorted(done, key=lambda e: -e.candidate.fidelity.epochs):
+        folder = folder_of(home, run, evaluation)
+        if folder is not None:
+            return evaluation, folder
+    return None
+
+
+def read_examples(evaluation: Evaluation, folder: Path) -> Examples | None:
+    """What was written beside a checkpoint; None where nothing, or nothing that can be read, was."""
+    try:
+        content: dict[str, Any] = json.loads((folder / FOLDER / FILE).read_text(encoding="utf-8"))
+        pictures = [_picture(item) for item in content["pictures"]]
+        classes = [str(name) for name in content["classes"]]
+        return Examples(evaluation.candidate.number, int(content["epochs"]), classes, pictures)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def picture_file(folder: Path, name: str) -> Path | None:
+    """A picture by its name; None for anything that is none of the folder's own."""
+    if not _PICTURE.fullmatch(name):
+        return None
+    path = folder / FOLDER / name
+    return path if _is_inside(path, folder) and path.is_file() else None
+
+
+def _picture(item: dict[str, Any]) -> Picture:
+    width, height = int(item["width"]), int(item["height"])
+    return Picture(
+        str(item["file"]), str(item["name"]), width, height,
+        [_box(box, width, height) for box in item["truth"]], [_box(box, width, height) for box in item["found"]],
+    )  # fmt: skip
+
+
+def _box(item: dict[str, Any], width: int, height: int) -> Box:
+    left, top, across, down = (float(number) for number in item["box"])
+    score = item.get("score")
+    return Box(str(item["label"]), left / width, top / height, across / width, down / height,
+               None if score is None else float(score))  # fmt: skip
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())

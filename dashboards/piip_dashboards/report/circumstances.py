@@ -1,0 +1,193 @@
+"""What was asked, what it took, and what it takes to do it again."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from piip_search import __version__
+from piip_search.evaluation import Evaluation
+from piip_search.ledger import SearchRecord
+from piip_search.ledger import Sitting as LedgerSitting
+from piip_search.legal import legal_designs
+from piip_search.objectives import Objectives
+from piip_search.spec import SearchSpec, SpecError
+
+HOSTS = 12
+"""Hosts that are named."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something in a few words.
+
+    Attributes:
+        name: What it is about.
+        value: What is so.
+        code: Whether it is something to be typed or compared letter by letter.
+    """
+
+    name: str
+    value: str
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """A process that drove the search."""
+
+    number: int
+    began_at: str
+    host: str
+    revision: str
+    versions: str
+
+
+def ask(spec: SearchSpec, objectives: Objectives) -> tuple[tuple[Fact, ...], tuple[Fact, ...], tuple[Fact, ...]]:
+    """Question, space and budget."""
+    return _question(spec, objectives), _space(spec), _budget(spec)
+
+
+def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
+    training, fidelity = spec.training, spec.fidelity
+    data = spec.data.embedded or str(spec.data.root)
+    effort = [f"{fidelity.epochs} epochs"]
+    effort += [f"{fidelity.data_fraction:.3g} of the images"] if fidelity.data_fraction < 1 else []
+    effort += [f"images at {fidelity.image_scale:.3g} of their size"] if fidelity.image_scale < 1 else []
+    effort += [f"of a schedule of {fidelity.horizon}"] if fidelity.horizon else []
+    facts = [
+        Fact(
+            "Traded off",
+            f"more {objectives.metric} against fewer multiply-accumulates ({objectives.convention} convention)",
+        ),
+        Fact("Data", f"{data}, {spec.task}"),
+        Fact("Proxy", f"{training.detector}, {', '.join(effort)}"),
+        Fact("Weights", f"pre-trained ({training.pretrained})" if training.pretrained else "from scratch"),
+    ]
+    if training.inherit:
+        facts.append(Fact("Inheritance", "a design starts from the weights of its nearest measured relative"))
+    if spec.schedule is not None:
+        rungs = ", ".join(map(str, spec.schedule.rungs))
+        facts.append(Fact("Schedule", f"rungs of {rungs} epochs, one in {spec.schedule.keep} goes on"))
+    prior = ", told the papers' designs first" if spec.prior else ""
+    return (*facts, Fact("Sampler", f"{spec.sampler}{prior}, seed {spec.seed}"))
+
+
+def _space(spec: SearchSpec) -> tuple[Fact, ...]:
+    space = spec.space
+    content = space.model_dump(mode="json")
+    facts = [
+        Fact("Models", _listed(space.backbones)),
+        Fact("Image sizes", f"{_listed(space.resolutions)} px"),
+        Fact("Windows", _listed(content["windows"])),
+        Fact("Interactions", _listed(space.interactions)),
+        Fact("Branches", _listed(space.branches)),
+    ]
+    known = {"backbones", "resolutions", "windows", "interactions", "branches"}
+    plain = space.model_dump(mode="json", exclude_defaults=True)
+    facts += [
+        Fact(name.replace("_", " ").capitalize(), _listed(value) if isinstance(value, list) else _word(value))
+        for name, value in plain.items()
+        if name not in known
+    ]
+    try:
+        designs = f"{len(legal_designs(spec)[1]):,}"
+    except SpecError:
+        return tuple(facts)
+    return (*facts, Fact("Designs within the limit", designs))
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(_word, values))
+
+
+def _word(value: Any) -> str:
+    return {"True": "yes", "False": "no"}.get(str(value), str(value))
+
+
+def _budget(spec: SearchSpec) -> tuple[Fact, ...]:
+    limit, budget = spec.limit, spec.budget
+    tiers = ", ".join(f"{tier:g}" for tier in spec.bounds.gmacs)
+    facts = [Fact("A design may cost", f"{tiers} GMACs ({limit.convention} convention), a front for each")]
+    if limit.mparams is not None:
+        facts.append(Fact("Parameters at most", f"{limit.mparams:g} M"))
+    facts.append(Fact("Trials at most", f"{budget.trials:,}"))
+    content = budget.model_dump(mode="json", exclude_none=True, exclude={"trials"})
+    return (*facts, *(Fact(name.replace("_", " ").capitalize(), str(value)) for name, value in content.items()))
+
+
+def spending(evaluations: Sequence[Evaluation], spec: SearchSpec) -> tuple[Fact, ...]:
+    """What the search took."""
+    measured = [evaluation for evaluation in evaluations if evaluation.seconds > 0]
+    seconds = sum(evaluation.seconds for evaluation in measured)
+    failed = sum(evaluation.seconds for evaluation in measured if evaluation.status == "failed")
+    answered = len(evaluations) - len(measured)
+    epochs = sum(int(row.get("epoch", 0)) > 0 for evaluation in evaluations for row in evaluation.history)
+    facts = [Fact("Evaluations", f"{len(evaluations):,}, of which {answered:,} took no training" if answered
+                  else f"{len(evaluations):,}")]  # fmt: skip
+    if measured:
+        facts.append(Fact("Time of all trainings", hours(seconds)))
+        facts.append(Fact("One training", f"{hours(seconds / len(measured))} on average, the longest "
+                                          f"{hours(max(evaluation.seconds for evaluation in measured))}"))  # fmt: skip
+    if spec.resources.gpu:
+        facts.append(Fact("GPU time", hours(seconds * spec.resources.gpu)))
+    if failed:
+        facts.append(Fact("Of it in trainings that failed", f"{hours(failed)} ({failed / seconds:.0%})"))
+    if epochs:
+        facts.append(Fact("Epochs trained", f"{epochs:,}"))
+    return tuple(facts)
+
+
+def hours(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+    return f"{seconds / 3600:,.1f} h"
+
+
+def reproduction(
+    record: SearchRecord, evaluations: Sequence[Evaluation], sittings: Sequence[LedgerSitting], ledger: str
+) -> tuple[Fact, ...]:
+    """What identifies the search, and what it takes to do it again."""
+    last = sittings[-1].circumstances if sittings else None
+    hosts = Counter(str(evaluation.facts.get("host", "")) for evaluation in evaluations)
+    hosts.pop("", None)
+    named = [f"{host} ({count:,})" for host, count in hosts.most_common(HOSTS)]
+    named += [f"and {len(hosts) - HOSTS} more"] if len(hosts) > HOSTS else []
+    torch = sorted({str(evaluation.facts["torch"]) for evaluation in evaluations if "torch" in evaluation.facts})
+    version = (last.versions.get("piip-search") if last else None) or __version__
+    facts = [
+        Fact("Command", f"piip-search run space.yaml --name {record.name}", True),
+        Fact("space.yaml", "at the end of this report"),
+        Fact("Software", f'pip install "piip-search[all]=={version}"', True),
+    ]
+    if last and last.revision:
+        facts.append(Fact("Source", last.revision, True))
+    facts += [
+        Fact("Fingerprint of the question", record.question, True),
+        Fact("Of data and training", record.recipe, True),
+        *([Fact("Of the data", record.data, True)] if record.data else []),
+        Fact("Name in every ledger", record.uid, True),
+        Fact("Ledger", ledger, True),
+        Fact("Begun", f"{record.created_at:%Y-%m-%d %H:%M} UTC"),
+    ]
+    facts += [Fact("Measured on", ", ".join(named))] if named else []
+    facts += [Fact("torch", ", ".join(torch))] if torch else []
+    failed = sum(evaluation.status == "failed" for evaluation in evaluations)
+    return (*facts, Fact("Failed evaluations", f"{failed:,} of {len(evaluations):,}"))
+
+
+def sittings_of(sittings: Sequence[LedgerSitting]) -> tuple[Sitting, ...]:
+    """The processes that drove a search, for people."""
+    return tuple(
+        Sitting(
+            one.number,
+            f"{one.began_at:%Y-%m-%d %H:%M} UTC",
+            one.circumstances.host,
+            one.circumstances.revision,
+            ", ".join(f"{name} {version}" for name, version in one.circumstances.versions.items()),
+        )
+        for one in sittings
+    )

@@ -1,0 +1,319 @@
+"""What a report says, as plain data: everything that the pages of all formats show is worked out here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from piip_dashboards.report.circumstances import Fact, Sitting, ask, reproduction, sittings_of, spending
+from piip_dashboards.report.designs import Chosen, chosen_designs
+from piip_search.audit import Audit, audit, plan_of
+from piip_search.effects import Effect, Importance, importance, matched_effects
+from piip_search.evaluation import Candidate, Evaluation
+from piip_search.failures import Kind, kinds
+from piip_search.health import Health
+from piip_search.ledger import SearchRecord
+from piip_search.ledger import Sitting as LedgerSitting
+from piip_search.objectives import Objectives, ParetoFront, finished, pareto_front
+from piip_search.spec import SearchSpec
+
+LETTERED = 26
+"""Members of a front that get a letter each."""
+MOST_EFFECTS = 18
+"""Effects that are listed; the JSON form has all."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the ledger holds of a run.
+
+    Attributes:
+        record: The search.
+        spec: What is searched.
+        evaluations: All that ended, in that order.
+        unfinished: Candidates without an evaluation.
+        sittings: The processes that drove it.
+        audits: Names of its audits, and of each what ended and what did not.
+        health: What the checks say; None for a run that is not examined.
+        ledger: The database's URL, without a password.
+    """
+
+    record: SearchRecord
+    spec: SearchSpec
+    evaluations: Sequence[Evaluation]
+    unfinished: Sequence[Candidate]
+    sittings: Sequence[LedgerSitting]
+    audits: Mapping[str, tuple[Sequence[Evaluation], Sequence[Candidate]]]
+    health: Health | None
+    ledger: str
+
+    @property
+    def objectives(self) -> Objectives:
+        return Objectives(self.spec.metric, self.spec.limit.convention, self.spec.detector)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A member of the front.
+
+    Attributes:
+        letter: Of its point in the picture; empty where there are too many.
+        tier: The cheapest tier that it fits, GMACs.
+    """
+
+    letter: str
+    trial: int
+    value: float
+    gmacs: float
+    mparams: float
+    tier: float
+    architecture: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Point:
+    """A finished design in the picture; a failed one has no value."""
+
+    trial: int
+    gmacs: float
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Tier:
+    """What was found within a budget."""
+
+    gmacs: float
+    hypervolume: float
+    best: Row | None
+
+
+@dataclass(frozen=True)
+class AuditView:
+    """An audit of the proxies.
+
+    Attributes:
+        run: Its name in the ledger.
+        reference: The longer training, in words.
+        unfinished: Trainings that have not ended.
+        tiers: What it found; empty where the ledger does not tell what was planned.
+    """
+
+    run: str
+    reference: str
+    unfinished: int
+    tiers: tuple[Audit, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A search as a document.
+
+    Attributes:
+        run: Name of the run.
+        written_at: UTC.
+        metric: What is raised.
+        convention: How costs are counted.
+        counts: Evaluations by `done`, `failed` and `unfinished`.
+        question, space, budget: What was asked, of what, and at what expense at most.
+        tiers: The cheapest first.
+        front: Of the largest tier; that of a smaller one is the part that fits it.
+        points: Every finished design, and those that failed.
+        progress: For each tier the evaluations after which its hypervolume changed, with its new value.
+        chosen: Designs worth a page.
+        effects: Ablations, those with most evidence first within each choice.
+        importance: What matters beyond cost.
+        audits: Of the proxies.
+        findings: What the health checks found, and what to do.
+        learnt: How well the sampler's belief ranks designs that it did not see, beside MACs; empty for too few.
+        failures: Errors by kind, the commonest first.
+        spent: What the search cost.
+        reproduce: What it takes to do it again.
+        sittings: Who drove it.
+        space_file: The search space, as YAML.
+    """
+
+    run: str
+    written_at: datetime
+    metric: str
+    convention: str
+    counts: Mapping[str, int]
+    question: tuple[Fact, ...]
+    space: tuple[Fact, ...]
+    budget: tuple[Fact, ...]
+    tiers: tuple[Tier, ...]
+    front: tuple[Row, ...]
+    points: tuple[Point, ...]
+    progress: tuple[tuple[float, tuple[tuple[int, float], ...]], ...]
+    chosen: tuple[Chosen, ...]
+    effects: tuple[Effect, ...]
+    importance: Importance
+    audits: tuple[AuditView, ...]
+    findings: tuple[tuple[str, str, str], ...]
+    learnt: str
+    failures: tuple[Kind, ...]
+    spent: tuple[Fact, ...]
+    reproduce: tuple[Fact, ...]
+    sittings: tuple[Sitting, ...]
+    space_file: str
+
+    @property
+    def listed_effects(self) -> tuple[Effect, ...]:
+        """Those worth a line: of several settings; or, where there are none, those of one. Most evidence first."""
+        several = [effect for effect in self.effects if effect.settings > 1] or list(self.effects)
+        kept = sorted(several, key=lambda effect: (-effect.settings, -len(effect.pairs)))[:MOST_EFFECTS]
+        return tuple(effect for effect in self.effects if effect in kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        rest = {
+            name: _plain(getattr(self, name))
+            for name in self.__dataclass_fields__
+            if name not in ("written_at", "effects", "importance", "chosen")
+        }
+        drawn = ("drawing", "alone")
+        return {
+            **rest,
+            "chosen": [
+                {name: value for name, value in _plain(one).items() if name not in drawn} for one in self.chosen
+            ],
+            "written_at": self.written_at.isoformat(),
+            "effects": [effect.to_dict() for effect in self.effects],
+            "importance": self.importance.to_dict(),
+        }
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(inner) for name, inner in asdict(value).items()}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def make_report(source: Source, within: float, now: datetime | None = None) -> Report:
+    """Works out a report.
+
+    Args:
+        source: What the ledger holds.
+        within: How far below the best a design may lie to be taken for its price, in the metric's unit.
+        now: When it is written; this moment by default.
+    """
+    spec, objectives = source.spec, source.objectives
+    whole = finished(source.evaluations, spec.rungs[-1])
+    fronts = [pareto_front(whole, objectives, tier) for tier in spec.bounds.gmacs]
+    rows = _rows(fronts, objectives)
+    failed = [evaluation for evaluation in source.evaluations if evaluation.status == "failed"]
+    health = source.health
+    question, space, budget = ask(spec, objectives)
+    return Report(
+        run=source.record.name,
+        written_at=now or datetime.now(UTC),
+        metric=objectives.metric,
+        convention=objectives.convention,
+        counts={
+            "done": len(source.evaluations) - len(failed),
+            "failed": len(failed),
+            "unfinished": len(source.unfinished),
+        },
+        question=question,
+        space=space,
+        budget=budget,
+        tiers=tuple(
+            Tier(front.budget, front.hypervolume, _row_of(front.best, rows) if front.best else None) for front in fronts
+        ),
+        front=tuple(rows.values()),
+        points=tuple(
+            Point(e.candidate.number, objectives.cost(e).gmacs, objectives.value(e))
+            for e in source.evaluations
+            if e.status == "failed" or e.candidate.fidelity == spec.rungs[-1]
+        ),
+        progress=_progress(source, objectives),
+        chosen=chosen_designs(whole, fronts, objectives, within),
+        effects=matched_effects(whole, objectives),
+        importance=importance(whole, objectives),
+        audits=tuple(_audit(name, *held, source) for name, held in source.audits.items()),
+        findings=tuple((f.check, f.message, f.action) for f in (health.findings if health else ())),
+        learnt=_learnt(health),
+        failures=kinds(failed),
+        spent=spending(source.evaluations, spec),
+        reproduce=reproduction(source.record, source.evaluations, source.sittings, source.ledger),
+        sittings=sittings_of(source.sittings),
+        space_file=_space_file(source.record),
+    )
+
+
+def _rows(fronts: Sequence[ParetoFront], objectives: Objectives) -> dict[int, Row]:
+    """Members of the largest tier's front, by trial; a smaller tier's front is a part of it."""
+    members = fronts[-1].evaluations
+    rows = {}
+    for place, evaluation in enumerate(members):
+        cost, design = objectives.cost(evaluation), evaluation.candidate.architecture
+        rows[evaluation.candidate.number] = Row(
+            letter=chr(ord("A") + place) if len(members) <= LETTERED else "",
+            trial=evaluation.candidate.number,
+            value=objectives.value(evaluation) or 0.0,
+            gmacs=cost.gmacs,
+            mparams=cost.mparams,
+            tier=next(front.budget for front in fronts if cost.gmacs <= front.budget),
+            architecture=design.name,
+            fingerprint=design.fingerprint,
+        )
+    return rows
+
+
+def _row_of(best: Evaluation, rows: Mapping[int, Row]) -> Row:
+    return rows[best.candidate.number]
+
+
+def _progress(source: Source, objectives: Objectives) -> tuple[tuple[float, tuple[tuple[int, float], ...]], ...]:
+    """The hypervolume of each tier, wherever it changes.
+
+    Only what the front does not dominate yet can change it, which is seen without working it out.
+    """
+    changes = []
+    for tier in source.spec.bounds.gmacs:
+        front, steps = pareto_front((), objectives, tier), []
+        for place, evaluation in enumerate(source.evaluations, 1):
+            value, cost = objectives.value(evaluation), objectives.cost(evaluation).gmacs
+            if value is None or cost > tier or evaluation.candidate.fidelity != source.spec.rungs[-1]:
+                continue
+            if any(
+                objectives.cost(e).gmacs <= cost and (objectives.value(e) or 0.0) >= value for e in front.evaluations
+            ):
+                continue
+            front = pareto_front([*front.evaluations, evaluation], objectives, tier)
+            steps.append((place, front.hypervolume))
+        changes.append((tier, tuple(steps)))
+    return tuple(changes)
+
+
+def _audit(name: str, ended: Sequence[Evaluation], left: Sequence[Candidate], source: Source) -> AuditView:
+    plan = plan_of([*(evaluation.candidate for evaluation in ended), *left], source.spec.fidelity.build())
+    if plan is None:
+        return AuditView(name, "", len(left), ())
+    longer = plan.reference
+    words = (
+        f"{longer.epochs} epochs on {longer.data_fraction:.0%} of the images at {longer.image_scale:.0%} of their size"
+    )
+    return AuditView(name, words, len(left), tuple(audit(ended, source.objectives, source.spec.bounds.gmacs, plan)))
+
+
+def _learnt(health: Health | None) -> str:
+    if health is None or health.surrogate is None:
+        return ""
+    return f"what was learnt ranks designs it did not see with tau {health.surrogate}, MACs alone with {health.macs}"
+
+
+def _space_file(record: SearchRecord) -> str:
+    """What was searched, as the YAML that asks it again; defaults that say nothing are left out."""
+    import yaml
+
+    from piip_search.spec import parse_spec
+
+    content = parse_spec(dict(record.spec), f"run {record.name}").model_dump(mode="json", exclude_defaults=True)
+    return yaml.safe_dump({**content, "name": record.name}, sort_keys=False, allow_unicode=True, width=100,
+                          default_flow_style=None)  # fmt: skip

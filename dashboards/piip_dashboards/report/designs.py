@@ -1,0 +1,160 @@
+"""The designs that a report presents, with why and what they cost."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from piip_dashboards.drawing import architecture_svg
+from piip_search.architecture import Architecture
+from piip_search.choice import cheapest_near, knee
+from piip_search.cost import Cost, breakdown, conventions_of, memory, price
+from piip_search.evaluation import Evaluation
+from piip_search.objectives import Objectives, ParetoFront
+from piip_search.published import Published, published_as, published_designs, published_near
+
+NEAR, SHOWN = 0.25, 3
+"""How near in cost a published design counts as one to compare with, and how many are named."""
+TASKS = {"logits": "classification", "tokens": "multimodal"}
+"""What a merge is for; all others are for detection."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a design costs under one convention."""
+
+    convention: str
+    gmacs: float
+    mparams: float
+    training_bytes: int
+    inference_bytes: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a design's cost."""
+
+    part: str
+    gmacs: float
+    share: float
+    mparams: float
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A design worth a page.
+
+    Attributes:
+        why: What it is: `best within 500 GMACs`, `knee of the front`.
+        choice: What `piip-search export` calls it.
+        deviation: Of the metric between seeds; None for one seed.
+        seeds: Whole trainings of the design.
+        metrics: All that was measured.
+        predicted: What the sampler said beforehand; empty where it predicted nothing.
+        prices: Under every convention that fits.
+        parts: Where the cost sits, under the search's convention.
+        same: The authors' rows of exactly this design.
+        near: The authors' designs of about that cost, the nearest first.
+        drawing: SVG; empty for what has no branches.
+        alone: The same as a file of its own.
+    """
+
+    why: tuple[str, ...]
+    choice: str
+    trial: int
+    architecture: str
+    fingerprint: str
+    value: float
+    deviation: float | None
+    seeds: int
+    metrics: tuple[tuple[str, float], ...]
+    predicted: str
+    prices: tuple[Price, ...]
+    parts: tuple[Share, ...]
+    same: tuple[str, ...]
+    near: tuple[tuple[str, str], ...]
+    drawing: str
+    alone: str
+
+
+def chosen_designs(
+    whole: Sequence[Evaluation], fronts: Sequence[ParetoFront], objectives: Objectives, within: float
+) -> tuple[Chosen, ...]:
+    """The best of each tier, the knee, and the cheapest that is nearly the best; each once, the cheapest first."""
+    front = fronts[-1]
+    if not front.evaluations:
+        return ()
+    named = [(f"best within {one.budget:g} GMACs", f"best<={one.budget:g}G", one.best) for one in fronts if one.best]
+    if len(front.evaluations) > 2:  # the knee of two points is one of them by chance
+        named.append(("knee of the front", "knee", knee(front, objectives)))
+    near = cheapest_near(front.evaluations, objectives, within)
+    named.append((f"cheapest within {within:g} of the best {objectives.metric}", str(near.candidate.number), near))
+    designs: dict[int, tuple[list[str], str, Evaluation]] = {}
+    for why, choice, evaluation in named:
+        designs.setdefault(evaluation.candidate.number, ([], choice, evaluation))[0].append(why)
+    ordered = sorted(designs.values(), key=lambda one: objectives.cost(one[2]).macs)
+    return tuple(_chosen(tuple(why), choice, evaluation, whole, objectives) for why, choice, evaluation in ordered)
+
+
+def _chosen(
+    why: tuple[str, ...], choice: str, evaluation: Evaluation, whole: Sequence[Evaluation], objectives: Objectives
+) -> Chosen:
+    design = evaluation.candidate.architecture
+    values = [objectives.value(e) or 0.0 for e in objectives.measured(whole) if e.candidate.architecture == design]
+    predicted = evaluation.candidate.why.get("predicted")
+    drawn = isinstance(design, Architecture)
+    return Chosen(
+        why=why,
+        choice=choice,
+        trial=evaluation.candidate.number,
+        architecture=design.name,
+        fingerprint=design.fingerprint,
+        value=objectives.value(evaluation) or 0.0,
+        deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        seeds=len(values),
+        metrics=tuple(evaluation.metrics.items()),
+        predicted=_predicted(predicted),
+        prices=_prices(design, objectives) if drawn else (),
+        parts=_parts(design, objectives) if drawn else (),
+        same=tuple(row.summary for row in published_as(design)) if drawn else (),
+        near=tuple((row.summary, row.architecture.name) for row in _near(design)) if drawn else (),
+        drawing=architecture_svg(design) if drawn else "",
+        alone=architecture_svg(design, standalone=True) if drawn else "",
+    )
+
+
+def _predicted(values: object) -> str:
+    """Middle, low and high of what the sampler expected."""
+    if isinstance(values, list | tuple) and len(values) == 3:
+        middle, low, high = map(float, values)
+        return f"{middle:.4f}, between {low:.4f} and {high:.4f}"
+    return ""
+
+
+def _prices(design: Architecture, objectives: Objectives) -> tuple[Price, ...]:
+    reader = objectives.detector
+    found = []
+    for convention in conventions_of(design):
+        cost, needs = price(design, convention, None, reader), memory(design, convention, None, reader)
+        found.append(Price(convention, cost.gmacs, cost.mparams, needs.training, needs.inference))
+    return tuple(found)
+
+
+def _parts(design: Architecture, objectives: Objectives) -> tuple[Share, ...]:
+    parts = breakdown(design, objectives.convention, None, objectives.detector)
+    total = Cost.total(part.cost for part in parts).macs
+    groups = [(name, Cost.total(part.cost for part in inside)) for name, inside in
+              itertools.groupby(parts, key=lambda part: part.group)]  # fmt: skip
+    return tuple(Share(name, cost.gmacs, cost.macs / total, cost.mparams) for name, cost in groups)
+
+
+def _near(design: Architecture) -> list[Published]:
+    task = TASKS.get(design.merge, "detection")
+    near = [row for row in published_near(price(design).gmacs, task, NEAR) if row.architecture != design]
+    return near[:SHOWN]
+
+
+def cheapest_published() -> float:
+    """GMACs of the authors' cheapest detector."""
+    return min(row.gmacs for row in published_designs() if row.task == "detection")

@@ -1,0 +1,44 @@
+"""A report as one HTML page that needs nothing else: no script, no network, no other file."""
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from piip_dashboards.report import charts, phrases
+from piip_dashboards.report.content import Report
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def html_page(report: Report) -> str:
+    """The page. What comes from the ledger is escaped; drawings are ours and escape what they write."""
+    drawings = {
+        "front_chart": charts.front_chart(report),
+        "progress_chart": charts.progress_chart(report),
+        "effects_chart": charts.effects_chart(report.listed_effects, report.metric),
+        "weights_chart": charts.weights_chart(report.importance.weights),
+    }
+    page = _environment().get_template("report.html")
+    return page.render(
+        report=report,
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        **{name: Markup(drawing) for name, drawing in drawings.items()},
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(phrases.FILTERS, drawing=Markup, breakable=_breakable)
+    environment.globals.update(phrases.WORDS)
+    return environment
+
+
+def _breakable(name: str) -> Markup:
+    """The short form of a design, which may be broken between its branches."""
+    return Markup("+<wbr>").join(name.split("+"))

@@ -1,0 +1,77 @@
+"""A report as Markdown, with its pictures in a folder beside it."""
+
+import re
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from piip_dashboards.report import charts, phrases
+from piip_dashboards.report.content import Report
+from piip_dashboards.report.html import TEMPLATES
+
+_SPECIAL = re.compile(r"^(\d+)([.)])(?=\s|$)|^()([-+#])(?=[\s#]|$)|()([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))")
+"""What would begin a numbered list; a list or a heading; emphasis, code, a link, a cell, mathematics."""
+
+
+def markdown_page(report: Report, folder: str) -> str:
+    """The text; what comes from the ledger can be neither markup nor HTML in it.
+
+    Args:
+        report: What is said.
+        folder: Where its pictures are, relative to the text.
+    """
+    return _environment().get_template("report.md").render(report=report, folder=Markup(folder))
+
+
+def pictures(report: Report) -> dict[str, str]:
+    """The pictures of a report by their file names: SVG that suits light and dark pages."""
+    drawn = {
+        "front.svg": charts.front_chart(report, standalone=True),
+        "progress.svg": charts.progress_chart(report, standalone=True),
+        "effects.svg": charts.effects_chart(report.listed_effects, report.metric, standalone=True),
+        "weights.svg": charts.weights_chart(report.importance.weights, standalone=True),
+        **{f"trial-{design.trial}.svg": design.alone for design in report.chosen},
+    }
+    return {name: drawing for name, drawing in drawn.items() if drawing}
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=False, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, finalize=plain,
+    )  # fmt: skip
+    environment.filters.update(phrases.FILTERS, code=code, block=block, ready=Markup)
+    environment.globals.update(phrases.WORDS)
+    return environment
+
+
+def plain(value: Any) -> str:
+    """Words that mean nothing but themselves, on one line; what is marked as ready stays as it is."""
+    if isinstance(value, Markup):
+        return str(value)
+    words = " ".join(str(value).split())
+    words = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(lambda found: "\\".join(part for part in found.groups() if part is not None), words)
+
+
+def code(value: str) -> Markup:
+    """Words in a code span, which may stand in a table."""
+    words = " ".join(str(value).split()).replace("|", "\\|")
+    fence = _fence(words, 1)
+    room = " " if words.startswith("`") or words.endswith("`") else ""
+    return Markup(f"{fence}{room}{words}{room}{fence}")
+
+
+def block(value: str, language: str) -> Markup:
+    """Lines in a fenced block."""
+    fence = _fence(value, 3)
+    return Markup(f"{fence}{language}\n{value.rstrip()}\n{fence}")
+
+
+def _fence(words: str, least: int) -> str:
+    """More backticks than stand anywhere in the words."""
+    longest = max((len(run) for run in re.findall("`+", words)), default=0)
+    return "`" * max(least, longest + 1)

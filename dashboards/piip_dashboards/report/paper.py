@@ -1,0 +1,68 @@
+"""A page as PDF, printed by a browser that is on the machine."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+BROWSERS = (
+    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge", "msedge",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
+)  # fmt: skip
+"""Commands and places of browsers that print without a screen; all are Chromium."""
+PATIENCE = 120
+"""Seconds that printing may take."""
+
+
+class NoPaperError(Exception):
+    """Nothing could be printed; the message says what to do."""
+
+
+def find_browser(asked: str | None = None) -> str:
+    """A browser that prints.
+
+    Args:
+        asked: Its command or place; the first that is found by default.
+
+    Raises:
+        NoPaperError: There is none.
+    """
+    found = next((path for path in map(shutil.which, [asked] if asked else BROWSERS) if path), None)
+    if found is None:
+        missing = f"no browser at {asked}" if asked else "no Chromium, Chrome or Edge was found on this machine"
+        raise NoPaperError(
+            f"{missing}; name one with --browser, or write the HTML report and print it from any browser"
+        )
+    return found
+
+
+def print_page(page: str, browser: str) -> bytes:
+    """The PDF of an HTML page that needs no other file.
+
+    Raises:
+        NoPaperError: The browser gave none.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        source, target = Path(place) / "report.html", Path(place) / "report.pdf"
+        source.write_text(page, encoding="utf-8")
+        arguments = [
+            browser, "--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            "--no-pdf-header-footer", f"--user-data-dir={place}/profile",
+            f"--print-to-pdf={target}", *_in_containers(), source.as_uri(),
+        ]  # fmt: skip
+        try:
+            ended = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NoPaperError(f"{browser} printed nothing: {error}; print the HTML report from a browser") from None
+        if not target.is_file():
+            said = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise NoPaperError(f"{browser} printed nothing: {said}; print the HTML report from a browser")
+        return target.read_bytes()
+
+
+def _in_containers() -> list[str]:
+    """Chromium's own sandbox refuses the root user, whom containers run; the page is ours and has no script."""
+    return ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []

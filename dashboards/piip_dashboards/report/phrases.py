@@ -1,0 +1,118 @@
+"""How reports write numbers and sentences, in every format."""
+
+from collections.abc import Callable
+from typing import Any
+
+from piip_dashboards.report.content import Report
+from piip_dashboards.report.designs import cheapest_published
+from piip_search.audit import FEWEST
+from piip_search.effects.matched import plus_minus
+from piip_search.health import FEWEST_LEARNT
+from piip_search.ranking import Interval
+
+
+def metric(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def short(value: float) -> str:
+    """Four digits."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def percent(share: float) -> str:
+    return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
+
+
+def gigabytes(count: float) -> str:
+    """Bytes in units of 10^9."""
+    return f"{count / 1e9:.3g} GB"
+
+
+def tau(value: Interval | None) -> str:
+    return "–" if value is None else str(value)
+
+
+def gain(value: Interval | float | None) -> str:
+    """A gain with half of its interval."""
+    return "–" if value is None else plus_minus(value)
+
+
+def evidence(effect: Any, most: int = 4) -> str:
+    """The trials that an effect is read from."""
+    pairs = [f"{pair.less} → {pair.more}" for pair in effect.pairs[:most]]
+    return ", ".join(pairs) + (f" and {len(effect.pairs) - most} more" if len(effect.pairs) > most else "")
+
+
+def status(report: Report) -> str:
+    """What came of the search, in a sentence or two."""
+    done, failed, unfinished = (report.counts[name] for name in ("done", "failed", "unfinished"))
+    if not done + failed + unfinished:
+        return "Nothing has been proposed yet."
+    said = f"{done:,} evaluations done, {failed:,} failed."
+    if unfinished:
+        said += f" {unfinished:,} unfinished when this was written: the search may go on, and its figures change."
+    if not done and failed:
+        said += " Nothing was measured: the failures below say why."
+    return said
+
+
+def summary(report: Report) -> list[str]:
+    """What was found, a sentence a line."""
+    if not report.front:
+        return []
+    best = report.front[-1]
+    lines = [f"The best design reaches {report.metric} {metric(best.value)} at {short(best.gmacs)} GMACs."]
+    for chosen in report.chosen:
+        near = next((why for why in chosen.why if why.startswith("cheapest within")), None)
+        if near and chosen.trial != best.trial:
+            cost = next(row.gmacs for row in report.front if row.trial == chosen.trial)
+            lines.append(f"The {near} costs {short(cost)} GMACs, {percent(cost / best.gmacs)} of that.")
+    if report.importance.weights:
+        lines.append(sentence(report.importance.said))
+    return lines
+
+
+def sentence(words: str) -> str:
+    """With a capital and a full stop."""
+    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
+
+
+def heading(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+CHANCE = (
+    "Each line compares designs of this search that are equal but for the one choice; intervals are at 90 %, over "
+    "settings, from three on. The search chose what was measured, and of many such lines one in ten lies off zero by "
+    "chance. At equal cost: less what the difference in cost alone brings, by the trend over all finished designs."
+)
+SHUFFLED = (
+    "How much worse the metric of designs that it did not see is predicted, once cost is taken away, when one kind of "
+    "choice is shuffled among them; the thin line is the deviation between five parts of the designs."
+)
+
+
+def no_audit(report: Report) -> str:
+    return (
+        f"The ledger holds no audit of this run: whether its proxies rank designs as a longer training would is not "
+        f"known. Measure it with: piip-search audit {report.run}"
+    )
+
+
+def no_belief() -> str:
+    return f"What was learnt is judged from {FEWEST_LEARNT} finished designs on."
+
+
+def no_published() -> str:
+    return f"No published design costs about as much: the authors' detectors begin at {cheapest_published():g} GMACs."
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "metric": metric, "short": short, "percent": percent, "gigabytes": gigabytes, "tau": tau, "gain": gain,
+    "evidence": evidence, "sentence": sentence, "heading": heading,
+}  # fmt: skip
+WORDS: dict[str, Any] = {
+    "status": status, "summary": summary, "chance": CHANCE, "shuffled": SHUFFLED, "no_audit": no_audit,
+    "no_belief": no_belief, "no_published": no_published, "fewest": FEWEST,
+}  # fmt: skip

@@ -1,0 +1,53 @@
+"""Reports as files."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from piip_dashboards.report.content import Report
+from piip_dashboards.report.html import html_page
+from piip_dashboards.report.markdown import markdown_page, pictures
+from piip_dashboards.report.paper import find_browser, print_page
+
+
+class Format(StrEnum):
+    """Of a report."""
+
+    HTML = "html"
+    MD = "md"
+    PDF = "pdf"
+
+
+def write_report(report: Report, form: Format, path: Path, browser: str | None = None) -> list[Path]:
+    """Writes a report.
+
+    Args:
+        report: What is said.
+        form: How.
+        path: The file; Markdown has its pictures in a folder beside it, named like it.
+        browser: What prints a PDF; the first that is found by default.
+
+    Returns:
+        All files that were written, the report first.
+
+    Raises:
+        NoPaperError: No browser prints.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if form is Format.MD:
+        return _markdown(report, path)
+    if form is Format.PDF:
+        path.write_bytes(print_page(html_page(report), find_browser(browser)))
+    else:
+        path.write_text(html_page(report), encoding="utf-8")
+    return [path]
+
+
+def _markdown(report: Report, path: Path) -> list[Path]:
+    folder = path.with_name(f"{path.stem}_files")
+    drawn = pictures(report)
+    if drawn:
+        folder.mkdir(exist_ok=True)
+    for name, drawing in drawn.items():
+        (folder / name).write_text(drawing, encoding="utf-8")
+    path.write_text(markdown_page(report, folder.name.replace(" ", "%20")), encoding="utf-8")
+    return [path, *(folder / name for name in drawn)]

@@ -1,0 +1,98 @@
+"""What the pages and the API share: the runs, what examines them, and what may be started."""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fastapi import HTTPException
+
+from piip_dashboards.examination import Examination
+from piip_dashboards.jobs import Jobs
+from piip_dashboards.kept import Kept
+from piip_dashboards.reading import Design, Reading
+from piip_dashboards.shelf import Shelf, UnreadableRunError
+from piip_dashboards.views.effects import EffectsView, effects_of
+from piip_search.ledger import LedgerError
+from piip_search.spec import NAME
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything behind the pages.
+
+    Attributes:
+        shelf: The runs of the ledger.
+        examination: Health checks.
+        effects: What matters in each run.
+        jobs: Commands that pages start.
+        options: What a user types after a command so that it finds this ledger and home.
+        environment: What a command that a page starts is told in place of those options.
+        live: Seconds between two looks of a page at the ledger.
+    """
+
+    shelf: Shelf
+    examination: Examination
+    effects: Kept[EffectsView] = field(default_factory=Kept)
+    jobs: Jobs = field(default_factory=Jobs)
+    options: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    live: float = 2.0
+
+    @property
+    def home(self) -> Path | None:
+        return self.shelf.home
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def reading(self, run: str) -> Reading:
+        """A run, or the answer that there is none."""
+        try:
+            return self.shelf.reading(run)
+        except LedgerError as error:
+            raise HTTPException(404, str(error)) from None
+        except UnreadableRunError as error:
+            raise HTTPException(409, str(error)) from None
+
+    def what_matters(self, reading: Reading) -> EffectsView:
+        """Effects and importance of choices in a run."""
+        return self.effects.of(reading, lambda: effects_of(reading))
+
+    def design(self, reading: Reading, fingerprint: str) -> Design:
+        """A design of a run, or the answer that there is none."""
+        design = reading.designs.get(fingerprint)
+        if design is None:
+            raise HTTPException(404, f"run {reading.name!r} holds no design {fingerprint!r}")
+        return design
+
+    def export_folder(self, run: str, fingerprint: str) -> Path | None:
+        """Where an export that a page starts goes; None where the home folder is not known or the run names none."""
+        if self.home is None or not re.fullmatch(NAME, run):
+            return None
+        return self.home.resolve() / "exported" / run / fingerprint
+
+    def start_export(self, run: str, fingerprint: str, folder: Path) -> None:
+        """Exports a design, as `piip-search export` does."""
+        self.jobs.start(
+            self.export_key(run, fingerprint), self.export_command(run, fingerprint, folder), self.environment
+        )
+
+    def export_command(self, run: str, fingerprint: str, folder: Path) -> list[str]:
+        return [sys.executable, "-m", "piip_search.cli", "export", "--out", str(folder), "--", run, fingerprint]
+
+    def start_examples(self, folder: Path) -> None:
+        """Detects on some validation images with the weights in a folder."""
+        command = [sys.executable, "-m", "piip_workers.examples", str(folder)]
+        self.jobs.start(self.examples_key(folder), command, self.environment)
+
+    def export_key(self, run: str, fingerprint: str) -> str:
+        return f"export {run} {fingerprint}"
+
+    def examples_key(self, folder: Path) -> str:
+        return f"examples {folder}"
+
+    def close(self) -> None:
+        self.jobs.close()

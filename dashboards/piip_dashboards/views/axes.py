@@ -1,0 +1,63 @@
+"""What a design can be judged by: conventions of cost, and what is paid."""
+
+from functools import lru_cache
+from typing import Literal, get_args
+
+from piip_dashboards.reading import Design, Reading
+from piip_search.architecture import Architecture
+from piip_search.cost import CONVENTIONS, Convention, Detector, Memory, conventions_of, memory
+from piip_search.objectives import Objectives
+
+Paid = Literal["gmacs", "mparams", "training_gb", "inference_gb", "hours"]
+PAID: tuple[Paid, ...] = get_args(Paid)
+CONVENTION_TITLES: dict[Convention, str] = {
+    "published": "as the papers count",
+    "backbone": "up to the merged map",
+    "detector": "with pyramid, neck and head",
+}
+
+
+@lru_cache(maxsize=100_000)
+def _memory(architecture: Architecture, convention: Convention, detector: Detector) -> Memory:
+    return memory(architecture, convention, detector=detector)
+
+
+def paid_title(paid: Paid, gpu: bool) -> str:
+    """What an axis says."""
+    return {
+        "gmacs": "GMACs",
+        "mparams": "parameters (10⁶)",
+        "training_gb": "training memory (GB, one image)",
+        "inference_gb": "inference memory (GB, one image)",
+        "hours": "GPU-hours of the training" if gpu else "hours of the training",
+    }[paid]
+
+
+def conventions(reading: Reading) -> list[Convention]:
+    """Under which conventions a run's designs have a cost, its own first."""
+    own = reading.objectives.convention
+    merges = {design.architecture.merge: design.architecture for design in reading.designs.values()}
+    shared = [name for name in CONVENTIONS if all(name in conventions_of(one) for one in merges.values())]
+    known = [name for name in shared if name != "detector" or reading.spec.training.known_detector is not None]
+    return [own, *(name for name in known if name != own)]
+
+
+def price_of(reading: Reading, architecture: Architecture, convention: Convention, paid: Paid) -> float | None:
+    """What is paid for an architecture; None for what is measured and not known beforehand."""
+    if paid == "hours":
+        return None
+    if paid in ("training_gb", "inference_gb"):
+        needed = _memory(architecture, convention, reading.spec.detector)
+        return (needed.training if paid == "training_gb" else needed.inference) / 1e9
+    objectives = Objectives(reading.spec.metric, convention, reading.spec.detector)
+    return float(getattr(objectives.price(architecture), paid))
+
+
+def hours_of(reading: Reading, design: Design) -> float | None:
+    """Hours that the whole training of a design took, its rungs together; None where it was answered from elsewhere."""
+    if not design.whole:
+        return None
+    first = design.whole[0].candidate
+    parts = [e.seconds for e in design.evaluations if e.candidate.training == first.training]
+    total = sum(parts) / 3600 * (reading.spec.resources.gpu or 1.0)
+    return total or None

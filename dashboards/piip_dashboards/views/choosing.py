@@ -1,0 +1,113 @@
+"""Which design to take, and on what evidence."""
+
+from dataclasses import dataclass, replace
+
+from piip_dashboards.reading import Reading
+from piip_dashboards.views.overview import FrontMember, member_of
+from piip_search.choice import cheapest_near, choose
+from piip_search.evaluation import Evaluation
+from piip_search.published import published_near
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A design that answers a question.
+
+    Attributes:
+        question: What was asked, in words.
+        member: The design.
+        evidence: What speaks for it, a sentence each.
+        cheaper: The next cheaper one of the front; None where it is the cheapest.
+        dearer: The next dearer one; None where it is the best.
+    """
+
+    question: str
+    member: FrontMember
+    evidence: list[str]
+    cheaper: FrontMember | None
+    dearer: FrontMember | None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The answers to three questions.
+
+    Attributes:
+        run: Name of the run.
+        metric: What is raised.
+        convention: How cost is counted.
+        budget: The most that the first may cost, in GMACs.
+        below: How far below the best the third may lie.
+        best: The best within the budget; None where nothing is.
+        knee: Where the front bends most.
+        cheapest: The cheapest that is not far below the best.
+        problem: Why there is no answer; empty where there is one.
+    """
+
+    run: str
+    metric: str
+    convention: str
+    budget: float
+    below: float
+    best: Choice | None
+    knee: Choice | None
+    cheapest: Choice | None
+    problem: str = ""
+
+
+def choices(reading: Reading, budget: float | None, below: float | None) -> Choices:
+    """Answers for a budget in GMACs (the widest tier by default) and a distance (the noise, or 0.01)."""
+    measured, objectives = reading.representatives, reading.objectives
+    limit = reading.tiers[-1] if budget is None else budget
+    near = (round(reading.noise, 4) if reading.noise else 0.01) if below is None else below
+    empty = Choices(reading.name, objectives.metric, objectives.convention, limit, near, None, None, None)
+    if not measured:
+        return replace(empty, problem="no design was trained to the end yet")
+    best, problem = None, ""
+    try:
+        best = choose(measured, objectives, f"best<={limit:f}")
+    except ValueError as error:
+        problem = str(error)
+    return replace(
+        empty,
+        best=None if best is None else _choice(reading, f"best up to {limit:g} GMACs", best),
+        knee=_choice(reading, "where the front bends most", choose(measured, objectives, "knee")),
+        cheapest=_choice(reading, f"cheapest within {near:g} of the best", cheapest_near(measured, objectives, near)),
+        problem=problem,
+    )
+
+
+def _choice(reading: Reading, question: str, chosen: Evaluation) -> Choice:
+    front = reading.fronts[-1].evaluations
+    place = next((i for i, e in enumerate(front) if e.candidate.architecture == chosen.candidate.architecture), None)
+    cheaper = member_of(reading, front[place - 1]) if place else None
+    dearer = member_of(reading, front[place + 1]) if place is not None and place + 1 < len(front) else None
+    member = member_of(reading, chosen)
+    return Choice(question, member, _evidence(reading, member, cheaper, dearer), cheaper, dearer)
+
+
+def _evidence(
+    reading: Reading, member: FrontMember, cheaper: FrontMember | None, dearer: FrontMember | None
+) -> list[str]:
+    metric = reading.objectives.metric
+    rivals = sum(reading.gmacs(e.candidate.architecture) <= member.gmacs for e in reading.representatives)
+    found = [
+        f"{metric} {member.value:.4f} at {member.gmacs:.4g} GMACs: the best of {rivals} finished designs no dearer"
+    ]
+    for other, word in ((cheaper, "cheaper"), (dearer, "dearer")):
+        if other is not None:
+            gain, cost = other.value - member.value, other.gmacs / member.gmacs - 1
+            found.append(f"the next {word} design of the front: {gain:+.4f} {metric} for {cost:+.0%} GMACs")
+    if member.seeds > 1 and member.deviation is not None:
+        found.append(f"{member.seeds} seeds agree within a standard deviation of {member.deviation:.4f}")
+    elif reading.noise is not None:
+        found.append(f"measured with one seed; in this search seeds differ by about {reading.noise:.4f}")
+    else:
+        found.append("measured with one seed; how much seeds differ is not known (piip-search audit tells)")
+    near = (
+        published_near(member.gmacs, "detection", within=0.15) if reading.objectives.convention == "published" else []
+    )
+    if near:
+        metrics = ", ".join(f"{name} {value:g}" for name, value in near[0].metrics.items())
+        found.append(f"the papers' design nearest in cost: {near[0].title}, {near[0].gmacs:g} G, {metrics}, in full")
+    return found

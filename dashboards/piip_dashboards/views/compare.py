@@ -1,0 +1,96 @@
+"""Two to four designs side by side."""
+
+from dataclasses import dataclass
+
+from piip_dashboards.reading import Reading
+from piip_dashboards.views.design import DesignView, design_view
+
+FEWEST, MOST = 2, 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One property of all designs.
+
+    Attributes:
+        title: What it is.
+        values: Of each design, as text.
+        differs: Whether they are not all equal.
+        best: Index of the best one; None where none is better or it is no matter of better.
+    """
+
+    title: str
+    values: list[str]
+    differs: bool
+    best: int | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Designs side by side.
+
+    Attributes:
+        run: Name of the run.
+        designs: In the order asked for.
+        rows: What they are, cost and reached.
+        noise: Standard deviation between seeds in this run; None where it is not known.
+    """
+
+    run: str
+    designs: list[DesignView]
+    rows: list[Row]
+    noise: float | None
+
+
+def comparison(reading: Reading, fingerprints: list[str]) -> Comparison:
+    """Sets designs side by side.
+
+    Raises:
+        ValueError: They are not two to four different designs.
+        KeyError: The run holds no such design.
+    """
+    asked = list(dict.fromkeys(fingerprints))
+    if not FEWEST <= len(asked) <= MOST:
+        raise ValueError(
+            f"{FEWEST} to {MOST} different designs are compared, got {len(asked)}; choose them in the table"
+        )
+    designs = [design_view(reading, reading.designs[fingerprint]) for fingerprint in asked]
+    return Comparison(reading.name, designs, _rows(designs), reading.noise)
+
+
+def _rows(designs: list[DesignView]) -> list[Row]:
+    first = designs[0]
+    rows = [
+        _row("state", [d.state for d in designs]),
+        _numbers(f"{first.metric} (mean of seeds)", [d.value for d in designs], "{:.4f}", highest=True),
+        _row("seeds", [str(d.seeds) for d in designs]),
+        _row("standard deviation", ["–" if d.deviation is None else f"{d.deviation:.4f}" for d in designs]),
+    ]
+    for index, cost in enumerate(first.costs):
+        name = cost.convention
+        rows.append(_numbers(f"GMACs ({name})", [d.costs[index].gmacs for d in designs], "{:.4g}", highest=False))
+    own = [d.costs[0] for d in designs]
+    rows += [
+        _numbers("parameters (10⁶)", [cost.mparams for cost in own], "{:.4g}", highest=False),
+        _numbers("training memory (GB, one image)", [cost.training_gb for cost in own], "{:.3g}", highest=False),
+        _numbers("inference memory (GB, one image)", [cost.inference_gb for cost in own], "{:.3g}", highest=False),
+    ]
+    for place in range(max(len(d.branches) for d in designs)):
+        branches = [d.branches[place] if place < len(d.branches) else None for d in designs]
+        rows.append(_row(f"branch {place + 1}: model", ["–" if b is None else b.title for b in branches]))
+        rows.append(_row(f"branch {place + 1}: image", ["–" if b is None else f"{b.resolution} px" for b in branches]))
+        rows.append(_row(f"branch {place + 1}: attention", ["–" if b is None else b.attention for b in branches]))
+    rows.append(_row("interactions", [str(d.interactions) for d in designs]))
+    rows.append(_row("merge", [d.merge for d in designs]))
+    return rows
+
+
+def _row(title: str, values: list[str]) -> Row:
+    return Row(title, values, len(set(values)) > 1)
+
+
+def _numbers(title: str, values: list[float | None], form: str, highest: bool) -> Row:
+    shown = ["–" if value is None else form.format(value) for value in values]
+    known = [(value if highest else -value, index) for index, value in enumerate(values) if value is not None]
+    best = max(known)[1] if len(set(shown)) > 1 and known else None
+    return Row(title, shown, len(set(shown)) > 1, best)

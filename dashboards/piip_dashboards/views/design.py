@@ -1,0 +1,357 @@
+"""Everything about one design: what it is, what it costs, how it learnt, and what is near it."""
+
+import itertools
+from dataclasses import dataclass
+from datetime import datetime
+
+from piip_dashboards.differences import differences
+from piip_dashboards.reading import Design, Reading
+from piip_dashboards.views.axes import CONVENTION_TITLES, conventions
+from piip_search.architecture import Architecture
+from piip_search.backbones import Transformer
+from piip_search.cost import Cost, Part, breakdown, memory
+from piip_search.evaluation import Evaluation
+from piip_search.published import published_designs
+
+MOST_NEAR = 12
+MOST_PUBLISHED = 4
+MOST_FACTS = 400
+"""Characters of a fact that are shown."""
+
+
+@dataclass(frozen=True)
+class BranchView:
+    """A branch in words and numbers."""
+
+    backbone: str
+    title: str
+    resolution: int
+    grid: int
+    attention: str
+    width: int
+    depth: int
+    mparams: float
+    gmacs: float
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a cost.
+
+    Attributes:
+        group: What it belongs to.
+        kind: Which of its works; empty for the whole group.
+        gmacs: 10^9 multiply-accumulates.
+        share: Of the whole.
+        mparams: 10^6 parameters.
+    """
+
+    group: str
+    kind: str
+    gmacs: float
+    share: float
+    mparams: float
+
+
+@dataclass(frozen=True)
+class CostView:
+    """What a design costs under one convention.
+
+    Attributes:
+        convention: Its name.
+        counts: What it counts, in words.
+        gmacs: 10^9 multiply-accumulates.
+        mparams: 10^6 parameters.
+        training_gb: Memory of a training step with one image, float32.
+        inference_gb: Memory of inference with one image, float32.
+        groups: Branches, interactions, merge and what follows.
+        parts: The same, work by work.
+    """
+
+    convention: str
+    counts: str
+    gmacs: float
+    mparams: float
+    training_gb: float
+    inference_gb: float
+    groups: list[Share]
+    parts: list[Share]
+
+
+@dataclass(frozen=True)
+class EvaluationView:
+    """An evaluation of a design."""
+
+    trial: int
+    epochs: int
+    schedule_epochs: int
+    data_fraction: float
+    image_scale: float
+    seed: int
+    status: str
+    metrics: dict[str, float]
+    error: str
+    seconds: float
+    host: str
+    at: datetime
+    source: str
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How one training of a design went.
+
+    Attributes:
+        label: Which one.
+        epochs: Passes over the images.
+        columns: Loss and metrics by name, a number or nothing for each epoch.
+    """
+
+    label: str
+    epochs: list[float]
+    columns: dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class Near:
+    """A design that was tried beside this one.
+
+    Attributes:
+        fingerprint: Of it.
+        architecture: Short form.
+        changes: In what it differs.
+        value: Its metric; None where it was not trained to the end.
+        gain: By how much it is better than this one.
+        gmacs: Its cost.
+        state: As of a design.
+    """
+
+    fingerprint: str
+    architecture: str
+    changes: list[str]
+    value: float | None
+    gain: float | None
+    gmacs: float
+    state: str
+
+
+@dataclass(frozen=True)
+class PublishedView:
+    """A design of the papers near this one."""
+
+    title: str
+    architecture: str
+    changes: list[str]
+    gmacs: float
+    metrics: dict[str, float]
+    source: str
+
+
+@dataclass(frozen=True)
+class DesignView:
+    """A design of a search.
+
+    Attributes:
+        run: Name of the run.
+        fingerprint: Of the architecture.
+        architecture: Short form.
+        state: `done`, `running`, `failed` or `paused`.
+        trial: Number of its first trial.
+        trials: Numbers of all its trials.
+        metric: What the search raises.
+        value: The mean over seeds; None where it was not trained to the end.
+        deviation: Between seeds.
+        seeds: How many.
+        gmacs: Cost under the search's convention.
+        convention: Which that is.
+        rank: How many finished designs that are no dearer are better; None where it was not trained to the end.
+        rivals: How many finished designs are no dearer.
+        on_front: Whether it is on the front of the widest tier.
+        why: What the sampler said when it proposed it.
+        interactions: How many between each pair of neighbours.
+        merge: How the branches are joined.
+        branches: The largest model first.
+        costs: The search's own convention first.
+        evaluations: In the order in which they ended.
+        curves: A curve a training.
+        published: The nearest of the papers.
+        near: The nearest that were tried.
+    """
+
+    run: str
+    fingerprint: str
+    architecture: str
+    state: str
+    trial: int
+    trials: list[int]
+    metric: str
+    value: float | None
+    deviation: float | None
+    seeds: int
+    gmacs: float
+    convention: str
+    rank: int | None
+    rivals: int
+    on_front: bool
+    why: dict[str, str]
+    interactions: int
+    merge: str
+    branches: list[BranchView]
+    costs: list[CostView]
+    evaluations: list[EvaluationView]
+    curves: list[Curve]
+    published: list[PublishedView]
+    near: list[Near]
+
+
+def design_view(reading: Reading, design: Design) -> DesignView:
+    """Everything about a design of a search."""
+    metric, architecture = reading.objectives.metric, design.architecture
+    gmacs, value = reading.gmacs(architecture), design.value(metric)
+    rivals = [e.metrics[metric] for e in reading.representatives if reading.gmacs(e.candidate.architecture) <= gmacs]
+    widest = reading.fronts[-1].evaluations
+    return DesignView(
+        run=reading.name,
+        fingerprint=design.fingerprint,
+        architecture=architecture.name,
+        state=design.state,
+        trial=design.first.number,
+        trials=[candidate.number for candidate in design.candidates],
+        metric=metric,
+        value=value,
+        deviation=design.deviation(metric),
+        seeds=len(design.values(metric)),
+        gmacs=gmacs,
+        convention=reading.objectives.convention,
+        rank=None if value is None else sum(other > value for other in rivals),
+        rivals=len(rivals),
+        on_front=any(e.candidate.architecture == architecture for e in widest),
+        why={key: _words(item) for key, item in design.first.why.items() if key != "left"},
+        interactions=architecture.interaction.count,
+        merge=architecture.merge,
+        branches=_branches(architecture, breakdown(architecture, "backbone")),
+        costs=costs_of(reading, architecture),
+        evaluations=_evaluations(reading, design),
+        curves=curves_of(design),
+        published=_published(architecture),
+        near=_near(reading, design),
+    )
+
+
+def _words(item: object) -> str:
+    if isinstance(item, float):
+        return f"{item:.4g}"
+    if isinstance(item, list | tuple):
+        return ", ".join(map(_words, item))
+    return str(item)[:MOST_FACTS]
+
+
+def _branches(architecture: Architecture, parts: list[Part]) -> list[BranchView]:
+    found = []
+    for branch in architecture.branches:
+        cost = Cost.total(part.cost for part in parts if part.group == str(branch))
+        every = f", every {branch.global_every}th block global" if branch.global_every else ""
+        attention = "none" if not isinstance(branch.model, Transformer) else (
+            "global" if branch.window is None else f"windows of {branch.window} tokens{every}"
+        )  # fmt: skip
+        found.append(
+            BranchView(branch.backbone, branch.model.title, branch.resolution, branch.grid, attention,
+                       branch.model.width, branch.model.depth, cost.mparams, cost.gmacs)
+        )  # fmt: skip
+    return found
+
+
+def costs_of(reading: Reading, architecture: Architecture) -> list[CostView]:
+    """What a design costs under each convention, the search's own first."""
+    found = []
+    for convention in conventions(reading):
+        parts = breakdown(architecture, convention, detector=reading.spec.detector)
+        total = Cost.total(part.cost for part in parts)
+        needed = memory(architecture, convention, detector=reading.spec.detector)
+        groups = [
+            _share(group, "", Cost.total(part.cost for part in members), total)
+            for group, members in itertools.groupby(parts, key=lambda part: part.group)
+        ]
+        works = [_share(part.group, part.kind, part.cost, total) for part in parts]
+        found.append(
+            CostView(convention, CONVENTION_TITLES[convention], total.gmacs, total.mparams, needed.training / 1e9,
+                     needed.inference / 1e9, groups, works)
+        )  # fmt: skip
+    return found
+
+
+def _share(group: str, kind: str, cost: Cost, total: Cost) -> Share:
+    return Share(group, kind, cost.gmacs, cost.macs / total.macs, cost.mparams)
+
+
+def _evaluations(reading: Reading, design: Design) -> list[EvaluationView]:
+    ended = {e.candidate.number: at for e, at in zip(reading.evaluations, reading.ended_at, strict=True)}
+    return [
+        EvaluationView(
+            c.number, c.fidelity.epochs, c.fidelity.schedule_epochs, c.fidelity.data_fraction, c.fidelity.image_scale,
+            c.seed, e.status, dict(e.metrics), e.error, e.seconds, str(e.facts.get("host") or ""), ended[c.number],
+            str(c.why.get("source", "")), {key: _words(item) for key, item in e.facts.items() if key != "host"},
+        )
+        for e in design.evaluations
+        for c in [e.candidate]
+    ]  # fmt: skip
+
+
+def curves_of(design: Design) -> list[Curve]:
+    """A curve for each training: the rungs of one training are one curve."""
+    trainings: dict[str, list[Evaluation]] = {}
+    for evaluation in design.evaluations:
+        if evaluation.status == "done":
+            trainings.setdefault(evaluation.candidate.training, []).append(evaluation)
+    return [_curve(evaluations) for evaluations in trainings.values()]
+
+
+def _curve(evaluations: list[Evaluation]) -> Curve:
+    rows: dict[float, dict[str, float]] = {}
+    for evaluation in sorted(evaluations, key=lambda e: e.candidate.fidelity.epochs):
+        for row in evaluation.history:
+            rows.setdefault(row["epoch"], {}).update({k: v for k, v in row.items() if k != "epoch"})
+        rows.setdefault(float(evaluation.candidate.fidelity.epochs), {}).update(evaluation.metrics)
+    epochs = sorted(rows)
+    names = sorted({name for row in rows.values() for name in row})
+    candidate = evaluations[-1].candidate
+    fidelity = candidate.fidelity
+    label = f"seed {candidate.seed}, {fidelity.schedule_epochs} epochs"
+    label += f", {fidelity.data_fraction:.0%} of the data" if fidelity.data_fraction < 1 else ""
+    label += f", images × {fidelity.image_scale:g}" if fidelity.image_scale < 1 else ""
+    label += ", inherited weights" if candidate.parent else ""
+    return Curve(label, epochs, {name: [rows[epoch].get(name) for epoch in epochs] for name in names})
+
+
+def _published(architecture: Architecture) -> list[PublishedView]:
+    rows = {row.architecture: row for row in reversed(published_designs()) if row.task == "detection"}
+    near = sorted(rows.values(), key=lambda row: _distance(architecture, row.architecture))
+    return [
+        PublishedView(row.title, row.architecture.name, differences(architecture, row.architecture), row.gmacs,
+                      dict(row.metrics), row.source)
+        for row in near[:MOST_PUBLISHED]
+    ]  # fmt: skip
+
+
+def _distance(one: Architecture, other: Architecture) -> tuple[int, int]:
+    """Branches more or less, then changes."""
+    return abs(len(one.branches) - len(other.branches)), len(differences(one, other))
+
+
+def _near(reading: Reading, design: Design) -> list[Near]:
+    """Designs with the fewest changes; of equally many, those trained to the end, and then those nearest in cost."""
+    own, metric = reading.gmacs(design.architecture), reading.objectives.metric
+    others = [
+        (len(changes), not other.whole, abs(reading.gmacs(other.architecture) - own), changes, other)
+        for other in reading.designs.values()
+        if (changes := differences(design.architecture, other.architecture))
+    ]
+    others.sort(key=lambda item: item[:3])
+    value, found = design.value(metric), []
+    for *_, changes, other in others[:MOST_NEAR]:
+        reached = other.value(metric)
+        gain = None if reached is None or value is None else reached - value
+        cost = reading.gmacs(other.architecture)
+        found.append(Near(other.fingerprint, other.architecture.name, changes, reached, gain, cost, other.state))
+    return found

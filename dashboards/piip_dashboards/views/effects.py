@@ -1,0 +1,135 @@
+"""What matters in a search: effects of single choices, and how much each kind of choice tells."""
+
+from dataclasses import dataclass
+
+from piip_dashboards.reading import Reading
+from piip_search.effects import Effect, importance, matched_effects
+from piip_search.effects.matched import multiple, plus_minus
+from piip_search.ranking import Interval
+
+MOST_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A difference of the metric, with the 90 % interval where there is one.
+
+    Attributes:
+        value: The mean.
+        low: Lower end; None for a single setting.
+        high: Upper end.
+        words: The same in words.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    words: str
+
+
+@dataclass(frozen=True)
+class PairView:
+    """Two designs that differ in one choice alone."""
+
+    less: int
+    more: int
+    less_fingerprint: str
+    more_fingerprint: str
+    gain: float
+    costs: float
+
+
+@dataclass(frozen=True)
+class EffectView:
+    """What a choice does to the metric, over all pairs of designs that differ in it alone.
+
+    Attributes:
+        choice: Its kind.
+        title: What is compared, in words.
+        broad: Whether pairs of any two values are taken together.
+        gain: Difference of the metric.
+        equal_cost: The same after what the difference in cost alone brings; None where that is not known.
+        costs: What more of the choice costs, in words.
+        count: How many pairs there are.
+        sure: Whether the interval of the gain leaves zero out.
+        pairs: Some of the pairs.
+    """
+
+    choice: str
+    title: str
+    broad: bool
+    gain: Estimate
+    equal_cost: Estimate | None
+    costs: str
+    count: int
+    sure: bool
+    pairs: list[PairView]
+
+
+@dataclass(frozen=True)
+class WeightView:
+    """Importance of one kind of choice: the share of the metric's variance that it tells, and its deviation."""
+
+    choice: str
+    share: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class EffectsView:
+    """What matters in a search.
+
+    Attributes:
+        designs: Finished designs that were looked at.
+        said: What it comes to, in words.
+        cost: Share of the metric's variance that cost explains.
+        choices: Share that the choices explain beyond cost.
+        weights: The weightiest first.
+        effects: Those that are sure first, then by size.
+        span: The largest end of an interval: the scale of a drawing.
+    """
+
+    designs: int
+    said: str
+    cost: float | None
+    choices: float | None
+    weights: list[WeightView]
+    effects: list[EffectView]
+    span: float
+
+
+def effects_of(reading: Reading) -> EffectsView:
+    """What matters in a search; takes seconds where thousands of designs are finished."""
+    found = importance(reading.finished, reading.objectives)
+    numbers = {e.candidate.number: e.candidate.architecture.fingerprint for e in reading.finished}
+    effects = matched_effects(reading.finished, reading.objectives)
+    ordered = sorted(effects, key=lambda effect: (not effect.sure, not effect.broad, -abs(effect.mean)))
+    views = [_view(effect, numbers) for effect in ordered]
+    ends = [abs(end) for view in views for one in (view.gain, view.equal_cost) if one for end in _ends(one)]
+    return EffectsView(
+        found.designs, found.said, found.cost, found.choices,
+        [WeightView(weight.choice, weight.share, weight.deviation) for weight in found.weights],
+        views, max(ends, default=0.0),
+    )  # fmt: skip
+
+
+def _view(effect: Effect, numbers: dict[int, str]) -> EffectView:
+    pairs = [
+        PairView(pair.less, pair.more, numbers[pair.less], numbers[pair.more], pair.gain, pair.costs)
+        for pair in effect.pairs[:MOST_PAIRS]
+    ]
+    return EffectView(
+        effect.choice, effect.title, effect.broad, _estimate(effect.gain),
+        None if effect.equal_cost is None else _estimate(effect.equal_cost),
+        multiple(effect.costs), len(effect.pairs), effect.sure, pairs,
+    )  # fmt: skip
+
+
+def _estimate(gain: Interval | float) -> Estimate:
+    if isinstance(gain, Interval):
+        return Estimate(gain.value, gain.low, gain.high, plus_minus(gain))
+    return Estimate(gain, None, None, plus_minus(gain))
+
+
+def _ends(one: Estimate) -> list[float]:
+    return [one.value] if one.low is None or one.high is None else [one.low, one.high]

@@ -1,0 +1,55 @@
+"""All searches of a ledger at a glance."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from piip_dashboards.shelf import Shelf, UnreadableRunError
+from piip_dashboards.views.overview import Overview, overview
+from piip_dashboards.views.progress import Progress, progress_of
+from piip_search.ledger import LedgerError, SearchRecord
+
+SPARK = (140.0, 32.0)
+"""Width and height of a sparkline, in pixels."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A search of the list.
+
+    Attributes:
+        run: Its name.
+        created_at: UTC.
+        evaluations: How many ended.
+        overview: What it has come to; None where it cannot be read.
+        progress: Its fronts over time.
+        problem: Why it cannot be read; empty where it can.
+    """
+
+    run: str
+    created_at: datetime
+    evaluations: int
+    overview: Overview | None
+    progress: Progress | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All searches, the newest first."""
+
+    ledger: str
+    searches: list[Listed]
+
+
+def listing(shelf: Shelf, now: datetime) -> Listing:
+    """All searches of a ledger at a time, UTC."""
+    return Listing(shelf.shown, [_listed(shelf, record, now) for record in reversed(shelf.records())])
+
+
+def _listed(shelf: Shelf, record: SearchRecord, now: datetime) -> Listed:
+    try:
+        reading = shelf.reading(record.name)
+    except (LedgerError, UnreadableRunError) as error:
+        return Listed(record.name, record.created_at, record.evaluations, None, None, str(error))
+    found = overview(reading, shelf.driven(record.name), now)
+    return Listed(record.name, record.created_at, record.evaluations, found, progress_of(reading))

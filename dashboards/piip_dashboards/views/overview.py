@@ -1,0 +1,339 @@
+"""What a search has come to: its state, the best of each tier, its rungs, its workers and what failed."""
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+
+from piip_dashboards.reading import Reading
+from piip_dashboards.state import State, expected_evaluations, running_since, state_of
+from piip_search.audit import MARK
+from piip_search.evaluation import Evaluation
+from piip_search.objectives import ParetoFront
+
+MOST_FAILURES = 50
+"""Failures listed one by one; the counts are of all."""
+MOST_RUNNING = 50
+
+
+@dataclass(frozen=True)
+class FrontMember:
+    """A design on a front.
+
+    Attributes:
+        trial: Number of its first whole training.
+        fingerprint: Of the architecture.
+        architecture: Short form.
+        value: The metric, the mean over seeds.
+        deviation: Between seeds; None for one seed.
+        seeds: How many.
+        gmacs: Cost under the search's convention.
+        mparams: Parameters in millions, under the same.
+    """
+
+    trial: int
+    fingerprint: str
+    architecture: str
+    value: float
+    deviation: float | None
+    seeds: int
+    gmacs: float
+    mparams: float
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A budget tier.
+
+    Attributes:
+        gmacs: The budget.
+        hypervolume: Share dominated, in [0, 1].
+        designs: Finished designs within it.
+        best: The best within it; None while there is none.
+        left: By how much the best is expected to rise still; None where the sampler does not say.
+        front: The cheapest first.
+    """
+
+    gmacs: float
+    hypervolume: float
+    designs: int
+    best: FrontMember | None
+    left: float | None
+    front: list[FrontMember]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A rung of the schedule.
+
+    Attributes:
+        epochs: Of training, from the start.
+        begun: Trainings that were sent to it.
+        measured: That reached it.
+        failed: That failed on the way.
+        running: That are on the way.
+        promoted: Of those that reached it, how many were sent on.
+        best: Highest metric there.
+    """
+
+    epochs: int
+    begun: int
+    measured: int
+    failed: int
+    running: int
+    promoted: int
+    best: float | None
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A machine that measured.
+
+    Attributes:
+        host: Its name.
+        done: Evaluations that it made.
+        failed: Those that failed there.
+        hours: What they took.
+        last_at: When it last answered.
+    """
+
+    host: str
+    done: int
+    failed: int
+    hours: float
+    last_at: datetime
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial that has not ended."""
+
+    trial: int
+    fingerprint: str
+    architecture: str
+    epochs: int
+    gmacs: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An evaluation that failed."""
+
+    trial: int
+    fingerprint: str
+    architecture: str
+    epochs: int
+    host: str
+    error: str
+
+
+@dataclass(frozen=True)
+class FailureKind:
+    """Errors that differ in numbers alone."""
+
+    error: str
+    count: int
+
+
+@dataclass(frozen=True)
+class SittingRow:
+    """A process that drove the search."""
+
+    number: int
+    began_at: datetime
+    host: str
+    process: int
+    revision: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A search.
+
+    Attributes:
+        run: Its name.
+        audit: Whether it measures what the proxies of another run are worth.
+        state: What it does.
+        metric: What is raised.
+        convention: How cost is counted.
+        created_at: UTC.
+        last_at: When something last happened, UTC.
+        position: How far the ledger was read.
+        trials: Designs that it may measure.
+        designs: Designs that it began.
+        done: Evaluations with a result.
+        failures: Evaluations without.
+        under_way: Evaluations that have not ended.
+        expected: About how many evaluations it makes in all.
+        hours: GPU-hours, or hours of trials, so far.
+        gpu: Whether these are of GPUs.
+        noise: Standard deviation between seeds, the median over designs.
+        tiers: The cheapest first.
+        rungs: The lowest first; one where there is no schedule.
+        workers: By name.
+        running: The longest first.
+        failed: The latest first, the first of many.
+        kinds: How often which error.
+        sittings: The processes that drove it.
+        sampler: Who proposes.
+    """
+
+    run: str
+    audit: bool
+    state: State
+    metric: str
+    convention: str
+    created_at: datetime
+    last_at: datetime
+    position: int
+    trials: int
+    designs: int
+    done: int
+    failures: int
+    under_way: int
+    expected: int
+    hours: float
+    gpu: bool
+    noise: float | None
+    tiers: list[Tier]
+    rungs: list[Rung]
+    workers: list[Worker]
+    running: list[Running]
+    failed: list[Failure]
+    kinds: list[FailureKind]
+    sittings: list[SittingRow]
+    sampler: str
+
+    @property
+    def share(self) -> float:
+        """Of the expected evaluations, those that ended."""
+        return min(1.0, (self.done + self.failures) / max(self.expected, 1))
+
+
+def overview(reading: Reading, driven: bool | None, now: datetime) -> Overview:
+    """What a search has come to at a time, UTC."""
+    failed = reading.failed
+    return Overview(
+        run=reading.name,
+        audit=MARK in reading.name,
+        state=state_of(reading, driven, now),
+        metric=reading.objectives.metric,
+        convention=reading.objectives.convention,
+        created_at=reading.record.created_at,
+        last_at=reading.last_at,
+        position=reading.position,
+        trials=reading.spec.budget.trials,
+        designs=len(reading.designs),
+        done=len(reading.evaluations) - len(failed),
+        failures=len(failed),
+        under_way=len(reading.unfinished),
+        expected=expected_evaluations(reading),
+        hours=reading.hours[-1] if reading.hours else 0.0,
+        gpu=reading.gpu,
+        noise=reading.noise,
+        tiers=tiers_of(reading),
+        rungs=_rungs(reading),
+        workers=_workers(reading),
+        running=_running(reading, now),
+        failed=[_failure(evaluation) for evaluation in failed[: -MOST_FAILURES - 1 : -1]],
+        kinds=_kinds(failed),
+        sittings=[
+            SittingRow(s.number, s.began_at, s.circumstances.host, s.circumstances.process, s.circumstances.revision)
+            for s in reading.sittings
+        ],
+        sampler=reading.spec.sampler,
+    )
+
+
+def tiers_of(reading: Reading) -> list[Tier]:
+    """The front of each tier."""
+    left = next((candidate.left for candidate in reversed(reading.candidates) if candidate.left), {})
+    costs = [reading.gmacs(e.candidate.architecture) for e in reading.representatives]
+    return [
+        Tier(
+            front.budget,
+            front.hypervolume,
+            sum(cost <= front.budget for cost in costs),
+            None if front.best is None else member_of(reading, front.best),
+            left.get(front.budget),
+            _members(reading, front),
+        )
+        for front in reading.fronts
+    ]
+
+
+def _members(reading: Reading, front: ParetoFront) -> list[FrontMember]:
+    return [member_of(reading, evaluation) for evaluation in front.evaluations]
+
+
+def member_of(reading: Reading, evaluation: Evaluation) -> FrontMember:
+    """A design as a front shows it."""
+    architecture, metric = evaluation.candidate.architecture, reading.objectives.metric
+    design = reading.designs[architecture.fingerprint]
+    cost = reading.objectives.price(architecture)
+    return FrontMember(
+        evaluation.candidate.number, design.fingerprint, architecture.name, evaluation.metrics[metric],
+        design.deviation(metric), len(design.values(metric)), cost.gmacs, cost.mparams,
+    )  # fmt: skip
+
+
+def _rungs(reading: Reading) -> list[Rung]:
+    begun = Counter(candidate.fidelity.epochs for candidate in reading.candidates)
+    running = Counter(candidate.fidelity.epochs for candidate in reading.unfinished)
+    ended: dict[int, list[Evaluation]] = defaultdict(list)
+    for evaluation in reading.evaluations:
+        ended[evaluation.candidate.fidelity.epochs].append(evaluation)
+    sent_to = Counter(c.fidelity.epochs for c in reading.candidates if c.why.get("source") == "promotion")
+    rungs = []
+    for place, epochs in enumerate(reading.epochs):
+        failed = sum(evaluation.status == "failed" for evaluation in ended[epochs])
+        values = [value for e in ended[epochs] if (value := reading.objectives.value(e)) is not None]
+        promoted = sent_to[reading.epochs[place + 1]] if place + 1 < len(reading.epochs) else 0
+        rungs.append(
+            Rung(epochs, begun[epochs], len(ended[epochs]) - failed, failed, running[epochs], promoted,
+                 max(values, default=None))
+        )  # fmt: skip
+    return rungs
+
+
+def _workers(reading: Reading) -> list[Worker]:
+    found: dict[str, list[tuple[Evaluation, datetime]]] = defaultdict(list)
+    for evaluation, at in zip(reading.evaluations, reading.ended_at, strict=True):
+        if "answered_from" not in evaluation.facts:
+            found[str(evaluation.facts.get("host") or "unknown")].append((evaluation, at))
+    return [
+        Worker(
+            host,
+            sum(e.status == "done" for e, _ in rows),
+            sum(e.status == "failed" for e, _ in rows),
+            sum(e.seconds for e, _ in rows) / 3600,
+            max(at for _, at in rows),
+        )
+        for host, rows in sorted(found.items())
+    ]
+
+
+def _running(reading: Reading, now: datetime) -> list[Running]:
+    since = sorted(running_since(reading, now).items(), key=lambda pair: -pair[1])
+    return [
+        Running(c.number, c.architecture.fingerprint, c.architecture.name, c.fidelity.epochs,
+                reading.gmacs(c.architecture), seconds)
+        for c, seconds in since[:MOST_RUNNING]
+    ]  # fmt: skip
+
+
+def _failure(evaluation: Evaluation) -> Failure:
+    candidate = evaluation.candidate
+    return Failure(
+        candidate.number, candidate.architecture.fingerprint, candidate.architecture.name, candidate.fidelity.epochs,
+        str(evaluation.facts.get("host") or ""), evaluation.error,
+    )  # fmt: skip
+
+
+def _kinds(failed: list[Evaluation]) -> list[FailureKind]:
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for evaluation in failed:
+        kinds[re.sub(r"\d+(\.\d+)?", "#", evaluation.error)].append(evaluation.error)
+    ordered = sorted(kinds.values(), key=lambda errors: -len(errors))
+    return [FailureKind(errors[0], len(errors)) for errors in ordered]

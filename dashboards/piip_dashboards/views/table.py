@@ -1,0 +1,171 @@
+"""The designs of a search in columns: what the plots, the table and the downloads are made of."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from piip_dashboards.reading import Design, Reading
+from piip_dashboards.views.axes import Paid, hours_of, paid_title, price_of
+from piip_search.cost import Convention
+from piip_search.pareto import undominated
+from piip_search.published import published_designs
+
+METRICS_OF_PAPERS = {"bbox_mAP": "box AP", "segm_mAP": "mask AP"}
+"""Which of the papers' columns is which metric, in percent there."""
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A published design on the axes of a search: trained in full by its authors, where the search trains proxies.
+
+    Attributes:
+        title: The authors' name.
+        architecture: Short form.
+        paid: Where it lies on the axis of cost.
+        value: What was published, as a share of one.
+        source: Table of the papers.
+    """
+
+    title: str
+    architecture: str
+    paid: float
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class DesignTable:
+    """All designs of a search, a list a column.
+
+    Attributes:
+        run: Name of the run.
+        position: How far the ledger was read.
+        metric: Metric of `value`.
+        convention: Convention of `paid` and `mparams`.
+        axis: What `paid` is.
+        axis_title: The same for people.
+        tiers: Budgets on the axis; empty where they are in other units.
+        models: All backbones of the designs, the smallest first.
+        number: Of the first trial.
+        fingerprint: Of the architecture.
+        architecture: Short form.
+        branches: Of each design, model and image size of each branch, the largest model first.
+        windows: Of each design, the attention of each branch.
+        interactions: How many between each pair of neighbours.
+        state: `done`, `running`, `failed` or `paused`.
+        rung: Highest rung reached, from 0; -1 for none.
+        value: Mean over the seeds of the whole training.
+        deviation: Standard deviation between seeds.
+        seeds: How many.
+        lower: What was reached at the highest rung, for designs that were not trained to the end.
+        paid: Cost on the chosen axis.
+        gmacs: Cost under the search's own convention.
+        mparams: Parameters in millions.
+        front: Whether no other design is better and no dearer, on the chosen axes.
+        source: Who proposed it.
+        published: The papers' designs on these axes.
+    """
+
+    run: str
+    position: int
+    metric: str
+    convention: str
+    axis: str
+    axis_title: str
+    tiers: list[float]
+    models: list[str]
+    number: list[int]
+    fingerprint: list[str]
+    architecture: list[str]
+    branches: list[list[tuple[str, int]]]
+    windows: list[list[str]]
+    interactions: list[int]
+    state: list[str]
+    rung: list[int]
+    value: list[float | None]
+    deviation: list[float | None]
+    seeds: list[int]
+    lower: list[float | None]
+    paid: list[float | None]
+    gmacs: list[float]
+    mparams: list[float]
+    front: list[bool]
+    source: list[str]
+    published: list[Overlay]
+
+
+@lru_cache(maxsize=16)
+def design_table(reading: Reading, metric: str, convention: Convention, paid: Paid) -> DesignTable:
+    """All designs of a search on chosen axes."""
+    designs = list(reading.designs.values())
+    values = [design.value(metric) for design in designs]
+    costs = [
+        hours_of(reading, design) if paid == "hours" else price_of(reading, design.architecture, convention, paid)
+        for design in designs
+    ]
+    own = convention == reading.objectives.convention and paid == "gmacs"
+    return DesignTable(
+        run=reading.name,
+        position=reading.position,
+        metric=metric,
+        convention=convention,
+        axis=paid,
+        axis_title=paid_title(paid, reading.gpu),
+        tiers=list(reading.tiers) if own else [],
+        models=_models(designs),
+        number=[design.first.number for design in designs],
+        fingerprint=[design.fingerprint for design in designs],
+        architecture=[design.architecture.name for design in designs],
+        branches=[[(b.backbone, b.resolution) for b in design.architecture.branches] for design in designs],
+        windows=[[str(b).partition(":")[2] or "none" for b in design.architecture.branches] for design in designs],
+        interactions=[design.architecture.interaction.count for design in designs],
+        state=[design.state for design in designs],
+        rung=[design.rung for design in designs],
+        value=values,
+        deviation=[design.deviation(metric) for design in designs],
+        seeds=[len(design.values(metric)) for design in designs],
+        lower=[None if design.whole else _lower(design, metric) for design in designs],
+        paid=costs,
+        gmacs=[reading.gmacs(design.architecture) for design in designs],
+        mparams=[price_of(reading, design.architecture, convention, "mparams") or 0.0 for design in designs],
+        front=_front(values, costs),
+        source=[str(design.first.why.get("source", "")) for design in designs],
+        published=_overlays(reading, metric, convention, paid),
+    )
+
+
+def _models(designs: list[Design]) -> list[str]:
+    found = {branch.backbone: branch.model.width for design in designs for branch in design.architecture.branches}
+    return sorted(found, key=lambda name: (found[name], name))
+
+
+def _lower(design: Design, metric: str) -> float | None:
+    found = [e for e in design.evaluations if e.status == "done" and metric in e.metrics]
+    return max(found, key=lambda e: e.candidate.fidelity.epochs).metrics[metric] if found else None
+
+
+def _front(values: list[float | None], costs: list[float | None]) -> list[bool]:
+    """Equal points beside each other count once, the earliest, as in the search's own fronts."""
+    known = [
+        i for i, (value, cost) in enumerate(zip(values, costs, strict=True)) if value is not None and cost is not None
+    ]
+    losses = np.array([(-(values[i] or 0.0), costs[i] or 0.0) for i in known], float).reshape(-1, 2)
+    front, seen = [False] * len(values), set()
+    for index, keep, point in zip(known, undominated(losses) if len(known) else (), map(tuple, losses), strict=True):
+        front[index] = bool(keep) and point not in seen
+        seen.add(point)
+    return front
+
+
+def _overlays(reading: Reading, metric: str, convention: Convention, paid: Paid) -> list[Overlay]:
+    column = METRICS_OF_PAPERS.get(metric)
+    if column is None or paid == "hours":
+        return []
+    rows = {row.architecture: row for row in reversed(published_designs()) if row.task == "detection"}
+    found = []
+    for architecture, row in rows.items():
+        price = price_of(reading, architecture, convention, paid)
+        if column in row.metrics and price is not None:
+            found.append(Overlay(row.title, architecture.name, price, row.metrics[column] / 100, row.source))
+    return sorted(found, key=lambda one: one.paid)
