@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from piip_search.architecture import Architecture
@@ -162,3 +163,16 @@ class Evaluation:
 
 
 Evaluate = Callable[[Candidate], Evaluation]
+
+
+def trials_folder(home: Path, run: str, recipe: str) -> Path:
+    """Where the trainings of a run keep their checkpoints, each in a folder named `Candidate.training`.
+
+    A recipe has a folder of its own: what another one trained is no answer to it.
+
+    Args:
+        home: The home folder.
+        run: Name of the run.
+        recipe: Fingerprint of data and training.
+    """
+    return home / run / "trials" / recipe

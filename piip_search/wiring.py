@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
 from piip_search.backbones import backbone_named, weight_file
-from piip_search.evaluation import Candidate, Evaluation
+from piip_search.evaluation import Candidate, Evaluation, trials_folder
 from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives, ParetoFront, RunningFronts, finished, pareto_front
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
@@ -183,6 +183,12 @@ def image_counts(spec: SearchSpec) -> tuple[int, int] | None:
 def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -> Any:
     """What measures a candidate of a search.
 
+    Args:
+        spec: Data and training.
+        home: The home folder.
+        run_name: Run whose folder keeps the checkpoints.
+        search: What is driven.
+
     What was measured is also kept beside its checkpoints, in a folder of the search itself: a run of the same name that
     was begun anew in another ledger is not answered from it.
     """
@@ -192,9 +198,9 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
     settings["training"]["pretrained"] = absolute(spec.training.pretrained)
     if spec.data.root is not None:
         settings["data"]["root"] = str(spec.data.root.resolve())  # workers run in folders of their own
-    folder = (home / run_name).resolve()
-    settings["directory"] = str(folder / "trials")
-    return Work("piip_workers.evaluate:measure", settings, str(folder / "results" / search.uid))
+    home = home.resolve()
+    settings["directory"] = str(trials_folder(home, run_name, search.recipe))
+    return Work("piip_workers.evaluate:measure", settings, str(home / run_name / "results" / search.uid))
 
 
 def absolute(pretrained: str | None) -> str | None:

@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import fakes
 import pytest
@@ -281,6 +282,23 @@ def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> 
     assert "trained from random weights" in pretrained.err
     other = run_cli("run", "tiny.yaml", "--on", "local", "--name", "never", "--resume")
     assert other.code == 2
+    _another_recipe_is_trained_anew(run_cli, tmp_path, content)
+
+
+def _another_recipe_is_trained_anew(run_cli: Cli, tmp_path: Path, content: dict[str, Any]) -> None:
+    """Under the name of a run whose ledger is gone: its checkpoints are no answer."""
+    content["training"]["learning_rate"] *= 0.1
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    anew = run_cli(
+        "run", "tiny.yaml", "--on", "local", "--trials", "1", "--ledger", "sqlite:///anew.db", "--mlflow", "none"
+    )
+    assert "1 done, 0 failed, 1 new" in anew.out
+    first, second = (
+        Ledger(f"sqlite:///{tmp_path}/{file}").evaluations("quickstart")[0] for file in ("runs/ledger.db", "anew.db")
+    )
+    assert first.candidate == second.candidate
+    assert first.history[0]["loss"] != second.history[0]["loss"]
+    assert first.facts["folder"] != second.facts["folder"]
 
 
 def _the_export_trains_in_full(run_cli: Cli, tmp_path: Path) -> None:

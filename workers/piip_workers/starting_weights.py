@@ -42,7 +42,7 @@ def trial_folder(trials: Path, evaluation: Evaluation) -> Path:
     """Where a trial's checkpoints are.
 
     Args:
-        trials: Folder of all trials of its search.
+        trials: Folder of all trials of its search (`piip_search.evaluation.trials_folder`).
         evaluation: The trial; it knows its folder, unless everything was moved since.
     """
     kept = evaluation.facts.get("folder")
