@@ -53,11 +53,19 @@ class ProxyImages:
 
 @dataclass(frozen=True, slots=True)
 class CocoPaths:
-    """A data set in COCO format, and its class names in the order of their labels."""
+    """A data set in COCO format.
+
+    Attributes:
+        train: What is trained on.
+        val: What is measured on.
+        classes: Class names in the order of their labels, which is that of the training file.
+        same_order: Whether the validation file lists them in the same order.
+    """
 
     train: CocoSplit
     val: CocoSplit
     classes: tuple[str, ...]
+    same_order: bool = True
 
 
 def proxy_config(
@@ -324,7 +332,7 @@ def _data(
 
     def loader(split: CocoSplit, pipeline: list[Settings], training_part: bool) -> Settings:
         dataset: Settings = {
-            "type": "CocoDataset",
+            "type": "CocoByName",
             "ann_file": str(split.annotations),
             "data_prefix": {"img": str(split.images)},
             "metainfo": {"classes": data.classes},
@@ -349,7 +357,12 @@ def _data(
     val_loader = loader(data.val, val, training_part=False)
     return {
         "custom_imports": {
-            "imports": ["piip_workers.backbone", "piip_workers.layer_decay", "piip_workers.metric"],
+            "imports": [
+                "piip_workers.annotations",
+                "piip_workers.backbone",
+                "piip_workers.layer_decay",
+                "piip_workers.metric",
+            ],
             "allow_failed_imports": False,
         },
         "train_dataloader": loader(data.train, train, training_part=True),

@@ -113,6 +113,10 @@ def test_a_sound_set_has_no_problems(tmp_path: Path) -> None:
         (changed(["annotations", 0, "category_id"], 7), "annotations[0].category_id: no category has id 7"),
         (changed(["annotations", 0], 5), "annotations[0]: must be an object"),
         (changed(["annotations"], []), "annotations: is empty"),
+        (changed(["annotations", 0, "id"], None), "annotations[0]: needs id (int)"),
+        (changed(["annotations"], CONTENT["annotations"] * 2), "annotations: 2 have the id 1, which only one may have"),
+        (changed(["images"], CONTENT["images"] * 3), "images: 3 have the id 1"),
+        (changed(["categories"], [{"id": i, "name": "thing"} for i in (1, 2)]), "categories: 2 have the name 'thing'"),
     ],
 )
 def test_each_fault_is_one_line_with_file_and_place(tmp_path: Path, train: object, problem: str) -> None:
@@ -122,9 +126,18 @@ def test_each_fault_is_one_line_with_file_and_place(tmp_path: Path, train: objec
     assert problem in found[0]
 
 
-def test_categories_must_agree(tmp_path: Path) -> None:
+def test_categories_must_agree_in_their_names(tmp_path: Path) -> None:
     found = data_sets.check(write(tmp_path, val=changed(["categories", 0, "name"], "other")))
-    assert ["name other categories" in line for line in found] == [True]
+    assert ["['thing'] in train alone and ['other'] in val alone" in line for line in found] == [True]
+
+
+def test_ids_and_order_of_categories_may_differ(tmp_path: Path) -> None:
+    two = changed(["categories"], [{"id": 1, "name": "thing"}, {"id": 2, "name": "other"}])
+    turned = changed(["categories"], [{"id": 2, "name": "other"}, {"id": 1, "name": "thing"}])
+    data = write(tmp_path, train=two, val=turned)
+    assert data_sets.check(data) == []
+    assert data_sets.prepare(data).classes == ("thing", "other")
+    assert not data_sets.prepare(data).same_order
 
 
 def test_missing_files_are_all_named(tmp_path: Path) -> None:

@@ -128,7 +128,18 @@ def test_no_epoch_measures_the_untrained_model(small: Data, tmp_path: Path) -> N
     evaluation = train(small, tmp_path, dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs=0)))
     assert evaluation.error == ""
     assert evaluation.metrics["bbox_mAP"] < 0.01
+    assert {"bbox_mAP", "bbox_mAP_50", "bbox_mAP_75"} < set(evaluation.metrics)
     assert evaluation.history == ()
+
+
+def test_validation_images_without_any_object_measure_nothing(small: Data, tmp_path: Path) -> None:
+    assert small.root is not None
+    file = small.root / "val.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "annotations": []}))
+    evaluation = train(small, tmp_path, dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs=0)))
+    assert evaluation.error == (
+        "ValueError: no validation image that is measured holds an object; raise training.val_images"
+    )
 
 
 @pytest.mark.parametrize("detector", ["fcos", "mask_rcnn"])

@@ -4,7 +4,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ MOST_PROBLEMS = 20
 DIGITS = {"train": 160, "val": 40}
 """Images of the embedded set."""
 
+MOST_NAMED = 10
+"""Names listed of those that are missing."""
+
 
 def cache_folder() -> Path:
     """Where data sets are composed: `PIIP_SEARCH_CACHE`, or piip-search in the user's cache folder."""
@@ -27,9 +33,8 @@ def cache_folder() -> Path:
 def prepare(data: Data) -> CocoPaths:
     """Absolute paths and class names of a checked data set; an embedded one is composed on first use."""
     splits = _splits(data)
-    content = json.loads(splits["train"].annotations.read_text(encoding="utf-8"))
-    classes = tuple(str(category["name"]) for category in content["categories"])
-    return CocoPaths(splits["train"], splits["val"], classes)
+    train, val = (_listed(split.annotations) for split in splits.values())
+    return CocoPaths(splits["train"], splits["val"], train.classes, train.classes == val.classes)
 
 
 def fingerprint(data: Data) -> str:
@@ -55,7 +60,26 @@ def image_counts(data: Data) -> tuple[int, int] | None:
 
 def count_images(split: CocoSplit) -> int:
     """Images that an annotation file lists."""
-    return len(json.loads(split.annotations.read_text(encoding="utf-8"))["images"])
+    return _listed(split.annotations).images
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What a training needs to know of an annotation file beforehand: class names in the file's order, and images."""
+
+    classes: tuple[str, ...]
+    images: int
+
+
+def _listed(file: Path) -> _Listed:
+    return _parsed(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _parsed(file: Path, _changed: int) -> _Listed:
+    """Parsed once a process: the file of a large set takes seconds."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return _Listed(tuple(str(category["name"]) for category in content["categories"]), len(content["images"]))
 
 
 def check(data: Data) -> list[str]:
@@ -66,18 +90,23 @@ def check(data: Data) -> list[str]:
     if not root.is_dir():
         return [f"data.root: no folder {root}; put a COCO-format data set there, or name the folder that holds it"]
     problems: list[str] = []
-    categories: dict[str, list[tuple[int, str]]] = {}
+    categories: dict[str, list[str]] = {}
     for name, split in (("train", data.train), ("val", data.val)):
         found = list(_split_problems(f"data.{name}", root, split, categories)) if split else []
         problems += found[:MOST_PROBLEMS]
         if len(found) > MOST_PROBLEMS:
             problems.append(f"data.{name}: and {len(found) - MOST_PROBLEMS} more problems in this file")
-    if not problems and sorted(categories["train"]) != sorted(categories["val"]):
-        problems.append(
-            f"data: train and val name other categories, {categories['train']} and {categories['val']}; "
-            "both files must list the same ids and names"
+    return problems or list(_category_problems(**categories))
+
+
+def _category_problems(train: Sequence[str], val: Sequence[str]) -> Iterator[str]:
+    """Labels go by name, so that ids and order may differ between the two files."""
+    alone = [sorted(set(one) - set(other))[:MOST_NAMED] for one, other in ((train, val), (val, train))]
+    if any(alone):
+        yield (
+            f"data: train and val name other categories, {alone[0]} in train alone and {alone[1]} in val alone; "
+            "both files must list the same names"
         )
-    return problems
 
 
 def _splits(data: Data) -> dict[str, CocoSplit]:
@@ -98,9 +127,7 @@ def _splits(data: Data) -> dict[str, CocoSplit]:
     }
 
 
-def _split_problems(
-    place: str, root: Path, split: Split, categories: dict[str, list[tuple[int, str]]]
-) -> Iterator[str]:
+def _split_problems(place: str, root: Path, split: Split, categories: dict[str, list[str]]) -> Iterator[str]:
     images, file = root / split.images, root / split.annotations
     if not images.is_dir():
         yield f"{place}.images: no folder {images}; it is relative to data.root"
@@ -121,16 +148,23 @@ def _split_problems(
 
 
 def _content_problems(
-    place: str, file: Path, folder: Path, content: dict[str, Any], categories: dict[str, list[tuple[int, str]]]
+    place: str, file: Path, folder: Path, content: dict[str, Any], categories: dict[str, list[str]]
 ) -> Iterator[str]:
     named = list(_entries(content, "categories", {"id": int, "name": str}))
     pictures = list(_entries(content, "images", {"id": int, "file_name": str, "height": int, "width": int}))
-    objects = list(_entries(content, "annotations", {"image_id": int, "category_id": int, "bbox": list}))
+    objects = list(_entries(content, "annotations", {"id": int, "image_id": int, "category_id": int, "bbox": list}))
     for _, problem, _ in (*named, *pictures, *objects):
         if problem:
             yield f"{file}: {problem}"
     kinds, known = ({entry.get("id") for _, _, entry in part if isinstance(entry, dict)} for part in (named, pictures))
-    categories[place.removeprefix("data.")] = [(e["id"], e["name"]) for _, problem, e in named if not problem]
+    categories[place.removeprefix("data.")] = [e["name"] for _, problem, e in named if not problem]
+    for part, key, entries in (("categories", "name", named), ("categories", "id", named), ("images", "id", pictures),
+                               ("annotations", "id", objects)):  # fmt: skip
+        counts = Counter(entry[key] for _, problem, entry in entries if not problem)
+        yield from (
+            f"{file}: {part}: {count} have the {key} {value!r}, which only one may have"
+            for value, count in counts.items() if count > 1
+        )  # fmt: skip
     for where, problem, entry in pictures:
         if not problem and folder.is_dir() and not (folder / entry["file_name"]).is_file():
             yield f"{file}: {where}.file_name: no image {folder / entry['file_name']}; restore it or drop the entry"

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from piip_workers.annotations import CocoByName
 from piip_workers.openmmlab import install
 
 install()
 from mmcv.transforms import LoadImageFromFile  # noqa: E402
-from mmdet.datasets import CocoDataset  # noqa: E402
 from mmdet.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS  # noqa: E402
 from mmengine.dataset import DefaultSampler  # noqa: E402
 
@@ -36,16 +36,16 @@ class EpochSampler(DefaultSampler):  # type: ignore[misc]
 
 
 @DATASETS.register_module()
-class SeededCocoDataset(CocoDataset):  # type: ignore[misc]
+class SeededCocoDataset(CocoByName):
     """A COCO data set read by `EpochSampler`: draws an image's random numbers from seed, epoch and index."""
 
     def __init__(self, *arguments: Any, seed: int = 0, **settings: Any) -> None:
         """Builds the data set.
 
         Args:
-            arguments: Those of mmdet's `CocoDataset`.
+            arguments: Those of `CocoByName`.
             seed: Of the augmentation.
-            settings: Those of mmdet's `CocoDataset`.
+            settings: Those of `CocoByName`.
         """
         self.seed = seed
         super().__init__(*arguments, **settings)

@@ -88,7 +88,7 @@ def _train(runner: Any, config: Any, options: argparse.Namespace) -> None:
     for handler in runner.logger.handlers:
         if not isinstance(handler, logging.FileHandler):
             handler.addFilter(_is_news)
-    log = TrainingLog(Path(options.work_dir), None if provenance is None else provenance.metric, open_mirror)
+    log = TrainingLog(Path(options.work_dir), open_mirror)
     runner.register_hook(log, priority="VERY_LOW")
     try:
         runner.train()

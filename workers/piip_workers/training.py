@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from piip_search.export.mmdet_config import USABLE, Settings, render
+from piip_search.export.mmdet_config import Settings, render
+from piip_workers.annotations import CocoByName
 from piip_workers.openmmlab import install
 
 install()
@@ -43,21 +43,9 @@ class Measurement:
 def usable_images(settings: Settings) -> int:
     """Training images that hold something to learn."""
     dataset = settings["train_dataloader"]["dataset"]
-    file = Path(dataset["ann_file"])
-    return _usable_images(file, file.stat().st_mtime_ns, dataset["data_prefix"]["img"], dataset["metainfo"]["classes"])
-
-
-@lru_cache(maxsize=8)
-def _usable_images(file: Path, _changed: int, images: str, classes: tuple[str, ...]) -> int:
-    """Read once for all trials of a process: the annotations of a large set take seconds."""
-    from mmdet.datasets import CocoDataset
-
+    read = {name: dataset[name] for name in ("ann_file", "data_prefix", "metainfo", "filter_cfg")}
     with _quiet(None):
-        found = CocoDataset(
-            ann_file=str(file), data_prefix={"img": images}, metainfo={"classes": classes},
-            filter_cfg=USABLE, pipeline=[],
-        )  # fmt: skip
-    return len(found)
+        return len(CocoByName(**read, pipeline=[]))
 
 
 def train(
@@ -109,9 +97,9 @@ def _run(
         set_random_seed(seed)
         runner.model.init_weights()
         observer.before_train(runner)
-    # Where nothing was detected, mmdet reports nothing, which is an average precision of zero.
-    nothing = {f"{kind}_mAP": 0.0 for kind in settings["val_evaluator"]["metric"]}
-    metrics = _clean(runner.val() if observer.metrics is None else observer.metrics) or nothing
+    metrics = _clean(runner.val() if observer.metrics is None else observer.metrics)
+    if not metrics:
+        raise ValueError("no validation image that is measured holds an object; raise training.val_images")
     newest = last_whole_checkpoint(directory, epochs)
     if newest is not None:
         for path in [path for path in directory.glob("epoch_*.pth") if _epoch(path) < _epoch(newest)]:
@@ -184,9 +172,8 @@ class _Observer(Hook):  # type: ignore[misc]
 
 
 def _clean(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Without mmdet's prefix, and without averages over no objects, which COCO gives as -1."""
-    named = {key.removeprefix("coco/"): float(value) for key, value in metrics.items()}
-    return {key: value for key, value in named.items() if "mAP" in key and math.isfinite(value) and value >= 0}
+    """The averages, without mmdet's prefix."""
+    return {key.removeprefix("coco/"): float(value) for key, value in metrics.items() if "mAP" in key}
 
 
 @contextmanager

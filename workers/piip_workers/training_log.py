@@ -1,7 +1,6 @@
 """What a full training tells of itself, epoch by epoch: a file beside its checkpoints, and a mirror."""
 
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,17 +30,16 @@ class Mirror(Protocol):
 class TrainingLog(Hook):  # type: ignore[misc]
     """Keeps the loss and the metrics of every epoch. A mirror that fails is left alone: it never ends a training."""
 
-    def __init__(self, folder: Path, metric: str | None, open_mirror: Callable[[], Mirror | None]) -> None:
+    def __init__(self, folder: Path, open_mirror: Callable[[], Mirror | None]) -> None:
         """Goes on with the file of an earlier sitting.
 
         Args:
             folder: Where the file is kept.
-            metric: What counts as zero where nothing was detected.
             open_mirror: Opens the mirror; called in the first process alone.
         """
         file = folder / HISTORY
         self.history: list[dict[str, float]] = json.loads(file.read_text()) if file.exists() else []
-        self._file, self._metric = file, metric
+        self._file = file
         self._losses: list[float] = []
         self._mirror: Mirror | None = None
         if is_main_process():
@@ -61,9 +59,7 @@ class TrainingLog(Hook):  # type: ignore[misc]
 
     def after_val_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
         named = {key.removeprefix("coco/"): float(value) for key, value in (metrics or {}).items()}
-        kept = {key: value for key, value in named.items() if "mAP" in key and math.isfinite(value) and value >= 0}
-        nothing = {} if kept or self._metric is None else {self._metric: 0.0}  # mmdet is silent where nothing was found
-        self._keep(runner.epoch, kept or nothing)
+        self._keep(runner.epoch, {key: value for key, value in named.items() if "mAP" in key})
 
     def after_train(self, runner: Any) -> None:
         self.end("FINISHED")
