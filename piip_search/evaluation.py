@@ -54,7 +54,8 @@ class Candidate:
         architecture: What is meant. What is trained is `architecture.scaled(fidelity.image_scale)`.
         fidelity: How hard to try.
         seed: Seed of weights and data order.
-        parent: Name of the training (`Candidate.training`) whose weights it starts from; None for none.
+        parent: Name of the weights (`Candidate.weights`) that it starts from; None for none. Where it names no epochs,
+            as in ledgers of earlier versions, the training's last.
         why: What the sampler said of it: `source`, and where it predicts, the tier whose turn it was (`tier`), the
             expected gain of the front (`gain`) and the metric with a low and a high level (`predicted`). No part of
             what is measured, so that candidates are equal without it.
@@ -81,6 +82,11 @@ class Candidate:
         parts = [self.fidelity.data_fraction, self.fidelity.image_scale, self.fidelity.schedule_epochs]
         digest = hashlib.sha256(json.dumps([*parts, self.seed, self.parent]).encode()).hexdigest()[:8]
         return f"{self.architecture.fingerprint}-{digest}"
+
+    @property
+    def weights(self) -> str:
+        """Name of the weights that it ends with: those of its training after its epochs."""
+        return f"{self.training}@{self.fidelity.epochs}"
 
     def key(self, recipe: str) -> str:
         """Fingerprint of the measurement: equal keys would give equal results, so one of them is never made.

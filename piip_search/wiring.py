@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from piip_search.architecture import Architecture
 from piip_search.backbones import backbone_named, weight_file
 from piip_search.evaluation import Candidate, Evaluation, trials_folder
+from piip_search.export.mmdet_config import READERS
 from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives, ParetoFront, RunningFronts, finished, pareto_front
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
@@ -127,27 +128,50 @@ def checked_spec(path: Path, trials: int | None) -> SearchSpec:
         legal_designs(spec, path)
     except SpecError as error:
         problems += error.problems
-    problems += data.check(spec.data)
-    problems += _missing_weights(spec)
-    problems += _detector_problems(spec)
+    unsound = data.check(spec.data)
+    problems += [*unsound, *_missing_weights(spec), *_detector_problems(spec, sound=not unsound)]
     if problems:
         raise SpecError(path, problems)
     return with_trials(spec, trials)
 
 
-def _detector_problems(spec: SearchSpec) -> list[str]:
-    """What is wrong with a detector that only mmdet knows; reading its configuration takes seconds."""
-    if spec.training.known_detector is not None:
-        return []
-    with extra("detection"):
-        from piip_workers.detectors import reader_of
-    try:
-        reader = reader_of(spec.training)
-    except ValueError as error:
-        return [str(error)]
+def _detector_problems(spec: SearchSpec, sound: bool) -> list[str]:
+    """What is wrong with the detector, or with sound data for it; one that only mmdet knows is read, in seconds."""
+    from piip_workers import data
+
+    name = spec.training.detector
+    reader = READERS.get(name)
+    if reader is None:
+        with extra("detection"):
+            from piip_workers.detectors import reader_of
+        try:
+            reader = reader_of(spec.training)
+        except ValueError as error:
+            return [str(error)]
     if spec.metric.startswith("segm") and not reader.masks:
         return [f"metric: {spec.metric} needs a detector with masks, and {reader.base} has none; choose a bbox_mAP"]
-    return []
+    return data.unsuited(spec.data, spec.metric, name, reader.masks) if sound else []
+
+
+def check_images(spec: SearchSpec, fingerprint: str, told: Callable[[str], None]) -> None:
+    """Decodes the validation images, once for a data set.
+
+    Args:
+        spec: Which data, and how many of its images are measured on.
+        fingerprint: Of the data.
+        told: Is told how far it is.
+
+    Raises:
+        UserError: Some cannot be decoded.
+    """
+    from piip_workers import data
+
+    problems = data.undecodable_images(
+        spec.data, fingerprint, spec.training.val_images,
+        lambda done, total: told(f"looking at validation image {done:,} of {total:,}"),
+    )  # fmt: skip
+    if problems:
+        raise UserError("\n  ".join(["no candidate could be measured with these validation images:", *problems]))
 
 
 def _missing_weights(spec: SearchSpec) -> list[str]:

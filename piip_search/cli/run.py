@@ -36,6 +36,7 @@ from piip_search.wiring import (
     Drive,
     Place,
     UserError,
+    check_images,
     checked_spec,
     extra,
     find_trainer,
@@ -102,6 +103,8 @@ def run(
     fingerprint = data.fingerprint(spec.data)
     recipe = spec.recipe(fingerprint)
     shown_on = progress(as_json, quiet)
+    with shown_on.status("looking at the validation images") as status:
+        check_images(spec, fingerprint, status.update)
     book = open_ledger(ledger_url(ledger, home), note)
     if resume:
         book.search(run_name)

@@ -94,7 +94,7 @@ def test_longer_trainings_start_from_nobodys_weights(spec: SearchSpec, ledger: L
     parents = [e.candidate.parent for e in search.evaluations]
     assert parents[0] is None
     assert any(parents)
-    known = {e.candidate.training for e in search.evaluations}
+    known = {e.candidate.weights for e in search.evaluations}
     assert {parent for parent in parents if parent} <= known
     candidates = audit_candidates(
         search.evaluations, search.objectives, spec.bounds.gmacs, AuditPlan(12, 2, LONGER)

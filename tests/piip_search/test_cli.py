@@ -370,3 +370,32 @@ def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path:
         "no deit_tiny_patch16_224.fb_in1k.safetensors in weights; download it from https://huggingface.co/" in ended.err
     )
     assert "vit_pico has no pre-trained weights; leave it out of space.backbones" in ended.err
+
+
+def test_what_no_candidate_could_be_measured_with_is_said_before_anything_starts(run_cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("mmdet")
+    content = yaml.safe_load(find_space("quickstart").read_text())
+    content["data"] = {
+        "root": "set",
+        **{part: {"images": part, "annotations": f"{part}.json"} for part in ("train", "val")},
+    }
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 8, "width": 8}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    for part in ("train", "val"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+        (tmp_path / "set" / part / "a.png").write_bytes(b"no picture")
+        (tmp_path / "set" / f"{part}.json").write_text(json.dumps(coco))
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    ended = run_cli("run", "own.yaml", "--on", "local")
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
+    assert "no candidate could be measured with these validation images" in ended.err
+    assert "set/val/a.png cannot be decoded; restore the file" in ended.err
+    assert not (tmp_path / "runs").exists()
+    content["training"] |= {"detector": "mask_rcnn", "anchor_scale": None}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    masks = run_cli("run", "own.yaml", "--on", "local")
+    assert masks.code == 2
+    assert "mask_rcnn learns masks, and 1 of 1 objects in" in masks.err

@@ -6,6 +6,7 @@ or resumed.
 """
 
 import random
+import socket
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from piip_workers.annotations import CocoByName
 from piip_workers.openmmlab import install
+from piip_workers.work import MachineError
 
 install()
 from mmcv.transforms import LoadImageFromFile  # noqa: E402
@@ -49,6 +51,10 @@ class SeededCocoDataset(CocoByName):
         """
         self.seed = seed
         super().__init__(*arguments, **settings)
+
+    def get_data_info(self, index: int) -> Any:
+        """What is known of an image, by an index of any epoch: those who group images by shape ask for it."""
+        return super().get_data_info(index % len(self))
 
     def __getitem__(self, index: int) -> Any:
         epoch, image = divmod(index, len(self))
@@ -85,6 +91,10 @@ _cache = _Cache()
 """One for the process: a worker trains many candidates on the same images."""
 
 
+class ImageError(ValueError):
+    """An image cannot be decoded; the message says which."""
+
+
 @TRANSFORMS.register_module()
 class ReadImage(LoadImageFromFile):  # type: ignore[misc]
     """Decodes an image, or remembers it."""
@@ -102,27 +112,41 @@ class ReadImage(LoadImageFromFile):  # type: ignore[misc]
         self._unreadable = unreadable
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Adds the pixels.
+        """Adds the pixels; None where another image is to take its place.
 
         Raises:
-            ValueError: The image cannot be decoded, and another may not take its place.
+            ImageError: The image cannot be decoded, and another may not take its place.
+            MachineError: The storage cannot be read.
         """
         path = str(results["img_path"])
         image = _cache.get(path)
         if image is None:
             try:
                 image = super().transform(dict(results))["img"]
-            except (OSError, AssertionError, ValueError, cv2.error) as error:
-                if self._unreadable is None:
-                    raise ValueError(
-                        f"{path} cannot be decoded; restore the file, or take it out of the annotations"
-                    ) from error
-                with Path(self._unreadable).open("a", encoding="utf-8") as file:
-                    file.write(f"{path}\n")
+            except (FileNotFoundError, AssertionError, ValueError, cv2.error) as error:
+                if isinstance(error, FileNotFoundError) and not Path(path).parent.is_dir():
+                    raise _storage_error(path, error) from error
+                self._pass_over(path, error)
                 return None
+            except OSError as error:
+                raise _storage_error(path, error) from error
             _cache.put(path, image, self._limit)
         height, width = image.shape[:2]
         return {**results, "img": image.copy(), "img_shape": (height, width), "ori_shape": (height, width)}
+
+    def _pass_over(self, path: str, error: BaseException) -> None:
+        if self._unreadable is None:
+            raise ImageError(
+                f"{path} cannot be decoded; restore the file, or take it out of the annotations"
+            ) from error
+        with Path(self._unreadable).open("a", encoding="utf-8") as file:
+            file.write(f"{path}\n")
+
+
+def _storage_error(path: str, error: OSError) -> MachineError:
+    """No fault of the image's: a lost mount, too many open files, a permission."""
+    return MachineError(f"{socket.gethostname()} cannot read {path}: {error}; mend its storage, and the same command "
+                        "goes on where this stopped")  # fmt: skip
 
 
 def unreadable_images(file: Path) -> list[str]:

@@ -2,11 +2,12 @@
 
 import json
 import math
-import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ install()
 from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.logging import MessageHub, MMLogger  # noqa: E402
-from mmengine.runner import CheckpointLoader, Runner, set_random_seed  # noqa: E402
+from mmengine.runner import Runner, set_random_seed  # noqa: E402
 from mmengine.visualization import Visualizer  # noqa: E402
 
 
@@ -31,7 +32,7 @@ class Measurement:
 
     Attributes:
         metrics: COCO's averages by name; those of which there are no objects are absent.
-        history: Epoch, mean loss and seconds of each epoch.
+        history: Number and mean loss of each epoch, and the metrics where they were taken.
         parameters: Of the whole detector.
     """
 
@@ -49,7 +50,12 @@ def usable_images(settings: Settings) -> int:
 
 
 def train(
-    settings: Settings, directory: Path, seed: int, epochs: int, begin: Callable[[nn.Module], None] | None = None
+    settings: Settings,
+    directory: Path,
+    seed: int,
+    epochs: int,
+    begin: Callable[[nn.Module], None] | None = None,
+    kept: bool = False,
 ) -> Measurement:
     """Trains and measures, or goes on from the last checkpoint in the folder.
 
@@ -63,9 +69,11 @@ def train(
         seed: Of weights and order.
         epochs: Passes over the images; 0 measures the untrained detector.
         begin: What is done to the detector before its first epoch.
+        kept: Whether the weights are kept (`weights_file`) however far the training goes on later.
 
     Raises:
         FloatingPointError: The loss is no longer finite.
+        ValueError: What is measured on holds no object.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "config.py"
@@ -74,20 +82,17 @@ def train(
         start = {"work_dir": str(directory), "resume": last is not None, "load_from": last and str(last)}
         path.write_text(render({**settings, **start}, "what this trial trains"))
         try:
-            return _run(
-                Runner.from_cfg(Config.fromfile(path)), settings, directory, seed, epochs, None if last else begin
-            )
+            runner = Runner.from_cfg(Config.fromfile(path))
+            found = _run(runner, directory, seed, epochs, None if last else begin)
+            if kept:
+                _write_weights(runner.model, weights_file(directory, epochs))
+            return found
         finally:
             _forget()
 
 
 def _run(
-    runner: Runner,
-    settings: Settings,
-    directory: Path,
-    seed: int,
-    epochs: int,
-    begin: Callable[[nn.Module], None] | None,
+    runner: Runner, directory: Path, seed: int, epochs: int, begin: Callable[[nn.Module], None] | None
 ) -> Measurement:
     observer = _Observer(directory / "history.json", seed, epochs, begin)
     runner.register_hook(observer, priority="VERY_LOW")
@@ -100,25 +105,42 @@ def _run(
     metrics = _clean(runner.val() if observer.metrics is None else observer.metrics)
     if not metrics:
         raise ValueError("no validation image that is measured holds an object; raise training.val_images")
-    newest = last_whole_checkpoint(directory, epochs)
-    if newest is not None:
-        for path in [path for path in directory.glob("epoch_*.pth") if _epoch(path) < _epoch(newest)]:
-            path.unlink()
+    for path in [path for path in directory.glob("epoch_*.pth") if _epoch(path) < epochs]:
+        path.unlink()
     parameters = sum(parameter.numel() for parameter in runner.model.parameters())
     return Measurement(metrics, tuple(observer.history), parameters)
 
 
+def weights_file(directory: Path, epochs: int) -> Path:
+    """Where a training keeps the weights that it had after so many epochs."""
+    return directory / f"weights_{epochs}.pth"
+
+
+def _write_weights(model: nn.Module, path: Path) -> None:
+    """All of them or nothing."""
+    draft = path.with_suffix(".draft")
+    torch.save({"state_dict": {name: tensor.cpu() for name, tensor in model.state_dict().items()}}, draft)
+    draft.replace(path)
+
+
 def last_whole_checkpoint(directory: Path, epochs: int) -> Path | None:
     """The newest checkpoint of at most so many epochs that can be read: a process may have ended while it wrote one."""
-    for path in sorted(directory.glob("epoch_*.pth"), key=_epoch, reverse=True):
-        if _epoch(path) > epochs:
-            continue
-        try:
-            CheckpointLoader.load_checkpoint(str(path), map_location="cpu")
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
-            continue
-        return path
+    found = [path for path in directory.glob("epoch_*.pth") if _epoch(path) <= epochs]
+    for path in sorted(found, key=_epoch, reverse=True):
+        state = path.stat()
+        if _is_whole(path, state.st_mtime_ns, state.st_size):
+            return path
     return None
+
+
+@lru_cache(maxsize=64)
+def _is_whole(path: Path, _changed: int, _size: int) -> bool:
+    """Whether every part of a checkpoint has the sum that was written with it; nothing is built of what is read."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            return parts.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError):
+        return False
 
 
 def _epoch(checkpoint: Path) -> int:
@@ -131,6 +153,7 @@ class _Observer(Hook):  # type: ignore[misc]
     def __init__(self, file: Path, seed: int, epochs: int, begin: Callable[[nn.Module], None] | None) -> None:
         earlier: list[dict[str, float]] = json.loads(file.read_text()) if file.exists() else []
         self.history = [row for row in earlier if row["epoch"] <= epochs]
+        self._later = [row for row in earlier if row["epoch"] > epochs]  # a lower rung that is asked for again
         self._begin = begin
         self.metrics: dict[str, Any] | None = None
         self._file = file
@@ -167,7 +190,7 @@ class _Observer(Hook):  # type: ignore[misc]
 
     def _write(self) -> None:
         draft = self._file.with_suffix(".draft")
-        draft.write_text(json.dumps(self.history))
+        draft.write_text(json.dumps([*self.history, *self._later]))
         draft.replace(self._file)
 
 
