@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from piip_search.architecture import Architecture
 from piip_search.backbones import backbone_named, weight_file
 from piip_search.evaluation import Candidate, Evaluation, trials_folder
-from piip_search.export.mmdet_config import READERS
+from piip_search.export.readers import READERS
 from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives, ParetoFront, RunningFronts, finished, pareto_front
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec

@@ -165,7 +165,7 @@ def _request(
     training = spec.training.model_copy(update={"pretrained": absolute(spec.training.pretrained)})
     return Export(
         design, paths, training, SCHEDULES[schedule], formats,
-        reader=reader, images=image_counts(spec), provenance=provenance, notes=notes,
+        reader=reader, images=image_counts(spec), seed=spec.seed, provenance=provenance, notes=notes,
     )  # fmt: skip
 
 
@@ -212,7 +212,8 @@ def _export(
     outcome = Proof()
     start = RANDOM if weights is None else weights.start
     assert request.provenance is not None, "it comes from a trial"
-    request = replace(request, start=start, provenance=replace(request.provenance, weights=start.kind))
+    origin = replace(request.provenance, weights=start.kind)
+    request = replace(request, start=start, proved=proved, provenance=origin)
     if start.kind == "random":  # so that the learning rate does not decay from block to block either
         request = replace(request, training=request.training.model_copy(update={"pretrained": None}))
     if weights is not None and start.file is not None and "mmdet" in request.formats:

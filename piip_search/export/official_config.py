@@ -6,8 +6,11 @@ It is written where their detection classes build the very network; where they d
 from piip_search.architecture import Architecture, Branch
 from piip_search.backbones import Transformer
 from piip_search.export import recipe
-from piip_search.export.mmdet_config import MEAN, READERS, STD, CocoPaths, CocoSplit, Settings, box
+from piip_search.export.images import CocoPaths, CocoSplit, box
+from piip_search.export.mmdet_config import MEAN, STD
+from piip_search.export.readers import READERS, Maps
 from piip_search.export.recipe import Schedule
+from piip_search.export.settings import Settings
 from piip_search.spec import Training
 from piip_search.stretches import interaction_ranges
 
@@ -80,7 +83,7 @@ def official_config(
         "deepspeed": bfloat16,
         "model": {
             "backbone": _backbone(architecture),
-            **reader.settings(training, len(data.classes), widths),
+            **reader.settings(training, len(data.classes), Maps(widths, box(architecture, training))),
         },
         "data": _data(architecture, data, training, reader.masks, images_per_gpu),
         "optimizer": _optimizer(architecture, training),

@@ -2,7 +2,7 @@
 
 from piip_search.cost import COCO_MASK_RCNN, Convention, memory, price
 from piip_search.export import official_config
-from piip_search.export.mmdet_config import box
+from piip_search.export.images import box
 from piip_search.export.recipe import BATCH
 from piip_search.export.request import Export
 
@@ -12,7 +12,7 @@ THROUGHPUT = 20.0
 _HEAD = """# {name}
 
 A PIIP network chosen by piip-search: {detector} on the images of `{annotations}`, {classes}. `architecture.yaml` is the
-design as data; `provenance.json` says where it comes from, and `proof.json` what of these files was tried.
+design as data; `provenance.json` says where it comes from{proved}.
 
 {notes}
 """
@@ -86,6 +86,7 @@ def readme(export: Export) -> str:
         detector=training.detector,
         annotations=export.data.train.annotations,
         classes=f"{count} class" if count == 1 else f"{count} classes",
+        proved=", and `proof.json` what of these files was tried" if export.proved else "; nothing was tried",
         notes="\n".join(f"- {key}: {value}" for key, value in notes.items()),
     )
     if "mmdet" in export.formats:

@@ -7,8 +7,8 @@ import pytest
 
 from piip_search.architecture import Architecture, Branch, Interaction
 from piip_search.export import SCHEDULES, CocoPaths, CocoSplit
-from piip_search.export.mmdet_config import render
 from piip_search.export.official_config import official_config, refusals, remarks
+from piip_search.export.settings import render
 from piip_search.shipped import find_space
 from piip_search.spec import load_spec
 

@@ -153,6 +153,7 @@ def test_what_a_file_holds_is_known_beforehand(tmp_path: Path) -> None:
     found = data_sets.contents(paths.train)
     assert (found.images, found.aspects, found.objects, found.masked) == (2, (1.0, 3.0), 3, 1)
     assert found.sizes == {"s", "m"}  # a crowd is not scored; 32 x 32 is both small and medium
+    assert paths.aspects == (1.0, 3.0)
     wrong = changed(["images", 0, "width"], 0)
     assert "height and width must be positive, got 8 x 0" in data_sets.check(write(tmp_path / "x", train=wrong))[0]
 

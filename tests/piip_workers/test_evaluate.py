@@ -9,6 +9,7 @@ import pytest
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.export.readers import Maps
 from piip_search.spec import Data, Training
 
 torch = pytest.importorskip("torch")
@@ -313,9 +314,9 @@ SMALL = {
     "mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py": (
         "dict(train_cfg=dict(rpn_proposal=dict(max_per_img=40)), test_cfg=dict(rpn=dict(max_per_img=40)))"
     ),
-    "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py": (
-        "dict(num_queries=20, encoder=dict(num_layers=1), decoder=dict(num_layers=1))"
-    ),
+    "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py": "dict(encoder=dict(num_layers=1), decoder=dict(num_layers=1))",
+    "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py": "dict()",
+    "mmdet::yolox/yolox_tiny_8xb8-300e_coco.py": "dict()",
 }
 
 
@@ -327,6 +328,8 @@ def test_any_detector_of_mmdet_trains(small: Data, tmp_path: Path, base: str) ->
     evaluation = train(small, tmp_path, candidate, detector=str(file), anchor_scale=None, val_images=3)
     assert evaluation.error == ""
     assert ("segm_mAP" in evaluation.metrics) == ("mask" in base)
+    # As many as the smallest image has positions in maps of strides 8 to 64, where there are fewer than 900.
+    assert evaluation.facts.get("queries") == (64 + 16 + 4 + 1 if "dino" in base else None)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +341,7 @@ def test_detectors_are_known_by_short_names(name: str, levels: int, masks: bool)
 
     reader = reader_of(Training(detector=name))
     assert (len(reader.strides), reader.masks) == (levels, masks)
-    settings = reader.settings(Training(detector=name, max_detections=7), 3, (64,) * levels)
+    settings = reader.settings(Training(detector=name, max_detections=7), 3, Maps((64,) * levels, (256, 256)))
     assert settings["neck"]["in_channels"] == [64] * levels
     assert "7" in str(settings["test_cfg"])
 

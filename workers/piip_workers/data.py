@@ -42,7 +42,10 @@ def prepare(data: Data) -> CocoPaths:
     """Absolute paths and class names of a checked data set; an embedded one is composed on first use."""
     splits = _splits(data)
     train, val = (contents(split) for split in splits.values())
-    return CocoPaths(splits["train"], splits["val"], train.classes, train.classes == val.classes)
+    aspects = [aspect for part in (train, val) for aspect in part.aspects]
+    return CocoPaths(
+        splits["train"], splits["val"], train.classes, train.classes == val.classes, (min(aspects), max(aspects))
+    )
 
 
 def fingerprint(data: Data) -> str:

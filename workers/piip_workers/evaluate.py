@@ -17,7 +17,8 @@ from torch import nn
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation
-from piip_search.export.mmdet_config import ProxyImages, proxy_config
+from piip_search.export.images import ProxyImages
+from piip_search.export.mmdet_config import proxy_config
 from piip_search.spec import Data, Training
 from piip_workers import data as data_sets
 from piip_workers.work import MachineError, reason_of, stop_where_full
@@ -146,7 +147,9 @@ def _trained(
     (folder / TRAINED).write_text(trained.name, encoding="utf-8")
     facts |= {"trained": trained.name, "images": used, "accumulated": accumulated, "folder": str(folder)}
     begin = None if candidate.parent is None else _inheritance(candidate, folder)
-    config = settings(ProxyImages(used, chosen, val, unreadable))
+    config = settings(ProxyImages(used, chosen, val, unreadable, torch.cuda.is_available()))
+    if "num_queries" in config["model"]:
+        facts["queries"] = config["model"]["num_queries"]
     found = train(config, folder, candidate.seed, fidelity.epochs, begin, kept=training.inherit)
     if candidate.parent is not None:
         facts |= {"inherited_from": candidate.parent, "inherited": (folder / INHERITED).read_text(encoding="utf-8")}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from piip_search.export.mmdet_config import Settings, render
+from piip_search.export.settings import Settings, render
 from piip_workers.annotations import CocoByName
 from piip_workers.openmmlab import install
 

@@ -1,6 +1,7 @@
 """What a full training tells of itself, epoch by epoch: a file beside its checkpoints, and a mirror."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,6 +42,7 @@ class TrainingLog(Hook):  # type: ignore[misc]
         self.history: list[dict[str, float]] = json.loads(file.read_text()) if file.exists() else []
         self._file = file
         self._losses: list[float] = []
+        self._rate = 0.0
         self._mirror: Mirror | None = None
         if is_main_process():
             self._mirror = self._tried(open_mirror)
@@ -50,12 +52,21 @@ class TrainingLog(Hook):  # type: ignore[misc]
         if runner.epoch == 0:
             self.history = []
 
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        self._rate = max(runner.optim_wrapper.get_lr()["lr"])
+
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self._losses.append(float(outputs["loss"]))
+        loss = float(outputs["loss"])
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} in epoch {runner.epoch + 1}; begin again with a lower optim_wrapper.optimizer.lr, "
+                "or with optim_wrapper.clip_grad.max_norm=1.0"
+            )
+        self._losses.append(loss)
 
     def after_train_epoch(self, runner: Any) -> None:
         loss = sum(self._losses) / max(1, len(self._losses))
-        self._keep(runner.epoch + 1, {"loss": loss, "learning_rate": max(runner.optim_wrapper.get_lr()["lr"])})
+        self._keep(runner.epoch + 1, {"loss": loss, "learning_rate": self._rate})
 
     def after_val_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
         named = {key.removeprefix("coco/"): float(value) for key, value in (metrics or {}).items()}
