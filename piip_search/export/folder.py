@@ -97,4 +97,4 @@ def _mmdet(export: Export) -> str:
 def _official(export: Export) -> str:
     settings = official_config(export.architecture, export.data, export.training, export.schedule)
     title = [f"{export.architecture.name}, written by piip-search for the authors' code base: copy it into {PLACE}/"]
-    return render(settings, "\n# ".join(title + remarks(export.architecture)))
+    return render(settings, "\n# ".join(title + remarks(export.architecture, export.data, export.training)))

@@ -36,8 +36,8 @@ and, where a compiled mmcv is installed, mmdet's own `tools/train.py config.py`.
 
 {weights}
 
-Images are fitted into {width} x {height} pixels and padded to multiples of {multiple}, so that every branch's grid is
-exact.
+Images are fitted into {width} x {height} pixels and padded to multiples of {multiple}, the least at which every
+branch's grid is exact.
 
 Expected: {cost}
 """
@@ -48,7 +48,9 @@ _OFFICIAL = """
 `official_config.py` is the same design for the authors' code base (OpenGVLab/PIIP, mmdet 2.25). Copy it into their
 `{place}/`, put the weights that their README lists into `mmdetection/pretrained/`, and run there
 
-    sh tools/dist_train.sh configs/piip/official_config.py 8
+    sh tools/dist_train.sh configs/piip/official_config.py {gpus} --seed {seed}
+
+Images are padded to multiples of {padding}, as in their recipe.
 {remarks}"""
 
 _NOT_OFFICIAL = """
@@ -120,8 +122,14 @@ def _official(export: Export) -> str:
     reasons = official_config.refusals(export.architecture, export.training)
     if reasons:
         return _NOT_OFFICIAL.format(reasons="\n".join(f"- {reason}" for reason in reasons))
-    remarks = "".join(f"\nNote: {remark}.\n" for remark in official_config.remarks(export.architecture))
-    return _OFFICIAL.format(place=official_config.PLACE, remarks=remarks)
+    said = official_config.remarks(export.architecture, export.data, export.training)
+    return _OFFICIAL.format(
+        place=official_config.PLACE,
+        padding=official_config.padding_of(export.architecture),
+        gpus=official_config.GPUS,
+        seed=export.seed,
+        remarks="".join(f"\nNote: {remark}.\n" for remark in said),
+    )
 
 
 def _cost(export: Export) -> str:
