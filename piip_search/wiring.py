@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
     from piip_search.ledger import Ledger
     from piip_search.search import Search
     from piip_workers.tracking import MlflowTracker
+
+
+STORE = "mlflow.txt"
+"""File in a run's folder that names the MLflow store that it is mirrored into."""
 
 
 class Place(StrEnum):
@@ -285,9 +290,29 @@ def mlflow_uri(given: str | None, home: Path) -> str | None:
     return given or f"sqlite:///{(home / 'mlflow.db').resolve()}"
 
 
-def kept_store(home: Path) -> str | None:
-    """The MLflow store in the home folder, if there is one."""
+def keep_store(uri: str, home: Path, run: str) -> None:
+    """Notes beside a run's checkpoints where it is mirrored, without secrets: a training of an export looks there."""
+    file = home / run / STORE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(without_secrets(uri) + "\n", encoding="utf-8")
+
+
+def kept_store(home: Path, run: str) -> str | None:
+    """The MLflow store that a run was last mirrored into; None where it was not, as far as is known here."""
+    file = home / run / STORE
+    if file.is_file():
+        return file.read_text(encoding="utf-8").strip()
     return mlflow_uri(None, home) if (home / "mlflow.db").exists() else None
+
+
+def without_secrets(uri: str) -> str:
+    """An MLflow store's address without user, password and query; a path in it is absolute."""
+    parts = urlsplit(uri)
+    if parts.scheme == "sqlite":
+        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}"
+    if not parts.netloc:
+        return uri
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def open_tracker(uri: str | None, home: Path, asked: bool, note: Callable[[str], None]) -> Tracker | None:

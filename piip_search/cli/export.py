@@ -160,7 +160,7 @@ def _request(
         fidelity={name: getattr(fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},
         schedule=schedule,
         weights="",
-        mlflow=kept_store(home),
+        mlflow=kept_store(home, run),
     )
     training = spec.training.model_copy(update={"pretrained": absolute(spec.training.pretrained)})
     return Export(

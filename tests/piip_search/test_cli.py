@@ -13,10 +13,12 @@ from typed import Cli
 
 from piip_search.architecture import Architecture
 from piip_search.audit import MARK
+from piip_search.evaluation import Evaluation
 from piip_search.ledger import Ledger
 from piip_search.search import open_search
 from piip_search.shipped import find_space, shipped_spaces
-from piip_search.spec import SearchSpec
+from piip_search.spec import SearchSpec, load_spec
+from piip_search.wiring import keep_store, kept_store
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 
@@ -308,6 +310,8 @@ def _the_export_trains_in_full(run_cli: Cli, tmp_path: Path) -> None:
     few = [f"{part}_dataloader.{setting}" for part in ("train", "val")
            for setting in ("num_workers=0", "persistent_workers=False", "dataset.indices=8")]  # fmt: skip
     folder = "exported/quickstart"
+    provenance = json.loads((tmp_path / folder / "provenance.json").read_text())
+    assert provenance["mlflow"] == f"sqlite:///{tmp_path}/runs/mlflow.db"
     early = run_cli("train", folder, "--resume")
     assert (early.code, "no checkpoint to go on from" in early.err) == (2, True)
     trained = run_cli("train", folder, "--epochs", "1", "--", *few)
@@ -355,6 +359,42 @@ def test_a_training_that_cannot_start_says_why(
     assert ended.code == 2
     assert message in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("http://mlflow:5000", "http://mlflow:5000"),
+        ("https://ada:s3cret@mlflow.example/track?token=s3cret#s3cret", "https://mlflow.example/track"),
+        ("postgresql://ada:s3cret@db/mlflow", "postgresql://db/mlflow"),
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("databricks", "databricks"),
+    ],
+)
+def test_the_store_of_a_run_is_kept_without_secrets(tmp_path: Path, given: str, kept: str) -> None:
+    assert kept_store(tmp_path, "run") is None
+    (tmp_path / "mlflow.db").touch()
+    assert kept_store(tmp_path, "run") == f"sqlite:///{tmp_path}/mlflow.db"
+    keep_store(given, tmp_path, "run")
+    assert kept_store(tmp_path, "run") == kept
+    assert "s3cret" not in (tmp_path / "run" / "mlflow.txt").read_text()
+
+
+def test_a_search_without_a_result_suggests_no_export(run_cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("mmdet")
+    from piip_workers import data
+
+    spec = load_spec(find_space("quickstart"))
+    few = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": 2})})
+    ledger = Ledger(f"sqlite:///{tmp_path}/runs/ledger.db")
+    search = open_search("quickstart", few, ledger, spec.recipe(data.fingerprint(spec.data)))
+    while (candidate := search.propose()) is not None:
+        search.accept(Evaluation(candidate, "failed", error="MemoryError: too large"))
+    ledger.close()
+    ended = run_cli("run", "quickstart", "--trials", "2", "--on", "local", "--mlflow", "none")
+    assert "0 done, 2 failed, 0 new" in ended.out
+    assert "next: piip-search report quickstart" in ended.out
+    assert "piip-search export" not in ended.out
 
 
 def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path: Path) -> None:
