@@ -68,8 +68,11 @@ class Design:
         return statistics.fmean(values) if values else None
 
     def deviation(self, metric: str) -> float | None:
-        """The standard deviation between seeds; None for fewer than two."""
+        """The standard deviation between seeds; None for fewer than two. A training may itself have had several."""
         values = self.values(metric)
+        if len(values) == 1:
+            found = self.whole[0].facts.get("deviation", {}).get(metric)
+            return None if found is None else float(found)
         return statistics.stdev(values) if len(values) > 1 else None
 
     @property

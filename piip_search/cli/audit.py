@@ -82,7 +82,7 @@ def audit(
     spec, proxy = history.spec, history.spec.fidelity.build()
     chosen = replace(
         proxy, epochs=epochs or LONGER * max(1, proxy.epochs), data_fraction=data_fraction or proxy.data_fraction,
-        image_scale=image_scale or proxy.image_scale, horizon=None,
+        image_scale=image_scale or proxy.image_scale, horizon=None, seeds=1,
     )  # fmt: skip
     if chosen == proxy:
         raise UserError(f"the longer training is the proxy itself ({chosen.epochs} epochs); give more --epochs")

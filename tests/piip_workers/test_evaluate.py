@@ -118,6 +118,27 @@ def test_two_processes_never_train_in_one_folder(small: Data, tmp_path: Path, mo
     assert evaluation.error.startswith("TimeoutError: another process trains in")
 
 
+def test_several_seeds_are_one_evaluation_with_their_means(small: Data, tmp_path: Path) -> None:
+    once = [
+        train(small, tmp_path / "one", dataclasses.replace(CANDIDATE, fidelity=Fidelity(1), seed=seed))
+        for seed in (3, 4)
+    ]
+    several = dataclasses.replace(CANDIDATE, fidelity=Fidelity(1, seeds=2))
+    found = train(small, tmp_path / "both", several)
+    assert found.error == ""
+    assert found.candidate == several
+    values = [evaluation.metrics["bbox_mAP_50"] for evaluation in once]
+    assert found.metrics["bbox_mAP_50"] == pytest.approx(sum(values) / 2)
+    assert found.facts["deviation"]["bbox_mAP_50"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert found.facts["seeds"] == {str(e.candidate.seed): e.metrics for e in once}
+    assert found.history[0]["loss"] == pytest.approx(sum(e.history[0]["loss"] for e in once) / 2)
+    # Each seed has its own folder, which a single training of that seed would go on from; the first one's is exported.
+    assert {path.name for path in (tmp_path / "both").iterdir()} == {e.candidate.training for e in once}
+    assert Path(found.facts["folder"]).name == once[0].candidate.training
+    failed = train(small, tmp_path / "bad", several, learning_rate=1e30, warmup=0.0, clip_norm=1e30, batch_size=2)
+    assert failed.error.startswith("seed 3: FloatingPointError: the loss is")
+
+
 def test_a_proxy_uses_less_and_says_what_it_trained(small: Data, tmp_path: Path) -> None:
     fidelity = Fidelity(epochs=1, data_fraction=0.5, image_scale=0.5)
     candidate = dataclasses.replace(CANDIDATE, fidelity=fidelity)

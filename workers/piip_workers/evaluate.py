@@ -4,11 +4,13 @@ import fcntl
 import gc
 import resource
 import socket
+import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +45,13 @@ MEMORY_TEXTS = (
 
 
 def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: str) -> Evaluation:
-    """Trains a candidate's proxy and measures COCO's averages.
+    """Trains a candidate's proxy and measures COCO's averages; with several seeds once with each.
 
     Args:
         candidate: What to measure.
         data: `spec.Data` as plain data.
         training: `spec.Training` as plain data.
-        directory: Folder of all trials; this one gets a folder of its own, where a later attempt goes on.
+        directory: Folder of all trainings; each gets a folder of its own, where a later attempt goes on.
 
     Returns:
         The evaluation; one that failed says why, and its folder holds the traceback.
@@ -57,8 +59,45 @@ def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str
     Raises:
         MachineError: The machine is at fault.
     """
+    found: list[Evaluation] = []
+    for single in candidate.single:
+        found.append(_measured_once(single, data, training, Path(directory)))
+        if found[-1].status == "failed":
+            break
+    return _averaged(candidate, found)
+
+
+def _averaged(candidate: Candidate, found: Sequence[Evaluation]) -> Evaluation:
+    """What came of a candidate with each of its seeds, as one evaluation: means, and what they were taken of."""
+    last, several = found[-1], candidate.fidelity.seeds > 1
+    seconds = sum(one.seconds for one in found)
+    if last.status == "failed":
+        error = f"seed {last.candidate.seed}: {last.error}" if several else last.error
+        return replace(last, candidate=candidate, error=error, seconds=seconds)
+    facts = dict(found[0].facts)
+    if several:
+        metrics = _shared([one.metrics for one in found])
+        facts["seeds"] = {str(one.candidate.seed): dict(one.metrics) for one in found}
+        facts["deviation"] = {name: statistics.stdev(values) for name, values in metrics.items()}
+    history = tuple(_means(rows) for rows in zip(*(one.history for one in found), strict=True))
+    return Evaluation(candidate, "done", _means([one.metrics for one in found]), "", seconds, history, facts)
+
+
+def _shared(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Numbers that all rows have, by name."""
+    return {name: [row[name] for row in rows] for name in rows[0] if all(name in row for row in rows)}
+
+
+def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of one row the numbers themselves, to the last digit."""
+    return {name: statistics.fmean(values) for name, values in _shared(rows).items()}
+
+
+def _measured_once(
+    candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: Path
+) -> Evaluation:
     started = time.monotonic()
-    folder = Path(directory) / candidate.training
+    folder = directory / candidate.training
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _alone(folder):
