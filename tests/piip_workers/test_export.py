@@ -16,7 +16,7 @@ from piip_workers.checks import Proof
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("training")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("export")]
 
 from piip_workers import starting_weights  # noqa: E402
 from piip_workers.evaluate import measure  # noqa: E402
@@ -71,7 +71,6 @@ def test_the_cost_of_a_known_detector_is_proved(small: Data, out: Path, detector
     "detector",
     [
         "atss",
-        "cascade_rcnn",
         "dino",
         "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py",
         "mmdet::yolox/yolox_tiny_8xb8-300e_coco.py",
@@ -200,6 +199,8 @@ def test_a_proxy_hands_its_weights_over(small: Data, tmp_path: Path, proxy: Eval
 
     moved = dataclasses.replace(proxy, facts={**proxy.facts, "folder": "/not/here"})
     assert starting_weights.trial_folder(tmp_path / "t", moved) == folder
+    halved = dataclasses.replace(proxy, facts={**proxy.facts, "folder": "/not/here/halves"})
+    assert starting_weights.trial_folder(tmp_path / "t", halved) == folder / "halves"
     assert starting_weights.proxy_checkpoint(tmp_path) is None
     checkpoint.write_bytes(b"cut off")
     with pytest.raises(ValueError, match="cannot be read"):
