@@ -25,6 +25,9 @@ from piip_workers.work import MachineError, reason_of
 install()
 from mmengine.hooks import Hook  # noqa: E402
 
+EPOCHS = "epochs.txt"
+"""File in the work folder with the length that the training is meant to have."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the training; 2 where it cannot begin, or ends by something that a user can mend."""
@@ -49,9 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     config = Config.fromfile(options.config)
     work = Path(options.work_dir)
-    epochs = options.epochs or (_begun_for(work / Path(options.config).name) if options.resume else None)
+    epochs = options.epochs or (_begun_for(work) if options.resume else None)
     if epochs is not None:
         lasting(config, epochs)
+    _note_epochs(work, config.train_cfg.max_epochs)
     config.merge_from_dict(options.cfg_options or {})
     config.work_dir, config.resume, config.launcher = options.work_dir, options.resume, options.launcher
     if options.resume:
@@ -72,11 +76,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _begun_for(config: Path) -> int | None:
-    """Epochs of the training that is to go on, as its configuration in the work folder has them."""
-    from mmengine.config import Config
+def _begun_for(work: Path) -> int | None:
+    """Epochs that the training in the folder was last meant to have; None where that was not noted."""
+    file = work / EPOCHS
+    return int(file.read_text()) if file.is_file() else None
 
-    return int(Config.fromfile(config).train_cfg.max_epochs) if config.is_file() else None
+
+def _note_epochs(work: Path, epochs: int) -> None:
+    """Notes them, all at once: processes that train together read and write the same file."""
+    work.mkdir(parents=True, exist_ok=True)
+    draft = work / f"{EPOCHS}.{os.getpid()}"
+    draft.write_text(f"{epochs}\n")
+    draft.replace(work / EPOCHS)
 
 
 def _read_images(config: Any, work: Path) -> None:
