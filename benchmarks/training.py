@@ -19,7 +19,9 @@ import torch
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Fidelity
-from piip_search.export.mmdet_config import ProxyImages, Settings, proxy_config, render
+from piip_search.export.images import ProxyImages
+from piip_search.export.mmdet_config import proxy_config
+from piip_search.export.settings import Settings, render
 from piip_search.spec import Data, Training
 from piip_workers import data as data_sets
 from piip_workers.training import usable_images

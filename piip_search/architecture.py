@@ -18,8 +18,9 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
 from piip_search.backbones import Backbone, ConvNeXt, Transformer, backbone_named, with_patch
@@ -293,10 +294,8 @@ class Architecture:
 
         A side of s pixels reaches branch j as s r_j / r: the least s for which all of these are multiples of p_j.
         """
-        whole = self.resolution
-        steps = [branch.model.patch * whole // math.gcd(branch.model.patch * whole, branch.resolution)
-                 for branch in self.branches]  # fmt: skip
-        return math.lcm(*steps)
+        return _multiple([branch.resolution for branch in self.branches],
+                         [branch.model.patch for branch in self.branches])  # fmt: skip
 
     @property
     def stretches(self) -> int:
@@ -391,8 +390,11 @@ class Architecture:
     def scaled(self, image_scale: float) -> "Architecture":
         """The same design for smaller images: what a cheap proxy trains in place of it.
 
-        Every resolution is multiplied and rounded to patches that are whole in all branches, every window in
-        proportion, so that the branches keep their pairing and a window keeps its share of the image.
+        Every resolution is multiplied and rounded to a multiple of one step, every window in proportion, so that the
+        branches keep their pairing and a window keeps its share of the image. Sizes that share a large step need
+        little padding together: of all steps that are whole patches in every branch, the one is taken at which the
+        share of an image's area that padding adds on average, and the error of the area that is furthest from what is
+        meant, are least together.
 
         Args:
             image_scale: Factor on every side, in (0, 1].
@@ -405,17 +407,47 @@ class Architecture:
         if image_scale == 1:
             return self
 
-        # One unit for all branches, and none grows: so sizes keep their order.
-        unit = math.lcm(*(branch.model.patch for branch in self.branches))
+        sides = _scaled_sides(
+            tuple(branch.resolution for branch in self.branches),
+            tuple(branch.model.patch for branch in self.branches), image_scale,
+        )  # fmt: skip
         branches = tuple(
             replace(
                 branch,
-                resolution=min(branch.resolution, max(1, round(branch.resolution * image_scale / unit)) * unit),
-                window=branch.window and max(1, round(branch.window * image_scale)),
+                resolution=side,
+                window=branch.window and max(1, round(branch.window * side / branch.resolution)),
             )
-            for branch in self.branches
+            for branch, side in zip(self.branches, sides, strict=True)
         )
         return replace(self, branches=branches)
+
+
+def _multiple(sides: Sequence[int], patches: Sequence[int]) -> int:
+    """What `Architecture.multiple` says, for branches of these sides and patches in pixels."""
+    whole = max(sides)
+    steps = [patch * whole // math.gcd(patch * whole, side) for side, patch in zip(sides, patches, strict=True)]
+    return math.lcm(*steps)
+
+
+@lru_cache(maxsize=10_000)
+def _scaled_sides(sides: tuple[int, ...], patches: tuple[int, ...], scale: float) -> tuple[int, ...]:
+    """Sides of `Architecture.scaled`. None grows, and what was larger than another stays larger."""
+    unit = math.lcm(*patches)
+    meant = [side * scale for side in sides]
+
+    def stepped(step: int) -> tuple[int, ...]:
+        found: dict[int, int] = {}
+        last = 0
+        for side in sorted(set(sides)):
+            last = found[side] = min(side, max(last // step + 1, round(side * scale / step)) * step)
+        return tuple(found[side] for side in sides)
+
+    def loss(chosen: tuple[int, ...]) -> tuple[float, float]:
+        error = 2 * max(abs(math.log(side / wanted)) for side, wanted in zip(chosen, meant, strict=True))
+        return _multiple(chosen, patches) / max(chosen) + error, error
+
+    most = max(1, round(max(meant) / unit))
+    return min((stepped(unit * times) for times in range(1, most + 1)), key=loss)
 
 
 def usual_merge(branches: tuple[Branch, ...]) -> Merge:

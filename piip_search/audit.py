@@ -46,7 +46,8 @@ class AuditPlan:
     @property
     def digest(self) -> str:
         """Tells audits of one run apart."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:6]
+        content = {**asdict(self), "reference": {"horizon": None, **self.reference.to_dict()}}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]
 
     @property
     def measure_every(self) -> int:
@@ -78,13 +79,15 @@ def audit_candidates(
 ) -> list[Candidate]:
     """What is to be measured: of each design the proxy with every seed, and the longer training.
 
-    The longer training starts from no relative's weights, whatever the proxies do: it is what they stand for.
+    A proxy of several seeds is trained again with as many others. The longer training starts from no relative's
+    weights, whatever the proxies do: it is what they stand for.
     """
     candidates: list[Candidate] = []
     for tier in tiers:
         for evaluation in _drawn(evaluations, objectives, tiers, tier, plan):
             proxy = evaluation.candidate
-            candidates += [replace(proxy, seed=proxy.seed + offset) for offset in range(plan.seeds)]
+            each = proxy.fidelity.seeds
+            candidates += [replace(proxy, seed=proxy.seed + each * turn) for turn in range(plan.seeds)]
             candidates.append(replace(proxy, fidelity=plan.reference, parent=None))
     return [replace(candidate, number=number) for number, candidate in enumerate(candidates)]
 

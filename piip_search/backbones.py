@@ -190,7 +190,7 @@ def _published() -> Iterable[Backbone]:
         ("l", "large", (192, 384, 768, 1536), (3, 3, 27, 3), 0.4),
         ("b", "base", (128, 256, 512, 1024), (3, 3, 27, 3), 0.4),
         ("s", "small", (96, 192, 384, 768), (3, 3, 27, 3), 0.3),
-        ("t", "tiny", (96, 192, 384, 768), (3, 3, 9, 3), 0.1),
+        ("t", "tiny", (96, 192, 384, 768), (3, 3, 9, 3), 0.3),
     ):
         yield ConvNeXt(
             f"convnext_{letter}", f"ConvNeXt-{letter.upper()}", widths, depths, drop_path=rate,

@@ -4,7 +4,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from piip_search.architecture import Architecture
@@ -23,12 +24,14 @@ class Fidelity:
         image_scale: Factor on every resolution of the architecture, in (0, 1].
         horizon: Epochs that the learning-rate schedule spans, where `epochs` is a rung of a longer training; None where
             the training ends with `epochs`.
+        seeds: Trainings with as many seeds, of whose metrics the means count.
     """
 
     epochs: int = 12
     data_fraction: float = 1.0
     image_scale: float = 1.0
     horizon: int | None = None
+    seeds: int = 1
 
     def __post_init__(self) -> None:
         if self.horizon is not None and self.horizon < self.epochs:
@@ -40,8 +43,9 @@ class Fidelity:
         return self.epochs if self.horizon is None else self.horizon
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; what is left at None is left out, so that fingerprints outlive new settings."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Plain data; what came later is left out at its default, so that fingerprints outlive new settings."""
+        later = {"horizon": None, "seeds": 1}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,9 @@ class Candidate:
         number: Position in its search, from 0.
         architecture: What is meant. What is trained is `architecture.scaled(fidelity.image_scale)`.
         fidelity: How hard to try.
-        seed: Seed of weights and data order.
-        parent: Name of the training (`Candidate.training`) whose weights it starts from; None for none.
+        seed: Seed of weights and data order, the first one where there are several.
+        parent: Name of the weights (`Candidate.weights`) that it starts from; None for none. Where it names no epochs,
+            as in ledgers of earlier versions, the training's last.
         why: What the sampler said of it: `source`, and where it predicts, the tier whose turn it was (`tier`), the
             expected gain of the front (`gain`) and the metric with a low and a high level (`predicted`). No part of
             what is measured, so that candidates are equal without it.
@@ -75,11 +80,23 @@ class Candidate:
     def training(self) -> str:
         """Name of the training that this is a part of: shared by candidates that differ in epochs alone.
 
-        A worker keeps a training's checkpoints under it, so that the next rung goes on from the last.
+        A worker keeps a training's checkpoints under it, so that the next rung goes on from the last. Of several seeds
+        it is the first one's.
         """
         parts = [self.fidelity.data_fraction, self.fidelity.image_scale, self.fidelity.schedule_epochs]
         digest = hashlib.sha256(json.dumps([*parts, self.seed, self.parent]).encode()).hexdigest()[:8]
         return f"{self.architecture.fingerprint}-{digest}"
+
+    @property
+    def single(self) -> tuple["Candidate", ...]:
+        """The trainings whose metrics are averaged: the same candidate with one seed each, from `seed` on."""
+        fidelity = replace(self.fidelity, seeds=1)
+        return tuple(replace(self, fidelity=fidelity, seed=self.seed + turn) for turn in range(self.fidelity.seeds))
+
+    @property
+    def weights(self) -> str:
+        """Name of the weights that it ends with: those of its training after its epochs."""
+        return f"{self.training}@{self.fidelity.epochs}"
 
     def key(self, recipe: str) -> str:
         """Fingerprint of the measurement: equal keys would give equal results, so one of them is never made.
@@ -125,7 +142,8 @@ class Evaluation:
         error: Why it failed, in one line; empty when done.
         seconds: Wall-clock time of training and measuring; 0 when the answer came from the ledger.
         history: One row of numbers per epoch (loss, and metrics where they were taken).
-        facts: Text and numbers worth keeping: host, versions, what was trained in place of what was meant.
+        facts: Text and numbers worth keeping: host, versions, what was trained in place of what was meant; of several
+            seeds the metrics of each (`seeds`) and their standard deviations (`deviation`).
     """
 
     candidate: Candidate
@@ -162,3 +180,16 @@ class Evaluation:
 
 
 Evaluate = Callable[[Candidate], Evaluation]
+
+
+def trials_folder(home: Path, run: str, recipe: str) -> Path:
+    """Where the trainings of a run keep their checkpoints, each in a folder named `Candidate.training`.
+
+    A recipe has a folder of its own: what another one trained is no answer to it.
+
+    Args:
+        home: The home folder.
+        run: Name of the run.
+        recipe: Fingerprint of data and training.
+    """
+    return home / run / "trials" / recipe

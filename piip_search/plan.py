@@ -214,9 +214,9 @@ def _used(images: int, spec: SearchSpec) -> int:
 
 
 def _hours(design: Architecture, spec: SearchSpec, images: tuple[int, int], throughput: float) -> float:
-    """(3 x training images x epochs + validation images) x MACs of the whole detector / throughput."""
+    """(3 x training images x epochs + validation images) x seeds x MACs of the whole detector / throughput."""
     scaled, image = _trained(design, spec)
-    passes = PASSES * _used(images[0], spec) * spec.fidelity.epochs + images[1]
+    passes = (PASSES * _used(images[0], spec) * spec.fidelity.epochs + images[1]) * spec.fidelity.seeds
     return passes * price(scaled, "detector", image, spec.detector).macs / (throughput * 1e12) / 3600
 
 

@@ -123,7 +123,7 @@ class Sampled:
             self._sampler.report(architecture, candidate.fidelity.epochs, float(losses[0]))
         # What another run answered has no weights here.
         if self._trained is not None and measured and "answered_from" not in evaluation.facts:
-            self._trained[architecture] = candidate.training
+            self._trained[architecture] = candidate.weights
 
     def _begun(self, candidate: Candidate) -> Candidate:
         self._first.setdefault(candidate.architecture, candidate)

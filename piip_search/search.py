@@ -32,6 +32,7 @@ class Search:
         run: Name under which the ledger knows it.
         uid: Its name in every ledger.
         spec: What is searched.
+        recipe: Fingerprint of data and training.
         objectives: What is traded off.
         evaluations: All that ended, in that order.
         running: Candidates that are being measured.
@@ -77,13 +78,13 @@ class Search:
         """
         self.run = run
         self.spec = spec
+        self.recipe = recipe
         self.objectives = objectives or objectives_of(spec)
         self.evaluations: list[Evaluation] = []
         self.running: dict[int, Candidate] = {}
         self.answered = 0
         self._policy = policy
         self._ledger = ledger
-        self._recipe = recipe
         self._tracker = tracker or NoTracker()
         self._clock = clock
         self._started = clock()
@@ -122,9 +123,9 @@ class Search:
             if proposal is None:
                 break
             candidate = proposal
-            self._ledger.propose(self.run, candidate, self._recipe)
+            self._ledger.propose(self.run, candidate, self.recipe)
             self._note(candidate)
-            known = None if self._fresh else self._ledger.find(candidate.key(self._recipe))
+            known = None if self._fresh else self._ledger.find(candidate.key(self.recipe))
             if known is None:
                 self._since[candidate.number] = self._clock()
                 return candidate
@@ -144,7 +145,7 @@ class Search:
             FrontSnapshot(front.budget, tuple(e.candidate.number for e in front.evaluations), front.hypervolume)
             for front in moved
         ]
-        self._ledger.accept(self.run, evaluation, self._recipe, self._gpu_seconds_of(evaluation), snapshots)
+        self._ledger.accept(self.run, evaluation, self.recipe, self._gpu_seconds_of(evaluation), snapshots)
         self._learn(evaluation)
 
     def halt(self, candidate: Candidate, why: str) -> None:

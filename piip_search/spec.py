@@ -197,6 +197,7 @@ class Fidelity(_Section):
     data_fraction: Share = 1.0
     image_scale: Share = 1.0
     horizon: Annotated[int, Field(ge=1)] | None = None
+    seeds: Count = 1
 
     @model_validator(mode="after")
     def _ends_within_the_schedule(self) -> Self:
@@ -208,7 +209,7 @@ class Fidelity(_Section):
 
     def build(self) -> evaluation.Fidelity:
         """The fidelity as a plain value."""
-        return evaluation.Fidelity(self.epochs, self.data_fraction, self.image_scale, self.horizon)
+        return evaluation.Fidelity(self.epochs, self.data_fraction, self.image_scale, self.horizon, self.seeds)
 
 
 class Schedule(_Section):

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
 from piip_search.backbones import backbone_named, weight_file
-from piip_search.evaluation import Candidate, Evaluation
+from piip_search.evaluation import Candidate, Evaluation, trials_folder
+from piip_search.export.readers import READERS
 from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives, ParetoFront, RunningFronts, finished, pareto_front
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
@@ -28,6 +30,10 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
     from piip_search.ledger import Ledger
     from piip_search.search import Search
     from piip_workers.tracking import MlflowTracker
+
+
+STORE = "mlflow.txt"
+"""File in a run's folder that names the MLflow store that it is mirrored into."""
 
 
 class Place(StrEnum):
@@ -127,27 +133,50 @@ def checked_spec(path: Path, trials: int | None) -> SearchSpec:
         legal_designs(spec, path)
     except SpecError as error:
         problems += error.problems
-    problems += data.check(spec.data)
-    problems += _missing_weights(spec)
-    problems += _detector_problems(spec)
+    unsound = data.check(spec.data)
+    problems += [*unsound, *_missing_weights(spec), *_detector_problems(spec, sound=not unsound)]
     if problems:
         raise SpecError(path, problems)
     return with_trials(spec, trials)
 
 
-def _detector_problems(spec: SearchSpec) -> list[str]:
-    """What is wrong with a detector that only mmdet knows; reading its configuration takes seconds."""
-    if spec.training.known_detector is not None:
-        return []
-    with extra("detection"):
-        from piip_workers.detectors import reader_of
-    try:
-        reader = reader_of(spec.training)
-    except ValueError as error:
-        return [str(error)]
+def _detector_problems(spec: SearchSpec, sound: bool) -> list[str]:
+    """What is wrong with the detector, or with sound data for it; one that only mmdet knows is read, in seconds."""
+    from piip_workers import data
+
+    name = spec.training.detector
+    reader = READERS.get(name)
+    if reader is None:
+        with extra("detection"):
+            from piip_workers.detectors import reader_of
+        try:
+            reader = reader_of(spec.training)
+        except ValueError as error:
+            return [str(error)]
     if spec.metric.startswith("segm") and not reader.masks:
         return [f"metric: {spec.metric} needs a detector with masks, and {reader.base} has none; choose a bbox_mAP"]
-    return []
+    return data.unsuited(spec.data, spec.metric, name, reader.masks) if sound else []
+
+
+def check_images(spec: SearchSpec, fingerprint: str, told: Callable[[str], None]) -> None:
+    """Decodes the validation images, once for a data set.
+
+    Args:
+        spec: Which data, and how many of its images are measured on.
+        fingerprint: Of the data.
+        told: Is told how far it is.
+
+    Raises:
+        UserError: Some cannot be decoded.
+    """
+    from piip_workers import data
+
+    problems = data.undecodable_images(
+        spec.data, fingerprint, spec.training.val_images,
+        lambda done, total: told(f"looking at validation image {done:,} of {total:,}"),
+    )  # fmt: skip
+    if problems:
+        raise UserError("\n  ".join(["no candidate could be measured with these validation images:", *problems]))
 
 
 def _missing_weights(spec: SearchSpec) -> list[str]:
@@ -183,6 +212,12 @@ def image_counts(spec: SearchSpec) -> tuple[int, int] | None:
 def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -> Any:
     """What measures a candidate of a search.
 
+    Args:
+        spec: Data and training.
+        home: The home folder.
+        run_name: Run whose folder keeps the checkpoints.
+        search: What is driven.
+
     What was measured is also kept beside its checkpoints, in a folder of the search itself: a run of the same name that
     was begun anew in another ledger is not answered from it.
     """
@@ -192,9 +227,9 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
     settings["training"]["pretrained"] = absolute(spec.training.pretrained)
     if spec.data.root is not None:
         settings["data"]["root"] = str(spec.data.root.resolve())  # workers run in folders of their own
-    folder = (home / run_name).resolve()
-    settings["directory"] = str(folder / "trials")
-    return Work("piip_workers.evaluate:measure", settings, str(folder / "results" / search.uid))
+    home = home.resolve()
+    settings["directory"] = str(trials_folder(home, run_name, search.recipe))
+    return Work("piip_workers.evaluate:measure", settings, str(home / run_name / "results" / search.uid))
 
 
 def absolute(pretrained: str | None) -> str | None:
@@ -255,9 +290,29 @@ def mlflow_uri(given: str | None, home: Path) -> str | None:
     return given or f"sqlite:///{(home / 'mlflow.db').resolve()}"
 
 
-def kept_store(home: Path) -> str | None:
-    """The MLflow store in the home folder, if there is one."""
+def keep_store(uri: str, home: Path, run: str) -> None:
+    """Notes beside a run's checkpoints where it is mirrored, without secrets: a training of an export looks there."""
+    file = home / run / STORE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(without_secrets(uri) + "\n", encoding="utf-8")
+
+
+def kept_store(home: Path, run: str) -> str | None:
+    """The MLflow store that a run was last mirrored into; None where it was not, as far as is known here."""
+    file = home / run / STORE
+    if file.is_file():
+        return file.read_text(encoding="utf-8").strip()
     return mlflow_uri(None, home) if (home / "mlflow.db").exists() else None
+
+
+def without_secrets(uri: str) -> str:
+    """An MLflow store's address without user, password and query; a path in it is absolute."""
+    parts = urlsplit(uri)
+    if parts.scheme == "sqlite":
+        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}"
+    if not parts.netloc:
+        return uri
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def open_tracker(uri: str | None, home: Path, asked: bool, note: Callable[[str], None]) -> Tracker | None:

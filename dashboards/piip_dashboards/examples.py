@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from piip_dashboards.reading import Design
-from piip_search.evaluation import Evaluation
+from piip_search.evaluation import Evaluation, trials_folder
 
 FOLDER, FILE = "examples", "examples.json"
-TRIALS = "trials"
 _CHECKPOINT = re.compile(r"epoch_\d+\.pth")
 _PICTURE = re.compile(r"\d{1,4}\.(png|jpg)")
 
@@ -63,15 +62,15 @@ class Examples:
         return scores[min(objects, len(scores)) - 1] if scores and objects else 0.0
 
 
-def folder_of(home: Path | None, run: str, evaluation: Evaluation) -> Path | None:
+def folder_of(home: Path | None, run: str, recipe: str, evaluation: Evaluation) -> Path | None:
     """The folder of a trial's checkpoints, inside the run's own; None where it is not here.
 
     What the ledger says is a name to look for, not a path to follow.
     """
     if home is None:
         return None
-    trials = (home / run / TRIALS).resolve()
-    if not trials.is_relative_to(home.resolve()) or trials.parent.parent != home.resolve():
+    trials = trials_folder(home, run, recipe).resolve()
+    if not trials.is_relative_to(home.resolve()) or trials.parents[2] != home.resolve():
         return None
     own = trials / evaluation.candidate.training
     return next((place for place in (own / "halves", own) if _is_inside(place, trials) and has_checkpoint(place)), None)
@@ -82,11 +81,11 @@ def has_checkpoint(folder: Path) -> bool:
     return folder.is_dir() and any(_CHECKPOINT.fullmatch(path.name) for path in folder.iterdir())
 
 
-def trial_with_checkpoint(home: Path | None, run: str, design: Design) -> tuple[Evaluation, Path] | None:
+def trial_with_checkpoint(home: Path | None, run: str, recipe: str, design: Design) -> tuple[Evaluation, Path] | None:
     """The furthest training of a design whose checkpoint is here."""
     done = [evaluation for evaluation in design.evaluations if evaluation.status == "done"]
     for evaluation in sorted(done, key=lambda e: -e.candidate.fidelity.epochs):
-        folder = folder_of(home, run, evaluation)
+        folder = folder_of(home, run, recipe, evaluation)
         if folder is not None:
             return evaluation, folder
     return None

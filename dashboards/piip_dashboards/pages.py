@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -26,6 +27,7 @@ from piip_dashboards.views.listing import SPARK, listing
 from piip_dashboards.views.overview import overview
 from piip_dashboards.views.progress import sparkline
 from piip_search.architecture import Architecture
+from piip_search.evaluation import Evaluation
 from piip_search.ledger import LedgerError
 
 Render = Callable[..., HTMLResponse]
@@ -140,18 +142,20 @@ def pages(service: Service, render: Render) -> APIRouter:
 
     @router.get("/search/{run}/design/{fingerprint}/part/{part}")
     def design_part(run: str, fingerprint: str, part: str) -> HTMLResponse:
-        found = service.design(service.reading(run), fingerprint)
+        reading = service.reading(run)
+        found = service.design(reading, fingerprint)
         if part == "export":
             job = service.jobs.view(service.export_key(run, fingerprint))
             return render("parts/export.html", run=run, fingerprint=fingerprint, job=job,
                           folder=service.export_folder(run, fingerprint))  # fmt: skip
         if part == "examples":
-            return _examples_part(service, render, run, found)
+            return _examples_part(service, render, reading, found)
         raise HTTPException(404, f"no part {part!r}")
 
     @router.get("/search/{run}/design/{fingerprint}/example/{name}", response_class=Response)
     def example(run: str, fingerprint: str, name: str) -> Response:
-        trained = trial_with_checkpoint(service.home, run, service.design(service.reading(run), fingerprint))
+        reading = service.reading(run)
+        trained = _trained(service, reading, service.design(reading, fingerprint))
         path = None if trained is None else picture_file(trained[1], name)
         if path is None:
             raise HTTPException(404, "no such picture")
@@ -159,7 +163,8 @@ def pages(service: Service, render: Render) -> APIRouter:
 
     @router.post("/search/{run}/design/{fingerprint}/examples", response_class=JSONResponse)
     def make_examples(run: str, fingerprint: str) -> dict[str, str]:
-        trained = trial_with_checkpoint(service.home, run, service.design(service.reading(run), fingerprint))
+        reading = service.reading(run)
+        trained = _trained(service, reading, service.design(reading, fingerprint))
         if trained is None:
             raise HTTPException(409, "no checkpoint of this design is here")
         service.start_examples(trained[1])
@@ -181,9 +186,14 @@ def _axes(reading: Reading) -> list[tuple[str, str]]:
     return [(paid, paid_title(paid, reading.gpu)) for paid in PAID]
 
 
-def _examples_part(service: Service, render: Render, run: str, design: Design) -> HTMLResponse:
-    trained = trial_with_checkpoint(service.home, run, design)
+def _trained(service: Service, reading: Reading, design: Design) -> tuple[Evaluation, Path] | None:
+    """The training of a design whose checkpoint is here."""
+    return trial_with_checkpoint(service.home, reading.name, reading.record.recipe, design)
+
+
+def _examples_part(service: Service, render: Render, reading: Reading, design: Design) -> HTMLResponse:
+    trained = _trained(service, reading, design)
     examples = None if trained is None else read_examples(*trained)
     job = None if trained is None else service.jobs.view(service.examples_key(trained[1]))
-    return render("parts/examples.html", run=run, fingerprint=design.fingerprint, trained=trained, examples=examples,
-                  job=job)  # fmt: skip
+    return render("parts/examples.html", run=reading.name, fingerprint=design.fingerprint, trained=trained,
+                  examples=examples, job=job)  # fmt: skip

@@ -59,8 +59,8 @@ class Design:
         return max((self.rungs.index(epochs) for epochs in reached if epochs in self.rungs), default=-1)
 
     def values(self, metric: str) -> list[float]:
-        """What the whole trainings reached, a number a seed."""
-        return [e.metrics[metric] for e in self.whole if metric in e.metrics]
+        """What the whole trainings reached, a number a seed, of which one evaluation may have several."""
+        return [value for e in self.whole if metric in e.metrics for value in _by_seed(e, metric)]
 
     def value(self, metric: str) -> float | None:
         """The mean over seeds; None where it was not trained to the end, or measured no such thing."""
@@ -80,6 +80,15 @@ class Design:
         names = [name for name in self.whole[0].metrics if all(name in e.metrics for e in self.whole)]
         means = {name: statistics.fmean(e.metrics[name] for e in self.whole) for name in names}
         return self.whole[0] if len(self.whole) == 1 else replace(self.whole[0], metrics=means)
+
+
+def _by_seed(evaluation: Evaluation, metric: str) -> list[float]:
+    """What each seed of an evaluation reached; its mean alone where it does not say."""
+    seeds = evaluation.facts.get("seeds")
+    each = seeds.values() if isinstance(seeds, Mapping) else ()
+    found = [row.get(metric) for row in each if isinstance(row, Mapping)]
+    values = [float(value) for value in found if isinstance(value, int | float)]
+    return values if len(values) == evaluation.candidate.fidelity.seeds > 1 else [evaluation.metrics[metric]]
 
 
 class Reading:

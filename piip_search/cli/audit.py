@@ -27,6 +27,7 @@ from piip_search.ranking import Interval
 from piip_search.wiring import (
     Place,
     UserError,
+    check_images,
     existing_ledger,
     extra,
     find_trainer,
@@ -81,7 +82,7 @@ def audit(
     spec, proxy = history.spec, history.spec.fidelity.build()
     chosen = replace(
         proxy, epochs=epochs or LONGER * max(1, proxy.epochs), data_fraction=data_fraction or proxy.data_fraction,
-        image_scale=image_scale or proxy.image_scale, horizon=None,
+        image_scale=image_scale or proxy.image_scale, horizon=None, seeds=1,
     )  # fmt: skip
     if chosen == proxy:
         raise UserError(f"the longer training is the proxy itself ({chosen.epochs} epochs); give more --epochs")
@@ -102,9 +103,12 @@ def audit(
     measured_often = spec.model_copy(
         update={"training": spec.training.model_copy(update={"measure_every": plan.measure_every})}
     )
-    recipe = spec.recipe(data.fingerprint(spec.data))
+    fingerprint = data.fingerprint(spec.data)
+    recipe = spec.recipe(fingerprint)
     store = mlflow_uri(mlflow, home)
     shown_on = progress(as_json, quiet)
+    with shown_on.status("looking at the validation images") as status:
+        check_images(spec, fingerprint, status.update)
     with shown_on.status("starting"):
         drive, usage, at_once = runner(on, address, spec, home)
         tracker = open_tracker(store, home, mlflow is not None, pass_over if quiet else note)

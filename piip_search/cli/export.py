@@ -22,7 +22,7 @@ from piip_search.cli.application import (
     put,
     put_json,
 )
-from piip_search.evaluation import Evaluation
+from piip_search.evaluation import Evaluation, trials_folder
 from piip_search.export import (
     FORMATS,
     RANDOM,
@@ -100,7 +100,8 @@ def export(
     Example: piip-search export quickstart best -o exported/best
     """
     wanted: tuple[Format, ...] = FORMATS if FormatChoice.ALL in formats else tuple(f for f in FORMATS if f in formats)
-    history = history_of(open_ledger(existing_ledger(ledger, home)), run)
+    book = open_ledger(existing_ledger(ledger, home))
+    history, trials = history_of(book, run), trials_folder(home, run, book.search(run).recipe)
     evaluations = chosen(history.finished, history.objectives, choice)
     if "onnx" in wanted:
         with extra("onnx"):
@@ -115,7 +116,7 @@ def export(
         folder = out / name if choice == "all" else out
         prepare_folder(folder)
         with progress(as_json, quiet).status(f"exporting trial {evaluation.candidate.number}"):
-            start = _start(request, weights, history, evaluation, home / run, tell)
+            start = _start(request, weights, history, evaluation, trials, tell)
             outcome = _export(request, folder, start, proof, tell)
         failures += [f"{folder}: {line}" for line in outcome.failures]
         exported.append(_content(evaluation, folder, outcome))
@@ -159,12 +160,12 @@ def _request(
         fidelity={name: getattr(fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},
         schedule=schedule,
         weights="",
-        mlflow=kept_store(home),
+        mlflow=kept_store(home, run),
     )
     training = spec.training.model_copy(update={"pretrained": absolute(spec.training.pretrained)})
     return Export(
         design, paths, training, SCHEDULES[schedule], formats,
-        reader=reader, images=image_counts(spec), provenance=provenance, notes=notes,
+        reader=reader, images=image_counts(spec), seed=spec.seed, provenance=provenance, notes=notes,
     )  # fmt: skip
 
 
@@ -173,7 +174,7 @@ def _start(
     asked: WeightsKind | None,
     history: History,
     evaluation: Evaluation,
-    run_folder: Path,
+    trials: Path,
     tell: Callable[[str], None],
 ) -> "Weights | None":
     """The weights that the design leaves with; None for random ones that nothing needs."""
@@ -191,7 +192,7 @@ def _start(
         return starting_weights.at_random(request.architecture, RANDOM)
     if place is not None and asked != "proxy":
         return starting_weights.from_pretrained(request.architecture, place)
-    folder = starting_weights.trial_folder(run_folder / "trials", evaluation)
+    folder = starting_weights.trial_folder(trials, evaluation)
     checkpoint = starting_weights.proxy_checkpoint(folder)
     if checkpoint is not None:
         with extra("detection"):
@@ -211,7 +212,8 @@ def _export(
     outcome = Proof()
     start = RANDOM if weights is None else weights.start
     assert request.provenance is not None, "it comes from a trial"
-    request = replace(request, start=start, provenance=replace(request.provenance, weights=start.kind))
+    origin = replace(request.provenance, weights=start.kind)
+    request = replace(request, start=start, proved=proved, provenance=origin)
     if start.kind == "random":  # so that the learning rate does not decay from block to block either
         request = replace(request, training=request.training.model_copy(update={"pretrained": None}))
     if weights is not None and start.file is not None and "mmdet" in request.formats:

@@ -6,7 +6,16 @@ import typer
 from rich.progress import track
 
 from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, RunName, console, errors
-from piip_search.wiring import UserError, existing_ledger, find_mlflow, history_of, mirror_of, mlflow_uri, open_ledger
+from piip_search.wiring import (
+    UserError,
+    existing_ledger,
+    find_mlflow,
+    history_of,
+    keep_store,
+    mirror_of,
+    mlflow_uri,
+    open_ledger,
+)
 
 
 def mirror(
@@ -33,4 +42,5 @@ def mirror(
         for evaluation, fronts in track(history.replay(), "mirroring", len(history.evaluations), console=errors):
             tracker.record(evaluation, fronts)
         tracker.finish(history.fronts)
+    keep_store(store, home, run)
     console.print(f"{run}: {len(history.evaluations)} evaluations are in MLflow", markup=False, highlight=False)

@@ -36,10 +36,12 @@ from piip_search.wiring import (
     Drive,
     Place,
     UserError,
+    check_images,
     checked_spec,
     extra,
     find_trainer,
     health_of,
+    keep_store,
     ledger_url,
     measurement,
     mlflow_uri,
@@ -102,6 +104,8 @@ def run(
     fingerprint = data.fingerprint(spec.data)
     recipe = spec.recipe(fingerprint)
     shown_on = progress(as_json, quiet)
+    with shown_on.status("looking at the validation images") as status:
+        check_images(spec, fingerprint, status.update)
     book = open_ledger(ledger_url(ledger, home), note)
     if resume:
         book.search(run_name)
@@ -110,6 +114,8 @@ def run(
         drive, usage, at_once = runner(on, address, spec, home)
         tracker = open_tracker(store, home, mlflow is not None, pass_over if quiet else note)
         search = open_search(run_name, spec, book, recipe, tracker, fresh, fingerprint, circumstances())
+    if tracker is not None and store is not None:
+        keep_store(store, home, run_name)
     drive_to_end(search, drive, measurement(spec, home, run_name, search), usage, at_once, shown_on)
     if as_json:
         put_json(_content(search, book, store))
@@ -200,6 +206,12 @@ def _report(search: "Search", book: "Ledger", store: str | None, home: Path, led
         lines.append(f"MLflow: {store} (look at it with: mlflow ui --backend-store-uri {store})")
     elsewhere = f" --home {home}" if ledger is None else f" --ledger {book.shown}"
     where = "" if home == DEFAULT_HOME and ledger is None else elsewhere
-    lines.append(f"next: piip-search export {search.run} best -o exported/{search.run}{where}")
-    lines.append(f"      piip-search report {search.run} -o {search.run}.html{where}")
+    export = (
+        [f"piip-search export {search.run} best -o exported/{search.run}{where}"]
+        if any(front.best for front in search.fronts())
+        else []
+    )
+    commands = [*export, f"piip-search report {search.run} -o {search.run}.html{where}"]
+    lines.append(f"next: {commands[0]}")
+    lines += [f"      {command}" for command in commands[1:]]
     put(*lines)

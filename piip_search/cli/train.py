@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from piip_search.cli.application import INTERRUPTED, console, errors
+from piip_search.cli.application import INTERRUPTED, console, errors, note
 from piip_search.export import Provenance
 from piip_search.export.folder import CONFIG
 from piip_search.export.recipe import BATCH
@@ -58,6 +58,8 @@ def train(
         raise UserError(f"this machine has {launch.gpus_here()} GPUs, got --gpus {gpus}; ask for those it has")
     options = [*(settings or []), *_share(gpus, settings or [])]
     store = mlflow or provenance.mlflow
+    if store is None:
+        note("note: not mirrored into MLflow: the export names no store; --mlflow names one")
     arguments = [
         str((folder / CONFIG).resolve()), "--work-dir", str(work.resolve()),
         *(["--resume"] if resume else []),

@@ -3,8 +3,8 @@
 from piip_search.export.folder import prepare_folder as prepare_folder
 from piip_search.export.folder import read_architecture as read_architecture
 from piip_search.export.folder import write_export as write_export
-from piip_search.export.mmdet_config import CocoPaths as CocoPaths
-from piip_search.export.mmdet_config import CocoSplit as CocoSplit
+from piip_search.export.images import CocoPaths as CocoPaths
+from piip_search.export.images import CocoSplit as CocoSplit
 from piip_search.export.provenance import Provenance as Provenance
 from piip_search.export.recipe import SCHEDULES as SCHEDULES
 from piip_search.export.recipe import ScheduleName as ScheduleName

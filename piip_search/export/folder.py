@@ -8,15 +8,19 @@ import yaml
 
 from piip_search.architecture import Architecture
 from piip_search.export import provenance
-from piip_search.export.mmdet_config import box, full_config, render
+from piip_search.export.images import box
+from piip_search.export.mmdet_config import full_config
 from piip_search.export.official_config import PLACE, official_config, refusals, remarks
 from piip_search.export.readme import readme
 from piip_search.export.request import Export
+from piip_search.export.settings import render
 
 CONFIG, OFFICIAL, ARCHITECTURE, README = "config.py", "official_config.py", "architecture.yaml", "README.md"
 WEIGHTS, PROOF, PROOF_LOG = "weights.pth", "proof.json", "proof.log"
+UNREADABLE = "unreadable.txt"
+"""Lists training images that cannot be decoded."""
 FOLDERS = ("torch", "onnx")
-FILES = (CONFIG, OFFICIAL, ARCHITECTURE, README, WEIGHTS, PROOF, PROOF_LOG, provenance.FILE, *FOLDERS)
+FILES = (CONFIG, OFFICIAL, ARCHITECTURE, README, WEIGHTS, PROOF, PROOF_LOG, UNREADABLE, provenance.FILE, *FOLDERS)
 
 
 def prepare_folder(folder: Path) -> None:
@@ -80,10 +84,12 @@ def read_architecture(folder: Path) -> Architecture:
 
 
 def _mmdet(export: Export) -> str:
-    weights = None if export.start.file is None else f"{{{{ fileDirname }}}}/{export.start.file}"
+    here = "{{ fileDirname }}"
+    weights = None if export.start.file is None else f"{here}/{export.start.file}"
     settings = full_config(
         export.architecture, export.data, export.training, export.schedule,
         images=None if export.images is None else export.images[0], weights=weights, reader=export.around,
+        seed=export.seed, unreadable=f"{here}/{UNREADABLE}",
     )  # fmt: skip
     return render(settings, f"{export.architecture.name}, written by piip-search; the README says how to train it")
 
@@ -91,4 +97,4 @@ def _mmdet(export: Export) -> str:
 def _official(export: Export) -> str:
     settings = official_config(export.architecture, export.data, export.training, export.schedule)
     title = [f"{export.architecture.name}, written by piip-search for the authors' code base: copy it into {PLACE}/"]
-    return render(settings, "\n# ".join(title + remarks(export.architecture)))
+    return render(settings, "\n# ".join(title + remarks(export.architecture, export.data, export.training)))

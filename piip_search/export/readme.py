@@ -2,7 +2,7 @@
 
 from piip_search.cost import COCO_MASK_RCNN, Convention, memory, price
 from piip_search.export import official_config
-from piip_search.export.mmdet_config import box
+from piip_search.export.images import box
 from piip_search.export.recipe import BATCH
 from piip_search.export.request import Export
 
@@ -12,7 +12,7 @@ THROUGHPUT = 20.0
 _HEAD = """# {name}
 
 A PIIP network chosen by piip-search: {detector} on the images of `{annotations}`, {classes}. `architecture.yaml` is the
-design as data; `provenance.json` says where it comes from, and `proof.json` what of these files was tried.
+design as data; `provenance.json` says where it comes from{proved}.
 
 {notes}
 """
@@ -36,8 +36,8 @@ and, where a compiled mmcv is installed, mmdet's own `tools/train.py config.py`.
 
 {weights}
 
-Images are fitted into {width} x {height} pixels and padded to multiples of {multiple}, so that every branch's grid is
-exact.
+Images are fitted into {width} x {height} pixels and padded to multiples of {multiple}, the least at which every
+branch's grid is exact.
 
 Expected: {cost}
 """
@@ -48,7 +48,9 @@ _OFFICIAL = """
 `official_config.py` is the same design for the authors' code base (OpenGVLab/PIIP, mmdet 2.25). Copy it into their
 `{place}/`, put the weights that their README lists into `mmdetection/pretrained/`, and run there
 
-    sh tools/dist_train.sh configs/piip/official_config.py 8
+    sh tools/dist_train.sh configs/piip/official_config.py {gpus} --seed {seed}
+
+Images are padded to multiples of {padding}, as in their recipe.
 {remarks}"""
 
 _NOT_OFFICIAL = """
@@ -86,6 +88,7 @@ def readme(export: Export) -> str:
         detector=training.detector,
         annotations=export.data.train.annotations,
         classes=f"{count} class" if count == 1 else f"{count} classes",
+        proved=", and `proof.json` what of these files was tried" if export.proved else "; nothing was tried",
         notes="\n".join(f"- {key}: {value}" for key, value in notes.items()),
     )
     if "mmdet" in export.formats:
@@ -119,8 +122,14 @@ def _official(export: Export) -> str:
     reasons = official_config.refusals(export.architecture, export.training)
     if reasons:
         return _NOT_OFFICIAL.format(reasons="\n".join(f"- {reason}" for reason in reasons))
-    remarks = "".join(f"\nNote: {remark}.\n" for remark in official_config.remarks(export.architecture))
-    return _OFFICIAL.format(place=official_config.PLACE, remarks=remarks)
+    said = official_config.remarks(export.architecture, export.data, export.training)
+    return _OFFICIAL.format(
+        place=official_config.PLACE,
+        padding=official_config.padding_of(export.architecture),
+        gpus=official_config.GPUS,
+        seed=export.seed,
+        remarks="".join(f"\nNote: {remark}.\n" for remark in said),
+    )
 
 
 def _cost(export: Export) -> str:

@@ -6,8 +6,9 @@ from typing import Literal, get_args
 
 from piip_search.architecture import Architecture
 from piip_search.cost import COCO_MASK_RCNN, Cost, Detector, conventions_of, price
-from piip_search.export.mmdet_config import READERS, CocoPaths, Reader
+from piip_search.export.images import CocoPaths
 from piip_search.export.provenance import Provenance
+from piip_search.export.readers import READERS, Reader
 from piip_search.export.recipe import SCHEDULES, Schedule
 from piip_search.spec import Training
 
@@ -51,6 +52,8 @@ class Export:
         start: What the full training starts from.
         reader: The detector around the backbone; by default the recipe's, where its cost is known.
         images: Training and validation images, where they are known.
+        seed: Of the full training.
+        proved: Whether what is written is tried.
         provenance: Trial that the design comes from, if it comes from one.
         notes: Lines for the README.
     """
@@ -63,6 +66,8 @@ class Export:
     start: Start = RANDOM
     reader: Reader | None = None
     images: tuple[int, int] | None = None
+    seed: int = 0
+    proved: bool = True
     provenance: Provenance | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
 

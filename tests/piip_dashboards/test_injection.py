@@ -15,7 +15,7 @@ from sites import Site, site_of
 from piip_dashboards.access import MARK, MARKED
 from piip_dashboards.downloads import as_csv
 from piip_dashboards.examples import folder_of, picture_file, trial_with_checkpoint
-from piip_search.evaluation import Evaluation
+from piip_search.evaluation import Evaluation, trials_folder
 from piip_search.ledger import Ledger
 from piip_search.search import open_search
 
@@ -104,7 +104,7 @@ def trained(tmp_path: Path) -> Iterator[Site]:
     ledger = Ledger(f"sqlite:///{home}/ledger.db")
     ledgers.fill(ledger, ledgers.published_spec(3, rungs=()))
     for evaluation in ledger.evaluations("big"):
-        folder = home / "big" / "trials" / evaluation.candidate.training
+        folder = trials_folder(home, "big", ledgers.RECIPE) / evaluation.candidate.training
         (folder / "examples").mkdir(parents=True)
         (folder / "epoch_18.pth").write_bytes(b"weights")
         (folder / "examples" / "0.jpg").write_bytes(b"picture")
@@ -137,7 +137,7 @@ def test_pictures_are_given_by_name_and_nothing_else_is(trained: Site) -> None:
 def test_links_that_lead_out_are_not_followed(trained: Site, tmp_path: Path) -> None:
     reading = trained.service.reading("big")
     design = next(iter(reading.designs.values()))
-    found = trial_with_checkpoint(trained.home, "big", design)
+    found = trial_with_checkpoint(trained.home, "big", ledgers.RECIPE, design)
     assert found is not None
     folder = found[1]
     secret = tmp_path / "secret.jpg"
@@ -147,16 +147,27 @@ def test_links_that_lead_out_are_not_followed(trained: Site, tmp_path: Path) -> 
     outside = tmp_path / "outside"
     folder.rename(outside)
     folder.symlink_to(outside)
-    assert trial_with_checkpoint(trained.home, "big", design) is None
+    assert trial_with_checkpoint(trained.home, "big", ledgers.RECIPE, design) is None
 
 
 @pytest.mark.parametrize("run", ["..", "../..", ".", "", "a/b", "/etc"])
 def test_a_run_is_a_folder_of_the_home_or_nothing(trained: Site, run: str) -> None:
     evaluation = trained.ledger.evaluations("big")[0]
+    recipe = ledgers.RECIPE
     for parent in (trained.home.parent, trained.home):
-        (parent / "trials" / evaluation.candidate.training).mkdir(parents=True, exist_ok=True)
-        (parent / "trials" / evaluation.candidate.training / "epoch_1.pth").touch()
-    assert folder_of(trained.home, run, evaluation) is None
+        folder = parent / "trials" / recipe / evaluation.candidate.training
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "epoch_1.pth").touch()
+    assert folder_of(trained.home, run, recipe, evaluation) is None
+
+
+@pytest.mark.parametrize("recipe", ["..", "../..", "../../..", ".", "", "/etc"])
+def test_a_recipe_is_a_folder_of_the_run_or_nothing(trained: Site, recipe: str) -> None:
+    evaluation = trained.ledger.evaluations("big")[0]
+    for parent in (trained.home.parent, trained.home, trained.home / "big", trained.home / "big" / "trials"):
+        (parent / evaluation.candidate.training).mkdir(parents=True, exist_ok=True)
+        (parent / evaluation.candidate.training / "epoch_1.pth").touch()
+    assert folder_of(trained.home, "big", recipe, evaluation) is None
 
 
 def test_no_export_of_what_is_none(hostile: Site) -> None:

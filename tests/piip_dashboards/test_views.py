@@ -91,6 +91,26 @@ def test_seeds_of_a_design_are_averaged(past: Site, reading: Reading) -> None:
     assert progress_of(reading).tiers[-1].hypervolume[-1] == pytest.approx(front.hypervolume)
 
 
+def test_one_evaluation_of_several_seeds_shows_each(reading: Reading) -> None:
+    design = next(design for design in reading.designs.values() if len(design.whole) == 1)
+    (whole,) = design.whole
+    fidelity = replace(whole.candidate.fidelity, seeds=3)
+    values = [0.1, 0.2, 0.6]
+    averaged = replace(
+        whole,
+        candidate=replace(whole.candidate, fidelity=fidelity),
+        metrics={"bbox_mAP": 0.3},
+        facts={"seeds": {str(seed): {"bbox_mAP": value} for seed, value in enumerate(values)}},
+    )
+    shown = replace(design, whole=(averaged,))
+    assert shown.values("bbox_mAP") == values
+    assert shown.value("bbox_mAP") == pytest.approx(0.3)
+    assert shown.deviation("bbox_mAP") == pytest.approx(statistics.stdev(values))
+    for facts in ({}, {"seeds": "no"}, {"seeds": {"0": {"bbox_mAP": 0.1}, "1": 5}}):
+        silent = replace(design, whole=(replace(averaged, facts=facts),))
+        assert (silent.values("bbox_mAP"), silent.deviation("bbox_mAP")) == ([0.3], None)
+
+
 @pytest.mark.parametrize("convention", ["published", "backbone", "detector"])
 def test_costs_on_any_axis_are_those_of_the_cost_model(reading: Reading, convention: str) -> None:
     detector = reading.spec.detector

@@ -1,3 +1,4 @@
+import itertools
 import re
 from typing import Any
 
@@ -7,6 +8,8 @@ from hypothesis import strategies as st
 
 from piip_search.architecture import ATTENTIONS, DIRECTIONS, Architecture, Branch, Interaction
 from piip_search.backbones import BACKBONES, Transformer, backbone_named
+from piip_search.shipped import find_space
+from piip_search.spec import load_spec
 from piip_search.stretches import MERGES, interaction_ranges, interaction_stages, most_interactions
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
@@ -181,8 +184,34 @@ def test_scaled_designs_keep_their_pairing(architecture: Architecture, scale: fl
     sides = [b.resolution for b in architecture.branches]
     order = sorted(range(len(sides)), key=lambda index: sides[index])
     shrunk = [scaled.branches[index].resolution for index in order]
-    assert shrunk == sorted(shrunk)
     assert all(side <= before for side, before in zip(shrunk, sorted(sides), strict=True))
+    pairs = itertools.pairwise(zip(sorted(sides), shrunk, strict=True))
+    assert all((before == after) == (small == large) and small <= large for (before, small), (after, large) in pairs)
+    assert scaled.scaled(1.0) == scaled
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.75])
+@pytest.mark.parametrize("branches", [2, 3, 4])
+def test_scaled_designs_of_the_shipped_space_need_little_padding(branches: int, scale: float) -> None:
+    space = load_spec(find_space("coco")).space
+    models = ("vit_l", "vit_b", "vit_s", "vit_t")[-branches:]
+    shares, errors = [], []
+    for sides in itertools.combinations(space.resolutions, branches):
+        meant = Architecture(tuple(Branch(model, side, 14) for model, side in zip(models, sides, strict=True)))
+        found = meant.scaled(scale)
+        shares.append(found.multiple / found.resolution)
+        errors.append(
+            max(abs(b.resolution / (side * scale) - 1) for b, side in zip(found.branches, sides, strict=True))
+        )
+    assert max(shares) <= 1 / 3
+    assert sum(shares) / len(shares) < 1 / 6
+    assert max(errors) <= 1 / 5
+    assert sum(errors) / len(errors) < 1 / 12
+
+
+def test_sizes_that_scale_as_they_are_keep_their_ratios() -> None:
+    scaled = "vit_b@336:w7+vit_s@560:w7+vit_t@784:w7*12"
+    assert Architecture.parse(TSB).scaled(0.5).name == scaled
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, 1.5])

@@ -87,6 +87,19 @@ def test_few_designs_tell_nothing(spec: SearchSpec, ledger: Ledger) -> None:
     assert all("too few to say" in item.verdict and item.figures is None for item in found)
 
 
+def test_proxies_of_several_seeds_are_trained_with_as_many_others(spec: SearchSpec, ledger: Ledger) -> None:
+    averaged = spec.model_copy(update={"fidelity": spec.fidelity.model_copy(update={"seeds": 3})})
+    search = open_search("run", averaged, ledger, "recipe")
+    local.run(search, fakes.measure)
+    plan = AuditPlan(2, 2, LONGER)
+    proxies = [
+        c for c in audit_candidates(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
+        if c.fidelity != LONGER
+    ]  # fmt: skip
+    assert {c.seed for c in proxies} == {0, 3}
+    assert [one.seed for c in proxies[:2] for one in c.single] == [0, 1, 2, 3, 4, 5]
+
+
 def test_longer_trainings_start_from_nobodys_weights(spec: SearchSpec, ledger: Ledger) -> None:
     inheriting = spec.model_copy(update={"training": spec.training.model_copy(update={"inherit": True})})
     search = open_search("run", inheriting, ledger, "recipe")
@@ -94,7 +107,7 @@ def test_longer_trainings_start_from_nobodys_weights(spec: SearchSpec, ledger: L
     parents = [e.candidate.parent for e in search.evaluations]
     assert parents[0] is None
     assert any(parents)
-    known = {e.candidate.training for e in search.evaluations}
+    known = {e.candidate.weights for e in search.evaluations}
     assert {parent for parent in parents if parent} <= known
     candidates = audit_candidates(
         search.evaluations, search.objectives, spec.bounds.gmacs, AuditPlan(12, 2, LONGER)

@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import fakes
 import pytest
@@ -12,10 +13,12 @@ from typed import Cli
 
 from piip_search.architecture import Architecture
 from piip_search.audit import MARK
+from piip_search.evaluation import Evaluation
 from piip_search.ledger import Ledger
 from piip_search.search import open_search
 from piip_search.shipped import find_space, shipped_spaces
-from piip_search.spec import SearchSpec
+from piip_search.spec import SearchSpec, load_spec
+from piip_search.wiring import keep_store, kept_store
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 
@@ -281,6 +284,23 @@ def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> 
     assert "trained from random weights" in pretrained.err
     other = run_cli("run", "tiny.yaml", "--on", "local", "--name", "never", "--resume")
     assert other.code == 2
+    _another_recipe_is_trained_anew(run_cli, tmp_path, content)
+
+
+def _another_recipe_is_trained_anew(run_cli: Cli, tmp_path: Path, content: dict[str, Any]) -> None:
+    """Under the name of a run whose ledger is gone: its checkpoints are no answer."""
+    content["training"]["learning_rate"] *= 0.1
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    anew = run_cli(
+        "run", "tiny.yaml", "--on", "local", "--trials", "1", "--ledger", "sqlite:///anew.db", "--mlflow", "none"
+    )
+    assert "1 done, 0 failed, 1 new" in anew.out
+    first, second = (
+        Ledger(f"sqlite:///{tmp_path}/{file}").evaluations("quickstart")[0] for file in ("runs/ledger.db", "anew.db")
+    )
+    assert first.candidate == second.candidate
+    assert first.history[0]["loss"] != second.history[0]["loss"]
+    assert first.facts["folder"] != second.facts["folder"]
 
 
 def _the_export_trains_in_full(run_cli: Cli, tmp_path: Path) -> None:
@@ -290,6 +310,8 @@ def _the_export_trains_in_full(run_cli: Cli, tmp_path: Path) -> None:
     few = [f"{part}_dataloader.{setting}" for part in ("train", "val")
            for setting in ("num_workers=0", "persistent_workers=False", "dataset.indices=8")]  # fmt: skip
     folder = "exported/quickstart"
+    provenance = json.loads((tmp_path / folder / "provenance.json").read_text())
+    assert provenance["mlflow"] == f"sqlite:///{tmp_path}/runs/mlflow.db"
     early = run_cli("train", folder, "--resume")
     assert (early.code, "no checkpoint to go on from" in early.err) == (2, True)
     trained = run_cli("train", folder, "--epochs", "1", "--", *few)
@@ -339,6 +361,42 @@ def test_a_training_that_cannot_start_says_why(
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("http://mlflow:5000", "http://mlflow:5000"),
+        ("https://ada:s3cret@mlflow.example/track?token=s3cret#s3cret", "https://mlflow.example/track"),
+        ("postgresql://ada:s3cret@db/mlflow", "postgresql://db/mlflow"),
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("databricks", "databricks"),
+    ],
+)
+def test_the_store_of_a_run_is_kept_without_secrets(tmp_path: Path, given: str, kept: str) -> None:
+    assert kept_store(tmp_path, "run") is None
+    (tmp_path / "mlflow.db").touch()
+    assert kept_store(tmp_path, "run") == f"sqlite:///{tmp_path}/mlflow.db"
+    keep_store(given, tmp_path, "run")
+    assert kept_store(tmp_path, "run") == kept
+    assert "s3cret" not in (tmp_path / "run" / "mlflow.txt").read_text()
+
+
+def test_a_search_without_a_result_suggests_no_export(run_cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("mmdet")
+    from piip_workers import data
+
+    spec = load_spec(find_space("quickstart"))
+    few = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": 2})})
+    ledger = Ledger(f"sqlite:///{tmp_path}/runs/ledger.db")
+    search = open_search("quickstart", few, ledger, spec.recipe(data.fingerprint(spec.data)))
+    while (candidate := search.propose()) is not None:
+        search.accept(Evaluation(candidate, "failed", error="MemoryError: too large"))
+    ledger.close()
+    ended = run_cli("run", "quickstart", "--trials", "2", "--on", "local", "--mlflow", "none")
+    assert "0 done, 2 failed, 0 new" in ended.out
+    assert "next: piip-search report quickstart" in ended.out
+    assert "piip-search export" not in ended.out
+
+
 def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path: Path) -> None:
     content = yaml.safe_load(find_space("quickstart").read_text())
     content["space"] = {"backbones": ["vit_t", "vit_pico"], "resolutions": [32]}
@@ -352,3 +410,32 @@ def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path:
         "no deit_tiny_patch16_224.fb_in1k.safetensors in weights; download it from https://huggingface.co/" in ended.err
     )
     assert "vit_pico has no pre-trained weights; leave it out of space.backbones" in ended.err
+
+
+def test_what_no_candidate_could_be_measured_with_is_said_before_anything_starts(run_cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("mmdet")
+    content = yaml.safe_load(find_space("quickstart").read_text())
+    content["data"] = {
+        "root": "set",
+        **{part: {"images": part, "annotations": f"{part}.json"} for part in ("train", "val")},
+    }
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 8, "width": 8}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    for part in ("train", "val"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+        (tmp_path / "set" / part / "a.png").write_bytes(b"no picture")
+        (tmp_path / "set" / f"{part}.json").write_text(json.dumps(coco))
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    ended = run_cli("run", "own.yaml", "--on", "local")
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
+    assert "no candidate could be measured with these validation images" in ended.err
+    assert "set/val/a.png cannot be decoded; restore the file" in ended.err
+    assert not (tmp_path / "runs").exists()
+    content["training"] |= {"detector": "mask_rcnn", "anchor_scale": None}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    masks = run_cli("run", "own.yaml", "--on", "local")
+    assert masks.code == 2
+    assert "mask_rcnn learns masks, and 1 of 1 objects in" in masks.err

@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +13,10 @@ from piip_search.cost import Detector, price
 from piip_search.evaluation import Fidelity
 from piip_search.export import SCHEDULES, CocoPaths, CocoSplit, Export, Provenance, prepare_folder, write_export
 from piip_search.export.folder import read_architecture
-from piip_search.export.mmdet_config import READERS, ProxyImages, full_config, proxy_config, render
+from piip_search.export.images import ProxyImages, smallest_image
+from piip_search.export.mmdet_config import full_config, proxy_config
+from piip_search.export.readers import READERS
+from piip_search.export.settings import render
 from piip_search.shipped import find_space
 from piip_search.spec import Training, load_spec
 
@@ -49,6 +53,9 @@ def test_the_recipe_is_the_published_one() -> None:
     settings = full_config(ARCHITECTURE, PATHS, load_spec(find_space("coco")).training)
     assert settings["train_cfg"]["max_epochs"] == 12
     assert settings["param_scheduler"][1]["milestones"] == [8, 11]
+    train, val = (settings[f"{part}_dataloader"] for part in ("train", "val"))
+    assert train["batch_sampler"] == {"type": "AspectRatioBatchSampler"}
+    assert (train["batch_size"], val["batch_size"]) == (16, 1)
     assert settings["optim_wrapper"]["optimizer"]["lr"] == 1e-4
     assert settings["model"]["backbone"]["drop_path"] == [0.15, 0.05, 0.05]
     assert settings["model"]["neck"]["in_channels"] == [768] * 4
@@ -73,11 +80,59 @@ def test_a_longer_schedule_and_a_small_data_set() -> None:
     assert full_config(ARCHITECTURE, PATHS, Training(), images=118_000)["param_scheduler"][0]["end"] == 500
 
 
+def kinds(settings: dict[str, Any]) -> list[str]:
+    return [part["type"] for part in settings["param_scheduler"]]
+
+
+def test_a_rise_of_one_step_is_none() -> None:
+    assert kinds(full_config(ARCHITECTURE, PATHS, Training(), images=16)) == ["MultiStepLR"]
+
+    def proxy(warmup: float) -> dict[str, Any]:
+        training, images = Training(warmup=warmup, batch_size=8), ProxyImages(10)
+        return proxy_config(ARCHITECTURE, PATHS, training, fidelity=Fidelity(2), images=images, seed=0)
+
+    for warmup in (0.0, 0.3):
+        assert kinds(proxy(warmup)) == ["CosineAnnealingLR"]
+        assert proxy(warmup)["param_scheduler"][0]["begin"] == 0
+    assert kinds(proxy(0.5)) == ["LinearLR", "CosineAnnealingLR"]
+    assert [proxy(0.5)["param_scheduler"][1][key] for key in ("begin", "end", "T_max")] == [2, 4, 2]
+
+
+def test_what_a_base_says_of_its_own_data_and_weights_is_left_behind() -> None:
+    reader = replace(READERS["retinanet"], imports=("own.heads", "piip_workers.metric"))
+    images = ProxyImages(10)
+    for settings in (
+        full_config(ARCHITECTURE, PATHS, Training(), reader=reader, seed=5),
+        proxy_config(ARCHITECTURE, PATHS, Training(), fidelity=Fidelity(2), images=images, seed=5, reader=reader),
+    ):
+        imports = settings["custom_imports"]["imports"]
+        assert imports[-1] == "own.heads"
+        assert len(imports) == len(set(imports))
+        assert (settings["custom_hooks"], settings["load_from"]) == ([], None)
+        assert settings["randomness"] == {"seed": 5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "aspects", "sides"),
+    [
+        ({}, (1.0, 1.0), (1568, 1568)),
+        ({}, (1.0, 3.0), (560, 1568)),
+        ({"short_side": 0.6}, (1.0, 1.5), (1008, 1008)),
+        ({"short_side": 0.6}, (1.6, 14.0), (112, 1568)),
+        ({"scale_jitter": [0.5, 2.0]}, (1.0, 1.0), (784, 784)),
+    ],
+)
+def test_the_smallest_image_of_a_data_set(
+    changes: dict[str, Any], aspects: tuple[float, float], sides: tuple[int, int]
+) -> None:
+    assert smallest_image(ARCHITECTURE, Training(**changes), aspects) == sides
+
+
 def test_what_it_starts_from() -> None:
     pretrained = Training(pretrained="hub")
     plain = full_config(ARCHITECTURE, PATHS, pretrained)
     assert plain["model"]["backbone"]["pretrained"] == "hub"
-    assert "load_from" not in plain
+    assert plain["load_from"] is None
     filed = full_config(ARCHITECTURE, PATHS, pretrained, weights="weights.pth")
     assert filed["model"]["backbone"]["pretrained"] is None
     assert filed["load_from"] == "weights.pth"

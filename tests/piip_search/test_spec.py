@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from piip_search.architecture import Architecture
+from piip_search.evaluation import Candidate
 from piip_search.legal import legal_designs
 from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
@@ -162,3 +164,17 @@ def test_what_a_search_asks_does_not_depend_on_its_means() -> None:
 def test_a_spec_survives_its_own_json() -> None:
     spec = parse_spec(GOOD)
     assert SearchSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+def test_seeds_are_effort_and_leave_other_fingerprints_as_they_are() -> None:
+    one = parse_spec(broken()).fidelity.build()
+    three = parse_spec(broken(fidelity={"seeds": 3})).fidelity.build()
+    assert (one.seeds, three.seeds) == (1, 3)
+    assert "seeds" not in one.to_dict()
+    candidate = Candidate(0, Architecture.parse("vit_t@224:g"), three, seed=7)
+    assert [(single.seed, single.fidelity.seeds) for single in candidate.single] == [(7, 1), (8, 1), (9, 1)]
+    first = candidate.single[0]
+    assert candidate.training == first.training
+    assert candidate.key("recipe") != first.key("recipe")
+    assert first.single == (first,)
+    assert Candidate.from_dict(candidate.to_dict()) == candidate

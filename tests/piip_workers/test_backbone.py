@@ -63,6 +63,10 @@ def test_the_rate_falls_from_block_to_block_as_in_the_public_recipe() -> None:
     assert scales["branches.1.blocks.0."] == pytest.approx(0.85**23)
     assert scales["branches.2.blocks.11."] == pytest.approx(0.85)
     assert scales["branches.2.pos_embed"] == pytest.approx(0.85**25)
+    # However deep a ConvNeXt before it is, a ViT of 12 blocks decays by one power a block.
+    hybrid = rate_scales(Architecture.parse("convnext_b@448+vit_s@672:w14+convnext_t@1024*12"), 0.8)
+    assert hybrid["branches.1.blocks.0."] == pytest.approx(0.8**12)
+    assert {name.split(".")[1] for name in hybrid} == {"1"}
 
 
 def test_every_parameter_is_in_one_group() -> None:

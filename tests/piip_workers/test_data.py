@@ -4,6 +4,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from piip_search.spec import Data
@@ -113,6 +114,10 @@ def test_a_sound_set_has_no_problems(tmp_path: Path) -> None:
         (changed(["annotations", 0, "category_id"], 7), "annotations[0].category_id: no category has id 7"),
         (changed(["annotations", 0], 5), "annotations[0]: must be an object"),
         (changed(["annotations"], []), "annotations: is empty"),
+        (changed(["annotations", 0, "id"], None), "annotations[0]: needs id (int)"),
+        (changed(["annotations"], CONTENT["annotations"] * 2), "annotations: 2 have the id 1, which only one may have"),
+        (changed(["images"], CONTENT["images"] * 3), "images: 3 have the id 1"),
+        (changed(["categories"], [{"id": i, "name": "thing"} for i in (1, 2)]), "categories: 2 have the name 'thing'"),
     ],
 )
 def test_each_fault_is_one_line_with_file_and_place(tmp_path: Path, train: object, problem: str) -> None:
@@ -122,9 +127,75 @@ def test_each_fault_is_one_line_with_file_and_place(tmp_path: Path, train: objec
     assert problem in found[0]
 
 
-def test_categories_must_agree(tmp_path: Path) -> None:
+def test_categories_must_agree_in_their_names(tmp_path: Path) -> None:
     found = data_sets.check(write(tmp_path, val=changed(["categories", 0, "name"], "other")))
-    assert ["name other categories" in line for line in found] == [True]
+    assert ["['thing'] in train alone and ['other'] in val alone" in line for line in found] == [True]
+
+
+def test_ids_and_order_of_categories_may_differ(tmp_path: Path) -> None:
+    two = changed(["categories"], [{"id": 1, "name": "thing"}, {"id": 2, "name": "other"}])
+    turned = changed(["categories"], [{"id": 2, "name": "other"}, {"id": 1, "name": "thing"}])
+    data = write(tmp_path, train=two, val=turned)
+    assert data_sets.check(data) == []
+    assert data_sets.prepare(data).classes == ("thing", "other")
+    assert not data_sets.prepare(data).same_order
+
+
+def test_what_a_file_holds_is_known_beforehand(tmp_path: Path) -> None:
+    content = copy.deepcopy(CONTENT)
+    content["images"] += [{"id": 2, "file_name": "a.png", "height": 30, "width": 10}]
+    content["annotations"] += [
+        {"id": 2, "image_id": 2, "category_id": 1, "bbox": [0, 0, 32, 32], "segmentation": [[0, 0, 9, 0, 9, 9]]},
+        {"id": 3, "image_id": 2, "category_id": 1, "bbox": [0, 0, 99, 99], "iscrowd": 1},
+    ]
+    data = write(tmp_path, train=content)
+    paths = data_sets.prepare(data)
+    found = data_sets.contents(paths.train)
+    assert (found.images, found.aspects, found.objects, found.masked) == (2, (1.0, 3.0), 3, 1)
+    assert found.sizes == {"s", "m"}  # a crowd is not scored; 32 x 32 is both small and medium
+    assert paths.aspects == (1.0, 3.0)
+    wrong = changed(["images", 0, "width"], 0)
+    assert "height and width must be positive, got 8 x 0" in data_sets.check(write(tmp_path / "x", train=wrong))[0]
+
+
+def test_a_data_set_suits_a_detector_and_a_metric_or_not(tmp_path: Path) -> None:
+    data = write(tmp_path)
+    assert data_sets.unsuited(data, "bbox_mAP", "retinanet", masks=False) == []
+    assert data_sets.unsuited(data, "bbox_mAP_s", "retinanet", masks=False) == []
+    masks = data_sets.unsuited(data, "bbox_mAP", "cascade_mask_rcnn", masks=True)
+    assert len(masks) == 2
+    assert "cascade_mask_rcnn learns masks, and 1 of 1 objects in" in masks[0]
+    (large,) = data_sets.unsuited(data, "bbox_mAP_l", "retinanet", masks=False)
+    assert "bbox_mAP_l averages over objects of at least 9216 pixels" in large
+    assert large.endswith("holds none; choose bbox_mAP")
+    assert data_sets.unsuited(DIGITS, "bbox_mAP", "mask_rcnn", masks=True) == []
+
+
+def test_validation_images_are_decoded_once(tmp_path: Path) -> None:
+    sound = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    content = changed(["images"], [{**CONTENT["images"][0], "id": i, "file_name": f"{i}.png"} for i in range(5)])
+    data = write(tmp_path, val=content)
+    for i in range(5):
+        (tmp_path / "val" / f"{i}.png").write_bytes(sound)
+    told: list[tuple[int, int]] = []
+
+    def look(fingerprint: str, wanted: int | None = None) -> list[str]:
+        told.clear()
+        return data_sets.undecodable_images(data, fingerprint, wanted, lambda *counts: told.append(counts))
+
+    broken = tmp_path / "val" / "3.png"
+    for damage in (b"", b"no picture", None):
+        broken.unlink()
+        broken.write_bytes(damage) if damage is not None else None
+        (line,) = look("decoded once")
+        assert line.startswith(f"{broken} cannot be decoded; restore the file, or take it out of")
+        assert told[-1] == (5, 5)
+    broken.write_bytes(sound)
+    assert look("decoded once") == []
+    assert len(told) == 5
+    assert (look("decoded once"), told) == ([], [])
+    assert look("decoded once", 2) == []
+    assert len(told) == 2
 
 
 def test_missing_files_are_all_named(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.cost import Detector, breakdown, price  # noqa: E402
 from piip_search.cost.detector import PROPOSALS  # noqa: E402
 from piip_search.evaluation import Fidelity  # noqa: E402
-from piip_search.export.mmdet_config import CocoPaths, CocoSplit, ProxyImages, proxy_config, render  # noqa: E402
+from piip_search.export.images import CocoPaths, CocoSplit, ProxyImages  # noqa: E402
+from piip_search.export.mmdet_config import proxy_config  # noqa: E402
+from piip_search.export.settings import render  # noqa: E402
 from piip_search.spec import Training  # noqa: E402
 
 CLASSES = 7

@@ -9,13 +9,15 @@ import pytest
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.export.readers import Maps
 from piip_search.spec import Data, Training
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("training")]
 
-from piip_workers.evaluate import measure  # noqa: E402
+from piip_workers.evaluate import measure, out_of_memory  # noqa: E402
+from piip_workers.work import MachineError  # noqa: E402
 
 TRAINING = {"detector": "retinanet", "channels": 32, "batch_size": 4, "learning_rate": 1e-3, "anchor_scale": 2.5}
 CANDIDATE = Candidate(0, Architecture.parse("vit_nano@32:g+vit_pico@64:g*2"), Fidelity(2), seed=3)
@@ -91,6 +93,8 @@ def test_a_training_that_goes_on_rung_after_rung_is_one_that_ran_straight_throug
     assert all(first[name].equal(second[name]) for name in second)
     # A lower rung that is asked for again is measured as it was, though the training has gone further.
     assert comparable(train(small, tmp_path / "climbed", rungs[0], **jitter)) == comparable(climbed[0])
+    (history,) = (tmp_path / "climbed").rglob("history.json")
+    assert [row["epoch"] for row in json.loads(history.read_text())] == [1.0, 2.0, 3.0]
 
 
 def test_results_do_not_depend_on_how_images_are_read(small: Data, tmp_path: Path) -> None:
@@ -114,6 +118,27 @@ def test_two_processes_never_train_in_one_folder(small: Data, tmp_path: Path, mo
     assert evaluation.error.startswith("TimeoutError: another process trains in")
 
 
+def test_several_seeds_are_one_evaluation_with_their_means(small: Data, tmp_path: Path) -> None:
+    once = [
+        train(small, tmp_path / "one", dataclasses.replace(CANDIDATE, fidelity=Fidelity(1), seed=seed))
+        for seed in (3, 4)
+    ]
+    several = dataclasses.replace(CANDIDATE, fidelity=Fidelity(1, seeds=2))
+    found = train(small, tmp_path / "both", several)
+    assert found.error == ""
+    assert found.candidate == several
+    values = [evaluation.metrics["bbox_mAP_50"] for evaluation in once]
+    assert found.metrics["bbox_mAP_50"] == pytest.approx(sum(values) / 2)
+    assert found.facts["deviation"]["bbox_mAP_50"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert found.facts["seeds"] == {str(e.candidate.seed): e.metrics for e in once}
+    assert found.history[0]["loss"] == pytest.approx(sum(e.history[0]["loss"] for e in once) / 2)
+    # Each seed has its own folder, which a single training of that seed would go on from; the first one's is exported.
+    assert {path.name for path in (tmp_path / "both").iterdir()} == {e.candidate.training for e in once}
+    assert Path(found.facts["folder"]).name == once[0].candidate.training
+    failed = train(small, tmp_path / "bad", several, learning_rate=1e30, warmup=0.0, clip_norm=1e30, batch_size=2)
+    assert failed.error.startswith("seed 3: FloatingPointError: the loss is")
+
+
 def test_a_proxy_uses_less_and_says_what_it_trained(small: Data, tmp_path: Path) -> None:
     fidelity = Fidelity(epochs=1, data_fraction=0.5, image_scale=0.5)
     candidate = dataclasses.replace(CANDIDATE, fidelity=fidelity)
@@ -128,7 +153,18 @@ def test_no_epoch_measures_the_untrained_model(small: Data, tmp_path: Path) -> N
     evaluation = train(small, tmp_path, dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs=0)))
     assert evaluation.error == ""
     assert evaluation.metrics["bbox_mAP"] < 0.01
+    assert {"bbox_mAP", "bbox_mAP_50", "bbox_mAP_75"} < set(evaluation.metrics)
     assert evaluation.history == ()
+
+
+def test_validation_images_without_any_object_measure_nothing(small: Data, tmp_path: Path) -> None:
+    assert small.root is not None
+    file = small.root / "val.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "annotations": []}))
+    evaluation = train(small, tmp_path, dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs=0)))
+    assert evaluation.error == (
+        "ValueError: no validation image that is measured holds an object; raise training.val_images"
+    )
 
 
 @pytest.mark.parametrize("detector", ["fcos", "mask_rcnn"])
@@ -157,13 +193,56 @@ def test_a_corrupt_training_image_is_passed_over_and_said(small: Data, tmp_path:
     assert [Path(path).name for path in evaluation.facts["unreadable"]] == ["0003.png", "0004.png"]
 
 
-def test_a_corrupt_validation_image_fails_with_its_name(small: Data, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_corrupt_validation_image_fails_with_its_name(small: Data, tmp_path: Path, workers: int) -> None:
     assert small.root is not None
     image = next((small.root / "val").iterdir())
     image.write_bytes(b"no picture")
-    evaluation = train(small, tmp_path / "run")
-    assert evaluation.status == "failed"
-    assert f"{image.name} cannot be decoded; restore the file" in evaluation.error
+    untrained = dataclasses.replace(CANDIDATE, fidelity=Fidelity(0))
+    evaluation = train(small, tmp_path / "run", untrained, loader_workers=workers)
+    assert evaluation.error == (
+        f"ImageError: {image} cannot be decoded; restore the file, or take it out of the annotations"
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_storage_that_fails_is_no_fault_of_the_candidate(small: Data, tmp_path: Path, workers: int) -> None:
+    assert small.root is not None
+    image = next((small.root / "val").iterdir())
+    image.unlink()
+    image.mkdir()  # reading it is an error of the system
+    untrained = dataclasses.replace(CANDIDATE, fidelity=Fidelity(0))
+    with pytest.raises(MachineError, match=rf"cannot read .*{image.name}: .*; mend its storage") as caught:
+        train(small, tmp_path / "run", untrained, loader_workers=workers)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_folder_that_is_gone_is_a_lost_mount(small: Data, tmp_path: Path) -> None:
+    assert small.root is not None
+    (small.root / "train").rename(small.root / "elsewhere")
+    with pytest.raises(MachineError, match="mend its storage"):
+        train(small, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (MemoryError("Unable to allocate 7.5 GiB for an array"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"), True),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("unable to mmap 1024 bytes from file </torch_1_2>: Cannot allocate memory (12)"), True),
+        (RuntimeError("DataLoader worker (pid 17) is killed by signal: Killed. "), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x8 and 9x3)"), False),
+        (RuntimeError("DataLoader worker (pid 17) is killed by signal: Segmentation fault. "), False),
+        (ValueError("no training image holds an object"), False),
+    ],
+)
+def test_memory_runs_out_in_many_words(error: Exception, said: bool) -> None:
+    assert out_of_memory(error) == said
 
 
 def test_images_without_objects_and_classes_without_images_are_survived(small: Data, tmp_path: Path) -> None:
@@ -210,37 +289,55 @@ def test_out_of_memory_halves_the_batch_once(small: Data, tmp_path: Path) -> Non
     assert halved.error == ""
     assert halved.facts["accumulated"] == 2
     assert "Tried to allocate" in halved.facts["halved_batch"]
+    assert halved.facts["peak_memory_mib"] > 0
     assert comparable(train(small, tmp_path / "run", **settings)) == comparable(halved)
     failed = train(small, tmp_path / "none", **settings | {"detector": little_memory(tmp_path, 1)})
-    assert failed.status == "failed"
-    assert "out of memory" in failed.error
+    assert failed.error.startswith("MemoryError: half of a step's images do not fit the memory either: OutOfMemory")
 
 
 def test_a_candidate_starts_from_a_relatives_weights(small: Data, tmp_path: Path) -> None:
-    parent = train(small, tmp_path)
+    parent = train(small, tmp_path, inherit=True)
     assert parent.error == ""
     more = dataclasses.replace(
-        CANDIDATE, architecture=Architecture.parse("vit_nano@32:g+vit_pico@64:w2*3"), parent=CANDIDATE.training
+        CANDIDATE, architecture=Architecture.parse("vit_nano@32:g+vit_pico@64:w2*3"), parent=CANDIDATE.weights
     )
     untrained = dataclasses.replace(more, fidelity=Fidelity(0))
     child = train(small, tmp_path, untrained)
     assert child.error == ""
-    assert child.facts["inherited_from"] == CANDIDATE.training
+    assert child.facts["inherited_from"] == CANDIDATE.weights
     assert "tensors taken over; fresh: interactions" in child.facts["inherited"]
     scratch = train(small, tmp_path, dataclasses.replace(more, parent=None))
     started = train(small, tmp_path, more)
     assert started.history[0]["loss"] < scratch.history[0]["loss"]
-    lost = train(small, tmp_path, dataclasses.replace(more, parent="0" * 16 + "-00000000"))
-    assert "no weights of the relative" in lost.error
+    # Ledgers of earlier versions name no epochs.
+    older = train(small, tmp_path, dataclasses.replace(untrained, parent=CANDIDATE.training))
+    assert older.metrics == child.metrics
+    for name in (f"{CANDIDATE.training}@1", "0" * 16 + "-00000000", "0" * 16 + "-00000000@2"):
+        lost = train(small, tmp_path, dataclasses.replace(untrained, parent=name))
+        assert "no weights of the relative" in lost.error
+
+
+def test_what_is_inherited_does_not_depend_on_how_far_the_relative_went(small: Data, tmp_path: Path) -> None:
+    parent, further = (dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs, horizon=2)) for epochs in (1, 2))
+    child = dataclasses.replace(
+        CANDIDATE, architecture=Architecture.parse("vit_nano@32:g"), parent=parent.weights, fidelity=Fidelity(1)
+    )
+    for before in ((parent,), (parent, further)):
+        folder = tmp_path / str(len(before))
+        for candidate in before:
+            assert train(small, folder, candidate, inherit=True).error == ""
+    early, late = (train(small, tmp_path / str(count), child) for count in (1, 2))
+    assert early.error == ""
+    assert comparable(early) == comparable(late)
 
 
 SMALL = {
     "mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py": (
         "dict(train_cfg=dict(rpn_proposal=dict(max_per_img=40)), test_cfg=dict(rpn=dict(max_per_img=40)))"
     ),
-    "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py": (
-        "dict(num_queries=20, encoder=dict(num_layers=1), decoder=dict(num_layers=1))"
-    ),
+    "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py": "dict(encoder=dict(num_layers=1), decoder=dict(num_layers=1))",
+    "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py": "dict()",
+    "mmdet::yolox/yolox_tiny_8xb8-300e_coco.py": "dict()",
 }
 
 
@@ -252,6 +349,8 @@ def test_any_detector_of_mmdet_trains(small: Data, tmp_path: Path, base: str) ->
     evaluation = train(small, tmp_path, candidate, detector=str(file), anchor_scale=None, val_images=3)
     assert evaluation.error == ""
     assert ("segm_mAP" in evaluation.metrics) == ("mask" in base)
+    # As many as the smallest image has positions in maps of strides 8 to 64, where there are fewer than 900.
+    assert evaluation.facts.get("queries") == (64 + 16 + 4 + 1 if "dino" in base else None)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +362,7 @@ def test_detectors_are_known_by_short_names(name: str, levels: int, masks: bool)
 
     reader = reader_of(Training(detector=name))
     assert (len(reader.strides), reader.masks) == (levels, masks)
-    settings = reader.settings(Training(detector=name, max_detections=7), 3, (64,) * levels)
+    settings = reader.settings(Training(detector=name, max_detections=7), 3, Maps((64,) * levels, (256, 256)))
     assert settings["neck"]["in_channels"] == [64] * levels
     assert "7" in str(settings["test_cfg"])
 

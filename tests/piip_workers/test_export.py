@@ -16,7 +16,7 @@ from piip_workers.checks import Proof
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("training")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("export")]
 
 from piip_workers import starting_weights  # noqa: E402
 from piip_workers.evaluate import measure  # noqa: E402
@@ -67,7 +67,15 @@ def test_the_cost_of_a_known_detector_is_proved(small: Data, out: Path, detector
     assert not proof.skipped
 
 
-@pytest.mark.parametrize("detector", ["atss", "cascade_rcnn", "dino"])
+@pytest.mark.parametrize(
+    "detector",
+    [
+        "atss",
+        "dino",
+        "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py",
+        "mmdet::yolox/yolox_tiny_8xb8-300e_coco.py",
+    ],
+)
 def test_any_detector_is_proved_but_for_its_cost(small: Data, out: Path, detector: str) -> None:
     proof = Proof()
     prove_mmdet(write(small, out, detector=detector, channels=256), out, proof)
@@ -97,6 +105,41 @@ def test_a_broken_export_fails_its_proof(small: Data, out: Path) -> None:
     broken = Proof()
     prove_mmdet(export, out, broken)
     assert "SyntaxError" in failures(broken)[0]
+
+
+def test_a_detector_of_ones_own_modules_is_built_by_whoever_trains_it(
+    small: Data, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_heads.py").write_text(
+        "from mmdet.models import RetinaHead\nfrom mmdet.registry import MODELS\n\n"
+        "@MODELS.register_module(force=True)\nclass OwnHead(RetinaHead):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    base = tmp_path / "own.py"
+    base.write_text(
+        "_base_ = ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py']\n"
+        "custom_imports = dict(imports=['own_heads'], allow_failed_imports=False)\n"
+        "custom_hooks = [dict(type='OwnHook')]\nload_from = 'nowhere.pth'\n"
+        "model = dict(bbox_head=dict(type='OwnHead'))\n"
+    )
+    export = write(small, out, detector=str(base))
+    proof = Proof()
+    prove_mmdet(export, out, proof)
+    assert failures(proof) == []
+
+    from piip_workers.train import main
+
+    command = [str(out / "config.py"), "--work-dir", str(tmp_path / "work"), "--epochs", "1"]
+    assert main([*command, "--cfg-options", *IN_PROCESS]) == 0
+
+    # This process has imported the module meanwhile; one that begins to train has not.
+    config = out / "config.py"
+    config.write_text(config.read_text().replace("'own_heads'", "'json'"))
+    forgotten = Proof()
+    prove_mmdet(export, out, forgotten)
+    (line,) = failures(forgotten)
+    assert "model builds from the file" in line
+    assert "OwnHead is not in" in line
 
 
 def test_weights_of_another_design_fail_the_proof(small: Data, out: Path) -> None:
@@ -156,6 +199,8 @@ def test_a_proxy_hands_its_weights_over(small: Data, tmp_path: Path, proxy: Eval
 
     moved = dataclasses.replace(proxy, facts={**proxy.facts, "folder": "/not/here"})
     assert starting_weights.trial_folder(tmp_path / "t", moved) == folder
+    halved = dataclasses.replace(proxy, facts={**proxy.facts, "folder": "/not/here/halves"})
+    assert starting_weights.trial_folder(tmp_path / "t", halved) == folder / "halves"
     assert starting_weights.proxy_checkpoint(tmp_path) is None
     checkpoint.write_bytes(b"cut off")
     with pytest.raises(ValueError, match="cannot be read"):
@@ -222,6 +267,52 @@ def test_the_command_of_the_readme_trains_goes_on_and_is_short_on_demand(small: 
     assert [row["epoch"] for row in history] == [1.0, 2.0]
     assert all("loss" in row and "bbox_mAP" in row for row in history)
     assert main([str(tmp_path / "none.py")]) == 2
+
+
+def test_a_training_that_goes_on_for_longer_has_the_longer_schedule(small: Data, tmp_path: Path) -> None:
+    from piip_workers.train import main
+
+    write(small, tmp_path / "out")
+    work = tmp_path / "work"
+    command = [str(tmp_path / "out" / "config.py"), "--work-dir", str(work)]
+    settings = ["--cfg-options", *IN_PROCESS, "train_cfg.val_interval=100"]
+
+    def rates() -> list[float]:
+        return [row["learning_rate"] for row in json.loads((work / "history.json").read_text())]
+
+    assert main([*command, "--epochs", "3", *settings]) == 0
+    assert rates() == pytest.approx([1e-4, 1e-4, 1e-5])  # a step after the second of three epochs
+    assert main([*command, "--epochs", "6", "--resume", "--cfg-options", *IN_PROCESS, "train_cfg.max_epochs=5"]) == 0
+    assert rates() == pytest.approx([1e-4, 1e-4, 1e-5, 1e-4, 1e-5])  # of six, after the fourth and the fifth
+    assert main([*command, "--resume", *settings]) == 0  # as long as it was last meant to be
+    assert rates() == pytest.approx([1e-4, 1e-4, 1e-5, 1e-4, 1e-5, 1e-6])
+
+
+def test_a_corrupt_image_does_not_end_a_full_training(
+    small: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from piip_workers.train import main
+
+    assert small.root is not None
+    (small.root / "train" / "0003.png").write_bytes(b"no picture")
+    write(small, tmp_path / "out")
+    work = tmp_path / "work"
+    command = [str(tmp_path / "out" / "config.py"), "--work-dir", str(work), "--epochs", "1", "--cfg-options"]
+    assert main([*command, *IN_PROCESS]) == 0
+    assert Path((work / "unreadable.txt").read_text().strip()).name == "0003.png"
+    assert "1 training images cannot be decoded" in capsys.readouterr().err
+
+
+def test_a_full_training_whose_loss_explodes_says_so(
+    small: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from piip_workers.train import main
+
+    write(small, tmp_path / "out")
+    command = [str(tmp_path / "out" / "config.py"), "--work-dir", str(tmp_path / "work"), "--epochs", "9"]
+    wild = ["--cfg-options", *IN_PROCESS, "optim_wrapper.optimizer.lr=1e30"]
+    assert main([*command, *wild]) == 2
+    assert "error: the loss is nan in epoch 2; begin again with a lower" in capsys.readouterr().err
 
 
 def test_several_processes_train_together(small: Data, tmp_path: Path) -> None:

@@ -106,4 +106,25 @@ def test_the_images_that_were_seen_are_what_is_averaged_over(tmp_path: Path) -> 
 def test_no_detection_is_an_average_of_zero(tmp_path: Path) -> None:
     content, results = made(3, seed=4)
     nothing = [({}, {**found, "bboxes": [], "labels": [], "scores": []}) for _, found in results]
-    assert metric(content, tmp_path).compute_metrics(nothing) == {"bbox_mAP": 0.0}
+    found = metric(content, tmp_path).compute_metrics(nothing)
+    sizes = {"sml"[int(a["area"] >= 32**2) + int(a["area"] >= 96**2)] for a in content["annotations"]}
+    assert len(sizes) == 2
+    assert found == dict.fromkeys(["bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", *(f"bbox_mAP_{s}" for s in sizes)], 0.0)
+
+
+def test_no_object_is_no_average(tmp_path: Path) -> None:
+    content, results = made(3, seed=4)
+    assert metric({**content, "annotations": []}, tmp_path).compute_metrics(results) == {}
+
+
+def test_labels_go_by_name_whatever_the_order_of_the_file(tmp_path: Path) -> None:
+    content, results = made(30, seed=5)
+    expected = metric(content, tmp_path).compute_metrics(results)
+    ids = {10: 3, 11: 2, 12: 1}
+    other = {
+        **content,
+        "categories": [{"id": ids[one["id"]], "name": one["name"]} for one in reversed(content["categories"])],
+        "annotations": [{**one, "category_id": ids[one["category_id"]]} for one in content["annotations"]],
+    }
+    (tmp_path / "other").mkdir()
+    assert metric(other, tmp_path / "other").compute_metrics(results) == expected

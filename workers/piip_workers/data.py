@@ -1,12 +1,20 @@
 """Data sets in COCO format: where they are, what is wrong with them, and a fingerprint of what they hold."""
 
 import hashlib
+import importlib.util
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from piip_search.export import CocoPaths, CocoSplit
 from piip_search.spec import Data, Split
@@ -16,6 +24,12 @@ MOST_PROBLEMS = 20
 
 DIGITS = {"train": 160, "val": 40}
 """Images of the embedded set."""
+
+MOST_NAMED = 10
+"""Names listed of those that are missing."""
+
+SIZES = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, math.inf)}
+"""COCO's ranges of an object's area, in pixels; the ends are in both."""
 
 
 def cache_folder() -> Path:
@@ -27,9 +41,11 @@ def cache_folder() -> Path:
 def prepare(data: Data) -> CocoPaths:
     """Absolute paths and class names of a checked data set; an embedded one is composed on first use."""
     splits = _splits(data)
-    content = json.loads(splits["train"].annotations.read_text(encoding="utf-8"))
-    classes = tuple(str(category["name"]) for category in content["categories"])
-    return CocoPaths(splits["train"], splits["val"], classes)
+    train, val = (contents(split) for split in splits.values())
+    aspects = [aspect for part in (train, val) for aspect in part.aspects]
+    return CocoPaths(
+        splits["train"], splits["val"], train.classes, train.classes == val.classes, (min(aspects), max(aspects))
+    )
 
 
 def fingerprint(data: Data) -> str:
@@ -55,7 +71,142 @@ def image_counts(data: Data) -> tuple[int, int] | None:
 
 def count_images(split: CocoSplit) -> int:
     """Images that an annotation file lists."""
-    return len(json.loads(split.annotations.read_text(encoding="utf-8"))["images"])
+    return contents(split).images
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is to be known of an annotation file before anything is trained.
+
+    Attributes:
+        classes: Class names in the file's order.
+        images: How many it lists.
+        aspects: The least and the greatest ratio of an image's long side to its short one.
+        objects: How many it lists.
+        masked: Of these, those with a mask.
+        sizes: Of the objects that are scored, which of COCO's sizes occur: s, m, l.
+    """
+
+    classes: tuple[str, ...]
+    images: int
+    aspects: tuple[float, float]
+    objects: int
+    masked: int
+    sizes: frozenset[str]
+
+
+def contents(split: CocoSplit) -> Contents:
+    """Of a checked annotation file; parsed once a process, as that of a large set takes seconds."""
+    return _contents(split.annotations, split.annotations.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _contents(file: Path, _changed: int) -> Contents:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    sides = {(image["height"], image["width"]) for image in content["images"]}
+    aspects = [max(pair) / min(pair) for pair in sides] or [1.0]
+    objects = content["annotations"]
+    scored = (entry for entry in objects if not entry.get("iscrowd"))
+    areas = (entry.get("area", entry["bbox"][2] * entry["bbox"][3]) for entry in scored)
+    return Contents(
+        tuple(str(category["name"]) for category in content["categories"]),
+        len(content["images"]),
+        (min(aspects), max(aspects)),
+        len(objects),
+        sum(bool(entry.get("segmentation")) for entry in objects),
+        frozenset(size for area in areas for size in SIZES if SIZES[size][0] <= area <= SIZES[size][1]),
+    )
+
+
+def chosen(available: int, wanted: int, seed: int) -> tuple[int, ...] | None:
+    """So many positions, drawn from the seed, in order; None for all."""
+    if wanted >= available:
+        return None
+    drawn = np.random.RandomState(seed).permutation(available)[:wanted]
+    return tuple(sorted(int(index) for index in drawn))
+
+
+def measured_images(split: CocoSplit, wanted: int | None) -> tuple[int, ...] | None:
+    """Positions of the validation images that every proxy is measured on; None for all."""
+    return None if wanted is None else chosen(count_images(split), wanted, 0)
+
+
+def undecodable_images(
+    data: Data, fingerprint: str, wanted: int | None, told: Callable[[int, int], None] = lambda done, total: None
+) -> list[str]:
+    """Validation images that cannot be decoded, a line each: one of them would end the measurement of every candidate.
+
+    Images that were found sound are not looked at again: the user's cache folder remembers the data's fingerprint.
+
+    Args:
+        data: A checked data set.
+        fingerprint: Of the data.
+        wanted: As in `measured_images`.
+        told: Is told how many of how many images were decoded.
+    """
+    if importlib.util.find_spec("cv2") is None:  # on a cluster the workers have it
+        return []
+    known = cache_folder() / "decoded" / f"{fingerprint}-{wanted or 'all'}"
+    if known.exists():
+        return []
+    split = _splits(data)["val"]
+    listed = json.loads(split.annotations.read_text(encoding="utf-8"))["images"]
+    places = measured_images(split, wanted)
+    files = [split.images / listed[place]["file_name"] for place in places or range(len(listed))]
+    problems = []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for done, (file, sound) in enumerate(zip(files, pool.map(_is_decodable, files), strict=True), 1):
+            told(done, len(files))
+            if not sound:
+                problems.append(f"{file} cannot be decoded; restore the file, or take it out of {split.annotations}")
+    if not problems:
+        with suppress(OSError):  # then they are looked at again
+            known.parent.mkdir(parents=True, exist_ok=True)
+            known.touch()
+    return _cut_short("data.val", problems)
+
+
+def _is_decodable(file: Path) -> bool:
+    import cv2
+
+    try:
+        return cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_COLOR) is not None
+    except (FileNotFoundError, cv2.error):
+        return False
+
+
+def unsuited(data: Data, metric: str, detector: str, masks: bool) -> list[str]:
+    """Why a checked data set cannot train a detector, or measure a metric, a line each; empty where it can.
+
+    Args:
+        data: The data set.
+        metric: What is searched.
+        detector: Name of the detector.
+        masks: Whether it learns masks.
+    """
+    if data.embedded:
+        return []
+    problems = []
+    splits = _splits(data)
+    for split in splits.values() if masks else ():
+        found = contents(split)
+        if found.masked < found.objects:
+            problems.append(
+                f"training.detector: {detector} learns masks, and {found.objects - found.masked} of {found.objects} "
+                f"objects in {split.annotations} have no segmentation; add them, or choose a detector without masks"
+            )
+    size = metric.rpartition("_")[2]
+    if size in SIZES and size not in contents(splits["val"]).sizes:
+        problems.append(
+            f"metric: {metric} averages over objects of {_range(size)}, and {splits['val'].annotations} holds none; "
+            f"choose {metric.removesuffix(f'_{size}')}"
+        )
+    return problems
+
+
+def _range(size: str) -> str:
+    least, most = SIZES[size]
+    return f"at least {least} pixels" if math.isinf(most) else f"{least} to {most} pixels"
 
 
 def check(data: Data) -> list[str]:
@@ -66,18 +217,26 @@ def check(data: Data) -> list[str]:
     if not root.is_dir():
         return [f"data.root: no folder {root}; put a COCO-format data set there, or name the folder that holds it"]
     problems: list[str] = []
-    categories: dict[str, list[tuple[int, str]]] = {}
+    categories: dict[str, list[str]] = {}
     for name, split in (("train", data.train), ("val", data.val)):
         found = list(_split_problems(f"data.{name}", root, split, categories)) if split else []
-        problems += found[:MOST_PROBLEMS]
-        if len(found) > MOST_PROBLEMS:
-            problems.append(f"data.{name}: and {len(found) - MOST_PROBLEMS} more problems in this file")
-    if not problems and sorted(categories["train"]) != sorted(categories["val"]):
-        problems.append(
-            f"data: train and val name other categories, {categories['train']} and {categories['val']}; "
-            "both files must list the same ids and names"
+        problems += _cut_short(f"data.{name}", found)
+    return problems or list(_category_problems(**categories))
+
+
+def _cut_short(place: str, problems: list[str]) -> list[str]:
+    more = len(problems) - MOST_PROBLEMS
+    return problems if more <= 0 else [*problems[:MOST_PROBLEMS], f"{place}: and {more} more problems in this file"]
+
+
+def _category_problems(train: Sequence[str], val: Sequence[str]) -> Iterator[str]:
+    """Labels go by name, so that ids and order may differ between the two files."""
+    alone = [sorted(set(one) - set(other))[:MOST_NAMED] for one, other in ((train, val), (val, train))]
+    if any(alone):
+        yield (
+            f"data: train and val name other categories, {alone[0]} in train alone and {alone[1]} in val alone; "
+            "both files must list the same names"
         )
-    return problems
 
 
 def _splits(data: Data) -> dict[str, CocoSplit]:
@@ -98,9 +257,7 @@ def _splits(data: Data) -> dict[str, CocoSplit]:
     }
 
 
-def _split_problems(
-    place: str, root: Path, split: Split, categories: dict[str, list[tuple[int, str]]]
-) -> Iterator[str]:
+def _split_problems(place: str, root: Path, split: Split, categories: dict[str, list[str]]) -> Iterator[str]:
     images, file = root / split.images, root / split.annotations
     if not images.is_dir():
         yield f"{place}.images: no folder {images}; it is relative to data.root"
@@ -121,17 +278,26 @@ def _split_problems(
 
 
 def _content_problems(
-    place: str, file: Path, folder: Path, content: dict[str, Any], categories: dict[str, list[tuple[int, str]]]
+    place: str, file: Path, folder: Path, content: dict[str, Any], categories: dict[str, list[str]]
 ) -> Iterator[str]:
     named = list(_entries(content, "categories", {"id": int, "name": str}))
     pictures = list(_entries(content, "images", {"id": int, "file_name": str, "height": int, "width": int}))
-    objects = list(_entries(content, "annotations", {"image_id": int, "category_id": int, "bbox": list}))
+    objects = list(_entries(content, "annotations", {"id": int, "image_id": int, "category_id": int, "bbox": list}))
     for _, problem, _ in (*named, *pictures, *objects):
         if problem:
             yield f"{file}: {problem}"
     kinds, known = ({entry.get("id") for _, _, entry in part if isinstance(entry, dict)} for part in (named, pictures))
-    categories[place.removeprefix("data.")] = [(e["id"], e["name"]) for _, problem, e in named if not problem]
+    categories[place.removeprefix("data.")] = [e["name"] for _, problem, e in named if not problem]
+    for part, key, entries in (("categories", "name", named), ("categories", "id", named), ("images", "id", pictures),
+                               ("annotations", "id", objects)):  # fmt: skip
+        counts = Counter(entry[key] for _, problem, entry in entries if not problem)
+        yield from (
+            f"{file}: {part}: {count} have the {key} {value!r}, which only one may have"
+            for value, count in counts.items() if count > 1
+        )  # fmt: skip
     for where, problem, entry in pictures:
+        if not problem and min(entry["height"], entry["width"]) < 1:
+            yield f"{file}: {where}: height and width must be positive, got {entry['height']} x {entry['width']}"
         if not problem and folder.is_dir() and not (folder / entry["file_name"]).is_file():
             yield f"{file}: {where}.file_name: no image {folder / entry['file_name']}; restore it or drop the entry"
     for where, problem, entry in objects:

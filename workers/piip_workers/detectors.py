@@ -7,7 +7,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from piip_search.export.mmdet_config import READERS, Reader, Settings
+from piip_search.export.readers import READERS, Maps, Reader
+from piip_search.export.settings import Settings
 from piip_search.spec import Training
 from piip_search.stretches import STRIDES
 from piip_workers.openmmlab import install
@@ -32,23 +33,31 @@ def reader_of(training: Training) -> Reader:
         return READERS[name]
     base = BASES.get(name, name)
     base = base if base.startswith("mmdet::") else str(Path(base).resolve())
-    model = _model_of(base)
-    neck = model.get("neck")
-    first = neck[0] if isinstance(neck, list) else neck
-    widths = first.get("in_channels") if isinstance(first, dict) else None
+    config = _read(base)
+    model: Settings = config["model"]
+    widths = _neck(model, 0).get("in_channels")
     if not isinstance(widths, list) or len(widths) not in (3, len(STRIDES)):
         raise ValueError(
             f"training.detector: the neck of {base} must read 3 or 4 maps, got in_channels {widths}; "
             "choose a detector with an FPN or a channel mapper"
         )
 
-    def settings(training: Training, classes: int, widths: tuple[int, ...]) -> Settings:
-        return _changes(model, training, classes, widths)
+    def settings(training: Training, classes: int, maps: Maps) -> Settings:
+        return _changes(model, training, classes, maps)
 
-    return Reader(base, STRIDES[-len(widths) :], _has_masks(model), settings)
+    imports = (config.get("custom_imports") or {}).get("imports") or ()
+    modules = (imports,) if isinstance(imports, str) else tuple(imports)
+    return Reader(base, STRIDES[-len(widths) :], _has_masks(model), settings, modules)
 
 
-def _model_of(base: str) -> Settings:
+def _neck(model: Settings, place: int) -> Settings:
+    """A part of the neck, which may have several, one after the other; empty where there is none."""
+    neck = model.get("neck")
+    part = neck[place] if isinstance(neck, list) and neck else neck
+    return part if isinstance(part, dict) else {}
+
+
+def _read(base: str) -> Settings:
     install()
     from mmengine.config import Config
     from mmengine.hub import get_config
@@ -60,14 +69,13 @@ def _model_of(base: str) -> Settings:
     except Exception as error:  # a configuration is a program
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"training.detector: {base} cannot be read: {type(error).__name__}: {reason}") from None
-    model = config.get("model")
-    if model is None or "backbone" not in model:
+    if "backbone" not in (config.get("model") or {}):
         raise ValueError(f"training.detector: {base} holds no model with a backbone; give a detector's configuration")
-    plain: Settings = config.to_dict()["model"]
+    plain: Settings = config.to_dict()
     return plain
 
 
-def _changes(model: Settings, training: Training, classes: int, widths: tuple[int, ...]) -> Settings:
+def _changes(model: Settings, training: Training, classes: int, maps: Maps) -> Settings:
     """The settings that differ from the configuration's. A list takes the place of the configuration's as a whole."""
     changed = {
         part: _with_classes(model[part], classes)
@@ -75,8 +83,14 @@ def _changes(model: Settings, training: Training, classes: int, widths: tuple[in
         if part not in ("backbone", "neck", "data_preprocessor") and _mentions(model[part], "num_classes")
     }
     neck = copy.deepcopy(model["neck"])
-    (neck[0] if isinstance(neck, list) else neck)["in_channels"] = list(widths)
-    changed["neck"] = neck if isinstance(neck, list) else {"in_channels": list(widths)}
+    (neck[0] if isinstance(neck, list) else neck)["in_channels"] = list(maps.widths)
+    changed["neck"] = neck if isinstance(neck, list) else {"in_channels": list(maps.widths)}
+    if (model.get("data_preprocessor") or {}).get("batch_augments"):
+        # They give images other sizes than those whose grids are exact.
+        changed["data_preprocessor"] = {"batch_augments": None}
+    queries = _queries(model, maps)
+    if queries != model.get("num_queries"):
+        changed["num_queries"] = queries
     test = model.get("test_cfg") or {}
     for place in (("rcnn",), ()):
         section = test
@@ -84,11 +98,26 @@ def _changes(model: Settings, training: Training, classes: int, widths: tuple[in
             section = section.get(step) or {}
         if "max_per_img" in section:
             # A detector with queries fails where it is asked for more detections than queries x classes.
-            most = model["num_queries"] * classes if "num_queries" in model else training.max_detections
+            most = training.max_detections if queries is None else queries * classes
             limit: Settings = {"max_per_img": min(training.max_detections, most)}
             changed["test_cfg"] = {place[0]: limit} if place else limit
             break
     return changed
+
+
+def _queries(model: Settings, maps: Maps) -> int | None:
+    """Queries of a detector that has some; one that picks them among the positions of its maps has no more of them.
+
+    The positions are counted in the smallest image, so that the detector is the same in every batch.
+    """
+    queries: int | None = model.get("num_queries")
+    if queries is None or not model.get("as_two_stage"):
+        return queries
+    strides = list(STRIDES[-len(maps.widths) :])
+    while len(strides) < _neck(model, -1).get("num_outs", 0):
+        strides.append(2 * strides[-1])
+    height, width = maps.smallest
+    return min(queries, sum(max(1, height // stride) * max(1, width // stride) for stride in strides))
 
 
 def _with_classes(value: Any, classes: int) -> Any:

@@ -18,11 +18,12 @@ UNDECAYED = ("pos_embed", "prefix", "prefix_positions", "relative_position_bias_
 def rate_scales(architecture: Architecture, rate: float) -> dict[str, float]:
     """Factor on the learning rate by the beginning of a parameter's name within a `PIIP`; all others have 1.
 
-    With L blocks in the first branch: rate^(L + 1 - id), where embeddings have the id 0 and block i of branch j, which
-    has L_j blocks, the id (i + 1) L / L_j (PIIP's public detection recipe). Convolutional branches train at the full
-    rate, as there.
+    With L blocks in the first ViT: rate^(L + 1 - id), where embeddings have the id 0 and block i of branch j, which has
+    L_j blocks, the id (i + 1) L / L_j (PIIP's public detection recipe). Convolutional branches train at the full rate,
+    as there.
     """
-    deepest = architecture.branches[0].model.depth
+    models = (branch.model for branch in architecture.branches)
+    deepest = next((model.depth for model in models if isinstance(model, Transformer)), 0)
     scales: dict[str, float] = {}
     for index, branch in enumerate(architecture.branches):
         model = branch.model

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from piip_workers.annotations import truth_of
 from piip_workers.openmmlab import install
 
 install()
@@ -26,15 +28,17 @@ class CocoAverages(CocoMetric):  # type: ignore[misc]
     Averages over no objects are left out. A class without objects in the validation images counts nowhere.
     """
 
-    def __init__(self, detections: int = 100, **settings: Any) -> None:
+    def __init__(self, detections: int = 100, *, ann_file: str, **settings: Any) -> None:
         """Builds the metric.
 
         Args:
             detections: Best detections an image that count; COCO's own averages take 100.
+            ann_file: What is in the images.
             settings: Those of mmdet's `CocoMetric`.
         """
         super().__init__(**settings)
         self.detections = detections
+        self._coco_api = truth_of(ann_file)
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """The averages over the images that were seen."""
@@ -50,9 +54,7 @@ class CocoAverages(CocoMetric):  # type: ignore[misc]
     def _averages(
         self, kind: str, rows: list[dict[str, Any]], images: list[int], categories: list[int]
     ) -> dict[str, float]:
-        if not rows:  # pycocotools cannot load no detection at all, which is an average precision of zero
-            return {f"{kind}_mAP": 0.0}
-        scorer = COCOeval(self._coco_api, self._coco_api.loadRes(rows), kind)
+        scorer = COCOeval(self._coco_api, self._coco_api.loadRes(rows) if rows else self._nothing(), kind)
         scorer.params.imgIds, scorer.params.catIds = images, categories
         scorer.params.maxDets = [self.detections]
         scorer.evaluate()
@@ -69,6 +71,13 @@ class CocoAverages(CocoMetric):  # type: ignore[misc]
             for name, values in named.items()
             if bool(np.any(values > -1))
         }
+
+    def _nothing(self) -> COCO:
+        """No detection at all, which pycocotools cannot load."""
+        found = COCO()
+        found.dataset = {**self._coco_api.dataset, "annotations": []}
+        found.createIndex()
+        return found
 
 
 def _rows(item: dict[str, Any], categories: Sequence[int], masks: bool) -> list[dict[str, Any]]:

@@ -7,6 +7,8 @@ and the inference run for real, on random images of the smallest size that fits 
 import copy
 import math
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,7 +28,9 @@ from piip_search.cost.detector import PROPOSALS
 from piip_search.cost.memory import STATE_BYTES
 from piip_search.export import RANDOM, Export
 from piip_search.export.folder import CONFIG, PROOF_LOG
-from piip_search.export.mmdet_config import box, full_config, render
+from piip_search.export.images import box
+from piip_search.export.mmdet_config import full_config
+from piip_search.export.settings import render
 from piip_workers.checks import Proof
 from piip_workers.openmmlab import install
 from piip_workers.quiet import quiet
@@ -41,6 +45,18 @@ QUERIED = 256
 IMAGES = 2
 NARROW = 64
 """Width of the ViTs of the network that trains a step in place of one that does not fit the memory."""
+
+_BUILD = """
+import sys, torch
+from piip_workers.openmmlab import install
+install()
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+config = Config.fromfile(sys.argv[1])
+with DefaultScope.overwrite_default_scope("mmdet"), torch.device("meta"):
+    print(type(MODELS.build(config.model)).__name__)
+"""
 
 
 def prove_mmdet(export: Export, folder: Path, proof: Proof, memory: int | None = None) -> None:
@@ -72,6 +88,9 @@ def _prove(export: Export, folder: Path, proof: Proof, memory: int) -> None:
     if not proof.check("mmdet: configuration parses", architecture.fingerprint, parse):
         return
     config = read["config"]
+    alone = "in a process that has imported nothing else"
+    if not proof.check("mmdet: model builds from the file", config.model.type, lambda: _elsewhere(folder), note=alone):
+        return
     if not proof.check("mmdet: model builds", config.model.type, build):
         return
     model = read["model"]
@@ -85,6 +104,16 @@ def _prove(export: Export, folder: Path, proof: Proof, memory: int) -> None:
         note="fitted into what is expected",
     )  # fmt: skip
     _run(export, folder, config, model, proof, memory)
+
+
+def _elsewhere(folder: Path) -> str:
+    """Kind of the model that a fresh process builds: what this one imported for the search is not there by itself."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", _BUILD, str(folder / CONFIG)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if ended.returncode:
+        raise RuntimeError((ended.stderr.strip().splitlines() or ["it ended with an error"])[-1])
+    return ended.stdout.strip().splitlines()[-1]
 
 
 def _built(config: Any) -> Any:
@@ -241,7 +270,8 @@ def _batch(export: Export, side: int) -> Mapping[str, Any]:
         shape = {"img_shape": (side, side), "ori_shape": (side, side), "scale_factor": (1.0, 1.0)}
         sample = DetDataSample(metainfo={**shape, "img_id": 0})
         labels = torch.tensor([0, len(export.data.classes) - 1])
-        sample.gt_instances = InstanceData(bboxes=boxes, labels=labels, masks=BitmapMasks(masks, side, side))
+        kept = {"masks": BitmapMasks(masks, side, side)} if export.around.masks else {}
+        sample.gt_instances = InstanceData(bboxes=boxes, labels=labels, **kept)
         samples.append(sample)
     return {"inputs": list(torch.randint(0, 256, (IMAGES, 3, side, side), dtype=torch.uint8)), "data_samples": samples}
 

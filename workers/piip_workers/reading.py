@@ -6,6 +6,7 @@ or resumed.
 """
 
 import random
+import socket
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from piip_workers.annotations import CocoByName
 from piip_workers.openmmlab import install
+from piip_workers.work import MachineError
 
 install()
 from mmcv.transforms import LoadImageFromFile  # noqa: E402
-from mmdet.datasets import CocoDataset  # noqa: E402
 from mmdet.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS  # noqa: E402
 from mmengine.dataset import DefaultSampler  # noqa: E402
 
@@ -36,19 +38,23 @@ class EpochSampler(DefaultSampler):  # type: ignore[misc]
 
 
 @DATASETS.register_module()
-class SeededCocoDataset(CocoDataset):  # type: ignore[misc]
+class SeededCocoDataset(CocoByName):
     """A COCO data set read by `EpochSampler`: draws an image's random numbers from seed, epoch and index."""
 
     def __init__(self, *arguments: Any, seed: int = 0, **settings: Any) -> None:
         """Builds the data set.
 
         Args:
-            arguments: Those of mmdet's `CocoDataset`.
+            arguments: Those of `CocoByName`.
             seed: Of the augmentation.
-            settings: Those of mmdet's `CocoDataset`.
+            settings: Those of `CocoByName`.
         """
         self.seed = seed
         super().__init__(*arguments, **settings)
+
+    def get_data_info(self, index: int) -> Any:
+        """What is known of an image, by an index of any epoch: those who group images by shape ask for it."""
+        return super().get_data_info(index % len(self))
 
     def __getitem__(self, index: int) -> Any:
         epoch, image = divmod(index, len(self))
@@ -85,6 +91,10 @@ _cache = _Cache()
 """One for the process: a worker trains many candidates on the same images."""
 
 
+class ImageError(ValueError):
+    """An image cannot be decoded; the message says which."""
+
+
 @TRANSFORMS.register_module()
 class ReadImage(LoadImageFromFile):  # type: ignore[misc]
     """Decodes an image, or remembers it."""
@@ -102,27 +112,41 @@ class ReadImage(LoadImageFromFile):  # type: ignore[misc]
         self._unreadable = unreadable
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Adds the pixels.
+        """Adds the pixels; None where another image is to take its place.
 
         Raises:
-            ValueError: The image cannot be decoded, and another may not take its place.
+            ImageError: The image cannot be decoded, and another may not take its place.
+            MachineError: The storage cannot be read.
         """
         path = str(results["img_path"])
         image = _cache.get(path)
         if image is None:
             try:
                 image = super().transform(dict(results))["img"]
-            except (OSError, AssertionError, ValueError, cv2.error) as error:
-                if self._unreadable is None:
-                    raise ValueError(
-                        f"{path} cannot be decoded; restore the file, or take it out of the annotations"
-                    ) from error
-                with Path(self._unreadable).open("a", encoding="utf-8") as file:
-                    file.write(f"{path}\n")
+            except (FileNotFoundError, AssertionError, ValueError, cv2.error) as error:
+                if isinstance(error, FileNotFoundError) and not Path(path).parent.is_dir():
+                    raise _storage_error(path, error) from error
+                self._pass_over(path, error)
                 return None
+            except OSError as error:
+                raise _storage_error(path, error) from error
             _cache.put(path, image, self._limit)
         height, width = image.shape[:2]
         return {**results, "img": image.copy(), "img_shape": (height, width), "ori_shape": (height, width)}
+
+    def _pass_over(self, path: str, error: BaseException) -> None:
+        if self._unreadable is None:
+            raise ImageError(
+                f"{path} cannot be decoded; restore the file, or take it out of the annotations"
+            ) from error
+        with Path(self._unreadable).open("a", encoding="utf-8") as file:
+            file.write(f"{path}\n")
+
+
+def _storage_error(path: str, error: OSError) -> MachineError:
+    """No fault of the image's: a lost mount, too many open files, a permission."""
+    return MachineError(f"{socket.gethostname()} cannot read {path}: {error}; mend its storage, and the same command "
+                        "goes on where this stopped")  # fmt: skip
 
 
 def unreadable_images(file: Path) -> list[str]:

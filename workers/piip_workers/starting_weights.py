@@ -14,6 +14,7 @@ from piip_search.export import Start
 from piip_search.models import PIIPPyramid
 from piip_search.models.inherit import inherit
 from piip_search.models.weights import load_pretrained
+from piip_workers.evaluate import HALVES
 
 NETWORK = "backbone.network."
 """Where a detector has the network."""
@@ -42,13 +43,14 @@ def trial_folder(trials: Path, evaluation: Evaluation) -> Path:
     """Where a trial's checkpoints are.
 
     Args:
-        trials: Folder of all trials of its search.
+        trials: Folder of all trials of its search (`piip_search.evaluation.trials_folder`).
         evaluation: The trial; it knows its folder, unless everything was moved since.
     """
-    kept = evaluation.facts.get("folder")
-    if kept is not None and Path(str(kept)).is_dir():
-        return Path(str(kept))
-    return trials / evaluation.candidate.training
+    kept = Path(str(evaluation.facts.get("folder", "")))
+    if kept.name and kept.is_dir():
+        return kept
+    own = trials / evaluation.candidate.training
+    return own / HALVES if kept.name == HALVES else own
 
 
 def proxy_checkpoint(folder: Path) -> Path | None:

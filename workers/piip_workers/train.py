@@ -5,9 +5,11 @@ together. `piip-search train` starts it.
 """
 
 import argparse
+import copy
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,20 @@ from typing import Any
 import torch
 
 from piip_search.export import Provenance
+from piip_search.export.folder import UNREADABLE
+from piip_search.export.mmdet_config import FEWEST_WARMUP
 from piip_workers.openmmlab import install
+from piip_workers.work import MachineError, reason_of
+
+install()
+from mmengine.hooks import Hook  # noqa: E402
+
+EPOCHS = "epochs.txt"
+"""File in the work folder with the length that the training is meant to have."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the training; 2 where the configuration cannot be used."""
-    install()
+    """Runs the training; 2 where it cannot begin, or ends by something that a user can mend."""
     from mmengine.config import Config, DictAction
     from mmengine.runner import Runner
 
@@ -38,28 +48,97 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not Path(options.config).is_file():
         print(f"error: no configuration {options.config}; piip-search export writes one", file=sys.stderr)
         return 2
+    from piip_workers.reading import ImageError, unreadable_images
+
     config = Config.fromfile(options.config)
-    if options.epochs is not None:
-        lasting(config, options.epochs)
+    work = Path(options.work_dir)
+    epochs = options.epochs or (_begun_for(work) if options.resume else None)
+    if epochs is not None:
+        lasting(config, epochs)
+    _note_epochs(work, config.train_cfg.max_epochs)
     config.merge_from_dict(options.cfg_options or {})
     config.work_dir, config.resume, config.launcher = options.work_dir, options.resume, options.launcher
     if options.resume:
         config.load_from = None  # else mmengine would go on from the weights that the training began with
     if options.launcher == "pytorch" and not torch.cuda.is_available():
         _join_without_gpus(config)
-    _train(Runner.from_cfg(config), config, options)
+    _read_images(config, work)
+    try:
+        _train(Runner.from_cfg(config), config, options)
+    except (FloatingPointError, ImageError, MachineError) as error:
+        print(f"error: {reason_of(error).partition(': ')[2]}", file=sys.stderr)
+        return 2
+    skipped = unreadable_images(work / UNREADABLE)
+    if skipped:
+        print(
+            f"note: {len(skipped)} training images cannot be decoded; {work / UNREADABLE} lists them", file=sys.stderr
+        )
     return 0
+
+
+def _begun_for(work: Path) -> int | None:
+    """Epochs that the training in the folder was last meant to have; None where that was not noted."""
+    file = work / EPOCHS
+    return int(file.read_text()) if file.is_file() else None
+
+
+def _note_epochs(work: Path, epochs: int) -> None:
+    """Notes them, all at once: processes that train together read and write the same file."""
+    work.mkdir(parents=True, exist_ok=True)
+    draft = work / f"{EPOCHS}.{os.getpid()}"
+    draft.write_text(f"{epochs}\n")
+    draft.replace(work / EPOCHS)
+
+
+def _read_images(config: Any, work: Path) -> None:
+    """Lists what cannot be decoded beside the checkpoints; batches for a GPU wait where it copies from at once."""
+    first = config.train_dataloader.dataset.pipeline[0]
+    if first.type == "ReadImage":
+        first.unreadable = str(work / UNREADABLE)
+    for part in ("train", "val", "test"):
+        config[f"{part}_dataloader"].setdefault("pin_memory", torch.cuda.is_available())
 
 
 def lasting(config: Any, epochs: int) -> None:
     """Gives a configuration another length, in place; the steps of its learning rate move in proportion."""
     before, config.train_cfg.max_epochs = config.train_cfg.max_epochs, epochs
+    parts = []
     for part in config.param_scheduler:
         if part.type == "MultiStepLR":
             part.end = epochs
             part.milestones = sorted({max(1, step * epochs // before) for step in part.milestones})
         else:  # the warm-up, which gets no longer
-            part.end = max(1, min(part.end, part.end * epochs // before))
+            part.end = min(part.end, part.end * epochs // before)
+        if part.type == "MultiStepLR" or part.end >= FEWEST_WARMUP:
+            parts.append(part)
+    config.param_scheduler = parts
+
+
+class Rescheduled(Hook):  # type: ignore[misc]
+    """Gives a training that goes on the learning rates of its configuration.
+
+    mmengine restores the schedule with which a training began, steps included, whatever length it is given now.
+    """
+
+    def __init__(self, schedule: Sequence[dict[str, Any]]) -> None:
+        """Takes the configuration's schedule.
+
+        Args:
+            schedule: Its `param_scheduler`.
+        """
+        self._schedule = [copy.deepcopy(part) for part in schedule]
+
+    def before_train(self, runner: Any) -> None:
+        if not runner.iter:
+            return
+        for group in runner.optim_wrapper.param_groups:
+            group["lr"] = group["initial_lr"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the optimiser has not stepped yet
+            runner.param_schedulers = runner.build_param_scheduler(self._schedule)
+            for scheduler in runner.param_schedulers:
+                for _ in range(runner.epoch if scheduler.by_epoch else runner.iter):
+                    scheduler.step()
 
 
 def _train(runner: Any, config: Any, options: argparse.Namespace) -> None:
@@ -88,8 +167,9 @@ def _train(runner: Any, config: Any, options: argparse.Namespace) -> None:
     for handler in runner.logger.handlers:
         if not isinstance(handler, logging.FileHandler):
             handler.addFilter(_is_news)
-    log = TrainingLog(Path(options.work_dir), None if provenance is None else provenance.metric, open_mirror)
+    log = TrainingLog(Path(options.work_dir), open_mirror)
     runner.register_hook(log, priority="VERY_LOW")
+    runner.register_hook(Rescheduled(config.param_scheduler), priority="VERY_LOW")
     try:
         runner.train()
     except KeyboardInterrupt:

@@ -2,8 +2,8 @@
 
 import json
 import math
-import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from piip_search.export.mmdet_config import USABLE, Settings, render
+from piip_search.export.settings import Settings, render
+from piip_workers.annotations import CocoByName
 from piip_workers.openmmlab import install
 
 install()
 from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.logging import MessageHub, MMLogger  # noqa: E402
-from mmengine.runner import CheckpointLoader, Runner, set_random_seed  # noqa: E402
+from mmengine.runner import Runner, set_random_seed  # noqa: E402
 from mmengine.visualization import Visualizer  # noqa: E402
 
 
@@ -31,7 +32,7 @@ class Measurement:
 
     Attributes:
         metrics: COCO's averages by name; those of which there are no objects are absent.
-        history: Epoch, mean loss and seconds of each epoch.
+        history: Number and mean loss of each epoch, and the metrics where they were taken.
         parameters: Of the whole detector.
     """
 
@@ -43,25 +44,18 @@ class Measurement:
 def usable_images(settings: Settings) -> int:
     """Training images that hold something to learn."""
     dataset = settings["train_dataloader"]["dataset"]
-    file = Path(dataset["ann_file"])
-    return _usable_images(file, file.stat().st_mtime_ns, dataset["data_prefix"]["img"], dataset["metainfo"]["classes"])
-
-
-@lru_cache(maxsize=8)
-def _usable_images(file: Path, _changed: int, images: str, classes: tuple[str, ...]) -> int:
-    """Read once for all trials of a process: the annotations of a large set take seconds."""
-    from mmdet.datasets import CocoDataset
-
+    read = {name: dataset[name] for name in ("ann_file", "data_prefix", "metainfo", "filter_cfg")}
     with _quiet(None):
-        found = CocoDataset(
-            ann_file=str(file), data_prefix={"img": images}, metainfo={"classes": classes},
-            filter_cfg=USABLE, pipeline=[],
-        )  # fmt: skip
-    return len(found)
+        return len(CocoByName(**read, pipeline=[]))
 
 
 def train(
-    settings: Settings, directory: Path, seed: int, epochs: int, begin: Callable[[nn.Module], None] | None = None
+    settings: Settings,
+    directory: Path,
+    seed: int,
+    epochs: int,
+    begin: Callable[[nn.Module], None] | None = None,
+    kept: bool = False,
 ) -> Measurement:
     """Trains and measures, or goes on from the last checkpoint in the folder.
 
@@ -75,9 +69,11 @@ def train(
         seed: Of weights and order.
         epochs: Passes over the images; 0 measures the untrained detector.
         begin: What is done to the detector before its first epoch.
+        kept: Whether the weights are kept (`weights_file`) however far the training goes on later.
 
     Raises:
         FloatingPointError: The loss is no longer finite.
+        ValueError: What is measured on holds no object.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "config.py"
@@ -86,20 +82,17 @@ def train(
         start = {"work_dir": str(directory), "resume": last is not None, "load_from": last and str(last)}
         path.write_text(render({**settings, **start}, "what this trial trains"))
         try:
-            return _run(
-                Runner.from_cfg(Config.fromfile(path)), settings, directory, seed, epochs, None if last else begin
-            )
+            runner = Runner.from_cfg(Config.fromfile(path))
+            found = _run(runner, directory, seed, epochs, None if last else begin)
+            if kept:
+                _write_weights(runner.model, weights_file(directory, epochs))
+            return found
         finally:
             _forget()
 
 
 def _run(
-    runner: Runner,
-    settings: Settings,
-    directory: Path,
-    seed: int,
-    epochs: int,
-    begin: Callable[[nn.Module], None] | None,
+    runner: Runner, directory: Path, seed: int, epochs: int, begin: Callable[[nn.Module], None] | None
 ) -> Measurement:
     observer = _Observer(directory / "history.json", seed, epochs, begin)
     runner.register_hook(observer, priority="VERY_LOW")
@@ -109,28 +102,45 @@ def _run(
         set_random_seed(seed)
         runner.model.init_weights()
         observer.before_train(runner)
-    # Where nothing was detected, mmdet reports nothing, which is an average precision of zero.
-    nothing = {f"{kind}_mAP": 0.0 for kind in settings["val_evaluator"]["metric"]}
-    metrics = _clean(runner.val() if observer.metrics is None else observer.metrics) or nothing
-    newest = last_whole_checkpoint(directory, epochs)
-    if newest is not None:
-        for path in [path for path in directory.glob("epoch_*.pth") if _epoch(path) < _epoch(newest)]:
-            path.unlink()
+    metrics = _clean(runner.val() if observer.metrics is None else observer.metrics)
+    if not metrics:
+        raise ValueError("no validation image that is measured holds an object; raise training.val_images")
+    for path in [path for path in directory.glob("epoch_*.pth") if _epoch(path) < epochs]:
+        path.unlink()
     parameters = sum(parameter.numel() for parameter in runner.model.parameters())
     return Measurement(metrics, tuple(observer.history), parameters)
 
 
+def weights_file(directory: Path, epochs: int) -> Path:
+    """Where a training keeps the weights that it had after so many epochs."""
+    return directory / f"weights_{epochs}.pth"
+
+
+def _write_weights(model: nn.Module, path: Path) -> None:
+    """All of them or nothing."""
+    draft = path.with_suffix(".draft")
+    torch.save({"state_dict": {name: tensor.cpu() for name, tensor in model.state_dict().items()}}, draft)
+    draft.replace(path)
+
+
 def last_whole_checkpoint(directory: Path, epochs: int) -> Path | None:
     """The newest checkpoint of at most so many epochs that can be read: a process may have ended while it wrote one."""
-    for path in sorted(directory.glob("epoch_*.pth"), key=_epoch, reverse=True):
-        if _epoch(path) > epochs:
-            continue
-        try:
-            CheckpointLoader.load_checkpoint(str(path), map_location="cpu")
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
-            continue
-        return path
+    found = [path for path in directory.glob("epoch_*.pth") if _epoch(path) <= epochs]
+    for path in sorted(found, key=_epoch, reverse=True):
+        state = path.stat()
+        if _is_whole(path, state.st_mtime_ns, state.st_size):
+            return path
     return None
+
+
+@lru_cache(maxsize=64)
+def _is_whole(path: Path, _changed: int, _size: int) -> bool:
+    """Whether every part of a checkpoint has the sum that was written with it; nothing is built of what is read."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            return parts.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError):
+        return False
 
 
 def _epoch(checkpoint: Path) -> int:
@@ -143,6 +153,7 @@ class _Observer(Hook):  # type: ignore[misc]
     def __init__(self, file: Path, seed: int, epochs: int, begin: Callable[[nn.Module], None] | None) -> None:
         earlier: list[dict[str, float]] = json.loads(file.read_text()) if file.exists() else []
         self.history = [row for row in earlier if row["epoch"] <= epochs]
+        self._later = [row for row in earlier if row["epoch"] > epochs]  # a lower rung that is asked for again
         self._begin = begin
         self.metrics: dict[str, Any] | None = None
         self._file = file
@@ -179,14 +190,13 @@ class _Observer(Hook):  # type: ignore[misc]
 
     def _write(self) -> None:
         draft = self._file.with_suffix(".draft")
-        draft.write_text(json.dumps(self.history))
+        draft.write_text(json.dumps([*self.history, *self._later]))
         draft.replace(self._file)
 
 
 def _clean(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Without mmdet's prefix, and without averages over no objects, which COCO gives as -1."""
-    named = {key.removeprefix("coco/"): float(value) for key, value in metrics.items()}
-    return {key: value for key, value in named.items() if "mAP" in key and math.isfinite(value) and value >= 0}
+    """The averages, without mmdet's prefix."""
+    return {key.removeprefix("coco/"): float(value) for key, value in metrics.items() if "mAP" in key}
 
 
 @contextmanager

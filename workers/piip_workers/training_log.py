@@ -31,18 +31,18 @@ class Mirror(Protocol):
 class TrainingLog(Hook):  # type: ignore[misc]
     """Keeps the loss and the metrics of every epoch. A mirror that fails is left alone: it never ends a training."""
 
-    def __init__(self, folder: Path, metric: str | None, open_mirror: Callable[[], Mirror | None]) -> None:
+    def __init__(self, folder: Path, open_mirror: Callable[[], Mirror | None]) -> None:
         """Goes on with the file of an earlier sitting.
 
         Args:
             folder: Where the file is kept.
-            metric: What counts as zero where nothing was detected.
             open_mirror: Opens the mirror; called in the first process alone.
         """
         file = folder / HISTORY
         self.history: list[dict[str, float]] = json.loads(file.read_text()) if file.exists() else []
-        self._file, self._metric = file, metric
+        self._file = file
         self._losses: list[float] = []
+        self._rate = 0.0
         self._mirror: Mirror | None = None
         if is_main_process():
             self._mirror = self._tried(open_mirror)
@@ -52,18 +52,25 @@ class TrainingLog(Hook):  # type: ignore[misc]
         if runner.epoch == 0:
             self.history = []
 
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        self._rate = max(runner.optim_wrapper.get_lr()["lr"])
+
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self._losses.append(float(outputs["loss"]))
+        loss = float(outputs["loss"])
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} in epoch {runner.epoch + 1}; begin again with a lower optim_wrapper.optimizer.lr, "
+                "or with optim_wrapper.clip_grad.max_norm=1.0"
+            )
+        self._losses.append(loss)
 
     def after_train_epoch(self, runner: Any) -> None:
         loss = sum(self._losses) / max(1, len(self._losses))
-        self._keep(runner.epoch + 1, {"loss": loss, "learning_rate": max(runner.optim_wrapper.get_lr()["lr"])})
+        self._keep(runner.epoch + 1, {"loss": loss, "learning_rate": self._rate})
 
     def after_val_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
         named = {key.removeprefix("coco/"): float(value) for key, value in (metrics or {}).items()}
-        kept = {key: value for key, value in named.items() if "mAP" in key and math.isfinite(value) and value >= 0}
-        nothing = {} if kept or self._metric is None else {self._metric: 0.0}  # mmdet is silent where nothing was found
-        self._keep(runner.epoch, kept or nothing)
+        self._keep(runner.epoch, {key: value for key, value in named.items() if "mAP" in key})
 
     def after_train(self, runner: Any) -> None:
         self.end("FINISHED")

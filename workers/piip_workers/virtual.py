@@ -143,6 +143,7 @@ def _attempt(
     taken = rehearsal.seconds_until(design, epochs)
     if 0 < began < epochs:
         taken -= rehearsal.seconds_until(design, began)
+    taken *= candidate.fidelity.seeds
     if slow < cluster.stragglers:
         taken *= SLOW + (SLOWEST - SLOW) * factor
         played.stragglers += 1

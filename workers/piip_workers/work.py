@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from piip_search.evaluation import Candidate, Evaluation
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing")
 """How libraries say that a disk is full in errors of their own."""
+IN_LOADER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\s")
+"""How an error begins that torch brought from a process that reads images; its traceback follows."""
 
 
 class MachineError(Exception):
@@ -50,10 +53,12 @@ class Work:
         started = time.monotonic()
         try:
             evaluation = self._resolve()(candidate, **self.settings)
+        except MachineError:
+            raise
         except Exception as error:
             stop_where_full(error)
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            evaluation = Evaluation(candidate, "failed", error=text[:2000], seconds=time.monotonic() - started)
+            reason = reason_of(error)[:2000]
+            evaluation = Evaluation(candidate, "failed", error=reason, seconds=time.monotonic() - started)
         if kept is not None:
             _keep(kept, evaluation)
         return evaluation
@@ -73,6 +78,14 @@ class Work:
         asked = {name: value for name, value in candidate.to_dict().items() if name != "why"}
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
         return Path(self.results) / f"{candidate.number:05d}-{digest}.json"
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line; of one in a process that reads images the line that says what it was."""
+    text = str(error)
+    if IN_LOADER.match(text):
+        return re.sub(r"^(\w+\.)+(?=\w+: )", "", text.strip().splitlines()[-1].strip())
+    return " ".join(f"{type(error).__name__}: {text}".split())
 
 
 def stop_where_full(error: BaseException) -> None:

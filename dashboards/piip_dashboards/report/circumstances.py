@@ -55,6 +55,7 @@ def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
     effort += [f"{fidelity.data_fraction:.3g} of the images"] if fidelity.data_fraction < 1 else []
     effort += [f"images at {fidelity.image_scale:.3g} of their size"] if fidelity.image_scale < 1 else []
     effort += [f"of a schedule of {fidelity.horizon}"] if fidelity.horizon else []
+    effort += [f"means over {fidelity.seeds} seeds"] if fidelity.seeds > 1 else []
     facts = [
         Fact(
             "Traded off",
