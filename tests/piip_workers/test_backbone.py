@@ -54,6 +54,26 @@ def test_bfloat16_runs_inside_and_leaves_as_float32() -> None:
         torch.testing.assert_close(one, other, rtol=0.1, atol=0.1)
 
 
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_an_autocast_around_it_reaches_the_blocks(bfloat16: bool) -> None:
+    """Torch's own, and mmengine's, which its `AmpOptimWrapper` enters (and lets nobody build without a GPU)."""
+    from mmengine.runner.amp import autocast
+
+    backbone = PIIPBackbone(NAME, bfloat16=bfloat16)
+    seen: list[torch.dtype] = []
+    block = backbone.network.piip.branches[0].blocks[0]
+    block.mlp.fc1.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    image = torch.randn(1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        backbone(image)
+    with autocast(device_type="cpu", dtype=torch.bfloat16):
+        maps = backbone(image)
+    sum(map_.square().mean() for map_ in maps).backward()
+    backbone(image)
+    assert seen == [torch.bfloat16, torch.bfloat16, torch.bfloat16 if bfloat16 else torch.float32]
+    assert all(map_.dtype == torch.float32 for map_ in maps)
+
+
 def test_the_rate_falls_from_block_to_block_as_in_the_public_recipe() -> None:
     # SBL: 24, 12 and 12 blocks, so ids of the smaller branches count twice (skip_stride 2, 2); rate 0.85.
     scales = rate_scales(Architecture.parse("vit_l@448:w28+vit_b@672:w28+vit_s@1120:w28*12"), 0.85)

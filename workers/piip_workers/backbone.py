@@ -1,6 +1,7 @@
 """PIIP as a backbone of mmdet. Importing this module makes mmdet usable and registers the backbone under `PIIP`."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -44,7 +45,8 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
                 the timm models; or the path of a checkpoint of the authors' repository, for the whole backbone.
             checkpointing: Whether training keeps a block's input alone and runs it again in the backward pass.
             strides: Strides of the maps that leave; DINO reads 8, 16 and 32.
-            bfloat16: Whether the network runs under bfloat16 autocast; its maps leave as float32.
+            bfloat16: Whether the network runs under bfloat16 autocast of its own; its maps leave as float32. Without it
+                the network follows an autocast around it, such as mmengine's `AmpOptimWrapper`.
             init_cfg: mmengine's way to load weights.
 
         Raises:
@@ -75,6 +77,8 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Maps of these strides, each of shape (B, C, H / stride, W / stride), contiguous."""
-        with torch.autocast(image_BCHW.device.type, torch.bfloat16, enabled=self.bfloat16):
+        # An autocast that is switched off would also end one around the whole detector.
+        own = torch.autocast(image_BCHW.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+        with own:
             maps: tuple[Tensor, ...] = self.network(image_BCHW)
         return tuple(map_BCHW.float() for map_BCHW in maps)
