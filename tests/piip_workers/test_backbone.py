@@ -103,3 +103,10 @@ def test_every_parameter_is_in_one_group() -> None:
     assert group(inside + "interactions.0.0.large_reads.projection.weight")["lr"] == 0.1
     assert group("head.weight")["weight_decay"] == 0.05
     assert group("head.bias")["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("given", [{}, {"rate": 0.5}, {"architecture": NAME}])
+def test_what_layer_decay_misses_is_said(given: dict[str, Any]) -> None:
+    wrapper = {"type": "OptimWrapper", "optimizer": {"type": "AdamW", "lr": 0.1}}
+    with pytest.raises(ValueError, match=r"PIIPLayerDecay needs paramwise_cfg with (architecture|rate)"):
+        LayerDecay(wrapper, given)
