@@ -64,9 +64,10 @@ class Transformer:
         prefix: Tokens beside those of the image: a class token, registers. Only classification and language models
             keep them (the merges `logits` and `tokens`).
         prefix_positions: Whether these have position embeddings of their own.
-        pads_first: Whether the authors' class for it fills up windows before it counts the projections: all weights
-            but DeiT's are loaded into that class. Matters to the published convention only.
-        drop_path: Constant drop-path rate of full training (PIIP's detection configs).
+        intern_class: Whether the authors build it with their class InternViT6B, as they do for all weights but DeiT's:
+            that class fills up windows before it counts the projections (in the published convention), and its drop
+            path rises from block to block.
+        drop_path: Drop-path rate of full training (PIIP's detection configs).
         timm_name: The timm model whose weights fit; empty where there is none.
     """
 
@@ -90,7 +91,7 @@ class Transformer:
     embedding_norm: bool = False
     prefix: int = 1
     prefix_positions: bool = False
-    pads_first: bool = False
+    intern_class: bool = False
     drop_path: float = 0.0
     timm_name: str = ""
 
@@ -120,6 +121,10 @@ class Transformer:
     def mlp_width(self) -> int:
         """Width inside a block's MLP."""
         return self.hidden or 4 * self.width
+
+    def drop_paths(self, rate: float) -> tuple[float, ...]:
+        """Drop-path rate of each block: rising to the given one in the authors' class InternViT6B, else constant."""
+        return _rising(rate, self.depth) if self.intern_class else (rate,) * self.depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +173,22 @@ class ConvNeXt:
             for index, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True))
         )
 
+    def drop_paths(self, rate: float) -> tuple[float, ...]:
+        """Drop-path rate of each block: rising to the given one over ConvNeXt blocks, none at a downsampling layer.
+
+        As in the transformers library, whose ConvNeXt the authors take.
+        """
+        rising = iter(_rising(rate, sum(self.depths)))
+        downsamplings = {sum(stage.blocks for stage in self.stages[:index]) for index in (1, 2, 3)}
+        return tuple(0.0 if block in downsamplings else next(rising) for block in range(self.depth))
+
 
 Backbone = Transformer | ConvNeXt
+
+
+def _rising(rate: float, blocks: int) -> tuple[float, ...]:
+    """From zero at the first block to the rate at the last."""
+    return tuple(rate * block / max(1, blocks - 1) for block in range(blocks))
 
 
 def _published() -> Iterable[Backbone]:
@@ -177,10 +196,10 @@ def _published() -> Iterable[Backbone]:
     deit3 = "deit3_{}_patch16_224.fb_in22k_ft_in1k"
     yield Transformer(
         "vit_6b", "InternViT-6B", 3200, 48, 25, 12800, norm="rms", layer_scale=0.1, qkv_bias=False, query_norm="width",
-        pads_first=True, drop_path=0.4,
+        intern_class=True, drop_path=0.4,
     )  # fmt: skip
     yield Transformer(
-        "vit_h", "ViT-H", 1280, 32, 16, pads_first=True, drop_path=0.4, timm_name="vit_huge_patch14_224.mae"
+        "vit_h", "ViT-H", 1280, 32, 16, intern_class=True, drop_path=0.4, timm_name="vit_huge_patch14_224.mae"
     )
     yield Transformer("vit_l", "ViT-L", 1024, 24, 16, drop_path=0.4, timm_name=deit3.format("large"))
     yield Transformer("vit_b", "ViT-B", 768, 12, 12, drop_path=0.15, timm_name=deit3.format("base"))
@@ -190,7 +209,7 @@ def _published() -> Iterable[Backbone]:
         ("l", "large", (192, 384, 768, 1536), (3, 3, 27, 3), 0.4),
         ("b", "base", (128, 256, 512, 1024), (3, 3, 27, 3), 0.4),
         ("s", "small", (96, 192, 384, 768), (3, 3, 27, 3), 0.3),
-        ("t", "tiny", (96, 192, 384, 768), (3, 3, 9, 3), 0.1),
+        ("t", "tiny", (96, 192, 384, 768), (3, 3, 9, 3), 0.3),
     ):
         yield ConvNeXt(
             f"convnext_{letter}", f"ConvNeXt-{letter.upper()}", widths, depths, drop_path=rate,
@@ -228,7 +247,8 @@ def backbone_named(name: str) -> Backbone:
         return BACKBONES[name]
     if match := _BY_NUMBERS.fullmatch(name):
         width, depth, heads, patch = (int(number or 16) for number in match.groups())
-        return Transformer(name, f"ViT {width}x{depth}", width, depth, heads, patch=patch)
+        rate = _drop_path(name, width)
+        return Transformer(name, f"ViT {width}x{depth}", width, depth, heads, patch=patch, drop_path=rate)
     facts = dict(timm_models().get(name.partition(".")[0], {}))
     if not facts:
         near = difflib.get_close_matches(name.partition(".")[0], [*BACKBONES, *timm_models()], n=1)
@@ -238,8 +258,15 @@ def backbone_named(name: str) -> Backbone:
         )
     if facts.pop("family") == "convnext":
         widths, depths = tuple(facts.pop("widths")), tuple(facts.pop("depths"))
-        return ConvNeXt(name, name, widths, depths, timm_name=name, **facts)
-    return Transformer(name, name, timm_name=name, pads_first=not name.startswith("deit"), **facts)
+        return ConvNeXt(name, name, widths, depths, drop_path=0.3 if widths[3] <= 768 else 0.4, timm_name=name, **facts)
+    rate, intern_class = _drop_path(name, facts["width"]), not name.startswith("deit")
+    return Transformer(name, name, timm_name=name, intern_class=intern_class, drop_path=rate, **facts)
+
+
+def _drop_path(name: str, width: int) -> float:
+    """The rate of PIIP's detection configs for a ViT of that width; those of AugReg and DINOv2 are higher below L."""
+    small, base, large = (0.2, 0.3, 0.4) if "augreg" in name or "dinov2" in name else (0.05, 0.15, 0.4)
+    return small if width <= 384 else base if width <= 768 else large
 
 
 @cache

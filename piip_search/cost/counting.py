@@ -114,7 +114,7 @@ def counting(convention: Convention, merge: Merge, model: Backbone) -> Counting:
         return Counting(prefix=prefix)
     return Counting(
         published=True,
-        pads=merge == "pyramid" or (isinstance(model, Transformer) and model.pads_first),
+        pads=merge == "pyramid" or (isinstance(model, Transformer) and model.intern_class),
         prefix=prefix,
         positions=merge in ("conv", "linear", "logits"),
         light_merge=merge in ("conv", "linear"),

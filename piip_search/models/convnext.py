@@ -23,7 +23,7 @@ class ConvNeXtBranch(nn.Module):
 
         Args:
             branch: Backbone and image size.
-            drop_path: Chance of skipping a residual, the same in all blocks.
+            drop_path: Chance of skipping a residual in the last block; it rises to it from zero.
 
         Raises:
             ValueError: The backbone is no ConvNeXt.
@@ -40,9 +40,9 @@ class ConvNeXtBranch(nn.Module):
         self.blocks = nn.ModuleList()
         for index, stage in enumerate(whole.stages):
             self.blocks.extend(([stage.downsample] if index else []) + list(stage.blocks))
-        for block in self.blocks:
+        for block, rate in zip(self.blocks, facts.drop_paths(drop_path), strict=True):
             if isinstance(block, convnext.ConvNeXtBlock):
-                block.drop_path = DropPath(drop_path)
+                block.drop_path = DropPath(rate)
 
     def embed(self, image_BCHW: Tensor) -> tuple[Tensor, None]:
         """The map after the stem, shape (B, H / 4, W / 4, C); a ConvNeXt has no prefix tokens."""

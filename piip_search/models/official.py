@@ -129,7 +129,7 @@ def _branch(index: int, parts: list[str], architecture: Architecture) -> str:
     if isinstance(model, ConvNeXt):
         return ".".join([prefix, "convnext_model", *_convnext(parts, model)])
     inside = ".".join(parts)
-    if isinstance(model, Transformer) and not model.pads_first:  # the class that takes DeiT's weights
+    if isinstance(model, Transformer) and not model.intern_class:  # the class that takes DeiT's weights
         inside = re.sub(r"\.ls([12])\.gamma$", r".gamma_\1", inside)
     return f"{prefix}.{inside}"
 

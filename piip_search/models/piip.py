@@ -49,19 +49,23 @@ class PIIP(nn.Module):
 
         Args:
             architecture: What to build.
-            drop_path: Drop-path rate of each branch; none by default.
+            drop_path: Drop-path rate of each branch; none by default. It holds for all blocks of DeiT's ViTs, and is
+                reached in the last block of others, as in the authors' classes (`Transformer.drop_paths`).
             interaction_drop_path: Drop-path rate of the interactions' FFNs.
             checkpointing: Whether training keeps the inputs of blocks and interactions alone, and runs them again in
                 the backward pass.
 
         Raises:
-            ValueError: There are not as many rates as branches.
+            ValueError: There are not as many rates as branches, or one lies outside [0, 1).
         """
         super().__init__()
         parts, interaction = architecture.branches, architecture.interaction
         rates = tuple(drop_path) if drop_path is not None else (0.0,) * len(parts)
         if len(rates) != len(parts):
             raise ValueError(f"drop_path takes one rate a branch: {len(parts)}, got {len(rates)}")
+        for rate in (*rates, interaction_drop_path):
+            if not 0 <= rate < 1:
+                raise ValueError(f"drop-path rates lie in [0, 1), got {rate}")
         keeps = architecture.merge in KEEPS_PREFIX
         stages = [interaction_stages(part.model, architecture.stretches) for part in parts]
         self.architecture = architecture

@@ -33,7 +33,8 @@ class VisionTransformer(nn.Module):
 
         Args:
             branch: Backbone, image size and windows.
-            drop_path: Chance of skipping a residual, the same in all blocks.
+            drop_path: Chance of skipping a residual: in all blocks, or in the last one and less in those before
+                (`Transformer.drop_paths`).
             keeps_prefix: Whether class token and registers pass the blocks; for global attention only.
 
         Raises:
@@ -61,8 +62,8 @@ class VisionTransformer(nn.Module):
         self.prefix_positions = _tokens(count if model.prefix_positions else 0, model.width)
         self.norm_pre = nn.LayerNorm(model.width) if model.embedding_norm else nn.Identity()
         self.blocks = _blocks(model)
-        for block in self.blocks:
-            block.drop_path1, block.drop_path2 = DropPath(drop_path), DropPath(drop_path)
+        for block, rate in zip(self.blocks, model.drop_paths(drop_path), strict=True):
+            block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
 
     def embed(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens of an image with their positions, shape (B, H, W, C), and prefix tokens, shape (B, K, C)."""
