@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Interaction
 from piip_search.models._torchvision import import_torchvision
+from piip_search.models.initial import initialise
 from piip_search.models.sampling import sample
 
 import_torchvision()
@@ -55,7 +56,7 @@ class DeformableAttention(nn.Module):
         Hf, Wf = feature_BHWC.shape[1:3]
         M, P, N = self.heads, self.points, Hq * Wq
         exact = torch.promote_types(query_BHWC.dtype, torch.float32)
-        value_BHWMD = self.value_proj(feature_BHWC).unflatten(-1, (M, -1))
+        value_BHWMD = self.value_proj(feature_BHWC).view(B, Hf, Wf, M, self.value_proj.out_features // M)
         offsets_BNMP2 = self.sampling_offsets(query_BHWC).to(exact).view(B, N, M, P, 2)
         weights_BNMP = self.attention_weights(query_BHWC).to(exact).view(B, N, M, P).softmax(-1)
         # Points are x before y, -1 and 1 at the outer edges: an offset of one token is 2 / size. The two numbers are
@@ -97,12 +98,14 @@ class RegularAttention(nn.Module):
         self.query_proj = nn.Linear(width, width, bias=False)
         self.key_value_proj = nn.Linear(feature_width, 2 * width, bias=False)
         self.output_proj = nn.Linear(width, width)
+        self.apply(initialise)
 
     def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
         """What the queries read, shape of the queries."""
         q_BNC = self.query_proj(query_BHWC.flatten(1, 2))
         k_BNC, v_BNC = self.key_value_proj(feature_BHWC.flatten(1, 2)).chunk(2, -1)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q_BNC, k_BNC, v_BNC))
+        split = (self.heads, q_BNC.shape[-1] // self.heads)
+        q, k, v = (part.unflatten(-1, split).transpose(1, 2) for part in (q_BNC, k_BNC, v_BNC))
         read_BNC = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         output_BNC: Tensor = self.output_proj(read_BNC)
         return output_BNC.view_as(query_BHWC)
@@ -118,6 +121,7 @@ class ConvFFN(nn.Module):
         self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, width)
+        self.apply(initialise)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         hidden_BCHW = self.dwconv(self.fc1(x_BHWC).permute(0, 3, 1, 2))
@@ -156,6 +160,7 @@ class Injector(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.gamma = nn.Parameter(torch.zeros(width))
         self.tau = nn.Parameter(torch.zeros(width))
+        self.projection.apply(initialise)
 
     def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
         feature_BHWC = self.feat_norm(self.projection(feature_BHWC))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from piip_search.architecture import GROUPS, Architecture
 from piip_search.cost import CLASSES, LANGUAGE_WIDTH
+from piip_search.models.initial import initialise
 from piip_search.stretches import STRIDES, Merge, interaction_stages
 
 
@@ -36,6 +37,7 @@ class BranchMerge(nn.Module):
             _projection(width, widths[0], architecture.merge, first=index == 0) for index, width in enumerate(widths)
         )
         self.branch_weights = nn.Parameter(torch.ones(len(widths)))
+        self.projections.apply(initialise)
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """The merged map, shape (B, C of the first branch, H, W of the output branch).
@@ -123,6 +125,7 @@ class Pyramid(nn.Module):
                 f"the pyramid grows from maps of stride 16, got strides {tuple(strides)}; use patches of 16 px"
             )
         self.levels = nn.ModuleList(_level(width, factor) for width, factor in zip(widths, factors, strict=True))
+        self.levels.apply(initialise)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """A map for each level, the largest first, contiguous."""

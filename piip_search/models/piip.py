@@ -92,6 +92,9 @@ class PIIP(nn.Module):
 
         Args:
             image_BCHW: Images at the output branch's size or any other whole number of patches.
+
+        Raises:
+            ValueError: The images are smaller than a patch.
         """
         taps, prefixes = self.forward_branches(image_BCHW)
         if self._merge == "logits":
@@ -142,9 +145,11 @@ class PIIP(nn.Module):
     def _resized(self, image_BCHW: Tensor, index: int) -> Tensor:
         """The image at a branch's size, in whole patches."""
         resolution, patch = self._scales[index]
-        if resolution == self._whole:
-            return image_BCHW
         height, width = map(int, image_BCHW.shape[-2:])  # tracers hand out sizes as tensors
+        if resolution == self._whole:
+            if min(height, width) < patch:
+                raise ValueError(f"an image needs at least one patch of {patch} px, got {height}x{width}; pad it")
+            return image_BCHW
         sides = tuple(seen_side(length, resolution, self._whole, patch) for length in (height, width))
         return F.interpolate(image_BCHW, sides, mode="bilinear", align_corners=False)
 

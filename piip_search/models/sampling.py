@@ -70,7 +70,7 @@ def portable(value_BHWMD: Tensor, points_BNMP2: Tensor, weights_BNMP: Tensor) ->
     grid_bNP2 = points_BNMP2.transpose(1, 2).flatten(0, 1)
     sampled_bDNP = F.grid_sample(value_bDHW, grid_bNP2, mode="bilinear", padding_mode="zeros", align_corners=False)
     weights_b1NP = weights_BNMP.transpose(1, 2).reshape(B * M, 1, N, P)
-    read_BMDN = (sampled_bDNP * weights_b1NP).sum(-1).view(B, M, -1, N)
+    read_BMDN = (sampled_bDNP * weights_b1NP).sum(-1).view(B, M, value_BHWMD.shape[-1], N)
     return read_BMDN.permute(0, 3, 1, 2).to(value_BHWMD.dtype)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from piip_search.architecture import Branch
 from piip_search.backbones import BACKBONES, Transformer
 from piip_search.models._torchvision import import_torchvision
+from piip_search.models.initial import initialise
 
 import_torchvision()
 import timm  # noqa: E402
@@ -140,7 +141,8 @@ class RelativeAttention(nn.Module):
             sides: Height and width of the grid.
         """
         qkv_BNC = F.linear(x_BNC, self.qkv.weight, _projection_bias(self))
-        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in qkv_BNC.chunk(3, -1))
+        split = (self.num_heads, x_BNC.shape[-1] // self.num_heads)
+        q, k, v = (part.unflatten(-1, split).transpose(1, 2) for part in qkv_BNC.chunk(3, -1))
         bias_MNN = self.biases(*sides)
         reads, read, own = (row.view(-1, 1, 1) for row in self.relative_position_bias_table[-3:])
         count = bias_MNN.shape[-1]
@@ -214,7 +216,7 @@ def _blocks(model: Transformer) -> nn.ModuleList:
             block.attn = WidthNormAttention(model.width, model.heads)
         elif model.relative_grid:
             block.attn = RelativeAttention(model)
-    blocks.apply(_initialise)
+    blocks.apply(initialise)
     return blocks
 
 
@@ -262,7 +264,8 @@ def attend(attention: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
     q, k, v = qkv_KNC.chunk(3, -1)
     if _norms_width(attention):
         q, k = attention.q_norm(q), attention.k_norm(k)
-    q, k, v = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
+    split = (attention.num_heads, q.shape[-1] // attention.num_heads)
+    q, k, v = (part.unflatten(-1, split).transpose(1, 2) for part in (q, k, v))
     if not _norms_width(attention):
         q, k = attention.q_norm(q), attention.k_norm(k)
     mask_MNN = attention.biases(h, w).to(q.dtype) if isinstance(attention, RelativeAttention) else None
@@ -275,7 +278,8 @@ def attend(attention: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
 def _windows(x_BHWC: Tensor, h: int, w: int) -> Tensor:
     """The tokens of each window, shape (K, h w, C) for K windows; a single one is no copy."""
     B, H, W, C = x_BHWC.shape
-    return x_BHWC.view(B, H // h, h, W // w, w, C).transpose(2, 3).reshape(-1, h * w, C)
+    windows = B * (H // h) * (W // w)
+    return x_BHWC.view(B, H // h, h, W // w, w, C).transpose(2, 3).reshape(windows, h * w, C)
 
 
 def _projection_bias(attention: Any) -> Tensor | None:
@@ -289,10 +293,3 @@ def _projection_bias(attention: Any) -> Tensor | None:
 
 def _norms_width(attention: nn.Module) -> bool:
     return isinstance(attention, WidthNormAttention)
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

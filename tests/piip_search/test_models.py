@@ -393,6 +393,43 @@ def test_drop_path_of_interactions_skips_the_ffn_alone() -> None:
     assert not (injector(query, feature) == query).flatten(1).all(1).any()
 
 
+def test_new_parts_start_in_the_authors_distributions() -> None:
+    """`_init_weights` of the authors' classes: by standard deviation, and no bias but the compass of the offsets."""
+    model = PIIPPyramid(Architecture.parse("vit_micro@32:g+vit_micro@64:g*1"))
+    regular = PIIP(Architecture.parse("vit_micro@32:g+vit_micro@64:g*1(attention=regular)/linear"))
+    injector, projections = model.piip.interactions[0][0].large_reads, model.piip.merges[0].projections
+    xavier = math.sqrt(2 / (128 + 64))
+    expected = {
+        injector.projection: 0.02, injector.ffn.fc1: 0.02, injector.ffn.fc2: 0.02,
+        injector.ffn.dwconv: math.sqrt(2 / 9), injector.attn.value_proj: xavier, injector.attn.output_proj: xavier,
+        injector.attn.attention_weights: 0, projections[0][0]: math.sqrt(2 / (9 * 128)),
+        projections[1][3]: math.sqrt(2 / (9 * 128)), model.pyramid.levels[0][0]: math.sqrt(2 / (4 * 128)),
+        model.pyramid.levels[1]: math.sqrt(2 / (4 * 128)),
+        regular.interactions[0][0].small_reads.attn.query_proj: 0.02,
+        regular.interactions[0][0].small_reads.attn.key_value_proj: 0.02, regular.merges[0].projections[1][1]: 0.02,
+    }  # fmt: skip
+    for layer, deviation in expected.items():
+        # Three standard errors of a deviation that is estimated from so many weights.
+        error = 3 / math.sqrt(2 * layer.weight.numel())
+        assert layer.weight.std(correction=0).item() == pytest.approx(deviation, rel=error), layer
+        assert layer.weight.mean().abs() <= 4 * deviation / math.sqrt(layer.weight.numel())
+        assert layer.bias is None or not layer.bias.any()
+
+
+@pytest.mark.parametrize("name", ["vit_micro@32:g+vit_nano@64:w3+convnext_pico@96*4",
+                                  "vit_micro@32:g+vit_nano@64:w3*2(attention=regular)",
+                                  "vit_micro@32:g+vit_nano@64:g*2/logits"])  # fmt: skip
+def test_no_images_give_no_maps(name: str) -> None:
+    architecture = Architecture.parse(name)
+    outputs = PIIP(architecture)(torch.zeros(0, 3, architecture.resolution, architecture.resolution))
+    assert all(len(output) == 0 for output in torch.utils._pytree.tree_leaves(outputs))
+
+
+def test_images_smaller_than_a_patch_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one patch of 32 px, got 64x16; pad it"):
+        PIIP(Architecture.parse("convnext_pico@64"))(torch.zeros(1, 3, 64, 16))
+
+
 MEMORY = [
     *DESIGNS,
     *LABELS,
