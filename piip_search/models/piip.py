@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from piip_search.architecture import Architecture, Branch
 from piip_search.backbones import ConvNeXt
+from piip_search.cost import OUTPUTS
 from piip_search.models.convnext import ConvNeXtBranch
 from piip_search.models.interaction import InteractionUnit
 from piip_search.models.merge import BranchMerge, LogitMerge, Pyramid, TokenMerge
@@ -44,6 +45,7 @@ class PIIP(nn.Module):
         drop_path: Sequence[float] | None = None,
         interaction_drop_path: float = 0.4,
         checkpointing: bool = False,
+        outputs: int | None = None,
     ) -> None:
         """Builds the network with random weights.
 
@@ -54,9 +56,12 @@ class PIIP(nn.Module):
             interaction_drop_path: Drop-path rate of the interactions' FFNs.
             checkpointing: Whether training keeps the inputs of blocks and interactions alone, and runs them again in
                 the backward pass.
+            outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`; 1000 and 4096 by
+                default (`piip_search.cost.OUTPUTS`).
 
         Raises:
-            ValueError: There are not as many rates as branches, or one lies outside [0, 1).
+            ValueError: There are not as many rates as branches, one lies outside [0, 1), or the merge has no outputs to
+                count.
         """
         super().__init__()
         parts, interaction = architecture.branches, architecture.interaction
@@ -77,7 +82,7 @@ class PIIP(nn.Module):
             )
             for step in range(interaction.count)
         )
-        self.merges = nn.ModuleList(_merges(architecture))
+        self.merges = nn.ModuleList(_merges(architecture, outputs))
         self.checkpointing = checkpointing
         # Plain numbers, which compilers read at a glance.
         self._merge, self._taps, self._whole = architecture.merge, architecture.taps, architecture.resolution
@@ -202,9 +207,11 @@ def _branch(part: Branch, drop_path: float, keeps_prefix: bool) -> nn.Module:
     return VisionTransformer(part, drop_path, keeps_prefix)
 
 
-def _merges(architecture: Architecture) -> list[nn.Module]:
-    if architecture.merge == "logits":
-        return [LogitMerge(architecture)]
-    if architecture.merge == "tokens":
-        return [TokenMerge(architecture)]
+def _merges(architecture: Architecture, outputs: int | None) -> list[nn.Module]:
+    merge = architecture.merge
+    if merge in OUTPUTS:
+        kind = LogitMerge if merge == "logits" else TokenMerge
+        return [kind(architecture, outputs or OUTPUTS[merge])]
+    if outputs is not None:
+        raise ValueError(f"the merge {merge} gives maps, which have no outputs to count, got {outputs}; leave it out")
     return [BranchMerge(architecture, tap) for tap in architecture.taps] if len(architecture.branches) > 1 else []

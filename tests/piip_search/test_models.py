@@ -16,12 +16,13 @@ from counting import counted_macs, kept_values, live_values, parameters  # noqa:
 from torch import Tensor, nn  # noqa: E402
 
 from piip_search.architecture import Architecture, Branch  # noqa: E402
-from piip_search.backbones import BACKBONES, backbone_named, timm_models  # noqa: E402
+from piip_search.backbones import BACKBONES, backbone_named, refused_models, timm_models  # noqa: E402
 from piip_search.cost import memory, price  # noqa: E402
 from piip_search.models import PIIP, PIIPPyramid  # noqa: E402
+from piip_search.models.attention import RelativeAttention, WidthNormAttention, attend  # noqa: E402
 from piip_search.models.catalogue import facts_of  # noqa: E402
 from piip_search.models.interaction import DeformableAttention, RegularAttention  # noqa: E402
-from piip_search.models.vit import RelativeAttention, VisionTransformer, WidthNormAttention, attend  # noqa: E402
+from piip_search.models.vit import VisionTransformer  # noqa: E402
 
 import timm  # noqa: E402 isort:skip
 from timm.layers import DropPath  # noqa: E402 isort:skip
@@ -67,7 +68,9 @@ LARGE = [
     "deit3_base_patch16_224.fb_in22k_ft_in1k@224:w7+vit_tiny_patch16_224@448:w14*4",
     "vit_large_patch14_dinov2@448:w14p16+vit_small_patch14_reg4_dinov2@896:w14p16*6",
     "vit_base_patch16_clip_224@224:g/logits",
-    "vit_so400m_patch14_siglip_224@224:gp16/logits",
+    "vit_base_patch16_siglip_gap_224@224:g/logits",
+    "vit_intern300m_patch14_448@448:gp16/logits",
+    "convnext_tiny_hnf@224/logits",
     "beitv2_large_patch16_224@672:w28+beitv2_base_patch16_224@1120:w14g3+vit_s@1568:w14*12",
     "beitv2_base_patch16_224@224:g+vit_s@384:g*12/logits",
 ]
@@ -227,6 +230,13 @@ def test_timm_models_cost_what_is_counted(name: str) -> None:
 @pytest.mark.parametrize("name", _smallest_of_each_kind())
 def test_facts_of_timm_models_are_those_of_the_installed_timm(name: str) -> None:
     assert facts_of(name) == timm_models()[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["convnext_atto_ols", "vit_dwee_patch16_reg1_gap_256", "vit_dpwee_patch16_reg1_gap_256"]
+)
+def test_why_a_model_cannot_be_a_branch_is_what_the_installed_timm_says(name: str) -> None:
+    assert facts_of(name) == refused_models()[name]
 
 
 @pytest.mark.parametrize("image", [(96, 160), (160, 96), (100, 130)])
@@ -439,6 +449,11 @@ MEMORY = [
     "vit_b@64:g+convnext_t@128*4",
     "convnextv2_atto@64",
     "aimv2_large_patch14_224@28:g",
+    "beit3_base_patch16_224@32:g",
+    "vit_base_patch16_rpn_224@64:w3",
+    "vit_pwee_patch16_reg1_gap_256@64:w3",
+    "vit_small_patch16_18x2_224@64:w3",
+    "vit_medium_patch16_gap_256@64:g/logits",
     "vit_base_patch16_clip_224@64:g",
 ]
 
@@ -584,7 +599,7 @@ def beit(image: tuple[int, int], keeps_prefix: bool) -> tuple[nn.Module, VisionT
             nn.init.normal_(parameter, std=0.5)
     branch = VisionTransformer(Branch("beit_base_patch16_224", 224), keeps_prefix=keeps_prefix)
     branch.blocks = branch.blocks[:2]
-    branch.load_state_dict(weights._vit(own, branch)[0])
+    branch.load_state_dict(weights.branch_state(own.state_dict(), branch)[0])
     own.set_input_size(image)
     return own.eval(), branch.eval()
 
