@@ -17,16 +17,9 @@ from piip_search.backbones import ConvNeXt
 from piip_search.cost import OUTPUTS
 from piip_search.models.convnext import ConvNeXtBranch
 from piip_search.models.interaction import InteractionUnit
-from piip_search.models.merge import BranchMerge, LogitMerge, Pyramid, TokenMerge
+from piip_search.models.merge import BranchMerge, LogitMerge, TokenMerge
 from piip_search.models.vit import VisionTransformer
-from piip_search.stretches import (
-    KEEPS_PREFIX,
-    PYRAMID_LEVELS,
-    STRIDES,
-    interaction_ranges,
-    interaction_stages,
-    seen_side,
-)
+from piip_search.stretches import KEEPS_PREFIX, interaction_ranges, interaction_stages, seen_side
 
 
 class PIIP(nn.Module):
@@ -157,48 +150,6 @@ class PIIP(nn.Module):
             return image_BCHW
         sides = tuple(seen_side(length, resolution, self._whole, patch) for length in (height, width))
         return F.interpolate(image_BCHW, sides, mode="bilinear", align_corners=False)
-
-
-class PIIPPyramid(nn.Module):
-    """A PIIP network with the pyramid that detectors read."""
-
-    def __init__(
-        self,
-        architecture: Architecture,
-        drop_path: Sequence[float] | None = None,
-        interaction_drop_path: float = 0.4,
-        checkpointing: bool = False,
-        strides: Sequence[int] = STRIDES,
-    ) -> None:
-        """Builds the network; the first arguments are those of `PIIP`.
-
-        Args:
-            architecture: What to build.
-            drop_path: As in `PIIP`.
-            interaction_drop_path: As in `PIIP`.
-            checkpointing: As in `PIIP`.
-            strides: Strides of the maps that leave: some of 4, 8, 16 and 32, rising.
-
-        Raises:
-            ValueError: The architecture gives no maps that a pyramid can grow from, or no such stride.
-        """
-        super().__init__()
-        if architecture.merge in KEEPS_PREFIX:
-            raise ValueError(f"the merge {architecture.merge} leaves no map to detect on; use conv, linear or pyramid")
-        self.piip = PIIP(architecture, drop_path, interaction_drop_path, checkpointing)
-        if not strides or not set(strides) <= set(STRIDES):
-            raise ValueError(f"a pyramid has maps of strides {', '.join(map(str, STRIDES))}, got {tuple(strides)}")
-        every = architecture.merged * (PYRAMID_LEVELS // len(architecture.merged))
-        maps = [every[STRIDES.index(stride)] for stride in strides]
-        self._levels = [STRIDES.index(stride) for stride in strides]
-        self.pyramid = Pyramid([width for width, _ in maps], [stride for _, stride in maps], strides)
-
-    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """A map for each stride, by default 4, 8, 16 and 32, of the first branch's width."""
-        merged = self.piip(image_BCHW)
-        every = merged if isinstance(merged, tuple) else (merged,) * PYRAMID_LEVELS
-        maps: tuple[Tensor, ...] = self.pyramid([every[level] for level in self._levels])
-        return maps
 
 
 def _branch(part: Branch, drop_path: float, keeps_prefix: bool) -> nn.Module:

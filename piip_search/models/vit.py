@@ -3,6 +3,7 @@
 Legend: B images, H W grid of tokens, N tokens, K prefix tokens (class token, registers), C channels.
 """
 
+import math
 from functools import partial
 from typing import Any
 
@@ -96,6 +97,16 @@ class VisionTransformer(nn.Module):
             x_BNC = _prefixed(self.blocks[index], x_BNC, (x_BHWC.shape[1], x_BHWC.shape[2]))
         count = prefix_BKC.shape[1]
         return x_BNC[:, count:].reshape(x_BHWC.shape), x_BNC[:, :count]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """Positions stored on another square grid are taken as they are: every forward pass resizes them anyway."""
+        stored_1NC = state_dict.get(f"{prefix}pos_embed")
+        if self.position_grid and stored_1NC is not None:
+            side = math.isqrt(stored_1NC.shape[1])
+            if stored_1NC.shape == (1, side**2, self.pos_embed.shape[2]) and side != self.position_grid:
+                self.position_grid = side
+                self.pos_embed.data = self.pos_embed.data.new_empty(stored_1NC.shape)  # an optimiser may hold it
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _positions(self, height: int, width: int) -> Tensor:
         """The stored embedding, resized to the grid in float32, shape (1, H, W, C)."""

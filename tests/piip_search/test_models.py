@@ -17,8 +17,8 @@ from torch import Tensor, nn  # noqa: E402
 
 from piip_search.architecture import Architecture, Branch  # noqa: E402
 from piip_search.backbones import BACKBONES, backbone_named, refused_models, timm_models  # noqa: E402
-from piip_search.cost import memory, price  # noqa: E402
-from piip_search.models import PIIP, PIIPPyramid  # noqa: E402
+from piip_search.cost import memory, price, published_head_cost  # noqa: E402
+from piip_search.models import PIIP, PIIPClassifier, PIIPPyramid  # noqa: E402
 from piip_search.models.attention import RelativeAttention, WidthNormAttention, attend  # noqa: E402
 from piip_search.models.catalogue import facts_of  # noqa: E402
 from piip_search.models.interaction import DeformableAttention, RegularAttention  # noqa: E402
@@ -587,6 +587,40 @@ def test_merging_written_out(merge: str) -> None:
         expected = [level(module, maps) for module, maps in zip(model.merges, taps, strict=True)]
     for one, other in zip(torch.utils._pytree.tree_leaves(model(image)), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-5)
+
+
+def test_classification_from_scratch_written_out() -> None:
+    """The authors' class: norm, mean over tokens, linear head; priced as their published counts do."""
+    name = "vit_micro@32:g+vit_pico@64:g*2/linear"
+    model = PIIPClassifier(Architecture.parse(name), interaction_drop_path=0.0, classes=7).eval()
+    open_gates(model)
+    nn.init.normal_(model.norm.weight)
+    image = torch.randn(2, 3, 64, 64)
+    tokens = model.piip(image).flatten(2).mT
+    normed = F.layer_norm(tokens, (128,), model.norm.weight, model.norm.bias, 1e-6)
+    torch.testing.assert_close(model(image), normed.mean(1) @ model.head.weight.T + model.head.bias, **TIGHT)
+    with torch.device("meta"):
+        published = PIIPClassifier(Architecture.parse(name))
+    head = published_head_cost(128, (4, 4))
+    assert parameters(published) == price(Architecture.parse(name), "backbone").params + head.params
+    with pytest.raises(ValueError, match="merges branches by linear, got conv; write /linear"):
+        PIIPClassifier(Architecture.parse("vit_micro@32:g+vit_pico@64:g*2"))
+
+
+@pytest.mark.parametrize(("name", "outputs"), [("vit_nano@64:g/logits", 21), ("vit_nano@64:g/tokens", 5120)])
+def test_as_many_outputs_as_wanted_cost_what_is_counted(name: str, outputs: int) -> None:
+    architecture = Architecture.parse(name)
+    with torch.device("meta"):
+        model, image = PIIP(architecture, outputs=outputs).eval(), torch.zeros(1, 3, 64, 64)
+    cost = price(architecture, "backbone", outputs=outputs)
+    assert (counted_macs(model, image), parameters(model)) == (cost.macs, cost.params)
+    assert model(image).shape[-1] == outputs
+    assert memory(architecture, outputs=outputs) != memory(architecture)
+
+
+def test_maps_have_no_outputs_to_count() -> None:
+    with pytest.raises(ValueError, match="the merge conv gives maps, which have no outputs to count, got 21"):
+        PIIP(Architecture.parse("vit_nano@64:g"), outputs=21)
 
 
 def beit(image: tuple[int, int], keeps_prefix: bool) -> tuple[nn.Module, VisionTransformer]:

@@ -33,11 +33,12 @@ def test_branches_start_from_a_folder_of_weights(tmp_path: Path) -> None:
     assert torch.equal(found, model.blocks[11].mlp.fc2.weight)
 
 
-def test_a_whole_backbone_starts_from_the_authors_checkpoint(tmp_path: Path) -> None:
-    source = PIIPBackbone(NAME).eval()
-    state = to_official(source.network.state_dict(), Architecture.parse(NAME))
+@pytest.mark.parametrize("strides", [(4, 8, 16, 32), (8, 16, 32)])
+def test_a_whole_backbone_starts_from_the_authors_checkpoint(strides: tuple[int, ...], tmp_path: Path) -> None:
+    source = PIIPBackbone(NAME, strides=strides).eval()
+    state = to_official(source.network.state_dict(), Architecture.parse(NAME), strides)
     torch.save({"state_dict": {f"backbone.{key}": value for key, value in state.items()}}, tmp_path / "piip.pth")
-    backbone = PIIPBackbone(NAME, pretrained=str(tmp_path / "piip.pth")).eval()
+    backbone = PIIPBackbone(NAME, strides=strides, pretrained=str(tmp_path / "piip.pth")).eval()
     backbone.init_weights()
     image = torch.randn(1, 3, 64, 64)
     assert all(torch.equal(one, other) for one, other in zip(source(image), backbone(image), strict=True))
@@ -52,6 +53,11 @@ def test_bfloat16_runs_inside_and_leaves_as_float32() -> None:
         assert other.dtype == torch.float32
         assert not torch.equal(one, other)
         torch.testing.assert_close(one, other, rtol=0.1, atol=0.1)
+
+
+def test_a_checkpoint_that_is_not_there_is_said() -> None:
+    with pytest.raises(ValueError, match=r"no file nowhere/piip\.pth; name a checkpoint that is there"):
+        PIIPBackbone(NAME, pretrained="nowhere/piip.pth").init_weights()
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])

@@ -57,7 +57,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         self.network: nn.Module = PIIPPyramid(
             self.architecture, drop_path, interaction_drop_path, checkpointing, strides
         )
-        self.pretrained = pretrained
+        self.pretrained, self.strides = pretrained, tuple(strides)
         self.bfloat16 = bfloat16
 
     def init_weights(self) -> None:
@@ -70,8 +70,10 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         if self.pretrained is None:
             return
         path = Path(self.pretrained)
+        if path.suffix in (".pth", ".pt", ".bin", ".safetensors") and not path.is_file():
+            raise ValueError(f"no file {path}; name a checkpoint that is there, a folder of weights, or hub")
         if path.is_file() and len(self.architecture.branches) > 1:
-            self.network.load_state_dict(from_official(read_tensors(path), self.architecture))
+            self.network.load_state_dict(from_official(read_tensors(path), self.architecture, self.strides))
         else:
             load_pretrained(cast(PIIP, self.network.piip), self.pretrained)
 
