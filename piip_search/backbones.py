@@ -313,7 +313,7 @@ def _drop_path(name: str, width: int) -> float:
 
 @cache
 def with_patch(backbone: Backbone, patch: int) -> Backbone:
-    """The same ViT with other patches: the convolution is resampled, as the authors do from 14 to 16 px.
+    """The same ViT with other patches, as the authors take their ViTs of 14 px at 16; pre-trained ones are resized.
 
     Raises:
         ValueError: The backbone has no patches.

@@ -81,7 +81,7 @@ def load_pretrained(
             file, for each branch.
         patches: How a patch embedding is brought to another size. `inverse` leaves the embedding of a picture what it
             was when the picture is resized with the patches (FlexiViT, arXiv 2212.08013); `bicubic` resizes the kernels
-            like pictures, as the authors' code does, by which embeddings grow.
+            like pictures, as the authors' code does, which changes embeddings more (docs/log.md).
 
     Raises:
         WeightsError: A backbone has no pre-trained weights, a download is refused, a file is missing or does not fit;
