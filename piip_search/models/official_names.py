@@ -180,7 +180,7 @@ def _linear(level: int, parts: list[str], tensor: Tensor, architecture: Architec
     if parts[0] == "branch_weights":
         return _weights("", tensor)
     branch, layer, rest = int(parts[1]), int(parts[2]), parts[3:]
-    return {".".join([f"merge_branch{branch + 1}", *([str(2 * layer)] if branch else []), *rest]): tensor}
+    return {".".join([f"merge_branch{branch + 1}", *([str(2 * layer)] if branch else []), *rest]): _matrix(tensor)}
 
 
 def _logits(level: int, parts: list[str], tensor: Tensor, architecture: Architecture) -> Names:
@@ -191,7 +191,12 @@ def _logits(level: int, parts: list[str], tensor: Tensor, architecture: Architec
 def _tokens(level: int, parts: list[str], tensor: Tensor, architecture: Architecture) -> Names:
     """A projector's layers stand between permutations."""
     branch, layer, rest = int(parts[1]), {"0": "1", "1": "3", "3": "6"}[parts[2]], parts[3:]
-    return {".".join([f"{PROJECTOR}branch{branch + 1}", layer, *rest]): tensor}
+    return {".".join([f"{PROJECTOR}branch{branch + 1}", layer, *rest]): _matrix(tensor)}
+
+
+def _matrix(tensor: Tensor) -> Tensor:
+    """A convolution of 1x1 here is a linear layer there."""
+    return tensor[..., 0, 0] if tensor.dim() == 4 else tensor
 
 
 def is_spare(name: str, architecture: Architecture, strides: Sequence[int]) -> bool:

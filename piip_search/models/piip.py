@@ -16,7 +16,7 @@ from piip_search.architecture import Architecture, Branch
 from piip_search.backbones import ConvNeXt
 from piip_search.cost import OUTPUTS
 from piip_search.models.convnext import ConvNeXtBranch
-from piip_search.models.interaction import InteractionUnit
+from piip_search.models.interaction import Grid, InteractionUnit, grid_of
 from piip_search.models.merge import BranchMerge, LogitMerge, TokenMerge
 from piip_search.models.vit import VisionTransformer
 from piip_search.stretches import KEEPS_PREFIX, interaction_ranges, interaction_stages, seen_side
@@ -112,22 +112,35 @@ class PIIP(nn.Module):
             tokens.append(x_BHWC)
             prefixes.append(prefix_BKC)
         del x_BHWC, prefix_BKC
-        taps = []
+        taps: list[tuple[Tensor, ...]] = []
+        grids: dict[tuple[int, int], Grid] = {}
         for step in range(len(self._ranges[0])):
             for index, branch in enumerate(branches):
                 for blocks in self._runs(self._ranges[index][step]):
                     tokens[index], prefixes[index] = self._call(branch.run, tokens[index], prefixes[index], blocks)
             if len(self.interactions):
-                self._interact(tokens, step)
+                self._interact(tokens, step, grids)
             if step in self._taps:
                 taps.append(tuple(x_BHWC.permute(0, 3, 1, 2) for x_BHWC in tokens))
         return taps, prefixes
 
-    def _interact(self, tokens: list[Tensor], step: int) -> None:
-        """All neighbours once, the pair with the smallest models first: details travel down in one interaction."""
+    def _interact(self, tokens: list[Tensor], step: int, grids: dict[tuple[int, int], Grid]) -> None:
+        """All neighbours once, the pair with the smallest models first: details travel down in one interaction.
+
+        Args:
+            tokens: Of each branch; replaced.
+            step: Which interaction it is, from 0.
+            grids: Those that are known by their sides; added to.
+        """
+        for x_BHWC in tokens:
+            sides = (x_BHWC.shape[1], x_BHWC.shape[2])
+            if sides not in grids:
+                grids[sides] = grid_of(x_BHWC)
+        places = [grids[x_BHWC.shape[1], x_BHWC.shape[2]] for x_BHWC in tokens]
         units = cast(nn.ModuleList, self.interactions[step])
         for pair in reversed(range(len(units))):
-            tokens[pair], tokens[pair + 1] = self._call(units[pair], tokens[pair], tokens[pair + 1])
+            both = (places[pair], places[pair + 1])
+            tokens[pair], tokens[pair + 1] = self._call(units[pair], tokens[pair], tokens[pair + 1], both)
 
     def _runs(self, blocks: range) -> list[range]:
         """Blocks that run in one go: each alone where their inputs are what is kept."""

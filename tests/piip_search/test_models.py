@@ -322,8 +322,8 @@ def test_details_travel_down_within_one_interaction() -> None:
     open_gates(model)
     tokens = [torch.randn(1, b.grid, b.grid, b.model.width) for b in architecture.branches]
     changed = [*tokens[:2], tokens[2] + torch.randn_like(tokens[2])]
-    model._interact(tokens, 0)
-    model._interact(changed, 0)
+    model._interact(tokens, 0, {})
+    model._interact(changed, 0, {})
     assert not torch.allclose(tokens[0], changed[0])
 
 
