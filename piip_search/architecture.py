@@ -257,7 +257,18 @@ class Architecture:
             raise ValueError(
                 f"the merge {self.merge} keeps class tokens, which belong to no window; attend globally: :g"
             )
+        if self.merge == "logits":
+            self._check_pools(models)
         self._check_group_norms(models)
+
+    def _check_pools(self, models: list[Backbone]) -> None:
+        ways = {"map": "by attention over its tokens", "pair": "from two tokens by two heads"}
+        for model in models:
+            if model.pool in ways:
+                raise ValueError(
+                    f"{model.name} reads class scores {ways[model.pool]}, which the merge logits does not; choose "
+                    "another backbone, or train a head of your own behind /linear"
+                )
 
     def _check_group_norms(self, models: list[Backbone]) -> None:
         if len(models) == 1 or self.merge in ("logits", "tokens"):

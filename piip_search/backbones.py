@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 Norm = Literal["layer", "rms"]
+BlockKind = Literal["plain", "post", "parallel", "twin"]
+Pool = Literal["token", "avg", "normed_avg", "map", "pair"]
 
 _TIMM_MODELS = Path(__file__).parent / "timm_models.json"
 _BY_NUMBERS = re.compile(r"vit_w(?P<width>\d+)_d(?P<depth>\d+)_h(?P<heads>\d+)(?:_p(?P<patch>\d+))?")
@@ -55,19 +57,31 @@ class Transformer:
         position_grid: Tokens along a side of the stored position embedding; 0 where there is none.
         relative_grid: The same of the relative position biases that every block adds to its attention (BEiT).
         gated: Whether the MLP has a gate, and so a second matrix d x hidden (SwiGLU).
+        block: How a block is put together: norm, attention, norm, MLP (`plain`); norms after instead of before
+            (`post`); attention and MLP side by side behind one norm (`parallel`); two attentions side by side, then two
+            MLPs (`twin`).
         norm: Layer norm, or root-mean-square norm, which has no bias.
+        eps: What norms add to variances.
+        inner_norms: Whether attention and MLP have one more norm before their last layer (BEiT-3).
         layer_scale: Start of the learnable vectors that scale a block's two residuals; None where there are none.
         qkv_bias, proj_bias, mlp_bias, patch_bias: Whether these layers have biases; keys have none under relative
             position biases.
         query_norm: Whether queries and keys are normed: not, a head at a time, or over the whole width.
+        patch_norm: Whether patches are normed before positions are added (AIMv2).
         embedding_norm: Whether tokens are normed before the first block (CLIP).
+        final_norm: Whether tokens are normed before class scores are read.
+        pool: How class scores are read: from the class token; from the mean of the image's tokens, which is taken
+            before the final norm (`avg`) or after it (`normed_avg`); or in ways that the merge `logits` does not have:
+            by attention (`map`), or from a class and a distillation token by two heads (`pair`).
         prefix: Tokens beside those of the image: a class token, registers. Only classification and language models
             keep them (the merges `logits` and `tokens`).
         prefix_positions: Whether these have position embeddings of their own.
-        pads_first: Whether the authors' class for it fills up windows before it counts the projections: all weights
-            but DeiT's are loaded into that class. Matters to the published convention only.
-        drop_path: Constant drop-path rate of full training (PIIP's detection configs).
+        intern_class: Whether the authors build it with their class InternViT6B, as they do for all weights but DeiT's:
+            that class fills up windows before it counts the projections (in the published convention), and its drop
+            path rises from block to block.
+        drop_path: Drop-path rate of full training (PIIP's detection configs).
         timm_name: The timm model whose weights fit; empty where there is none.
+        weights_url: A file of weights that fit, where timm has none.
     """
 
     name: str
@@ -80,19 +94,26 @@ class Transformer:
     position_grid: int = 14
     relative_grid: int = 0
     gated: bool = False
+    block: BlockKind = "plain"
     norm: Norm = "layer"
+    eps: float = 1e-6
+    inner_norms: bool = False
     layer_scale: float | None = 1.0
     qkv_bias: bool = True
     proj_bias: bool = True
     mlp_bias: bool = True
     patch_bias: bool = True
     query_norm: Literal["none", "head", "width"] = "none"
+    patch_norm: bool = False
     embedding_norm: bool = False
+    final_norm: bool = True
+    pool: Pool = "token"
     prefix: int = 1
     prefix_positions: bool = False
-    pads_first: bool = False
+    intern_class: bool = False
     drop_path: float = 0.0
     timm_name: str = ""
+    weights_url: str = ""
 
     family: ClassVar[Literal["vit"]] = "vit"
 
@@ -121,6 +142,10 @@ class Transformer:
         """Width inside a block's MLP."""
         return self.hidden or 4 * self.width
 
+    def drop_paths(self, rate: float) -> tuple[float, ...]:
+        """Drop-path rate of each block: rising to the given one in the authors' class InternViT6B, else constant."""
+        return _rising(rate, self.depth) if self.intern_class else (rate,) * self.depth
+
 
 @dataclass(frozen=True, slots=True)
 class ConvNeXt:
@@ -132,6 +157,8 @@ class ConvNeXt:
         widths: Channels of the four stages, at strides of 4, 8, 16 and 32 pixels.
         depths: ConvNeXt blocks of the four stages.
         response_norm: Whether the MLPs have a global response norm (ConvNeXt V2) instead of a layer scale.
+        eps: What the norm before class scores adds to variances.
+        pool: How class scores are read: from the mean over the map, taken before or after that norm.
         drop_path: Drop-path rate of full training.
         timm_name: The timm model whose weights fit; empty where there is none.
     """
@@ -141,6 +168,8 @@ class ConvNeXt:
     widths: tuple[int, int, int, int]
     depths: tuple[int, int, int, int]
     response_norm: bool = False
+    eps: float = 1e-6
+    pool: Pool = "avg"
     drop_path: float = 0.0
     timm_name: str = ""
 
@@ -168,8 +197,22 @@ class ConvNeXt:
             for index, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True))
         )
 
+    def drop_paths(self, rate: float) -> tuple[float, ...]:
+        """Drop-path rate of each block: rising to the given one over ConvNeXt blocks, none at a downsampling layer.
+
+        As in the transformers library, whose ConvNeXt the authors take.
+        """
+        rising = iter(_rising(rate, sum(self.depths)))
+        downsamplings = {sum(stage.blocks for stage in self.stages[:index]) for index in (1, 2, 3)}
+        return tuple(0.0 if block in downsamplings else next(rising) for block in range(self.depth))
+
 
 Backbone = Transformer | ConvNeXt
+
+
+def _rising(rate: float, blocks: int) -> tuple[float, ...]:
+    """From zero at the first block to the rate at the last."""
+    return tuple(rate * block / max(1, blocks - 1) for block in range(blocks))
 
 
 def _published() -> Iterable[Backbone]:
@@ -177,10 +220,11 @@ def _published() -> Iterable[Backbone]:
     deit3 = "deit3_{}_patch16_224.fb_in22k_ft_in1k"
     yield Transformer(
         "vit_6b", "InternViT-6B", 3200, 48, 25, 12800, norm="rms", layer_scale=0.1, qkv_bias=False, query_norm="width",
-        pads_first=True, drop_path=0.4,
+        intern_class=True, drop_path=0.4,
+        weights_url="https://huggingface.co/OpenGVLab/InternVL/resolve/main/intern_vit_6b_224px.pth",
     )  # fmt: skip
     yield Transformer(
-        "vit_h", "ViT-H", 1280, 32, 16, pads_first=True, drop_path=0.4, timm_name="vit_huge_patch14_224.mae"
+        "vit_h", "ViT-H", 1280, 32, 16, intern_class=True, drop_path=0.4, timm_name="vit_huge_patch14_224.mae"
     )
     yield Transformer("vit_l", "ViT-L", 1024, 24, 16, drop_path=0.4, timm_name=deit3.format("large"))
     yield Transformer("vit_b", "ViT-B", 768, 12, 12, drop_path=0.15, timm_name=deit3.format("base"))
@@ -211,10 +255,23 @@ BACKBONES: dict[str, Backbone] = {backbone.name: backbone for backbone in (*_pub
 
 
 @cache
+def _catalogue() -> dict[str, Any]:
+    catalogue: dict[str, Any] = json.loads(_TIMM_MODELS.read_text(encoding="utf-8"))
+    return catalogue
+
+
+@cache
 def timm_models() -> dict[str, dict[str, Any]]:
     """Facts of the timm models of the two families, by model name without tag."""
-    models: dict[str, dict[str, Any]] = json.loads(_TIMM_MODELS.read_text(encoding="utf-8"))["models"]
+    models: dict[str, dict[str, Any]] = _catalogue()["models"]
     return models
+
+
+@cache
+def refused_models() -> dict[str, str]:
+    """Why other ViTs and ConvNeXts of timm cannot be a branch, by model name without tag."""
+    refused: dict[str, list[str]] = _catalogue()["refused"]
+    return {name: reason for reason, names in refused.items() for name in names}
 
 
 @cache
@@ -228,23 +285,35 @@ def backbone_named(name: str) -> Backbone:
         return BACKBONES[name]
     if match := _BY_NUMBERS.fullmatch(name):
         width, depth, heads, patch = (int(number or 16) for number in match.groups())
-        return Transformer(name, f"ViT {width}x{depth}", width, depth, heads, patch=patch)
-    facts = dict(timm_models().get(name.partition(".")[0], {}))
+        rate = _drop_path(name, width)
+        return Transformer(name, f"ViT {width}x{depth}", width, depth, heads, patch=patch, drop_path=rate)
+    model = name.partition(".")[0]
+    facts = dict(timm_models().get(model, {}))
     if not facts:
-        near = difflib.get_close_matches(name.partition(".")[0], [*BACKBONES, *timm_models()], n=1)
+        near = difflib.get_close_matches(model, [*BACKBONES, *timm_models()], n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(BACKBONES)}"
+        if model in refused_models():
+            raise ValueError(f"{name} cannot be a branch: it {refused_models()[model]}; {hint}")
         raise ValueError(
-            f"unknown backbone {name!r}; {hint} (any timm ViT or ConvNeXt, or a ViT by its numbers: vit_w640_d12_h10)"
+            f"unknown backbone {name!r}; {hint} (docs/cost.md lists timm's models that can be a branch; a ViT of any "
+            "other size is named by its numbers: vit_w640_d12_h10)"
         )
     if facts.pop("family") == "convnext":
         widths, depths = tuple(facts.pop("widths")), tuple(facts.pop("depths"))
-        return ConvNeXt(name, name, widths, depths, timm_name=name, **facts)
-    return Transformer(name, name, timm_name=name, pads_first=not name.startswith("deit"), **facts)
+        return ConvNeXt(name, name, widths, depths, drop_path=0.3 if widths[3] <= 768 else 0.4, timm_name=name, **facts)
+    rate, intern_class = _drop_path(name, facts["width"]), not name.startswith("deit")
+    return Transformer(name, name, timm_name=name, intern_class=intern_class, drop_path=rate, **facts)
+
+
+def _drop_path(name: str, width: int) -> float:
+    """The rate of PIIP's detection configs for a ViT of that width; those of AugReg and DINOv2 are higher below L."""
+    small, base, large = (0.2, 0.3, 0.4) if "augreg" in name or "dinov2" in name else (0.05, 0.15, 0.4)
+    return small if width <= 384 else base if width <= 768 else large
 
 
 @cache
 def with_patch(backbone: Backbone, patch: int) -> Backbone:
-    """The same ViT with other patches: the convolution is resampled, as the authors do from 14 to 16 px.
+    """The same ViT with other patches, as the authors take their ViTs of 14 px at 16; pre-trained ones are resized.
 
     Raises:
         ValueError: The backbone has no patches.
@@ -254,6 +323,11 @@ def with_patch(backbone: Backbone, patch: int) -> Backbone:
     return replace(backbone, patch=patch)
 
 
+def has_weights(backbone: Backbone) -> bool:
+    """Whether there are pre-trained weights for it."""
+    return bool(backbone.timm_name or _weights_url(backbone))
+
+
 def weight_file(backbone: Backbone, place: Path) -> Path | None:
     """The file of a backbone's pre-trained weights: the place itself, or a file in it named like the timm model.
 
@@ -261,6 +335,20 @@ def weight_file(backbone: Backbone, place: Path) -> Path | None:
     """
     if place.is_file():
         return place
-    names = (backbone.timm_name, backbone.timm_name.partition(".")[0])
+    names = (backbone.timm_name, backbone.timm_name.partition(".")[0], Path(_weights_url(backbone)).stem)
     files = (place / f"{name}{ending}" for name in names if name for ending in (".safetensors", ".pth", ".pt", ".bin"))
     return next((file for file in files if file.is_file()), None)
+
+
+def weights_hint(backbone: Backbone, folder: Path) -> str:
+    """Which file to place where, so that `weight_file` finds it."""
+    name, url = backbone.timm_name, _weights_url(backbone)
+    if name:
+        url, target = f"https://huggingface.co/timm/{name}/resolve/main/model.safetensors", f"{name}.safetensors"
+    else:
+        target = Path(url).name
+    return f"place {url} as {folder / target}"
+
+
+def _weights_url(backbone: Backbone) -> str:
+    return backbone.weights_url if isinstance(backbone, Transformer) else ""

@@ -6,6 +6,7 @@ by the names of their modules (`piip_search.models`).
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from piip_search.architecture import Architecture
 from piip_search.cost import breakdown
@@ -92,8 +93,7 @@ def _matched_interactions(child: Architecture, parent: Architecture, branches: d
                     f"interactions.{step}.{pair}.{reader}": f"interactions.{steps[ends]}.{large}.{reader}"
                     for reader in ("large_reads", "small_reads")
                 }
-    alike = (mine.attention, mine.heads, mine.points) == (theirs.attention, theirs.heads, theirs.points)
-    return pairs if alike else {}
+    return pairs if replace(mine, count=theirs.count, direction=theirs.direction) == theirs else {}
 
 
 def _ends(architecture: Architecture, pair: int) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
-from piip_search.backbones import backbone_named, weight_file
+from piip_search.backbones import backbone_named, has_weights, weight_file, weights_hint
 from piip_search.evaluation import Candidate, Evaluation, trials_folder
 from piip_search.export.readers import READERS
 from piip_search.legal import legal_designs
@@ -185,12 +185,14 @@ def _missing_weights(spec: SearchSpec) -> list[str]:
     problems = []
     for name in spec.space.backbones if place is not None else ():
         backbone = backbone_named(name)
-        if not backbone.timm_name:
+        if not has_weights(backbone):
             problems.append(f"training.pretrained: {name} has no pre-trained weights; leave it out of space.backbones")
+        elif place == "hub" and not backbone.timm_name:
+            hint = weights_hint(backbone, Path("weights"))
+            problems.append(f"training.pretrained: {name} is on no hub of timm's; {hint}, and name that folder")
         elif place != "hub" and weight_file(backbone, Path(str(place))) is None:
             problems.append(
-                f"training.pretrained: no {backbone.timm_name}.safetensors in {place}; download it from "
-                f"https://huggingface.co/timm/{backbone.timm_name}"
+                f"training.pretrained: no weights of {name} in {place}; {weights_hint(backbone, Path(str(place)))}"
             )
     return problems
 

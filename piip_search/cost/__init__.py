@@ -25,7 +25,7 @@ from piip_search.cost.branch import backbone_parts as backbone_parts
 from piip_search.cost.branch import branch_parts
 from piip_search.cost.counting import CLASSES as CLASSES
 from piip_search.cost.counting import CONVENTIONS as CONVENTIONS
-from piip_search.cost.counting import LANGUAGE_WIDTH as LANGUAGE_WIDTH
+from piip_search.cost.counting import OUTPUTS as OUTPUTS
 from piip_search.cost.counting import Convention as Convention
 from piip_search.cost.counting import Cost as Cost
 from piip_search.cost.counting import Counting as Counting
@@ -59,6 +59,7 @@ def price(
     convention: Convention = "published",
     image: Grid | None = None,
     detector: Detector = COCO_MASK_RCNN,
+    outputs: int | None = None,
 ) -> Cost:
     """Cost of one image.
 
@@ -71,11 +72,13 @@ def price(
         image: Height and width in pixels of the image that the output branch is given, padded here to the multiple at
             which all grids are exact; the architecture's nominal square by default.
         detector: What reads the merged maps, under `detector`.
+        outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`; 1000 and 4096 by
+            default.
 
     Raises:
         ValueError: The architecture gives no maps that a detector could read, under `detector`.
     """
-    return Cost.total(part.cost for part in breakdown(architecture, convention, image, detector))
+    return Cost.total(part.cost for part in breakdown(architecture, convention, image, detector, outputs))
 
 
 def breakdown(
@@ -83,6 +86,7 @@ def breakdown(
     convention: Convention = "published",
     image: Grid | None = None,
     detector: Detector = COCO_MASK_RCNN,
+    outputs: int | None = None,
 ) -> list[Part]:
     """Where the cost sits: named parts that sum to `price`, whose arguments it takes."""
     if convention == "detector" and architecture.merge in KEEPS_PREFIX:
@@ -93,7 +97,7 @@ def breakdown(
     whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
     sides = architecture.sides(whole)
     output = architecture.output
-    counted = [counting(convention, merge, branch.model) for branch in branches]
+    counted = [counting(convention, merge, branch.model, outputs) for branch in branches]
     parts = [
         Part(str(branch), kind, cost)
         for branch, side, count in zip(branches, sides, counted, strict=True)
@@ -128,6 +132,7 @@ def memory(
     detector: Detector = COCO_MASK_RCNN,
     images: int = 1,
     value_bytes: int = 4,
+    outputs: int | None = None,
 ) -> Memory:
     """Bytes of a training step and of inference.
 
@@ -138,11 +143,12 @@ def memory(
         detector: As in `price`.
         images: Images a step.
         value_bytes: Bytes of a value: 4 in float32, 2 under bfloat16 autocast.
+        outputs: As in `price`.
 
     Raises:
         ValueError: As in `price`.
     """
     whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
     sides = architecture.sides(whole)
-    live = live_values(architecture, convention, sides, detector)
-    return memory_of(price(architecture, convention, image, detector), live, images, value_bytes)
+    live = live_values(architecture, convention, sides, detector, outputs)
+    return memory_of(price(architecture, convention, image, detector, outputs), live, images, value_bytes)

@@ -38,52 +38,67 @@ def _transformer(
 ) -> tuple[tuple[str, Cost], ...]:
     """A ViT: n 3 p^2 d to embed; a block 4 n d^2 and 2 n k d for attention, 2 n d h for the MLP (3 with a gate).
 
-    Under windows, the products of attention run on whole windows, and the projections on the tokens alone.
+    Under windows, the products of attention run on whole windows, and the projections on the tokens alone. A twin block
+    counts twice; one that has attention and MLP side by side has one norm and one scale.
     """
     d, h = model.width, model.mlp_width
     height, width = sides[0] // model.patch, sides[1] // model.patch
     tokens = height * width
     n = tokens + counted.prefix
     pixels = 3 * model.patch**2
-    norms = 2 * n * d * (counted.published and model.norm == "layer")
-    norm_params = d * (2 if model.norm == "layer" else 1)
-    stats = n * (2 if model.norm == "layer" else 1 + d)
+    norm = _norm(model, n, d, counted)
+    inner = [_norm(model, n, wide, counted) if model.inner_norms else Cost() for wide in (d, h)]
     embedding = Cost(
         tokens * (pixels + (counted.published and model.patch_bias)) * d,
         (pixels + model.patch_bias) * d
         + (tokens + 1 if counted.positions else model.position_grid**2) * d
-        + counted.prefix * (1 + model.prefix_positions) * d
-        + 2 * d * model.embedding_norm,
-        3 * sides[0] * sides[1] + (n * d + 2 * n) * model.embedding_norm,
+        + counted.prefix * (1 + model.prefix_positions) * d,
+        3 * sides[0] * sides[1],
     )
-    query_norm = {"none": 0, "head": 2 * norm_params // model.heads, "width": 2 * norm_params}[model.query_norm]
-    scale = d * (model.layer_scale is not None)
+    for is_normed, rows in ((model.patch_norm, tokens), (model.embedding_norm, n)):
+        if is_normed:
+            embedding += _norm(model, rows, d, counted)
+    query_norm = {"none": 0, "head": 2 * (norm.params // model.heads), "width": 2 * norm.params}[model.query_norm]
+    scale = Cost(0, d, n * d) if model.layer_scale is not None else Cost()
     biases = (2 if model.relative_grid else 3) * d * model.qkv_bias + d * model.proj_bias + model.relative_biases
-    attention_params = (4 * d * d + biases + query_norm + norm_params + scale) * model.depth
     kinds = Counter(windows).items()
-    attention_macs = sum(times * (_attention(height, width, d, side, counted) + norms) for side, times in kinds)
-    # The block's input and what its norm leaves; queries, keys, values and what they give, in whole windows; that
-    # again as tokens, where there are windows; what is scaled; and the biases of pairs of tokens, where there are such.
+    side_by_side, twice = model.block == "parallel", 2 if model.block == "twin" else 1
+    entry = Cost(0, 0, n * d)  # what a residual starts from
+    # Queries, keys, values and what they give, in whole windows; that again as tokens, where there are windows; and
+    # the biases of pairs of tokens, where there are such.
     extra = {"none": 0, "head": 2 * d + 2 * model.heads, "width": 2 * d + 2}[model.query_norm]
     attention_kept = sum(
         times
         * (
             _filled(height, width, side, counted) * (4 * d + model.heads + extra)
-            + n * (2 * d + scale + d * (side is not None))
-            + stats
+            + n * d * (side is not None)
             + (model.heads * _keys(height, width, side, counted) ** 2 if model.relative_grid else 0)
         )
         for side, times in kinds
     )
-    attention = Cost(attention_macs, attention_params, attention_kept)
     matrices = 3 if model.gated else 2
-    mlp_biases = ((matrices - 1) * h + d) * model.mlp_bias
     mlp = Cost(
-        matrices * n * d * h + norms,
-        matrices * d * h + mlp_biases + norm_params + scale,
-        n * (2 * d + scale) + stats + n * h * (4 if model.gated else 2),
+        matrices * n * d * h,
+        matrices * d * h + ((matrices - 1) * h + d) * model.mlp_bias,
+        n * h * (4 if model.gated else 2),
     )
-    return ("embedding", embedding), ("attention", attention), ("mlp", mlp * model.depth)
+    attention = Cost(
+        sum(times * _attention(height, width, d, side, counted) for side, times in kinds),
+        (4 * d * d + biases + query_norm) * model.depth,
+        attention_kept,
+    )
+    attention = (attention + (norm + inner[0] + scale) * model.depth) * twice + entry * model.depth
+    mlp = (mlp + inner[1]) * model.depth * twice
+    if not side_by_side:
+        mlp += (norm + scale) * model.depth * twice + entry * model.depth
+    return ("embedding", embedding), ("attention", attention), ("mlp", mlp)
+
+
+def _norm(model: Transformer, n: int, wide: int, counted: Counting) -> Cost:
+    """A norm over n tokens, of which what leaves it is kept."""
+    layer = model.norm == "layer"
+    stats = n * (2 if layer else 1 + wide)
+    return Cost(2 * n * wide * (counted.published and layer), wide * (2 if layer else 1), n * wide + stats)
 
 
 def _filled(height: int, width: int, window: int | None, counted: Counting) -> int:

@@ -15,9 +15,10 @@ Grid = tuple[int, int]
 """Height and width in tokens, or in pixels of a map."""
 
 CLASSES = 1000
-"""Classes of ImageNet heads: those that the published counts include, and those of the merge `logits`."""
-LANGUAGE_WIDTH = 4096
-"""Width of the language model that the merge `tokens` projects to: Vicuna-7B, as in PIIP-LLaVA."""
+"""Classes of ImageNet heads: those that the published counts include."""
+OUTPUTS: dict[Merge, int] = {"logits": CLASSES, "tokens": 4096}
+"""What leaves by default: scores of ImageNet's classes; tokens as wide as those of Vicuna-7B, as in PIIP-LLaVA (13B:
+5120)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Counting:
             the authors' classification class, and not the stored grid.
         light_merge: Whether branches merge by a linear layer whatever the architecture says.
         first_stride: Whether all samples of a ConvNeXt count at the stride of its first interaction.
+        outputs: Class scores of the merge `logits`, channels of a token of the merge `tokens`.
     """
 
     published: bool = False
@@ -99,10 +101,11 @@ class Counting:
     positions: bool = False
     light_merge: bool = False
     first_stride: bool = False
+    outputs: int = 0
 
 
 @lru_cache(maxsize=1000)
-def counting(convention: Convention, merge: Merge, model: Backbone) -> Counting:
+def counting(convention: Convention, merge: Merge, model: Backbone, outputs: int | None = None) -> Counting:
     """What a convention counts in one branch.
 
     The authors counted with three scripts: ViT networks as their classification class, whatever the task (so for the
@@ -110,13 +113,15 @@ def counting(convention: Convention, merge: Merge, model: Backbone) -> Counting:
     (`tokens`) as what is trained.
     """
     prefix = model.prefix if isinstance(model, Transformer) and merge in KEEPS_PREFIX else 0
+    outputs = outputs or OUTPUTS.get(merge, 0)
     if convention != "published":
-        return Counting(prefix=prefix)
+        return Counting(prefix=prefix, outputs=outputs)
     return Counting(
         published=True,
-        pads=merge == "pyramid" or (isinstance(model, Transformer) and model.pads_first),
+        pads=merge == "pyramid" or (isinstance(model, Transformer) and model.intern_class),
         prefix=prefix,
         positions=merge in ("conv", "linear", "logits"),
         light_merge=merge in ("conv", "linear"),
         first_stride=merge == "tokens",
+        outputs=outputs,
     )

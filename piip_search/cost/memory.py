@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from piip_search.architecture import Architecture, Interaction
 from piip_search.backbones import Stage, Transformer
-from piip_search.cost.counting import LANGUAGE_WIDTH, Convention, Cost, Grid, counting
+from piip_search.cost.counting import OUTPUTS, Convention, Cost, Grid, counting
 from piip_search.cost.detector import Detector
 from piip_search.stretches import STRIDES, first_stages, interaction_stages
 
@@ -50,7 +50,13 @@ def memory_of(cost: Cost, live: int, images: int = 1, value_bytes: int = 4) -> M
     )
 
 
-def live_values(architecture: Architecture, convention: Convention, sides: Sequence[Grid], detector: Detector) -> int:
+def live_values(
+    architecture: Architecture,
+    convention: Convention,
+    sides: Sequence[Grid],
+    detector: Detector,
+    outputs: int | None = None,
+) -> int:
     """The most values alive at once in a forward pass of one image: the largest of the moments that can be it.
 
     Args:
@@ -58,6 +64,7 @@ def live_values(architecture: Architecture, convention: Convention, sides: Seque
         convention: Which modules count.
         sides: Height and width of the image that each branch sees, in pixels.
         detector: What reads the merged maps, under the convention `detector`.
+        outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`.
     """
     image = 3 * sides[architecture.output][0] * sides[architecture.output][1]
     stages = [interaction_stages(branch.model, architecture.stretches) for branch in architecture.branches]
@@ -73,7 +80,8 @@ def live_values(architecture: Architecture, convention: Convention, sides: Seque
         moments.append(held + tokens + max(works))
         if step in architecture.taps:
             held += sum(_values(branch[step], side) for branch, side in zip(stages, sides, strict=True))
-    moments.append(held + _merging(architecture, convention, stages, sides, detector))
+    outputs = outputs or OUTPUTS.get(architecture.merge, 0)
+    moments.append(held + _merging(architecture, convention, stages, sides, detector, outputs))
     return image + max(moments)
 
 
@@ -96,8 +104,9 @@ def _block(architecture: Architecture, index: int, stage: Stage, sides: Grid, co
     n = height * width + counted.prefix
     sides_of_windows = [side for side in branch.windows if side is not None]
     filled = max((-(-height // side) * -(-width // side) * side**2 for side in sides_of_windows), default=n)
-    attention = n * 2 * model.width + (9 if filled > n else 6) * filled * model.width
-    mlp = n * (5 * model.width + (4 if model.gated else 2) * model.mlp_width)
+    held = 1 if model.block == "post" else 2  # tokens, and what a norm before attention or MLP makes of them
+    attention = n * held * model.width + (9 if filled > n else 6) * filled * model.width
+    mlp = n * ((3 + held) * model.width + (4 if model.gated else 2) * model.mlp_width)
     return max(attention, mlp)
 
 
@@ -118,7 +127,7 @@ def _exchange(large: tuple[Stage, Grid], small: tuple[Stage, Grid], interaction:
 
 def _merging(
     architecture: Architecture, convention: Convention, stages: list[tuple[Stage, ...]], sides: Sequence[Grid],
-    detector: Detector,
+    detector: Detector, outputs: int,
 ) -> int:  # fmt: skip
     """Every branch at the first one's width, on its own grid and on the output's; a detector's finest maps."""
     width, stride = architecture.merged[-1]
@@ -128,7 +137,7 @@ def _merging(
     resized = sum(n for area in own if area != n)
     merging = 0
     if architecture.merge == "tokens":
-        merging = n * LANGUAGE_WIDTH * (len(own) + 1)
+        merging = n * outputs * (len(own) + 1)
     elif architecture.merge != "logits" and len(own) > 1:
         merging = max(sum(own) + 2 * max(own), sum(own) + resized + 3 * n) * width
         if architecture.merge == "pyramid":

@@ -6,8 +6,8 @@ Legend: branch j of width d_j on n_j tokens; d_1 the first branch's width; n the
 from functools import lru_cache
 
 from piip_search.architecture import Branch
-from piip_search.backbones import Backbone, Stage
-from piip_search.cost.counting import CLASSES, LANGUAGE_WIDTH, Cost, Counting, Grid
+from piip_search.backbones import Backbone, Stage, Transformer
+from piip_search.cost.counting import CLASSES, Cost, Counting, Grid
 from piip_search.stretches import KEEPS_PREFIX, Merge, interaction_stages, merge_taps
 
 
@@ -51,7 +51,7 @@ def joining_cost(
         return _logits(model, sides, counted)
     output_stages = interaction_stages(output[0], stretches)
     if merge == "tokens":
-        return Cost() if counted.published else _tokens(model, _area(output_stages[-1], output[1]))
+        return Cost() if counted.published else _tokens(model, _area(output_stages[-1], output[1]), counted.outputs)
     own = interaction_stages(model, stretches)
     target = interaction_stages(first, stretches)
     maps = [(own[tap], target[tap].width, _area(output_stages[tap], output[1])) for tap in merge_taps(stretches, merge)]
@@ -88,15 +88,20 @@ def _pyramid_level(stage: Stage, sides: Grid, width: int, is_first: bool, counte
 
 
 def _logits(model: Backbone, sides: Grid, counted: Counting) -> Cost:
-    """A branch's own norm and linear head, over the mean of its tokens: 1000 d_j."""
-    stage = model.stages[-1]
+    """A branch's own norm and linear head to K classes, over its class token or the mean of its tokens: K d_j."""
+    stage, classes = model.stages[-1], counted.outputs
     d = stage.width
-    return Cost(2 * _area(stage, sides) * d * counted.published + CLASSES * d, 2 * d + (d + 1) * CLASSES)
+    norm = 2 * d
+    if isinstance(model, Transformer):
+        norm = d * model.final_norm * (2 if model.norm == "layer" else 1)
+    n = _area(stage, sides)
+    kept = n * d if model.pool == "normed_avg" else 0
+    return Cost(2 * n * d * counted.published + classes * d, norm + (d + 1) * classes, kept)
 
 
-def _tokens(model: Backbone, n: int) -> Cost:
+def _tokens(model: Backbone, n: int, width: int) -> Cost:
     """A projector d_j -> L -> L with a group norm between, on the output's grid: n (d_j L + L^2)."""
-    d, width = model.stages[-1].width, LANGUAGE_WIDTH
+    d = model.stages[-1].width
     return Cost(n * (d * width + width**2), (d + 1) * width + 2 * width + (width + 1) * width, n * (d + 3 * width))
 
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from piip_search.architecture import Branch
 from piip_search.backbones import BACKBONES, ConvNeXt
 from piip_search.models._torchvision import import_torchvision
+from piip_search.models.vit import set_drop_path
 
 import_torchvision()
 import timm  # noqa: E402
-from timm.layers import DropPath  # noqa: E402
 from timm.models import convnext  # noqa: E402
 
 
@@ -23,7 +23,7 @@ class ConvNeXtBranch(nn.Module):
 
         Args:
             branch: Backbone and image size.
-            drop_path: Chance of skipping a residual, the same in all blocks.
+            drop_path: Chance of skipping a residual in the last block; it rises to it from zero.
 
         Raises:
             ValueError: The backbone is no ConvNeXt.
@@ -40,9 +40,8 @@ class ConvNeXtBranch(nn.Module):
         self.blocks = nn.ModuleList()
         for index, stage in enumerate(whole.stages):
             self.blocks.extend(([stage.downsample] if index else []) + list(stage.blocks))
-        for block in self.blocks:
-            if isinstance(block, convnext.ConvNeXtBlock):
-                block.drop_path = DropPath(drop_path)
+        for block, rate in zip(self.blocks, facts.drop_paths(drop_path), strict=True):
+            set_drop_path(block, rate)
 
     def embed(self, image_BCHW: Tensor) -> tuple[Tensor, None]:
         """The map after the stem, shape (B, H / 4, W / 4, C); a ConvNeXt has no prefix tokens."""

@@ -3,8 +3,8 @@
 None of a network's weights depends on image sizes or windows, so two designs share what has the same backbone:
 
 - a branch takes over a branch of the same backbone (and patches), each at most once, in order;
-- an interaction takes over the one between the same two backbones that follows the same blocks of both, where it is of
-  the same kind, heads and points; what is new stays fresh, and its gates at zero make it harmless;
+- an interaction takes over the one between the same two backbones that follows the same blocks of both, where it has
+  the same settings but for who reads; what is new stays fresh, and its gates at zero make it harmless;
 - a merge takes over what brings the same backbone to the same width, and the pyramid of that width.
 """
 

@@ -5,6 +5,7 @@ Suffix q stands for the branch that reads, f for the one that is read.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,39 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Interaction
 from piip_search.models._torchvision import import_torchvision
+from piip_search.models.initial import initialise
 from piip_search.models.sampling import sample
 
 import_torchvision()
 from timm.layers import DropPath  # noqa: E402
+
+
+class Grid(NamedTuple):
+    """Where the tokens of a branch are, in an image whose edges lie at -1 and 1; x before y, float32 at least.
+
+    Attributes:
+        centres_N2: Centres of the tokens.
+        token_2: Width and height of a token.
+    """
+
+    centres_N2: Tensor
+    token_2: Tensor
+
+
+Grids = tuple[Grid, Grid]
+"""Of those who read, and of what is read."""
+
+
+def grid_of(x_BHWC: Tensor) -> Grid:
+    """The grid of a branch's tokens; the same in all interactions on that grid, so a forward pass makes it once."""
+    height, width = x_BHWC.shape[1:3]
+    exact, device = torch.promote_types(x_BHWC.dtype, torch.float32), x_BHWC.device
+    y_H = (torch.arange(height, dtype=exact, device=device) + 0.5) * (2 / height) - 1
+    x_W = (torch.arange(width, dtype=exact, device=device) + 0.5) * (2 / width) - 1
+    y_HW, x_HW = torch.meshgrid(y_H, x_W, indexing="ij")
+    # The two numbers are filled in on the device: copied there, they would make the host wait.
+    token_2 = torch.cat([torch.full((1,), 2 / side, dtype=exact, device=device) for side in (width, height)])
+    return Grid(torch.stack([x_HW, y_HW], -1).flatten(0, 1), token_2)
 
 
 class DeformableAttention(nn.Module):
@@ -44,25 +74,24 @@ class DeformableAttention(nn.Module):
         self.output_proj = nn.Linear(value, width)
         self._initialise()
 
-    def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
+    def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor, grids: Grids | None = None) -> Tensor:
         """What the queries read, shape of the queries.
 
         Args:
             query_BHWC: Tokens that read, shape (B, Hq, Wq, C).
             feature_BHWC: Tokens that are read, shape (B, Hf, Wf, Cf), on any grid.
+            grids: Where they are, if that is known.
         """
         B, Hq, Wq, _ = query_BHWC.shape
         Hf, Wf = feature_BHWC.shape[1:3]
         M, P, N = self.heads, self.points, Hq * Wq
-        exact = torch.promote_types(query_BHWC.dtype, torch.float32)
-        value_BHWMD = self.value_proj(feature_BHWC).unflatten(-1, (M, -1))
+        query_grid, feature_grid = grids or (grid_of(query_BHWC), grid_of(feature_BHWC))
+        exact = query_grid.centres_N2.dtype
+        value_BHWMD = self.value_proj(feature_BHWC).view(B, Hf, Wf, M, self.value_proj.out_features // M)
         offsets_BNMP2 = self.sampling_offsets(query_BHWC).to(exact).view(B, N, M, P, 2)
-        weights_BNMP = self.attention_weights(query_BHWC).to(exact).view(B, N, M, P).softmax(-1)
-        # Points are x before y, -1 and 1 at the outer edges: an offset of one token is 2 / size. The two numbers are
-        # filled in on the device: copied there, they would make the host wait.
-        size_2 = torch.cat([offsets_BNMP2.new_full((1,), 2 / side) for side in (Wf, Hf)])
-        points_BNMP2 = _centres(Hq, Wq, offsets_BNMP2).view(1, N, 1, 1, 2) + offsets_BNMP2 * size_2
-        read_BNC = sample(value_BHWMD, points_BNMP2, weights_BNMP).flatten(2)
+        scores_BNMP = self.attention_weights(query_BHWC).to(exact).view(B, N, M, P)
+        points_BNMP2 = query_grid.centres_N2.view(1, N, 1, 1, 2) + offsets_BNMP2 * feature_grid.token_2
+        read_BNC = sample(value_BHWMD, points_BNMP2, scores_BNMP).flatten(2)
         output_BNC: Tensor = self.output_proj(read_BNC)
         return output_BNC.view_as(query_BHWC)
 
@@ -80,14 +109,6 @@ class DeformableAttention(nn.Module):
             nn.init.zeros_(layer.bias)
 
 
-def _centres(height: int, width: int, like: Tensor) -> Tensor:
-    """Centres of a grid's tokens as x, y in (-1, 1), shape (H W, 2)."""
-    y_H = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) * (2 / height) - 1
-    x_W = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) * (2 / width) - 1
-    y_HW, x_HW = torch.meshgrid(y_H, x_W, indexing="ij")
-    return torch.stack([x_HW, y_HW], -1).flatten(0, 1)
-
-
 class RegularAttention(nn.Module):
     """Every query attends to every token of the other grid; queries, keys and values have no bias."""
 
@@ -97,12 +118,14 @@ class RegularAttention(nn.Module):
         self.query_proj = nn.Linear(width, width, bias=False)
         self.key_value_proj = nn.Linear(feature_width, 2 * width, bias=False)
         self.output_proj = nn.Linear(width, width)
+        self.apply(initialise)
 
-    def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
-        """What the queries read, shape of the queries."""
+    def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor, grids: Grids | None = None) -> Tensor:
+        """What the queries read, shape of the queries; where tokens are does not matter."""
         q_BNC = self.query_proj(query_BHWC.flatten(1, 2))
         k_BNC, v_BNC = self.key_value_proj(feature_BHWC.flatten(1, 2)).chunk(2, -1)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (q_BNC, k_BNC, v_BNC))
+        split = (self.heads, q_BNC.shape[-1] // self.heads)
+        q, k, v = (part.unflatten(-1, split).transpose(1, 2) for part in (q_BNC, k_BNC, v_BNC))
         read_BNC = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         output_BNC: Tensor = self.output_proj(read_BNC)
         return output_BNC.view_as(query_BHWC)
@@ -118,6 +141,7 @@ class ConvFFN(nn.Module):
         self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, width)
+        self.apply(initialise)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         hidden_BCHW = self.dwconv(self.fc1(x_BHWC).permute(0, 3, 1, 2))
@@ -156,11 +180,14 @@ class Injector(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.gamma = nn.Parameter(torch.zeros(width))
         self.tau = nn.Parameter(torch.zeros(width))
+        self.projection.apply(initialise)
 
-    def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor) -> Tensor:
+    def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor, grids: Grids | None = None) -> Tensor:
         feature_BHWC = self.feat_norm(self.projection(feature_BHWC))
-        query_BHWC = query_BHWC + self.gamma * self.attn(self.query_norm(query_BHWC), feature_BHWC)
-        query_BHWC = query_BHWC + self.tau * self.drop_path(self.ffn(self.ffn_norm(query_BHWC)))
+        query_BHWC = query_BHWC + self.gamma * self.attn(self.query_norm(query_BHWC), feature_BHWC, grids)
+        # An image's path is dropped by its gate, which is smaller than its tokens.
+        tau_B11C = self.drop_path(self.tau.expand(len(query_BHWC), 1, 1, -1))
+        query_BHWC = query_BHWC + tau_B11C * self.ffn(self.ffn_norm(query_BHWC))
         return query_BHWC
 
 
@@ -182,12 +209,19 @@ class InteractionUnit(nn.Module):
         self.large_reads = Injector(large, small, interaction, drop_path) if large_reads else None
         self.small_reads = Injector(small, large, interaction, drop_path) if small_reads else None
 
-    def forward(self, large_BHWC: Tensor, small_BHWC: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, large_BHWC: Tensor, small_BHWC: Tensor, grids: Grids | None = None) -> tuple[Tensor, Tensor]:
+        """Both branches' tokens, in their shapes.
+
+        Args:
+            large_BHWC: Tokens of the larger model.
+            small_BHWC: Tokens of the smaller model.
+            grids: Where both are, if that is known.
+        """
         large, small = large_BHWC, small_BHWC
         if self.large_reads is not None:
-            large = self.large_reads(large_BHWC, small_BHWC)
+            large = self.large_reads(large_BHWC, small_BHWC, grids)
         if self.small_reads is not None:
-            small = self.small_reads(small_BHWC, large_BHWC)
+            small = self.small_reads(small_BHWC, large_BHWC, grids and grids[::-1])
         return large, small
 
 

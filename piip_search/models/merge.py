@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from piip_search.architecture import GROUPS, Architecture
-from piip_search.cost import CLASSES, LANGUAGE_WIDTH
+from piip_search.backbones import Backbone, ConvNeXt, Pool
+from piip_search.models.initial import initialise
+from piip_search.models.vit import norm_of
 from piip_search.stretches import STRIDES, Merge, interaction_stages
 
 
@@ -36,6 +38,7 @@ class BranchMerge(nn.Module):
             _projection(width, widths[0], architecture.merge, first=index == 0) for index, width in enumerate(widths)
         )
         self.branch_weights = nn.Parameter(torch.ones(len(widths)))
+        self.projections.apply(initialise)
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """The merged map, shape (B, C of the first branch, H, W of the output branch).
@@ -44,18 +47,26 @@ class BranchMerge(nn.Module):
             branches: One map a branch, each of shape (B, C, H, W) with its own C, H and W.
         """
         size = branches[self.output].shape[-2:]
-        projected = [project(x_BCHW) for project, x_BCHW in zip(self.projections, branches, strict=True)]
+        projected = [project(_laid_out(x_BCHW)) for project, x_BCHW in zip(self.projections, branches, strict=True)]
         return sum_weighted([_resized(x_BCHW, size) for x_BCHW in projected], self.branch_weights)
 
 
 class LogitMerge(nn.Module):
-    """The mean of every branch's own class scores: from its class token, or from the mean of its tokens."""
+    """The mean of every branch's own class scores, each read as its pre-trained model reads them."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, classes: int) -> None:
+        """Builds the merge.
+
+        Args:
+            architecture: Of which branches.
+            classes: Classes.
+        """
         super().__init__()
-        widths = [branch.model.stages[-1].width for branch in architecture.branches]
-        self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-6) for width in widths)
-        self.heads = nn.ModuleList(nn.Linear(width, CLASSES) for width in widths)
+        models = [branch.model for branch in architecture.branches]
+        self.pools = [model.pool for model in models]
+        self.norms = nn.ModuleList(_final_norm(model) for model in models)
+        self.heads = nn.ModuleList(nn.Linear(model.stages[-1].width, classes) for model in models)
+        self.heads.apply(initialise)
 
     def forward(self, branches: Sequence[Tensor], prefixes: Sequence[Tensor | None]) -> Tensor:
         """Class scores, shape (B, K).
@@ -64,28 +75,28 @@ class LogitMerge(nn.Module):
             branches: One map a branch, each of shape (B, C, H, W).
             prefixes: Prefix tokens of each branch, the class token first, shape (B, K, C).
         """
-        pooled = [
-            x_BCHW.mean((2, 3)) if prefix_BKC is None else prefix_BKC[:, 0]
-            for x_BCHW, prefix_BKC in zip(branches, prefixes, strict=True)
-        ]
-        logits = [head(norm(x_BC)) for head, norm, x_BC in zip(self.heads, self.norms, pooled, strict=True)]
+        inputs = zip(self.pools, self.norms, branches, prefixes, strict=True)
+        logits = [head(_pooled(*one)) for head, one in zip(self.heads, inputs, strict=True)]
         return torch.stack(logits).mean(0)
 
 
 class TokenMerge(nn.Module):
     """Tokens of a language model: every branch through its own projector on the output's grid, summed."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, width: int) -> None:
+        """Builds the merge.
+
+        Args:
+            architecture: Of which branches.
+            width: Channels of a token of the language model.
+        """
         super().__init__()
         widths = [branch.model.stages[-1].width for branch in architecture.branches]
         self.output = architecture.output
         self.projectors = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(width, LANGUAGE_WIDTH, 1), group_norm(LANGUAGE_WIDTH), nn.GELU(),
-                nn.Conv2d(LANGUAGE_WIDTH, LANGUAGE_WIDTH, 1),
-            )
-            for width in widths
-        )  # fmt: skip
+            nn.Sequential(nn.Conv2d(own, width, 1), group_norm(width), nn.GELU(), nn.Conv2d(width, width, 1))
+            for own in widths
+        )
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """Tokens, shape (B, N of the output's grid, width of the language model).
@@ -123,6 +134,7 @@ class Pyramid(nn.Module):
                 f"the pyramid grows from maps of stride 16, got strides {tuple(strides)}; use patches of 16 px"
             )
         self.levels = nn.ModuleList(_level(width, factor) for width, factor in zip(widths, factors, strict=True))
+        self.levels.apply(initialise)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """A map for each level, the largest first, contiguous."""
@@ -166,7 +178,29 @@ def _level(width: int, factor: float) -> nn.Module:
     return nn.Identity() if factor == 1 else nn.MaxPool2d(2, ceil_mode=True)  # even a single token leaves a map
 
 
+def _laid_out(x_BCHW: Tensor) -> Tensor:
+    """The map in the layout that 3x3 convolutions are quick on: on CPUs with channels apart, on GPUs side by side."""
+    return x_BCHW.contiguous() if x_BCHW.device.type == "cpu" else x_BCHW
+
+
 def _resized(x_BCHW: Tensor, size: torch.Size) -> Tensor:
     if x_BCHW.shape[-2:] == size:
         return x_BCHW
     return F.interpolate(x_BCHW.float(), size, mode="bilinear", align_corners=False).to(x_BCHW.dtype)
+
+
+def _final_norm(model: Backbone) -> nn.Module:
+    if isinstance(model, ConvNeXt):
+        return nn.LayerNorm(model.stages[-1].width, eps=model.eps)
+    return norm_of(model) if model.final_norm else nn.Identity()
+
+
+def _pooled(pool: Pool, norm: nn.Module, x_BCHW: Tensor, prefix_BKC: Tensor | None) -> Tensor:
+    """What a head reads, shape (B, C)."""
+    if pool == "token" and prefix_BKC is not None:
+        pooled_BC: Tensor = norm(prefix_BKC[:, 0])
+    elif pool == "normed_avg":
+        pooled_BC = norm(x_BCHW.permute(0, 2, 3, 1)).mean((1, 2))
+    else:
+        pooled_BC = norm(x_BCHW.mean((2, 3)))
+    return pooled_BC

@@ -14,18 +14,12 @@ from torch.utils.checkpoint import checkpoint
 
 from piip_search.architecture import Architecture, Branch
 from piip_search.backbones import ConvNeXt
+from piip_search.cost import OUTPUTS
 from piip_search.models.convnext import ConvNeXtBranch
-from piip_search.models.interaction import InteractionUnit
-from piip_search.models.merge import BranchMerge, LogitMerge, Pyramid, TokenMerge
+from piip_search.models.interaction import Grid, InteractionUnit, grid_of
+from piip_search.models.merge import BranchMerge, LogitMerge, TokenMerge
 from piip_search.models.vit import VisionTransformer
-from piip_search.stretches import (
-    KEEPS_PREFIX,
-    PYRAMID_LEVELS,
-    STRIDES,
-    interaction_ranges,
-    interaction_stages,
-    seen_side,
-)
+from piip_search.stretches import KEEPS_PREFIX, interaction_ranges, interaction_stages, seen_side
 
 
 class PIIP(nn.Module):
@@ -44,24 +38,32 @@ class PIIP(nn.Module):
         drop_path: Sequence[float] | None = None,
         interaction_drop_path: float = 0.4,
         checkpointing: bool = False,
+        outputs: int | None = None,
     ) -> None:
         """Builds the network with random weights.
 
         Args:
             architecture: What to build.
-            drop_path: Drop-path rate of each branch; none by default.
+            drop_path: Drop-path rate of each branch; none by default. It holds for all blocks of DeiT's ViTs, and is
+                reached in the last block of others, as in the authors' classes (`Transformer.drop_paths`).
             interaction_drop_path: Drop-path rate of the interactions' FFNs.
             checkpointing: Whether training keeps the inputs of blocks and interactions alone, and runs them again in
                 the backward pass.
+            outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`; 1000 and 4096 by
+                default (`piip_search.cost.OUTPUTS`).
 
         Raises:
-            ValueError: There are not as many rates as branches.
+            ValueError: There are not as many rates as branches, one lies outside [0, 1), or the merge has no outputs to
+                count.
         """
         super().__init__()
         parts, interaction = architecture.branches, architecture.interaction
         rates = tuple(drop_path) if drop_path is not None else (0.0,) * len(parts)
         if len(rates) != len(parts):
             raise ValueError(f"drop_path takes one rate a branch: {len(parts)}, got {len(rates)}")
+        for rate in (*rates, interaction_drop_path):
+            if not 0 <= rate < 1:
+                raise ValueError(f"drop-path rates lie in [0, 1), got {rate}")
         keeps = architecture.merge in KEEPS_PREFIX
         stages = [interaction_stages(part.model, architecture.stretches) for part in parts]
         self.architecture = architecture
@@ -73,7 +75,7 @@ class PIIP(nn.Module):
             )
             for step in range(interaction.count)
         )
-        self.merges = nn.ModuleList(_merges(architecture))
+        self.merges = nn.ModuleList(_merges(architecture, outputs))
         self.checkpointing = checkpointing
         # Plain numbers, which compilers read at a glance.
         self._merge, self._taps, self._whole = architecture.merge, architecture.taps, architecture.resolution
@@ -88,6 +90,9 @@ class PIIP(nn.Module):
 
         Args:
             image_BCHW: Images at the output branch's size or any other whole number of patches.
+
+        Raises:
+            ValueError: The images are smaller than a patch.
         """
         taps, prefixes = self.forward_branches(image_BCHW)
         if self._merge == "logits":
@@ -107,22 +112,35 @@ class PIIP(nn.Module):
             tokens.append(x_BHWC)
             prefixes.append(prefix_BKC)
         del x_BHWC, prefix_BKC
-        taps = []
+        taps: list[tuple[Tensor, ...]] = []
+        grids: dict[tuple[int, int], Grid] = {}
         for step in range(len(self._ranges[0])):
             for index, branch in enumerate(branches):
                 for blocks in self._runs(self._ranges[index][step]):
                     tokens[index], prefixes[index] = self._call(branch.run, tokens[index], prefixes[index], blocks)
             if len(self.interactions):
-                self._interact(tokens, step)
+                self._interact(tokens, step, grids)
             if step in self._taps:
                 taps.append(tuple(x_BHWC.permute(0, 3, 1, 2) for x_BHWC in tokens))
         return taps, prefixes
 
-    def _interact(self, tokens: list[Tensor], step: int) -> None:
-        """All neighbours once, the pair with the smallest models first: details travel down in one interaction."""
+    def _interact(self, tokens: list[Tensor], step: int, grids: dict[tuple[int, int], Grid]) -> None:
+        """All neighbours once, the pair with the smallest models first: details travel down in one interaction.
+
+        Args:
+            tokens: Of each branch; replaced.
+            step: Which interaction it is, from 0.
+            grids: Those that are known by their sides; added to.
+        """
+        for x_BHWC in tokens:
+            sides = (x_BHWC.shape[1], x_BHWC.shape[2])
+            if sides not in grids:
+                grids[sides] = grid_of(x_BHWC)
+        places = [grids[x_BHWC.shape[1], x_BHWC.shape[2]] for x_BHWC in tokens]
         units = cast(nn.ModuleList, self.interactions[step])
         for pair in reversed(range(len(units))):
-            tokens[pair], tokens[pair + 1] = self._call(units[pair], tokens[pair], tokens[pair + 1])
+            both = (places[pair], places[pair + 1])
+            tokens[pair], tokens[pair + 1] = self._call(units[pair], tokens[pair], tokens[pair + 1], both)
 
     def _runs(self, blocks: range) -> list[range]:
         """Blocks that run in one go: each alone where their inputs are what is kept."""
@@ -138,53 +156,13 @@ class PIIP(nn.Module):
     def _resized(self, image_BCHW: Tensor, index: int) -> Tensor:
         """The image at a branch's size, in whole patches."""
         resolution, patch = self._scales[index]
-        if resolution == self._whole:
-            return image_BCHW
         height, width = map(int, image_BCHW.shape[-2:])  # tracers hand out sizes as tensors
+        if resolution == self._whole:
+            if min(height, width) < patch:
+                raise ValueError(f"an image needs at least one patch of {patch} px, got {height}x{width}; pad it")
+            return image_BCHW
         sides = tuple(seen_side(length, resolution, self._whole, patch) for length in (height, width))
         return F.interpolate(image_BCHW, sides, mode="bilinear", align_corners=False)
-
-
-class PIIPPyramid(nn.Module):
-    """A PIIP network with the pyramid that detectors read."""
-
-    def __init__(
-        self,
-        architecture: Architecture,
-        drop_path: Sequence[float] | None = None,
-        interaction_drop_path: float = 0.4,
-        checkpointing: bool = False,
-        strides: Sequence[int] = STRIDES,
-    ) -> None:
-        """Builds the network; the first arguments are those of `PIIP`.
-
-        Args:
-            architecture: What to build.
-            drop_path: As in `PIIP`.
-            interaction_drop_path: As in `PIIP`.
-            checkpointing: As in `PIIP`.
-            strides: Strides of the maps that leave: some of 4, 8, 16 and 32, rising.
-
-        Raises:
-            ValueError: The architecture gives no maps that a pyramid can grow from, or no such stride.
-        """
-        super().__init__()
-        if architecture.merge in KEEPS_PREFIX:
-            raise ValueError(f"the merge {architecture.merge} leaves no map to detect on; use conv, linear or pyramid")
-        self.piip = PIIP(architecture, drop_path, interaction_drop_path, checkpointing)
-        if not strides or not set(strides) <= set(STRIDES):
-            raise ValueError(f"a pyramid has maps of strides {', '.join(map(str, STRIDES))}, got {tuple(strides)}")
-        every = architecture.merged * (PYRAMID_LEVELS // len(architecture.merged))
-        maps = [every[STRIDES.index(stride)] for stride in strides]
-        self._levels = [STRIDES.index(stride) for stride in strides]
-        self.pyramid = Pyramid([width for width, _ in maps], [stride for _, stride in maps], strides)
-
-    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """A map for each stride, by default 4, 8, 16 and 32, of the first branch's width."""
-        merged = self.piip(image_BCHW)
-        every = merged if isinstance(merged, tuple) else (merged,) * PYRAMID_LEVELS
-        maps: tuple[Tensor, ...] = self.pyramid([every[level] for level in self._levels])
-        return maps
 
 
 def _branch(part: Branch, drop_path: float, keeps_prefix: bool) -> nn.Module:
@@ -193,9 +171,11 @@ def _branch(part: Branch, drop_path: float, keeps_prefix: bool) -> nn.Module:
     return VisionTransformer(part, drop_path, keeps_prefix)
 
 
-def _merges(architecture: Architecture) -> list[nn.Module]:
-    if architecture.merge == "logits":
-        return [LogitMerge(architecture)]
-    if architecture.merge == "tokens":
-        return [TokenMerge(architecture)]
+def _merges(architecture: Architecture, outputs: int | None) -> list[nn.Module]:
+    merge = architecture.merge
+    if merge in OUTPUTS:
+        kind = LogitMerge if merge == "logits" else TokenMerge
+        return [kind(architecture, outputs or OUTPUTS[merge])]
+    if outputs is not None:
+        raise ValueError(f"the merge {merge} gives maps, which have no outputs to count, got {outputs}; leave it out")
     return [BranchMerge(architecture, tap) for tap in architecture.taps] if len(architecture.branches) > 1 else []

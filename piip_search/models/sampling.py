@@ -3,7 +3,8 @@
 Two ways to the same numbers: torch's `grid_sample`, which runs anywhere, and one fused kernel for GPUs, which never
 writes the samples to memory.
 
-Legend: B images, H W grid of tokens that are read, M heads, D channels of a head's values, N queries, P points.
+Legend: B images, H W grid of tokens that are read, M heads, D channels of a head's values, N queries, P points;
+b = B M.
 """
 
 import importlib.util
@@ -29,22 +30,24 @@ WISH = _wish()
 """How to sample: the environment variable `PIIP_SEARCH_SAMPLING`, read once. `portable` and `fused` force one way."""
 
 
-def sample(value_BHWMD: Tensor, points_BNMP2: Tensor, weights_BNMP: Tensor) -> Tensor:
+def sample(value_BHWMD: Tensor, points_BNMP2: Tensor, scores_BNMP: Tensor) -> Tensor:
     """What every query reads in every head (Deformable DETR, arXiv 2010.04159, eq. 2, one level), shape (B, N, M, D).
 
     Args:
         value_BHWMD: What is read, shape (B, H, W, M, D).
         points_BNMP2: Where, as x and y, -1 and 1 at the outer edges of the grid; outside of it there are zeros. Shape
             (B, N, M, P, 2).
-        weights_BNMP: Weight of each point, shape (B, N, M, P).
+        scores_BNMP: Weight of each point before a softmax over the points, shape (B, N, M, P).
 
     Returns:
         Sums in the dtype of the values.
     """
     if uses_kernel(value_BHWMD, WISH):
-        read: Tensor = fused(value_BHWMD.contiguous(), points_BNMP2.contiguous(), weights_BNMP.contiguous())
+        read: Tensor = fused(value_BHWMD.contiguous(), points_BNMP2.contiguous(), scores_BNMP.softmax(-1))
         return read
-    return portable(value_BHWMD, points_BNMP2, weights_BNMP)
+    # Queries side by side in memory: a softmax and a sum over a few neighbours in memory take twice the time.
+    weights_BMPN = scores_BNMP.permute(0, 2, 3, 1).contiguous().softmax(2)
+    return portable(value_BHWMD, points_BNMP2, weights_BMPN.permute(0, 3, 1, 2))
 
 
 def uses_kernel(value: Tensor, wish: str = "auto") -> bool:
@@ -64,19 +67,25 @@ def uses_kernel(value: Tensor, wish: str = "auto") -> bool:
 
 
 def portable(value_BHWMD: Tensor, points_BNMP2: Tensor, weights_BNMP: Tensor) -> Tensor:
-    """`sample` by torch's `grid_sample`, all heads and points in one call; samples in the dtype of the points."""
+    """The weighted sum by torch's `grid_sample`, all heads and points in one call, in the dtype of the points.
+
+    Args:
+        value_BHWMD: As in `sample`.
+        points_BNMP2: As in `sample`.
+        weights_BNMP: Weight of each point, shape (B, N, M, P).
+    """
     B, N, M, P = weights_BNMP.shape
     value_bDHW = value_BHWMD.to(points_BNMP2.dtype).permute(0, 3, 4, 1, 2).flatten(0, 1)
-    grid_bNP2 = points_BNMP2.transpose(1, 2).flatten(0, 1)
-    sampled_bDNP = F.grid_sample(value_bDHW, grid_bNP2, mode="bilinear", padding_mode="zeros", align_corners=False)
-    weights_b1NP = weights_BNMP.transpose(1, 2).reshape(B * M, 1, N, P)
-    read_BMDN = (sampled_bDNP * weights_b1NP).sum(-1).view(B, M, -1, N)
+    grid_bPN2 = points_BNMP2.permute(0, 2, 3, 1, 4).flatten(0, 1)
+    sampled_bDPN = F.grid_sample(value_bDHW, grid_bPN2, mode="bilinear", padding_mode="zeros", align_corners=False)
+    weights_b1PN = weights_BNMP.permute(0, 2, 3, 1).reshape(B * M, 1, P, N)
+    read_BMDN = (sampled_bDPN * weights_b1PN).sum(2).view(B, M, value_BHWMD.shape[-1], N)
     return read_BMDN.permute(0, 3, 1, 2).to(value_BHWMD.dtype)
 
 
 @torch.library.custom_op("piip_search::deformable_sample", mutates_args=())
 def fused(value: Tensor, points: Tensor, weights: Tensor) -> Tensor:
-    """`sample` by the fused kernel, of contiguous tensors. An operator of torch's, so that `torch.compile` takes it."""
+    """The same by the fused kernel, of contiguous tensors. An operator of torch's, so that `torch.compile` takes it."""
     from piip_search.models import sampling_triton  # Triton is imported where a kernel runs
 
     return sampling_triton.forward(value, points, weights)

@@ -4,17 +4,19 @@ A file is what timm's hub holds (`model.safetensors`) or what the model's author
 apply. Files are read as tensors alone: nothing in them is executed.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from piip_search.backbones import Backbone, ConvNeXt, Transformer, weight_file
+from piip_search.architecture import Branch
+from piip_search.backbones import Backbone, ConvNeXt, Transformer, has_weights, weight_file, weights_hint
 from piip_search.models._torchvision import import_torchvision
 from piip_search.models.convnext import ConvNeXtBranch
 from piip_search.models.merge import LogitMerge
@@ -26,7 +28,11 @@ import timm  # noqa: E402
 from timm.layers import resample_patch_embed  # noqa: E402
 from timm.models import beit, convnext, vision_transformer  # noqa: E402
 
+State = Mapping[str, Tensor]
+Resampling = Literal["inverse", "bicubic"]
 HUB = "hub"
+SPARED = ("head", "norm.", "fc_norm.", "attn_pool.", "clip_projector.", "mask_token", "decoder", "lm_head.")
+"""Beginnings of names that no branch has a place for: what reads class scores, and what pre-training alone needs."""
 _SCALE = re.compile(r"\.gamma_([12])$")
 """Layer scales of BEiT, which other models name `ls1.gamma`."""
 
@@ -44,7 +50,8 @@ class Taken:
         source: Where it came from.
         tensors: How many tensors were taken.
         resampled: Those that were brought to another size.
-        fresh: Parameters of the branch that the source does not have, and that stay as they were.
+        fresh: Parameters of the branch, and of its norm and head where class scores are read, that the source does not
+            have in their shape, and that stay as they were.
     """
 
     branch: str
@@ -55,19 +62,26 @@ class Taken:
 
     def __str__(self) -> str:
         resampled = f", resampled {', '.join(self.resampled)}" if self.resampled else ""
-        fresh = f", {len(self.fresh)} stay fresh" if self.fresh else ""
+        head = ", its head among them" if "head.weight" in self.fresh else ""
+        fresh = f", {len(self.fresh)} stay fresh{head}" if self.fresh else ""
         return f"{self.branch}: {self.tensors} tensors of {self.source}{resampled}{fresh}"
 
 
-def load_pretrained(network: PIIP, source: str | Path | Sequence[str | Path]) -> list[Taken]:
+def load_pretrained(
+    network: PIIP, source: str | Path | Sequence[str | Path], patches: Resampling = "inverse"
+) -> list[Taken]:
     """Gives every branch the weights of its backbone, in place. Interactions and merges stay as they are.
 
-    Class scores take over the norm and head of each branch's model, as the authors fine-tune them.
+    Class scores take over the norm and head of each branch's model, as the authors fine-tune them; a head of other
+    classes stays as it was, which `Taken.fresh` says.
 
     Args:
         network: What takes them.
         source: `hub`; or a folder that holds a file for each backbone, named like the timm model; or one of these, or a
             file, for each branch.
+        patches: How a patch embedding is brought to another size. `inverse` leaves the embedding of a picture what it
+            was when the picture is resized with the patches (FlexiViT, arXiv 2212.08013); `bicubic` resizes the kernels
+            like pictures, as the authors' code does, which changes embeddings more (docs/log.md).
 
     Raises:
         WeightsError: A backbone has no pre-trained weights, a download is refused, a file is missing or does not fit;
@@ -79,71 +93,96 @@ def load_pretrained(network: PIIP, source: str | Path | Sequence[str | Path]) ->
         raise WeightsError(
             f"weights are given for all branches at once or for each: {len(branches)}, got {len(sources)}"
         )
-    whole = [_timm_model(branch.model, given) for branch, given in zip(branches, sources, strict=True)]
+    whole = [_tensors(branch.model, given) for branch, given in zip(branches, sources, strict=True)]
     taken = []
-    for index, (branch, model, given) in enumerate(zip(branches, whole, sources, strict=True)):
+    for index, (branch, tensors, given) in enumerate(zip(branches, whole, sources, strict=True)):
         module = network.branches[index]
-        state, resampled = _convnext(model) if isinstance(module, ConvNeXtBranch) else _vit(model, module)
+        state, resampled = branch_state(tensors, module, patches)
         own = module.state_dict()
         wrong = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
         if wrong:
-            raise WeightsError(f"weights of {branch.model.timm_name} do not fit {branch}: {wrong[0]}; leave them out")
+            raise WeightsError(f"weights of {branch.model.name} do not fit {branch}: {wrong[0]}; leave them out")
         module.load_state_dict(state, strict=False)
+        fresh = sorted(set(own) - set(state))
         for merge in network.merges:
             if isinstance(merge, LogitMerge):
-                _head(model, merge, index)
-        fresh = tuple(sorted(set(own) - set(state)))
-        taken.append(Taken(str(branch), str(given), len(state), tuple(resampled), fresh))
+                fresh += _read_out(tensors, merge, index)
+        taken.append(Taken(str(branch), str(given), len(state), tuple(resampled), tuple(fresh)))
     return taken
 
 
-def _timm_model(backbone: Backbone, source: str | Path) -> Any:
-    """The timm model of a backbone with its weights."""
+def _tensors(backbone: Backbone, source: str | Path) -> State:
+    """All tensors of a backbone's pre-trained model, under timm's names."""
     name = backbone.timm_name
-    if not name:
+    if not has_weights(backbone):
         raise WeightsError(
             f"{backbone.name} has no pre-trained weights; choose a published backbone, or train from scratch"
         )
     if source == HUB:
-        return _from_hub(name)
+        if not name:
+            raise WeightsError(f"{backbone.name} is on no hub of timm's; {weights_hint(backbone, Path('weights'))}, "
+                               "and name that folder instead of hub")  # fmt: skip
+        return _from_hub(backbone)
     path = weight_file(backbone, Path(source))
     if path is None:
-        raise WeightsError(f"no weights of {backbone.name} in {source}: {_where(name, Path(source))}")
-    model = timm.create_model(name.partition(".")[0], pretrained=False)
+        raise WeightsError(f"no weights of {backbone.name} in {source}: {weights_hint(backbone, Path(source))}")
+    return _from_timm_file(backbone, path) if name else _from_file(backbone, path)
+
+
+def _from_timm_file(backbone: Backbone, path: Path) -> State:
+    """From a file of timm's hub or of the model's authors, by timm's own conversion."""
+    name = backbone.timm_name
+    with torch.device("meta"):
+        model = timm.create_model(name.partition(".")[0], pretrained=False)
     convert = convnext.checkpoint_filter_fn if isinstance(backbone, ConvNeXt) else _convert_vit
     if isinstance(backbone, Transformer) and backbone.relative_grid:
         convert = beit.checkpoint_filter_fn
     try:
-        state = convert(_read(path), model)
+        state: dict[str, Tensor] = convert(read_tensors(path), model)
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path} is no checkpoint of {name}: {error}") from None
-    own = model.state_dict()
-    missing = [key for key in own if key not in state and not key.startswith(("head", "norm.", "fc_norm"))]
-    wrong = [key for key in state if key in own and state[key].shape != own[key].shape and not key.startswith("head")]
-    if missing or wrong:
-        first = (missing or wrong)[0]
+    _check(backbone, path, state, model.state_dict())
+    return state
+
+
+def _from_file(backbone: Backbone, path: Path) -> State:
+    """From a file of a ViT that timm does not have, under the names of our blocks (InternVL's files)."""
+    state = read_tensors(path)
+    with torch.device("meta"):
+        own = VisionTransformer(Branch(backbone.name, backbone.patch)).state_dict()
+    resampled = ("pos_embed", "patch_embed.proj.weight", "cls_token")
+    _check(backbone, path, state, {**own, **{name: state[name] for name in resampled if name in state}})
+    return state
+
+
+def _check(backbone: Backbone, path: Path, state: State, own: State) -> None:
+    """Refuses a file that is of another model, by names and shapes of all that a branch takes."""
+    needed = {name for name in own if not name.startswith(SPARED)}
+    found = {name for name in state if not name.startswith(SPARED)}
+    wrong = sorted(name for name in needed & found if state[name].shape != own[name].shape)
+    problems = (
+        ("are missing", sorted(needed - found)),
+        ("have another shape", wrong),
+        ("have no place in it", sorted(found - needed)),
+    )
+    told = [f"{len(names)} tensors {what}, the first is {names[0]}" for what, names in problems if names]
+    if told:
         raise WeightsError(
-            f"{path} is no checkpoint of {name}: {len(missing)} tensors are missing, {len(wrong)} have another shape, "
-            f"the first is {first}; {_where(name, path.parent)}"
+            f"{path} is no checkpoint of {backbone.name}: {'; '.join(told)}; {weights_hint(backbone, path.parent)}"
         )
-    model.load_state_dict({key: value for key, value in state.items() if key in own and value.shape == own[key].shape},
-                          strict=False)  # fmt: skip
-    return model
 
 
-def _from_hub(name: str) -> Any:
+def _from_hub(backbone: Backbone) -> State:
     try:
-        return timm.create_model(name, pretrained=True)
+        model = timm.create_model(backbone.timm_name, pretrained=True)
     except Exception as error:  # every library on the way to the hub has refusals of its own
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(
-            f"weights of {name} cannot be downloaded ({type(error).__name__}: {reason}); "
-            f"{_where(name, Path('weights'))}, and name that folder instead of hub"
+            f"weights of {backbone.timm_name} cannot be downloaded ({type(error).__name__}: {reason}); "
+            f"{weights_hint(backbone, Path('weights'))}, and name that folder instead of hub"
         ) from None
-
-
-def _where(name: str, folder: Path) -> str:
-    return f"place https://huggingface.co/timm/{name}/resolve/main/model.safetensors as {folder / name}.safetensors"
+    state: dict[str, Tensor] = model.state_dict()
+    return state
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
@@ -181,32 +220,65 @@ def _convert_vit(state: Mapping[str, Any], model: Any) -> dict[str, Tensor]:
     return converted
 
 
-def _vit(model: Any, module: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
-    """The state of our branch from timm's ViT, and what was resampled."""
-    if not isinstance(module, VisionTransformer):
-        raise TypeError(f"{type(module).__name__} is no branch")
-    source, resampled = model.state_dict(), []
-    state = {name: tensor for name, tensor in source.items() if name.startswith(("blocks.", "norm_pre."))}
+def branch_state(tensors: State, module: nn.Module, patches: Resampling = "inverse") -> tuple[State, list[str]]:
+    """The state of a branch from the tensors of a timm model, and what was resampled.
+
+    Args:
+        tensors: By timm's names; all but what class scores are read with must have a place.
+        module: The branch.
+        patches: As in `load_pretrained`.
+
+    Raises:
+        WeightsError: A tensor has no place in the branch.
+    """
+    rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(SPARED)}
+    state, resampled = _convnext(rest) if isinstance(module, ConvNeXtBranch) else _vit(rest, module, patches)
+    if rest:
+        raise WeightsError(f"{len(rest)} tensors have no place in the branch, the first is {min(rest)}")
+    return state, resampled
+
+
+def _vit(rest: dict[str, Tensor], module: Any, patches: Resampling) -> tuple[State, list[str]]:
+    """The state of a ViT branch; what it takes is taken out of the rest."""
+    state = {name: rest.pop(name) for name in list(rest) if name.startswith(("blocks.", "norm_pre.", "patch_embed."))}
     state = {_SCALE.sub(r".ls\1.gamma", name): tensor for name, tensor in state.items()}
-    patch, side = source["patch_embed.proj.weight"], module.patch_embed.proj.weight.shape[-1]
-    if patch.shape[-1] != side:
-        patch = resample_patch_embed(patch, [side, side])
+    resampled = []
+    kernel, side = state["patch_embed.proj.weight"], module.patch_embed.proj.weight.shape[-1]
+    if kernel.shape[-1] != side:
+        state["patch_embed.proj.weight"] = _resized_patches(kernel, side, patches)
         resampled.append("patch_embed")
-    state["patch_embed.proj.weight"] = patch
-    if "patch_embed.proj.bias" in source:
-        state["patch_embed.proj.bias"] = source["patch_embed.proj.bias"]
-    tokens = [source[name] for name in ("cls_token", "reg_token") if name in source]
-    if module.position_grid and "pos_embed" in source:
-        embedded = 0 if model.no_embed_class else sum(token.shape[1] for token in tokens)
-        positions, first = source["pos_embed"][:, embedded:], source["pos_embed"][:, :embedded]
+    tokens = [rest.pop(name) for name in ("cls_token", "dist_token", "reg_token") if name in rest]
+    prefix_1KC = torch.cat(tokens, 1) if tokens else None
+    if "pos_embed" in rest:
+        stored = rest.pop("pos_embed")
+        first, positions = _split_positions(stored, 0 if prefix_1KC is None else prefix_1KC.shape[1])
         state["pos_embed"] = _positions(positions, module.position_grid)
         if state["pos_embed"].shape != positions.shape:
             resampled.append("pos_embed")
         if module.prefix_positions is not None:
             state["prefix_positions"] = first
-    if module.prefix is not None and tokens:
-        state["prefix"] = torch.cat(tokens, 1)
+        elif prefix_1KC is not None and first.shape[1]:
+            prefix_1KC = torch.cat([prefix_1KC[:, : first.shape[1]] + first, prefix_1KC[:, first.shape[1] :]], 1)
+    if module.prefix is not None and prefix_1KC is not None:
+        state["prefix"] = prefix_1KC
     return state, resampled
+
+
+def _split_positions(stored_1NC: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
+    """Positions of prefix tokens, where all, the first or none of them have any, and those of a square grid."""
+    for count in (0, tokens, 1):
+        if math.isqrt(stored_1NC.shape[1] - count) ** 2 == stored_1NC.shape[1] - count:
+            return stored_1NC[:, :count], stored_1NC[:, count:]
+    raise WeightsError(
+        f"pos_embed holds {stored_1NC.shape[1]} positions, which are no square grid with {tokens} tokens"
+    )
+
+
+def _resized_patches(kernel_OIHW: Tensor, side: int, patches: Resampling) -> Tensor:
+    if patches == "inverse":
+        resized: Tensor = resample_patch_embed(kernel_OIHW, [side, side])
+        return resized
+    return F.interpolate(kernel_OIHW.float(), (side, side), mode="bicubic", align_corners=False).to(kernel_OIHW.dtype)
 
 
 def _positions(stored_1NC: Tensor, side: int) -> Tensor:
@@ -218,25 +290,42 @@ def _positions(stored_1NC: Tensor, side: int) -> Tensor:
     return resized_1CHW.flatten(2).transpose(1, 2)
 
 
-def _convnext(model: Any) -> tuple[dict[str, Tensor], list[str]]:
-    """The state of our branch from timm's ConvNeXt: stages in one row, a downsampling counting as a block."""
-    state = {f"stem.{name}": tensor for name, tensor in model.stem.state_dict().items()}
-    blocks = [
-        block
-        for index, stage in enumerate(model.stages)
-        for block in ([stage.downsample] if index else []) + list(stage.blocks)
-    ]
-    for index, block in enumerate(blocks):
-        state |= {f"blocks.{index}.{name}": tensor for name, tensor in block.state_dict().items()}
+def _convnext(rest: dict[str, Tensor]) -> tuple[State, list[str]]:
+    """The state of a ConvNeXt branch: stages in one row, a downsampling counting as a block."""
+    for name in ("norm_pre.weight", "norm_pre.bias"):  # which ConvNeXts have before their pooling
+        rest.pop(name, None)
+    state = {name: rest.pop(name) for name in list(rest) if name.startswith("stem.")}
+    inside = sorted(
+        {(int(n[0]), n[1] == "blocks", int(n[2]) if n[1] == "blocks" else 0)
+         for n in (name.split(".")[1:] for name in rest if name.startswith("stages."))}
+    )  # fmt: skip
+    for row, (stage, is_block, place) in enumerate(inside):
+        prefix = f"stages.{stage}.blocks.{place}." if is_block else f"stages.{stage}.downsample."
+        for name in [name for name in rest if name.startswith(prefix)]:
+            state[f"blocks.{row}.{name.removeprefix(prefix)}"] = rest.pop(name)
     return state, []
 
 
-def _head(model: Any, merge: LogitMerge, index: int) -> None:
-    """The norm and head before class scores, where the model has them for as many classes."""
-    head = model.get_classifier()
-    norm = model.head.norm if hasattr(model.head, "norm") else next(
-        (part for part in (model.norm, model.fc_norm) if isinstance(part, nn.LayerNorm)), None
-    )  # fmt: skip
-    if isinstance(head, nn.Linear) and norm is not None and head.weight.shape == merge.heads[index].weight.shape:
-        merge.norms[index].load_state_dict(norm.state_dict())
-        merge.heads[index].load_state_dict(head.state_dict())
+def _read_out(tensors: State, merge: LogitMerge, index: int) -> list[str]:
+    """Takes over norm and head of class scores where they fit; the names of what stays as it was."""
+    norm, head = merge.norms[index], merge.heads[index]
+    # A head with a hidden layer is no linear one, and two heads are not one.
+    plain = not any(name.startswith(("head.pre_logits", "head_dist")) for name in tensors)
+    norms = ("head.norm", "norm_pre") if "stem.0.weight" in tensors else ("norm", "fc_norm")
+    fresh = []
+    for module, title, places in (
+        (norm, "norm", norms),
+        (head, "head", ("head.fc", "head") if plain else ()),
+    ):
+        own = module.state_dict()
+        found = ({name: tensors[f"{place}.{name}"] for name in own if f"{place}.{name}" in tensors} for place in places)
+        fitting = next((one for one in found if {k: v.shape for k, v in one.items()} == _shapes(own)), None)
+        if fitting is not None:
+            module.load_state_dict(fitting)
+        else:
+            fresh += [f"{title}.{name}" for name in own]
+    return fresh
+
+
+def _shapes(state: State) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}

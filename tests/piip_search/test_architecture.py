@@ -169,6 +169,9 @@ def test_any_plain_vit_goes_by_its_numbers() -> None:
         ("vit_w640_d12_h7", "heads that divide the width"),
         ("deit_smal_patch16_224", "did you mean deit_small_patch16_224?"),
         ("resnet50", "unknown backbone 'resnet50'"),
+        ("eva02_base_patch14_224.mim_in22k", "cannot be a branch: it is of timm's class Eva (EVA, EVA-02, DINOv3)"),
+        ("vit_small_patch16_dinov3", "cannot be a branch: it is of timm's class Eva"),
+        ("convnext_nano_ols", "cannot be a branch: it is a ConvNeXt with a stem of several convolutions"),
     ],
 )
 def test_what_is_no_backbone_says_so(name: str, message: str) -> None:
@@ -218,3 +221,17 @@ def test_sizes_that_scale_as_they_are_keep_their_ratios() -> None:
 def test_a_scale_outside_its_range_is_refused(scale: float) -> None:
     with pytest.raises(ValueError, match="image_scale must lie in"):
         Architecture.parse(TSB).scaled(scale)
+
+
+# Rates of the authors' detection configurations: DeiT, MAE and BEiT; AugReg and DINOv2; ConvNeXt.
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [
+        ("vit_t", 0.05), ("deit3_small_patch16_224", 0.05), ("deit3_base_patch16_224.fb_in22k_ft_in1k", 0.15),
+        ("beitv2_large_patch16_224", 0.4), ("vit_w640_d12_h10", 0.15), ("vit_small_patch16_384.augreg_in21k", 0.2),
+        ("vit_base_patch14_dinov2", 0.3), ("vit_large_patch14_dinov2", 0.4), ("convnext_t", 0.3),
+        ("convnext_small.fb_in22k", 0.3), ("convnextv2_base", 0.4), ("vit_pico", 0.0),
+    ],
+)  # fmt: skip
+def test_every_backbone_has_the_drop_path_of_its_size(name: str, rate: float) -> None:
+    assert backbone_named(name).drop_path == rate

@@ -81,10 +81,13 @@ def test_another_first_width_needs_another_merge() -> None:
     assert set(report.fresh) == {"merges.0.projections.0", "merges.0.projections.1"}
 
 
-@pytest.mark.parametrize("settings", ["(attention=regular)", "(heads=8)", "(points=2)"])
-def test_another_kind_of_interaction_starts_fresh(settings: str) -> None:
-    _, _, report = child_of(PARENT, f"vit_micro@32:g+vit_nano@64:g+vit_pico@96:g*2{settings}")
-    assert not any(name.startswith("interactions") for name in report.taken)
+@pytest.mark.parametrize("settings", ["(attention=regular)", "(heads=8)", "(points=2)", "(projection=no)", "(norm=no)"])
+@pytest.mark.parametrize("branches", ["vit_micro@32:g+vit_nano@64:g", "vit_micro@32:g+vit_micro@64:g"])
+def test_another_kind_of_interaction_starts_fresh(branches: str, settings: str) -> None:
+    """Also between equal widths, where all shapes would fit, and whichever of the two has more parts."""
+    for parent, child in ((branches + "*2", branches + "*2" + settings), (branches + "*2" + settings, branches + "*2")):
+        _, _, report = child_of(parent, child)
+        assert not any(name.startswith("interactions") for name in report.taken)
 
 
 def test_one_way_takes_its_way() -> None:

@@ -16,14 +16,16 @@ from counting import counted_macs, kept_values, live_values, parameters  # noqa:
 from torch import Tensor, nn  # noqa: E402
 
 from piip_search.architecture import Architecture, Branch  # noqa: E402
-from piip_search.backbones import BACKBONES, backbone_named, timm_models  # noqa: E402
-from piip_search.cost import memory, price  # noqa: E402
-from piip_search.models import PIIP, PIIPPyramid  # noqa: E402
+from piip_search.backbones import BACKBONES, backbone_named, refused_models, timm_models  # noqa: E402
+from piip_search.cost import memory, price, published_head_cost  # noqa: E402
+from piip_search.models import PIIP, PIIPClassifier, PIIPPyramid  # noqa: E402
+from piip_search.models.attention import RelativeAttention, WidthNormAttention, attend  # noqa: E402
 from piip_search.models.catalogue import facts_of  # noqa: E402
 from piip_search.models.interaction import DeformableAttention, RegularAttention  # noqa: E402
-from piip_search.models.vit import RelativeAttention, VisionTransformer, WidthNormAttention, attend  # noqa: E402
+from piip_search.models.vit import VisionTransformer  # noqa: E402
 
 import timm  # noqa: E402 isort:skip
+from timm.layers import DropPath  # noqa: E402 isort:skip
 
 TIGHT = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -66,7 +68,9 @@ LARGE = [
     "deit3_base_patch16_224.fb_in22k_ft_in1k@224:w7+vit_tiny_patch16_224@448:w14*4",
     "vit_large_patch14_dinov2@448:w14p16+vit_small_patch14_reg4_dinov2@896:w14p16*6",
     "vit_base_patch16_clip_224@224:g/logits",
-    "vit_so400m_patch14_siglip_224@224:gp16/logits",
+    "vit_base_patch16_siglip_gap_224@224:g/logits",
+    "vit_intern300m_patch14_448@448:gp16/logits",
+    "convnext_tiny_hnf@224/logits",
     "beitv2_large_patch16_224@672:w28+beitv2_base_patch16_224@1120:w14g3+vit_s@1568:w14*12",
     "beitv2_base_patch16_224@224:g+vit_s@384:g*12/logits",
 ]
@@ -228,6 +232,13 @@ def test_facts_of_timm_models_are_those_of_the_installed_timm(name: str) -> None
     assert facts_of(name) == timm_models()[name]
 
 
+@pytest.mark.parametrize(
+    "name", ["convnext_atto_ols", "vit_dwee_patch16_reg1_gap_256", "vit_dpwee_patch16_reg1_gap_256"]
+)
+def test_why_a_model_cannot_be_a_branch_is_what_the_installed_timm_says(name: str) -> None:
+    assert facts_of(name) == refused_models()[name]
+
+
 @pytest.mark.parametrize("image", [(96, 160), (160, 96), (100, 130)])
 def test_any_image_shape_costs_what_is_counted(image: tuple[int, int]) -> None:
     name = "vit_micro@64:w3+vit_nano@96:w4+vit_pico@128:w4g2*4"
@@ -311,8 +322,8 @@ def test_details_travel_down_within_one_interaction() -> None:
     open_gates(model)
     tokens = [torch.randn(1, b.grid, b.grid, b.model.width) for b in architecture.branches]
     changed = [*tokens[:2], tokens[2] + torch.randn_like(tokens[2])]
-    model._interact(tokens, 0)
-    model._interact(changed, 0)
+    model._interact(tokens, 0, {})
+    model._interact(changed, 0, {})
     assert not torch.allclose(tokens[0], changed[0])
 
 
@@ -336,6 +347,99 @@ def test_drop_path_rates_must_fit_the_branches() -> None:
         PIIP(Architecture.parse("vit_nano@32:g+vit_pico@64:g*2"), drop_path=[0.1])
 
 
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_drop_path_rates_are_chances(rate: float) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"lie in [0, 1), got {rate}")):
+        PIIP(Architecture.parse("vit_nano@32:g"), drop_path=[rate])
+    with pytest.raises(ValueError, match=re.escape(f"lie in [0, 1), got {rate}")):
+        PIIP(Architecture.parse("vit_nano@32:g+vit_pico@64:g*2"), interaction_drop_path=rate)
+
+
+# The rate at the first, second and last block of a branch, by the authors' classes: constant where DeiT's weights are
+# loaded (`deit.py`), rising from zero in `internvit_6b.py` and in the ConvNeXt of the transformers library, whose
+# downsampling layers have none.
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [
+        ("vit_b@32:g", [0.3, 0.3, 0.3]),
+        ("deit3_base_patch16_224@32:g", [0.3, 0.3, 0.3]),
+        ("vit_h@32:g", [0, 0.3 / 31, 0.3]),
+        ("vit_base_patch14_dinov2@28:g", [0, 0.3 / 11, 0.3]),
+        ("beit_base_patch16_224@32:g", [0, 0.3 / 11, 0.3]),
+        ("convnext_t@32", [0, 0.3 / 17, 0.3]),
+    ],
+)
+def test_drop_path_rates_are_the_authors(name: str, rates: list[float]) -> None:
+    with torch.device("meta"):
+        blocks = PIIP(Architecture.parse(name), drop_path=[0.3]).branches[0].blocks
+    found = [module.drop_prob for block in (blocks[0], blocks[1], blocks[-1]) for module in block.modules()
+             if isinstance(module, DropPath)]  # fmt: skip
+    per_block = len(found) // 3
+    assert found == pytest.approx([rate for rate in rates for _ in range(per_block)])
+    every = [module.drop_prob for block in blocks for module in block.modules() if isinstance(module, DropPath)]
+    assert len(every) == per_block * sum(not isinstance(block, nn.Sequential) for block in blocks)
+    assert every == sorted(every)
+
+
+def test_drop_path_skips_residuals_of_whole_images() -> None:
+    model = PIIP(Architecture.parse("vit_micro@32:g"), drop_path=[0.5])
+    block, image = model.branches[0].blocks[0], torch.randn(64, 1, 2, 128)
+    kept = model.branches[0].run(image, None, range(1))[0] - image
+    alone = model.eval().branches[0].run(image, None, range(1))[0] - image
+    skipped = (kept == 0).flatten(1).all(1)
+    assert 0 < skipped.sum() < 64 * 0.5  # both residuals of a block are skipped in a quarter of the images
+    assert block.drop_path1.drop_prob == 0.5
+    assert not (alone == 0).flatten(1).all(1).any()
+
+
+def test_drop_path_of_interactions_skips_the_ffn_alone() -> None:
+    model = PIIP(Architecture.parse("vit_micro@32:g+vit_pico@64:g*1"), interaction_drop_path=0.5)
+    injector = model.interactions[0][0].large_reads
+    nn.init.ones_(injector.tau)
+    query, feature = torch.randn(64, 2, 2, 128), torch.randn(64, 4, 4, 64)
+    skipped = (injector(query, feature) == query).flatten(1).all(1)  # the gate of the attention is zero
+    assert 16 < skipped.sum() < 48
+    nn.init.ones_(injector.gamma)
+    assert not (injector(query, feature) == query).flatten(1).all(1).any()
+
+
+def test_new_parts_start_in_the_authors_distributions() -> None:
+    """`_init_weights` of the authors' classes: by standard deviation, and no bias but the compass of the offsets."""
+    model = PIIPPyramid(Architecture.parse("vit_micro@32:g+vit_micro@64:g*1"))
+    regular = PIIP(Architecture.parse("vit_micro@32:g+vit_micro@64:g*1(attention=regular)/linear"))
+    injector, projections = model.piip.interactions[0][0].large_reads, model.piip.merges[0].projections
+    xavier = math.sqrt(2 / (128 + 64))
+    expected = {
+        injector.projection: 0.02, injector.ffn.fc1: 0.02, injector.ffn.fc2: 0.02,
+        injector.ffn.dwconv: math.sqrt(2 / 9), injector.attn.value_proj: xavier, injector.attn.output_proj: xavier,
+        injector.attn.attention_weights: 0, projections[0][0]: math.sqrt(2 / (9 * 128)),
+        projections[1][3]: math.sqrt(2 / (9 * 128)), model.pyramid.levels[0][0]: math.sqrt(2 / (4 * 128)),
+        model.pyramid.levels[1]: math.sqrt(2 / (4 * 128)),
+        regular.interactions[0][0].small_reads.attn.query_proj: 0.02,
+        regular.interactions[0][0].small_reads.attn.key_value_proj: 0.02, regular.merges[0].projections[1][1]: 0.02,
+    }  # fmt: skip
+    for layer, deviation in expected.items():
+        # Three standard errors of a deviation that is estimated from so many weights.
+        error = 3 / math.sqrt(2 * layer.weight.numel())
+        assert layer.weight.std(correction=0).item() == pytest.approx(deviation, rel=error), layer
+        assert layer.weight.mean().abs() <= 4 * deviation / math.sqrt(layer.weight.numel())
+        assert layer.bias is None or not layer.bias.any()
+
+
+@pytest.mark.parametrize("name", ["vit_micro@32:g+vit_nano@64:w3+convnext_pico@96*4",
+                                  "vit_micro@32:g+vit_nano@64:w3*2(attention=regular)",
+                                  "vit_micro@32:g+vit_nano@64:g*2/logits"])  # fmt: skip
+def test_no_images_give_no_maps(name: str) -> None:
+    architecture = Architecture.parse(name)
+    outputs = PIIP(architecture)(torch.zeros(0, 3, architecture.resolution, architecture.resolution))
+    assert all(len(output) == 0 for output in torch.utils._pytree.tree_leaves(outputs))
+
+
+def test_images_smaller_than_a_patch_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one patch of 32 px, got 64x16; pad it"):
+        PIIP(Architecture.parse("convnext_pico@64"))(torch.zeros(1, 3, 64, 16))
+
+
 MEMORY = [
     *DESIGNS,
     *LABELS,
@@ -345,6 +449,11 @@ MEMORY = [
     "vit_b@64:g+convnext_t@128*4",
     "convnextv2_atto@64",
     "aimv2_large_patch14_224@28:g",
+    "beit3_base_patch16_224@32:g",
+    "vit_base_patch16_rpn_224@64:w3",
+    "vit_pwee_patch16_reg1_gap_256@64:w3",
+    "vit_small_patch16_18x2_224@64:w3",
+    "vit_medium_patch16_gap_256@64:g/logits",
     "vit_base_patch16_clip_224@64:g",
 ]
 
@@ -480,6 +589,40 @@ def test_merging_written_out(merge: str) -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-5)
 
 
+def test_classification_from_scratch_written_out() -> None:
+    """The authors' class: norm, mean over tokens, linear head; priced as their published counts do."""
+    name = "vit_micro@32:g+vit_pico@64:g*2/linear"
+    model = PIIPClassifier(Architecture.parse(name), interaction_drop_path=0.0, classes=7).eval()
+    open_gates(model)
+    nn.init.normal_(model.norm.weight)
+    image = torch.randn(2, 3, 64, 64)
+    tokens = model.piip(image).flatten(2).mT
+    normed = F.layer_norm(tokens, (128,), model.norm.weight, model.norm.bias, 1e-6)
+    torch.testing.assert_close(model(image), normed.mean(1) @ model.head.weight.T + model.head.bias, **TIGHT)
+    with torch.device("meta"):
+        published = PIIPClassifier(Architecture.parse(name))
+    head = published_head_cost(128, (4, 4))
+    assert parameters(published) == price(Architecture.parse(name), "backbone").params + head.params
+    with pytest.raises(ValueError, match="merges branches by linear, got conv; write /linear"):
+        PIIPClassifier(Architecture.parse("vit_micro@32:g+vit_pico@64:g*2"))
+
+
+@pytest.mark.parametrize(("name", "outputs"), [("vit_nano@64:g/logits", 21), ("vit_nano@64:g/tokens", 5120)])
+def test_as_many_outputs_as_wanted_cost_what_is_counted(name: str, outputs: int) -> None:
+    architecture = Architecture.parse(name)
+    with torch.device("meta"):
+        model, image = PIIP(architecture, outputs=outputs).eval(), torch.zeros(1, 3, 64, 64)
+    cost = price(architecture, "backbone", outputs=outputs)
+    assert (counted_macs(model, image), parameters(model)) == (cost.macs, cost.params)
+    assert model(image).shape[-1] == outputs
+    assert memory(architecture, outputs=outputs) != memory(architecture)
+
+
+def test_maps_have_no_outputs_to_count() -> None:
+    with pytest.raises(ValueError, match="the merge conv gives maps, which have no outputs to count, got 21"):
+        PIIP(Architecture.parse("vit_nano@64:g"), outputs=21)
+
+
 def beit(image: tuple[int, int], keeps_prefix: bool) -> tuple[nn.Module, VisionTransformer]:
     """Two blocks of timm's BEiT for an image, and ours with the weights of its own size."""
     from piip_search.models import weights
@@ -490,7 +633,7 @@ def beit(image: tuple[int, int], keeps_prefix: bool) -> tuple[nn.Module, VisionT
             nn.init.normal_(parameter, std=0.5)
     branch = VisionTransformer(Branch("beit_base_patch16_224", 224), keeps_prefix=keeps_prefix)
     branch.blocks = branch.blocks[:2]
-    branch.load_state_dict(weights._vit(own, branch)[0])
+    branch.load_state_dict(weights.branch_state(own.state_dict(), branch)[0])
     own.set_input_size(image)
     return own.eval(), branch.eval()
 

@@ -33,11 +33,12 @@ def test_branches_start_from_a_folder_of_weights(tmp_path: Path) -> None:
     assert torch.equal(found, model.blocks[11].mlp.fc2.weight)
 
 
-def test_a_whole_backbone_starts_from_the_authors_checkpoint(tmp_path: Path) -> None:
-    source = PIIPBackbone(NAME).eval()
-    state = to_official(source.network.state_dict(), Architecture.parse(NAME))
+@pytest.mark.parametrize("strides", [(4, 8, 16, 32), (8, 16, 32)])
+def test_a_whole_backbone_starts_from_the_authors_checkpoint(strides: tuple[int, ...], tmp_path: Path) -> None:
+    source = PIIPBackbone(NAME, strides=strides).eval()
+    state = to_official(source.network.state_dict(), Architecture.parse(NAME), strides)
     torch.save({"state_dict": {f"backbone.{key}": value for key, value in state.items()}}, tmp_path / "piip.pth")
-    backbone = PIIPBackbone(NAME, pretrained=str(tmp_path / "piip.pth")).eval()
+    backbone = PIIPBackbone(NAME, strides=strides, pretrained=str(tmp_path / "piip.pth")).eval()
     backbone.init_weights()
     image = torch.randn(1, 3, 64, 64)
     assert all(torch.equal(one, other) for one, other in zip(source(image), backbone(image), strict=True))
@@ -52,6 +53,31 @@ def test_bfloat16_runs_inside_and_leaves_as_float32() -> None:
         assert other.dtype == torch.float32
         assert not torch.equal(one, other)
         torch.testing.assert_close(one, other, rtol=0.1, atol=0.1)
+
+
+def test_a_checkpoint_that_is_not_there_is_said() -> None:
+    with pytest.raises(ValueError, match=r"no file nowhere/piip\.pth; name a checkpoint that is there"):
+        PIIPBackbone(NAME, pretrained="nowhere/piip.pth").init_weights()
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_an_autocast_around_it_reaches_the_blocks(bfloat16: bool) -> None:
+    """Torch's own, and mmengine's, which its `AmpOptimWrapper` enters (and lets nobody build without a GPU)."""
+    from mmengine.runner.amp import autocast
+
+    backbone = PIIPBackbone(NAME, bfloat16=bfloat16)
+    seen: list[torch.dtype] = []
+    block = backbone.network.piip.branches[0].blocks[0]
+    block.mlp.fc1.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    image = torch.randn(1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        backbone(image)
+    with autocast(device_type="cpu", dtype=torch.bfloat16):
+        maps = backbone(image)
+    sum(map_.square().mean() for map_ in maps).backward()
+    backbone(image)
+    assert seen == [torch.bfloat16, torch.bfloat16, torch.bfloat16 if bfloat16 else torch.float32]
+    assert all(map_.dtype == torch.float32 for map_ in maps)
 
 
 def test_the_rate_falls_from_block_to_block_as_in_the_public_recipe() -> None:
@@ -87,3 +113,10 @@ def test_every_parameter_is_in_one_group() -> None:
     assert group(inside + "interactions.0.0.large_reads.projection.weight")["lr"] == 0.1
     assert group("head.weight")["weight_decay"] == 0.05
     assert group("head.bias")["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("given", [{}, {"rate": 0.5}, {"architecture": NAME}])
+def test_what_layer_decay_misses_is_said(given: dict[str, Any]) -> None:
+    wrapper = {"type": "OptimWrapper", "optimizer": {"type": "AdamW", "lr": 0.1}}
+    with pytest.raises(ValueError, match=r"PIIPLayerDecay needs paramwise_cfg with (architecture|rate)"):
+        LayerDecay(wrapper, given)

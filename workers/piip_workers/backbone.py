@@ -1,6 +1,7 @@
 """PIIP as a backbone of mmdet. Importing this module makes mmdet usable and registers the backbone under `PIIP`."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -44,7 +45,8 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
                 the timm models; or the path of a checkpoint of the authors' repository, for the whole backbone.
             checkpointing: Whether training keeps a block's input alone and runs it again in the backward pass.
             strides: Strides of the maps that leave; DINO reads 8, 16 and 32.
-            bfloat16: Whether the network runs under bfloat16 autocast; its maps leave as float32.
+            bfloat16: Whether the network runs under bfloat16 autocast of its own; its maps leave as float32. Without it
+                the network follows an autocast around it, such as mmengine's `AmpOptimWrapper`.
             init_cfg: mmengine's way to load weights.
 
         Raises:
@@ -55,7 +57,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         self.network: nn.Module = PIIPPyramid(
             self.architecture, drop_path, interaction_drop_path, checkpointing, strides
         )
-        self.pretrained = pretrained
+        self.pretrained, self.strides = pretrained, tuple(strides)
         self.bfloat16 = bfloat16
 
     def init_weights(self) -> None:
@@ -68,13 +70,17 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         if self.pretrained is None:
             return
         path = Path(self.pretrained)
+        if path.suffix in (".pth", ".pt", ".bin", ".safetensors") and not path.is_file():
+            raise ValueError(f"no file {path}; name a checkpoint that is there, a folder of weights, or hub")
         if path.is_file() and len(self.architecture.branches) > 1:
-            self.network.load_state_dict(from_official(read_tensors(path), self.architecture))
+            self.network.load_state_dict(from_official(read_tensors(path), self.architecture, self.strides))
         else:
             load_pretrained(cast(PIIP, self.network.piip), self.pretrained)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         """Maps of these strides, each of shape (B, C, H / stride, W / stride), contiguous."""
-        with torch.autocast(image_BCHW.device.type, torch.bfloat16, enabled=self.bfloat16):
+        # An autocast that is switched off would also end one around the whole detector.
+        own = torch.autocast(image_BCHW.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+        with own:
             maps: tuple[Tensor, ...] = self.network(image_BCHW)
         return tuple(map_BCHW.float() for map_BCHW in maps)

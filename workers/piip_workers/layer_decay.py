@@ -46,7 +46,16 @@ class LayerDecay:
         Args:
             optim_wrapper_cfg: Wrapper and optimiser.
             paramwise_cfg: `architecture`, a short form, and `rate`.
+
+        Raises:
+            ValueError: One of the two is missing, or the short form describes no network.
         """
+        missing = {"architecture", "rate"} - set(paramwise_cfg)
+        if missing:
+            raise ValueError(
+                f"PIIPLayerDecay needs paramwise_cfg with {' and '.join(sorted(missing))}; write "
+                "paramwise_cfg=dict(architecture='vit_s@96:g+vit_t@128:g*2', rate=0.85)"
+            )
         self._wrapper = dict(optim_wrapper_cfg)
         self._optimizer = dict(self._wrapper.pop("optimizer"))
         self._scales = rate_scales(Architecture.parse(paramwise_cfg["architecture"]), paramwise_cfg["rate"])

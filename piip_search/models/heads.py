@@ -1,0 +1,99 @@
+"""PIIP networks with what reads their maps: a pyramid for detectors, a head for classes.
+
+Legend: B images, C channels, H W grid, K classes.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from piip_search.architecture import Architecture
+from piip_search.cost import CLASSES
+from piip_search.models.initial import initialise
+from piip_search.models.merge import Pyramid
+from piip_search.models.piip import PIIP
+from piip_search.stretches import KEEPS_PREFIX, PYRAMID_LEVELS, STRIDES
+
+
+class PIIPPyramid(nn.Module):
+    """A PIIP network with the pyramid that detectors read."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        drop_path: Sequence[float] | None = None,
+        interaction_drop_path: float = 0.4,
+        checkpointing: bool = False,
+        strides: Sequence[int] = STRIDES,
+    ) -> None:
+        """Builds the network; the first arguments are those of `PIIP`.
+
+        Args:
+            architecture: What to build.
+            drop_path: As in `PIIP`.
+            interaction_drop_path: As in `PIIP`.
+            checkpointing: As in `PIIP`.
+            strides: Strides of the maps that leave: some of 4, 8, 16 and 32, rising.
+
+        Raises:
+            ValueError: The architecture gives no maps that a pyramid can grow from, or no such stride.
+        """
+        super().__init__()
+        if architecture.merge in KEEPS_PREFIX:
+            raise ValueError(f"the merge {architecture.merge} leaves no map to detect on; use conv, linear or pyramid")
+        self.piip = PIIP(architecture, drop_path, interaction_drop_path, checkpointing)
+        if not strides or not set(strides) <= set(STRIDES):
+            raise ValueError(f"a pyramid has maps of strides {', '.join(map(str, STRIDES))}, got {tuple(strides)}")
+        every = architecture.merged * (PYRAMID_LEVELS // len(architecture.merged))
+        maps = [every[STRIDES.index(stride)] for stride in strides]
+        self._levels = [STRIDES.index(stride) for stride in strides]
+        self.pyramid = Pyramid([width for width, _ in maps], [stride for _, stride in maps], strides)
+
+    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        """A map for each stride, by default 4, 8, 16 and 32, of the first branch's width."""
+        merged = self.piip(image_BCHW)
+        every = merged if isinstance(merged, tuple) else (merged,) * PYRAMID_LEVELS
+        maps: tuple[Tensor, ...] = self.pyramid([every[level] for level in self._levels])
+        return maps
+
+
+class PIIPClassifier(nn.Module):
+    """A PIIP network with the head that classification from scratch trains: norm, mean over tokens, linear layer."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        drop_path: Sequence[float] | None = None,
+        interaction_drop_path: float = 0.4,
+        checkpointing: bool = False,
+        classes: int = CLASSES,
+    ) -> None:
+        """Builds the network; the first arguments are those of `PIIP`.
+
+        Args:
+            architecture: What to build.
+            drop_path: As in `PIIP`.
+            interaction_drop_path: As in `PIIP`.
+            checkpointing: As in `PIIP`.
+            classes: Classes.
+
+        Raises:
+            ValueError: The branches are not merged by `linear`.
+        """
+        super().__init__()
+        if architecture.merge != "linear":
+            raise ValueError(
+                f"classification from scratch merges branches by linear, got {architecture.merge}; write /linear, or "
+                "fine-tune every branch's own head with /logits"
+            )
+        self.piip = PIIP(architecture, drop_path, interaction_drop_path, checkpointing)
+        ((width, _),) = architecture.merged
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, classes)
+        self.head.apply(initialise)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Class scores, shape (B, K)."""
+        merged_BCHW: Tensor = self.piip(image_BCHW)
+        scores_BK: Tensor = self.head(self.norm(merged_BCHW.permute(0, 2, 3, 1)).mean((1, 2)))
+        return scores_BK
