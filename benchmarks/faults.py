@@ -41,6 +41,9 @@ from piip_search.search import open_search
 from piip_search.spec import SearchSpec, parse_spec
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+from two_nodes import Cluster, cluster_environment, free_port  # noqa: E402
+
 SPEC: dict[str, Any] = {
     "name": "faults",
     "space": {
@@ -118,7 +121,7 @@ def _note(log: Path, what: dict[str, Any]) -> None:
 def drive(settings: dict[str, Any]) -> None:
     """What `piip-search run` does, with the trainer above."""
     from piip_search.circumstances import circumstances
-    from piip_workers import ray_tune
+    from piip_workers import ray_cluster, ray_tune
     from piip_workers.background import InBackground
     from piip_workers.tracking import MlflowTracker
     from piip_workers.work import Work
@@ -127,100 +130,25 @@ def drive(settings: dict[str, Any]) -> None:
         print(text, flush=True)
 
     folder = Path(settings["folder"])
-    ray_tune.connect(settings["address"])
+    ray_cluster.connect(settings["address"])
     ledger = Ledger(settings["ledger"], told)
     mirror = InBackground(lambda: MlflowTracker(settings["mlflow"], settings["artifacts"]), told, patience=60)
     spec = parse_spec(settings["spec"])
     search = open_search(spec.name, spec, ledger, "recipe", mirror, circumstances=circumstances())
     arguments = {"data": settings["data"], "folder": str(folder / "trials"), "pause": settings["pause"]}
     work = Work("faults:train", arguments, str(folder / "results" / search.uid))
-    ray_tune.run(search, work, folder / "ray", retries=settings["retries"])
+    ray_tune.run(search, work, folder / "ray", placement=ray_tune.Placement(retries=settings["retries"]))
     ledger.close()
     print(search.ending, len(search.evaluations), len(search.running), flush=True)
     if search.running or search.halted:
         sys.exit(1)
 
 
-class Cluster:
-    """Two nodes of Ray on this machine, each a process tree of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._port = _free_port()
-        self._nodes: dict[str, subprocess.Popen[bytes]] = {}
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._port}"
-
-    def up(self) -> None:
-        """Starts whatever of it is not there; a node without its head is started anew."""
-        if not self._lives("head"):
-            self.down()
-            self._start("head", "--head", f"--port={self._port}", "--include-dashboard=false")
-        if not self._lives("second"):
-            self._start("second", f"--address={self.address}")
-
-    def kill_worker(self, chance: random.Random) -> bool:
-        """Kills a process in which a trial runs."""
-        found = []
-        for node in self._nodes.values():
-            with suppress(psutil.NoSuchProcess):
-                found += [p for p in psutil.Process(node.pid).children(recursive=True) if _is_trial(p)]
-        if not found:
-            return False
-        with suppress(psutil.NoSuchProcess):
-            chance.choice(found).kill()
-        return True
-
-    def kill(self, name: str) -> None:
-        """Kills a node with everything on it."""
-        node = self._nodes.pop(name)
-        with suppress(psutil.NoSuchProcess):
-            for process in [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-        node.wait()
-
-    def down(self) -> None:
-        for name in list(self._nodes):
-            self.kill(name)
-
-    def _lives(self, name: str) -> bool:
-        return name in self._nodes and self._nodes[name].poll() is None
-
-    def _start(self, name: str, *options: str) -> None:
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, "--num-cpus=2", "--block",
-                   "--object-store-memory=100000000", "--disable-usage-stats"]  # fmt: skip
-        log = (self._folder / f"{name}.log").open("ab")
-        self._nodes[name] = subprocess.Popen(command, stdout=log, stderr=log, env=_environment())
-        wanted = 1 if name == "head" else 2
-        deadline = time.monotonic() + 90
-        while self._size() < wanted:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"Ray's {name} node does not start; see {self._folder / f'{name}.log'}")
-            time.sleep(0.5)
-
-    def _size(self) -> int:
-        from ray._raylet import GcsClient
-
-        with suppress(Exception):
-            nodes = GcsClient(address=self.address).get_all_node_info(timeout=5).values()
-            return sum(node.state == 0 for node in nodes)
-        return 0
-
-
-def _is_trial(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return "_Trial" in " ".join(process.cmdline())
-    return False
-
-
 class MlflowServer:
     """MLflow over HTTP, or a file without a server."""
 
     def __init__(self, folder: Path, served: bool) -> None:
-        self._folder, self._served, self._port = folder, served, _free_port()
+        self._folder, self._served, self._port = folder, served, free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.store = f"sqlite:///{folder}/mlflow.db"
 
@@ -237,7 +165,7 @@ class MlflowServer:
             log = (self._folder / "mlflow.log").open("ab")
             command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.store, "--port",
                        str(self._port), "--default-artifact-root", self.artifacts, "--workers", "1"]  # fmt: skip
-            environment = {**_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+            environment = {**cluster_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def kill(self) -> bool:
@@ -257,7 +185,6 @@ def _ledger_url(database: str, folder: Path, cutters: dict[str, Callable[[], Any
     if database == "sqlite":
         yield f"sqlite:///{folder}/ledger.db"
         return
-    sys.path.insert(0, str(ROOT / "tests"))
     from postgres import Postgres
 
     server = Postgres()
@@ -351,7 +278,7 @@ class Run:
         log = (self.folder / "driver.log").open("ab")
         command = [sys.executable, __file__, "drive", str(settings)]
         self._begun = self._lines()
-        return subprocess.Popen(command, stdout=log, stderr=log, env=_environment())
+        return subprocess.Popen(command, stdout=log, stderr=log, env=cluster_environment())
 
     def _busy(self) -> bool:
         """Whether the trainer did something since the driver began: before that, killing proves little."""
@@ -448,23 +375,6 @@ def _digits(folder: Path) -> Path:
     return path
 
 
-def _environment() -> dict[str, str]:
-    paths = [str(path) for path in (ROOT, ROOT / "workers", ROOT / "benchmarks", ROOT / "tests")]
-    return {
-        **os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1", "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
-        "PYTHONWARNINGS": "ignore",
-    }  # fmt: skip
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
-
-
 GOOD = {"lost": 0, "measured twice": 0, "epochs twice": 0}
 
 
@@ -481,7 +391,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for one search")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    os.environ.update(_environment())
+    os.environ.update(cluster_environment())
     sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "workers")]
     kinds, rows, left, number = options.searches.split(","), [], options.kills, 0
     with tempfile.TemporaryDirectory(prefix="piip-faults-", ignore_cleanup_errors=True) as folder:

@@ -6,6 +6,7 @@ All that is wrong with a file is found in one reading and reported with its plac
 import difflib
 import hashlib
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -26,11 +27,13 @@ from pydantic import (
 from piip_search import evaluation
 from piip_search.architecture import MAX_BRANCHES, Architecture, Attention, Branch, Direction, Interaction
 from piip_search.backbones import Backbone, ConvNeXt, Transformer, backbone_named, with_patch
-from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, DetectorName
+from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, DetectorName, Step, training_bytes
+from piip_search.sharing import most_training, share_of
 from piip_search.space import Limit as SpaceLimit
 from piip_search.space import Pairing, SearchSpace, parse_window, write_window
 from piip_search.space import Window as SpaceWindow
 from piip_search.stretches import KEEPS_PREFIX, Merge, most_interactions
+from piip_search.table_design import TableDesign
 from piip_search.tasks import TASKS
 
 DETECTORS = (*get_args(DetectorName), "atss", "cascade_rcnn", "cascade_mask_rcnn", "dino")
@@ -354,18 +357,60 @@ class Training(_Section):
         return cast(DetectorName, self.detector) if self.detector in get_args(DetectorName) else None
 
 
+def _gpu(value: object) -> object:
+    if value == "auto":
+        return value
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or cast(float, value) < 0 or (cast(float, value) > 1 and cast(float, value) % 1):
+        raise ValueError(f"gpu is a share of one, a whole number of them, or auto, got {_shortened(value)}")
+    return float(cast(float, value))
+
+
+def _custom(value: dict[str, float]) -> dict[str, float]:
+    own = ("cpu", "gpu", "memory", "object_store_memory")
+    for name, amount in value.items():
+        if name.lower() in own or not _RESOURCE.fullmatch(name):
+            raise ValueError(f"custom resources have names of the cluster's own, such as a100, got {_shortened(name)}")
+        if amount > 1 and amount % 1:
+            raise ValueError(f"an amount above one is a whole number, got {amount:g} of {name}")
+    return value
+
+
+_RESOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+Gpu = Annotated[float | Literal["auto"], BeforeValidator(_gpu)]
+Custom = Annotated[dict[str, Positive], AfterValidator(_custom)]
+
+
 class Resources(_Section):
-    """What one trial occupies, in Ray's units.
+    """What one trial occupies, in Ray's units, and how its processes are used.
 
     Attributes:
         cpu: Logical CPUs.
-        gpu: GPUs; a fraction lets trials share one, without limiting their memory.
+        gpu: GPUs; a fraction lets trials share one, `auto` gives each trial the share that its memory is predicted to
+            take. A trial's process takes no more of the GPU's memory than its share.
+        gpu_memory: Memory of one GPU in GiB. Designs whose training is predicted to need more are not proposed.
+        custom: Resources of the cluster's own by name, such as `a100: 1`.
+        at_once: Most trials at a time; None for as many as the cluster holds. A number makes a cluster grow that can.
+        reuse_actors: Whether a process that measured a trial takes the next one. On a GPU that keeps CUDA's state from
+            trial to trial; off, every trial takes seconds to start.
         retries: How often a trial is started again, from its last checkpoint, after its process or its machine died.
     """
 
-    cpu: Annotated[float, Field(gt=0)] = 1.0
-    gpu: Annotated[float, Field(ge=0)] = 0.0
+    cpu: Positive = 1.0
+    gpu: Gpu = 0.0
+    gpu_memory: Positive | None = None
+    custom: Custom = {}
+    at_once: Count | None = None
+    reuse_actors: bool = True
     retries: Annotated[int, Field(ge=0)] = 3
+
+    @model_validator(mode="after")
+    def _memory_is_of_a_gpu(self) -> Self:
+        if self.gpu == "auto" and self.gpu_memory is None:
+            raise ValueError("gpu: auto shares a GPU by its memory; say how much that is, as gpu_memory: 80")
+        if self.gpu_memory is not None and not self.gpu:
+            raise ValueError("gpu_memory is for trials on GPUs, and gpu is 0; set gpu to auto or to a number")
+        return self
 
 
 class SearchSpec(_Section):
@@ -462,7 +507,8 @@ class SearchSpec(_Section):
     def detector(self) -> Detector:
         """What is trained around the backbone, with COCO's 80 classes: the data is not looked at to price a design.
 
-        Around a detector whose cost is not known, Mask R-CNN stands in: it decides nothing but a plan's estimates.
+        Around a detector whose cost is not known, Mask R-CNN stands in, for a plan's estimates and for the memory of a
+        training.
         """
         training = self.training
         if training.known_detector is None:
@@ -472,7 +518,27 @@ class SearchSpec(_Section):
     @property
     def bounds(self) -> SpaceLimit:
         """What one architecture may cost."""
-        return self.limit.build(self.detector)
+        limit, resources = self.limit.build(self.detector), self.resources
+        if resources.gpu_memory is None:
+            return limit
+        share = 1.0 if resources.gpu == "auto" else resources.gpu
+        return replace(limit, step=self.step, step_bytes=most_training(resources.gpu_memory, share))
+
+    @property
+    def step(self) -> Step:
+        """The training step of a trial, as far as its memory depends on it."""
+        training, scale = self.training, self.fidelity.image_scale
+        half = training.precision == "bfloat16"
+        return Step(scale, training.short_side, training.batch_size, self.detector, half, training.checkpointing)
+
+    def gpu_of(self, architecture: Architecture | TableDesign) -> float:
+        """GPUs that a trial of a design takes."""
+        resources = self.resources
+        if resources.gpu != "auto":
+            return resources.gpu
+        if resources.gpu_memory is None or isinstance(architecture, TableDesign):
+            return 1.0  # a rehearsal trains nothing
+        return share_of(training_bytes(architecture, self.step), resources.gpu_memory)
 
     def recipe(self, data_fingerprint: str) -> str:
         """Fingerprint of data and training: what a measurement depends on besides its candidate."""

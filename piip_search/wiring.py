@@ -27,7 +27,13 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
     from piip_search.health import Health
     from piip_search.ledger import Ledger
     from piip_search.search import Search
+    from piip_workers.ray_jobs import Jobs, Sent
+    from piip_workers.ray_tune import Placement
     from piip_workers.tracking import MlflowTracker
+
+
+TRAINER = ("torch", "timm", "mmengine", "mmcv", "mmdet")
+"""What a training imports."""
 
 
 class Place(StrEnum):
@@ -54,7 +60,7 @@ def extra(name: str) -> Iterator[None]:
 
 def find_trainer(address: str | None) -> None:
     """Looks for what a training needs without loading it; on a cluster the workers have it."""
-    for name in ("torch", "timm", "mmengine", "mmcv", "mmdet") if address is None else ():
+    for name in TRAINER if address is None else ():
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(name=name)
 
@@ -190,11 +196,14 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
 
     settings = spec.model_dump(mode="json", include={"data", "training"})
     settings["training"]["pretrained"] = absolute(spec.training.pretrained)
+    if Path(spec.training.detector).is_file():
+        settings["training"]["detector"] = str(Path(spec.training.detector).resolve())
     if spec.data.root is not None:
         settings["data"]["root"] = str(spec.data.root.resolve())  # workers run in folders of their own
     folder = (home / run_name).resolve()
     settings["directory"] = str(folder / "trials")
-    return Work("piip_workers.evaluate:measure", settings, str(folder / "results" / search.uid))
+    results = str(folder / "results" / search.uid)
+    return Work("piip_workers.evaluate:measure", settings, results, share="piip_workers.share:keep_to")
 
 
 def absolute(pretrained: str | None) -> str | None:
@@ -206,20 +215,69 @@ Drive = Callable[["Search", Any, Callable[[], None]], None]
 
 
 def runner(on: Place, address: str | None, spec: SearchSpec, home: Path) -> tuple[Drive, Callable[[], str], int]:
-    """How to drive a search with what measures, what tells the usage, and how many trials run at once."""
+    """How to drive a search with what measures, what tells the usage, and how many trials run at once.
+
+    Raises:
+        ClusterError: The cluster cannot be joined, or trials could not run on it.
+    """
     if on is Place.LOCAL:
         from piip_workers import local
 
         return local.run, (lambda: ""), 1
     with extra("ray"):
-        from piip_workers import ray_tune
-    ray_tune.connect(address)
-    cpu, gpu = spec.resources.cpu, spec.resources.gpu
+        from piip_workers import ray_cluster, ray_tune
+    with extra("cluster"):
+        ray_cluster.connect(address)
+    placement = placement_of(spec)
+    at_once = placement.concurrency()
+    nodes = None if address is None else ray_cluster.Nodes(placement.least, home, TRAINER)
+    if nodes is not None:
+        nodes.check()
 
     def drive(search: "Search", measure: Any, changed: Callable[[], None]) -> None:
-        ray_tune.run(search, measure, home / "ray", changed, cpu, gpu, spec.resources.retries)
+        ray_tune.run(search, measure, home / "ray", changed, placement, nodes)
 
-    return drive, ray_tune.usage, ray_tune.concurrency(cpu, gpu)
+    return drive, ray_cluster.usage, at_once
+
+
+def placement_of(spec: SearchSpec) -> "Placement":
+    """What a trial of a search occupies on a Ray cluster; needs the extra."""
+    from piip_workers.ray_tune import Placement
+
+    resources = spec.resources
+    return Placement(
+        resources.cpu, spec.gpu_of, _least_gpu(spec), resources.custom, resources.at_once, resources.retries,
+        resources.reuse_actors,
+    )  # fmt: skip
+
+
+def jobs_at(address: str) -> "Jobs":
+    """The jobs of the Ray cluster whose dashboard is at an address.
+
+    Raises:
+        ClusterError: It does not answer, or wants a token.
+    """
+    with extra("cluster"):
+        import aiohttp  # noqa: F401 - without it Ray's own module can be imported, and nothing else
+
+        from piip_workers.ray_jobs import Jobs
+    return Jobs(address)
+
+
+def sent_search(run: str, space: str, travels: bool, home: Path, options: Sequence[str]) -> "Sent":
+    """A search as it is sent to a cluster; the arguments are the fields of `piip_workers.ray_jobs.Sent`."""
+    from piip_workers.ray_jobs import Sent
+
+    return Sent(run, space, travels, home, tuple(options))
+
+
+def _least_gpu(spec: SearchSpec) -> float:
+    """GPUs of the smallest trial."""
+    if spec.resources.gpu != "auto":
+        return spec.resources.gpu
+    space, designs = legal_designs(spec)
+    assert designs.training_N is not None, "a share needs the memory"
+    return spec.gpu_of(space.decode(designs.rows_ND[designs.training_N.argmin()]))
 
 
 def open_ledger(url: str, told: Callable[[str], None] = lambda text: None) -> "Ledger":

@@ -12,6 +12,7 @@ from piip_search.cli import (
     dashboard,
     export,
     init,
+    jobs,
     ledger,
     mirror,
     plan,
@@ -26,6 +27,10 @@ from piip_search.wiring import UserError
 
 COMMANDS = (
     run.run,
+    jobs.submit,
+    jobs.status,
+    jobs.logs,
+    jobs.stop,
     show.show,
     show.front,
     report.report,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture, Attention, Branch, Direction, Interaction
 from piip_search.backbones import Backbone, Transformer, backbone_named, with_patch
-from piip_search.cost import COCO_MASK_RCNN, Convention, Detector
+from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, Step
 from piip_search.space.blocks import TAIL, Block, block_of, size_count
 from piip_search.space.designs import Designs, Limit, Rows
 from piip_search.space.neighbours import changed
@@ -123,10 +123,17 @@ class SearchSpace:
         found = (block_of(self, models) for count in self.branches for models in self._model_choices(count))
         return tuple(block for block in found if len(block))
 
-    def chunks(self, convention: Convention = "published", detector: Detector = COCO_MASK_RCNN) -> Iterator[Designs]:
+    def chunks(
+        self, convention: Convention = "published", detector: Detector = COCO_MASK_RCNN, step: Step | None = None
+    ) -> Iterator[Designs]:
         """Every legal design once with its cost, at most `CHUNK` or so at a time.
 
-        Each cost equals `piip_search.cost.price` to the last MAC.
+        Each cost equals `piip_search.cost.price` to the last MAC, and each memory `training_bytes` to the last byte.
+
+        Args:
+            convention: How cost is counted.
+            detector: What reads the merged maps, under the convention `detector`.
+            step: A training step whose memory is wanted as well.
 
         Raises:
             ValueError: A merge of the space gives no maps for a detector, under that convention.
@@ -137,7 +144,7 @@ class SearchSpace:
                 "linear or pyramid alone"
             )
         for block in self.blocks:
-            yield from block.priced(self, convention, detector)
+            yield from block.priced(self, convention, detector, step)
 
     def priced(self, convention: Convention = "published", detector: Detector = COCO_MASK_RCNN) -> Designs:
         """Every legal design with its cost, at once."""
@@ -145,7 +152,7 @@ class SearchSpace:
 
     def within(self, limit: Limit) -> Designs:
         """Every legal design that the limit allows."""
-        chunks = self.chunks(limit.convention, limit.detector)
+        chunks = self.chunks(limit.convention, limit.detector, limit.step)
         return Designs.joined([self._none, *(chunk.within(limit) for chunk in chunks)])
 
     def sample(self, count: int, seed: int) -> Rows:

@@ -26,12 +26,12 @@ class TestLocal(RunnerContract):
 def cluster() -> Iterator[None]:
     """A Ray cluster of this machine, started once; its workers find the fakes."""
     ray = pytest.importorskip("ray")
-    from piip_workers import ray_tune
+    from piip_workers import ray_cluster
 
     tests = str(Path(fakes.__file__).parent)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [tests, before]))
-    ray_tune.connect()
+    ray_cluster.connect()
     yield
     ray.shutdown()
     os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
@@ -62,7 +62,12 @@ class TestRay(RunnerContract):
         from piip_workers import ray_tune
 
         with pytest.raises(ValueError, match="lower resources in the space or add nodes"):
-            ray_tune.run(_small(spec, tmp_path), Work("fakes:measure"), tmp_path / "ray", cpu=10_000)
+            ray_tune.run(
+                _small(spec, tmp_path),
+                Work("fakes:measure"),
+                tmp_path / "ray",
+                placement=ray_tune.Placement(cpu=10_000),
+            )
 
 
 def _small(spec: SearchSpec, folder: Path) -> Search:

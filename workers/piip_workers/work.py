@@ -32,14 +32,21 @@ class Work:
         settings: Keyword arguments, plain data.
         results: Folder where each evaluation is kept, so that one that was made and not yet told, because the search
             ended meanwhile, is not made again; empty for none.
+        share: `module:name` of a function that is called with the GPUs that a trial has, before it is measured: it
+            keeps the process to its share. Empty for none.
     """
 
     function: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     results: str = ""
+    share: str = ""
 
-    def __call__(self, candidate: Candidate) -> Evaluation:
+    def __call__(self, candidate: Candidate, gpu: float = 0.0) -> Evaluation:
         """Measures a candidate; whatever goes wrong with it is an evaluation that failed.
+
+        Args:
+            candidate: What to measure.
+            gpu: GPUs that the trial has.
 
         Raises:
             MachineError: The machine is at fault.
@@ -49,7 +56,9 @@ class Work:
             return Evaluation.from_dict(json.loads(kept.read_text(encoding="utf-8")))
         started = time.monotonic()
         try:
-            evaluation = self._resolve()(candidate, **self.settings)
+            if self.share and gpu:
+                _resolved(self.share)(gpu)
+            evaluation: Evaluation = _resolved(self.function)(candidate, **self.settings)
         except Exception as error:
             stop_where_full(error)
             text = " ".join(f"{type(error).__name__}: {error}".split())
@@ -60,12 +69,9 @@ class Work:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"function": self.function, "settings": dict(self.settings), "results": self.results}
-
-    def _resolve(self) -> Callable[..., Evaluation]:
-        module, _, name = self.function.partition(":")
-        function: Callable[..., Evaluation] = getattr(importlib.import_module(module), name)
-        return function
+        return {
+            "function": self.function, "settings": dict(self.settings), "results": self.results, "share": self.share
+        }  # fmt: skip
 
     def _kept(self, candidate: Candidate) -> Path | None:
         if not self.results:
@@ -73,6 +79,12 @@ class Work:
         asked = {name: value for name, value in candidate.to_dict().items() if name != "why"}
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
         return Path(self.results) / f"{candidate.number:05d}-{digest}.json"
+
+
+def _resolved(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def stop_where_full(error: BaseException) -> None:
