@@ -8,11 +8,11 @@ import hashlib
 import json
 import math
 import re
+import reprlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, cast, get_args
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -35,6 +35,7 @@ from piip_search.space import Window as SpaceWindow
 from piip_search.stretches import KEEPS_PREFIX, Merge, most_interactions
 from piip_search.table_design import TableDesign
 from piip_search.tasks import TASKS
+from piip_search.yaml_file import YamlError, read_yaml
 
 DETECTORS = (*get_args(DetectorName), "atss", "cascade_rcnn", "cascade_mask_rcnn", "dino")
 """Detectors by a short name; the cost of the first ones is known."""
@@ -49,7 +50,11 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+MOST_CHOICES = 100
+"""Of one kind; a design is a row of small numbers."""
+MOST_TOKENS = 1024
+"""Of a side of a grid: costs of more do not fit the numbers that they are counted in."""
 
 
 class SpecError(ValueError):
@@ -74,7 +79,7 @@ def _window(value: object) -> object:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 Window = Annotated[SpaceWindow, BeforeValidator(_window), PlainSerializer(write_window)]
@@ -95,7 +100,7 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
 
 T = TypeVar("T")
 Jitter = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_ordered)]
-Choices = Annotated[tuple[T, ...], Field(min_length=1, strict=False)]
+Choices = Annotated[tuple[T, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
 Steps = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_rising)]
 
 
@@ -105,15 +110,15 @@ class Space(_Section):
     backbones: Choices[str]
     resolutions: Choices[int]
     windows: Choices[Window] = ((None, 0),)
-    interactions: Choices[Annotated[int, Field(ge=0)]] = (0,)
+    interactions: Choices[Annotated[int, Field(ge=0, le=10**6)]] = (0,)
     branches: Choices[Annotated[int, Field(ge=1, le=MAX_BRANCHES)]] = (1,)
     merges: Choices[Merge] | None = None
     attention: Choices[Attention] = ("deformable",)
     direction: Choices[Direction] = ("both",)
     projection: Choices[bool] = (True,)
     norm: Choices[bool] = (True,)
-    heads: Count = 16
-    points: Count = 4
+    heads: Annotated[int, Field(ge=1, le=1024)] = 16
+    points: Annotated[int, Field(ge=1, le=64)] = 4
     patch: Count | None = None
     pairing: Pairing = "inverted"
     steps: Steps | None = None
@@ -133,7 +138,7 @@ class Space(_Section):
 class Limit(_Section):
     """What one architecture may cost; the fields are those of `piip_search.space.Limit`."""
 
-    gmacs: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
+    gmacs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
     convention: Convention = "published"
     mparams: Positive | None = None
 
@@ -196,7 +201,7 @@ class Budget(_Section):
 class Fidelity(_Section):
     """How much effort one evaluation takes; the fields are those of `piip_search.evaluation.Fidelity`."""
 
-    epochs: Annotated[int, Field(ge=0)] = 12
+    epochs: Annotated[int, Field(ge=0, le=10**6)] = 12
     data_fraction: Share = 1.0
     image_scale: Share = 1.0
     horizon: Annotated[int, Field(ge=1)] | None = None
@@ -225,7 +230,7 @@ class Schedule(_Section):
             first rungs that rank badly.
     """
 
-    rungs: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)]
+    rungs: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
     keep: Annotated[int, Field(ge=2)] = 3
     brackets: Count = 1
 
@@ -313,8 +318,8 @@ class Training(_Section):
     """
 
     detector: str = "retinanet"
-    channels: Annotated[int, Field(ge=16, multiple_of=16)] = 256
-    batch_size: Count = 8
+    channels: Annotated[int, Field(ge=16, le=8192, multiple_of=16)] = 256
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 8
     learning_rate: Positive = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -558,13 +563,9 @@ def load_spec(path: Path) -> SearchSpec:
         SpecError: The file cannot be read, is no YAML or breaks rules; all that was found, at once.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(path, [f"cannot be read: {error}; `piip-search init` writes spaces to start from"]) from None
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(path, [_syntax(error)]) from None
+        content = read_yaml(path)
+    except YamlError as error:
+        raise SpecError(path, [str(error)]) from None
     return parse_spec(content, path)
 
 
@@ -633,6 +634,8 @@ def _resampled(model: Backbone, patch: object) -> Backbone:
 def _side_problem(place: str, side: int, models: list[Backbone]) -> list[str]:
     """A size that suits no model is a mistake; one that suits some is a choice for these."""
     patches = sorted({model.patch for model in models} or {16})
+    if side > MOST_TOKENS * patches[0]:
+        return [f"{place}: at most {MOST_TOKENS} patches of {patches[0]} px, got {_shortened(side)}"]
     if any(side > 0 and side % patch == 0 for patch in patches):
         return []
     patch = patches[0]
@@ -722,15 +725,14 @@ def _place(location: tuple[int | str, ...]) -> str:
     return text.removeprefix(".") or "file"
 
 
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 3, 60, 60, 60
+
+
 def _shortened(value: object) -> str:
-    text = repr(value)
+    """A value as a message shows it, however large it is."""
+    text = _REPR.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _syntax(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{place}not YAML: {getattr(error, 'problem', None) or error}; check indentation, colons and brackets there"
 
 
 def _fingerprint(content: object) -> str:

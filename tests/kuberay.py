@@ -1,7 +1,7 @@
 """What of KubeRay's resources the manifest uses, as JSON schema; pods are checked by Kubernetes' own schemas.
 
-Written from the API reference of KubeRay, ray.io/v1: https://ray-project.github.io/kuberay/reference/api/ (and the notes
-of release 1.5.1 for `authOptions`). Fields that are not listed are refused, so that a slip of the pen is found.
+Written from KubeRay's API reference, ray.io/v1 (https://ray-project.github.io/kuberay/reference/api/), and the notes of
+release 1.5.1 for `authOptions`. Fields that are not listed are refused, so that a slip of the pen is found.
 """
 
 from typing import Any
@@ -17,9 +17,16 @@ def _object(required: list[str], **properties: Any) -> dict[str, Any]:
 TEMPLATE = _object(["spec"], metadata={"type": "object"}, spec={"type": "object"})
 HEAD = _object(["rayStartParams", "template"], rayStartParams=TEXTS, template=TEMPLATE,
                serviceType={"enum": ["ClusterIP", "NodePort", "LoadBalancer"]})  # fmt: skip
-WORKERS = _object(["groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"],
-                  groupName={"type": "string"}, replicas=WHOLE, minReplicas=WHOLE, maxReplicas=WHOLE, numOfHosts=WHOLE, rayStartParams=TEXTS,
-                  template=TEMPLATE)  # fmt: skip
+WORKERS = _object(
+    ["groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"],
+    groupName={"type": "string"},
+    replicas=WHOLE,
+    minReplicas=WHOLE,
+    maxReplicas=WHOLE,
+    numOfHosts=WHOLE,
+    rayStartParams=TEXTS,
+    template=TEMPLATE,
+)
 CLUSTER = _object(
     ["headGroupSpec"],
     rayVersion={"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},

@@ -32,6 +32,7 @@ from piip_search.cli.show import tiers_of
 from piip_search.live import ahead, watch
 from piip_search.shipped import find_space
 from piip_search.spec import NAME, SearchSpec
+from piip_search.texts import without_secrets
 from piip_search.wiring import (
     Drive,
     Place,
@@ -191,8 +192,13 @@ def _content(search: "Search", book: "Ledger", store: str | None) -> dict[str, A
         "tiers": tiers_of(search.fronts(), search.objectives),
         "left": search.left,
         "ledger": book.shown,
-        "mlflow": store,
+        "mlflow": None if store is None else without_secrets(store),
     }
+
+
+def _looked_at(store: str) -> str:
+    """A store, with how to look at it where it is a file; a server is looked at in a browser."""
+    return store if store.startswith("http") else f"{store} (look at it with: mlflow ui --backend-store-uri {store})"
 
 
 def _put_best(search: "Search") -> None:
@@ -216,7 +222,7 @@ def _report(search: "Search", book: "Ledger", store: str | None, home: Path, led
     )
     lines = [f"ledger: {book.shown}"]
     if store is not None:
-        lines.append(f"MLflow: {store} (look at it with: mlflow ui --backend-store-uri {store})")
+        lines.append(f"MLflow: {_looked_at(without_secrets(store))}")
     elsewhere = f" --home {home}" if ledger is None else f" --ledger {book.shown}"
     where = "" if home == DEFAULT_HOME and ledger is None else elsewhere
     lines.append(f"next: piip-search export {search.run} best -o exported/{search.run}{where}")

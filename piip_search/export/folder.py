@@ -1,5 +1,6 @@
 """The folder that an export writes: configurations, the architecture as data, and how to train it."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import yaml
 
 from piip_search.architecture import Architecture
 from piip_search.export import provenance
-from piip_search.export.mmdet_config import box, full_config, render
+from piip_search.export.mmdet_config import HERE, box, full_config, render
 from piip_search.export.official_config import PLACE, official_config, refusals, remarks
 from piip_search.export.readme import readme
 from piip_search.export.request import Export
@@ -16,6 +17,7 @@ from piip_search.export.request import Export
 CONFIG, OFFICIAL, ARCHITECTURE, README = "config.py", "official_config.py", "architecture.yaml", "README.md"
 WEIGHTS, PROOF, PROOF_LOG = "weights.pth", "proof.json", "proof.log"
 FOLDERS = ("torch", "onnx")
+PLAIN = re.compile(r"[^'\"\\{}\x00-\x1f\x7f]+")
 FILES = (CONFIG, OFFICIAL, ARCHITECTURE, README, WEIGHTS, PROOF, PROOF_LOG, provenance.FILE, *FOLDERS)
 
 
@@ -25,6 +27,11 @@ def prepare_folder(folder: Path) -> None:
     Raises:
         ValueError: The folder holds something else, such as a training.
     """
+    if not PLAIN.fullmatch(str(folder.resolve())):
+        raise ValueError(
+            f"{str(folder)!r}: mmengine writes the folder's path into the configuration that it runs; name one without "
+            "quotes, backslashes, braces and characters that cannot be printed"
+        )
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; name a folder for the export")
     other = sorted({path.name for path in folder.iterdir()} - set(FILES)) if folder.is_dir() else []
@@ -80,7 +87,7 @@ def read_architecture(folder: Path) -> Architecture:
 
 
 def _mmdet(export: Export) -> str:
-    weights = None if export.start.file is None else f"{{{{ fileDirname }}}}/{export.start.file}"
+    weights = None if export.start.file is None else f"{HERE}/{export.start.file}"
     settings = full_config(
         export.architecture, export.data, export.training, export.schedule,
         images=None if export.images is None else export.images[0], weights=weights, reader=export.around,

@@ -206,9 +206,22 @@ def box(architecture: Architecture, training: Training) -> tuple[int, int]:
     return side, int(side * training.short_side)
 
 
+HERE = "{{ fileDirname }}"
+"""What mmengine replaces by the folder of the configuration."""
+
+
 def render(settings: Settings, title: str) -> str:
-    """The configuration as the text of a Python file that mmengine reads."""
-    parts = [f"{key} = {pprint.pformat(value, width=100, sort_dicts=False)}" for key, value in settings.items()]
+    """The configuration as the text of a Python file that mmengine reads.
+
+    mmengine fills in what stands in double braces, from its own words and from the environment, before it runs it. So
+    braces of users' names and paths are written in a way that it does not see; `HERE` in `load_from` is meant.
+    """
+    parts = []
+    for key, value in settings.items():
+        text = pprint.pformat(value, width=100, sort_dicts=False).replace("{{", "{\\x7b")
+        if key == "load_from" and str(value).startswith(HERE):
+            text = text.replace("{\\x7b", "{{", 1)
+        parts.append(f"{key} = {text}")
     return "\n\n".join([f"# {title}", *parts]) + "\n"
 
 

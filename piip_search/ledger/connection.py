@@ -21,6 +21,7 @@ from sqlalchemy.exc import (
 )
 
 from piip_search.ledger.tables import NEWEST
+from piip_search.texts import without_secrets
 
 T = TypeVar("T")
 PATIENCE = 600.0
@@ -272,6 +273,6 @@ def _reason(error: BaseException) -> str:
 def without_password(url: str) -> str:
     """A database URL as it may be shown."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return repr(url)
+        return without_secrets(make_url(url).render_as_string(hide_password=True))
+    except (ArgumentError, ValueError):
+        return repr(without_secrets(url))

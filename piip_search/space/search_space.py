@@ -4,8 +4,8 @@ A design is a row of small integers: for each branch slot a backbone (0 for an e
 then what stands for the interactions, and the merge. Legend: N designs, D dimensions of a row.
 """
 
-import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,7 +113,7 @@ class SearchSpace:
         """At most how many designs there are, by counting alone: before any rule but the pairing is looked at."""
         tails = math.prod(len(values) for values in self.tail_values)
         return sum(
-            sum(1 for _ in self._model_choices(count)) * size_count(self, count) * len(self.windows) ** count * tails
+            self._model_count(count) * size_count(self, count) * len(self.windows) ** count * tails
             for count in self.branches
         )
 
@@ -260,12 +260,25 @@ class SearchSpace:
     def _model_choices(self, count: int) -> Iterator[tuple[int, ...]]:
         """Backbones of that many branches, the widest first; only the inverted pairing forbids repetition."""
         widths = [self.model(index).width for index in range(len(self.backbones))]
-        pick: Iterable[tuple[int, ...]] = (
-            itertools.permutations(range(len(widths)), count)
-            if self.pairing == "inverted"
-            else itertools.product(range(len(widths)), repeat=count)
-        )
-        return (chosen for chosen in pick if all(widths[a] >= widths[b] for a, b in itertools.pairwise(chosen)))
+
+        def further(chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+            if len(chosen) == count:
+                yield chosen
+                return
+            for index, width in enumerate(widths):
+                if chosen and (width > widths[chosen[-1]] or (self.pairing == "inverted" and index in chosen)):
+                    continue
+                yield from further((*chosen, index))
+
+        return further(())
+
+    def _model_count(self, count: int) -> int:
+        """How many of these there are: of equally wide backbones in any order, of others the widest first."""
+        ways = [1] + [0] * count
+        for same in Counter(self.model(index).width for index in range(len(self.backbones))).values():
+            orders = [math.perm(same, n) if self.pairing == "inverted" else same**n for n in range(count + 1)]
+            ways = [sum(ways[n - here] * orders[here] for here in range(n + 1)) for n in range(count + 1)]
+        return ways[count]
 
 
 def _tail(architecture: Architecture) -> tuple[Any, ...]:
