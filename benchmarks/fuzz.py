@@ -3,11 +3,11 @@
 python benchmarks/fuzz.py --inputs 10000
 python benchmarks/fuzz.py --atheris space --seconds 600     # guided by coverage, where atheris is installed
 
-Damaged by chance, from well-formed files (`tests/hostile.py`): values replaced by what types, ranges and encodings cannot
-take, keys removed, doubled and misnamed, letters, lines and bytes changed, aliases that multiply or hold themselves,
-nesting, numbers of thousands of digits, not-a-numbers, files outside of the folder, ids twice and missing. An input is
-bad if it ends in anything but one of the package's own errors with the file's name in it, or takes longer than its time.
-A part is given to the command line itself, in a process of its own: its exit code must be 0 or 2.
+Damaged by chance, from well-formed files (`tests/hostile.py`): values replaced by what types, ranges and encodings
+cannot take, keys removed, doubled and misnamed, letters, lines and bytes changed, aliases that multiply or hold
+themselves, nesting, numbers of thousands of digits, not-a-numbers, files outside of the folder, ids twice and missing.
+An input is bad if it ends in anything but one of the package's own errors with the file's name in it, or takes longer
+than its time. A part is given to the command line itself, in a process of its own: its exit code must be 0 or 2.
 """
 
 import argparse
@@ -49,7 +49,8 @@ def throw(kind: str, inputs: int, seed: int, bad_folder: Path) -> dict[str, obje
                 print(f"bad: {kind} {number}: {found.text}", flush=True)
     return {
         "kind": kind, "inputs": inputs, "accepted": counts["accepted"], "refused": counts["refused"],
-        "wrong": counts["wrong"], "slow": counts["slow"], "longest s": round(longest, 2), "longest message": max(lengths),
+        "wrong": counts["wrong"], "slow": counts["slow"], "longest s": round(longest, 2),
+        "longest message": max(lengths),
     }  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def guided(kind: str, seconds: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["piip_search", "piip_workers", "yaml", "pydantic"]):
-        import piip_search.spec
+        import piip_search.spec  # noqa: F401
         import piip_workers.data  # noqa: F401
     _, judge = KINDS[kind]
     folder = hostile.temporary()

@@ -57,6 +57,10 @@ MOST_TOKENS = 1024
 """Of a side of a grid: costs of more do not fit the numbers that they are counted in."""
 
 
+MOST_TOLD = 40
+"""Problems that a message lists."""
+
+
 class SpecError(ValueError):
     """A search space that cannot be used.
 
@@ -69,7 +73,8 @@ class SpecError(ValueError):
         self.path = str(path)
         self.problems = problems
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        super().__init__("\n  ".join([f"{path}: {count}", *problems]))
+        more = [f"and {len(problems) - MOST_TOLD} more"] if len(problems) > MOST_TOLD else []
+        super().__init__("\n  ".join([f"{path}: {count}", *problems[:MOST_TOLD], *more]))
 
 
 def _window(value: object) -> object:

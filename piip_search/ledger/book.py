@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Executable, func, select
+from sqlalchemy import Executable, func, insert, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -340,8 +340,10 @@ class Ledger:
         """Adds rows in one transaction; where it is unknown whether they arrived, looks."""
 
         def write() -> None:
-            with Session(self._database.engine) as session, session.begin():
-                session.add_all([table(**values) for table, several in rows.items() for values in several])
+            with self._database.engine.begin() as connection:
+                for table, several in rows.items():
+                    if several:
+                        connection.execute(insert(table), several)
 
         try:
             self._database.patiently(write)

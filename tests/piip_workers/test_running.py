@@ -1,5 +1,6 @@
 """Every place where candidates run keeps the same contract."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,3 +87,31 @@ def test_whatever_goes_wrong_in_a_worker_is_a_failed_evaluation(spec: SearchSpec
         evaluation = work(candidate)
         assert evaluation.status == "failed"
         assert evaluation.error.startswith(error)
+
+
+@pytest.mark.parametrize("left", ["", "{", "[]", '{"status": "done"}'])
+def test_half_of_a_result_is_measured_again(spec: SearchSpec, tmp_path: Path, left: str) -> None:
+    candidate = _small(spec, tmp_path).propose()
+    assert candidate is not None
+    work = Work("fakes:measure", {}, str(tmp_path / "results"))
+    first = work(candidate)
+    (kept,) = (tmp_path / "results").iterdir()
+    kept.write_text(left)
+    assert work(candidate).metrics == first.metrics
+    assert json.loads(kept.read_text())["status"] == "done"
+    assert Work("fakes:measure", {"fail": (0,)}, str(tmp_path / "results"))(candidate) == first
+
+
+def test_a_process_is_kept_to_its_share_of_a_gpu() -> None:
+    share = pytest.importorskip("piip_workers.share")
+    from types import SimpleNamespace
+
+    told: list[tuple[float, int]] = []
+    cuda = SimpleNamespace(
+        is_available=lambda: True,
+        get_device_properties=lambda index: SimpleNamespace(total_memory=80 * 2**30),
+        set_per_process_memory_fraction=lambda fraction, index: told.append((fraction, index)),
+    )
+    for gpus in (0.5, 1.0, 2.0):
+        share.keep_to(gpus, cuda)
+    assert told == [(0.5 - 1 / 80, 0), (1.0, 0), (1.0, 0)]

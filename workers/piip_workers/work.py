@@ -52,8 +52,9 @@ class Work:
             MachineError: The machine is at fault.
         """
         kept = self._kept(candidate)
-        if kept is not None and kept.exists():
-            return Evaluation.from_dict(json.loads(kept.read_text(encoding="utf-8")))
+        earlier = None if kept is None else _read(kept)
+        if earlier is not None:
+            return earlier
         started = time.monotonic()
         try:
             if self.share and gpu:
@@ -103,6 +104,14 @@ def stop_where_full(error: BaseException) -> None:
         cause = cause.__cause__ or cause.__context__
 
 
+def _read(path: Path) -> Evaluation | None:
+    """What was kept; None where nothing is, or where a machine that lost its power left half of it."""
+    try:
+        return Evaluation.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _keep(path: Path, evaluation: Evaluation) -> None:
     """Writes all of it or nothing.
 
@@ -114,8 +123,6 @@ def _keep(path: Path, evaluation: Evaluation) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("w", encoding="utf-8") as file:
             json.dump(evaluation.to_dict(), file)
-            file.flush()
-            os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
         stop_where_full(error)
