@@ -4,7 +4,8 @@ python benchmarks/overhead.py --trials 100,1000
 
 All run on a Ray of two CPUs that is started for each, two trials at a time, in actors that are used again:
 
-- `Ray Tune`: Tune with a trainable that does nothing, and no search algorithm;
+- `Ray Tune`: Tune with a trainable that does nothing, and a searcher that proposes a number at once;
+- `without searcher`: the same with configurations that Tune draws itself, before it starts;
 - `piip-search`: what `piip-search run` does (searcher, ledger, results folder) with the random sampler, without mirror;
 - `with mirror`: the same, mirrored into an MLflow store in the background;
 - `sampler piip`: the same without mirror, with the sampler of our own; its share is what it adds.
@@ -36,7 +37,7 @@ SPACE: dict[str, Any] = {
     "limit": {"gmacs": [250, 500, 1000, 1500]},
     "data": {"embedded": "digits"},
 }
-KINDS = ("Ray Tune", "piip-search", "with mirror", "sampler piip")
+KINDS = ("Ray Tune", "without searcher", "piip-search", "with mirror", "sampler piip")
 
 
 def nothing(candidate: Any) -> Any:
@@ -48,10 +49,11 @@ def nothing(candidate: Any) -> Any:
     return Evaluation(candidate, "done", {"bbox_mAP": pixels / (pixels + 2000)}, seconds=0.0, history=history)
 
 
-def bare(trials: int, folder: Path) -> list[float]:
+def bare(trials: int, folder: Path, searched: bool) -> list[float]:
     """When each trial of bare Tune ended."""
     import ray
     from ray import tune
+    from ray.tune.search import Searcher
 
     os.environ.update(TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1", RAY_AIR_NEW_OUTPUT="0")
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -77,10 +79,24 @@ def bare(trials: int, folder: Path) -> list[float]:
         def load_checkpoint(self, checkpoint: Any) -> None:
             pass
 
+    class Numbers(Searcher):
+        def suggest(self, trial_id: str) -> dict[str, Any]:
+            return {"x": 0.5}
+
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            pass
+
+        def save(self, checkpoint_path: str) -> None:
+            pass
+
+        def restore(self, checkpoint_path: str) -> None:
+            pass
+
+    algorithm = {"search_alg": Numbers()} if searched else {}
     tune.Tuner(
         tune.with_resources(Nothing, {"cpu": 1}),
-        param_space={"x": tune.uniform(0, 1)},
-        tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=2, reuse_actors=True),
+        param_space=None if searched else {"x": tune.uniform(0, 1)},
+        tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=2, reuse_actors=True, **algorithm),
         run_config=tune.RunConfig(name="bare", storage_path=str(folder), verbose=0, callbacks=[Ends()]),
     ).fit()
     return ends
@@ -124,7 +140,10 @@ def measure(kind: str, trials: int) -> dict[str, Any]:
     """One measurement, in this process."""
     with tempfile.TemporaryDirectory(prefix="piip-overhead-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        ends, mirrored = (bare(trials, folder), 0.0) if kind == "Ray Tune" else ours(kind, trials, folder)
+        if kind in KINDS[:2]:
+            ends, mirrored = bare(trials, folder, searched=kind == KINDS[0]), 0.0
+        else:
+            ends, mirrored = ours(kind, trials, folder)
     middle = len(ends) // 2
     return {
         "kind": kind, "trials": trials, "s a trial": (ends[-1] - ends[0]) / (trials - 1),

@@ -24,6 +24,7 @@ from piip_search.tracker import Tracker
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_dashboards.report import Source
+    from piip_search.export import Provenance
     from piip_search.health import Health
     from piip_search.ledger import Ledger
     from piip_search.search import Search
@@ -351,6 +352,14 @@ def mirror(uri: str, home: Path) -> "MlflowTracker":
     from piip_workers.tracking import MlflowTracker
 
     return MlflowTracker(uri, (home / "mlartifacts").resolve().as_uri() if uri.startswith("sqlite:") else None)
+
+
+def register_model(uri: str, provenance: "Provenance", folder: Path, channels: tuple[int, ...]) -> str:
+    """Puts an exported network into MLflow's registry; the arguments are those of `piip_workers.tracking.register`."""
+    find_mlflow()
+    from piip_workers.tracking import register
+
+    return register(uri, provenance, folder, channels)
 
 
 @contextmanager
