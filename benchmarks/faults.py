@@ -5,9 +5,10 @@ python benchmarks/faults.py --kills 2 --trials 8 --searches random --database sq
 
 Searches run on a Ray cluster of two nodes that is started on this machine, with a trainer that really trains (a
 small network on scikit-learn's digits, a checkpoint an epoch), a ledger and an MLflow mirror. Killed, with SIGKILL: a
-worker's process, a node, the head, the driver, the MLflow server; and the connections to PostgreSQL are cut, or
-PostgreSQL itself. Whoever dies is started again, as an operator would: the driver by the same command. Afterwards, from
-the trainer's own log, the ledger and the mirror:
+worker's process, a node, the head, the driver, the MLflow server; the connections to PostgreSQL are cut, or PostgreSQL
+itself; and the disk of the trials, or that of a SQLite ledger, is filled to its last byte (both are small ones of their
+own, where this process may mount them). Whoever dies is started again, as an operator would: the driver by the same
+command; and a full disk is emptied. Afterwards, from the trainer's own log, the ledger and the mirror:
 
 - lost: proposals without an evaluation, and evaluations that failed;
 - measured twice: measurements and epochs that the trainer made more than once;
@@ -63,6 +64,8 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 """One whose proposals do not depend on results, so that an undisturbed run has the same front; one with rungs."""
 SETTLE = 4.0
+FULL_FOR = 8.0
+"""Seconds for which a disk stays full at most."""
 
 
 def train(candidate: Candidate, data: str, folder: str, pause: float) -> Evaluation:
@@ -71,7 +74,7 @@ def train(candidate: Candidate, data: str, folder: str, pause: float) -> Evaluat
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _trained(candidate, np.load(data), home, Path(folder) / "log.jsonl", pause)
+        return _trained(candidate, np.load(data), home, Path(data).with_name("log.jsonl"), pause)
 
 
 def _trained(candidate: Candidate, data: Any, home: Path, log: Path, pause: float) -> Evaluation:
@@ -136,7 +139,7 @@ def drive(settings: dict[str, Any]) -> None:
     spec = parse_spec(settings["spec"])
     search = open_search(spec.name, spec, ledger, "recipe", mirror, circumstances=circumstances())
     arguments = {"data": settings["data"], "folder": str(folder / "trials"), "pause": settings["pause"]}
-    work = Work("faults:train", arguments, str(folder / "results" / search.uid))
+    work = Work("faults:train", arguments, str(folder / "trials" / "results" / search.uid))
     ray_tune.run(search, work, folder / "ray", placement=ray_tune.Placement(retries=settings["retries"]))
     ledger.close()
     print(search.ending, len(search.evaluations), len(search.running), flush=True)
@@ -179,11 +182,46 @@ class MlflowServer:
         return True
 
 
+class SmallDisk:
+    """A file system of some megabytes that can be filled; an ordinary folder where none may be mounted."""
+
+    def __init__(self, folder: Path, megabytes: int) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+        self.mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def fill(self) -> bool:
+        """Takes every byte that is left."""
+        if not self.mounted:
+            return False
+        with suppress(OSError), self._ballast.open("wb", buffering=0) as file:
+            for size in (1 << 16, 1 << 9, 1):
+                with suppress(OSError):
+                    while file.write(b"x" * size):
+                        pass
+        return True
+
+    def free(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+    def gone(self) -> None:
+        if self.mounted:
+            subprocess.run(["umount", "--lazy", str(self._folder)], capture_output=True, check=False)
+
+    @property
+    def _ballast(self) -> Path:
+        return self._folder / "ballast"
+
+
 @contextmanager
-def _ledger_url(database: str, folder: Path, cutters: dict[str, Callable[[], Any]]) -> Iterator[str]:
+def _ledger_url(
+    database: str, folder: Path, cutters: dict[str, Callable[[], Any]], disks: dict[str, SmallDisk]
+) -> Iterator[str]:
     """A new database, and ways to disturb it."""
     if database == "sqlite":
-        yield f"sqlite:///{folder}/ledger.db"
+        disks["disk of the ledger"] = SmallDisk(folder / "ledger", 16)
+        yield f"sqlite:///{folder}/ledger/ledger.db"
         return
     from postgres import Postgres
 
@@ -219,7 +257,8 @@ class Run:
         folder, options = self.folder, self._options
         folder.mkdir(parents=True)
         kills: dict[str, Callable[[], Any]] = {}
-        with _ledger_url(options.database, folder, kills) as url:
+        disks = {"disk of the trials": SmallDisk(folder / "trials", 64)}
+        with _ledger_url(options.database, folder, kills, disks) as url:
             cluster, server = Cluster(folder), MlflowServer(folder, options.mirror == "server")
             kills |= {
                 "worker": lambda: cluster.kill_worker(self._random),
@@ -227,7 +266,9 @@ class Run:
                 "driver": lambda: None,
                 **({"head": lambda: cluster.kill("head")} if options.head else {}),
                 **({"MLflow server": server.kill} if options.mirror == "server" else {}),
+                **{name: disk.fill for name, disk in disks.items() if disk.mounted},
             }
+            kills = {name: kill for name, kill in kills.items() if not options.of or name in options.of.split(",")}
             settings = {
                 "folder": str(folder), "ledger": url, "spec": self.spec.model_dump(mode="json"),
                 "mlflow": server.uri, "artifacts": server.artifacts, "address": cluster.address,
@@ -236,16 +277,19 @@ class Run:
             file = folder / "settings.json"
             file.write_text(json.dumps(settings))
             try:
-                self._disturbed(cluster, server, kills, file, most)
+                self._disturbed(cluster, server, kills, disks, file, most)
                 server.up()
                 return self._checked(url, server.store)
             finally:
                 server.kill()
                 cluster.down()
+                for disk in disks.values():
+                    disk.gone()
 
     def _disturbed(
-        self, cluster: Cluster, server: MlflowServer, kills: dict[str, Callable[[], Any]], settings: Path, most: int
-    ) -> None:
+        self, cluster: Cluster, server: MlflowServer, kills: dict[str, Callable[[], Any]], disks: dict[str, SmallDisk],
+        settings: Path, most: int,
+    ) -> None:  # fmt: skip
         names, driver = list(kills), None
         deadline = time.monotonic() + self._options.limit
         while True:
@@ -270,6 +314,10 @@ class Run:
             if name == "driver":
                 driver.send_signal(signal.SIGKILL)
                 driver.wait()
+            if name in disks:  # a ledger waits for its disk; a trial that meets a full one ends the driver
+                with suppress(subprocess.TimeoutExpired):
+                    driver.wait(FULL_FOR)
+                disks[name].free()
             self.killed[name] += 1
             print(f"  {self.kind}: {name} killed ({sum(self.killed.values())} of {most})", flush=True)
 
@@ -285,11 +333,11 @@ class Run:
         return self._lines() > self._begun
 
     def _lines(self) -> int:
-        log = self.folder / "trials" / "log.jsonl"
+        log = self.folder / "log.jsonl"
         return len(log.read_text().splitlines()) if log.exists() else 0
 
     def _checked(self, url: str, store: str) -> dict[str, Any]:
-        log = [json.loads(line) for line in (self.folder / "trials" / "log.jsonl").read_text().splitlines()]
+        log = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
         measured = Counter(line["measured"] for line in log if "measured" in line)
         epochs = Counter((line["training"], line["epoch"]) for line in log if "epoch" in line)
         with closing(Ledger(url)) as ledger:
@@ -387,6 +435,7 @@ def main() -> None:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql")
     parser.add_argument("--mirror", choices=["file", "server"], default="server")
     parser.add_argument("--no-head", dest="head", action="store_false", help="leave Ray's head alone")
+    parser.add_argument("--of", help="what is killed, with commas between; all there is by default")
     parser.add_argument("--pause", type=float, default=0.5, help="seconds that an epoch takes at least")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for one search")
     parser.add_argument("--seed", type=int, default=0)

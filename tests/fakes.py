@@ -35,7 +35,11 @@ def keep_to(share: float) -> None:
 
 
 def measure(
-    candidate: Candidate, seconds: float = 0.0, fail: tuple[int, ...] = (), die: int | None = None
+    candidate: Candidate,
+    seconds: float = 0.0,
+    fail: tuple[int, ...] = (),
+    die: int | None = None,
+    full: bool = False,
 ) -> Evaluation:
     """An evaluation without training.
 
@@ -44,11 +48,14 @@ def measure(
         seconds: Time to take.
         fail: Numbers of candidates that raise.
         die: Number of the candidate that takes its process with it.
+        full: Whether the disk is full.
     """
     time.sleep(seconds)
     number = candidate.number
     if number in fail:
         raise ValueError("out of luck")
+    if full:
+        Path("/dev/full").write_text("x", encoding="utf-8")
     if number == die:
         os._exit(1)
     history = ({"epoch": 1.0, "loss": 2.0}, {"epoch": 2.0, "loss": 1.0})

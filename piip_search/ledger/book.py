@@ -226,6 +226,8 @@ class Ledger:
 
     def find(self, key: str) -> tuple[str, Evaluation] | None:
         """The first successful measurement of that key in any search, and that search's name."""
+        if not self._database.patiently(lambda: self._holds(key)):  # which is nearly always so, and soon known
+            return None
         question = (
             select(SearchRow.name, EvaluationRow, ProposalRow.candidate)
             .join(SearchRow, SearchRow.id == EvaluationRow.search_id)
@@ -386,6 +388,11 @@ class Ledger:
 
     def _all(self, question: Executable) -> Sequence[Any]:
         return self._read(lambda session: session.scalars(question).all())
+
+    def _holds(self, key: str) -> bool:
+        done = select(EvaluationRow.id).where(EvaluationRow.key == key, EvaluationRow.status == "done").limit(1)
+        with self._database.engine.connect() as connection:
+            return connection.execute(done).first() is not None
 
     def _read(self, ask: Callable[[Session], T]) -> T:
         def read() -> T:

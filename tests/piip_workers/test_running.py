@@ -115,3 +115,27 @@ def test_a_process_is_kept_to_its_share_of_a_gpu() -> None:
     for gpus in (0.5, 1.0, 2.0):
         share.keep_to(gpus, cuda)
     assert told == [(0.5 - 1 / 80, 0), (1.0, 0), (1.0, 0)]
+
+
+def test_what_is_measured_is_told_also_where_it_cannot_be_kept(spec: SearchSpec, tmp_path: Path) -> None:
+    candidate = _small(spec, tmp_path).propose()
+    assert candidate is not None
+    (tmp_path / "file").touch()
+    evaluation = Work("fakes:measure", {}, str(tmp_path / "file" / "results"))(candidate)
+    assert evaluation.status == "done"
+
+
+def test_a_full_disk_is_no_fault_of_a_candidate(spec: SearchSpec, tmp_path: Path) -> None:
+    from piip_workers.work import MachineError
+
+    search = _small(spec, tmp_path)
+    work = Work("fakes:measure", {"full": True})
+    candidate = search.propose()
+    assert candidate is not None
+    with pytest.raises(MachineError, match=r"is full .*No space left on device"):
+        work(candidate)
+    again = open_search("run", search.spec, Ledger(f"sqlite:///{tmp_path}/other.db"), "recipe")
+    local.run(again, work)
+    assert again.halted
+    assert not again.failures
+    assert len(again.evaluations) == 0

@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,8 @@ def _read(path: Path) -> Evaluation | None:
 def _keep(path: Path, evaluation: Evaluation) -> None:
     """Writes all of it or nothing.
 
-    Raises:
-        MachineError: The disk is full.
+    Where it cannot be written, as on a disk that is full by now, the evaluation is told all the same: it is made, and is
+    kept for the case alone that the search ends before it hears of it.
     """
     draft = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
     try:
@@ -124,6 +125,6 @@ def _keep(path: Path, evaluation: Evaluation) -> None:
         with draft.open("w", encoding="utf-8") as file:
             json.dump(evaluation.to_dict(), file)
         draft.replace(path)
-    except OSError as error:
-        stop_where_full(error)
-        raise
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
