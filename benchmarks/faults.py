@@ -5,9 +5,10 @@ python benchmarks/faults.py --kills 2 --trials 8 --searches random --database sq
 
 Searches run on a Ray cluster of two nodes that is started on this machine, with a trainer that really trains (a
 small network on scikit-learn's digits, a checkpoint an epoch), a ledger and an MLflow mirror. Killed, with SIGKILL: a
-worker's process, a node, the head, the driver, the MLflow server; and the connections to PostgreSQL are cut, or
-PostgreSQL itself. Whoever dies is started again, as an operator would: the driver by the same command. Afterwards, from
-the trainer's own log, the ledger and the mirror:
+worker's process, a node, the head, the driver, the MLflow server; the connections to PostgreSQL are cut, or PostgreSQL
+itself; and the disk of the trials, or that of a SQLite ledger, is filled to its last byte (both are small ones of their
+own, where this process may mount them). Whoever dies is started again, as an operator would: the driver by the same
+command; and a full disk is emptied. Afterwards, from the trainer's own log, the ledger and the mirror:
 
 - lost: proposals without an evaluation, and evaluations that failed;
 - measured twice: measurements and epochs that the trainer made more than once;
@@ -41,6 +42,9 @@ from piip_search.search import open_search
 from piip_search.spec import SearchSpec, parse_spec
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+from two_nodes import Cluster, cluster_environment, free_port  # noqa: E402
+
 SPEC: dict[str, Any] = {
     "name": "faults",
     "space": {
@@ -60,6 +64,8 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 """One whose proposals do not depend on results, so that an undisturbed run has the same front; one with rungs."""
 SETTLE = 4.0
+FULL_FOR = 8.0
+"""Seconds for which a disk stays full at most."""
 
 
 def train(candidate: Candidate, data: str, folder: str, pause: float) -> Evaluation:
@@ -68,7 +74,7 @@ def train(candidate: Candidate, data: str, folder: str, pause: float) -> Evaluat
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _trained(candidate, np.load(data), home, Path(folder) / "log.jsonl", pause)
+        return _trained(candidate, np.load(data), home, Path(data).with_name("log.jsonl"), pause)
 
 
 def _trained(candidate: Candidate, data: Any, home: Path, log: Path, pause: float) -> Evaluation:
@@ -118,7 +124,7 @@ def _note(log: Path, what: dict[str, Any]) -> None:
 def drive(settings: dict[str, Any]) -> None:
     """What `piip-search run` does, with the trainer above."""
     from piip_search.circumstances import circumstances
-    from piip_workers import ray_tune
+    from piip_workers import ray_cluster, ray_tune
     from piip_workers.background import InBackground
     from piip_workers.tracking import MlflowTracker
     from piip_workers.work import Work
@@ -127,100 +133,25 @@ def drive(settings: dict[str, Any]) -> None:
         print(text, flush=True)
 
     folder = Path(settings["folder"])
-    ray_tune.connect(settings["address"])
+    ray_cluster.connect(settings["address"])
     ledger = Ledger(settings["ledger"], told)
     mirror = InBackground(lambda: MlflowTracker(settings["mlflow"], settings["artifacts"]), told, patience=60)
     spec = parse_spec(settings["spec"])
     search = open_search(spec.name, spec, ledger, "recipe", mirror, circumstances=circumstances())
     arguments = {"data": settings["data"], "folder": str(folder / "trials"), "pause": settings["pause"]}
-    work = Work("faults:train", arguments, str(folder / "results" / search.uid))
-    ray_tune.run(search, work, folder / "ray", retries=settings["retries"])
+    work = Work("faults:train", arguments, str(folder / "trials" / "results" / search.uid))
+    ray_tune.run(search, work, folder / "ray", placement=ray_tune.Placement(retries=settings["retries"]))
     ledger.close()
     print(search.ending, len(search.evaluations), len(search.running), flush=True)
     if search.running or search.halted:
         sys.exit(1)
 
 
-class Cluster:
-    """Two nodes of Ray on this machine, each a process tree of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._port = _free_port()
-        self._nodes: dict[str, subprocess.Popen[bytes]] = {}
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._port}"
-
-    def up(self) -> None:
-        """Starts whatever of it is not there; a node without its head is started anew."""
-        if not self._lives("head"):
-            self.down()
-            self._start("head", "--head", f"--port={self._port}", "--include-dashboard=false")
-        if not self._lives("second"):
-            self._start("second", f"--address={self.address}")
-
-    def kill_worker(self, chance: random.Random) -> bool:
-        """Kills a process in which a trial runs."""
-        found = []
-        for node in self._nodes.values():
-            with suppress(psutil.NoSuchProcess):
-                found += [p for p in psutil.Process(node.pid).children(recursive=True) if _is_trial(p)]
-        if not found:
-            return False
-        with suppress(psutil.NoSuchProcess):
-            chance.choice(found).kill()
-        return True
-
-    def kill(self, name: str) -> None:
-        """Kills a node with everything on it."""
-        node = self._nodes.pop(name)
-        with suppress(psutil.NoSuchProcess):
-            for process in [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]:
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
-        node.wait()
-
-    def down(self) -> None:
-        for name in list(self._nodes):
-            self.kill(name)
-
-    def _lives(self, name: str) -> bool:
-        return name in self._nodes and self._nodes[name].poll() is None
-
-    def _start(self, name: str, *options: str) -> None:
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, "--num-cpus=2", "--block",
-                   "--object-store-memory=100000000", "--disable-usage-stats"]  # fmt: skip
-        log = (self._folder / f"{name}.log").open("ab")
-        self._nodes[name] = subprocess.Popen(command, stdout=log, stderr=log, env=_environment())
-        wanted = 1 if name == "head" else 2
-        deadline = time.monotonic() + 90
-        while self._size() < wanted:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"Ray's {name} node does not start; see {self._folder / f'{name}.log'}")
-            time.sleep(0.5)
-
-    def _size(self) -> int:
-        from ray._raylet import GcsClient
-
-        with suppress(Exception):
-            nodes = GcsClient(address=self.address).get_all_node_info(timeout=5).values()
-            return sum(node.state == 0 for node in nodes)
-        return 0
-
-
-def _is_trial(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return "_Trial" in " ".join(process.cmdline())
-    return False
-
-
 class MlflowServer:
     """MLflow over HTTP, or a file without a server."""
 
     def __init__(self, folder: Path, served: bool) -> None:
-        self._folder, self._served, self._port = folder, served, _free_port()
+        self._folder, self._served, self._port = folder, served, free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.store = f"sqlite:///{folder}/mlflow.db"
 
@@ -237,7 +168,7 @@ class MlflowServer:
             log = (self._folder / "mlflow.log").open("ab")
             command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.store, "--port",
                        str(self._port), "--default-artifact-root", self.artifacts, "--workers", "1"]  # fmt: skip
-            environment = {**_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+            environment = {**cluster_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def kill(self) -> bool:
@@ -251,13 +182,47 @@ class MlflowServer:
         return True
 
 
+class SmallDisk:
+    """A file system of some megabytes that can be filled; an ordinary folder where none may be mounted."""
+
+    def __init__(self, folder: Path, megabytes: int) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+        self.mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def fill(self) -> bool:
+        """Takes every byte that is left."""
+        if not self.mounted:
+            return False
+        with suppress(OSError), self._ballast.open("wb", buffering=0) as file:
+            for size in (1 << 16, 1 << 9, 1):
+                with suppress(OSError):
+                    while file.write(b"x" * size):
+                        pass
+        return True
+
+    def free(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+    def gone(self) -> None:
+        if self.mounted:
+            subprocess.run(["umount", "--lazy", str(self._folder)], capture_output=True, check=False)
+
+    @property
+    def _ballast(self) -> Path:
+        return self._folder / "ballast"
+
+
 @contextmanager
-def _ledger_url(database: str, folder: Path, cutters: dict[str, Callable[[], Any]]) -> Iterator[str]:
+def _ledger_url(
+    database: str, folder: Path, cutters: dict[str, Callable[[], Any]], disks: dict[str, SmallDisk]
+) -> Iterator[str]:
     """A new database, and ways to disturb it."""
     if database == "sqlite":
-        yield f"sqlite:///{folder}/ledger.db"
+        disks["disk of the ledger"] = SmallDisk(folder / "ledger", 16)
+        yield f"sqlite:///{folder}/ledger/ledger.db"
         return
-    sys.path.insert(0, str(ROOT / "tests"))
     from postgres import Postgres
 
     server = Postgres()
@@ -292,7 +257,8 @@ class Run:
         folder, options = self.folder, self._options
         folder.mkdir(parents=True)
         kills: dict[str, Callable[[], Any]] = {}
-        with _ledger_url(options.database, folder, kills) as url:
+        disks = {"disk of the trials": SmallDisk(folder / "trials", 64)}
+        with _ledger_url(options.database, folder, kills, disks) as url:
             cluster, server = Cluster(folder), MlflowServer(folder, options.mirror == "server")
             kills |= {
                 "worker": lambda: cluster.kill_worker(self._random),
@@ -300,7 +266,9 @@ class Run:
                 "driver": lambda: None,
                 **({"head": lambda: cluster.kill("head")} if options.head else {}),
                 **({"MLflow server": server.kill} if options.mirror == "server" else {}),
+                **{name: disk.fill for name, disk in disks.items() if disk.mounted},
             }
+            kills = {name: kill for name, kill in kills.items() if not options.of or name in options.of.split(",")}
             settings = {
                 "folder": str(folder), "ledger": url, "spec": self.spec.model_dump(mode="json"),
                 "mlflow": server.uri, "artifacts": server.artifacts, "address": cluster.address,
@@ -309,16 +277,19 @@ class Run:
             file = folder / "settings.json"
             file.write_text(json.dumps(settings))
             try:
-                self._disturbed(cluster, server, kills, file, most)
+                self._disturbed(cluster, server, kills, disks, file, most)
                 server.up()
                 return self._checked(url, server.store)
             finally:
                 server.kill()
                 cluster.down()
+                for disk in disks.values():
+                    disk.gone()
 
     def _disturbed(
-        self, cluster: Cluster, server: MlflowServer, kills: dict[str, Callable[[], Any]], settings: Path, most: int
-    ) -> None:
+        self, cluster: Cluster, server: MlflowServer, kills: dict[str, Callable[[], Any]], disks: dict[str, SmallDisk],
+        settings: Path, most: int,
+    ) -> None:  # fmt: skip
         names, driver = list(kills), None
         deadline = time.monotonic() + self._options.limit
         while True:
@@ -343,6 +314,10 @@ class Run:
             if name == "driver":
                 driver.send_signal(signal.SIGKILL)
                 driver.wait()
+            if name in disks:  # a ledger waits for its disk; a trial that meets a full one ends the driver
+                with suppress(subprocess.TimeoutExpired):
+                    driver.wait(FULL_FOR)
+                disks[name].free()
             self.killed[name] += 1
             print(f"  {self.kind}: {name} killed ({sum(self.killed.values())} of {most})", flush=True)
 
@@ -351,18 +326,18 @@ class Run:
         log = (self.folder / "driver.log").open("ab")
         command = [sys.executable, __file__, "drive", str(settings)]
         self._begun = self._lines()
-        return subprocess.Popen(command, stdout=log, stderr=log, env=_environment())
+        return subprocess.Popen(command, stdout=log, stderr=log, env=cluster_environment())
 
     def _busy(self) -> bool:
         """Whether the trainer did something since the driver began: before that, killing proves little."""
         return self._lines() > self._begun
 
     def _lines(self) -> int:
-        log = self.folder / "trials" / "log.jsonl"
+        log = self.folder / "log.jsonl"
         return len(log.read_text().splitlines()) if log.exists() else 0
 
     def _checked(self, url: str, store: str) -> dict[str, Any]:
-        log = [json.loads(line) for line in (self.folder / "trials" / "log.jsonl").read_text().splitlines()]
+        log = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
         measured = Counter(line["measured"] for line in log if "measured" in line)
         epochs = Counter((line["training"], line["epoch"]) for line in log if "epoch" in line)
         with closing(Ledger(url)) as ledger:
@@ -448,23 +423,6 @@ def _digits(folder: Path) -> Path:
     return path
 
 
-def _environment() -> dict[str, str]:
-    paths = [str(path) for path in (ROOT, ROOT / "workers", ROOT / "benchmarks", ROOT / "tests")]
-    return {
-        **os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1", "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
-        "PYTHONWARNINGS": "ignore",
-    }  # fmt: skip
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
-
-
 GOOD = {"lost": 0, "measured twice": 0, "epochs twice": 0}
 
 
@@ -477,11 +435,12 @@ def main() -> None:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql")
     parser.add_argument("--mirror", choices=["file", "server"], default="server")
     parser.add_argument("--no-head", dest="head", action="store_false", help="leave Ray's head alone")
+    parser.add_argument("--of", help="what is killed, with commas between; all there is by default")
     parser.add_argument("--pause", type=float, default=0.5, help="seconds that an epoch takes at least")
     parser.add_argument("--limit", type=float, default=900.0, help="seconds for one search")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    os.environ.update(_environment())
+    os.environ.update(cluster_environment())
     sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "workers")]
     kinds, rows, left, number = options.searches.split(","), [], options.kills, 0
     with tempfile.TemporaryDirectory(prefix="piip-faults-", ignore_cleanup_errors=True) as folder:

@@ -24,7 +24,9 @@ BlockKind = Literal["plain", "post", "parallel", "twin"]
 Pool = Literal["token", "avg", "normed_avg", "map", "pair"]
 
 _TIMM_MODELS = Path(__file__).parent / "timm_models.json"
-_BY_NUMBERS = re.compile(r"vit_w(?P<width>\d+)_d(?P<depth>\d+)_h(?P<heads>\d+)(?:_p(?P<patch>\d+))?")
+_BY_NUMBERS = re.compile(
+    r"vit_w(?P<width>\d{1,9})_d(?P<depth>\d{1,9})_h(?P<heads>\d{1,9})(?:_p(?P<patch>\d{1,9}))?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,10 @@ class Transformer:
             raise ValueError(
                 f"a ViT has positive width, depth, heads and patch, and heads that divide the width, got {self.name}; "
                 "write e.g. vit_w640_d12_h10"
+            )
+        if self.width > 8192 or self.depth > 100 or self.patch > 1024:
+            raise ValueError(
+                f"a ViT is at most 8192 wide and 100 blocks deep, with patches of at most 1024 px, got {self.name}"
             )
 
     def __hash__(self) -> int:

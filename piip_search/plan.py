@@ -4,16 +4,18 @@ Nothing is trained and nothing is built: every number follows from the closed fo
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
-from piip_search.cost import memory, price
+from piip_search.cost import price, training_bytes
 from piip_search.legal import legal_designs
 from piip_search.published import Published, published_designs
+from piip_search.sharing import GIB, needed
+from piip_search.sharing import STEP as SHARE
 from piip_search.space import Designs, SearchSpace
 from piip_search.spec import SearchSpec
 
@@ -74,6 +76,23 @@ class Effort:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """How trials share GPUs, by their predicted memory.
+
+    Attributes:
+        refused: Designs that keep the limit and whose training does not fit.
+        least: GPUs that the smallest training takes.
+        mean: GPUs that a trial takes on average, over the designs that may be proposed.
+        most: GPUs that the largest takes.
+    """
+
+    refused: int
+    least: float
+    mean: float
+    most: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a search will be like.
 
@@ -87,8 +106,8 @@ class Plan:
         edges: GMACs between the bins of the histogram, one more than there are bins.
         counts: Legal designs in each bin.
         published: Where the authors' detection designs fall, the cheapest first.
-        largest: The design of those looked at that needs the most memory in training, and its bytes, without
-            checkpointing.
+        largest: The design of those looked at that needs the most memory in training, and its bytes.
+        placement: How trials share GPUs; None where the memory of a GPU is not given.
         effort: What trials take; None where it is not known how many images there are.
     """
 
@@ -102,6 +121,7 @@ class Plan:
     counts: tuple[int, ...]
     published: tuple[Placed, ...]
     largest: tuple[Architecture, int]
+    placement: Placement | None
     effort: Effort | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,6 +141,7 @@ class Plan:
                 for one in self.published
             ],
             "largest": {"architecture": self.largest[0].name, "training_bytes": self.largest[1]},
+            "placement": None if self.placement is None else asdict(self.placement),
             "trials": self.spec.budget.trials,
             "effort": None if self.effort is None else {
                 name: getattr(self.effort, name) for name in Effort.__dataclass_fields__
@@ -144,7 +165,7 @@ def make_plan(spec: SearchSpec, source: object, images: tuple[int, int] | None, 
     survey = _survey(space, spec)
     looked_at = list(_looked_at(space, within, spec.seed))
     drawn = looked_at[-DRAWN:]
-    largest = max(((design, _training_bytes(design, spec)) for design in looked_at), key=lambda item: item[1])
+    largest = max(((design, training_bytes(design, spec.step)) for design in looked_at), key=lambda item: item[1])
     hours = [] if images is None else [_hours(design, spec, images, throughput) for design in drawn]
     effort = None
     if images is not None:
@@ -164,6 +185,7 @@ def make_plan(spec: SearchSpec, source: object, images: tuple[int, int] | None, 
         counts=tuple(int(count) for count in survey.counts),
         published=_published(space, spec),
         largest=largest,
+        placement=_placement(spec, space, within, survey.fitting - len(within)),
         effort=effort,
     )
 
@@ -174,6 +196,8 @@ class _Survey:
     counts: NDArray[np.int64]
     cheapest: tuple[Architecture, float]
     dearest: tuple[Architecture, float]
+    fitting: int
+    """Designs that keep the limit, whatever memory they take."""
 
 
 def _survey(space: SearchSpace, spec: SearchSpec) -> _Survey:
@@ -181,7 +205,9 @@ def _survey(space: SearchSpace, spec: SearchSpec) -> _Survey:
     edges = 10 ** np.linspace(_LOWEST, _HIGHEST, (_HIGHEST - _LOWEST) * BINS_A_DECADE + 1)
     counts = np.zeros(len(edges) - 1, np.int64)
     ends: list[Designs] = []
+    fitting = 0
     for chunk in space.chunks(spec.bounds.convention, spec.bounds.detector):
+        fitting += len(chunk.within(spec.bounds))
         counts += np.histogram(chunk.macs_N / 1e9, edges)[0]
         ends.append(chunk[[chunk.macs_N.argmin(), chunk.macs_N.argmax()]])
     found = Designs.joined(ends)
@@ -191,12 +217,25 @@ def _survey(space: SearchSpace, spec: SearchSpec) -> _Survey:
     )
     used = np.flatnonzero(counts)
     first, last = used[0], used[-1] + 1
-    return _Survey(tuple(edges[first : last + 1].tolist()), counts[first:last], low, high)
+    return _Survey(tuple(edges[first : last + 1].tolist()), counts[first:last], low, high, fitting)
+
+
+def _placement(spec: SearchSpec, space: SearchSpace, within: Designs, refused: int) -> Placement | None:
+    if within.training_N is None or spec.resources.gpu_memory is None:
+        return None
+    gpu = spec.resources.gpu
+    if gpu != "auto":
+        return Placement(refused, gpu, gpu, gpu)
+    order_N = np.argsort(within.training_N)
+    least, most = (spec.gpu_of(space.decode(within.rows_ND[place])) for place in order_N[[0, -1]])
+    needed_N = needed(within.training_N) / (spec.resources.gpu_memory * GIB)
+    mean = float(np.clip(np.ceil(needed_N / SHARE - 1e-9) * SHARE, SHARE, 1).mean())
+    return Placement(refused, least, round(mean, 3), most)
 
 
 def _looked_at(space: SearchSpace, within: Designs, seed: int) -> Iterator[Architecture]:
-    """The dearest designs and those with the most parameters, which need the most memory; then some drawn uniformly."""
-    for numbers in (within.macs_N, within.params_N):
+    """The dearest designs, those with most parameters, those known to need most memory; then some drawn uniformly."""
+    for numbers in (within.macs_N, within.params_N, *(() if within.training_N is None else (within.training_N,))):
         for place in np.argsort(numbers)[-10:]:
             yield space.decode(within.rows_ND[place])
     for place in np.random.default_rng(seed).integers(0, len(within), DRAWN):
@@ -218,12 +257,6 @@ def _hours(design: Architecture, spec: SearchSpec, images: tuple[int, int], thro
     scaled, image = _trained(design, spec)
     passes = (PASSES * _used(images[0], spec) * spec.fidelity.epochs + images[1]) * spec.fidelity.seeds
     return passes * price(scaled, "detector", image, spec.detector).macs / (throughput * 1e12) / 3600
-
-
-def _training_bytes(design: Architecture, spec: SearchSpec) -> int:
-    scaled, image = _trained(design, spec)
-    value_bytes = 2 if spec.training.precision == "bfloat16" else 4
-    return memory(scaled, "detector", image, spec.detector, spec.training.batch_size, value_bytes).training
 
 
 def _published(space: SearchSpace, spec: SearchSpec) -> tuple[Placed, ...]:

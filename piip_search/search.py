@@ -252,7 +252,7 @@ class Search:
         return self._fronts.add(evaluation) if evaluation.candidate.fidelity == self.spec.rungs[-1] else ()
 
     def _gpu_seconds_of(self, evaluation: Evaluation) -> float:
-        return evaluation.seconds * self.spec.resources.gpu
+        return evaluation.seconds * self.spec.gpu_of(evaluation.candidate.architecture)
 
     def _reaches(self, evaluation: Evaluation) -> bool:
         goal, value = self.spec.budget.target, self.objectives.value(evaluation)

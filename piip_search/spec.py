@@ -6,12 +6,13 @@ All that is wrong with a file is found in one reading and reported with its plac
 import difflib
 import hashlib
 import json
+import math
 import re
+import reprlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, cast, get_args
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,12 +27,15 @@ from pydantic import (
 from piip_search import evaluation
 from piip_search.architecture import MAX_BRANCHES, Architecture, Attention, Branch, Direction, Interaction
 from piip_search.backbones import Backbone, ConvNeXt, Transformer, backbone_named, with_patch
-from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, DetectorName
+from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, DetectorName, Step, training_bytes
+from piip_search.sharing import most_training, share_of
 from piip_search.space import Limit as SpaceLimit
 from piip_search.space import Pairing, SearchSpace, parse_window, write_window
 from piip_search.space import Window as SpaceWindow
 from piip_search.stretches import KEEPS_PREFIX, Merge, most_interactions
+from piip_search.table_design import TableDesign
 from piip_search.tasks import TASKS
+from piip_search.yaml_file import YamlError, read_yaml
 
 DETECTORS = (*get_args(DetectorName), "atss", "cascade_rcnn", "cascade_mask_rcnn", "dino")
 """Detectors by a short name; the cost of the first ones is known."""
@@ -46,7 +50,15 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+MOST_CHOICES = 100
+"""Of one kind; a design is a row of small numbers."""
+MOST_TOKENS = 1024
+"""Of a side of a grid: costs of more do not fit the numbers that they are counted in."""
+
+
+MOST_TOLD = 40
+"""Problems that a message lists."""
 
 
 class SpecError(ValueError):
@@ -61,7 +73,8 @@ class SpecError(ValueError):
         self.path = str(path)
         self.problems = problems
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        super().__init__("\n  ".join([f"{path}: {count}", *problems]))
+        more = [f"and {len(problems) - MOST_TOLD} more"] if len(problems) > MOST_TOLD else []
+        super().__init__("\n  ".join([f"{path}: {count}", *problems[:MOST_TOLD], *more]))
 
 
 def _window(value: object) -> object:
@@ -71,7 +84,7 @@ def _window(value: object) -> object:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 Window = Annotated[SpaceWindow, BeforeValidator(_window), PlainSerializer(write_window)]
@@ -92,7 +105,7 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
 
 T = TypeVar("T")
 Jitter = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_ordered)]
-Choices = Annotated[tuple[T, ...], Field(min_length=1, strict=False)]
+Choices = Annotated[tuple[T, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
 Steps = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_rising)]
 
 
@@ -102,15 +115,15 @@ class Space(_Section):
     backbones: Choices[str]
     resolutions: Choices[int]
     windows: Choices[Window] = ((None, 0),)
-    interactions: Choices[Annotated[int, Field(ge=0)]] = (0,)
+    interactions: Choices[Annotated[int, Field(ge=0, le=10**6)]] = (0,)
     branches: Choices[Annotated[int, Field(ge=1, le=MAX_BRANCHES)]] = (1,)
     merges: Choices[Merge] | None = None
     attention: Choices[Attention] = ("deformable",)
     direction: Choices[Direction] = ("both",)
     projection: Choices[bool] = (True,)
     norm: Choices[bool] = (True,)
-    heads: Count = 16
-    points: Count = 4
+    heads: Annotated[int, Field(ge=1, le=1024)] = 16
+    points: Annotated[int, Field(ge=1, le=64)] = 4
     patch: Count | None = None
     pairing: Pairing = "inverted"
     steps: Steps | None = None
@@ -130,7 +143,7 @@ class Space(_Section):
 class Limit(_Section):
     """What one architecture may cost; the fields are those of `piip_search.space.Limit`."""
 
-    gmacs: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)]
+    gmacs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
     convention: Convention = "published"
     mparams: Positive | None = None
 
@@ -193,7 +206,7 @@ class Budget(_Section):
 class Fidelity(_Section):
     """How much effort one evaluation takes; the fields are those of `piip_search.evaluation.Fidelity`."""
 
-    epochs: Annotated[int, Field(ge=0)] = 12
+    epochs: Annotated[int, Field(ge=0, le=10**6)] = 12
     data_fraction: Share = 1.0
     image_scale: Share = 1.0
     horizon: Annotated[int, Field(ge=1)] | None = None
@@ -223,7 +236,7 @@ class Schedule(_Section):
             first rungs that rank badly.
     """
 
-    rungs: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)]
+    rungs: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
     keep: Annotated[int, Field(ge=2)] = 3
     brackets: Count = 1
 
@@ -311,8 +324,8 @@ class Training(_Section):
     """
 
     detector: str = "retinanet"
-    channels: Annotated[int, Field(ge=16, multiple_of=16)] = 256
-    batch_size: Count = 8
+    channels: Annotated[int, Field(ge=16, le=8192, multiple_of=16)] = 256
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 8
     learning_rate: Positive = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -355,18 +368,60 @@ class Training(_Section):
         return cast(DetectorName, self.detector) if self.detector in get_args(DetectorName) else None
 
 
+def _gpu(value: object) -> object:
+    if value == "auto":
+        return value
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or cast(float, value) < 0 or (cast(float, value) > 1 and cast(float, value) % 1):
+        raise ValueError(f"gpu is a share of one, a whole number of them, or auto, got {_shortened(value)}")
+    return float(cast(float, value))
+
+
+def _custom(value: dict[str, float]) -> dict[str, float]:
+    own = ("cpu", "gpu", "memory", "object_store_memory")
+    for name, amount in value.items():
+        if name.lower() in own or not _RESOURCE.fullmatch(name):
+            raise ValueError(f"custom resources have names of the cluster's own, such as a100, got {_shortened(name)}")
+        if amount > 1 and amount % 1:
+            raise ValueError(f"an amount above one is a whole number, got {amount:g} of {name}")
+    return value
+
+
+_RESOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+Gpu = Annotated[float | Literal["auto"], BeforeValidator(_gpu)]
+Custom = Annotated[dict[str, Positive], AfterValidator(_custom)]
+
+
 class Resources(_Section):
-    """What one trial occupies, in Ray's units.
+    """What one trial occupies, in Ray's units, and how its processes are used.
 
     Attributes:
         cpu: Logical CPUs.
-        gpu: GPUs; a fraction lets trials share one, without limiting their memory.
+        gpu: GPUs; a fraction lets trials share one, `auto` gives each trial the share that its memory is predicted to
+            take. A trial's process takes no more of the GPU's memory than its share.
+        gpu_memory: Memory of one GPU in GiB. Designs whose training is predicted to need more are not proposed.
+        custom: Resources of the cluster's own by name, such as `a100: 1`.
+        at_once: Most trials at a time; None for as many as the cluster holds. A number makes a cluster grow that can.
+        reuse_actors: Whether a process that measured a trial takes the next one. On a GPU that keeps CUDA's state from
+            trial to trial; off, every trial takes seconds to start.
         retries: How often a trial is started again, from its last checkpoint, after its process or its machine died.
     """
 
-    cpu: Annotated[float, Field(gt=0)] = 1.0
-    gpu: Annotated[float, Field(ge=0)] = 0.0
+    cpu: Positive = 1.0
+    gpu: Gpu = 0.0
+    gpu_memory: Positive | None = None
+    custom: Custom = {}
+    at_once: Count | None = None
+    reuse_actors: bool = True
     retries: Annotated[int, Field(ge=0)] = 3
+
+    @model_validator(mode="after")
+    def _memory_is_of_a_gpu(self) -> Self:
+        if self.gpu == "auto" and self.gpu_memory is None:
+            raise ValueError("gpu: auto shares a GPU by its memory; say how much that is, as gpu_memory: 80")
+        if self.gpu_memory is not None and not self.gpu:
+            raise ValueError("gpu_memory is for trials on GPUs, and gpu is 0; set gpu to auto or to a number")
+        return self
 
 
 class SearchSpec(_Section):
@@ -463,7 +518,8 @@ class SearchSpec(_Section):
     def detector(self) -> Detector:
         """What is trained around the backbone, with COCO's 80 classes: the data is not looked at to price a design.
 
-        Around a detector whose cost is not known, Mask R-CNN stands in: it decides nothing but a plan's estimates.
+        Around a detector whose cost is not known, Mask R-CNN stands in, for a plan's estimates and for the memory of a
+        training.
         """
         training = self.training
         if training.known_detector is None:
@@ -473,7 +529,27 @@ class SearchSpec(_Section):
     @property
     def bounds(self) -> SpaceLimit:
         """What one architecture may cost."""
-        return self.limit.build(self.detector)
+        limit, resources = self.limit.build(self.detector), self.resources
+        if resources.gpu_memory is None:
+            return limit
+        share = 1.0 if resources.gpu == "auto" else resources.gpu
+        return replace(limit, step=self.step, step_bytes=most_training(resources.gpu_memory, share))
+
+    @property
+    def step(self) -> Step:
+        """The training step of a trial, as far as its memory depends on it."""
+        training, scale = self.training, self.fidelity.image_scale
+        half = training.precision == "bfloat16"
+        return Step(scale, training.short_side, training.batch_size, self.detector, half, training.checkpointing)
+
+    def gpu_of(self, architecture: Architecture | TableDesign) -> float:
+        """GPUs that a trial of a design takes."""
+        resources = self.resources
+        if resources.gpu != "auto":
+            return resources.gpu
+        if resources.gpu_memory is None or isinstance(architecture, TableDesign):
+            return 1.0  # a rehearsal trains nothing
+        return share_of(training_bytes(architecture, self.step), resources.gpu_memory)
 
     def recipe(self, data_fingerprint: str) -> str:
         """Fingerprint of data and training: what a measurement depends on besides its candidate."""
@@ -493,13 +569,9 @@ def load_spec(path: Path) -> SearchSpec:
         SpecError: The file cannot be read, is no YAML or breaks rules; all that was found, at once.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(path, [f"cannot be read: {error}; `piip-search init` writes spaces to start from"]) from None
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(path, [_syntax(error)]) from None
+        content = read_yaml(path)
+    except YamlError as error:
+        raise SpecError(path, [str(error)]) from None
     return parse_spec(content, path)
 
 
@@ -568,6 +640,8 @@ def _resampled(model: Backbone, patch: object) -> Backbone:
 def _side_problem(place: str, side: int, models: list[Backbone]) -> list[str]:
     """A size that suits no model is a mistake; one that suits some is a choice for these."""
     patches = sorted({model.patch for model in models} or {16})
+    if side > MOST_TOKENS * patches[0]:
+        return [f"{place}: at most {MOST_TOKENS} patches of {patches[0]} px, got {_shortened(side)}"]
     if any(side > 0 and side % patch == 0 for patch in patches):
         return []
     patch = patches[0]
@@ -657,15 +731,14 @@ def _place(location: tuple[int | str, ...]) -> str:
     return text.removeprefix(".") or "file"
 
 
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 3, 60, 60, 60
+
+
 def _shortened(value: object) -> str:
-    text = repr(value)
+    """A value as a message shows it, however large it is."""
+    text = _REPR.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _syntax(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{place}not YAML: {getattr(error, 'problem', None) or error}; check indentation, colons and brackets there"
 
 
 def _fingerprint(content: object) -> str:

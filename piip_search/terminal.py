@@ -13,7 +13,7 @@ from piip_search.cost import Convention, Cost, Memory, Part
 from piip_search.evaluation import Evaluation
 from piip_search.failures import kinds
 from piip_search.objectives import Objectives, ParetoFront
-from piip_search.plan import Plan
+from piip_search.plan import Placement, Plan
 from piip_search.renderables import BAR, Bar, Design
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def plan_view(plan: Plan, width: int) -> RenderableType:
     facts.add_row("published designs", f"{len(held)} of {len(plan.published)} are in this space")
     largest = f"{gigabytes(plan.largest[1])} in training, {plan.spec.training.precision}  {plan.largest[0]}"
     facts.add_row("memory, largest", Text(largest, overflow="fold"))
+    if plan.placement is not None:
+        facts.add_row("on a GPU", Text(_placed(plan.placement, plan.spec.resources.gpu_memory), overflow="fold"))
     facts.add_row("trials", _trials(plan))
     if plan.effort is not None:
         effort = plan.effort
@@ -91,6 +93,15 @@ def plan_view(plan: Plan, width: int) -> RenderableType:
     else:
         facts.add_row("effort", "not known without the data; give --images TRAIN,VAL")
     return Group(facts, Text(), _histogram(plan, width))
+
+
+def _placed(placement: Placement, gpu_memory: float | None) -> str:
+    if placement.least == placement.most:
+        share = f"{placement.most:g} a trial"
+    else:
+        share = f"{placement.least:g} to {placement.most:g} a trial, {placement.mean:.2g} on average"
+    refused = f"; {placement.refused:,} designs within the limit do not fit" if placement.refused else ""
+    return f"{share}, of {gpu_memory:g} GiB{refused}"
 
 
 def _trials(plan: Plan) -> str:

@@ -26,14 +26,20 @@ from piip_search.tracker import Tracker
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_dashboards.report import Source
+    from piip_search.export import Provenance
     from piip_search.health import Health
     from piip_search.ledger import Ledger
     from piip_search.search import Search
+    from piip_workers.ray_jobs import Jobs, Sent
+    from piip_workers.ray_tune import Placement
     from piip_workers.tracking import MlflowTracker
 
 
 STORE = "mlflow.txt"
 """File in a run's folder that names the MLflow store that it is mirrored into."""
+
+TRAINER = ("torch", "timm", "mmengine", "mmcv", "mmdet")
+"""What a training imports."""
 
 
 class Place(StrEnum):
@@ -60,7 +66,7 @@ def extra(name: str) -> Iterator[None]:
 
 def find_trainer(address: str | None) -> None:
     """Looks for what a training needs without loading it; on a cluster the workers have it."""
-    for name in ("torch", "timm", "mmengine", "mmcv", "mmdet") if address is None else ():
+    for name in TRAINER if address is None else ():
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(name=name)
 
@@ -227,11 +233,14 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
 
     settings = spec.model_dump(mode="json", include={"data", "training"})
     settings["training"]["pretrained"] = absolute(spec.training.pretrained)
+    if Path(spec.training.detector).is_file():
+        settings["training"]["detector"] = str(Path(spec.training.detector).resolve())
     if spec.data.root is not None:
         settings["data"]["root"] = str(spec.data.root.resolve())  # workers run in folders of their own
     home = home.resolve()
     settings["directory"] = str(trials_folder(home, run_name, search.recipe))
-    return Work("piip_workers.evaluate:measure", settings, str(home / run_name / "results" / search.uid))
+    results = str(home / run_name / "results" / search.uid)
+    return Work("piip_workers.evaluate:measure", settings, results, share="piip_workers.share:keep_to")
 
 
 def absolute(pretrained: str | None) -> str | None:
@@ -243,20 +252,69 @@ Drive = Callable[["Search", Any, Callable[[], None]], None]
 
 
 def runner(on: Place, address: str | None, spec: SearchSpec, home: Path) -> tuple[Drive, Callable[[], str], int]:
-    """How to drive a search with what measures, what tells the usage, and how many trials run at once."""
+    """How to drive a search with what measures, what tells the usage, and how many trials run at once.
+
+    Raises:
+        ClusterError: The cluster cannot be joined, or trials could not run on it.
+    """
     if on is Place.LOCAL:
         from piip_workers import local
 
         return local.run, (lambda: ""), 1
     with extra("ray"):
-        from piip_workers import ray_tune
-    ray_tune.connect(address)
-    cpu, gpu = spec.resources.cpu, spec.resources.gpu
+        from piip_workers import ray_cluster, ray_tune
+    with extra("cluster"):
+        ray_cluster.connect(address)
+    placement = placement_of(spec)
+    at_once = placement.concurrency()
+    nodes = None if address is None else ray_cluster.Nodes(placement.least, home, TRAINER)
+    if nodes is not None:
+        nodes.check()
 
     def drive(search: "Search", measure: Any, changed: Callable[[], None]) -> None:
-        ray_tune.run(search, measure, home / "ray", changed, cpu, gpu, spec.resources.retries)
+        ray_tune.run(search, measure, home / "ray", changed, placement, nodes)
 
-    return drive, ray_tune.usage, ray_tune.concurrency(cpu, gpu)
+    return drive, ray_cluster.usage, at_once
+
+
+def placement_of(spec: SearchSpec) -> "Placement":
+    """What a trial of a search occupies on a Ray cluster; needs the extra."""
+    from piip_workers.ray_tune import Placement
+
+    resources = spec.resources
+    return Placement(
+        resources.cpu, spec.gpu_of, _least_gpu(spec), resources.custom, resources.at_once, resources.retries,
+        resources.reuse_actors,
+    )  # fmt: skip
+
+
+def jobs_at(address: str) -> "Jobs":
+    """The jobs of the Ray cluster whose dashboard is at an address.
+
+    Raises:
+        ClusterError: It does not answer, or wants a token.
+    """
+    with extra("cluster"):
+        import aiohttp  # noqa: F401 - without it Ray's own module can be imported, and nothing else
+
+        from piip_workers.ray_jobs import Jobs
+    return Jobs(address)
+
+
+def sent_search(run: str, space: str, travels: bool, home: Path, options: Sequence[str]) -> "Sent":
+    """A search as it is sent to a cluster; the arguments are the fields of `piip_workers.ray_jobs.Sent`."""
+    from piip_workers.ray_jobs import Sent
+
+    return Sent(run, space, travels, home, tuple(options))
+
+
+def _least_gpu(spec: SearchSpec) -> float:
+    """GPUs of the smallest trial."""
+    if spec.resources.gpu != "auto":
+        return spec.resources.gpu
+    space, designs = legal_designs(spec)
+    assert designs.training_N is not None, "a share needs the memory"
+    return spec.gpu_of(space.decode(designs.rows_ND[designs.training_N.argmin()]))
 
 
 def open_ledger(url: str, told: Callable[[str], None] = lambda text: None) -> "Ledger":
@@ -296,7 +354,7 @@ def keep_store(uri: str, home: Path, run: str) -> None:
     """Notes beside a run's checkpoints where it is mirrored, without secrets: a training of an export looks there."""
     file = home / run / STORE
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(without_secrets(uri) + "\n", encoding="utf-8")
+    file.write_text(shown_store(uri) + "\n", encoding="utf-8")
 
 
 def kept_store(home: Path, run: str) -> str | None:
@@ -307,7 +365,7 @@ def kept_store(home: Path, run: str) -> str | None:
     return mlflow_uri(None, home) if (home / "mlflow.db").exists() else None
 
 
-def without_secrets(uri: str) -> str:
+def shown_store(uri: str) -> str:
     """An MLflow store's address without user, password and query; a path in it is absolute."""
     parts = urlsplit(uri)
     if parts.scheme == "sqlite":
@@ -350,6 +408,14 @@ def mirror(uri: str, home: Path) -> "MlflowTracker":
     from piip_workers.tracking import MlflowTracker
 
     return MlflowTracker(uri, (home / "mlartifacts").resolve().as_uri() if uri.startswith("sqlite:") else None)
+
+
+def register_model(uri: str, provenance: "Provenance", folder: Path, channels: tuple[int, ...]) -> str:
+    """Puts an exported network into MLflow's registry; the arguments are those of `piip_workers.tracking.register`."""
+    find_mlflow()
+    from piip_workers.tracking import register
+
+    return register(uri, provenance, folder, channels)
 
 
 @contextmanager

@@ -213,14 +213,14 @@ class Reading:
     @property
     def gpu(self) -> bool:
         """Whether trials occupy GPUs; else hours of trials are counted."""
-        return self.spec.resources.gpu > 0
+        return bool(self.spec.resources.gpu)
 
     @cached_property
     def hours(self) -> list[float]:
         """GPU-hours, or hours of trials, spent until each evaluation ended."""
         spent, total = [], 0.0
         for evaluation in self.evaluations:
-            total += evaluation.seconds / 3600 * (self.spec.resources.gpu or 1.0)
+            total += evaluation.seconds / 3600 * (self.spec.gpu_of(evaluation.candidate.architecture) or 1.0)
             spent.append(total)
         return spent
 

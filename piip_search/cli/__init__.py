@@ -12,6 +12,7 @@ from piip_search.cli import (
     dashboard,
     export,
     init,
+    jobs,
     ledger,
     mirror,
     plan,
@@ -21,11 +22,15 @@ from piip_search.cli import (
     simulate,
     train,
 )
-from piip_search.cli.application import USER_ERROR, app, errors
+from piip_search.cli.application import USER_ERROR, app, errors, shown
 from piip_search.wiring import UserError
 
 COMMANDS = (
     run.run,
+    jobs.submit,
+    jobs.status,
+    jobs.logs,
+    jobs.stop,
     show.show,
     show.front,
     report.report,
@@ -65,6 +70,6 @@ def main() -> NoReturn:
     try:
         app(prog_name="piip-search")  # however it was started: shells complete by it
     except (UserError, ValueError, OSError) as error:
-        errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"error: {shown(error)}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(USER_ERROR)
     sys.exit(0)

@@ -105,7 +105,15 @@ def progress(as_json: bool, quiet: bool) -> Console:
 
 def note(text: str) -> None:
     """Tells something beside the result, which may go into a file or a pipe."""
-    errors.print(text, markup=False, soft_wrap=True)
+    errors.print(shown(text), markup=False, soft_wrap=True)
+
+
+def shown(text: object) -> str:
+    """What somebody else wrote, as a terminal may be given it: without passwords of URLs, and without its commands."""
+    from piip_search.terminal import printable
+    from piip_search.texts import without_secrets
+
+    return "\n".join(printable(line) for line in without_secrets(str(text)).split("\n"))
 
 
 def pass_over(text: str) -> None:

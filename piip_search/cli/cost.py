@@ -8,9 +8,23 @@ from rich.text import Text
 
 from piip_search import terminal
 from piip_search.architecture import Architecture
-from piip_search.cli.application import Json, Quiet, put, put_json
-from piip_search.cost import Convention, Cost, Detector, DetectorName, Memory, breakdown, conventions_of, memory, price
+from piip_search.cli.application import Json, Quiet, put, put_json, space_names
+from piip_search.cost import (
+    Convention,
+    Cost,
+    Detector,
+    DetectorName,
+    Memory,
+    breakdown,
+    conventions_of,
+    memory,
+    price,
+    training_bytes,
+)
 from piip_search.published import published_as, published_near
+from piip_search.sharing import GIB, needed
+from piip_search.shipped import find_space
+from piip_search.spec import SearchSpec, load_spec
 from piip_search.wiring import UserError
 
 SHOWN = 5
@@ -28,12 +42,18 @@ def cost(
     detector: Annotated[
         DetectorName, typer.Option(help="What reads the maps under the detector convention.")
     ] = "mask_rcnn",
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="Space whose trial is asked for: what training the design takes of a GPU.", autocompletion=space_names
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Show what an architecture costs, exactly, without building it.
 
-    With --quiet, its GMACs alone.
+    With --quiet, its GMACs alone. With --space, also the memory of a trial, and its share of a GPU.
 
     Example: piip-search cost 'vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12'
     """
@@ -45,8 +65,10 @@ def cost(
         raise UserError(f"the merge {design.merge} gives no maps that a detector could read; leave --convention out")
     costs = {name: price(design, name, sides, reader) for name in known}
     memories = {name: memory(design, name, sides, reader) for name in known}
+    spec = None if space is None else load_spec(find_space(space))
     if as_json:
-        put_json(_cost_content(design, sides, reader, costs, memories))
+        content = _cost_content(design, sides, reader, costs, memories)
+        put_json(content if spec is None else {**content, "trial": _trial_content(design, spec)})
         return
     chosen = convention or known[-1]
     if quiet:
@@ -58,6 +80,8 @@ def cost(
         put(f"padded from {sides[0]}x{sides[1]}: grids are exact at multiples of {design.multiple} px")
     put(Text(), terminal.totals_table(costs, memories))
     put("memory in float32 at one image a step, training with AdamW; about half of it in bfloat16")
+    if spec is not None:
+        put(_trial(design, spec))
     put(f"\nparts under the {chosen} convention:")
     put(terminal.parts_table(breakdown(design, chosen, sides, reader)))
     _compare(design)
@@ -98,6 +122,32 @@ def _cost_content(
         ],
         "published_as": [row.id for row in published_as(design)],
     }  # fmt: skip
+
+
+def _trial_content(design: Architecture, spec: SearchSpec) -> dict[str, Any]:
+    training = training_bytes(design, spec.step)
+    return {
+        "space": spec.name,
+        "trained": design.scaled(spec.fidelity.image_scale).name,
+        "training_bytes": training,
+        "needed_bytes": round(needed(training)),
+        "gpu": spec.gpu_of(design),
+        "fits": spec.resources.gpu_memory is None or training <= spec.bounds.step_bytes,
+    }
+
+
+def _trial(design: Architecture, spec: SearchSpec) -> str:
+    """What training a design in a search takes of a GPU, in a line."""
+    trial, resources, training = _trial_content(design, spec), spec.resources, spec.training
+    recomputed = ", checkpointing" if training.checkpointing else ""
+    text = (
+        f"a trial of {spec.name}: {terminal.gigabytes(trial['training_bytes'])} at {training.batch_size} images a "
+        f"step, {training.precision}{recomputed}; with its margin {trial['needed_bytes'] / GIB:.3g} GiB"
+    )
+    if resources.gpu_memory is None:
+        return text
+    whole = f"{resources.gpu_memory:g} GiB"
+    return f"{text}: {trial['gpu']:g} of a GPU of {whole}" if trial["fits"] else f"{text}, too much for {whole}"
 
 
 def _compare(design: Architecture) -> None:

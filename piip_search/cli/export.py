@@ -36,6 +36,7 @@ from piip_search.export import (
     write_export,
 )
 from piip_search.export.folder import PROOF, PROOF_LOG
+from piip_search.stretches import PYRAMID_LEVELS
 from piip_search.wiring import (
     History,
     UserError,
@@ -46,7 +47,10 @@ from piip_search.wiring import (
     history_of,
     image_counts,
     kept_store,
+    mlflow_uri,
     open_ledger,
+    register_model,
+    shown_store,
 )
 
 if TYPE_CHECKING:
@@ -87,6 +91,17 @@ def export(
         ),
     ] = None,
     proof: Annotated[bool, typer.Option(help="Rebuild, count, train and run what was written.")] = True,
+    register: Annotated[
+        bool,
+        typer.Option(help="Put a torch or ONNX network into MLflow's model registry, where MLflow has the search."),
+    ] = True,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MLFLOW_TRACKING_URI",
+            help="MLflow store of the search, or none; by default mlflow.db in the home, if it is there.",
+        ),
+    ] = None,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
     as_json: Json = False,
@@ -108,7 +123,8 @@ def export(
             import piip_workers.onnx_export  # noqa: F401
     if choice == "all" and out.is_dir() and any(path.is_file() for path in out.iterdir()):
         raise UserError(f"{out} holds files; a whole front goes into a folder of its own, a folder for each design")
-    requests = [_request(run, history, evaluation, wanted, schedule, home) for evaluation in evaluations]
+    store = (kept_store(home, run) if mlflow is None else mlflow_uri(mlflow, home)) or None
+    requests = [_request(run, history, evaluation, wanted, schedule, home, store) for evaluation in evaluations]
     failures, exported = [], []
     tell = pass_over if quiet else note
     for evaluation, request in zip(evaluations, requests, strict=True):
@@ -118,6 +134,8 @@ def export(
         with progress(as_json, quiet).status(f"exporting trial {evaluation.candidate.number}"):
             start = _start(request, weights, history, evaluation, trials, tell)
             outcome = _export(request, folder, start, proof, tell)
+        if register and store is not None and not outcome.failures:
+            _register(store, request, folder, tell)
         failures += [f"{folder}: {line}" for line in outcome.failures]
         exported.append(_content(evaluation, folder, outcome))
         if not as_json:
@@ -129,7 +147,13 @@ def export(
 
 
 def _request(
-    run: str, history: History, evaluation: Evaluation, formats: tuple[Format, ...], schedule: ScheduleName, home: Path
+    run: str,
+    history: History,
+    evaluation: Evaluation,
+    formats: tuple[Format, ...],
+    schedule: ScheduleName,
+    home: Path,
+    store: str | None,
 ) -> Export:
     """What leaves, but for its weights."""
     from piip_workers import data
@@ -160,7 +184,7 @@ def _request(
         fidelity={name: getattr(fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},
         schedule=schedule,
         weights="",
-        mlflow=kept_store(home, run),
+        mlflow=None if store is None else shown_store(store),
     )
     training = spec.training.model_copy(update={"pretrained": absolute(spec.training.pretrained)})
     return Export(
@@ -236,6 +260,20 @@ def _export(
     if proved:
         outcome.write(folder / PROOF)
     return outcome
+
+
+def _register(store: str, request: Export, folder: Path, tell: Callable[[str], None]) -> None:
+    """Puts the network into MLflow's registry. A store that cannot be reached is said, and ends nothing."""
+    network = next((folder / name for name in ("torch", "onnx") if name in request.formats), None)
+    if network is None or request.provenance is None:
+        return
+    widths = [width for width, _ in request.architecture.merged]
+    try:
+        model = register_model(store, request.provenance, network, tuple(widths * (PYRAMID_LEVELS // len(widths))))
+    except Exception as error:  # a store has as many ways to fail as there are stores
+        tell(f"note: not registered in MLflow: {' '.join(str(error).split())[:300]}")
+    else:
+        tell(f"registered in MLflow: {model}")
 
 
 def _prove_mmdet(request: Export, folder: Path, outcome: "Proof", tell: Callable[[str], None]) -> None:

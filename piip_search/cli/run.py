@@ -31,7 +31,8 @@ from piip_search.cli.application import (
 from piip_search.cli.show import tiers_of
 from piip_search.live import ahead, watch
 from piip_search.shipped import find_space
-from piip_search.spec import NAME
+from piip_search.spec import NAME, SearchSpec
+from piip_search.texts import without_secrets
 from piip_search.wiring import (
     Drive,
     Place,
@@ -56,28 +57,37 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
     from piip_search.search import Search
 
 
+Name = Annotated[str | None, typer.Option(help="Name of the run; the space's name by default.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Trials to measure, in place of the space's.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Fail unless there is a run of that name to go on with.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Measure everything anew, whatever other runs of the ledger measured.")
+]
+Mlflow = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MLFLOW_TRACKING_URI", help="MLflow store or server, or none; by default mlflow.db in the home."
+    ),
+]
+
+
 def run(
     space: SpaceName,
-    name: Annotated[str | None, typer.Option(help="Name of the run; the space's name by default.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Trials to measure, in place of the space's.")] = None,
+    name: Name = None,
+    trials: Trials = None,
     on: Annotated[Place, typer.Option(help="Where candidates are measured.")] = Place.RAY,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join: auto or ray://HOST:10001; none starts one here.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Fail unless there is a run of that name to go on with.")
-    ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure everything anew, whatever other runs of the ledger measured.")
-    ] = False,
-    home: Home = DEFAULT_HOME,
-    ledger: LedgerUrl = None,
-    mlflow: Annotated[
         str | None,
         typer.Option(
-            envvar="MLFLOW_TRACKING_URI", help="MLflow store or server, or none; by default mlflow.db in the home."
+            help="Ray cluster to join: auto or HOST:PORT on one of its nodes, ray://HOST:10001 from elsewhere; by "
+            "default one is started here."
         ),
     ] = None,
+    resume: Resume = False,
+    fresh: Fresh = False,
+    home: Home = DEFAULT_HOME,
+    ledger: LedgerUrl = None,
+    mlflow: Mlflow = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -91,9 +101,7 @@ def run(
     if on is Place.LOCAL and address:
         raise UserError("--address names a Ray cluster; leave it out with --on local")
     spec = checked_spec(find_space(space), trials)
-    run_name = name or spec.name
-    if not re.fullmatch(NAME, run_name):
-        raise UserError(f"a run's name has up to 100 letters, digits, dots, dashes and underscores, got {run_name!r}")
+    run_name = checked_name(name, spec)
     from piip_search.circumstances import circumstances
     from piip_search.search import open_search
     from piip_workers import data
@@ -125,6 +133,18 @@ def run(
         _report(search, book, store, home, ledger)
     if search.halted:
         sys.exit(HALTED)
+
+
+def checked_name(name: str | None, spec: SearchSpec) -> str:
+    """The name of a run.
+
+    Raises:
+        UserError: It is none that a folder can have.
+    """
+    chosen = name or spec.name
+    if not re.fullmatch(NAME, chosen):
+        raise UserError(f"a run's name has up to 100 letters, digits, dots, dashes and underscores, got {chosen!r}")
+    return chosen
 
 
 def drive_to_end(
@@ -178,8 +198,13 @@ def _content(search: "Search", book: "Ledger", store: str | None) -> dict[str, A
         "tiers": tiers_of(search.fronts(), search.objectives),
         "left": search.left,
         "ledger": book.shown,
-        "mlflow": store,
+        "mlflow": None if store is None else without_secrets(store),
     }
+
+
+def _looked_at(store: str) -> str:
+    """A store, with how to look at it where it is a file; a server is looked at in a browser."""
+    return store if store.startswith("http") else f"{store} (look at it with: mlflow ui --backend-store-uri {store})"
 
 
 def _put_best(search: "Search") -> None:
@@ -203,7 +228,7 @@ def _report(search: "Search", book: "Ledger", store: str | None, home: Path, led
     )
     lines = [f"ledger: {book.shown}"]
     if store is not None:
-        lines.append(f"MLflow: {store} (look at it with: mlflow ui --backend-store-uri {store})")
+        lines.append(f"MLflow: {_looked_at(without_secrets(store))}")
     elsewhere = f" --home {home}" if ledger is None else f" --ledger {book.shown}"
     where = "" if home == DEFAULT_HOME and ledger is None else elsewhere
     export = (

@@ -41,11 +41,16 @@ from piip_search.cost.detector import stacked_convolutions as stacked_convolutio
 from piip_search.cost.interaction import exchange_parts as exchange_parts
 from piip_search.cost.interaction import interaction_parts
 from piip_search.cost.memory import Memory as Memory
+from piip_search.cost.memory import block_values as block_values
+from piip_search.cost.memory import branch_inputs as branch_inputs
+from piip_search.cost.memory import exchange_inputs as exchange_inputs
 from piip_search.cost.memory import live_values, memory_of
 from piip_search.cost.merge import joining_cost as joining_cost
 from piip_search.cost.merge import merge_cost
 from piip_search.cost.merge import merges as merges
 from piip_search.cost.merge import published_head_cost as published_head_cost
+from piip_search.cost.step import Step as Step
+from piip_search.cost.step import kept_by_checkpoints as kept_by_checkpoints
 from piip_search.stretches import KEEPS_PREFIX, merged_maps
 
 
@@ -152,3 +157,29 @@ def memory(
     sides = architecture.sides(whole)
     live = live_values(architecture, convention, sides, detector, outputs)
     return memory_of(price(architecture, convention, image, detector, outputs), live, images, value_bytes)
+
+
+READ = ("pyramid", "neck", "head")
+"""Groups of parts that read a backbone's maps."""
+
+
+def training_bytes(architecture: Architecture, step: Step) -> int:
+    """Memory of a training step of what a trial trains in place of a design (see `Step.bytes_of`).
+
+    Args:
+        architecture: The design.
+        step: What of it is trained, and how.
+
+    Raises:
+        ValueError: The architecture gives no maps that a detector could read.
+    """
+    trained = architecture.scaled(step.image_scale)
+    image = (int(trained.resolution * step.short_side), trained.resolution)
+    parts = breakdown(trained, "detector", image, step.detector)
+    backbone = Cost.total(part.cost for part in parts if part.group not in READ)
+    read = Cost.total(part.cost for part in parts if part.group in READ)
+    kept = backbone.kept
+    if step.checkpointing:
+        merge = sum(part.cost.kept for part in parts if part.group == "merge")
+        kept = merge + sum(kept_by_checkpoints(trained, trained.sides(trained.image(*image))))
+    return int(step.bytes_of(backbone.params + read.params, backbone.params, kept, read.kept))

@@ -139,10 +139,26 @@ def _convnext(model: ConvNeXt, sides: Grid, counted: Counting) -> tuple[tuple[st
         n = (sides[0] // stage.stride) * (sides[1] // stage.stride)
         convolution += Cost(n * (49 + bias) * d, 50 * d + 2 * d, n * (2 * d + 2)) * depth
         own = 2 * 4 * d if model.response_norm else d
-        mlp += Cost(8 * n * d * d, 8 * d * d + 5 * d + own, n * d * (9 + (8 if model.response_norm else 1))) * depth
+        mlp += Cost(8 * n * d * d, 8 * d * d + 5 * d + own, n * d * _hidden(model)) * depth
         if stage.stride > 4:
             downsampling += Cost(
                 n * (4 * before + bias) * d, (4 * before + 1) * d + 2 * before, 4 * n * (2 * before + 2)
             )
         before = d
     return ("stem", stem), ("convolution", convolution), ("mlp", mlp), ("downsampling", downsampling)
+
+
+def _hidden(model: ConvNeXt) -> int:
+    """Values that an MLP keeps, over those of its input."""
+    return 9 + (8 if model.response_norm else 1)
+
+
+def convnext_blocks(model: ConvNeXt, sides: Grid) -> list[int]:
+    """Values that one block of each stage keeps, and each downsampling; arrays give arrays."""
+    kept = []
+    for before, stage in zip((None, *model.stages), model.stages, strict=False):
+        d, n = stage.width, (sides[0] // stage.stride) * (sides[1] // stage.stride)
+        kept.append(n * (2 * d + 2) + n * d * _hidden(model))
+        if before is not None:
+            kept.append(4 * n * (2 * before.width + 2))
+    return kept

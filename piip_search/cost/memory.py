@@ -3,14 +3,17 @@
 Two numbers are estimated, in values of one image: those that training keeps for the backward pass (`Cost.kept`, a sum
 over all parts), and the most that are alive at once in a forward pass that keeps nothing (`live_values`). Both follow
 the modules in `piip_search.models` with fused attention; the tests hold them within 5 and 15 % of what torch keeps.
+Under activation checkpointing a training keeps what goes into every block and interaction (`branch_inputs`,
+`exchange_inputs`), and while one of them runs again what that one keeps (`block_values`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from piip_search.architecture import Architecture, Interaction
-from piip_search.backbones import Stage, Transformer
-from piip_search.cost.counting import OUTPUTS, Convention, Cost, Grid, counting
+from piip_search.backbones import Backbone, ConvNeXt, Stage, Transformer
+from piip_search.cost.branch import backbone_parts, convnext_blocks
+from piip_search.cost.counting import OUTPUTS, Convention, Cost, Counting, Grid, counting
 from piip_search.cost.detector import Detector
 from piip_search.stretches import STRIDES, first_stages, interaction_stages
 
@@ -48,6 +51,41 @@ def memory_of(cost: Cost, live: int, images: int = 1, value_bytes: int = 4) -> M
         STATE_BYTES * cost.params + images * value_bytes * cost.kept,
         WEIGHT_BYTES * cost.params + images * value_bytes * live,
     )
+
+
+def branch_inputs(model: Backbone, sides: Grid, counted: Counting) -> int:
+    """Values that go into the blocks of a backbone, and those that its embedding keeps; arrays give arrays."""
+    embedding = backbone_parts(model, (None,), sides, counted)[0][1].kept
+    if not isinstance(model, ConvNeXt):
+        tokens = (sides[0] // model.patch) * (sides[1] // model.patch) + counted.prefix
+        return embedding + model.depth * tokens * model.width
+    before, inputs = model.stages[0], embedding
+    for stage in model.stages:
+        inputs += _values(before, sides) + (stage.blocks - 1) * _values(stage, sides)
+        before = stage
+    return inputs
+
+
+def block_values(model: Backbone, windows: Sequence[int | None], sides: Grid, counted: Counting) -> list[int]:
+    """What each kind of block of a backbone keeps while it runs again: one of these is the most; arrays give arrays."""
+    if isinstance(model, ConvNeXt):
+        return convnext_blocks(model, sides)
+    kept = []
+    for window in dict.fromkeys(windows):
+        _, (_, attention), (_, mlp) = backbone_parts(model, (window,), sides, counted)  # mlp: of all blocks
+        kept.append(attention.kept + mlp.kept // model.depth)
+    return kept
+
+
+def exchange_inputs(large: Sequence[Stage], small: Sequence[Stage], sides: tuple[Grid, Grid]) -> int:
+    """Values that go into all interactions of two neighbours; arrays give arrays.
+
+    Args:
+        large: Stage of the larger model at each interaction.
+        small: Stage of the smaller one.
+        sides: Height and width of the image that each sees, in pixels.
+    """
+    return sum(_values(one, sides[0]) + _values(other, sides[1]) for one, other in zip(large, small, strict=True))
 
 
 def live_values(

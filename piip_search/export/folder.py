@@ -1,5 +1,6 @@
 """The folder that an export writes: configurations, the architecture as data, and how to train it."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from piip_search.export.mmdet_config import full_config
 from piip_search.export.official_config import PLACE, official_config, refusals, remarks
 from piip_search.export.readme import readme
 from piip_search.export.request import Export
-from piip_search.export.settings import render
+from piip_search.export.settings import HERE, render
 
 CONFIG, OFFICIAL, ARCHITECTURE, README = "config.py", "official_config.py", "architecture.yaml", "README.md"
 WEIGHTS, PROOF, PROOF_LOG = "weights.pth", "proof.json", "proof.log"
 UNREADABLE = "unreadable.txt"
 """Lists training images that cannot be decoded."""
 FOLDERS = ("torch", "onnx")
+PLAIN = re.compile(r"[^'\"\\{}\x00-\x1f\x7f]+")
 FILES = (CONFIG, OFFICIAL, ARCHITECTURE, README, WEIGHTS, PROOF, PROOF_LOG, UNREADABLE, provenance.FILE, *FOLDERS)
 
 
@@ -29,6 +31,11 @@ def prepare_folder(folder: Path) -> None:
     Raises:
         ValueError: The folder holds something else, such as a training.
     """
+    if not PLAIN.fullmatch(str(folder.resolve())):
+        raise ValueError(
+            f"{str(folder)!r}: mmengine writes the folder's path into the configuration that it runs; name one without "
+            "quotes, backslashes, braces and characters that cannot be printed"
+        )
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; name a folder for the export")
     other = sorted({path.name for path in folder.iterdir()} - set(FILES)) if folder.is_dir() else []
@@ -84,14 +91,14 @@ def read_architecture(folder: Path) -> Architecture:
 
 
 def _mmdet(export: Export) -> str:
-    here = "{{ fileDirname }}"
-    weights = None if export.start.file is None else f"{here}/{export.start.file}"
+    weights, unreadable = (None if file is None else f"{HERE}/{file}" for file in (export.start.file, UNREADABLE))
     settings = full_config(
         export.architecture, export.data, export.training, export.schedule,
         images=None if export.images is None else export.images[0], weights=weights, reader=export.around,
-        seed=export.seed, unreadable=f"{here}/{UNREADABLE}",
+        seed=export.seed, unreadable=unreadable,
     )  # fmt: skip
-    return render(settings, f"{export.architecture.name}, written by piip-search; the README says how to train it")
+    title = f"{export.architecture.name}, written by piip-search; the README says how to train it"
+    return render(settings, title, [value for value in (weights, unreadable) if value])
 
 
 def _official(export: Export) -> str:

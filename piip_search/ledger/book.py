@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Executable, func, select
+from sqlalchemy import Executable, func, insert, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -226,6 +226,8 @@ class Ledger:
 
     def find(self, key: str) -> tuple[str, Evaluation] | None:
         """The first successful measurement of that key in any search, and that search's name."""
+        if not self._database.patiently(lambda: self._holds(key)):  # which is nearly always so, and soon known
+            return None
         question = (
             select(SearchRow.name, EvaluationRow, ProposalRow.candidate)
             .join(SearchRow, SearchRow.id == EvaluationRow.search_id)
@@ -340,8 +342,10 @@ class Ledger:
         """Adds rows in one transaction; where it is unknown whether they arrived, looks."""
 
         def write() -> None:
-            with Session(self._database.engine) as session, session.begin():
-                session.add_all([table(**values) for table, several in rows.items() for values in several])
+            with self._database.engine.begin() as connection:
+                for table, several in rows.items():
+                    if several:
+                        connection.execute(insert(table), several)
 
         try:
             self._database.patiently(write)
@@ -384,6 +388,11 @@ class Ledger:
 
     def _all(self, question: Executable) -> Sequence[Any]:
         return self._read(lambda session: session.scalars(question).all())
+
+    def _holds(self, key: str) -> bool:
+        done = select(EvaluationRow.id).where(EvaluationRow.key == key, EvaluationRow.status == "done").limit(1)
+        with self._database.engine.connect() as connection:
+            return connection.execute(done).first() is not None
 
     def _read(self, ask: Callable[[Session], T]) -> T:
         def read() -> T:

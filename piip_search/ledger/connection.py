@@ -1,6 +1,7 @@
 """The way to the database: opened, brought up to date, tried again while it is away, written by one process."""
 
 import os
+import sqlite3
 import struct
 import sys
 import time
@@ -21,6 +22,7 @@ from sqlalchemy.exc import (
 )
 
 from piip_search.ledger.tables import NEWEST
+from piip_search.texts import without_secrets
 
 T = TypeVar("T")
 PATIENCE = 600.0
@@ -31,6 +33,8 @@ BUSY = 60
 MIGRATING = 0x7069_6970
 """Number of PostgreSQL's lock for those who bring the tables up to date."""
 DRIVER = 'pip install "piip-search[postgres]"'
+LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay")
+"""File systems that no other machine writes."""
 AWAY = (OperationalError, InterfaceError, InternalError)
 """What databases raise when they cannot be reached, are shutting down, or their disk is full."""
 
@@ -217,12 +221,36 @@ def _sqlite(url: URL) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={} if "timeout" in url.query else {"timeout": BUSY})
+    local = bool(url.database) and url.database != ":memory:" and is_local(Path(str(url.database)))
 
     @event.listens_for(engine, "connect")
-    def _enforce_foreign_keys(connection: Any, _record: Any) -> None:
+    def _set_up(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
+        if local:
+            with suppress(sqlite3.OperationalError):  # another one is at it, or the file may only be read
+                connection.execute("PRAGMA journal_mode=WAL")
+                # A row survives whatever ends the process; one that power takes with it is proposed again, equal, and
+                # what was measured is read from the results folder.
+                connection.execute("PRAGMA synchronous=NORMAL")
 
     return engine
+
+
+def is_local(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
+    """Whether a file is on a disk of this machine, as far as can be told: a log beside it saves most of the waiting.
+
+    Args:
+        path: The file; it need not be there.
+        mounts: The kernel's list of file systems.
+    """
+    try:
+        lines = [line.split(" ") for line in mounts.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return False
+    whole = path.resolve()
+    places = {Path(place.replace("\\040", " ")): kind for _, place, kind, *_ in lines}
+    own = next((places[folder] for folder in (whole, *whole.parents) if folder in places), "")
+    return own in LOCAL
 
 
 def _migrate(engine: Engine) -> None:
@@ -272,6 +300,6 @@ def _reason(error: BaseException) -> str:
 def without_password(url: str) -> str:
     """A database URL as it may be shown."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return repr(url)
+        return without_secrets(make_url(url).render_as_string(hide_password=True))
+    except (ArgumentError, ValueError):
+        return repr(without_secrets(url))

@@ -19,9 +19,14 @@ from piip_search.cost import (
     Convention,
     Cost,
     Detector,
+    Grid,
+    Step,
     backbone_parts,
+    block_values,
+    branch_inputs,
     counting,
     detector_parts,
+    exchange_inputs,
     exchange_parts,
     joining_cost,
     merges,
@@ -29,7 +34,7 @@ from piip_search.cost import (
 )
 from piip_search.space.designs import Counts, Designs, Rows
 from piip_search.space.windows import Window
-from piip_search.stretches import KEEPS_PREFIX, merged_maps, stretches_of
+from piip_search.stretches import KEEPS_PREFIX, interaction_stages, merged_maps, stretches_of
 
 if TYPE_CHECKING:
     from piip_search.space.search_space import SearchSpace
@@ -76,8 +81,10 @@ class Block:
         rows[:, -len(TAIL) :] = self.tails_TX[t]
         return rows
 
-    def priced(self, space: "SearchSpace", convention: Convention, detector: Detector) -> Iterator[Designs]:
-        """The designs with their costs, some sizes at a time."""
+    def priced(
+        self, space: "SearchSpace", convention: Convention, detector: Detector, trained: Step | None = None
+    ) -> Iterator[Designs]:
+        """The designs with their costs, and with the memory of a training step if asked for; some sizes at a time."""
         step = max(1, CHUNK // max(1, self.legal_SWT[0].size))
         for start in range(0, len(self.sizes_SM), step):
             part = replace(
@@ -85,8 +92,9 @@ class Block:
             )
             legal = np.flatnonzero(part.legal_SWT)
             if len(legal):
-                macs_SWT, params_SWT = _costs(space, part, convention, detector)
-                yield Designs(part.rows(space, legal), macs_SWT.ravel()[legal], params_SWT.ravel()[legal])
+                cost = _costs(space, part, convention, detector, _as_designed(space, part))
+                memory = None if trained is None else _training_bytes(space, part, trained).ravel()[legal]
+                yield Designs(part.rows(space, legal), cost.macs.ravel()[legal], cost.params.ravel()[legal], memory)
 
 
 def block_of(space: "SearchSpace", models: tuple[int, ...]) -> Block:
@@ -183,83 +191,208 @@ def _tail_builds(space: "SearchSpace", models: tuple[int, ...], tail: tuple[int,
     return True
 
 
-def _costs(space: "SearchSpace", block: Block, convention: Convention, detector: Detector) -> tuple[Counts, Counts]:
-    """Multiply-accumulates and parameters of all combinations of a block, each of shape (S, W, T)."""
-    macs = np.zeros(block.legal_SWT.shape, np.int64)
-    params = np.zeros(block.legal_SWT.shape, np.int64)
+@dataclass(frozen=True)
+class _Seen:
+    """At which sizes the branches of a block see an image.
+
+    Attributes:
+        nominal_MS: Image sizes of the branches, in pixels.
+        sides: Height and width, each of shape (S,), at which each branch sees the image.
+        scale: Factor on the sides of windows.
+    """
+
+    nominal_MS: Counts
+    sides: list[Any]
+    scale: float = 1.0
+
+    @property
+    def output_S(self) -> NDArray[np.int64]:
+        """The branch with the largest image, the last of equals."""
+        last_S: NDArray[np.int64] = np.argmax(self.nominal_MS[::-1], axis=0)
+        return len(self.nominal_MS) - 1 - last_S
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """Costs of all combinations of a block, each of shape (S, W, T)."""
+
+    macs: Counts
+    params: Counts
+    kept: Counts
+
+    def add(self, cost: Cost, where: tuple[Any, ...], shape: tuple[int, ...]) -> None:
+        """Adds a cost of shape (S,), or one for all, to some of the combinations."""
+        for total, number in ((self.macs, cost.macs), (self.params, cost.params), (self.kept, cost.kept)):
+            total[where] += _spread(number, len(total), shape)
+
+
+def _spread(number: Any, sizes: int, shape: tuple[int, ...]) -> Counts:
+    spread: Counts = np.broadcast_to(np.asarray(number, np.int64), sizes).reshape(shape)
+    return spread
+
+
+def _as_designed(space: "SearchSpace", block: Block) -> _Seen:
+    sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
+    return _Seen(sides_MS, [(side_S, side_S) for side_S in sides_MS])
+
+
+def _as_trained(space: "SearchSpace", block: Block, step: Step) -> _Seen:
+    """The same for what a trial trains: as `Architecture.scaled`, `image` and `sides` say, over arrays."""
     facts = [space.model(index) for index in block.models]
     sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
-    sides = [(side_S, side_S) for side_S in sides_MS]
+    if step.image_scale < 1:
+        unit = math.lcm(*(fact.patch for fact in facts))
+        fewer_MS = np.maximum(1, np.rint(sides_MS * step.image_scale / unit)).astype(np.int64) * unit
+        sides_MS = np.minimum(sides_MS, fewer_MS)
+    whole_S = sides_MS.max(axis=0)
+    multiple_S = np.ones_like(whole_S)
+    for fact, side_S in zip(facts, sides_MS, strict=True):
+        multiple_S = np.lcm(multiple_S, fact.patch * whole_S // np.gcd(fact.patch * whole_S, side_S))
+    image = [
+        -(-length_S // multiple_S) * multiple_S for length_S in ((whole_S * step.short_side).astype(np.int64), whole_S)
+    ]
+    sides = [
+        tuple(
+            np.maximum(fact.patch, (2 * length_S * side_S + whole_S) // (2 * whole_S) // fact.patch * fact.patch)
+            for length_S in image
+        )
+        for fact, side_S in zip(facts, sides_MS, strict=True)
+    ]
+    return _Seen(sides_MS, sides, step.image_scale)
 
-    def add(cost: Cost, where: tuple[Any, ...], shape: tuple[int, ...]) -> None:
-        for total, number in ((macs, cost.macs), (params, cost.params)):
-            total[where] += np.broadcast_to(np.asarray(number, np.int64), len(block.sizes_SM)).reshape(shape)
 
-    for merge_place in np.unique(block.tails_TX[:, -1]):
-        merge = space.merges[merge_place]
-        mine_T = np.flatnonzero(block.tails_TX[:, -1] == merge_place)
+def _costs(space: "SearchSpace", block: Block, convention: Convention, detector: Detector, seen: _Seen) -> _Totals:
+    """Costs of all combinations of a block."""
+    totals = _Totals(*(np.zeros(block.legal_SWT.shape, np.int64) for _ in range(3)))
+    facts = [space.model(index) for index in block.models]
+    for merge, mine_T in _by_merge(space, block):
         counted = [counting(convention, merge, fact) for fact in facts]
         for slot, fact in enumerate(facts):
-            for place in np.unique(block.windows_WM[:, slot]):
-                windows = _block_windows(space.windows[place], fact)
-                cost = Cost.total(part for _, part in backbone_parts(fact, windows, sides[slot], counted[slot]))
-                mine_W = np.flatnonzero(block.windows_WM[:, slot] == place)
-                add(cost, np.ix_(np.arange(len(block.sizes_SM)), mine_W, mine_T), (-1, 1, 1))
+            for window, mine_W in _by_window(space, block, slot):
+                windows = _block_windows(window, fact, seen.scale)
+                cost = Cost.total(part for _, part in backbone_parts(fact, windows, seen.sides[slot], counted[slot]))
+                totals.add(cost, np.ix_(np.arange(len(block.sizes_SM)), mine_W, mine_T), (-1, 1, 1))
         for t in mine_T:
-            for cost in _tail_costs(space, block.tails_TX[t], facts, sides, convention, detector):
-                add(cost, (slice(None), slice(None), t), (-1, 1))
-    return macs, params
+            for cost in _tail_costs(space, block.tails_TX[t], facts, seen, convention, detector):
+                totals.add(cost, (slice(None), slice(None), t), (-1, 1))
+    return totals
 
 
-def _block_windows(window: Window, fact: Backbone) -> tuple[int | None, ...]:
+def _by_merge(space: "SearchSpace", block: Block) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    for place in np.unique(block.tails_TX[:, -1]):
+        yield space.merges[place], np.flatnonzero(block.tails_TX[:, -1] == place)
+
+
+def _by_window(space: "SearchSpace", block: Block, slot: int) -> Iterator[tuple[Window, NDArray[np.int64]]]:
+    for place in np.unique(block.windows_WM[:, slot]):
+        yield space.windows[place], np.flatnonzero(block.windows_WM[:, slot] == place)
+
+
+def _training_bytes(space: "SearchSpace", block: Block, step: Step) -> Counts:
+    """Memory of a training step of all combinations of a block: `piip_search.cost.training_bytes`, to the last byte."""
+    seen = _as_trained(space, block, step)
+    whole = _costs(space, block, "detector", step.detector, seen)
+    backbone = _costs(space, block, "backbone", step.detector, seen)
+    kept = backbone.kept
+    if step.checkpointing:
+        kept = _kept_by_checkpoints(space, block, seen)
+    bytes_SWT: Counts = step.bytes_of(whole.params, backbone.params, kept, whole.kept - backbone.kept)
+    return bytes_SWT
+
+
+def _kept_by_checkpoints(space: "SearchSpace", block: Block, seen: _Seen) -> Counts:
+    """Inputs of all blocks and interactions, the merge, and what the largest of them keeps while it runs again."""
+    inputs, most = (np.zeros(block.legal_SWT.shape, np.int64) for _ in range(2))
+    facts = [space.model(index) for index in block.models]
+    sizes = len(block.sizes_SM)
+    for merge, mine_T in _by_merge(space, block):
+        counted = [counting("backbone", merge, fact) for fact in facts]
+        for slot, fact in enumerate(facts):
+            inputs[:, :, mine_T] += _spread(branch_inputs(fact, seen.sides[slot], counted[slot]), sizes, (-1, 1, 1))
+            for window, mine_W in _by_window(space, block, slot):
+                where = np.ix_(np.arange(sizes), mine_W, mine_T)
+                for kept in block_values(
+                    fact, _block_windows(window, fact, seen.scale), seen.sides[slot], counted[slot]
+                ):
+                    most[where] = np.maximum(most[where], _spread(kept, sizes, (-1, 1, 1)))
+        for t in mine_T:
+            interaction = _interaction(space, block.tails_TX[t], len(facts))
+            for index, pair in enumerate(itertools.pairwise(facts)) if interaction.count else ():
+                sides = (seen.sides[index], seen.sides[index + 1])
+                stages = [interaction_stages(fact, interaction.count) for fact in pair]
+                inputs[:, :, t] += _spread(exchange_inputs(stages[0], stages[1], sides), sizes, (-1, 1))
+                parts = exchange_parts(*pair, sides, interaction, published=False, first_stride=False)
+                kept = Cost.total(cost for _, cost in parts).kept // interaction.count
+                most[:, :, t] = np.maximum(most[:, :, t], _spread(kept, sizes, (-1, 1)))
+            for cost in _merge_costs(space, block.tails_TX[t], facts, seen, "backbone"):
+                inputs[:, :, t] += _spread(cost.kept, sizes, (-1, 1))
+    return inputs + most
+
+
+def _block_windows(window: Window, fact: Backbone, scale: float) -> tuple[int | None, ...]:
     side, every = window
+    side = side if side is None or scale == 1 else max(1, round(side * scale))
     return tuple(None if every and index % every == every - 1 else side for index in range(fact.depth))
 
 
+def _interaction(space: "SearchSpace", tail_X: NDArray[np.int64], branches: int) -> Interaction:
+    count, attention, direction, projection, norm, _ = _tail(space, tail_X)
+    if branches == 1 or not count:
+        return Interaction()
+    points = space.points if attention == "deformable" else 4
+    return Interaction(count, space.heads, points, attention, direction, projection, norm)
+
+
+def _tail(space: "SearchSpace", tail_X: NDArray[np.int64]) -> tuple[Any, ...]:
+    return tuple(choices[place] for choices, place in zip(space.tail_values, tail_X, strict=True))
+
+
 def _tail_costs(
-    space: "SearchSpace", tail_X: NDArray[np.int64], facts: list[Backbone], sides: list[Any], convention: Convention,
+    space: "SearchSpace", tail_X: NDArray[np.int64], facts: list[Backbone], seen: _Seen, convention: Convention,
     detector: Detector,
 ) -> Iterator[Cost]:  # fmt: skip
     """Interactions, merge and what follows, over arrays of sides."""
-    count, attention, direction, projection, norm, merge = (
-        choices[place] for choices, place in zip(space.tail_values, tail_X, strict=True)
-    )
-    count = count if len(facts) > 1 else 0
-    counted = [counting(convention, merge, fact) for fact in facts]
-    if count:
-        points = space.points if attention == "deformable" else 4
-        interaction = Interaction(count, space.heads, points, attention, direction, projection, norm)
-        for index, (large, small) in enumerate(itertools.pairwise(facts)):
-            parts = exchange_parts(
-                large,
-                small,
-                (sides[index], sides[index + 1]),
-                interaction,
-                counted[0].published,
-                counted[0].first_stride,
-            )
-            yield from (cost for _, cost in parts)
+    interaction, merge = _interaction(space, tail_X, len(facts)), _tail(space, tail_X)[-1]
+    first = counting(convention, merge, facts[0])
+    for index, pair in enumerate(itertools.pairwise(facts)) if interaction.count else ():
+        sides = (seen.sides[index], seen.sides[index + 1])
+        parts = exchange_parts(*pair, sides, interaction, first.published, first.first_stride)
+        yield from (cost for _, cost in parts)
+    yield from _merge_costs(space, tail_X, facts, seen, convention)
     # Which branch has the largest image, the last of equals, differs from design to design.
-    stretches = stretches_of(count, merge)
-    output_S = len(facts) - 1 - np.argmax(np.stack([side for side, _ in sides])[::-1], axis=0)
     for output, fact in enumerate(facts):
-        here_S = output_S == output
+        here_S = seen.output_S == output
         if not here_S.any():
             continue
-        merged = merged_maps(facts[0], fact, stretches, merge)
+        merged = merged_maps(facts[0], fact, stretches_of(interaction.count, merge), merge)
         width, stride = merged[-1]
-        grid = (sides[output][0] // stride,) * 2
+        height_S, width_S = seen.sides[output]
         after = []
-        if counted[0].light_merge:
-            after.append(published_head_cost(width, grid))
+        if first.light_merge:
+            after.append(published_head_cost(width, (height_S // stride, width_S // stride)))
         if convention == "detector":
-            after += [part.cost for part in detector_parts(detector, merged, sides[output])]
-        if merges(len(facts), merge):
-            after += [
-                joining_cost(
-                    other, facts[0], index == 0, sides[index], (fact, sides[output]), stretches, merge, counted[index]
-                )
-                for index, other in enumerate(facts)
-            ]
-        for cost in after:
-            yield Cost(cost.macs * here_S, cost.params * here_S)
+            after += [part.cost for part in detector_parts(detector, merged, seen.sides[output])]
+        yield from (_only(cost, here_S) for cost in after)
+
+
+def _merge_costs(
+    space: "SearchSpace", tail_X: NDArray[np.int64], facts: list[Backbone], seen: _Seen, convention: Convention
+) -> Iterator[Cost]:
+    """What every branch adds to the merge, over arrays of sides."""
+    merge = _tail(space, tail_X)[-1]
+    if not merges(len(facts), merge):
+        return
+    stretches = stretches_of(_interaction(space, tail_X, len(facts)).count, merge)
+    for output, fact in enumerate(facts):
+        here_S = seen.output_S == output
+        if not here_S.any():
+            continue
+        for index, other in enumerate(facts):
+            target: tuple[Backbone, Grid] = (fact, seen.sides[output])
+            counted = counting(convention, merge, other)
+            cost = joining_cost(other, facts[0], index == 0, seen.sides[index], target, stretches, merge, counted)
+            yield _only(cost, here_S)
+
+
+def _only(cost: Cost, here_S: Any) -> Cost:
+    return Cost(cost.macs * here_S, cost.params * here_S, cost.kept * here_S)

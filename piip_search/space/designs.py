@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from piip_search.cost import COCO_MASK_RCNN, Convention, Detector
+from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, Step
 
 Rows = NDArray[Any]
 Counts = NDArray[np.int64]
@@ -22,12 +22,16 @@ class Limit:
         convention: How the cost is counted.
         mparams: Most parameters, in 10^6; None for no limit.
         detector: What reads the merged maps, under the convention `detector`.
+        step: A training step whose memory is limited; None for no such limit.
+        step_bytes: Most memory of that step.
     """
 
     gmacs: tuple[float, ...]
     convention: Convention = "published"
     mparams: float | None = None
     detector: Detector = COCO_MASK_RCNN
+    step: Step | None = None
+    step_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,13 @@ class Designs:
         rows_ND: One design a row.
         macs_N: Multiply-accumulates.
         params_N: Parameters.
+        training_N: Memory of a training step, in bytes; None where none was asked for.
     """
 
     rows_ND: Rows
     macs_N: Counts
     params_N: Counts
+    training_N: Counts | None = None
 
     def __len__(self) -> int:
         return len(self.rows_ND)
@@ -52,12 +58,20 @@ class Designs:
         fits_N = self.macs_N <= max(limit.gmacs) * 1e9
         if limit.mparams is not None:
             fits_N &= self.params_N <= limit.mparams * 1e6
+        if limit.step is not None and self.training_N is not None:
+            fits_N &= self.training_N <= limit.step_bytes
         return self[fits_N]
 
     def __getitem__(self, chosen: Any) -> "Designs":
-        return Designs(self.rows_ND[chosen], self.macs_N[chosen], self.params_N[chosen])
+        training_N = None if self.training_N is None else self.training_N[chosen]
+        return Designs(self.rows_ND[chosen], self.macs_N[chosen], self.params_N[chosen], training_N)
 
     @classmethod
     def joined(cls, parts: Sequence["Designs"]) -> "Designs":
         """All designs of the parts, which are of one space; there is at least one part."""
-        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("rows_ND", "macs_N", "params_N")))
+        rows, macs, params = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("rows_ND", "macs_N", "params_N")
+        )
+        training = [part.training_N for part in parts if part.training_N is not None]
+        asked = bool(training) and sum(map(len, training)) == len(rows)
+        return cls(rows, macs, params, np.concatenate(training) if asked else None)

@@ -4,8 +4,8 @@ A design is a row of small integers: for each branch slot a backbone (0 for an e
 then what stands for the interactions, and the merge. Legend: N designs, D dimensions of a row.
 """
 
-import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture, Attention, Branch, Direction, Interaction
 from piip_search.backbones import Backbone, Transformer, backbone_named, with_patch
-from piip_search.cost import COCO_MASK_RCNN, Convention, Detector
+from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, Step
 from piip_search.space.blocks import TAIL, Block, block_of, size_count
 from piip_search.space.designs import Designs, Limit, Rows
 from piip_search.space.neighbours import changed
@@ -113,7 +113,7 @@ class SearchSpace:
         """At most how many designs there are, by counting alone: before any rule but the pairing is looked at."""
         tails = math.prod(len(values) for values in self.tail_values)
         return sum(
-            sum(1 for _ in self._model_choices(count)) * size_count(self, count) * len(self.windows) ** count * tails
+            self._model_count(count) * size_count(self, count) * len(self.windows) ** count * tails
             for count in self.branches
         )
 
@@ -123,10 +123,17 @@ class SearchSpace:
         found = (block_of(self, models) for count in self.branches for models in self._model_choices(count))
         return tuple(block for block in found if len(block))
 
-    def chunks(self, convention: Convention = "published", detector: Detector = COCO_MASK_RCNN) -> Iterator[Designs]:
+    def chunks(
+        self, convention: Convention = "published", detector: Detector = COCO_MASK_RCNN, step: Step | None = None
+    ) -> Iterator[Designs]:
         """Every legal design once with its cost, at most `CHUNK` or so at a time.
 
-        Each cost equals `piip_search.cost.price` to the last MAC.
+        Each cost equals `piip_search.cost.price` to the last MAC, and each memory `training_bytes` to the last byte.
+
+        Args:
+            convention: How cost is counted.
+            detector: What reads the merged maps, under the convention `detector`.
+            step: A training step whose memory is wanted as well.
 
         Raises:
             ValueError: A merge of the space gives no maps for a detector, under that convention.
@@ -137,7 +144,7 @@ class SearchSpace:
                 "linear or pyramid alone"
             )
         for block in self.blocks:
-            yield from block.priced(self, convention, detector)
+            yield from block.priced(self, convention, detector, step)
 
     def priced(self, convention: Convention = "published", detector: Detector = COCO_MASK_RCNN) -> Designs:
         """Every legal design with its cost, at once."""
@@ -145,7 +152,7 @@ class SearchSpace:
 
     def within(self, limit: Limit) -> Designs:
         """Every legal design that the limit allows."""
-        chunks = self.chunks(limit.convention, limit.detector)
+        chunks = self.chunks(limit.convention, limit.detector, limit.step)
         return Designs.joined([self._none, *(chunk.within(limit) for chunk in chunks)])
 
     def sample(self, count: int, seed: int) -> Rows:
@@ -253,12 +260,25 @@ class SearchSpace:
     def _model_choices(self, count: int) -> Iterator[tuple[int, ...]]:
         """Backbones of that many branches, the widest first; only the inverted pairing forbids repetition."""
         widths = [self.model(index).width for index in range(len(self.backbones))]
-        pick: Iterable[tuple[int, ...]] = (
-            itertools.permutations(range(len(widths)), count)
-            if self.pairing == "inverted"
-            else itertools.product(range(len(widths)), repeat=count)
-        )
-        return (chosen for chosen in pick if all(widths[a] >= widths[b] for a, b in itertools.pairwise(chosen)))
+
+        def further(chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+            if len(chosen) == count:
+                yield chosen
+                return
+            for index, width in enumerate(widths):
+                if chosen and (width > widths[chosen[-1]] or (self.pairing == "inverted" and index in chosen)):
+                    continue
+                yield from further((*chosen, index))
+
+        return further(())
+
+    def _model_count(self, count: int) -> int:
+        """How many of these there are: of equally wide backbones in any order, of others the widest first."""
+        ways = [1] + [0] * count
+        for same in Counter(self.model(index).width for index in range(len(self.backbones))).values():
+            orders = [math.perm(same, n) if self.pairing == "inverted" else same**n for n in range(count + 1)]
+            ways = [sum(ways[n - here] * orders[here] for here in range(n + 1)) for n in range(count + 1)]
+        return ways[count]
 
 
 def _tail(architecture: Architecture) -> tuple[Any, ...]:

@@ -16,10 +16,11 @@ def parse_window(text: int | str | Window | None) -> Window:
         return None, 0
     if isinstance(text, tuple):
         return text
-    match = re.fullmatch(r"(\d+)(?:g(\d+))?", str(text))
+    written = text if isinstance(text, str) else f"{min(text, 10**6)}"  # of a number of any length
+    match = re.fullmatch(r"(\d{1,4})(?:g(\d{1,4}))?", written, re.ASCII)
     if match is None or int(match[1]) < 1 or match[2] in ("0", "1"):
         raise ValueError(
-            f"a window is a number of tokens, global, or like 14g3 (every third block global), got {text!r}"
+            f"a window is a number of tokens, global, or like 14g3 (every third block global), got {written[:40]!r}"
         )
     return int(match[1]), int(match[2] or 0)
 

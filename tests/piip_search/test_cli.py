@@ -64,6 +64,22 @@ def test_cost_at_a_real_image_shape(run_cli: Cli) -> None:
     assert content["cost"]["backbone"]["gmacs"] < 570.16
 
 
+def test_cost_of_a_trial(run_cli: Cli, tmp_path: Path) -> None:
+    content = yaml.safe_load(find_space("coco").read_text())
+    content["resources"] |= {"gpu": "auto", "gpu_memory": 80}
+    (tmp_path / "shared.yaml").write_text(yaml.safe_dump(content))
+    trial = json.loads(run_cli("cost", TSB, "--space", "shared.yaml", "--json").out)["trial"]
+    assert trial["fits"]
+    assert 0.05 < trial["gpu"] < 1
+    assert trial["needed_bytes"] == round(1.25 * trial["training_bytes"] + 2**30)
+    table = run_cli("cost", TSB, "--space", "shared.yaml")
+    assert re.search(
+        rf"a trial of coco: .* GB at 8 images a step, float32; .* {trial['gpu']:g} of a GPU of 80 GiB", table.out
+    )
+    planned = run_cli("plan", "shared.yaml", "--images", "118287,5000")
+    assert re.search(r"on a GPU +0\.\d+ to \S+ a trial, .* of 80 GiB", planned.out)
+
+
 def test_cost_of_what_no_detector_reads(run_cli: Cli) -> None:
     content = json.loads(run_cli("cost", "vit_b@224:g/logits", "--json").out)
     assert set(content["cost"]) == {"published", "backbone"}

@@ -21,6 +21,7 @@ import piip_search.migrations
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.ledger import Circumstances, FrontSnapshot, Ledger, LedgerError
+from piip_search.ledger.connection import is_local
 from piip_search.ledger.tables import APPEND_ONLY, NEWEST, Table
 
 CANDIDATE = Candidate(0, Architecture.parse("vit_nano@64:g+vit_pico@128:w4*2"), Fidelity(epochs=3), seed=5)
@@ -154,6 +155,14 @@ def test_an_unknown_run_names_the_known(ledger: Ledger) -> None:
 def test_a_ledger_that_cannot_be_opened(url: str) -> None:
     with pytest.raises(LedgerError, match="cannot be opened"):
         Ledger(url)
+
+
+def test_a_ledger_on_a_disk_of_its_own_writes_ahead(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"disk / ext4 rw 0 0\nhost:/x {tmp_path}/far\\040away nfs4 rw 0 0\n")
+    assert is_local(tmp_path / "ledger.db", mounts)
+    assert not is_local(tmp_path / "far away" / "runs" / "ledger.db", mounts)
+    assert not is_local(tmp_path / "ledger.db", tmp_path / "nowhere")
 
 
 def test_passwords_are_not_shown() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from piip_search.architecture import Architecture, Branch  # noqa: E402
 from piip_search.backbones import BACKBONES, backbone_named, refused_models, timm_models  # noqa: E402
-from piip_search.cost import memory, price, published_head_cost  # noqa: E402
+from piip_search.cost import breakdown, kept_by_checkpoints, memory, price, published_head_cost  # noqa: E402
 from piip_search.models import PIIP, PIIPClassifier, PIIPPyramid  # noqa: E402
 from piip_search.models.attention import RelativeAttention, WidthNormAttention, attend  # noqa: E402
 from piip_search.models.catalogue import facts_of  # noqa: E402
@@ -497,6 +497,28 @@ def test_checkpointing_changes_memory_and_nothing_else(name: str) -> None:
         if one.grad is not None:
             torch.testing.assert_close(one.grad, other.grad, **TIGHT)
     assert kept_values(models[1], image) < 0.7 * kept_values(models[0], image)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_micro@64:g+vit_nano@128:w3*2",
+        "vit_micro@64:g+convnext_pico@128*4",
+        "vit_s@224:w7+vit_t@448:w7*2",
+        "vit_b@112:g+vit_s@224:w14+vit_t@448:w14*4",
+    ],
+)
+def test_memory_under_checkpointing_is_what_torch_keeps(name: str) -> None:
+    architecture = Architecture.parse(name)
+    side = architecture.resolution
+    image = torch.randn(1, 3, side, side)
+    inputs, again = kept_by_checkpoints(architecture, architecture.sides((side, side)))
+    merge = sum(part.cost.kept for part in breakdown(architecture, "backbone") if part.group == "merge")
+    kept = kept_values(PIIP(architecture, checkpointing=True).train(), image)
+    assert inputs + merge == pytest.approx(kept, rel=0.02)
+    whole = kept_values(PIIP(architecture).train(), image)
+    calls = sum(branch.model.depth for branch in architecture.branches)
+    assert whole / (calls + architecture.interaction.count * len(architecture.branches)) < again < whole
 
 
 @pytest.mark.parametrize(

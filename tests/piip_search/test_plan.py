@@ -71,6 +71,16 @@ def test_the_coco_space_places_the_published_designs() -> None:
     assert np.all(np.diff(made.edges) > 0)
 
 
+def test_how_trials_share_a_gpu() -> None:
+    made = make_plan(spec(resources={"gpu": "auto", "gpu_memory": 1.9}), "x", None, 1.0)
+    whole = make_plan(spec(), "x", None, 1.0)
+    assert whole.placement is None
+    assert made.placement is not None
+    assert made.placement.refused == whole.within - made.within > 0
+    assert 0.05 <= made.placement.least < made.placement.mean < made.placement.most <= 1
+    assert made.to_dict()["placement"]["refused"] == made.placement.refused
+
+
 def test_an_impossible_limit_is_said() -> None:
     with pytest.raises(SpecError, match=r"no design costs 0\.1 GMACs or less"):
         make_plan(spec(limit={"gmacs": [0.1, 20]}), "x", None, 1.0)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from piip_search.architecture import ATTENTIONS, DIRECTIONS, Architecture, Branch, Interaction
 from piip_search.backbones import backbone_named
-from piip_search.cost import CONVENTIONS, Detector, conventions_of, price
+from piip_search.cost import CONVENTIONS, Detector, Step, conventions_of, price, training_bytes
 from piip_search.shipped import find_space
-from piip_search.space import PAIRINGS, Limit, SearchSpace, parse_window
+from piip_search.space import PAIRINGS, Designs, Limit, SearchSpace, parse_window
 from piip_search.spec import load_spec
 from piip_search.stretches import MERGES
 
@@ -108,6 +108,27 @@ def test_rows_are_priced_exactly_and_read_back(space: SearchSpace, seed: int) ->
             architecture = space.decode(designs.rows_ND[index])
             cost = price(architecture, convention, detector=detector)
             assert (designs.macs_N[index], designs.params_N[index]) == (cost.macs, cost.params)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    spaces(["vit_l", "vit_b", "vit_t", "convnext_b", "vit_micro", "vit_nano"], [224, 448, 640, 672, 896]),
+    st.floats(0.1, 1.0),
+    st.floats(0.1, 1.0),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_training_memory_is_known_for_all_designs_at_once(
+    space: SearchSpace, image_scale: float, short_side: float, bfloat16: bool, checkpointing: bool, seed: int
+) -> None:
+    if not len(space) or {"logits", "tokens"} & set(space.merges):
+        return
+    step = Step(image_scale, short_side, 3, Detector("retinanet", 64, 7), bfloat16, checkpointing)
+    designs = Designs.joined(list(space.chunks("backbone", step=step)))
+    assert designs.training_N is not None
+    for index in np.random.default_rng(seed).integers(0, len(designs), 5):
+        assert designs.training_N[index] == training_bytes(space.decode(designs.rows_ND[index]), step)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

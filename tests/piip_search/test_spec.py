@@ -3,10 +3,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate
 from piip_search.legal import legal_designs
+from piip_search.sharing import GIB, allowed, most_training, needed, share_of
 from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import SearchSpec, SpecError, load_spec, parse_spec
 
@@ -69,6 +72,14 @@ def test_shipped_spaces_are_sound(name: str) -> None:
         (broken(schedule={"rungs": [1], "keep": 1}), ["schedule.keep: input should be greater than or equal to 2"]),
         (broken(schedule={"rungs": [1, 12]}), ["file: schedule.rungs come before the whole training of 12 epochs"]),
         (broken(budget={"gpu_hours": 5}), ["file: budget.gpu_hours are never spent with resources.gpu 0"]),
+        (broken(resources={"gpu": "all"}), ["resources.gpu: gpu is a share of one, a whole number of them, or auto"]),
+        (broken(resources={"gpu": 1.5}), ["resources.gpu: gpu is a share of one, a whole number of them, or auto"]),
+        (broken(resources={"gpu": float("nan")}), ["resources.gpu: gpu is a share of one, a whole number of them"]),
+        (broken(resources={"gpu": "auto"}), ["resources: gpu: auto shares a GPU by its memory; say how much that is"]),
+        (broken(resources={"gpu_memory": 80}), ["resources: gpu_memory is for trials on GPUs, and gpu is 0"]),
+        (broken(resources={"custom": {"GPU": 1}}), ["resources.custom: custom resources have names of the cluster's"]),
+        (broken(resources={"custom": {"a100": 1.5}}), ["resources.custom: an amount above one is a whole number"]),
+        (broken(resources={"custom": {"a100": 0}}), ["resources.custom.a100: input should be greater than 0, got 0"]),
         (broken(budget={"least_gain": 0.1}, sampler="tpe"), ["file: budget.least_gain is estimated by the sampler"]),
         (broken(prior="published", sampler="tpe"), ["file: prior is for the sampler piip, not for tpe"]),
         (broken(budget={"target": "AP > 0.3"}), ["budget.target: a target is like best >= 0.3, or best <= 500 G"]),
@@ -132,6 +143,42 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_an_impossible_limit_names_the_cheapest_design(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         legal_designs(parse_spec(broken(**changes)))
+
+
+MEMORY = {"resources": {"gpu": "auto", "gpu_memory": 2}, "training": {"batch_size": 4, "channels": 64}}
+
+
+def test_designs_that_do_not_fit_the_memory_are_not_legal() -> None:
+    spec = parse_spec(broken(**MEMORY))
+    every, fitting = legal_designs(parse_spec(GOOD))[1], legal_designs(spec)[1]
+    assert fitting.training_N is not None
+    assert 0 < len(fitting) < len(every)
+    assert needed(int(fitting.training_N.max())) <= 2 * GIB
+    space = spec.space.build()
+    ends = (fitting.training_N.argmin(), fitting.training_N.argmax())
+    small, large = (space.decode(fitting.rows_ND[place]) for place in ends)
+    assert 0.05 <= spec.gpu_of(small) < spec.gpu_of(large) <= 1
+    half = parse_spec(broken(**{**MEMORY, "resources": {"gpu": 0.75, "gpu_memory": 2}}))
+    assert len(legal_designs(half)[1]) < len(fitting)
+    assert half.gpu_of(large) == 0.75
+
+
+def test_a_gpu_that_is_too_small_is_said_with_the_smallest_design() -> None:
+    spec = parse_spec(broken(resources={"gpu": 1, "gpu_memory": 1.5}))
+    with pytest.raises(SpecError, match=r"resources.gpu_memory: no design's training fits 1.5 GiB: the smallest needs"):
+        legal_designs(spec)
+
+
+@given(st.integers(0, 2**40), st.floats(1.5, 200))
+def test_shares_hold_what_is_needed_and_no_step_more(training: int, gpu_memory: float) -> None:
+    share = share_of(training, gpu_memory)
+    fits = training <= most_training(gpu_memory)
+    assert 0.05 <= share <= 1
+    assert round(share / 0.05) * 0.05 == pytest.approx(share)
+    assert not fits or needed(training) <= share * gpu_memory * GIB * (1 + 1e-6)
+    assert share == 0.05 or needed(training) > (share - 0.05) * gpu_memory * GIB
+    assert fits == (needed(training) <= gpu_memory * GIB)
+    assert allowed(share, round(gpu_memory * GIB)) <= share or share == 1
 
 
 def test_rungs_are_one_training() -> None:

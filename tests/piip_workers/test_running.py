@@ -1,5 +1,6 @@
 """Every place where candidates run keeps the same contract."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,12 +27,12 @@ class TestLocal(RunnerContract):
 def cluster() -> Iterator[None]:
     """A Ray cluster of this machine, started once; its workers find the fakes."""
     ray = pytest.importorskip("ray")
-    from piip_workers import ray_tune
+    from piip_workers import ray_cluster
 
     tests = str(Path(fakes.__file__).parent)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [tests, before]))
-    ray_tune.connect()
+    ray_cluster.connect()
     yield
     ray.shutdown()
     os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
@@ -62,7 +63,12 @@ class TestRay(RunnerContract):
         from piip_workers import ray_tune
 
         with pytest.raises(ValueError, match="lower resources in the space or add nodes"):
-            ray_tune.run(_small(spec, tmp_path), Work("fakes:measure"), tmp_path / "ray", cpu=10_000)
+            ray_tune.run(
+                _small(spec, tmp_path),
+                Work("fakes:measure"),
+                tmp_path / "ray",
+                placement=ray_tune.Placement(cpu=10_000),
+            )
 
 
 def _small(spec: SearchSpec, folder: Path) -> Search:
@@ -81,3 +87,55 @@ def test_whatever_goes_wrong_in_a_worker_is_a_failed_evaluation(spec: SearchSpec
         evaluation = work(candidate)
         assert evaluation.status == "failed"
         assert evaluation.error.startswith(error)
+
+
+@pytest.mark.parametrize("left", ["", "{", "[]", '{"status": "done"}'])
+def test_half_of_a_result_is_measured_again(spec: SearchSpec, tmp_path: Path, left: str) -> None:
+    candidate = _small(spec, tmp_path).propose()
+    assert candidate is not None
+    work = Work("fakes:measure", {}, str(tmp_path / "results"))
+    first = work(candidate)
+    (kept,) = (tmp_path / "results").iterdir()
+    kept.write_text(left)
+    assert work(candidate).metrics == first.metrics
+    assert json.loads(kept.read_text())["status"] == "done"
+    assert Work("fakes:measure", {"fail": (0,)}, str(tmp_path / "results"))(candidate) == first
+
+
+def test_a_process_is_kept_to_its_share_of_a_gpu() -> None:
+    share = pytest.importorskip("piip_workers.share")
+    from types import SimpleNamespace
+
+    told: list[tuple[float, int]] = []
+    cuda = SimpleNamespace(
+        is_available=lambda: True,
+        get_device_properties=lambda index: SimpleNamespace(total_memory=80 * 2**30),
+        set_per_process_memory_fraction=lambda fraction, index: told.append((fraction, index)),
+    )
+    for gpus in (0.5, 1.0, 2.0):
+        share.keep_to(gpus, cuda)
+    assert told == [(0.5 - 1 / 80, 0), (1.0, 0), (1.0, 0)]
+
+
+def test_what_is_measured_is_told_also_where_it_cannot_be_kept(spec: SearchSpec, tmp_path: Path) -> None:
+    candidate = _small(spec, tmp_path).propose()
+    assert candidate is not None
+    (tmp_path / "file").touch()
+    evaluation = Work("fakes:measure", {}, str(tmp_path / "file" / "results"))(candidate)
+    assert evaluation.status == "done"
+
+
+def test_a_full_disk_is_no_fault_of_a_candidate(spec: SearchSpec, tmp_path: Path) -> None:
+    from piip_workers.work import MachineError
+
+    search = _small(spec, tmp_path)
+    work = Work("fakes:measure", {"full": True})
+    candidate = search.propose()
+    assert candidate is not None
+    with pytest.raises(MachineError, match=r"is full .*No space left on device"):
+        work(candidate)
+    again = open_search("run", search.spec, Ledger(f"sqlite:///{tmp_path}/other.db"), "recipe")
+    local.run(again, work)
+    assert again.halted
+    assert not again.failures
+    assert len(again.evaluations) == 0

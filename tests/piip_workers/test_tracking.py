@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -189,3 +190,57 @@ def test_a_search_ends_without_a_mirror_that_never_comes(spec: SearchSpec, tmp_p
     assert len(search.evaluations) == 2
     assert "misses 2 of 2 evaluations" in told[-1]
     assert "piip-search mirror run" in told[-1]
+
+
+@pytest.mark.parametrize("form", ["torch", "onnx"])
+def test_an_exported_network_is_registered_once_with_its_signature(
+    spec: SearchSpec, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("timm")
+    import mlflow
+    import numpy as np
+
+    from piip_search.architecture import Architecture
+    from piip_search.export import Provenance
+    from piip_search.models import PIIPPyramid
+
+    search, tracker = open_run(spec, tmp_path)
+    drive(search, 2)
+    design = Architecture.parse("vit_nano@32:g+vit_pico@64:g*1")
+    network = PIIPPyramid(design).eval()
+    folder = tmp_path / form
+    folder.mkdir()
+    if form == "torch":
+        from piip_workers.torch_export import write_torch
+
+        write_torch(design, network, folder)
+    else:
+        pytest.importorskip("onnxscript")
+        from piip_workers.onnx_export import write_onnx
+
+        write_onnx(design, network, folder, tmp_path / "log")
+    origin = Provenance("run", 1, design.name, design.fingerprint, "bbox_mAP", {"bbox_mAP": 0.5}, {"epochs": 1}, "1x",
+                        "proxy")  # fmt: skip
+    channels = tuple(one.shape[1] for one in network(torch.zeros(1, 3, 64, 64)))
+    name = tracking.register(tracker.uri, origin, folder, channels)
+    assert name == tracking.register(tracker.uri, origin, folder, channels) == "piip-search run, version 1"
+    (version,) = tracker._client.search_model_versions("name = 'piip-search run'")
+    run = tracker._client.get_run(version.run_id)
+    assert run.data.tags["mlflow.parentRunId"] == tracker._parent
+    assert run.data.metrics["proxy_bbox_mAP"] == 0.5
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
+    model = mlflow.pyfunc.load_model(f"{run.info.artifact_uri}/network")
+    assert [spec.name for spec in model.metadata.signature.outputs] == [
+        "stride_4",
+        "stride_8",
+        "stride_16",
+        "stride_32",
+    ]
+    image = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(image))
+    for found, wanted in zip(model.predict({"image": image}).values(), expected, strict=True):
+        np.testing.assert_allclose(found, wanted.numpy(), atol=1e-3)
+    with pytest.raises(LookupError, match="holds no search other"):
+        tracking.register(tracker.uri, replace(origin, run="other"), folder, channels)

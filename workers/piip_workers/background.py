@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from piip_search.evaluation import Evaluation
 from piip_search.objectives import Objectives, ParetoFront
+from piip_search.texts import without_secrets
 from piip_search.tracker import Tracker
 
 LONGEST_PAUSE = 60.0
@@ -116,5 +117,5 @@ class InBackground:
 
 
 def _line(error: BaseException) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    text = without_secrets(" ".join(f"{type(error).__name__}: {error}".split()))
     return text if len(text) <= 200 else f"{text[:197]}..."

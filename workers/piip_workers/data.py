@@ -5,7 +5,7 @@ import importlib.util
 import json
 import math
 import os
-from collections import Counter
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +21,9 @@ from piip_search.spec import Data, Split
 
 MOST_PROBLEMS = 20
 """Problems listed of one annotation file; more of them help nobody."""
+
+LARGEST_SIDE, LONGEST_NAME = 100_000, 1000
+"""Of an image in pixels, and of its file's name."""
 
 DIGITS = {"train": 160, "val": 40}
 """Images of the embedded set."""
@@ -267,44 +270,72 @@ def _split_problems(place: str, root: Path, split: Split, categories: dict[str, 
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
-        yield f"{file}: not JSON: {error}; export the annotations again"
+        yield f"{file}: not JSON: {_short(error)}; export the annotations again"
         return
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ("images", "annotations", "categories")
     ):
         yield f"{file}: not COCO format: it must be an object with lists images, annotations and categories"
         return
-    yield from _content_problems(place, file, images, content, categories)
+    for problem in _content_problems(place, images, content, categories):
+        yield f"{file}: {problem}"
 
 
 def _content_problems(
-    place: str, file: Path, folder: Path, content: dict[str, Any], categories: dict[str, list[str]]
+    place: str, folder: Path, content: dict[str, Any], categories: dict[str, list[str]]
 ) -> Iterator[str]:
-    named = list(_entries(content, "categories", {"id": int, "name": str}))
-    pictures = list(_entries(content, "images", {"id": int, "file_name": str, "height": int, "width": int}))
-    objects = list(_entries(content, "annotations", {"id": int, "image_id": int, "category_id": int, "bbox": list}))
-    for _, problem, _ in (*named, *pictures, *objects):
-        if problem:
-            yield f"{file}: {problem}"
-    kinds, known = ({entry.get("id") for _, _, entry in part if isinstance(entry, dict)} for part in (named, pictures))
-    categories[place.removeprefix("data.")] = [e["name"] for _, problem, e in named if not problem]
-    for part, key, entries in (("categories", "name", named), ("categories", "id", named), ("images", "id", pictures),
-                               ("annotations", "id", objects)):  # fmt: skip
-        counts = Counter(entry[key] for _, problem, entry in entries if not problem)
-        yield from (
-            f"{file}: {part}: {count} have the {key} {value!r}, which only one may have"
-            for value, count in counts.items() if count > 1
-        )  # fmt: skip
-    for where, problem, entry in pictures:
-        if not problem and min(entry["height"], entry["width"]) < 1:
-            yield f"{file}: {where}: height and width must be positive, got {entry['height']} x {entry['width']}"
-        if not problem and folder.is_dir() and not (folder / entry["file_name"]).is_file():
-            yield f"{file}: {where}.file_name: no image {folder / entry['file_name']}; restore it or drop the entry"
-    for where, problem, entry in objects:
-        if not problem:
-            yield from (f"{file}: {where}{text}" for text in _object_problems(entry, known, kinds))
-    if not objects:
-        yield f"{file}: annotations: is empty; there is nothing to learn or to measure"
+    parts = {
+        "categories": list(_entries(content, "categories", {"id": int, "name": str})),
+        "images": list(_entries(content, "images", {"id": int, "file_name": str, "height": int, "width": int})),
+        "annotations": list(
+            _entries(content, "annotations", {"id": int, "image_id": int, "category_id": int, "bbox": list})
+        ),
+    }
+    for part in parts.values():
+        yield from (problem for _, problem, _ in part if problem)
+    named, pictures, objects = (
+        [(where, entry) for where, problem, entry in part if not problem] for part in parts.values()
+    )
+    for entries in (named, pictures, objects):
+        yield from _twice(entries, "id")
+    yield from _twice(named, "name")
+    categories[place.removeprefix("data.")] = [entry["name"] for _, entry in named]
+    for where, entry in named:
+        if not entry["name"].strip() or not entry["name"].isprintable():
+            yield f"{where}.name: must be a printable name, got {_short(entry['name'])!r}"
+    for where, entry in pictures:
+        yield from (f"{where}{text}" for text in _image_problems(entry, folder))
+    # Also of entries with another fault, which is not to be told twice.
+    known, kinds = (
+        {entry["id"] for _, _, entry in parts[name] if isinstance(entry, dict) and type(entry.get("id")) is int}
+        for name in ("images", "categories")
+    )
+    for where, entry in objects:
+        yield from (f"{where}{text}" for text in _object_problems(entry, known, kinds))
+    if not parts["annotations"]:
+        yield "annotations: is empty; there is nothing to learn or to measure"
+
+
+def _twice(entries: list[tuple[str, Any]], field: str) -> Iterator[str]:
+    """Entries that say what an earlier one said."""
+    seen: dict[Any, str] = {}
+    for where, entry in entries:
+        if entry[field] in seen:
+            yield f"{where}.{field}: {_REPR.repr(entry[field])} is that of {seen[entry[field]]} too; each has its own"
+        seen.setdefault(entry[field], where)
+
+
+def _image_problems(entry: dict[str, Any], folder: Path) -> Iterator[str]:
+    """Sides of no image, a file that is none, or one outside of the folder."""
+    name = entry["file_name"]
+    sides = (entry["height"], entry["width"])
+    if min(sides) < 1 or max(sides) > LARGEST_SIDE:
+        yield f": height and width must be 1 to {LARGEST_SIDE} pixels, got {_short(sides)}"
+    inside = name.isprintable() and not Path(name).is_absolute() and ".." not in Path(name).parts
+    if not inside or len(name) > LONGEST_NAME:
+        yield f".file_name: must be a file in the folder of images, got {_short(name)!r}"
+    elif folder.is_dir() and not (folder / name).is_file():
+        yield f".file_name: no image {folder / name}; restore it or drop the entry"
 
 
 def _entries(content: dict[str, Any], key: str, fields: dict[str, type]) -> Iterator[tuple[str, str, Any]]:
@@ -314,17 +345,40 @@ def _entries(content: dict[str, Any], key: str, fields: dict[str, type]) -> Iter
         if not isinstance(entry, dict):
             yield where, f"{where}: must be an object with {', '.join(fields)}", entry
             continue
-        wrong = [name for name, kind in fields.items() if type(entry.get(name)) is not kind]
+        wrong = [name for name, kind in fields.items() if type(entry.get(name)) is not kind or _huge(entry[name])]
         needs = ", ".join(f"{name} ({fields[name].__name__})" for name in wrong)
         yield where, f"{where}: needs {needs}" if wrong else "", entry
 
 
+def _huge(value: Any) -> bool:
+    """Whether a number is one that no library can hold."""
+    return type(value) is int and abs(value) >= 2**53
+
+
 def _object_problems(entry: dict[str, Any], known: set[Any], kinds: set[Any]) -> Iterator[str]:
     box = entry["bbox"]
-    numbers = [value for value in box if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(box) != 4 or len(numbers) != 4 or not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0:
-        yield f".bbox: must be [left, top, width, height] in pixels with a positive size, got {str(box)[:60]}"
+    numbers = [value for value in box if _is_number(value)]
+    if len(box) != 4 or len(numbers) != 4 or min(numbers[2:]) <= 0:
+        yield f".bbox: must be [left, top, width, height] in pixels with a positive size, got {_short(box)}"
+    if "area" in entry and (not _is_number(entry["area"]) or entry["area"] <= 0):
+        yield f".area: must be the object's area in pixels, or not there, got {_short(entry['area'])}"
+    if entry.get("iscrowd", 0) not in (0, 1):
+        yield f".iscrowd: must be 0 or 1, got {_short(entry['iscrowd'])}"
     if entry["image_id"] not in known:
         yield f".image_id: no image has id {entry['image_id']}; drop the annotation or add the image"
     if entry["category_id"] not in kinds:
         yield f".category_id: no category has id {entry['category_id']}; add it to categories"
+
+
+def _is_number(value: Any) -> bool:
+    if type(value) is int:
+        return not _huge(value)
+    return type(value) is float and math.isfinite(value)
+
+
+def _short(value: object) -> str:
+    text = str(value) if isinstance(value, str | BaseException) else _REPR.repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+_REPR = reprlib.Repr()

@@ -1,27 +1,82 @@
 """Runs a search on a Ray cluster, or on this machine as a cluster of one.
 
 Ray Tune decides where and when; the search decides what. They meet in a `Searcher` that passes proposals on and
-evaluations back. Each trial of Tune is one evaluation, in an actor that is used again for the next.
+evaluations back. Each trial of Tune is one evaluation, in an actor that is used again for the next. Where this process
+is no part of the cluster (`ray://`), Tune runs on the head, and what it asks comes here by a letter box: the search,
+its ledger and its mirror stay where the user typed the command.
 """
 
+import asyncio
 import json
 import logging
 import os
-import socket
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.search import Search
+from piip_workers.ray_cluster import HEAD, ClusterError, Nodes, gpus, head_answers, is_client, rooms, too_small
 from piip_workers.work import MachineError, Work
 
 RETRIES = 3
 """How often a trial is started again after its process died; it continues from its checkpoint."""
+FRESH = 5.0
+"""Seconds for which the size of the cluster is taken as known."""
+GONE = "Ray's head is gone; start the cluster again, and the same command goes on"
+NOTHING, OVER = "nothing", "over"
+"""Answers to who asks for a trial: none now, and none ever."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a trial occupies, and how its processes are used; the fields are those of `piip_search.spec.Resources`.
+
+    Attributes:
+        cpu: CPUs of one trial.
+        gpu: GPUs of one trial of a design.
+        least_gpu: GPUs of the smallest trial.
+        custom: Resources of the cluster's own.
+        at_once: Most trials at a time; None for as many as the cluster holds.
+        retries: How often a trial is started again after its process, or its node, died.
+        reuse: Whether a process that measured a trial takes the next one.
+    """
+
+    cpu: float = 1.0
+    gpu: Callable[[Architecture], float] = lambda architecture: 0.0
+    least_gpu: float = 0.0
+    custom: Mapping[str, float] = field(default_factory=dict)
+    at_once: int | None = None
+    retries: int = RETRIES
+    reuse: bool = True
+
+    def need(self, gpu: float) -> dict[str, float]:
+        """What a trial with so many GPUs takes, by Ray's names."""
+        amounts = {"CPU": self.cpu, "GPU": gpu, **self.custom}
+        return {name: amount for name, amount in amounts.items() if amount}
+
+    @property
+    def least(self) -> dict[str, float]:
+        """What the smallest trial takes."""
+        return self.need(self.least_gpu)
+
+    def concurrency(self) -> int:
+        """About how many trials run at once.
+
+        Raises:
+            ClusterError: Not one fits any node, and nothing says that the cluster grows.
+        """
+        room = rooms(self.least)
+        if self.at_once is None and not room:
+            raise ClusterError(too_small(self.least))
+        return self.at_once or room
 
 
 class _Trial(tune.Trainable):
@@ -32,8 +87,9 @@ class _Trial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         work = Work(**json.loads(self._assignment["work"]))
+        gpu = float(self._assignment["need"].get("GPU", 0.0))
         try:
-            evaluation = work(Candidate.from_dict(json.loads(self._assignment["candidate"])))
+            evaluation = work(Candidate.from_dict(json.loads(self._assignment["candidate"])), gpu)
         except MachineError as halt:
             return {"halt": str(halt), "done": True}
         # As text: Tune flattens nested results and prints them into file names.
@@ -50,74 +106,176 @@ class _Trial(tune.Trainable):
         """Nothing: see `save_checkpoint`."""
 
 
-class _Proposals(Searcher):
-    """Passes proposals to Tune and evaluations to the search."""
+def _need(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    return tune.PlacementGroupFactory([dict(config["need"])])
 
-    def __init__(self, search: Search, work: Work, changed: Callable[[], None], retries: int) -> None:
+
+class _Asked(Protocol):
+    """Who knows what is measured next, and takes what came of it."""
+
+    def suggest(self, trial: str) -> Any:
+        """The assignment of a trial, `NOTHING` for now, or that it is `OVER`."""
+        ...
+
+    def complete(self, trial: str, result: Mapping[str, Any], error: bool) -> None:
+        """A trial ended: with `evaluation` or `halt` in its result, by an error, or cut off."""
+        ...
+
+
+class _Proposals(Searcher):
+    """Passes what Tune asks to who knows. Tune keeps copies of its searcher on disk: they hold nothing."""
+
+    def __init__(self, asked: _Asked) -> None:
         super().__init__()
-        self._search: Search | None = search
-        self._work = work
-        self._changed = changed
-        self._retries = retries
-        self._candidates: dict[str, Candidate] = {}
+        self._asked: _Asked | None = asked
 
     def suggest(self, trial_id: str) -> Any:
-        candidate = self._open.propose()
-        self._changed()
-        if candidate is None:
-            # What runs may bring about who goes on to the next rung: Tune asks again.
-            return None if self._open.running else Searcher.FINISHED
-        self._candidates[trial_id] = candidate
-        return {"candidate": json.dumps(candidate.to_dict()), "work": json.dumps(self._work.to_dict())}
+        answer = self._open.suggest(trial_id)
+        return Searcher.FINISHED if answer == OVER else None if answer == NOTHING else answer
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        candidate = self._candidates.pop(trial_id, None)
-        if candidate is None:
-            return
-        answer, halt = (result or {}).get("evaluation"), (result or {}).get("halt")
-        if halt is not None:
-            self._open.halt(candidate, str(halt))
-        elif answer is not None:
-            self._open.accept(Evaluation.from_dict(json.loads(answer)))
-        elif error and not _head_answers():
-            # Every retry failed at once: no fault of the candidate's.
-            self._open.halt(candidate, "Ray's head is gone; start the cluster again, and the same command goes on")
-        elif error:
-            reason = f"the worker process ended {self._retries + 1} times; its log names the cause (often memory)"
-            self._open.accept(Evaluation(candidate, "failed", error=reason))
-        # Neither: Tune was interrupted. The ledger knows the candidate as running, and the next sitting takes it up.
-        self._changed()
+        kept = {name: value for name, value in (result or {}).items() if name in ("evaluation", "halt")}
+        self._open.complete(trial_id, kept, error)
 
     @property
-    def _open(self) -> Search:
-        if self._search is None:
+    def _open(self) -> _Asked:
+        if self._asked is None:
             raise RuntimeError("a search is driven by the process that opened it; run it again to go on")
-        return self._search
+        return self._asked
 
-    # Tune keeps copies of its searcher on disk. The ledger is what a search goes on from, so they hold nothing.
     def __getstate__(self) -> dict[str, Any]:
         return {"_metric": None, "_mode": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _search=None, _candidates={})
+        self.__dict__.update(state, _asked=None)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: see `__getstate__`."""
+        """Nothing: the ledger is what a search goes on from."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see `__getstate__`."""
+        """Nothing: see `save`."""
 
 
-def connect(address: str | None = None) -> None:
-    """Joins the cluster at an address, or starts one on this machine that ends with this process.
+class _Desk:
+    """The search's side: proposes where the cluster has room, and accepts."""
 
-    Raises:
-        ConnectionError: No cluster answers there.
-    """
-    if not ray.is_initialized():
-        # Without an address Ray would join whatever cluster this machine last had, and wait for one that was killed.
-        ray.init(address=address or "local", include_dashboard=False if address is None else None, log_to_driver=False,
-                 logging_level=logging.ERROR)  # fmt: skip
+    def __init__(
+        self, search: Search, work: Work, changed: Callable[[], None], placement: Placement, nodes: Nodes | None
+    ) -> None:
+        self._search = search
+        self._work = json.dumps(work.to_dict())
+        self._changed = changed
+        self._placement = placement
+        self._nodes = nodes
+        self._candidates: dict[str, Candidate] = {}
+        self._gpus: dict[str, float] = {}
+        self._rooms, self._gpus_there, self._looked_at = 0, 0.0, float("-inf")
+
+    def suggest(self, trial: str) -> Any:
+        if not self._has_room():
+            return NOTHING
+        candidate = self._search.propose()
+        self._changed()
+        if candidate is None:
+            # What runs may bring about who goes on to the next rung: Tune asks again.
+            return NOTHING if self._search.running else OVER
+        gpu = self._placement.gpu(candidate.architecture)
+        self._candidates[trial], self._gpus[trial] = candidate, gpu
+        need = self._placement.need(gpu)
+        return {"candidate": json.dumps(candidate.to_dict()), "work": self._work, "need": need}
+
+    def complete(self, trial: str, result: Mapping[str, Any], error: bool) -> None:
+        candidate = self._candidates.pop(trial, None)
+        self._gpus.pop(trial, None)
+        if candidate is None:
+            return
+        answer, halt = result.get("evaluation"), result.get("halt")
+        if halt is not None:
+            self._search.halt(candidate, str(halt))
+        elif answer is not None:
+            self._search.accept(Evaluation.from_dict(json.loads(answer)))
+        elif error and not head_answers():
+            # Every retry failed at once: no fault of the candidate's.
+            self._search.halt(candidate, GONE)
+        elif error and (problems := self._new_problems()):
+            self._search.halt(candidate, "; ".join(problems))
+        elif error:
+            attempts = self._placement.retries + 1
+            reason = f"the worker process ended {attempts} times; its log names the cause (often memory)"
+            self._search.accept(Evaluation(candidate, "failed", error=reason))
+        # Neither: Tune was interrupted. The ledger knows the candidate as running, and the next sitting takes it up.
+        self._changed()
+
+    def leave(self) -> None:
+        """The cluster is gone: what was being measured stays unfinished."""
+        for candidate in self._candidates.values():
+            self._search.halt(candidate, GONE)
+        self._candidates.clear()
+
+    def _has_room(self) -> bool:
+        """Whether one more trial may begin; the cluster's size is looked at now and then, as nodes come and go."""
+        placement, now = self._placement, time.monotonic()
+        if placement.at_once is not None:
+            return len(self._candidates) < placement.at_once
+        if now - self._looked_at > FRESH:
+            self._rooms, self._gpus_there, self._looked_at = rooms(placement.least), gpus(placement.least), now
+        taken = sum(self._gpus.values()) + placement.least_gpu
+        return len(self._candidates) < self._rooms and taken <= self._gpus_there + 1e-6
+
+    def _new_problems(self) -> list[str]:
+        """What is wrong with nodes that joined since the search began."""
+        return [] if self._nodes is None else self._nodes.problems()
+
+
+class _LetterBox:
+    """An actor through which Tune, on the head, asks a search that is elsewhere, one question at a time."""
+
+    def __init__(self) -> None:
+        self._questions: asyncio.Queue[tuple[str, tuple[Any, ...], asyncio.Future[Any]]] = asyncio.Queue()
+        self._open: asyncio.Future[Any] | None = None
+
+    async def ask(self, name: str, *arguments: Any) -> Any:
+        """Asks, and waits for the answer."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        await self._questions.put((name, arguments, answer))
+        return await answer
+
+    async def next(self, seconds: float) -> tuple[str, tuple[Any, ...]] | None:
+        """The next question; None if none came for so long."""
+        try:
+            name, arguments, self._open = await asyncio.wait_for(self._questions.get(), seconds)
+        except TimeoutError:
+            return None
+        return name, arguments
+
+    async def answer(self, value: Any) -> None:
+        """Answers the question that `next` gave."""
+        if self._open is not None:
+            self._open.set_result(value)
+
+
+class _Letters:
+    """The other side of the letter box, as Tune's searcher asks it."""
+
+    def __init__(self, box: Any) -> None:
+        self._box = box
+
+    def suggest(self, trial: str) -> Any:
+        return ray.get(self._box.ask.remote("suggest", trial))
+
+    def complete(self, trial: str, result: Mapping[str, Any], error: bool) -> None:
+        ray.get(self._box.ask.remote("complete", trial, dict(result), error))
+
+
+@dataclass(frozen=True)
+class _Tuning:
+    """What Tune is told besides its searcher."""
+
+    name: str
+    directory: str
+    pending: int
+    retries: int
+    reuse: bool
 
 
 def run(
@@ -125,84 +283,79 @@ def run(
     work: Work,
     directory: Path,
     changed: Callable[[], None] = lambda: None,
-    cpu: float = 1.0,
-    gpu: float = 0.0,
-    retries: int = RETRIES,
+    placement: Placement | None = None,
+    nodes: Nodes | None = None,
 ) -> None:
     """Measures what the search proposes, as many candidates at a time as the cluster holds.
 
-    Call `connect` first.
+    Call `piip_workers.ray_cluster.connect` first.
 
     Args:
         search: Proposes and accepts.
         work: Measures a candidate.
-        directory: Where Tune keeps its state; on a cluster, storage that all nodes share.
+        directory: Where Tune keeps its state.
         changed: Called whenever something began or ended.
-        cpu: Logical CPUs of one trial.
-        gpu: GPUs of one trial.
-        retries: How often a trial is started again after its process, or its node, died.
+        placement: What a trial occupies.
+        nodes: The cluster's nodes, as far as they were looked at; one that joins later is looked at when a trial fails.
 
     Raises:
-        ValueError: The cluster cannot hold a single trial.
+        ClusterError: The cluster cannot hold a single trial.
     """
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is an evaluation, shown by us
-    at_once = concurrency(cpu, gpu)
-    tuner = tune.Tuner(
-        tune.with_resources(_Trial, {"cpu": cpu, "gpu": gpu}),
-        tune_config=tune.TuneConfig(
-            search_alg=_Proposals(search, work, changed, retries),
-            num_samples=-1,
-            max_concurrent_trials=at_once,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: str(trial.trial_id),
-        ),
-        run_config=tune.RunConfig(
-            name=search.run,
-            storage_path=str(directory.resolve()),
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=retries),
-        ),
-    )
-    tuner.fit()
+    placement = placement or Placement()
+    desk = _Desk(search, work, changed, placement, nodes)
+    pending = placement.concurrency()
+    tuning = _Tuning(search.run, str(directory.resolve()), pending, placement.retries, placement.reuse)
+    if is_client():
+        _run_on_the_head(desk, tuning)
+    else:
+        _tune(desk, tuning)
     search.finish()
 
 
-def _head_answers() -> bool:
-    """Whether the cluster's control service can be reached."""
-    host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
+def _tune(asked: _Asked, tuning: _Tuning) -> None:
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(tuning.pending)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is an evaluation, shown by us
+    tuner = tune.Tuner(
+        tune.with_resources(_Trial, _need),
+        tune_config=tune.TuneConfig(
+            search_alg=_Proposals(asked),
+            num_samples=-1,
+            reuse_actors=tuning.reuse,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=tuning.name,
+            storage_path=tuning.directory,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=tuning.retries),
+        ),
+    )
+    tuner.fit()
+
+
+def _run_on_the_head(desk: _Desk, tuning: _Tuning) -> None:
+    """Answers what Tune, on the head, asks, until it ends."""
+    box: Any = ray.remote(num_cpus=0)(_LetterBox).remote()
+    # On the head, which is there as long as the cluster is.
+    conduct = ray.remote(num_cpus=0, max_retries=0, resources={HEAD: 0.001})(_conduct)
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
-            return True
-    except OSError:
-        return False
+        ending = conduct.remote(box, tuning)
+        while True:
+            question = ray.get(box.next.remote(1.0))
+            if question is not None:
+                name, arguments = question
+                ray.get(box.answer.remote(getattr(desk, name)(*arguments)))
+            elif ray.wait([ending], timeout=0)[0]:
+                ray.get(ending)
+                return
+    except (ConnectionError, ray.exceptions.RayError):
+        if head_answers():
+            raise
+        desk.leave()
 
 
-def concurrency(cpu: float, gpu: float) -> int:
-    """How many trials the cluster holds at once.
-
-    Raises:
-        ValueError: Not one.
-    """
-    total = _resources(ray.cluster_resources)
-    rooms = [int(total.get(name, 0) // need) for name, need in (("CPU", cpu), ("GPU", gpu)) if need]
-    if not min(rooms):
-        raise ValueError(
-            f"a trial needs {cpu:g} CPU and {gpu:g} GPU, the cluster has {total.get('CPU', 0):g} and "
-            f"{total.get('GPU', 0):g}; lower resources in the space or add nodes"
-        )
-    return min(rooms)
-
-
-def usage() -> str:
-    """CPUs and GPUs in use, for people."""
-    total, free = _resources(ray.cluster_resources), _resources(ray.available_resources)
-    parts = [
-        f"{total[name] - free.get(name, 0):g}/{total[name]:g} {name}" for name in ("CPU", "GPU") if total.get(name)
-    ]
-    return ", ".join(parts)
-
-
-def _resources(ask: Callable[[], Any]) -> dict[str, float]:
-    return dict(ask())
+def _conduct(box: Any, tuning: _Tuning) -> None:
+    """Runs Tune in a process of the cluster."""
+    _tune(_Letters(box), tuning)

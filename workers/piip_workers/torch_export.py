@@ -51,7 +51,7 @@ import runpy, sys, torch
 model, image, maps = sys.argv[1:]
 network = runpy.run_path(model)["build"]()
 with torch.no_grad():
-    torch.save(list(network(torch.load(image))), maps)
+    torch.save(list(network(torch.load(image, weights_only=True))), maps)
 """
 
 
@@ -103,5 +103,5 @@ def _elsewhere(folder: Path, image: Tensor) -> list[Tensor]:
             raise RuntimeError(
                 ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else "it ended with an error"
             )
-        loaded: list[Tensor] = torch.load(maps)
+        loaded: list[Tensor] = torch.load(maps, weights_only=True)
         return loaded

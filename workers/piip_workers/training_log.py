@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from piip_search.texts import without_secrets
 from piip_workers.openmmlab import install
 
 install()
@@ -99,6 +100,6 @@ class TrainingLog(Hook):  # type: ignore[misc]
             return action()
         except Exception as error:  # a store has as many ways to fail as there are stores
             self._mirror = None
-            reason = " ".join(str(error).split())[:300]
+            reason = without_secrets(" ".join(str(error).split()))[:300]
             print(f"warning: not mirrored into MLflow: {type(error).__name__}: {reason}", file=sys.stderr)
             return None

@@ -9,6 +9,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,24 +36,34 @@ class Work:
         settings: Keyword arguments, plain data.
         results: Folder where each evaluation is kept, so that one that was made and not yet told, because the search
             ended meanwhile, is not made again; empty for none.
+        share: `module:name` of a function that is called with the GPUs that a trial has, before it is measured: it
+            keeps the process to its share. Empty for none.
     """
 
     function: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     results: str = ""
+    share: str = ""
 
-    def __call__(self, candidate: Candidate) -> Evaluation:
+    def __call__(self, candidate: Candidate, gpu: float = 0.0) -> Evaluation:
         """Measures a candidate; whatever goes wrong with it is an evaluation that failed.
+
+        Args:
+            candidate: What to measure.
+            gpu: GPUs that the trial has.
 
         Raises:
             MachineError: The machine is at fault.
         """
         kept = self._kept(candidate)
-        if kept is not None and kept.exists():
-            return Evaluation.from_dict(json.loads(kept.read_text(encoding="utf-8")))
+        earlier = None if kept is None else _read(kept)
+        if earlier is not None:
+            return earlier
         started = time.monotonic()
         try:
-            evaluation = self._resolve()(candidate, **self.settings)
+            if self.share and gpu:
+                _resolved(self.share)(gpu)
+            evaluation: Evaluation = _resolved(self.function)(candidate, **self.settings)
         except MachineError:
             raise
         except Exception as error:
@@ -65,12 +76,9 @@ class Work:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"function": self.function, "settings": dict(self.settings), "results": self.results}
-
-    def _resolve(self) -> Callable[..., Evaluation]:
-        module, _, name = self.function.partition(":")
-        function: Callable[..., Evaluation] = getattr(importlib.import_module(module), name)
-        return function
+        return {
+            "function": self.function, "settings": dict(self.settings), "results": self.results, "share": self.share
+        }  # fmt: skip
 
     def _kept(self, candidate: Candidate) -> Path | None:
         if not self.results:
@@ -86,6 +94,12 @@ def reason_of(error: BaseException) -> str:
     if IN_LOADER.match(text):
         return re.sub(r"^(\w+\.)+(?=\w+: )", "", text.strip().splitlines()[-1].strip())
     return " ".join(f"{type(error).__name__}: {text}".split())
+
+
+def _resolved(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def stop_where_full(error: BaseException) -> None:
@@ -104,20 +118,26 @@ def stop_where_full(error: BaseException) -> None:
         cause = cause.__cause__ or cause.__context__
 
 
+def _read(path: Path) -> Evaluation | None:
+    """What was kept; None where nothing is, or where a machine that lost its power left half of it."""
+    try:
+        return Evaluation.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _keep(path: Path, evaluation: Evaluation) -> None:
     """Writes all of it or nothing.
 
-    Raises:
-        MachineError: The disk is full.
+    Where it cannot be written, as on a disk that is full by now, the evaluation is told all the same: it is made, and
+    is kept for the case alone that the search ends before it hears of it.
     """
     draft = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("w", encoding="utf-8") as file:
             json.dump(evaluation.to_dict(), file)
-            file.flush()
-            os.fsync(file.fileno())
         draft.replace(path)
-    except OSError as error:
-        stop_where_full(error)
-        raise
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()

@@ -131,7 +131,8 @@ def spending(evaluations: Sequence[Evaluation], spec: SearchSpec) -> tuple[Fact,
         facts.append(Fact("One training", f"{hours(seconds / len(measured))} on average, the longest "
                                           f"{hours(max(evaluation.seconds for evaluation in measured))}"))  # fmt: skip
     if spec.resources.gpu:
-        facts.append(Fact("GPU time", hours(seconds * spec.resources.gpu)))
+        gpu_seconds = sum(one.seconds * spec.gpu_of(one.candidate.architecture) for one in measured)
+        facts.append(Fact("GPU time", hours(gpu_seconds)))
     if failed:
         facts.append(Fact("Of it in trainings that failed", f"{hours(failed)} ({failed / seconds:.0%})"))
     if epochs:

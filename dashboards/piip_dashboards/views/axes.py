@@ -59,5 +59,5 @@ def hours_of(reading: Reading, design: Design) -> float | None:
         return None
     first = design.whole[0].candidate
     parts = [e.seconds for e in design.evaluations if e.candidate.training == first.training]
-    total = sum(parts) / 3600 * (reading.spec.resources.gpu or 1.0)
+    total = sum(parts) / 3600 * (reading.spec.gpu_of(first.architecture) or 1.0)
     return total or None

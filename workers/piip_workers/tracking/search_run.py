@@ -20,9 +20,9 @@ from mlflow.tracking import MlflowClient
 
 from piip_search.cost import Cost, breakdown
 from piip_search.evaluation import Candidate, Evaluation
-from piip_search.ledger import without_password
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.table_design import TableDesign
+from piip_search.texts import without_secrets
 from piip_workers.tracking.front_figures import draw_front, front_page
 
 EXPERIMENT = "piip-search"
@@ -289,8 +289,8 @@ def reachable(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConnectionError(f"MLflow at {without_password(uri)}: {reason}; is its server running?") from None
+        reason = without_secrets(" ".join(str(error).split()))[:300]
+        raise ConnectionError(f"MLflow at {without_secrets(uri)}: {reason}; is its server running?") from None
 
 
 _STATUS = {"done": "FINISHED", "failed": "FAILED"}

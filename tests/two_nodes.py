@@ -1,0 +1,136 @@
+"""A Ray cluster of two nodes on this machine, each a process tree of its own."""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+STARTS_WITHIN = 120.0
+STARTED = "Ray runtime started"
+"""What ray start prints once a node is there."""
+
+
+class Cluster:
+    """Two nodes; whoever of them dies can be started again.
+
+    Attributes:
+        address: Of the head, for drivers on this machine.
+        client: The same for drivers that are no part of the cluster; empty without that server.
+        dashboard: For jobs; empty without it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cpus: int = 2,
+        gpus: int = 0,
+        dashboard: bool = False,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        """Prepares; `up` starts it.
+
+        Args:
+            folder: For the nodes' logs.
+            cpus: Of each node.
+            gpus: Of each node, as it says; there need be none.
+            dashboard: Whether jobs can be sent to it, and drivers from elsewhere work through it.
+            environment: Variables that its processes have; this process's own by default.
+        """
+        self._folder = folder
+        self._ports = [free_port() for _ in range(3)]
+        self._sizes = [f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
+        self._dashboard = dashboard
+        self._environment = environment
+        self._nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self.address = f"127.0.0.1:{self._ports[0]}"
+        self.client = f"ray://127.0.0.1:{self._ports[1]}" if dashboard else ""
+        self.dashboard = f"http://127.0.0.1:{self._ports[2]}" if dashboard else ""
+
+    def up(self) -> None:
+        """Starts whatever of it is not there; a node without its head is started anew."""
+        self.start_head()
+        if not self._lives("second"):
+            self._start("second", f"--address={self.address}")
+
+    def start_head(self) -> None:
+        """Starts the head alone, if it is not there."""
+        if not self._lives("head"):
+            self.down()
+            served = f"--dashboard-port={self._ports[2]}" if self._dashboard else "--include-dashboard=false"
+            client = f"--ray-client-server-port={self._ports[1]}"
+            self._start("head", "--head", f"--port={self._ports[0]}", client, served)
+
+    def kill_worker(self, chance: random.Random) -> bool:
+        """Kills a process in which a trial runs."""
+        found = []
+        for node in self._nodes.values():
+            with suppress(psutil.NoSuchProcess):
+                found += [p for p in psutil.Process(node.pid).children(recursive=True) if _is_trial(p)]
+        if not found:
+            return False
+        with suppress(psutil.NoSuchProcess):
+            chance.choice(found).kill()
+        return True
+
+    def kill(self, name: str) -> None:
+        """Kills a node with everything on it."""
+        node = self._nodes.pop(name)
+        with suppress(psutil.NoSuchProcess):
+            for process in [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        node.wait()
+
+    def down(self) -> None:
+        for name in list(self._nodes):
+            self.kill(name)
+
+    def _lives(self, name: str) -> bool:
+        return name in self._nodes and self._nodes[name].poll() is None
+
+    def _start(self, name: str, *options: str) -> None:
+        # Ports of its own, as other clusters may run on this machine.
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *self._sizes, "--block",
+                   f"--dashboard-agent-listen-port={free_port()}", f"--dashboard-agent-grpc-port={free_port()}",
+                   "--object-store-memory=100000000", "--disable-usage-stats"]  # fmt: skip
+        path = self._folder / f"{name}.log"
+        before = path.read_text(errors="replace").count(STARTED) if path.exists() else 0
+        with path.open("ab") as log:
+            self._nodes[name] = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self._environment or cluster_environment()
+            )
+        deadline = time.monotonic() + STARTS_WITHIN
+        while path.read_text(errors="replace").count(STARTED) == before:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Ray's {name} node does not start; see {path}")
+            time.sleep(0.2)
+
+
+def _is_trial(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return "_Trial" in " ".join(process.cmdline())
+    return False
+
+
+def cluster_environment() -> dict[str, str]:
+    """What processes of a test's cluster, and their drivers, are started with: they find checkout and fakes."""
+    paths = [str(ROOT / folder) for folder in (".", "workers", "dashboards", "benchmarks", "tests")]
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {
+        **os.environ, "PATH": programs, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1",
+        "RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "10", "PYTHONWARNINGS": "ignore",
+    }  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])

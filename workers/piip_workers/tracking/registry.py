@@ -1,0 +1,112 @@
+"""An exported network in MLflow's model registry, with its signature."""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import Schema, TensorSpec
+
+from piip_search.export import Provenance
+from piip_search.stretches import STRIDES
+from piip_workers.tracking.search_run import EXPERIMENT, LONGEST_VALUE
+
+PLACE = "network"
+"""Where a run keeps the model."""
+
+
+def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int, ...]) -> str:
+    """Logs an exported network below its search, and makes it a version of the search's model.
+
+    A network that is registered already, with the same weights, is left as it is.
+
+    Args:
+        uri: Store that holds the search.
+        provenance: Where the design comes from.
+        folder: Of the torch export or the ONNX file.
+        channels: Of the maps, the finest first.
+
+    Returns:
+        Name and version of the model.
+
+    Raises:
+        LookupError: The store does not hold the search.
+    """
+    client = MlflowClient(uri, registry_uri=uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    places = [] if experiment is None else [experiment.experiment_id]
+    condition = f"tags.`piip.run` = '{provenance.run}' and tags.`piip.role` = 'search'"
+    parents = client.search_runs(places, condition) if places else []
+    if not parents:
+        raise LookupError(f"it holds no search {provenance.run}")
+    name, weights = f"piip-search {provenance.run}", _digest(folder)
+    for version in _versions(client, name):
+        if version.tags.get("piip.digest") == weights:
+            return f"{name}, version {version.version}"
+    with suppress(MlflowException):  # it is there
+        client.create_registered_model(name, description=f"Networks that search {provenance.run} found.")
+    tags = {
+        "mlflow.parentRunId": parents[0].info.run_id, "piip.role": "export", "piip.number": str(provenance.trial),
+        "piip.fingerprint": provenance.fingerprint, "piip.digest": weights,
+    }  # fmt: skip
+    run = client.create_run(
+        places[0], run_name=f"{provenance.trial:04d} export {provenance.architecture}"[:250], tags=tags
+    )
+    params = {"architecture": provenance.architecture, "weights": provenance.weights, "schedule": provenance.schedule}
+    client.log_batch(
+        run.info.run_id,
+        metrics=[Metric(f"proxy_{key}", float(value), 0, 0) for key, value in provenance.proxy_metrics.items()],
+        params=[Param(key, str(value)[:LONGEST_VALUE]) for key, value in params.items()],
+    )
+    with tempfile.TemporaryDirectory() as place:
+        _save(folder, Path(place) / PLACE, signature_of(channels), {"run": provenance.run, "trial": provenance.trial})
+        client.log_artifacts(run.info.run_id, str(Path(place) / PLACE), PLACE)
+    source = f"{run.info.artifact_uri}/{PLACE}"
+    own = {key: value for key, value in tags.items() if key.startswith("piip.")}
+    version = client.create_model_version(name, source, run.info.run_id, tags=own)
+    client.set_terminated(run.info.run_id)
+    return f"{name}, version {version.version}"
+
+
+def signature_of(channels: tuple[int, ...]) -> ModelSignature:
+    """What goes in and comes out: any number of images of any size, and a map a stride."""
+    number = np.dtype(np.float32)
+    maps = [
+        TensorSpec(number, (-1, width, -1, -1), f"stride_{stride}")
+        for width, stride in zip(channels, STRIDES, strict=True)
+    ]
+    return ModelSignature(Schema([TensorSpec(number, (-1, 3, -1, -1), "image")]), Schema(list[Any](maps)))
+
+
+def _save(folder: Path, place: Path, signature: ModelSignature, metadata: Mapping[str, Any]) -> None:
+    import mlflow.pyfunc
+
+    mlflow.pyfunc.save_model(
+        str(place), loader_module="piip_workers.served", data_path=str(folder), signature=signature,
+        pip_requirements=["piip-search[models,onnx]"], metadata=dict(metadata),
+    )  # fmt: skip
+
+
+def _versions(client: MlflowClient, name: str) -> list[Any]:
+    try:
+        return list(client.search_model_versions(f"name = '{name}'"))
+    except MlflowException:
+        return []
+
+
+def _digest(folder: Path) -> str:
+    """Of all that the folder holds."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
