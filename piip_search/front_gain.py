@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.extrapolation import extrapolated
-from piip_search.surrogate import Surrogate
+from piip_search.gaussian_process import Inputs
+from piip_search.surrogate import Frame, Surrogate
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -29,13 +30,19 @@ HOPEFUL, DRAWS = 100, 64
 """Designs of each tier, and joint draws of their losses, for an estimate of what is left to be gained."""
 
 
+def log_costs(costs_N: Array) -> Array:
+    """Logarithms of costs; what costs nothing counts as half of the cheapest that costs something."""
+    least = costs_N[costs_N > 0].min(initial=np.inf)
+    return np.log(np.maximum(costs_N, least / 2 if np.isfinite(least) else 1.0))
+
+
 @dataclass(frozen=True)
 class Choices:
     """What may be proposed, by index.
 
     Attributes:
         costs_N: Known costs.
-        features: Features of some designs, shape (n, F), each column about as wide as one.
+        features: Features of some designs, shape (n, F), each column about as wide as one; without the cost.
         near: Indices of the neighbours of a design.
     """
 
@@ -83,9 +90,9 @@ class Proposal:
     @property
     def why(self) -> dict[str, Any]:
         """The same as plain data, without what is not known."""
-        if self.source != "gain":
-            return {"source": self.source}
         left = {f"{tier:g}": gain for tier, gain in (self.left or {}).items()}
+        if self.source != "gain":
+            return {"source": self.source, **({"left": left} if left else {})}
         prior = {} if self.prior is None else {"prior": "of use" if self.prior else "dropped"}
         return {"source": self.source, "tier": self.budget, "gain": self.gain, "loss": self.loss, "left": left, **prior}
 
@@ -98,12 +105,14 @@ class _Evidence:
         known: Designs of which something is known.
         losses: What they reach in the end, as far as that is known.
         deviations: Standard deviations of these; zero of what was measured to the end.
+        repeats: Of how many measurements each is the mean.
         pending: Designs that are being measured for the first time.
     """
 
     known: tuple[int, ...]
     losses: tuple[float, ...]
     deviations: tuple[float, ...]
+    repeats: tuple[int, ...]
     pending: tuple[int, ...]
 
     @classmethod
@@ -113,16 +122,18 @@ class _Evidence:
         pending: Sequence[int],
         failed: Sequence[int],
         reached: Mapping[int, Mapping[int, float]],
+        repeats: Mapping[int, int],
     ) -> "_Evidence":
         guessed = extrapolated(reached, measured)
         found = {index: (loss, 0.0) for index, loss in measured.items()}
         found |= {index: guess for index, guess in guessed.items() if index not in failed}
         if found:  # what failed counts as the worst, once there is one
             worst = max(loss for loss, _ in found.values())
-            found |= dict.fromkeys(failed, (worst, 0.0))
+            found |= {index: (worst, 0.0) for index in failed if index not in measured}
         known = tuple(sorted(found))
         waiting = (*sorted(pending), *(() if found else sorted(failed)))
-        return cls(known, tuple(found[i][0] for i in known), tuple(found[i][1] for i in known), waiting)
+        again = tuple(repeats.get(i, 1) for i in known)
+        return cls(known, tuple(found[i][0] for i in known), tuple(found[i][1] for i in known), again, waiting)
 
     @property
     def taken(self) -> Indices:
@@ -139,10 +150,10 @@ class FrontGain:
     """Proposes designs one at a time. A function of the evidence alone: equal evidence gives equal proposals.
 
     Tiers take turns, so that none starves; what is learnt serves all. (On NAS-Bench-201 turns halved the regret that
-    the sum of all tiers' gains left in the largest one.)
+    the sum of all tiers' gains left in the largest one.) A tier in which nothing is left to be gained is passed over.
 
-    A prior is one feature more, whose weight may be as large as that of all others together. Each time it is left out
-    unless what was measured is likelier with it: where it misleads, it is dropped.
+    That losses follow the known cost is believed from the start, to an extent that is learnt. A prior is one such trend
+    more. Each time it is left out unless what was measured is likelier with it: where it misleads, it is dropped.
     """
 
     def __init__(
@@ -163,11 +174,12 @@ class FrontGain:
             prior: What is believed beforehand; up to half of the start are its designs.
         """
         self._choices = choices
+        self._logs_N = log_costs(choices.costs_N)
         self._prior = prior
+        some = np.sort(np.random.default_rng(seed).permutation(len(choices.costs_N))[:POOL])
+        self._frame = Frame.of(choices.features(some), self._trends(some, informed=False))
         if prior is not None:
-            some = np.random.default_rng(seed).permutation(len(choices.costs_N))[:POOL]
-            expected = prior.losses(some)
-            self._centre, self._scale = float(expected.mean()), max(float(expected.std()), 1e-12)
+            self._informed = Frame.of(choices.features(some), self._trends(some, informed=True))
         self._start = start
         self._budgets = tuple(sorted(budgets))
         self._seed = seed
@@ -179,6 +191,7 @@ class FrontGain:
         failed: Sequence[int],
         free_N: NDArray[np.bool_],
         reached: Mapping[int, Mapping[int, float]] | None = None,
+        repeats: Mapping[int, int] | None = None,
     ) -> Proposal | None:
         """The next design to measure; None when none is left.
 
@@ -189,8 +202,9 @@ class FrontGain:
             free_N: Which designs may be proposed.
             reached: Losses by epochs, of designs that were measured on their way. They are evidence of what the end
                 will be, as far as that follows from them (`extrapolation`), and never taken for it.
+            repeats: Of how many measurements a final loss is the mean; one where it does not say.
         """
-        evidence = _Evidence.of(measured, pending, failed, reached or {})
+        evidence = _Evidence.of(measured, pending, failed, reached or {}, repeats or {})
         free = np.flatnonzero(free_N & (self._choices.costs_N <= self._budgets[-1]))
         if not len(free):
             return None
@@ -208,36 +222,40 @@ class FrontGain:
     def _best(
         self, evidence: "_Evidence", free: Indices, free_N: NDArray[np.bool_], random: np.random.Generator
     ) -> Proposal:
-        surrogate, features_of, front = self._believe(evidence)
-        worst = max(evidence.losses)
-        tier = self._budgets[evidence.asked % len(self._budgets)]
+        surrogate, informed, front = self._believe(evidence)
         pool = self._pool(free, free_N, front[0], random)
-        features, costs = features_of(pool), self._choices.costs_N[pool]
-        losses_NQ = surrogate.losses(features)
-        gain_N = expected_gain(losses_NQ, costs, front[1:], worst, tier)
+        inputs, costs = self._inputs(pool, informed), self._choices.costs_N[pool]
+        losses_NQ = surrogate.losses(inputs)
+        # The worst that is thought of, not the worst that was seen: a front is worth widening to where nobody was yet.
+        worst = max(*evidence.losses, float(losses_NQ[:, losses_NQ.shape[1] // 2].max()))
+        turn = evidence.asked % len(self._budgets)
+        for tier in (*self._budgets[turn:], *self._budgets[:turn]):
+            gain_N = expected_gain(losses_NQ, costs, front[1:], worst, tier)
+            if gain_N.max() > 0:
+                break
         for _ in range(CLIMBS if len(free) > POOL else 0):
             # A large space is drawn from thinly: what is near the most promising may promise more.
             more = np.setdiff1d(self._near(pool[np.argsort(-gain_N, kind="stable")[:REFINED]], free_N), pool)
             if not len(more):
                 break
             more = random.permutation(more)[:MOST_NEAR]
-            beside = features_of(more)
+            beside = self._inputs(more, informed)
             losses = surrogate.losses(beside)
             gained = expected_gain(losses, self._choices.costs_N[more], front[1:], worst, tier)
-            pool, features = np.concatenate([pool, more]), np.concatenate([features, beside])
+            pool, inputs = np.concatenate([pool, more]), inputs.with_more(beside)
             costs, losses_NQ = self._choices.costs_N[pool], np.concatenate([losses_NQ, losses])
             gain_N = np.concatenate([gain_N, gained])
+        left = self._left(surrogate, inputs, costs, losses_NQ[:, 0], front[1:], max(evidence.losses))
         best = int(gain_N.argmax())
         if gain_N[best] <= 0:
-            return Proposal(int(random.choice(pool)), "draw", tier)
+            return Proposal(int(random.choice(pool)), "draw", tier, left=left)
         predicted = losses_NQ[best]
         loss = (float(predicted.mean()), float(predicted[0]), float(predicted[-1]))
-        left = self._left(surrogate, features, costs, losses_NQ[:, 0], front[1:], worst)
-        used = None if self._prior is None else features_of != self._choices.features
+        used = None if self._prior is None else informed
         return Proposal(int(pool[best]), "gain", tier, float(gain_N[best]), loss, left, used)
 
     def _left(
-        self, surrogate: Surrogate, features_NF: Array, costs_N: Array, hopes_N: Array, front: tuple[Array, Array],
+        self, surrogate: Surrogate, inputs: Inputs, costs_N: Array, hopes_N: Array, front: tuple[Array, Array],
         worst: float,
     ) -> dict[float, float]:  # fmt: skip
         """By how much the best loss of each tier is expected to fall if the most hopeful designs were all measured.
@@ -248,7 +266,7 @@ class FrontGain:
         hopeful = [np.flatnonzero(costs_N <= tier) for tier in self._budgets]
         hopeful = [places[np.argsort(hopes_N[places], kind="stable")[:HOPEFUL]] for places in hopeful]
         some = np.unique(np.concatenate(hopeful))
-        draws_SN = surrogate.draws(features_NF[some], DRAWS, self._seed)
+        draws_SN = surrogate.draws(inputs[some], DRAWS, self._seed)
         left = {}
         for tier, places in zip(self._budgets, hopeful, strict=True):
             inside = front[1][front[0] <= tier]
@@ -262,7 +280,7 @@ class FrontGain:
 
         Costs rise in equal ratios, in an order that halves the gaps: with few designs the range is covered already.
         """
-        costs = np.log(self._choices.costs_N[free])
+        costs = self._logs_N[free]
         # What costs next to nothing tells little of the tiers.
         costs = np.maximum(costs, min(np.log(self._budgets[0] / CHEAP), costs.max()))
         share = (_halving(asked) + random.random() / self._start) % 1
@@ -289,37 +307,38 @@ class FrontGain:
         chosen = own if len(own) else inside
         return int(chosen[self._prior.losses(chosen).argmin()])
 
-    def _with_prior(self, indices: Indices) -> Array:
-        if self._prior is None:
-            raise RuntimeError("there is no prior")
-        features_NF = self._choices.features(indices)
-        column_N = (self._prior.losses(indices) - self._centre) / self._scale
-        return np.concatenate([features_NF, column_N[:, None] * np.sqrt(features_NF.shape[1])], 1)
+    def _trends(self, indices: Indices, informed: bool) -> Array:
+        """What losses may follow in a straight line, shape (n, T): the logarithm of the cost, and the prior."""
+        trends = [self._logs_N[indices]]
+        if informed and self._prior is not None:
+            trends.append(self._prior.losses(indices))
+        return np.stack(trends, 1)
 
-    def _believe(
-        self, evidence: "_Evidence"
-    ) -> tuple[Surrogate, Callable[[Indices], Array], tuple[Indices, Array, Array]]:
-        """The belief, the features it is about, and the front that it sees: indices, costs, losses, cheapest first."""
+    def _inputs(self, indices: Indices, informed: bool) -> Inputs:
+        """What the belief is told of some designs; `informed` where the prior is a part of it."""
+        frame = self._informed if informed else self._frame
+        return frame.inputs(self._choices.features(indices), self._trends(indices, informed))
+
+    def _believe(self, evidence: "_Evidence") -> tuple[Surrogate, bool, tuple[Indices, Array, Array]]:
+        """The belief, whether it uses the prior, and the front that it sees: indices, costs, losses, cheapest first."""
         known, pending = np.array(evidence.known, dtype=np.intp), np.array(evidence.pending, dtype=np.intp)
-        losses, deviations = np.array(evidence.losses), np.array(evidence.deviations)
-        features_of = self._choices.features
-        surrogate = Surrogate.fit(features_of(known), losses, self._seed, deviations)
+        facts = np.array(evidence.losses), self._seed, np.array(evidence.deviations), np.array(evidence.repeats)
+        surrogate, informed = Surrogate.fit(self._inputs(known, False), *facts), False
         if self._prior is not None:
-            informed = Surrogate.fit(self._with_prior(known), losses, self._seed, deviations)
-            if informed.evidence > surrogate.evidence:
-                surrogate, features_of = informed, self._with_prior
-        places = np.concatenate([known, pending])
-        features = features_of(places)
+            other = Surrogate.fit(self._inputs(known, True), *facts)
+            if other.evidence > surrogate.evidence:
+                surrogate, informed = other, True
         if len(pending):
-            surrogate = surrogate.with_guesses(features[len(known) :])
+            surrogate = surrogate.with_guesses(self._inputs(pending, informed))
+        places = np.concatenate([known, pending])
         # What a lucky measurement showed is not yet what a design is worth: the front is what is believed of them.
-        believed = surrogate.expected(features)
+        believed = surrogate.expected(self._inputs(places, informed))
         costs = self._choices.costs_N[places]
         steps: list[int] = []
         for place in np.lexsort((believed, costs)):
             if not steps or believed[place] < believed[steps[-1]]:
                 steps.append(int(place))
-        return surrogate, features_of, (places[steps], costs[steps], believed[steps])
+        return surrogate, informed, (places[steps], costs[steps], believed[steps])
 
     def _pool(self, free: Indices, free_N: NDArray[np.bool_], front: Indices, random: np.random.Generator) -> Indices:
         if len(free) <= POOL:

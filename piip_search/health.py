@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.failures import kind_of
+from piip_search.front_gain import log_costs
 from piip_search.objectives import Objectives, finished, pareto_front
 from piip_search.ranking import Interval, tau_interval
-from piip_search.surrogate import Surrogate
+from piip_search.surrogate import Frame, Surrogate
 
 FeaturesOf = Callable[[Sequence[Architecture]], NDArray[np.float64]]
 
-FEWEST_LEARNT, FOLDS = 12, 5
-"""Finished designs from which the surrogate is judged, and parts of its cross-validation."""
+FEWEST_LEARNT, MOST_LEARNT, FOLDS = 12, 300, 5
+"""Finished designs from which the surrogate is judged, the most that it is judged from, and parts of its
+cross-validation."""
 FEWEST_SURE = 30
 """Finished designs from which an interval that reaches zero means chance; from fewer it is wide whatever was learnt."""
 FEWEST_STILL, STILL = 10, 0.2
@@ -115,15 +117,16 @@ def learnt(
     """
     from threadpoolctl import threadpool_limits
 
-    losses_N = objectives.losses(measured)
-    features_NF = features([evaluation.candidate.architecture for evaluation in measured])
-    order = np.random.default_rng(seed).permutation(len(measured))
-    predicted_N = np.zeros(len(measured))
+    order = np.random.default_rng(seed).permutation(len(measured))[:MOST_LEARNT]
+    losses_N = objectives.losses([measured[place] for place in order])
+    features_NF = features([measured[place].candidate.architecture for place in order])
+    trends_NT = log_costs(losses_N[:, 1])[:, None]
+    inputs = Frame.of(features_NF, trends_NT).inputs(features_NF, trends_NT)
+    places, predicted_N = np.arange(len(order)), np.zeros(len(order))
     with threadpool_limits(1):
-        for part in np.array_split(order, FOLDS):
-            others = np.setdiff1d(order, part)
-            fitted = Surrogate.fit(features_NF[others], losses_N[others, 0], seed)
-            predicted_N[part] = fitted.expected(features_NF[part])
+        for part in np.array_split(places, FOLDS):
+            others = np.setdiff1d(places, part)
+            predicted_N[part] = Surrogate.fit(inputs[others], losses_N[others, 0], seed).expected(inputs[part])
     return tau_interval(predicted_N, losses_N[:, 0], seed), tau_interval(-losses_N[:, 1], losses_N[:, 0], seed)
 
 

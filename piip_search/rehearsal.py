@@ -3,7 +3,6 @@
 Legend: N designs, D choices.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -12,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
-from piip_search.evaluation import Fidelity
+from piip_search.evaluation import Evaluation, Fidelity
 from piip_search.ledger import Ledger
 from piip_search.objectives import Objectives
 from piip_search.pareto import hypervolume
 from piip_search.sampler import make_sampler
 from piip_search.search import Search, policy_of
-from piip_search.space import Designs
 from piip_search.spec import SearchSpec
 from piip_search.table import Table
 from piip_search.table_design import TableDesign
@@ -26,6 +24,22 @@ from piip_search.tracker import Tracker
 
 SECONDS_AN_EPOCH = 60.0
 """Of a design of mean cost, where the table gives no times; others take as many times more as they cost."""
+
+
+@dataclass(frozen=True)
+class TableDesigns:
+    """What may be proposed.
+
+    Attributes:
+        rows_ND: One design a row.
+        gmacs_N: Their costs, in the table's unit.
+    """
+
+    rows_ND: NDArray[np.intp]
+    gmacs_N: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.rows_ND)
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,7 @@ class Rehearsal:
         Raises:
             ValueError: There is no such loss or cost, no design fits a tier, or the table lacks a rung.
         """
-        chosen_loss, chosen_cost = _one_of("loss", loss, table.losses), _one_of("cost", cost, table.costs)
+        chosen_loss, chosen_cost = table.loss(loss), table.cost(cost)
         costs = table.costs[chosen_cost]
         empty = [tier for tier in spec.bounds.gmacs if tier < costs.min()]
         if empty:
@@ -69,21 +83,23 @@ class Rehearsal:
         epochs = [rung.epochs for rung in spec.rungs]
         missing = [count for count in epochs if curve and count not in curve]
         if missing or (len(epochs) > 1 and not curve):
-            known = f"has it after {', '.join(map(str, curve))}" if curve else "has it at the end alone"
+            known = f"has it after {', '.join(f'{count:g}' for count in curve)}" if curve else "has it at the end alone"
             raise ValueError(
                 f"the search measures {chosen_loss} after {', '.join(map(str, epochs))} epochs, and the table {known}; "
                 "set fidelity.epochs and schedule.rungs to these, or leave the schedule out"
             )
+        for count in epochs:
+            table.times(count)
         return cls(spec, table, chosen_loss, chosen_cost)
 
     @cached_property
     def objectives(self) -> Objectives:
-        """One minus a loss that is a share, or else what is missing from the loss, which is minus it."""
-        losses = self.table.losses[self.loss]
-        share = losses.min() >= 0 and losses.max() <= 1
-        top = 1.0 if share else 0.0
-        name = f"1-{self.loss}" if share else f"-{self.loss}"
-        return Objectives(name, self.spec.limit.convention, top=top, span=1.0 if share else float(losses.max()))
+        """One minus a loss that is a share, or else minus the loss, at most zero or, where that is higher, the best."""
+        least, most = np.nanmin(self._losses_N), np.nanmax(self._losses_N)
+        if least >= 0 and most <= 1:
+            return Objectives(f"1-{self.loss}", self.spec.limit.convention)
+        top = max(0.0, -float(least))
+        return Objectives(f"-{self.loss}", self.spec.limit.convention, top=top, span=top + float(most))
 
     @property
     def dimensions(self) -> tuple[tuple[str, int], ...]:
@@ -92,12 +108,11 @@ class Rehearsal:
         return tuple((name, int(codes[:, place].max()) + 1) for place, name in enumerate(names))
 
     @cached_property
-    def designs(self) -> Designs:
+    def designs(self) -> TableDesigns:
         """The table's designs within the limit, each combination of choices once."""
         _, first = np.unique(self.table.codes, axis=0, return_index=True)
         fits = np.sort(first[self.table.costs[self.cost][first] <= self.spec.bounds.gmacs[-1]])
-        costs = self.table.costs[self.cost][fits]
-        return Designs(self.table.codes[fits], np.round(costs * 1e9).astype(np.int64), np.zeros(len(fits), np.int64))
+        return TableDesigns(self.table.codes[fits], self.table.costs[self.cost][fits])
 
     def decode(self, row_D: NDArray[Any]) -> Architecture:
         """The design of a row, in the place of an architecture: a search asks for nothing that it has not."""
@@ -112,29 +127,35 @@ class Rehearsal:
         """Number of a design in the table."""
         return self._by_choices[cast(TableDesign, architecture).choices]
 
-    def loss_after(self, architecture: Architecture, fidelity: Fidelity) -> float:
-        """What the table says of a design after so many epochs."""
+    def metrics_after(self, architecture: Architecture, fidelity: Fidelity) -> dict[str, float] | None:
+        """What is measured of a design after so many epochs; None where the table has no loss of it."""
         curve = self.table.curves.get(self.loss)
-        losses = self.table.losses[self.loss] if curve is None else curve[fidelity.epochs]
-        return float(losses[self.place(architecture)])
+        loss = float((self._losses_N if curve is None else curve[fidelity.epochs])[self.place(architecture)])
+        return {self.objectives.metric: self._top - loss} if np.isfinite(loss) else None
+
+    def loss_of(self, evaluation: Evaluation) -> float | None:
+        """The table's loss that an evaluation found."""
+        value = self.objectives.value(evaluation)
+        return None if value is None else self._top - value
 
     def seconds_until(self, architecture: Architecture, epochs: int) -> float:
         """Time until so many epochs, from the start."""
-        place = self.place(architecture)
-        if epochs in self.table.seconds:
-            return float(self.table.seconds[epochs][place])
+        place, times = self.place(architecture), self.table.times(epochs)
+        if times is not None:
+            return float(times[place])
         costs = self.table.costs[self.cost]
-        return float(SECONDS_AN_EPOCH * max(epochs, 1) * costs[place] / costs.mean())
+        return float(SECONDS_AN_EPOCH * max(epochs, 1) * (costs[place] / costs.mean() if costs.any() else 1.0))
 
     def best(self, budget: float) -> float:
-        """The lowest loss within a budget."""
-        return float(self.table.losses[self.loss][self.table.costs[self.cost] <= budget].min())
+        """The lowest loss within a budget; infinite where none is known there."""
+        return float(np.fmin.reduce(self._losses_N[self.table.costs[self.cost] <= budget], initial=np.inf))
 
     def share(self, search: Search, budget: float) -> float:
         """Hypervolume of a search's front over that of the whole table's, within a budget."""
         reference = np.array([self.objectives.span, budget])
-        points = np.stack([self.table.losses[self.loss], self.table.costs[self.cost]], 1)
-        whole = hypervolume(points[points[:, 1] <= budget], reference)
+        missing = self._losses_N - self._top + self.objectives.top
+        points = np.stack([missing, self.table.costs[self.cost]], 1)
+        whole = hypervolume(points[np.isfinite(missing) & (points[:, 1] <= budget)], reference)
         found = hypervolume(self.objectives.losses(self.objectives.measured(search.finished)), reference)
         return found / whole if whole else 1.0
 
@@ -150,8 +171,6 @@ class Rehearsal:
         spec, designs = self.spec, self.designs
         places = np.array([self._place[tuple(row)] for row in designs.rows_ND.tolist()])
         features_NF = self.table.features_NF[places]
-        own = np.log(designs.macs_N / 1e9)
-        features_NF = np.concatenate([features_NF, ((own - own.min()) / max(np.ptp(own), 1e-12))[:, None]], 1)
         sampler = make_sampler(
             spec.sampler, self, designs, spec.budget.trials, spec.seed, spec.bounds.gmacs,
             lambda indices: features_NF[indices],
@@ -160,6 +179,15 @@ class Rehearsal:
         keywords = {} if clock is None else {"clock": clock}
         recipe = f"{self.loss}/{self.cost}"[:16]
         return Search(run, spec, policy, ledger, recipe, tracker, objectives=self.objectives, **keywords)
+
+    @property
+    def _losses_N(self) -> NDArray[np.float64]:
+        return self.table.losses[self.loss]
+
+    @property
+    def _top(self) -> float:
+        """What a loss is taken from to be a metric."""
+        return 1.0 if self.objectives.metric.startswith("1-") else 0.0
 
     @cached_property
     def _place(self) -> dict[tuple[int, ...], int]:
@@ -173,10 +201,3 @@ class Rehearsal:
     def _design(self, place: int) -> TableDesign:
         choices = tuple((name, values[place]) for name, values in self.table.choices.items())
         return TableDesign(choices, float(self.table.costs[self.cost][place]))
-
-
-def _one_of(kind: str, name: str | None, known: Mapping[str, Any]) -> str:
-    names: Sequence[str] = list(known)
-    if name is not None and name not in names:
-        raise ValueError(f"the table has no {kind} {name!r}; it has {', '.join(names)}")
-    return names[0] if name is None else name

@@ -12,8 +12,7 @@ from optuna.trial import TrialState
 
 from piip_search.architecture import Architecture
 from piip_search.front_gain import Prior
-from piip_search.optuna_samplers import REACHED, FrontSampler, InsideLimits, Space
-from piip_search.space import Designs
+from piip_search.optuna_samplers import REACHED, FrontSampler, InsideLimits, Offer, Space
 
 LOSSES = 2
 """One for the metric, one for the cost."""
@@ -106,7 +105,7 @@ SAMPLERS = ("piip", *OPTUNA)
 def make_sampler(
     name: str,
     space: Space,
-    designs: Designs,
+    designs: Offer,
     trials: int,
     seed: int,
     budgets: Sequence[float] = (),
@@ -121,11 +120,11 @@ def make_sampler(
         designs: All that may be proposed.
         trials: How many proposals are planned.
         seed: Equal seeds and equal tells make equal proposals.
-        budgets: Tiers of cost in GMACs; by default the dearest design's alone.
+        budgets: Tiers of cost, in the unit of the designs' costs; by default the dearest design's alone.
         features: What ours learns from; by default what PIIP networks are made of.
         prior: What ours believes beforehand.
     """
     if name == "piip":
-        tiers = budgets or [float(designs.macs_N.max()) / 1e9]
+        tiers = budgets or [float(designs.gmacs_N.max())]
         return OptunaSampler(FrontSampler(space, designs, tiers, trials, seed, features, prior))
     return OptunaSampler(InsideLimits(OPTUNA[name](trials, seed), space, designs, seed))

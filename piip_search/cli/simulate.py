@@ -1,5 +1,6 @@
 """`piip-search simulate`: rehearse a search on a table of known results."""
 
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -91,13 +92,13 @@ def simulate(
 
 def _tier(search: "Search", rehearsal: "Rehearsal", tier: float) -> dict[str, Any]:
     front = next(front for front in search.fronts() if front.budget == tier)
-    best = None if front.best is None else search.objectives.losses([front.best])[0, 0]
+    best = None if front.best is None else rehearsal.loss_of(front.best)
     least = rehearsal.best(tier)
     return {
         "budget": tier,
-        "best": None if best is None else float(best),
-        "possible": least,
-        "regret": None if best is None else float(best - least),
+        "best": best,
+        "possible": least if math.isfinite(least) else None,
+        "regret": None if best is None else best - least,
         "hypervolume": rehearsal.share(search, tier),
     }
 
@@ -108,10 +109,10 @@ def _front(search: "Search", rehearsal: "Rehearsal") -> View:
     for title in ("trial", rehearsal.loss, rehearsal.cost):
         view.add_column(Text(title), justify="right", no_wrap=True)
     view.add_column("design", overflow="fold")
-    members = search.fronts()[-1].evaluations
-    for evaluation, (loss, cost) in zip(members, search.objectives.losses(members), strict=True):
-        candidate = evaluation.candidate
-        view.add_row(str(candidate.number), f"{loss:.4g}", f"{cost:.4g}", Text(str(candidate.architecture)))
+    for evaluation in search.fronts()[-1].evaluations:
+        candidate, cost = evaluation.candidate, search.objectives.cost(evaluation).gmacs
+        loss = _shown(rehearsal.loss_of(evaluation))
+        view.add_row(str(candidate.number), loss, f"{cost:.4g}", Text(str(candidate.architecture)))
     return view
 
 

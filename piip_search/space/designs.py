@@ -53,6 +53,12 @@ class Designs:
     def __len__(self) -> int:
         return len(self.rows_ND)
 
+    @property
+    def gmacs_N(self) -> NDArray[np.float64]:
+        """Multiply-accumulates in 10^9, as in limits."""
+        gmacs: NDArray[np.float64] = self.macs_N / 1e9
+        return gmacs
+
     def within(self, limit: Limit) -> "Designs":
         """Those that the limit allows."""
         fits_N = self.macs_N <= max(limit.gmacs) * 1e9

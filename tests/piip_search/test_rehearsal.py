@@ -167,15 +167,38 @@ def test_what_no_cluster_is_like(wrong: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     ("header", "row", "message"),
     [
-        ("choice:a,cost:c,loss:l@two", "1,1,1", "after the @ stand epochs, a whole number, got 'two'"),
-        ("choice:a,cost:c,loss:l@2,seconds@2", "1,1,1,0", "seconds@2: must be greater than 0, got 0"),
+        ("choice:a,cost:c,loss:l@two", "1,1,1", "after the @ stand epochs, a number greater than 0"),
+        ("choice:a,cost:c,loss:l@2,seconds@2", "1,1,1,soon", "line 2, seconds@2: a number of at least 0 is needed"),
+        ("choice:a,cost:c,loss:l", "1,1,1", "loss:l is the same for all designs"),
     ],
 )
-def test_tables_that_are_none(tmp_path: Path, header: str, row: str, message: str) -> None:
+def test_tables_that_cannot_be_played_on(spec: SearchSpec, tmp_path: Path, header: str, row: str, message: str) -> None:
     file = tmp_path / "table.csv"
-    file.write_text("\n".join([header, row, row]))
+    other = row if header[-6:] == "loss:l" else row.replace("1,1,1", "2,1,2")
+    file.write_text("\n".join([header, row, other]))
     with pytest.raises(ValueError, match=message):
-        Table.read(file)
+        Rehearsal.of(played(spec, schedule=None, fidelity={"epochs": 2}), Table.read(file))
+
+
+def test_losses_below_zero_missing_ones_and_costs_of_nothing_are_played(spec: SearchSpec, tmp_path: Path) -> None:
+    """Log likelihoods, of which some could not be measured; costs beyond what 64 bits hold in 10^-9."""
+    file = tmp_path / "table.csv"
+    rows = [
+        f"{a},{b},{0 if a == b == 0 else (1 + a + b) * 1e11},{'' if a == 3 else -10 - a + 0.1 * b}"
+        for a, b in itertools.product(range(6), repeat=2)
+    ]
+    file.write_text("\n".join(["choice:a,choice:b,cost:c,loss:l", *rows]))
+    settings = {"schedule": None, "budget": {"trials": 36}, "limit": {"gmacs": [3e11, 1.1e12]}}
+    rehearsal = Rehearsal.of(played(spec, **settings), Table.read(file))
+    search, _ = rehearse(rehearsal, virtual.Cluster())
+    assert len(search.evaluations) == 36
+    assert {e.error for e in search.failures} == {"the table has no loss of it"}
+    assert len(search.failures) == 6
+    best = search.fronts()[-1].best
+    assert best is not None
+    assert rehearsal.loss_of(best) == pytest.approx(-15.0) == rehearsal.best(1.1e12)
+    assert 0 < search.fronts()[-1].hypervolume <= 1
+    assert rehearsal.share(search, 1.1e12) == pytest.approx(1.0)
 
 
 def test_the_command(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: SearchSpec) -> None:

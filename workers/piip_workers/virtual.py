@@ -156,6 +156,7 @@ def _evaluation(rehearsal: Rehearsal, attempt: _Attempt) -> Evaluation:
     candidate = attempt.candidate
     if attempt.outcome == "failed":
         return Evaluation(candidate, "failed", error="rehearsed failure", seconds=attempt.taken)
-    objectives = rehearsal.objectives
-    value = objectives.top - rehearsal.loss_after(candidate.architecture, candidate.fidelity)
-    return Evaluation(candidate, "done", {objectives.metric: value}, seconds=attempt.taken)
+    metrics = rehearsal.metrics_after(candidate.architecture, candidate.fidelity)
+    if metrics is None:
+        return Evaluation(candidate, "failed", error="the table has no loss of it", seconds=attempt.taken)
+    return Evaluation(candidate, "done", metrics, seconds=attempt.taken)
