@@ -101,7 +101,7 @@ class Proposals:
         self._order_N = np.argsort(keys_N, kind="stable")
         self._keys_N = keys_N[self._order_N]
         self._given: dict[int, int] = {}
-        self._seen: dict[int, bool] = {}
+        self._settled = 0
         self._lock = threading.Lock()
 
     def row_of(self, params: dict[str, Any]) -> NDArray[np.int64]:
@@ -176,14 +176,15 @@ class Proposals:
 
         Trials of other spaces, and of designs that may not be proposed here, are passed over.
         """
-        for other in study.get_trials(deepcopy=False):
-            if other.number == trial.number or other.number in self._given or self._seen.get(other.number, False):
-                continue
-            index = self._claimed(other)
-            if index is not None:
-                self.free_N[index] = False
-                self._given[other.number] = index
-            self._seen[other.number] = other.state.is_finished()
+        others = study.get_trials(deepcopy=False)
+        for other in others[self._settled :]:
+            if other.number != trial.number and other.number not in self._given:
+                index = self._claimed(other)
+                if index is not None:
+                    self.free_N[index] = False
+                    self._given[other.number] = index
+        while self._settled < len(others) and others[self._settled].state.is_finished():
+            self._settled += 1
         return {number: index for number, index in self._given.items() if number != trial.number}
 
     def unknown(self, name: str) -> ValueError:

@@ -4,6 +4,8 @@ Shapes: L_NM holds N points of M losses, all lower is better; r_M is a reference
 no finite loss was not measured and belongs in no front.
 """
 
+from bisect import bisect_right
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +57,8 @@ def ranks(losses_NM: Losses) -> NDArray[np.intp]:
         ValueError: The losses are not a finite array of two dimensions.
     """
     losses_NM = _checked(losses_NM)
+    if losses_NM.shape[1] == 2:
+        return _ranks_of_two(losses_NM)
     rank_N = np.zeros(len(losses_NM), dtype=np.intp)
     left = np.arange(len(losses_NM))
     rank = 0
@@ -65,28 +69,53 @@ def ranks(losses_NM: Losses) -> NDArray[np.intp]:
     return rank_N
 
 
-def contributions(front_NM: Losses, reference_M: Losses) -> Losses:
-    """How much of a front's hypervolume each of its points alone adds, shape (N,); none for what another one equals.
+def _ranks_of_two(losses_NM: Losses) -> NDArray[np.intp]:
+    """The same in a sweep over sorted points: each is in the first front of which all have more of the second loss.
+
+    (Jensen, "Reducing the run-time complexity of multiobjective EAs", 2003, section III.A.)
+    """
+    rank_N = np.zeros(len(losses_NM), dtype=np.intp)
+    lowest: list[float] = []  # second loss of each front, rising
+    before, rank = None, 0
+    for place in np.lexsort((losses_NM[:, 1], losses_NM[:, 0])).tolist():
+        point = (float(losses_NM[place, 0]), float(losses_NM[place, 1]))
+        if point != before:  # a copy fares as its first one
+            rank = bisect_right(lowest, point[1])
+            lowest[rank : rank + 1] = [point[1]]
+        rank_N[place], before = rank, point
+    return rank_N
+
+
+def contributions(losses_NM: Losses, reference_M: Losses, rank_N: NDArray[np.intp] | None = None) -> Losses:
+    """How much of its front's hypervolume each point alone adds, shape (N,); none for what another one equals.
 
     Of two losses it is the rectangle between a point, the next dearer one and the next worse one.
 
     Args:
-        front_NM: Points of two losses, none of which dominates another.
+        losses_NM: Points of two losses.
         reference_M: Points that are not better than it in both add nothing.
+        rank_N: Number of the front of each; by default all are of one.
 
     Raises:
-        ValueError: The losses are not finite, not two, or the points are no front.
+        ValueError: The losses are not finite, not two, or one point of a front dominates another.
     """
-    front_NM = _checked(front_NM)
-    if front_NM.shape[1] != 2 or not undominated(front_NM).all():
-        raise ValueError(f"contributions are of a front of two losses, got shape {front_NM.shape}, or dominated points")
-    added_N = np.zeros(len(front_NM))
-    inside = np.flatnonzero((front_NM < reference_M).all(axis=1))
-    order = inside[np.argsort(front_NM[inside, 1], kind="stable")]
-    worse, dearer = float(reference_M[0]), np.append(front_NM[order[1:], 1], reference_M[1])
-    for place, end in zip(order, dearer[: len(order)], strict=True):
-        added_N[place] = (worse - front_NM[place, 0]) * (end - front_NM[place, 1])
-        worse = float(front_NM[place, 0])
+    losses_NM = _checked(losses_NM)
+    fronts_N = np.zeros(len(losses_NM), dtype=np.intp) if rank_N is None else rank_N
+    if losses_NM.shape[1] != 2:
+        raise ValueError(f"contributions are of two losses, got shape {losses_NM.shape}")
+    added_N = np.zeros(len(losses_NM))
+    inside = np.flatnonzero((losses_NM < reference_M).all(axis=1))
+    order = inside[np.lexsort((-losses_NM[inside, 0], losses_NM[inside, 1], fronts_N[inside]))]
+    if not len(order):
+        return added_N
+    losses, costs, fronts = losses_NM[order, 0], losses_NM[order, 1], fronts_N[order]
+    same = fronts[1:] == fronts[:-1]
+    equal = (losses[1:] == losses[:-1]) & (costs[1:] == costs[:-1])
+    if (same & ~equal & ((losses[1:] >= losses[:-1]) | (costs[1:] == costs[:-1]))).any():
+        raise ValueError("contributions are of fronts, and one of the points dominates another of its front")
+    worse = np.append(reference_M[0], np.where(same, losses[:-1], reference_M[0]))
+    dearer = np.append(np.where(same, costs[1:], reference_M[1]), reference_M[1])
+    added_N[order] = (worse - losses) * (dearer - costs)
     return added_N
 
 

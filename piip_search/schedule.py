@@ -6,12 +6,14 @@ tuning", 2020, algorithm 2). Who goes on is decided by fronts of loss and cost (
 asynchronous successive halving", 2021), within each budget tier of its own.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from piip_search.pareto import contributions, ranks
+from piip_search.pareto import Losses, contributions, ranks
 
 Design = TypeVar("Design", bound=Hashable)
 
@@ -50,13 +52,17 @@ class Halving(Generic[Design]):
         self._keep, self._tiers = keep, tuple(tiers)
         self._weights = [1 / max(count, 1) for count in epochs[:brackets]]
         self._begun = [0] * brackets
-        self._tier: dict[Design, int] = {}
-        self._cost: dict[Design, float] = {}
-        self._losses: list[dict[Design, float]] = [{} for _ in epochs]
-        self._entered: list[set[Design]] = [set() for _ in epochs]
-        self._running: list[set[Design]] = [set() for _ in epochs]
-        self._failed: set[Design] = set()
-        self._ordered: dict[tuple[int, int], list[Design]] = {}
+        # Designs by numbers in the order of their start, which are quicker than designs to look up.
+        self._numbers: dict[Design, int] = {}
+        self._designs: list[Design] = []
+        self._tier: list[int] = []
+        self._cost: list[float] = []
+        self._losses: list[dict[int, float]] = [{} for _ in epochs]
+        self._entered: list[set[int]] = [set() for _ in epochs]
+        self._running: list[set[int]] = [set() for _ in epochs]
+        self._failed: set[int] = set()
+        self._sent: Counter[tuple[int, int]] = Counter()
+        self._ordered: dict[tuple[int, int], list[int]] = {}
 
     def first_rung(self) -> int:
         """Where the next new design starts."""
@@ -65,22 +71,32 @@ class Halving(Generic[Design]):
 
     def start(self, design: Design, rung: int, cost: float) -> None:
         """A design begins, or goes on, towards a rung."""
-        if design not in self._tier:
+        if design not in self._numbers:
             self._begun[min(rung, len(self._begun) - 1)] += 1
             fitting = [place for place, tier in enumerate(self._tiers) if cost <= tier]
-            self._tier[design] = fitting[0] if fitting else len(self._tiers) - 1
-            self._cost[design] = cost
-        self._entered[rung].add(design)
-        self._running[rung].add(design)
+            self._numbers[design] = len(self._designs)
+            self._designs.append(design)
+            self._tier.append(fitting[0] if fitting else len(self._tiers) - 1)
+            self._cost.append(cost)
+        number = self._numbers[design]
+        if rung and number not in self._entered[rung] and number in self._losses[rung - 1]:
+            self._sent[rung - 1, self._tier[number]] += number not in self._failed
+        self._entered[rung].add(number)
+        self._running[rung].add(number)
 
     def record(self, design: Design, rung: int, loss: float | None) -> None:
         """A design reached a rung with that loss, or failed on its way (None), which ends it."""
-        self._running[rung].discard(design)
-        if loss is None:
-            self._failed.add(design)
-        else:
-            self._losses[rung][design] = loss
-            self._ordered = {key: value for key, value in self._ordered.items() if key[0] != rung}
+        number = self._numbers[design]
+        tier = self._tier[number]
+        self._running[rung].discard(number)
+        if loss is not None:
+            self._losses[rung][number] = loss
+            for above in range(tier, len(self._tiers)):
+                self._ordered.pop((rung, above), None)
+        elif number not in self._failed:
+            self._failed.add(number)
+            for below in range(self.last):
+                self._sent[below, tier] -= number in self._entered[below + 1] and number in self._losses[below]
 
     def promotion(self, closed: bool = False) -> tuple[Design, int] | None:
         """Who goes on now, and to which rung; None for nobody yet. The highest rung goes first.
@@ -89,20 +105,21 @@ class Halving(Generic[Design]):
             closed: Whether no new design will begin. Then a tier of which too few arrived for a share sends its best
                 one on, once nothing below is under way.
         """
+        tiers = range(len(self._tiers))
         for rung in range(self.last - 1, -1, -1):
-            for tier in sorted(range(len(self._tiers)), key=lambda tier: (self._sent(rung, tier), tier)):
+            for tier in sorted(tiers, key=lambda tier: (self._sent[rung, tier], tier)):
                 best = self._order(rung, tier)
-                for design in best[: len(best) // self._keep]:
-                    if design not in self._entered[rung + 1]:
-                        return design, rung + 1
+                for number in best[: len(best) // self._keep]:
+                    if number not in self._entered[rung + 1]:
+                        return self._designs[number], rung + 1
         if closed:
             for rung in range(self.last):
                 if self._running[rung]:
                     return None
-                for tier in range(len(self._tiers)):
-                    waiting = [d for d in self._order(rung, tier) if d not in self._entered[rung + 1]]
-                    if waiting and not self._sent(rung, tier):
-                        return waiting[0], rung + 1
+                for tier in tiers:
+                    waiting = [number for number in self._order(rung, tier) if number not in self._entered[rung + 1]]
+                    if waiting and not self._sent[rung, tier]:
+                        return self._designs[waiting[0]], rung + 1
         return None
 
     def expected(self, designs: int) -> int:
@@ -115,29 +132,27 @@ class Halving(Generic[Design]):
             measured += arriving
         return round(measured)
 
-    def _sent(self, rung: int, tier: int) -> int:
-        """How many of a tier have gone on from a rung and did not fail."""
-        gone = self._entered[rung + 1] - self._failed
-        return sum(self._tier[design] == tier and design in self._losses[rung] for design in gone)
-
-    def _order(self, rung: int, tier: int) -> list[Design]:
+    def _order(self, rung: int, tier: int) -> list[int]:
         """The designs of a tier that reached a rung, the best first."""
         if (rung, tier) not in self._ordered:
-            losses = self._losses[rung]
-            within = [design for design in losses if self._tier[design] <= tier]
-            points = np.array([(losses[design], self._cost[design]) for design in within]).reshape(-1, 2)
+            within = [number for number in self._losses[rung] if self._tier[number] <= tier]
+            points = np.array([(self._losses[rung][number], self._cost[number]) for number in within]).reshape(-1, 2)
             rank = ranks(points)
             worst = np.array([points[:, 0].max(initial=0.0) + 1e-9, self._tiers[tier] * (1 + 1e-9)])
-            order: list[tuple[int, float, float, int]] = []
-            for front in range(int(rank.max(initial=-1)) + 1):
-                places = np.flatnonzero(rank == front)
-                added = contributions(points[places], worst) / self._tiers[tier]
-                best = places[points[places, 0].argmin()]
-                second = points[places[places != best], 0].min(initial=worst[0])
-                added[places == best] += second - points[best, 0]
-                order += [(front, -more, losses[within[place]], int(place))
-                          for place, more in zip(places, added, strict=True)]  # fmt: skip
-            self._ordered[rung, tier] = [
-                within[place] for *_, place in sorted(order) if self._tier[within[place]] == tier
-            ]
+            added = contributions(points, worst, rank) / self._tiers[tier] + _improvements(points, worst[0], rank)
+            order = np.lexsort((np.arange(len(within)), points[:, 0], -added, rank))
+            best = (within[place] for place in order)
+            self._ordered[rung, tier] = [number for number in best if self._tier[number] == tier]
         return self._ordered[rung, tier]
+
+
+def _improvements(points_N2: Losses, worst: float, rank_N: NDArray[np.intp]) -> Losses:
+    """By how much the best loss of each front is better than the next one of that front; zero for the others."""
+    improved_N = np.zeros(len(points_N2))
+    order = np.lexsort((points_N2[:, 0], rank_N))
+    ranks_N, losses_N = rank_N[order], points_N2[order, 0]
+    first_N = np.append(True, ranks_N[1:] != ranks_N[:-1])[: len(order)]
+    alone_N = np.append(first_N[1:], True)[: len(order)]
+    following_N = np.where(alone_N, worst, np.append(losses_N[1:], worst)[: len(order)])
+    improved_N[order[first_N]] = (following_N - losses_N)[first_N]
+    return improved_N
