@@ -98,6 +98,10 @@ class Halving(Generic[Design]):
             for below in range(self.last):
                 self._sent[below, tier] -= number in self._entered[below + 1] and number in self._losses[below]
 
+    def reached(self, design: Design, rung: int) -> bool:
+        """Whether a design was measured at a rung."""
+        return self._numbers.get(design, -1) in self._losses[rung]
+
     def promotion(self, closed: bool = False) -> tuple[Design, int] | None:
         """Who goes on now, and to which rung; None for nobody yet. The highest rung goes first.
 
@@ -138,7 +142,7 @@ class Halving(Generic[Design]):
             within = [number for number in self._losses[rung] if self._tier[number] <= tier]
             points = np.array([(self._losses[rung][number], self._cost[number]) for number in within]).reshape(-1, 2)
             rank = ranks(points)
-            worst = np.array([points[:, 0].max(initial=0.0) + 1e-9, self._tiers[tier] * (1 + 1e-9)])
+            worst = np.array([points[:, 0].max(initial=-np.inf) + 1e-9, self._tiers[tier] * (1 + 1e-9)])
             added = contributions(points, worst, rank) / self._tiers[tier] + _improvements(points, worst[0], rank)
             order = np.lexsort((np.arange(len(within)), points[:, 0], -added, rank))
             best = (within[place] for place in order)
