@@ -418,7 +418,7 @@ class Architecture:
         if image_scale == 1:
             return self
 
-        sides = _scaled_sides(
+        sides = scaled_sides(
             tuple(branch.resolution for branch in self.branches),
             tuple(branch.model.patch for branch in self.branches), image_scale,
         )  # fmt: skip
@@ -441,7 +441,7 @@ def _multiple(sides: Sequence[int], patches: Sequence[int]) -> int:
 
 
 @lru_cache(maxsize=10_000)
-def _scaled_sides(sides: tuple[int, ...], patches: tuple[int, ...], scale: float) -> tuple[int, ...]:
+def scaled_sides(sides: tuple[int, ...], patches: tuple[int, ...], scale: float) -> tuple[int, ...]:
     """Sides of `Architecture.scaled`. None grows, and what was larger than another stays larger."""
     unit = math.lcm(*patches)
     meant = [side * scale for side in sides]

@@ -409,7 +409,7 @@ class Resources(_Section):
 
     cpu: Positive = 1.0
     gpu: Gpu = 0.0
-    gpu_memory: Positive | None = None
+    gpu_memory: Annotated[float, Field(gt=0, le=100_000)] | None = None
     custom: Custom = {}
     at_once: Count | None = None
     reuse_actors: bool = True

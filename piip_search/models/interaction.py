@@ -186,7 +186,7 @@ class Injector(nn.Module):
         feature_BHWC = self.feat_norm(self.projection(feature_BHWC))
         query_BHWC = query_BHWC + self.gamma * self.attn(self.query_norm(query_BHWC), feature_BHWC, grids)
         # An image's path is dropped by its gate, which is smaller than its tokens.
-        tau_B11C = self.drop_path(self.tau.expand(len(query_BHWC), 1, 1, -1))
+        tau_B11C = self.tau * self.drop_path(query_BHWC.new_ones(len(query_BHWC), 1, 1, 1))
         query_BHWC = query_BHWC + tau_B11C * self.ffn(self.ffn_norm(query_BHWC))
         return query_BHWC
 

@@ -47,7 +47,7 @@ class BranchMerge(nn.Module):
             branches: One map a branch, each of shape (B, C, H, W) with its own C, H and W.
         """
         size = branches[self.output].shape[-2:]
-        projected = [project(_laid_out(x_BCHW)) for project, x_BCHW in zip(self.projections, branches, strict=True)]
+        projected = [project(x_BCHW) for project, x_BCHW in zip(self.projections, branches, strict=True)]
         return sum_weighted([_resized(x_BCHW, size) for x_BCHW in projected], self.branch_weights)
 
 
@@ -176,11 +176,6 @@ def _level(width: int, factor: float) -> nn.Module:
     if factor == 2:
         return nn.ConvTranspose2d(width, width, 2, 2)
     return nn.Identity() if factor == 1 else nn.MaxPool2d(2, ceil_mode=True)  # even a single token leaves a map
-
-
-def _laid_out(x_BCHW: Tensor) -> Tensor:
-    """The map in the layout that 3x3 convolutions are quick on: on CPUs with channels apart, on GPUs side by side."""
-    return x_BCHW.contiguous() if x_BCHW.device.type == "cpu" else x_BCHW
 
 
 def _resized(x_BCHW: Tensor, size: torch.Size) -> Tensor:

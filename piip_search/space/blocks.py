@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from piip_search.architecture import Interaction
+from piip_search.architecture import Interaction, scaled_sides
 from piip_search.backbones import Backbone, Transformer
 from piip_search.cost import (
     Convention,
@@ -33,7 +33,6 @@ from piip_search.cost import (
     published_head_cost,
 )
 from piip_search.space.designs import Counts, Designs, Rows
-from piip_search.space.windows import Window
 from piip_search.stretches import KEEPS_PREFIX, interaction_stages, merged_maps, stretches_of
 
 if TYPE_CHECKING:
@@ -198,12 +197,12 @@ class _Seen:
     Attributes:
         nominal_MS: Image sizes of the branches, in pixels.
         sides: Height and width, each of shape (S,), at which each branch sees the image.
-        scale: Factor on the sides of windows.
+        designed_MS: What windows are meant for: where images are smaller, so are windows, in proportion.
     """
 
     nominal_MS: Counts
     sides: list[Any]
-    scale: float = 1.0
+    designed_MS: Counts
 
     @property
     def output_S(self) -> NDArray[np.int64]:
@@ -223,27 +222,28 @@ class _Totals:
     def add(self, cost: Cost, where: tuple[Any, ...], shape: tuple[int, ...]) -> None:
         """Adds a cost of shape (S,), or one for all, to some of the combinations."""
         for total, number in ((self.macs, cost.macs), (self.params, cost.params), (self.kept, cost.kept)):
-            total[where] += _spread(number, len(total), shape)
+            total[where] += _spread(number, shape)
 
 
-def _spread(number: Any, sizes: int, shape: tuple[int, ...]) -> Counts:
-    spread: Counts = np.broadcast_to(np.asarray(number, np.int64), sizes).reshape(shape)
-    return spread
+def _spread(number: Any, shape: tuple[int, ...]) -> Counts:
+    """A number of each size as a column of that shape; one for all stays one."""
+    numbers: Counts = np.asarray(number, np.int64)
+    return numbers.reshape(shape) if numbers.ndim else numbers
 
 
 def _as_designed(space: "SearchSpace", block: Block) -> _Seen:
     sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
-    return _Seen(sides_MS, [(side_S, side_S) for side_S in sides_MS])
+    return _Seen(sides_MS, [(side_S, side_S) for side_S in sides_MS], sides_MS)
 
 
 def _as_trained(space: "SearchSpace", block: Block, step: Step) -> _Seen:
     """The same for what a trial trains: as `Architecture.scaled`, `image` and `sides` say, over arrays."""
     facts = [space.model(index) for index in block.models]
-    sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
+    designed_MS = sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
     if step.image_scale < 1:
-        unit = math.lcm(*(fact.patch for fact in facts))
-        fewer_MS = np.maximum(1, np.rint(sides_MS * step.image_scale / unit)).astype(np.int64) * unit
-        sides_MS = np.minimum(sides_MS, fewer_MS)
+        patches = tuple(fact.patch for fact in facts)
+        fewer_SM = [scaled_sides(tuple(sides_M), patches, step.image_scale) for sides_M in designed_MS.T.tolist()]
+        sides_MS = np.array(fewer_SM, np.int64).reshape(-1, len(facts)).T
     whole_S = sides_MS.max(axis=0)
     multiple_S = np.ones_like(whole_S)
     for fact, side_S in zip(facts, sides_MS, strict=True):
@@ -258,7 +258,7 @@ def _as_trained(space: "SearchSpace", block: Block, step: Step) -> _Seen:
         )
         for fact, side_S in zip(facts, sides_MS, strict=True)
     ]
-    return _Seen(sides_MS, sides, step.image_scale)
+    return _Seen(sides_MS, sides, designed_MS)
 
 
 def _costs(space: "SearchSpace", block: Block, convention: Convention, detector: Detector, seen: _Seen) -> _Totals:
@@ -268,10 +268,10 @@ def _costs(space: "SearchSpace", block: Block, convention: Convention, detector:
     for merge, mine_T in _by_merge(space, block):
         counted = [counting(convention, merge, fact) for fact in facts]
         for slot, fact in enumerate(facts):
-            for window, mine_W in _by_window(space, block, slot):
-                windows = _block_windows(window, fact, seen.scale)
-                cost = Cost.total(part for _, part in backbone_parts(fact, windows, seen.sides[slot], counted[slot]))
-                totals.add(cost, np.ix_(np.arange(len(block.sizes_SM)), mine_W, mine_T), (-1, 1, 1))
+            for windows, mine_S, mine_W in _by_window(space, block, slot, seen):
+                sides = _some(seen.sides[slot], mine_S)
+                cost = Cost.total(part for _, part in backbone_parts(fact, windows, sides, counted[slot]))
+                totals.add(cost, np.ix_(mine_S, mine_W, mine_T), (-1, 1, 1))
         for t in mine_T:
             for cost in _tail_costs(space, block.tails_TX[t], facts, seen, convention, detector):
                 totals.add(cost, (slice(None), slice(None), t), (-1, 1))
@@ -283,9 +283,23 @@ def _by_merge(space: "SearchSpace", block: Block) -> Iterator[tuple[Any, NDArray
         yield space.merges[place], np.flatnonzero(block.tails_TX[:, -1] == place)
 
 
-def _by_window(space: "SearchSpace", block: Block, slot: int) -> Iterator[tuple[Window, NDArray[np.int64]]]:
+def _by_window(
+    space: "SearchSpace", block: Block, slot: int, seen: _Seen
+) -> Iterator[tuple[tuple[int | None, ...], NDArray[np.int64], NDArray[np.int64]]]:
+    """Windows of all blocks of a branch, for which sizes, and for which choices of windows."""
+    depth = space.model(block.models[slot]).depth
     for place in np.unique(block.windows_WM[:, slot]):
-        yield space.windows[place], np.flatnonzero(block.windows_WM[:, slot] == place)
+        side, every = space.windows[place]
+        mine_W = np.flatnonzero(block.windows_WM[:, slot] == place)
+        pairs = zip(seen.nominal_MS[slot].tolist(), seen.designed_MS[slot].tolist(), strict=True)
+        sides = [side and (side if now == meant else max(1, round(side * now / meant))) for now, meant in pairs]
+        for trained in dict.fromkeys(sides):
+            windows = tuple(None if every and index % every == every - 1 else trained for index in range(depth))
+            yield windows, np.array([place for place, one in enumerate(sides) if one == trained], np.int64), mine_W
+
+
+def _some(sides: Any, mine_S: NDArray[np.int64]) -> Any:
+    return tuple(side_S[mine_S] for side_S in sides)
 
 
 def _training_bytes(space: "SearchSpace", block: Block, step: Step) -> Counts:
@@ -304,35 +318,26 @@ def _kept_by_checkpoints(space: "SearchSpace", block: Block, seen: _Seen) -> Cou
     """Inputs of all blocks and interactions, the merge, and what the largest of them keeps while it runs again."""
     inputs, most = (np.zeros(block.legal_SWT.shape, np.int64) for _ in range(2))
     facts = [space.model(index) for index in block.models]
-    sizes = len(block.sizes_SM)
     for merge, mine_T in _by_merge(space, block):
         counted = [counting("backbone", merge, fact) for fact in facts]
         for slot, fact in enumerate(facts):
-            inputs[:, :, mine_T] += _spread(branch_inputs(fact, seen.sides[slot], counted[slot]), sizes, (-1, 1, 1))
-            for window, mine_W in _by_window(space, block, slot):
-                where = np.ix_(np.arange(sizes), mine_W, mine_T)
-                for kept in block_values(
-                    fact, _block_windows(window, fact, seen.scale), seen.sides[slot], counted[slot]
-                ):
-                    most[where] = np.maximum(most[where], _spread(kept, sizes, (-1, 1, 1)))
+            inputs[:, :, mine_T] += _spread(branch_inputs(fact, seen.sides[slot], counted[slot]), (-1, 1, 1))
+            for windows, mine_S, mine_W in _by_window(space, block, slot, seen):
+                where = np.ix_(mine_S, mine_W, mine_T)
+                for kept in block_values(fact, windows, _some(seen.sides[slot], mine_S), counted[slot]):
+                    most[where] = np.maximum(most[where], _spread(kept, (-1, 1, 1)))
         for t in mine_T:
             interaction = _interaction(space, block.tails_TX[t], len(facts))
             for index, pair in enumerate(itertools.pairwise(facts)) if interaction.count else ():
                 sides = (seen.sides[index], seen.sides[index + 1])
                 stages = [interaction_stages(fact, interaction.count) for fact in pair]
-                inputs[:, :, t] += _spread(exchange_inputs(stages[0], stages[1], sides), sizes, (-1, 1))
+                inputs[:, :, t] += _spread(exchange_inputs(stages[0], stages[1], sides), (-1, 1))
                 parts = exchange_parts(*pair, sides, interaction, published=False, first_stride=False)
                 kept = Cost.total(cost for _, cost in parts).kept // interaction.count
-                most[:, :, t] = np.maximum(most[:, :, t], _spread(kept, sizes, (-1, 1)))
+                most[:, :, t] = np.maximum(most[:, :, t], _spread(kept, (-1, 1)))
             for cost in _merge_costs(space, block.tails_TX[t], facts, seen, "backbone"):
-                inputs[:, :, t] += _spread(cost.kept, sizes, (-1, 1))
+                inputs[:, :, t] += _spread(cost.kept, (-1, 1))
     return inputs + most
-
-
-def _block_windows(window: Window, fact: Backbone, scale: float) -> tuple[int | None, ...]:
-    side, every = window
-    side = side if side is None or scale == 1 else max(1, round(side * scale))
-    return tuple(None if every and index % every == every - 1 else side for index in range(fact.depth))
 
 
 def _interaction(space: "SearchSpace", tail_X: NDArray[np.int64], branches: int) -> Interaction:

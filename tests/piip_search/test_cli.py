@@ -74,7 +74,7 @@ def test_cost_of_a_trial(run_cli: Cli, tmp_path: Path) -> None:
     assert trial["needed_bytes"] == round(1.25 * trial["training_bytes"] + 2**30)
     table = run_cli("cost", TSB, "--space", "shared.yaml")
     assert re.search(
-        rf"a trial of coco: .* GB at 8 images a step, float32; .* {trial['gpu']:g} of a GPU of 80 GiB", table.out
+        rf"a trial of coco: .* GB at 8 images a step, bfloat16; .* {trial['gpu']:g} of a GPU of 80 GiB", table.out
     )
     planned = run_cli("plan", "shared.yaml", "--images", "118287,5000")
     assert re.search(r"on a GPU +0\.\d+ to \S+ a trial, .* of 80 GiB", planned.out)

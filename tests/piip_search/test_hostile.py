@@ -120,13 +120,23 @@ def test_each_fault_of_annotations_has_its_place(
 def test_configurations_run_nothing_that_names_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Class names and paths of a stranger's, through mmengine's own reader, which fills in braces as text."""
     config = pytest.importorskip("mmengine.config").Config
-    from piip_search.export.mmdet_config import HERE, render
+    from piip_search.export.settings import HERE, render
 
     monkeypatch.setenv("INJECTED", "'+open('owned','w').write('x')+'")
-    names = ["{{ $INJECTED:x }}", "{{ fileDirname }}", "{{_base_.model}}", "'''", "a'b\"c\\", "new\nline", "{{{{", "é"]
+    names = [
+        "{{ $INJECTED:x }}",
+        "{{ fileDirname }}",
+        "{{fileDirname}}",
+        "{{_base_.model}}",
+        "'''",
+        "a'b\"c\\",
+        "new\nline",
+        "{{{{",
+        "é",
+    ]
     settings_ = {"classes": tuple(names), "path": "/data/it's {{ $INJECTED:y }}", "load_from": f"{HERE}/weights.pth"}
     path = tmp_path / "config.py"
-    path.write_text(render(settings_, "title"))
+    path.write_text(render(settings_, "title", [settings_["load_from"]]))
     monkeypatch.chdir(tmp_path)
     read = config.fromfile(path)
     assert list(read.classes) == names

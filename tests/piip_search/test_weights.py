@@ -198,7 +198,7 @@ def intern_file(folder: Path) -> dict[str, Any]:
 def test_intern_vit_takes_internvls_file(intern: str, patches: Any, tmp_path: Path) -> None:
     state = intern_file(tmp_path)
     network = PIIP(Architecture.parse(f"{intern}@64:g+vit_w32_d2_h2@96:g*2"))
-    with pytest.raises(WeightsError, match="vit_w32_d2_h2 has no pre-trained weights"):
+    with pytest.raises(WeightsError, match="vit_pico has no pre-trained weights"):
         load_pretrained(network, tmp_path)
     network = PIIP(Architecture.parse(f"{intern}@64:g"))
     (taken,) = load_pretrained(network, tmp_path, patches)
@@ -306,5 +306,5 @@ def test_files_that_do_not_fit_are_said(broken: Path, file: str, message: str) -
 
 
 def test_backbones_without_weights_say_so(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="vit_w32_d2_h2 has no pre-trained weights"):
+    with pytest.raises(WeightsError, match="vit_pico has no pre-trained weights"):
         load_pretrained(PIIP(Architecture.parse("vit_pico@32:g")), tmp_path)

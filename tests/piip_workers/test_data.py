@@ -115,9 +115,15 @@ def test_a_sound_set_has_no_problems(tmp_path: Path) -> None:
         (changed(["annotations", 0], 5), "annotations[0]: must be an object"),
         (changed(["annotations"], []), "annotations: is empty"),
         (changed(["annotations", 0, "id"], None), "annotations[0]: needs id (int)"),
-        (changed(["annotations"], CONTENT["annotations"] * 2), "annotations: 2 have the id 1, which only one may have"),
-        (changed(["images"], CONTENT["images"] * 3), "images: 3 have the id 1"),
-        (changed(["categories"], [{"id": i, "name": "thing"} for i in (1, 2)]), "categories: 2 have the name 'thing'"),
+        (
+            changed(["annotations"], CONTENT["annotations"] * 2),
+            "annotations[1].id: 1 is that of annotations[0] too; each has its own",
+        ),
+        (changed(["images"], CONTENT["images"] * 2), "images[1].id: 1 is that of images[0] too; each has its own"),
+        (
+            changed(["categories"], [{"id": i, "name": "thing"} for i in (1, 2)]),
+            "categories[1].name: 'thing' is that of categories[0] too",
+        ),
     ],
 )
 def test_each_fault_is_one_line_with_file_and_place(tmp_path: Path, train: object, problem: str) -> None:
@@ -155,7 +161,8 @@ def test_what_a_file_holds_is_known_beforehand(tmp_path: Path) -> None:
     assert found.sizes == {"s", "m"}  # a crowd is not scored; 32 x 32 is both small and medium
     assert paths.aspects == (1.0, 3.0)
     wrong = changed(["images", 0, "width"], 0)
-    assert "height and width must be positive, got 8 x 0" in data_sets.check(write(tmp_path / "x", train=wrong))[0]
+    found = data_sets.check(write(tmp_path / "x", train=wrong))
+    assert "height and width must be 1 to 100000 pixels, got (8, 0)" in found[0]
 
 
 def test_a_data_set_suits_a_detector_and_a_metric_or_not(tmp_path: Path) -> None:

@@ -167,13 +167,36 @@ def _sigmoid_focal_loss_backward(
 
 
 def _load_checkpoints_safely() -> None:
-    """Mmengine's checkpoints hold more than tensors; they are loaded with these few types allowed and no others."""
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
+    """Makes mmengine load checkpoints with `load_safely`."""
     from mmengine.runner import CheckpointLoader
 
     if getattr(CheckpointLoader, "_piip_safe", False):
         return
+
+    @CheckpointLoader.register_scheme(prefixes="", force=True)
+    def _load(filename: str, map_location: Any = None) -> Any:
+        path = Path(filename).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"no checkpoint {path}")
+        return load_safely(path, map_location)
+
+    CheckpointLoader._piip_safe = True
+
+
+def load_safely(path: Path, map_location: Any = None, mmap: bool = False) -> Any:
+    """A checkpoint of mmengine's, which holds more than tensors: with these few types allowed and no others.
+
+    Args:
+        path: The file.
+        map_location: As in `torch.load`.
+        mmap: Whether tensors are read only where they are used.
+
+    Raises:
+        pickle.UnpicklingError: It holds something else.
+    """
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
     reconstruct = np.empty(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
     dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.uint8, np.int32)]
@@ -186,13 +209,5 @@ def _load_checkpoints_safely() -> None:
 
     getter = (history_method, "builtins.getattr")
     allowed = [HistoryBuffer, reconstruct, scalar, np.ndarray, np.dtype, *dtypes, getter]
-
-    @CheckpointLoader.register_scheme(prefixes="", force=True)
-    def _load(filename: str, map_location: Any = None) -> Any:
-        path = Path(filename).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(f"no checkpoint {path}")
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location=map_location, weights_only=True)
-
-    CheckpointLoader._piip_safe = True
+    with torch.serialization.safe_globals(allowed):
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from torch import nn
 
 from piip_search.export.settings import Settings, render
 from piip_workers.annotations import CocoByName
-from piip_workers.openmmlab import install
+from piip_workers.openmmlab import install, load_safely
 
 install()
 from mmengine.config import Config  # noqa: E402
@@ -135,12 +136,15 @@ def last_whole_checkpoint(directory: Path, epochs: int) -> Path | None:
 
 @lru_cache(maxsize=64)
 def _is_whole(path: Path, _changed: int, _size: int) -> bool:
-    """Whether every part of a checkpoint has the sum that was written with it; nothing is built of what is read."""
+    """Whether every part of a checkpoint has the sum that was written with it, and it holds nothing but data."""
     try:
         with zipfile.ZipFile(path) as parts:
-            return parts.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError):
+            if parts.testzip() is not None:
+                return False
+        load_safely(path, "cpu", mmap=True)  # which reads no tensor
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, pickle.UnpicklingError):
         return False
+    return True
 
 
 def _epoch(checkpoint: Path) -> int:

@@ -122,7 +122,7 @@ def _read(path: Path) -> Evaluation | None:
     """What was kept; None where nothing is, or where a machine that lost its power left half of it."""
     try:
         return Evaluation.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
