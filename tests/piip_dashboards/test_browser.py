@@ -295,7 +295,7 @@ def test_a_real_search_is_followed_to_its_end(watched: Watched, tmp_path: Path) 
         expect(page.locator("[data-fact=gmacs]")).to_have_text(f"{history.objectives.cost(best).gmacs:.4g}")
         page.get_by_role("button", name="Detect on some validation images").click()
         expect(page.locator(".picture img").first).to_be_visible(timeout=90_000)
-        assert page.locator(".picture img").first.evaluate("(image) => image.naturalWidth") == 256
+        page.wait_for_function("() => document.querySelector('.picture img').naturalWidth === 256")
         watched.visit(f"{address[0]}search/tiny/choose")
     finally:
         dashboard.terminate()

@@ -72,7 +72,7 @@ def test_trials_share_gpus_by_what_they_are_predicted_to_take(
     log = tmp_path / "log.jsonl"
     ended = drive(
         cluster.address, tmp_path / "home", shared, function="fakes:noted", share="fakes:keep_to",
-        settings={"log": str(log), "seconds": 0.5},
+        settings={"log": str(log), "seconds": 2.0},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     notes = {note["number"]: note for note in map(json.loads, log.read_text().splitlines())}
