@@ -27,7 +27,7 @@ from scipy.stats import wilcoxon
 
 from piip_search.front_gain import FrontGain
 from piip_search.pareto import hypervolume
-from piip_search.table import Table
+from piip_search.table import Table, sizes_of
 
 Ask = Iterator[int]
 SHARES = (0.90, 0.95, 0.99)
@@ -39,9 +39,14 @@ def ours(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int
     proposer = FrontGain(table.offered(cost), budgets, seed)
     free = np.ones(len(table), dtype=bool)
     measured: dict[int, float] = {}
-    while (proposal := proposer.propose(measured, (), (), free)) is not None:
+    failed: list[int] = []
+    while (proposal := proposer.propose(measured, (), failed, free)) is not None:
         free[proposal.index] = False
-        measured[proposal.index] = float(table.losses[loss][proposal.index])
+        value = float(table.losses[loss][proposal.index])
+        if np.isfinite(value):
+            measured[proposal.index] = value
+        else:
+            failed.append(proposal.index)
         yield proposal.index
 
 
@@ -56,31 +61,57 @@ def limited(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: 
     yield from (int(index) for index in np.random.default_rng(seed).permutation(fitting))
 
 
+class Inputs:
+    """A table's choices as peers are offered them: numbers as numbers in [0, 1], anything else as kinds.
+
+    Attributes:
+        sizes: Size of each design's value of each choice, for choices that are numbers; None for the others.
+        counts: Number of values of each choice.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.sizes: list[np.ndarray | None] = []
+        self.counts = [int(column.max()) + 1 for column in table.codes.T]
+        self._codes = table.codes
+        for values in table.choices.values():
+            kinds, places = np.unique(values, return_inverse=True)
+            sizes = sizes_of(kinds)
+            self.sizes.append(None if sizes is None or np.isnan(sizes).any() else sizes[places])
+
+    def nearest(self, wish: Sequence[float], allowed: np.ndarray, random: np.random.Generator) -> int:
+        """One of the allowed designs that are nearest: a kind that differs counts as the whole range of a number."""
+        places = np.flatnonzero(allowed)
+        distance = np.zeros(len(places))
+        for column, (sizes, value) in enumerate(zip(self.sizes, wish, strict=True)):
+            own = self._codes[places, column] != value if sizes is None else np.abs(sizes[places] - value)
+            distance += own
+        return int(random.choice(places[distance <= distance.min() + 1e-12]))
+
+
 def through_optuna(
     make: Callable[[int], optuna.samplers.BaseSampler], inside: bool,
     table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int,
 ) -> Ask:  # fmt: skip
-    kinds = [np.unique(values) for values in table.choices.values()]
-    spaces = {
-        name: optuna.distributions.CategoricalDistribution(range(len(found)))
-        for name, found in zip(table.choices, kinds, strict=True)
+    inputs = Inputs(table)
+    spaces: dict[str, optuna.distributions.BaseDistribution] = {
+        name: optuna.distributions.CategoricalDistribution(range(count))
+        if sizes is None
+        else optuna.distributions.FloatDistribution(0, 1)
+        for name, count, sizes in zip(table.choices, inputs.counts, inputs.sizes, strict=True)
     }
-    known = {tuple(row): index for index, row in enumerate(table.codes.tolist())}
     costs, losses = table.costs[cost], table.losses[loss]
     free = costs <= max(budgets) if inside else np.ones(len(table), dtype=bool)
     random = np.random.default_rng(seed)
     study = optuna.create_study(directions=["minimize"] * 2, sampler=make(seed))
     while free.any():
         trial = study.ask(spaces)
-        wish = [trial.params[name] for name in table.choices]
-        index = known.get(tuple(wish), -1)
-        if (inside and not (index >= 0 and free[index])) or index < 0:
-            places = np.flatnonzero(free)
-            distance = (table.codes[places] != wish).sum(1)
-            index = int(random.choice(places[distance == distance.min()]))
+        index = inputs.nearest([trial.params[name] for name in table.choices], free, random)
         if inside:
             free[index] = False
-        study.tell(trial, [float(losses[index]), float(costs[index])])
+        if np.isfinite(losses[index]):
+            study.tell(trial, [float(losses[index]), float(costs[index])])
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
         yield index
 
 
@@ -100,41 +131,53 @@ def through_ax(table: Table, cost: str, loss: str, budgets: Sequence[float], see
     """Ax's own choice for two objectives; a model of its own for the cost too. What it asks again counts again."""
     import torch
     from ax.api.client import Client
-    from ax.api.configs import ChoiceParameterConfig
+    from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 
     logging.disable(logging.WARNING)
     torch.manual_seed(seed)
-    codes = table.codes
-    known = {tuple(row): index for index, row in enumerate(codes.tolist())}
+    inputs, every = Inputs(table), np.ones(len(table), dtype=bool)
+    random = np.random.default_rng(seed)
     client = Client()
     client.configure_experiment(
         [
-            ChoiceParameterConfig(f"p{place}", list(range(int(codes[:, place].max()) + 1)), "int", is_ordered=False)
-            for place in range(codes.shape[1])
+            ChoiceParameterConfig(f"p{place}", list(range(count)), "int", is_ordered=False)
+            if sizes is None
+            else RangeParameterConfig(f"p{place}", (0.0, 1.0), "float")
+            for place, (count, sizes) in enumerate(zip(inputs.counts, inputs.sizes, strict=True))
         ]
     )
     client.configure_optimization(objective="-loss, -cost", outcome_constraints=[f"cost <= {max(budgets)}"])
     client.configure_generation_strategy(method="fast", initialization_random_seed=seed)
     while True:
         for number, parameters in client.get_next_trials(max_trials=1).items():
-            index = known[tuple(int(parameters[f"p{place}"]) for place in range(codes.shape[1]))]
-            client.complete_trial(number, {"loss": float(table.losses[loss][index]), "cost": table.costs[cost][index]})
+            index = inputs.nearest([parameters[f"p{place}"] for place in range(len(inputs.counts))], every, random)
+            value = float(table.losses[loss][index])
+            if np.isfinite(value):
+                client.complete_trial(number, {"loss": value, "cost": float(table.costs[cost][index])})
+            else:
+                client.mark_trial_failed(number)
             yield index
 
 
 def through_syne_tune(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
     """Syne Tune's regularised evolution of several objectives, its population as small as NSGA-II's here."""
     from syne_tune.config_space import choice
+    from syne_tune.config_space import uniform as between
     from syne_tune.optimizer.schedulers.multiobjective import multi_objective_regularized_evolution as evolution
 
-    codes = table.codes
-    known = {tuple(row): index for index, row in enumerate(codes.tolist())}
-    space = {f"p{place}": choice(list(range(int(codes[:, place].max()) + 1))) for place in range(codes.shape[1])}
+    inputs, every = Inputs(table), np.ones(len(table), dtype=bool)
+    random = np.random.default_rng(seed)
+    space = {
+        f"p{place}": choice(list(range(count))) if sizes is None else between(0, 1)
+        for place, (count, sizes) in enumerate(zip(inputs.counts, inputs.sizes, strict=True))
+    }
     searcher = evolution.MultiObjectiveRegularizedEvolution(space, population_size=20, sample_size=5, random_seed=seed)
     for number in itertools.count():
         wish = searcher.suggest()
-        index = known[tuple(wish[name] for name in space)]
-        searcher.on_trial_complete(number, wish, [float(table.losses[loss][index]), float(table.costs[cost][index])])
+        index = inputs.nearest([wish[name] for name in space], every, random)
+        value = float(table.losses[loss][index])
+        if np.isfinite(value):  # it knows no failures
+            searcher.on_trial_complete(number, wish, [value, float(table.costs[cost][index])])
         yield index
 
 
@@ -149,15 +192,21 @@ SAMPLERS: dict[str, Callable[..., Ask]] = {
     "morea": through_syne_tune,
 }
 INSTALLED_APART = {"ax": "ax-platform", "morea": "syne-tune"}
+MODULES = {"ax-platform": "ax", "syne-tune": "syne_tune"}
 SLOW = ("gp", "gp+limit", "ax")
+
+
+read = functools.cache(Table.read)
+"""Once a process: a large table takes longer to read than most samplers to ask."""
 
 
 def run(name: str, path: Path, loss: str, cost: str, budgets: list[float], trials: int, seed: int) -> dict[str, float]:
     """What one sampler reached with one seed."""
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    table = Table.read(path)
-    costs, losses = table.costs[cost], table.losses[loss]
+    table = read(path)
+    costs = table.costs[cost]
+    losses = np.nan_to_num(table.losses[loss], nan=np.nanmax(table.losses[loss]))  # what failed is the worst
     started = time.perf_counter()
     asked = []
     for index in SAMPLERS[name](table, cost, loss, budgets, seed):
@@ -171,8 +220,8 @@ def run(name: str, path: Path, loss: str, cost: str, budgets: list[float], trial
         "over %": 100 * float(over.mean()),
         "again %": 100 * (1 - len(set(asked)) / len(asked)),
     }
-    for title, reference in references(table, cost, loss, max(budgets)).items():
-        points = np.stack([losses, costs], 1)
+    points = np.stack([losses, costs], 1)
+    for title, reference in references(losses, costs, max(budgets)).items():
         fitting = points[costs <= max(budgets)]
         whole = hypervolume(undominated(fitting), reference)
         volumes = [hypervolume(points[asked[: count + 1]], reference) / whole for count in range(len(asked))]
@@ -195,9 +244,8 @@ def undominated(points: np.ndarray) -> np.ndarray:
     return points[order][np.append(True, best[1:] < best[:-1])]
 
 
-def references(table: Table, cost: str, loss: str, budget: float) -> dict[str, np.ndarray]:
-    """The worst corner of the table, and one just beyond the front."""
-    costs, losses = table.costs[cost], table.losses[loss]
+def references(losses: np.ndarray, costs: np.ndarray, budget: float) -> dict[str, np.ndarray]:
+    """The table's worst loss at the largest budget, and a point just beyond the better half of the front."""
     front = undominated(np.stack([losses, costs], 1)[costs <= budget])
     spread = front.max(0) - front.min(0)
     good = front[front[:, 0] <= np.median(front[:, 0])].max(0)
@@ -241,6 +289,41 @@ def compared(mine: Sequence[float], theirs: Sequence[float]) -> str:
     return f"{'better' if better else 'worse'}, p {p:.2g}{'' if p < 0.05 else ' (not significant)'}"
 
 
+def installed(name: str) -> bool:
+    package = INSTALLED_APART.get(name)
+    return package is None or importlib.util.find_spec(MODULES[package]) is not None
+
+
+def usual() -> list[str]:
+    """All samplers that are installed and take no seconds an ask."""
+    return [name for name in SAMPLERS if name not in SLOW and installed(name)]
+
+
+def check(names: Sequence[str]) -> None:
+    if unknown := [name for name in names if name not in SAMPLERS]:
+        raise ValueError(f"no sampler {unknown[0]!r}; choose from {', '.join(SAMPLERS)}")
+    if missing := [name for name in names if not installed(name)]:
+        package = INSTALLED_APART[missing[0]]
+        raise ValueError(f"{missing[0]} needs {package}: pip install {package}")
+
+
+def objectives_of(text: str, table: Table) -> tuple[str, str]:
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise ValueError(f"--objectives is a loss and a cost, such as error,macs, got {text!r}")
+    return table.loss(parts[0]), table.cost(parts[1])
+
+
+def budgets_of(text: str | None, costs: np.ndarray) -> list[float]:
+    try:
+        budgets = sorted(float(part) for part in text.split(",")) if text else [float(costs.max())]
+    except ValueError:
+        raise ValueError(f"--budgets are numbers with commas between them, such as 20,40,80, got {text!r}") from None
+    if not budgets[0] >= costs.min():
+        raise ValueError(f"no design costs {budgets[0]:g} or less; costs go from {costs.min():g} to {costs.max():g}")
+    return budgets
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True)
@@ -249,19 +332,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument(
-        "--samplers", default=",".join(name for name in SAMPLERS if name not in SLOW + tuple(INSTALLED_APART))
+        "--samplers", help=f"some of {', '.join(SAMPLERS)}; by default all that are installed and quick"
     )
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    loss, cost = options.objectives.split(",")
-    table = Table.read(options.table)
-    top = float(table.costs[cost].max())
-    budgets = sorted(float(text) for text in options.budgets.split(",")) if options.budgets else [top]
-    names = options.samplers.split(",")
-    for name in names:
-        package = INSTALLED_APART.get(name)
-        if package is not None and importlib.util.find_spec(package.replace("-platform", "").replace("-", "_")) is None:
-            parser.error(f"{name} needs {package}: pip install {package}")
+    names = options.samplers.split(",") if options.samplers else usual()
+    try:
+        table = Table.read(options.table)
+        loss, cost = objectives_of(options.objectives, table)
+        budgets = budgets_of(options.budgets, table.costs[cost])
+        check(names)
+    except ValueError as error:
+        parser.error(str(error))
     what = f"{options.table.name}: {len(table)} designs, {loss} against {cost}, budgets {budgets}"
     print(f"{what}, {options.seeds} seeds, {options.trials} trials; median (10 %-90 % of seeds)\n", flush=True)
     with ProcessPoolExecutor(options.workers) as pool:
