@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart test kernel bare check bench docs format clean
+.PHONY: help quickstart test cluster kernel bare check bench docs format clean
 help:           ## Show the targets
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
 
@@ -13,7 +13,10 @@ quickstart: $(VENV)/.run-ready  ## Set up, and run a whole search on this machin
 	$(BIN)/piip-search export quickstart best --out exported/quickstart
 
 test: $(VENV)/.dev-ready  ## Set up, and run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not cluster'
+
+cluster: $(VENV)/.dev-ready  ## Run the tests that start clusters and kill parts of them
+	$(BIN)/python -m pytest -m cluster
 
 kernel: $(VENV)/.dev-ready  ## Run the tests of the GPU kernel in Triton's interpreter (290 MB, once)
 	$(INSTALL) --no-deps triton

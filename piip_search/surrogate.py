@@ -76,7 +76,7 @@ class Transformation:
     def of(cls, losses_N: Array, bent: bool) -> "Transformation":
         """The one that suits some losses."""
         middle, spread = float(losses_N.mean()), float(_or_one(losses_N.std()))
-        if not bent:
+        if not bent or not losses_N.std() > 1e-12 * max(1.0, float(np.abs(losses_N).max())):
             return cls(middle, spread)
         standard_N = (losses_N - middle) / spread
         found = minimize_scalar(lambda power: -yeojohnson_llf(power, standard_N), bounds=POWERS, method="bounded")

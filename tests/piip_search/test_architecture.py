@@ -3,7 +3,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, reject
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from piip_search.architecture import ATTENTIONS, DIRECTIONS, Architecture, Branch, Interaction
@@ -49,6 +49,7 @@ def test_three_faces_are_equal(architecture: Architecture) -> None:
     assert Architecture.parse(architecture.name).fingerprint == architecture.fingerprint
 
 
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
 @given(architectures(), architectures())
 def test_fingerprints_differ_when_architectures_do(one: Architecture, other: Architecture) -> None:
     assert (one.fingerprint == other.fingerprint) == (one == other)

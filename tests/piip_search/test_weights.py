@@ -198,7 +198,7 @@ def intern_file(folder: Path) -> dict[str, Any]:
 def test_intern_vit_takes_internvls_file(intern: str, patches: Any, tmp_path: Path) -> None:
     state = intern_file(tmp_path)
     network = PIIP(Architecture.parse(f"{intern}@64:g+vit_w32_d2_h2@96:g*2"))
-    with pytest.raises(WeightsError, match="vit_pico has no pre-trained weights"):
+    with pytest.raises(WeightsError, match="vit_w32_d2_h2 has no pre-trained weights"):
         load_pretrained(network, tmp_path)
     network = PIIP(Architecture.parse(f"{intern}@64:g"))
     (taken,) = load_pretrained(network, tmp_path, patches)

@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
+import fakes
 import pytest
 
 from piip_search.spec import Data
@@ -35,3 +38,18 @@ def small(tmp_path: Path, cache: Path) -> Data:
         (root / f"{name}.json").write_text(json.dumps(content))
     part = {name: {"images": name, "annotations": f"{name}.json"} for name in ("train", "val")}
     return Data.model_validate({"root": root, **part})
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A Ray cluster of this machine, started once; its workers find the fakes."""
+    ray = pytest.importorskip("ray")
+    from piip_workers import ray_cluster
+
+    tests = str(Path(fakes.__file__).parent)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [tests, before]))
+    ray_cluster.connect()
+    yield
+    ray.shutdown()
+    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)

@@ -20,7 +20,12 @@ for package in ("ray", "psutil", "grpc", "aiohttp"):
     pytest.importorskip(package)
 from two_nodes import ROOT, Cluster, cluster_environment  # noqa: E402
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.cluster,
+    pytest.mark.xdist_group("ray"),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,13 @@ def drive(address: str, folder: Path, spec: SearchSpec, **options: Any) -> subpr
     )  # fmt: skip
 
 
+def told(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """What the driver printed, among what Ray prints."""
+    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("{")]
+    content: dict[str, Any] = json.loads(line)
+    return content
+
+
 def changed(spec: SearchSpec, **changes: Any) -> SearchSpec:
     return parse_spec({**spec.model_dump(mode="json"), "sampler": "random", **changes})
 
@@ -54,7 +66,7 @@ def test_a_search_is_the_same_from_a_node_and_from_elsewhere(
     for name, address in (("node", cluster.address), ("elsewhere", cluster.client)):
         ended = drive(address, tmp_path / name, few, settings={"fail": [2], "die": 4}, packages=["numpy"])
         assert ended.returncode == 0, ended.stdout + ended.stderr
-        found.append(json.loads(ended.stdout.splitlines()[-1]))
+        found.append(told(ended))
     assert [one.pop("client") for one in found] == [False, True]
     assert found[0] == found[1]
     assert found[0]["running"] == 0
@@ -76,7 +88,7 @@ def test_trials_share_gpus_by_what_they_are_predicted_to_take(
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     notes = {note["number"]: note for note in map(json.loads, log.read_text().splitlines())}
-    evaluations = json.loads(ended.stdout.splitlines()[-1])["evaluations"]
+    evaluations = told(ended)["evaluations"]
     assert len(notes) == 10
     for number, (name, _) in evaluations.items():
         share = shared.gpu_of(Architecture.parse(name))

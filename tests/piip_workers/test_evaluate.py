@@ -108,14 +108,13 @@ def test_results_do_not_depend_on_how_images_are_read(small: Data, tmp_path: Pat
 
 
 def test_two_processes_never_train_in_one_folder(small: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from piip_workers import evaluate
+    from piip_workers import work
 
-    monkeypatch.setattr(evaluate, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(work, "LONGEST_WAIT", 0.1)
     folder = tmp_path / CANDIDATE.training
     folder.mkdir()
-    with evaluate._alone(folder):
-        evaluation = train(small, tmp_path)
-    assert evaluation.error.startswith("TimeoutError: another process trains in")
+    with work.alone(folder / "lock"), pytest.raises(work.MachineError, match="another process of"):
+        train(small, tmp_path)
 
 
 def test_several_seeds_are_one_evaluation_with_their_means(small: Data, tmp_path: Path) -> None:

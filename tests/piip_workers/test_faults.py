@@ -11,7 +11,7 @@ PACKAGES = ("ray", "mlflow", "psutil", "sklearn")
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("database", "killed"),
     [

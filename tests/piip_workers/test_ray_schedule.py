@@ -68,13 +68,13 @@ def expected(order: list[int]) -> dict[int, int]:
 
 
 @pytest.mark.parametrize(("at_once", "limited"), [(1, False), (2, False), (2, True)])
+@pytest.mark.usefixtures("cluster")
 def test_the_promising_go_on_and_the_others_end(tmp_path: Path, at_once: int, limited: bool) -> None:
-    if not ray.is_initialized():
-        ray.init("local", num_cpus=4, include_dashboard=False, logging_level="ERROR")
+    cpus = ray.cluster_resources()["CPU"]
     order = [(7 * place + 3) % DESIGNS + 1 for place in range(DESIGNS)]
     scheduler = HalvingScheduler(RUNGS, lambda config: config["size"], TIERS, time_attr="epoch")
     tuner = tune.Tuner(
-        tune.with_resources(Training, {"cpu": 1 if limited else 4 // at_once}),
+        tune.with_resources(Training, {"cpu": cpus / (2 if limited else at_once)}),
         param_space={"size": tune.grid_search(order)},
         tune_config=tune.TuneConfig(
             metric="accuracy",

@@ -1,11 +1,8 @@
 """Every place where candidates run keeps the same contract."""
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
-import fakes
 import pytest
 from contracts import Run, RunnerContract
 
@@ -21,21 +18,6 @@ class TestLocal(RunnerContract):
     def run(self) -> Run:
         work = Work("fakes:measure", {"fail": (2, 5)})
         return lambda search, directory: local.run(search, work)
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
-    """A Ray cluster of this machine, started once; its workers find the fakes."""
-    ray = pytest.importorskip("ray")
-    from piip_workers import ray_cluster
-
-    tests = str(Path(fakes.__file__).parent)
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [tests, before]))
-    ray_cluster.connect()
-    yield
-    ray.shutdown()
-    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
 
 
 @pytest.mark.slow
@@ -95,7 +77,7 @@ def test_half_of_a_result_is_measured_again(spec: SearchSpec, tmp_path: Path, le
     assert candidate is not None
     work = Work("fakes:measure", {}, str(tmp_path / "results"))
     first = work(candidate)
-    (kept,) = (tmp_path / "results").iterdir()
+    (kept,) = (tmp_path / "results").glob("*.json")
     kept.write_text(left)
     assert work(candidate).metrics == first.metrics
     assert json.loads(kept.read_text())["status"] == "done"
@@ -139,3 +121,22 @@ def test_a_full_disk_is_no_fault_of_a_candidate(spec: SearchSpec, tmp_path: Path
     assert again.halted
     assert not again.failures
     assert len(again.evaluations) == 0
+
+
+def test_what_another_process_is_measuring_is_not_measured_again(spec: SearchSpec, tmp_path: Path) -> None:
+    """A worker that outlived its search ends its measurement while the next search has begun the same."""
+    import multiprocessing
+
+    candidate = _small(spec, tmp_path).propose()
+    assert candidate is not None
+    log = tmp_path / "log.jsonl"
+    work = Work("fakes:counted", {"log": str(log), "seconds": 1.0}, str(tmp_path / "results"))
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=work, args=(candidate,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert len(log.read_text().splitlines()) == 1
+    assert work(candidate).status == "done"

@@ -1,6 +1,5 @@
 """Measures a candidate of the detection task: builds it, trains the proxy, returns the evaluation."""
 
-import fcntl
 import gc
 import resource
 import socket
@@ -8,8 +7,8 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +22,11 @@ from piip_search.export.images import ProxyImages
 from piip_search.export.mmdet_config import proxy_config
 from piip_search.spec import Data, Training
 from piip_workers import data as data_sets
-from piip_workers.work import MachineError, reason_of, stop_where_full
+from piip_workers.work import MachineError, alone, reason_of, stop_where_full
 
 if TYPE_CHECKING:
     from piip_workers.training import Measurement
 
-LONGEST_WAIT = 60.0
-"""Seconds to wait for an earlier attempt's process to end."""
 MOST_NAMED = 20
 """Images listed that could not be decoded."""
 HALVES = "halves"
@@ -100,7 +97,7 @@ def _measured_once(
     folder = directory / candidate.training
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _alone(folder):
+        with alone(folder / "lock"):
             return _measured(candidate, Data.model_validate(data), Training.model_validate(training), folder, started)
     except MachineError as error:
         raise MachineError(reason_of(error).removeprefix("MachineError: ")) from error
@@ -108,26 +105,6 @@ def _measured_once(
         stop_where_full(error)
         (folder / "error.txt").write_text(traceback.format_exc())
         return Evaluation(candidate, "failed", error=reason_of(error)[:2000], seconds=time.monotonic() - started)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of the folder: a worker may outlive the search that started it by some seconds.
-
-    Raises:
-        TimeoutError: The other one did not end.
-    """
-    with (folder / "lock").open("w") as file:
-        deadline = time.monotonic() + LONGEST_WAIT
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"another process trains in {folder}; end it and run the search again") from None
-                time.sleep(0.5)
-        yield
 
 
 def _measured(candidate: Candidate, data: Data, training: Training, folder: Path, started: float) -> Evaluation:

@@ -11,7 +11,8 @@ import os
 import pickle
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +46,23 @@ def install() -> None:
     if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
         sys.modules["mmcv._ext"] = _Operators()
     _load_checkpoints_safely()
+
+
+@contextmanager
+def unformatted() -> Iterator[None]:
+    """Lets mmengine write configurations as they come.
+
+    It formats them for the log, for the folder and for every checkpoint, each time in a second or two: more than many
+    a proxy takes for an epoch.
+    """
+    from mmengine.config import config
+
+    before = config.FormatCode
+    config.FormatCode = lambda text, **_: (text, True)
+    try:
+        yield
+    finally:
+        config.FormatCode = before
 
 
 def _import_yapf() -> None:

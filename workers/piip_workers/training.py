@@ -17,7 +17,7 @@ from torch import nn
 
 from piip_search.export.settings import Settings, render
 from piip_workers.annotations import CocoByName
-from piip_workers.openmmlab import install, load_safely
+from piip_workers.openmmlab import install, load_safely, unformatted
 
 install()
 from mmengine.config import Config  # noqa: E402
@@ -78,10 +78,11 @@ def train(
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "config.py"
-    with _quiet(directory / "output.txt"):
+    with _quiet(directory / "output.txt"), unformatted():
         last = last_whole_checkpoint(directory, epochs)
         start = {"work_dir": str(directory), "resume": last is not None, "load_from": last and str(last)}
-        path.write_text(render({**settings, **start}, "what this trial trains"))
+        text = render({**settings, **start}, "what this trial trains")
+        path.write_text(text)
         try:
             runner = Runner.from_cfg(Config.fromfile(path))
             found = _run(runner, directory, seed, epochs, None if last else begin)
@@ -89,6 +90,7 @@ def train(
                 _write_weights(runner.model, weights_file(directory, epochs))
             return found
         finally:
+            path.write_text(text)  # in place of what mmengine wrote there, which nobody can read
             _forget()
 
 

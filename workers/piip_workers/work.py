@@ -1,6 +1,7 @@
 """How a candidate is measured, as plain data that any process can take up."""
 
 import errno
+import fcntl
 import hashlib
 import importlib
 import json
@@ -8,8 +9,8 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWr
 """How libraries say that a disk is full in errors of their own."""
 IN_LOADER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\s")
 """How an error begins that torch brought from a process that reads images; its traceback follows."""
+
+
+LONGEST_WAIT = 60.0
+"""Seconds to wait for another process, which ends once it finds that nobody waits for it."""
 
 
 class MachineError(Exception):
@@ -56,23 +61,29 @@ class Work:
             MachineError: The machine is at fault.
         """
         kept = self._kept(candidate)
-        earlier = None if kept is None else _read(kept)
-        if earlier is not None:
-            return earlier
+        if kept is None:
+            return self._measured(candidate, gpu)
+        with _one_at_a_time(kept):
+            earlier = _read(kept)
+            if earlier is not None:
+                return earlier
+            evaluation = self._measured(candidate, gpu)
+            _keep(kept, evaluation)
+            return evaluation
+
+    def _measured(self, candidate: Candidate, gpu: float) -> Evaluation:
         started = time.monotonic()
         try:
             if self.share and gpu:
                 _resolved(self.share)(gpu)
             evaluation: Evaluation = _resolved(self.function)(candidate, **self.settings)
+            return evaluation
         except MachineError:
             raise
         except Exception as error:
             stop_where_full(error)
             reason = reason_of(error)[:2000]
-            evaluation = Evaluation(candidate, "failed", error=reason, seconds=time.monotonic() - started)
-        if kept is not None:
-            _keep(kept, evaluation)
-        return evaluation
+            return Evaluation(candidate, "failed", error=reason, seconds=time.monotonic() - started)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -116,6 +127,40 @@ def stop_where_full(error: BaseException) -> None:
                 "free some space, and the same command goes on where this stopped"
             ) from error
         cause = cause.__cause__ or cause.__context__
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """Keeps a second process out for as long as a file is held: a worker may outlive the search that started it.
+
+    Raises:
+        MachineError: The other one does not end.
+        OSError: The file cannot be made.
+    """
+    with file.open("w") as held:
+        deadline = time.monotonic() + LONGEST_WAIT
+        while True:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    text = f"another process of {socket.gethostname()} or beside it holds {file}"
+                    raise MachineError(f"{text}; end it, and the same command goes on where this stopped") from None
+                time.sleep(0.5)
+        yield
+
+
+@contextmanager
+def _one_at_a_time(kept: Path) -> Iterator[None]:
+    """Lets nobody measure what another process is measuring, as far as files can be made."""
+    with ExitStack() as held:
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(alone(kept.with_suffix(".lock")))
+        except OSError:  # as on a full disk: what is measured is told all the same
+            pass
+        yield
 
 
 def _read(path: Path) -> Evaluation | None:
