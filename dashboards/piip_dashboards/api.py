@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import yaml
 from fastapi import APIRouter, HTTPException, Query, Response
 
 from piip_dashboards.downloads import Rows, as_csv, as_parquet, evaluation_rows, front_rows
@@ -87,8 +86,7 @@ def api(service: Service) -> APIRouter:
     @router.get("/searches/{run}/space.yaml", response_class=Response)
     def space(run: str) -> Response:
         """The search space, as a file that piip-search run takes to go on with the search."""
-        content = yaml.safe_dump(dict(service.reading(run).record.spec), sort_keys=False, allow_unicode=True)
-        return _file(content.encode(), "application/yaml", f"{run}.yaml")
+        return _file(service.space(run).encode(), "application/yaml", f"{run}.yaml")
 
     @router.get("/searches/{run}/{table}.{ending}", response_class=Response)
     def download(run: str, table: Literal["evaluations", "front"], ending: Literal["csv", "parquet"]) -> Response:

@@ -1,10 +1,11 @@
 """The pages: each appears at once, and what takes longer follows as parts that its script asks for."""
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request
@@ -29,6 +30,7 @@ from piip_dashboards.views.progress import sparkline
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Evaluation
 from piip_search.ledger import LedgerError
+from piip_search.spec import NAME
 
 Render = Callable[..., HTMLResponse]
 
@@ -106,7 +108,7 @@ def pages(service: Service, render: Render) -> APIRouter:
             record = service.shelf.record(run)
         except LedgerError as error:
             raise HTTPException(404, str(error)) from None
-        return render("search.html", run=run, record=record)
+        return render("search.html", run=run, record=record, cluster=service.cluster)
 
     @router.get("/search/{run}/part/{part}")
     def search_part(run: str, part: str) -> HTMLResponse:
@@ -120,6 +122,10 @@ def pages(service: Service, render: Render) -> APIRouter:
         if part == "axes":
             return render("parts/axes.html", reading=reading, axes=_axes(reading), titles=CONVENTION_TITLES,
                           conventions=conventions(reading))  # fmt: skip
+        if part == "cluster":
+            job = service.jobs.view(service.cluster_key(run))
+            driven = service.shelf.driven(run)
+            return render("parts/cluster.html", run=run, cluster=service.cluster, job=job, driven=driven)
         if part not in ("summary", "fronts", "rungs", "workers"):
             raise HTTPException(404, f"no part {part!r}")
         return render(f"parts/{part}.html", run=run, search=overview(reading, service.shelf.driven(run), service.now()))
@@ -160,6 +166,16 @@ def pages(service: Service, render: Render) -> APIRouter:
         if path is None:
             raise HTTPException(404, "no such picture")
         return FileResponse(path, headers={"cache-control": "no-cache"})
+
+    @router.post("/search/{run}/{action}", response_class=JSONResponse)
+    def drive(run: str, action: Literal["start", "stop"]) -> dict[str, str]:
+        service.reading(run)
+        if service.cluster is None:
+            raise HTTPException(409, "no cluster is known here; start the dashboard with --address http://HEAD:8265")
+        if not re.fullmatch(NAME, run):
+            raise HTTPException(409, f"no command can name a run {run!r}")
+        (service.end if action == "stop" else service.begin)(run)
+        return {"state": "running"}
 
     @router.post("/search/{run}/design/{fingerprint}/examples", response_class=JSONResponse)
     def make_examples(run: str, fingerprint: str) -> dict[str, str]:

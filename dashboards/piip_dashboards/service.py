@@ -2,11 +2,13 @@
 
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
 from fastapi import HTTPException
 
 from piip_dashboards.examination import Examination
@@ -31,6 +33,7 @@ class Service:
         options: What a user types after a command so that it finds this ledger and home.
         environment: What a command that a page starts is told in place of those options.
         live: Seconds between two looks of a page at the ledger.
+        cluster: Address of a Ray cluster's dashboard, where pages start and stop searches; None where none is known.
     """
 
     shelf: Shelf
@@ -40,6 +43,7 @@ class Service:
     options: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     live: float = 2.0
+    cluster: str | None = None
 
     @property
     def home(self) -> Path | None:
@@ -82,6 +86,30 @@ class Service:
 
     def export_command(self, run: str, fingerprint: str, folder: Path) -> list[str]:
         return [sys.executable, "-m", "piip_search.cli", "export", "--out", str(folder), "--", run, fingerprint]
+
+    def space(self, run: str) -> str:
+        """The search space of a run as YAML, which takes it up again."""
+        return yaml.safe_dump(dict(self.reading(run).record.spec), sort_keys=False, allow_unicode=True)
+
+    def begin(self, run: str) -> None:
+        """Sends a run's driver to the cluster, as `piip-search submit` does; it goes on where the run was left."""
+        folder = Path(tempfile.mkdtemp(prefix="piip-space-"))
+        file = folder / f"{run}.yaml"
+        file.write_text(self.space(run), encoding="utf-8")
+        command = [sys.executable, "-m", "piip_search.cli", "submit", str(file), "--name", run, "--resume"]
+        self.jobs.start(self.cluster_key(run), [*command, *self._at], self.environment)
+
+    def end(self, run: str) -> None:
+        """Stops a run's driver on the cluster, as `piip-search stop` does."""
+        command = [sys.executable, "-m", "piip_search.cli", "stop", *self._at, "--", run]
+        self.jobs.start(self.cluster_key(run), command, self.environment)
+
+    @property
+    def _at(self) -> list[str]:
+        return [] if self.cluster is None else ["--address", self.cluster]
+
+    def cluster_key(self, run: str) -> str:
+        return f"cluster {run}"
 
     def start_examples(self, folder: Path) -> None:
         """Detects on some validation images with the weights in a folder."""

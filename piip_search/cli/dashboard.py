@@ -32,6 +32,13 @@ def dashboard(
         str | None,
         typer.Option(envvar="PIIP_SEARCH_TOKEN", help="What visitors have to know; drawn where one is needed."),
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RAY_API_SERVER_ADDRESS",
+            help="A Ray cluster's dashboard, http://HOST:8265: pages can start and stop its searches.",
+        ),
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open the address in a browser.")] = True,
     home: Home = DEFAULT_HOME,
 ) -> None:
@@ -51,11 +58,11 @@ def dashboard(
     environment = {"PIIP_SEARCH_HOME": str(home.resolve()), **({} if url is None else {"PIIP_SEARCH_LEDGER": url})}
     with closing(open_ledger(existing_ledger(url, home))) as book, _listening(host, port) as listening:
         number = listening.getsockname()[1]
-        app = dashboard_app(book, home, _options(url, home), environment, needed, number)
-        address = f"http://{_named(host)}:{number}/" + ("" if needed is None else f"?token={needed}")
-        console.print(f"dashboard of {book.shown}: {address} (end it with Ctrl-C)", markup=False, soft_wrap=True)
+        app = dashboard_app(book, home, _options(url, home), environment, needed, number, address)
+        own = f"http://{_named(host)}:{number}/" + ("" if needed is None else f"?token={needed}")
+        console.print(f"dashboard of {book.shown}: {own} (end it with Ctrl-C)", markup=False, soft_wrap=True)
         if browser:
-            webbrowser.open(address)
+            webbrowser.open(own)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False))
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listening])

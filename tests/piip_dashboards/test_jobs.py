@@ -1,5 +1,6 @@
 """What a page starts runs beside it, is seen while it runs, and ends with it."""
 
+import dataclasses
 import os
 import sys
 import time
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from sites import Site
+from starlette.testclient import TestClient
 
 from piip_dashboards.access import MARK, MARKED
+from piip_dashboards.app import create_app
 from piip_dashboards.jobs import Jobs, JobView
 
 
@@ -80,3 +83,25 @@ def test_an_export_that_fails_says_why(past: Site) -> None:
     text = past.client.get(f"/search/big/design/{fingerprint}/part/export").text
     assert "The export failed" in text
     assert past.client.post("/search/big/design/none/export", headers={MARK: MARKED}).status_code == 404
+
+
+def test_a_known_cluster_is_told_to_stop_a_search_and_to_go_on_with_it(past: Site) -> None:
+    """No cluster answers here: what is told is the command's own error, with the address."""
+    service = past.service
+    assert "cluster" not in past.client.get("/search/big").text
+    unknown = past.client.post("/search/big/stop", headers={MARK: MARKED})
+    assert (unknown.status_code, "start the dashboard with --address" in unknown.text) == (409, True)
+    known = dataclasses.replace(service, cluster="http://127.0.0.1:1")
+    with TestClient(create_app(known), base_url="http://127.0.0.1") as client:
+        assert "part/cluster" in client.get("/search/big").text
+        assert "Go on with it" in client.get("/search/big/part/cluster").text
+        assert client.post("/search/big/burn", headers={MARK: MARKED}).status_code == 400
+        assert client.post("/search/none/stop", headers={MARK: MARKED}).status_code == 404
+        assert client.post("/search/big/stop").status_code == 403
+        for action in ("stop", "start"):
+            assert client.post(f"/search/big/{action}", headers={MARK: MARKED}).json() == {"state": "running"}
+            assert "Asking the cluster" in client.get("/search/big/part/cluster").text
+            seen(lambda: known.jobs.view(known.cluster_key("big")), lambda view: view.state == "failed")
+            text = client.get("/search/big/part/cluster").text
+            assert "It failed" in text
+            assert "127.0.0.1:1" in text
