@@ -226,10 +226,12 @@ class FrontGain:
         pool = self._pool(free, free_N, front[0], random)
         inputs, costs = self._inputs(pool, informed), self._choices.costs_N[pool]
         losses_NQ = surrogate.losses(inputs)
-        # The worst that is thought of, not the worst that was seen: a front is worth widening to where nobody was yet.
-        worst = max(*evidence.losses, float(losses_NQ[:, losses_NQ.shape[1] // 2].max()))
+        measured, thought = max(evidence.losses), float(losses_NQ[:, losses_NQ.shape[1] // 2].max())
         turn = evidence.asked % len(self._budgets)
         for tier in (*self._budgets[turn:], *self._budgets[:turn]):
+            # A front is worth widening to where nobody was yet, and may be worse than all that was seen: to cheaper
+            # designs, which is the cheapest tier's business.
+            worst = max(measured, thought) if tier == self._budgets[0] else measured
             gain_N = expected_gain(losses_NQ, costs, front[1:], worst, tier)
             if gain_N.max() > 0:
                 break

@@ -37,13 +37,13 @@ class Usual(NamedTuple):
 
 
 USUAL = {
-    "linear": Usual(0.3, 1.0),
-    "trend": Usual(0.3, 1.0),
-    "together": Usual(0.5, 1.0),
-    "length": Usual(1.0, 0.7),
-    "noise": Usual(0.02, 1.5),
+    "linear": Usual(0.3, 2.0),
+    "trend": Usual(0.3, 2.0),
+    "together": Usual(0.5, 2.0),
+    "length": Usual(1.0, 1.4),
+    "noise": Usual(0.02, 3.0),
 }
-FURTHEST = 4.0
+FURTHEST = 2.5
 """Spreads by which a parameter is at most from its middle."""
 
 
@@ -218,8 +218,12 @@ def log_posterior(
             (slope_NN * smooth_NN * distances_NN).sum() / length**2,
             noise * (np.diag(slope_NN) * noise_N[0]).sum(),
         ]
-        away_P = (parameters_P - middles_P) / spreads_P if usual else np.zeros_like(parameters_P)
-        return float(likelihood - 0.5 * away_P @ away_P), -0.5 * np.array(slopes) - away_P / spreads_P
+        if not usual:
+            return float(likelihood), -0.5 * np.array(slopes)
+        away_P = (parameters_P - middles_P) / spreads_P
+        # With its constants, so that processes of more parameters can be compared with those of fewer.
+        density = -0.5 * away_P @ away_P - np.log(np.sqrt(2 * np.pi) * spreads_P).sum()
+        return float(likelihood + density), -0.5 * np.array(slopes) - away_P / spreads_P
 
     return posterior
 
