@@ -62,6 +62,6 @@ def _patiently(start: Callable[[], Any]) -> Any:
     while True:
         try:
             return start()
-        except subprocess.SubprocessError:
+        except (subprocess.SubprocessError, AssertionError):  # the package asserts that it is ready
             if time.monotonic() > deadline:
                 raise

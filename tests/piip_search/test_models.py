@@ -525,7 +525,7 @@ def test_memory_under_checkpointing_is_what_torch_keeps(name: str) -> None:
     "name",
     [
         "vit_micro@32:g+vit_nano@64:w3+vit_pico@96:w4g2*2",
-        "vit_nano@32:g+convnext_pico@64*1",
+        "vit_nano@32:g+convnext_pico@64*4",
         "vit_micro@32:g+vit_nano@64:g*1(attention=regular)/linear",
         "vit_pico@64:g",
     ],
