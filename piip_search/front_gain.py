@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.extrapolation import extrapolated
-from piip_search.gaussian_process import Inputs
-from piip_search.surrogate import Frame, Surrogate
+from piip_search.surrogate import Surrogate
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -36,13 +35,20 @@ def log_costs(costs_N: Array) -> Array:
     return np.log(np.maximum(costs_N, least / 2 if np.isfinite(least) else 1.0))
 
 
+def cost_feature(costs_N: Array) -> Array:
+    """Costs as a feature from 0 to 1, on a scale of ratios."""
+    logs_N = log_costs(costs_N)
+    feature_N: Array = (logs_N - logs_N.min()) / max(float(np.ptp(logs_N)), 1e-12)
+    return feature_N
+
+
 @dataclass(frozen=True)
 class Choices:
     """What may be proposed, by index.
 
     Attributes:
         costs_N: Known costs.
-        features: Features of some designs, shape (n, F), each column about as wide as one; without the cost.
+        features: Features of some designs, shape (n, F), each column about as wide as one.
         near: Indices of the neighbours of a design.
     """
 
@@ -90,9 +96,10 @@ class Proposal:
     @property
     def why(self) -> dict[str, Any]:
         """The same as plain data, without what is not known."""
-        left = {f"{tier:g}": gain for tier, gain in (self.left or {}).items()}
         if self.source != "gain":
+            left = {f"{tier:g}": gain for tier, gain in (self.left or {}).items()}
             return {"source": self.source, **({"left": left} if left else {})}
+        left = {f"{tier:g}": gain for tier, gain in (self.left or {}).items()}
         prior = {} if self.prior is None else {"prior": "of use" if self.prior else "dropped"}
         return {"source": self.source, "tier": self.budget, "gain": self.gain, "loss": self.loss, "left": left, **prior}
 
@@ -105,14 +112,12 @@ class _Evidence:
         known: Designs of which something is known.
         losses: What they reach in the end, as far as that is known.
         deviations: Standard deviations of these; zero of what was measured to the end.
-        repeats: Of how many measurements each is the mean.
         pending: Designs that are being measured for the first time.
     """
 
     known: tuple[int, ...]
     losses: tuple[float, ...]
     deviations: tuple[float, ...]
-    repeats: tuple[int, ...]
     pending: tuple[int, ...]
 
     @classmethod
@@ -122,18 +127,16 @@ class _Evidence:
         pending: Sequence[int],
         failed: Sequence[int],
         reached: Mapping[int, Mapping[int, float]],
-        repeats: Mapping[int, int],
     ) -> "_Evidence":
         guessed = extrapolated(reached, measured)
         found = {index: (loss, 0.0) for index, loss in measured.items()}
         found |= {index: guess for index, guess in guessed.items() if index not in failed}
         if found:  # what failed counts as the worst, once there is one
             worst = max(loss for loss, _ in found.values())
-            found |= {index: (worst, 0.0) for index in failed if index not in measured}
+            found |= dict.fromkeys(failed, (worst, 0.0))
         known = tuple(sorted(found))
         waiting = (*sorted(pending), *(() if found else sorted(failed)))
-        again = tuple(repeats.get(i, 1) for i in known)
-        return cls(known, tuple(found[i][0] for i in known), tuple(found[i][1] for i in known), again, waiting)
+        return cls(known, tuple(found[i][0] for i in known), tuple(found[i][1] for i in known), waiting)
 
     @property
     def taken(self) -> Indices:
@@ -152,8 +155,8 @@ class FrontGain:
     Tiers take turns, so that none starves; what is learnt serves all. (On NAS-Bench-201 turns halved the regret that
     the sum of all tiers' gains left in the largest one.) A tier in which nothing is left to be gained is passed over.
 
-    That losses follow the known cost is believed from the start, to an extent that is learnt. A prior is one such trend
-    more. Each time it is left out unless what was measured is likelier with it: where it misleads, it is dropped.
+    A prior is one feature more, whose weight may be as large as that of all others together. Each time it is left out
+    unless what was measured is likelier with it: where it misleads, it is dropped.
     """
 
     def __init__(
@@ -176,10 +179,10 @@ class FrontGain:
         self._choices = choices
         self._logs_N = log_costs(choices.costs_N)
         self._prior = prior
-        some = np.sort(np.random.default_rng(seed).permutation(len(choices.costs_N))[:POOL])
-        self._frame = Frame.of(choices.features(some), self._trends(some, informed=False))
         if prior is not None:
-            self._informed = Frame.of(choices.features(some), self._trends(some, informed=True))
+            some = np.random.default_rng(seed).permutation(len(choices.costs_N))[:POOL]
+            expected = prior.losses(some)
+            self._centre, self._scale = float(expected.mean()), max(float(expected.std()), 1e-12)
         self._start = start
         self._budgets = tuple(sorted(budgets))
         self._seed = seed
@@ -191,7 +194,6 @@ class FrontGain:
         failed: Sequence[int],
         free_N: NDArray[np.bool_],
         reached: Mapping[int, Mapping[int, float]] | None = None,
-        repeats: Mapping[int, int] | None = None,
     ) -> Proposal | None:
         """The next design to measure; None when none is left.
 
@@ -202,9 +204,8 @@ class FrontGain:
             free_N: Which designs may be proposed.
             reached: Losses by epochs, of designs that were measured on their way. They are evidence of what the end
                 will be, as far as that follows from them (`extrapolation`), and never taken for it.
-            repeats: Of how many measurements a final loss is the mean; one where it does not say.
         """
-        evidence = _Evidence.of(measured, pending, failed, reached or {}, repeats or {})
+        evidence = _Evidence.of(measured, pending, failed, reached or {})
         free = np.flatnonzero(free_N & (self._choices.costs_N <= self._budgets[-1]))
         if not len(free):
             return None
@@ -222,16 +223,13 @@ class FrontGain:
     def _best(
         self, evidence: "_Evidence", free: Indices, free_N: NDArray[np.bool_], random: np.random.Generator
     ) -> Proposal:
-        surrogate, informed, front = self._believe(evidence)
-        pool = self._pool(free, free_N, front[0], random)
-        inputs, costs = self._inputs(pool, informed), self._choices.costs_N[pool]
-        losses_NQ = surrogate.losses(inputs)
-        measured, thought = max(evidence.losses), float(losses_NQ[:, losses_NQ.shape[1] // 2].max())
+        surrogate, features_of, front = self._believe(evidence)
+        worst = max(evidence.losses)
         turn = evidence.asked % len(self._budgets)
+        pool = self._pool(free, free_N, front[0], random)
+        features, costs = features_of(pool), self._choices.costs_N[pool]
+        losses_NQ = surrogate.losses(features)
         for tier in (*self._budgets[turn:], *self._budgets[:turn]):
-            # A front is worth widening to where nobody was yet, and may be worse than all that was seen: to cheaper
-            # designs, which is the cheapest tier's business.
-            worst = max(measured, thought) if tier == self._budgets[0] else measured
             gain_N = expected_gain(losses_NQ, costs, front[1:], worst, tier)
             if gain_N.max() > 0:
                 break
@@ -241,23 +239,23 @@ class FrontGain:
             if not len(more):
                 break
             more = random.permutation(more)[:MOST_NEAR]
-            beside = self._inputs(more, informed)
+            beside = features_of(more)
             losses = surrogate.losses(beside)
             gained = expected_gain(losses, self._choices.costs_N[more], front[1:], worst, tier)
-            pool, inputs = np.concatenate([pool, more]), inputs.with_more(beside)
+            pool, features = np.concatenate([pool, more]), np.concatenate([features, beside])
             costs, losses_NQ = self._choices.costs_N[pool], np.concatenate([losses_NQ, losses])
             gain_N = np.concatenate([gain_N, gained])
-        left = self._left(surrogate, inputs, costs, losses_NQ[:, 0], front[1:], max(evidence.losses))
+        left = self._left(surrogate, features, costs, losses_NQ[:, 0], front[1:], worst)
         best = int(gain_N.argmax())
         if gain_N[best] <= 0:
             return Proposal(int(random.choice(pool)), "draw", tier, left=left)
         predicted = losses_NQ[best]
         loss = (float(predicted.mean()), float(predicted[0]), float(predicted[-1]))
-        used = None if self._prior is None else informed
+        used = None if self._prior is None else features_of != self._choices.features
         return Proposal(int(pool[best]), "gain", tier, float(gain_N[best]), loss, left, used)
 
     def _left(
-        self, surrogate: Surrogate, inputs: Inputs, costs_N: Array, hopes_N: Array, front: tuple[Array, Array],
+        self, surrogate: Surrogate, features_NF: Array, costs_N: Array, hopes_N: Array, front: tuple[Array, Array],
         worst: float,
     ) -> dict[float, float]:  # fmt: skip
         """By how much the best loss of each tier is expected to fall if the most hopeful designs were all measured.
@@ -268,7 +266,7 @@ class FrontGain:
         hopeful = [np.flatnonzero(costs_N <= tier) for tier in self._budgets]
         hopeful = [places[np.argsort(hopes_N[places], kind="stable")[:HOPEFUL]] for places in hopeful]
         some = np.unique(np.concatenate(hopeful))
-        draws_SN = surrogate.draws(inputs[some], DRAWS, self._seed)
+        draws_SN = surrogate.draws(features_NF[some], DRAWS, self._seed)
         left = {}
         for tier, places in zip(self._budgets, hopeful, strict=True):
             inside = front[1][front[0] <= tier]
@@ -309,38 +307,37 @@ class FrontGain:
         chosen = own if len(own) else inside
         return int(chosen[self._prior.losses(chosen).argmin()])
 
-    def _trends(self, indices: Indices, informed: bool) -> Array:
-        """What losses may follow in a straight line, shape (n, T): the logarithm of the cost, and the prior."""
-        trends = [self._logs_N[indices]]
-        if informed and self._prior is not None:
-            trends.append(self._prior.losses(indices))
-        return np.stack(trends, 1)
+    def _with_prior(self, indices: Indices) -> Array:
+        if self._prior is None:
+            raise RuntimeError("there is no prior")
+        features_NF = self._choices.features(indices)
+        column_N = (self._prior.losses(indices) - self._centre) / self._scale
+        return np.concatenate([features_NF, column_N[:, None] * np.sqrt(features_NF.shape[1])], 1)
 
-    def _inputs(self, indices: Indices, informed: bool) -> Inputs:
-        """What the belief is told of some designs; `informed` where the prior is a part of it."""
-        frame = self._informed if informed else self._frame
-        return frame.inputs(self._choices.features(indices), self._trends(indices, informed))
-
-    def _believe(self, evidence: "_Evidence") -> tuple[Surrogate, bool, tuple[Indices, Array, Array]]:
-        """The belief, whether it uses the prior, and the front that it sees: indices, costs, losses, cheapest first."""
+    def _believe(
+        self, evidence: "_Evidence"
+    ) -> tuple[Surrogate, Callable[[Indices], Array], tuple[Indices, Array, Array]]:
+        """The belief, the features it is about, and the front that it sees: indices, costs, losses, cheapest first."""
         known, pending = np.array(evidence.known, dtype=np.intp), np.array(evidence.pending, dtype=np.intp)
-        facts = np.array(evidence.losses), self._seed, np.array(evidence.deviations), np.array(evidence.repeats)
-        surrogate, informed = Surrogate.fit(self._inputs(known, False), *facts), False
+        losses, deviations = np.array(evidence.losses), np.array(evidence.deviations)
+        features_of = self._choices.features
+        surrogate = Surrogate.fit(features_of(known), losses, self._seed, deviations)
         if self._prior is not None:
-            other = Surrogate.fit(self._inputs(known, True), *facts)
-            if other.evidence > surrogate.evidence:
-                surrogate, informed = other, True
-        if len(pending):
-            surrogate = surrogate.with_guesses(self._inputs(pending, informed))
+            informed = Surrogate.fit(self._with_prior(known), losses, self._seed, deviations)
+            if informed.evidence > surrogate.evidence:
+                surrogate, features_of = informed, self._with_prior
         places = np.concatenate([known, pending])
+        features = features_of(places)
+        if len(pending):
+            surrogate = surrogate.with_guesses(features[len(known) :])
         # What a lucky measurement showed is not yet what a design is worth: the front is what is believed of them.
-        believed = surrogate.expected(self._inputs(places, informed))
+        believed = surrogate.expected(features)
         costs = self._choices.costs_N[places]
         steps: list[int] = []
         for place in np.lexsort((believed, costs)):
             if not steps or believed[place] < believed[steps[-1]]:
                 steps.append(int(place))
-        return surrogate, informed, (places[steps], costs[steps], believed[steps])
+        return surrogate, features_of, (places[steps], costs[steps], believed[steps])
 
     def _pool(self, free: Indices, free_N: NDArray[np.bool_], front: Indices, random: np.random.Generator) -> Indices:
         if len(free) <= POOL:

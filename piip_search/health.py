@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.failures import kind_of
-from piip_search.front_gain import log_costs
 from piip_search.objectives import Objectives, finished, pareto_front
 from piip_search.ranking import Interval, tau_interval
-from piip_search.surrogate import Frame, Surrogate
+from piip_search.surrogate import Surrogate
 
 FeaturesOf = Callable[[Sequence[Architecture]], NDArray[np.float64]]
 
@@ -120,13 +119,13 @@ def learnt(
     order = np.random.default_rng(seed).permutation(len(measured))[:MOST_LEARNT]
     losses_N = objectives.losses([measured[place] for place in order])
     features_NF = features([measured[place].candidate.architecture for place in order])
-    trends_NT = log_costs(losses_N[:, 1])[:, None]
-    inputs = Frame.of(features_NF, trends_NT).inputs(features_NF, trends_NT)
     places, predicted_N = np.arange(len(order)), np.zeros(len(order))
     with threadpool_limits(1):
         for part in np.array_split(places, FOLDS):
             others = np.setdiff1d(places, part)
-            predicted_N[part] = Surrogate.fit(inputs[others], losses_N[others, 0], seed).expected(inputs[part])
+            predicted_N[part] = Surrogate.fit(features_NF[others], losses_N[others, 0], seed).expected(
+                features_NF[part]
+            )
     return tau_interval(predicted_N, losses_N[:, 0], seed), tau_interval(-losses_N[:, 1], losses_N[:, 0], seed)
 
 

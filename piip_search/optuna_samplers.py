@@ -374,9 +374,8 @@ class FrontSampler(BaseSampler):
                 return -1  # it is decided already
             evidence = self._evidence(study, trial)
             proposal = self._gain.propose(
-                evidence.measured, evidence.pending, evidence.failed, self._proposals.free_N, evidence.reached,
-                evidence.repeats,
-            )  # fmt: skip
+                evidence.measured, evidence.pending, evidence.failed, self._proposals.free_N, evidence.reached
+            )
             if proposal is None:
                 raise RuntimeError("every design of the space was proposed")
             self.why = proposal.why
@@ -424,11 +423,6 @@ class _Found:
     def measured(self) -> dict[int, float]:
         """Of one design measured again, with another seed say, the mean."""
         return {index: float(np.mean(found)) for index, found in self.losses.items()}
-
-    @property
-    def repeats(self) -> dict[int, int]:
-        """Of how many measurements each is the mean."""
-        return {index: len(found) for index, found in self.losses.items()}
 
     def add(self, index: int, trial: FrozenTrial, sign: float) -> None:
         """Takes one trial in."""

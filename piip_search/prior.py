@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.cost import Convention, Detector, price
-from piip_search.front_gain import Prior, log_costs
+from piip_search.front_gain import Prior
 from piip_search.published import Published, published_designs
 from piip_search.space import Designs, Features, SearchSpace
-from piip_search.surrogate import Frame, Surrogate
+from piip_search.surrogate import Surrogate
 
 METRIC = "box AP"
 FEWEST = 5
@@ -46,15 +46,12 @@ def published_prior(
     )
     losses = np.array([1 - row.metrics[METRIC] / 100 for row, _ in rows])
     # Both are seen on one scale of costs.
-    every = Designs.joined([designs, known])
-    together, costs_N = Features(space, every), log_costs(every.gmacs_N)[:, None]
-    places = len(designs) + np.arange(len(known))
-    frame = Frame.of(together.of(places), costs_N[places])
-    belief = Surrogate.fit(frame.inputs(together.of(places), costs_N[places]), losses, seed)
+    together = Features(space, Designs.joined([designs, known]))
+    belief = Surrogate.fit(together.of(len(designs) + np.arange(len(known))), losses, seed)
     first = [found for _, encoded in rows if (found := _place(designs, encoded)) is not None]
 
     def expected(indices: NDArray[np.intp]) -> NDArray[np.float64]:
-        return belief.expected(frame.inputs(together.of(indices), costs_N[indices]))
+        return belief.expected(together.of(indices))
 
     return Prior(expected, tuple(dict.fromkeys(first)))
 

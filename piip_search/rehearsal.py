@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Evaluation, Fidelity
+from piip_search.front_gain import cost_feature
 from piip_search.ledger import Ledger
 from piip_search.objectives import Objectives
 from piip_search.pareto import hypervolume
@@ -170,7 +171,7 @@ class Rehearsal:
         """
         spec, designs = self.spec, self.designs
         places = np.array([self._place[tuple(row)] for row in designs.rows_ND.tolist()])
-        features_NF = self.table.features_NF[places]
+        features_NF = np.concatenate([self.table.features_NF[places], cost_feature(designs.gmacs_N)[:, None]], 1)
         sampler = make_sampler(
             spec.sampler, self, designs, spec.budget.trials, spec.seed, spec.bounds.gmacs,
             lambda indices: features_NF[indices],

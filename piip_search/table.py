@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from piip_search.front_gain import Choices
+from piip_search.front_gain import Choices, cost_feature
 
 Array = NDArray[np.float64]
 KINDS = ("choice", "cost", "loss")
@@ -165,7 +165,8 @@ class Table:
 
     def offered(self, cost: str) -> Choices:
         """What a sampler may propose, where that cost is traded off."""
-        codes, features_NF = self.codes, self.features_NF
+        codes = self.codes
+        features_NF = np.concatenate([self.features_NF, cost_feature(self.costs[cost])[:, None]], 1)
         return Choices(
             self.costs[cost],
             lambda indices: features_NF[indices],

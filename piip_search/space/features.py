@@ -18,7 +18,7 @@ class Features:
     Of each branch slot: whether it is there, which model, its width, depth and parameters, the side of its image, its
     tokens, its window, and its share of all multiply-accumulates. Of neighbouring branches: the ratio of their
     images. Of the whole: the number of branches, each setting of the interactions and the merge, interactions per
-    block.
+    block, and the cost.
     """
 
     def __init__(self, space: SearchSpace, designs: Designs) -> None:
@@ -29,6 +29,8 @@ class Features:
             designs: All that features may be asked of.
         """
         self._space, self._designs = space, designs
+        log_macs = np.log(designs.macs_N)
+        self._cheapest, self._range = log_macs.min(), max(np.ptp(log_macs), 1e-12)
         models = [space.model(index) for index in range(len(space.backbones))]
         absent = [0.0]
         self._facts_KM = np.stack(
@@ -84,6 +86,7 @@ class Features:
                 columns.extend((chosen == kind).astype(float) for kind in range(len(values)))
         interactions = np.array([float(value) for value in space.tail_values[0]])[rows[:, -len(TAIL)]]
         columns.append(interactions / np.maximum(self._depths[model_NB].max(1), 1.0))
+        columns.append((np.log(designs.macs_N) - self._cheapest) / self._range)
         return np.stack(columns, 1)
 
 
