@@ -4,8 +4,6 @@ import re
 import shlex
 from typing import Any
 
-import click
-
 
 def problems_of(line: str) -> list[str]:
     """What is wrong with a shell line: unknown commands and options of piip-search and of ray. Other programs pass."""
@@ -37,14 +35,14 @@ def _click(app: Any) -> Any:
 
 
 def _unknown(command: Any, words: list[str]) -> list[str]:
-    context = click.Context(command, info_name=words[0])
+    context = command.context_class(command, info_name=words[0])
     rest = words[1:]
     while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
         found = command.get_command(context, rest[0])
         if found is None:
             return [f"{' '.join(words)}: no command {rest[0]}"]
         command, rest = found, rest[1:]
-        context = click.Context(command, parent=context, info_name=command.name)
+        context = command.context_class(command, parent=context, info_name=command.name)
     known = {name for parameter in command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)}
     known |= {"--help"}
     used = [word.split("=")[0] for word in rest[: rest.index("--")] if word.startswith("-")] if "--" in rest else [
