@@ -96,10 +96,9 @@ class Proposal:
     @property
     def why(self) -> dict[str, Any]:
         """The same as plain data, without what is not known."""
-        if self.source != "gain":
-            left = {f"{tier:g}": gain for tier, gain in (self.left or {}).items()}
-            return {"source": self.source, **({"left": left} if left else {})}
         left = {f"{tier:g}": gain for tier, gain in (self.left or {}).items()}
+        if self.source != "gain":
+            return {"source": self.source, **({"left": left} if left else {})}
         prior = {} if self.prior is None else {"prior": "of use" if self.prior else "dropped"}
         return {"source": self.source, "tier": self.budget, "gain": self.gain, "loss": self.loss, "left": left, **prior}
 

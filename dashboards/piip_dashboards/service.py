@@ -34,6 +34,7 @@ class Service:
         environment: What a command that a page starts is told in place of those options.
         live: Seconds between two looks of a page at the ledger.
         cluster: Address of a Ray cluster's dashboard, where pages start and stop searches; None where none is known.
+        spaces: Folder for the search spaces of what is started there, gone with the dashboard.
     """
 
     shelf: Shelf
@@ -44,6 +45,7 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     live: float = 2.0
     cluster: str | None = None
+    spaces: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
 
     @property
     def home(self) -> Path | None:
@@ -93,8 +95,7 @@ class Service:
 
     def begin(self, run: str) -> None:
         """Sends a run's driver to the cluster, as `piip-search submit` does; it goes on where the run was left."""
-        folder = Path(tempfile.mkdtemp(prefix="piip-space-"))
-        file = folder / f"{run}.yaml"
+        file = Path(self.spaces.name) / f"{run}.yaml"
         file.write_text(self.space(run), encoding="utf-8")
         command = [sys.executable, "-m", "piip_search.cli", "submit", str(file), "--name", run, "--resume"]
         self.jobs.start(self.cluster_key(run), [*command, *self._at], self.environment)
@@ -124,3 +125,4 @@ class Service:
 
     def close(self) -> None:
         self.jobs.close()
+        self.spaces.cleanup()

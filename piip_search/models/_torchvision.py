@@ -10,10 +10,10 @@ import importlib
 import sys
 from types import ModuleType
 
-import torch
+from torch.library import Library
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_declared: list[torch.library.Library] = []
+_declared: list[Library] = []
 
 
 def import_torchvision() -> ModuleType:
@@ -29,7 +29,7 @@ def import_torchvision() -> ModuleType:
             raise
     for name in [name for name in list(sys.modules) if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
+    library = Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):
         library.define(operator + _SCHEMA)
     _declared.append(library)

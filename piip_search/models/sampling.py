@@ -13,6 +13,7 @@ import os
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.library import custom_op
 
 VARIABLE = "PIIP_SEARCH_SAMPLING"
 WISHES = ("auto", "portable", "fused")
@@ -83,7 +84,7 @@ def portable(value_BHWMD: Tensor, points_BNMP2: Tensor, weights_BNMP: Tensor) ->
     return read_BMDN.permute(0, 3, 1, 2).to(value_BHWMD.dtype)
 
 
-@torch.library.custom_op("piip_search::deformable_sample", mutates_args=())
+@custom_op("piip_search::deformable_sample", mutates_args=())
 def fused(value: Tensor, points: Tensor, weights: Tensor) -> Tensor:
     """The same by the fused kernel, of contiguous tensors. An operator of torch's, so that `torch.compile` takes it."""
     from piip_search.models import sampling_triton  # Triton is imported where a kernel runs
@@ -91,7 +92,7 @@ def fused(value: Tensor, points: Tensor, weights: Tensor) -> Tensor:
     return sampling_triton.forward(value, points, weights)
 
 
-@torch.library.custom_op("piip_search::deformable_sample_backward", mutates_args=())
+@custom_op("piip_search::deformable_sample_backward", mutates_args=())
 def fused_backward(grad: Tensor, value: Tensor, points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of values, points and weights."""
     from piip_search.models import sampling_triton
