@@ -17,7 +17,7 @@ from timm.layers import RmsNorm  # noqa: E402
 
 
 def attend(attention: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
-    """Self-attention in windows that neither overlap nor shift, or over all tokens.
+    """Self-attention in windows that neither overlap nor shift, or over all tokens; shape (B, H, W, C).
 
     Args:
         attention: Projections, norms and heads; timm's own, or of the same parts.
@@ -30,7 +30,7 @@ def attend(attention: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
 
 
 def read_windows(heads: Any, x_BHWC: Tensor, weight: Tensor, bias: Tensor | None, window: int | None) -> Tensor:
-    """What attention reads, before its output projection.
+    """What attention reads, before its output projection; shape (B, H, W, C).
 
     The authors fill up windows with zeros before the projections and do not mask them. A zero becomes the projections'
     bias: so only real tokens are projected here, and windows are filled up with the biases, which gives the same.

@@ -50,7 +50,13 @@ class PIIPPyramid(nn.Module):
         self.pyramid = Pyramid([width for width, _ in maps], [stride for _, stride in maps], strides)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """A map for each stride, by default 4, 8, 16 and 32, of the first branch's width."""
+        """A map for each stride, by default 4, 8, 16 and 32, of shape (B, C, H / stride, W / stride).
+
+        C is the first branch's width.
+
+        Args:
+            image_BCHW: Images of any size, shape (B, 3, H, W).
+        """
         merged = self.piip(image_BCHW)
         every = merged if isinstance(merged, tuple) else (merged,) * PYRAMID_LEVELS
         maps: tuple[Tensor, ...] = self.pyramid([every[level] for level in self._levels])
@@ -93,7 +99,7 @@ class PIIPClassifier(nn.Module):
         self.head.apply(initialise)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Class scores, shape (B, K)."""
+        """Class scores, shape (B, K), of images of shape (B, 3, H, W)."""
         merged_BCHW: Tensor = self.piip(image_BCHW)
         scores_BK: Tensor = self.head(self.norm(merged_BCHW.permute(0, 2, 3, 1)).mean((1, 2)))
         return scores_BK
