@@ -113,7 +113,7 @@ def test_two_processes_never_train_in_one_folder(small: Data, tmp_path: Path, mo
     monkeypatch.setattr(work, "LONGEST_WAIT", 0.1)
     folder = tmp_path / CANDIDATE.training
     folder.mkdir()
-    with work.alone(folder / "lock"), pytest.raises(work.MachineError, match="another process of"):
+    with work.alone(folder / "lock"), pytest.raises(work.MachineError, match="another process holds"):
         train(small, tmp_path)
 
 

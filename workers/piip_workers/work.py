@@ -145,7 +145,7 @@ def alone(file: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    text = f"another process of {socket.gethostname()} or beside it holds {file}"
+                    text = f"another process holds {file}, as seen from {socket.gethostname()}"
                     raise MachineError(f"{text}; end it, and the same command goes on where this stopped") from None
                 time.sleep(0.5)
         yield
