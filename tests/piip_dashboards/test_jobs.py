@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_a_known_cluster_is_told_to_stop_a_search_and_to_go_on_with_it(past: Sit
     assert "cluster" not in past.client.get("/search/big").text
     unknown = past.client.post("/search/big/stop", headers={MARK: MARKED})
     assert (unknown.status_code, "start the dashboard with --address" in unknown.text) == (409, True)
-    known = dataclasses.replace(service, cluster="http://127.0.0.1:1")
+    known = dataclasses.replace(service, cluster="http://127.0.0.1:1", spaces=tempfile.TemporaryDirectory())
     with TestClient(create_app(known), base_url="http://127.0.0.1") as client:
         assert "part/cluster" in client.get("/search/big").text
         assert "Go on with it" in client.get("/search/big/part/cluster").text

@@ -46,6 +46,26 @@ def install() -> None:
     if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
         sys.modules["mmcv._ext"] = _Operators()
     _load_checkpoints_safely()
+    _format_once()
+
+
+def _format_once() -> None:
+    """Lets mmengine format a configuration once a process, where it does so again for every checkpoint."""
+    from mmengine.config import config
+
+    plain = config.FormatCode
+    if getattr(plain, "_piip_once", False):
+        return
+    known: dict[str, Any] = {}
+
+    def format_code(text: str, **style: Any) -> Any:
+        if text not in known:
+            known.clear()  # of one training there is one text, of its folder and its checkpoints
+            known[text] = plain(text, **style)
+        return known[text]
+
+    format_code._piip_once = True  # type: ignore[attr-defined]
+    config.FormatCode = format_code
 
 
 @contextmanager
