@@ -92,7 +92,8 @@ def _direction(
     hidden, read = d // 4, d if interaction.projection else e
     extra, normed = int(published), int(published and interaction.norm)
     # What is kept: both sides before and after their norms, values, places and weights of samples, the samples, what
-    # they sum to, and what each gate scales. The neighbour's own tokens count where it reads.
+    # they sum to; and once for all images, layers times their gates, and the one of offsets and scores. The neighbour's
+    # own tokens count where it reads.
     stats = 2 * interaction.norm
     projection = Cost(m * e * d, (e + 1) * d, m * d) if interaction.projection else Cost()
     norms = Cost(
@@ -100,22 +101,27 @@ def _direction(
         (2 * d + 2 * read) * interaction.norm,
         n * (d + stats) + (n * d + m * (read + stats)) * interaction.norm,
     )
-    gate = Cost(0, d, n * d)
     if interaction.attention == "deformable":
         value, samples = d // 2, interaction.heads * interaction.points
-        matrices = Cost(m * read * value + n * value * d, (read + 1) * value + (value + 1) * d, m * value + n * value)
+        matrices = Cost(
+            m * read * value + n * value * d,
+            (read + 1) * value + (value + 1) * d + d,
+            m * value + n * value + value * d,
+        )
         width = d if published else value
         sampling = Cost(
             3 * n * d * samples + 5 * sampled * interaction.points * width,
             3 * (d + 1) * samples,
-            4 * n * samples + n * interaction.points * value,
+            4 * n * samples + n * interaction.points * value + 3 * d * samples,
         )
     else:
-        matrices = Cost(2 * n * d * d + 2 * m * read * d, 2 * d * d + 2 * read * d + d, 2 * n * d + 2 * m * d)
+        matrices = Cost(
+            2 * n * d * d + 2 * m * read * d, 2 * d * d + 2 * read * d + d + d, 2 * n * d + 2 * m * d + d * d
+        )
         sampling = Cost(2 * n * m * d, 0, n * interaction.heads)
     ffn = Cost(
         2 * n * d * hidden + (9 + extra) * n * hidden + 2 * n * d * normed,
         2 * d * hidden + hidden + d + 10 * hidden + 2 * d * interaction.norm + d,
-        n * (2 * d + 3 * hidden) + n * (d + 2) * interaction.norm,
+        n * (d + 3 * hidden) + d * hidden + n * (d + 2) * interaction.norm,
     )
-    return projection, matrices + norms + gate, sampling, ffn
+    return projection, matrices + norms, sampling, ffn

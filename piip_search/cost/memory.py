@@ -149,14 +149,14 @@ def _block(architecture: Architecture, index: int, stage: Stage, sides: Grid, co
 
 
 def _exchange(large: tuple[Stage, Grid], small: tuple[Stage, Grid], interaction: Interaction) -> int:
-    """While samples are weighed: both sides as normed, and for every query its places, weights and samples."""
+    """Both sides as normed, and the most of a query's places, weights and samples, or of the layer that gives them."""
     most = 0
     for (query, query_sides), (feature, feature_sides) in ((large, small), (small, large)):
         n, m, d = _area(query, query_sides), _area(feature, feature_sides), query.width
         read = d if interaction.projection else feature.width
         if interaction.attention == "deformable":
             samples = interaction.heads * interaction.points
-            work = m * d // 2 + n * samples * 6 + n * interaction.points * d
+            work = m * d // 2 + max(n * samples * 6 + n * interaction.points * d, 3 * samples * (n + d + 1))
         else:
             work = 3 * n * d + 2 * m * d
         most = max(most, n * d + m * read + work)

@@ -1,11 +1,10 @@
 """Interactions: two neighbouring branches read each other by cross-attention (PIIP, section 3.3).
 
-Legend: B images, H W grid of tokens, N = H W tokens, C channels; M heads, P points, D channels of a head's values.
-Suffix q stands for the branch that reads, f for the one that is read.
+Legend: B images, H W grid of tokens, N = H W tokens, C channels; M heads, P points, D channels of a head's values,
+K = 3 M P learnt numbers of a query. Suffix q stands for the branch that reads, f for the one that is read.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,38 +13,10 @@ from torch import Tensor, nn
 from piip_search.architecture import Interaction
 from piip_search.models._torchvision import import_torchvision
 from piip_search.models.initial import initialise
-from piip_search.models.sampling import sample
+from piip_search.models.sampling import Grids, grid_of, sample
 
 import_torchvision()
 from timm.layers import DropPath  # noqa: E402
-
-
-class Grid(NamedTuple):
-    """Where the tokens of a branch are, in an image whose edges lie at -1 and 1; x before y, float32 at least.
-
-    Attributes:
-        centres_N2: Centres of the tokens.
-        token_2: Width and height of a token.
-    """
-
-    centres_N2: Tensor
-    token_2: Tensor
-
-
-Grids = tuple[Grid, Grid]
-"""Of those who read, and of what is read."""
-
-
-def grid_of(x_BHWC: Tensor) -> Grid:
-    """The grid of a branch's tokens; the same in all interactions on that grid, so a forward pass makes it once."""
-    height, width = x_BHWC.shape[1:3]
-    exact, device = torch.promote_types(x_BHWC.dtype, torch.float32), x_BHWC.device
-    y_H = (torch.arange(height, dtype=exact, device=device) + 0.5) * (2 / height) - 1
-    x_W = (torch.arange(width, dtype=exact, device=device) + 0.5) * (2 / width) - 1
-    y_HW, x_HW = torch.meshgrid(y_H, x_W, indexing="ij")
-    # The two numbers are filled in on the device: copied there, they would make the host wait.
-    token_2 = torch.cat([torch.full((1,), 2 / side, dtype=exact, device=device) for side in (width, height)])
-    return Grid(torch.stack([x_HW, y_HW], -1).flatten(0, 1), token_2)
 
 
 class DeformableAttention(nn.Module):
@@ -74,26 +45,29 @@ class DeformableAttention(nn.Module):
         self.output_proj = nn.Linear(value, width)
         self._initialise()
 
-    def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor, grids: Grids | None = None) -> Tensor:
+    def forward(
+        self, query_BHWC: Tensor, feature_BHWC: Tensor, grids: Grids | None = None, gate_C: Tensor | None = None
+    ) -> Tensor:
         """What the queries read, shape of the queries.
 
         Args:
             query_BHWC: Tokens that read, shape (B, Hq, Wq, C).
             feature_BHWC: Tokens that are read, shape (B, Hf, Wf, Cf), on any grid.
             grids: Where they are, if that is known.
+            gate_C: Multiplies the output.
         """
-        B, Hq, Wq, _ = query_BHWC.shape
-        Hf, Wf = feature_BHWC.shape[1:3]
-        M, P, N = self.heads, self.points, Hq * Wq
-        query_grid, feature_grid = grids or (grid_of(query_BHWC), grid_of(feature_BHWC))
-        exact = query_grid.centres_N2.dtype
-        value_BHWMD = self.value_proj(feature_BHWC).view(B, Hf, Wf, M, self.value_proj.out_features // M)
-        offsets_BNMP2 = self.sampling_offsets(query_BHWC).to(exact).view(B, N, M, P, 2)
-        scores_BNMP = self.attention_weights(query_BHWC).to(exact).view(B, N, M, P)
-        points_BNMP2 = query_grid.centres_N2.view(1, N, 1, 1, 2) + offsets_BNMP2 * feature_grid.token_2
-        read_BNC = sample(value_BHWMD, points_BNMP2, scores_BNMP).flatten(2)
-        output_BNC: Tensor = self.output_proj(read_BNC)
-        return output_BNC.view_as(query_BHWC)
+        B, Hf, Wf, _ = feature_BHWC.shape
+        M, D = self.heads, self.value_proj.out_features // self.heads
+        value_BHWMD = self.value_proj(feature_BHWC).view(B, Hf, Wf, M, D)
+        learnt_BNK = self._learnt(query_BHWC.flatten(1, 2))
+        read_BNMD = sample(value_BHWMD, learnt_BNK, grids or (grid_of(query_BHWC), grid_of(feature_BHWC)))
+        return gated(self.output_proj, read_BNMD.flatten(2), gate_C).view_as(query_BHWC)
+
+    def _learnt(self, query_BNC: Tensor) -> Tensor:
+        """Offsets, then scores, shape (B, N, K): both layers in one, for half as many passes over the queries."""
+        layers = (self.sampling_offsets, self.attention_weights)
+        weight_KC = torch.cat([layer.weight for layer in layers])
+        return F.linear(query_BNC, weight_KC, torch.cat([layer.bias for layer in layers]))
 
     def _initialise(self) -> None:
         angle_M = torch.arange(self.heads, dtype=torch.float32) * (2 * math.pi / self.heads)
@@ -120,15 +94,16 @@ class RegularAttention(nn.Module):
         self.output_proj = nn.Linear(width, width)
         self.apply(initialise)
 
-    def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor, grids: Grids | None = None) -> Tensor:
+    def forward(
+        self, query_BHWC: Tensor, feature_BHWC: Tensor, grids: Grids | None = None, gate_C: Tensor | None = None
+    ) -> Tensor:
         """What the queries read, shape of the queries; where tokens are does not matter."""
         q_BNC = self.query_proj(query_BHWC.flatten(1, 2))
         k_BNC, v_BNC = self.key_value_proj(feature_BHWC.flatten(1, 2)).chunk(2, -1)
         split = (self.heads, q_BNC.shape[-1] // self.heads)
         q, k, v = (part.unflatten(-1, split).transpose(1, 2) for part in (q_BNC, k_BNC, v_BNC))
         read_BNC = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        output_BNC: Tensor = self.output_proj(read_BNC)
-        return output_BNC.view_as(query_BHWC)
+        return gated(self.output_proj, read_BNC, gate_C).view_as(query_BHWC)
 
 
 class ConvFFN(nn.Module):
@@ -143,10 +118,10 @@ class ConvFFN(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
         self.apply(initialise)
 
-    def forward(self, x_BHWC: Tensor) -> Tensor:
+    def forward(self, x_BHWC: Tensor, gate_C: Tensor | None = None) -> Tensor:
+        """The tokens' update, in their shape, times a gate."""
         hidden_BCHW = self.dwconv(self.fc1(x_BHWC).permute(0, 3, 1, 2))
-        output_BHWC: Tensor = self.fc2(self.act(hidden_BCHW.permute(0, 2, 3, 1)))
-        return output_BHWC
+        return gated(self.fc2, self.act(hidden_BCHW.permute(0, 2, 3, 1)), gate_C)
 
 
 class Injector(nn.Module):
@@ -183,12 +158,17 @@ class Injector(nn.Module):
         self.projection.apply(initialise)
 
     def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor, grids: Grids | None = None) -> Tensor:
+        """The tokens that read, updated.
+
+        Args:
+            query_BHWC: Tokens that read.
+            feature_BHWC: Tokens that are read.
+            grids: Where both are, if that is known.
+        """
         feature_BHWC = self.feat_norm(self.projection(feature_BHWC))
-        query_BHWC = query_BHWC + self.gamma * self.attn(self.query_norm(query_BHWC), feature_BHWC, grids)
-        # An image's path is dropped by its gate, which is smaller than its tokens.
-        tau_B11C = self.tau * self.drop_path(query_BHWC.new_ones(len(query_BHWC), 1, 1, 1))
-        query_BHWC = query_BHWC + tau_B11C * self.ffn(self.ffn_norm(query_BHWC))
-        return query_BHWC
+        query_BHWC = query_BHWC + self.attn(self.query_norm(query_BHWC), feature_BHWC, grids, self.gamma)
+        update_BHWC: Tensor = self.drop_path(self.ffn(self.ffn_norm(query_BHWC), self.tau))
+        return query_BHWC + update_BHWC
 
 
 class InteractionUnit(nn.Module):
@@ -223,6 +203,14 @@ class InteractionUnit(nn.Module):
         if self.small_reads is not None:
             small = self.small_reads(small_BHWC, large_BHWC, grids and grids[::-1])
         return large, small
+
+
+def gated(layer: nn.Linear, x_BNC: Tensor, gate_C: Tensor | None) -> Tensor:
+    """A layer's output times a gate. The gate multiplies the weights, which are fewer than tokens are."""
+    if gate_C is None:
+        output_BNC: Tensor = layer(x_BNC)
+        return output_BNC
+    return F.linear(x_BNC, gate_C[:, None] * layer.weight, gate_C * layer.bias)
 
 
 def _norm(width: int, interaction: Interaction) -> nn.Module:

@@ -16,8 +16,9 @@ from piip_search.architecture import Architecture, Branch
 from piip_search.backbones import ConvNeXt
 from piip_search.cost import OUTPUTS
 from piip_search.models.convnext import ConvNeXtBranch
-from piip_search.models.interaction import Grid, InteractionUnit, grid_of
+from piip_search.models.interaction import InteractionUnit
 from piip_search.models.merge import BranchMerge, LogitMerge, TokenMerge
+from piip_search.models.sampling import Grid, grid_of
 from piip_search.models.vit import VisionTransformer
 from piip_search.stretches import KEEPS_PREFIX, interaction_ranges, interaction_stages, seen_side
 

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,55 +17,69 @@ from torch import Tensor  # noqa: E402
 
 from piip_search.models import sampling  # noqa: E402
 
-SHAPES = [  # B, H, W, M, D, N, P: widths that are no powers of two, more queries than a program takes, one token
-    (2, 5, 7, 4, 8, 40, 4),
-    (1, 6, 4, 16, 12, 33, 4),
-    (1, 3, 9, 2, 24, 7, 3),
-    (2, 1, 1, 2, 5, 3, 1),
+Shape = tuple[int, int, int, int, int, tuple[int, int], int]
+
+SHAPES = [  # B, H, W, M, D, grid of queries, P: widths that are no powers of two, more queries than a program takes
+    (2, 5, 7, 4, 8, (8, 5), 4),
+    (1, 6, 4, 16, 12, (3, 11), 4),
+    (1, 3, 9, 2, 24, (7, 1), 3),
+    (2, 1, 1, 2, 5, (1, 3), 1),
 ]
 
 
-def drawn(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> list[Tensor]:
-    """Values, points, a fifth of them outside of the grid, and weights."""
-    B, H, W, M, D, N, P = shape
-    generator = torch.Generator().manual_seed(sum(shape))
+def drawn(shape: Shape, dtype: torch.dtype, device: str) -> tuple[list[Tensor], sampling.Grids]:
+    """Values, what is learnt (some points lie outside of the grid, none on a token's centre), and where both are."""
+    B, H, W, M, D, sides, P = shape
+    generator = torch.Generator().manual_seed(B * H * W + P)
     value = torch.randn(B, H, W, M, D, generator=generator).to(dtype)
-    points = torch.rand(B, N, M, P, 2, generator=generator) * 2.5 - 1.25
-    points[0, 0] = 1.0  # the outer edge itself
-    weights = torch.randn(B, N, M, P, generator=generator).softmax(-1)
-    return [tensor.to(device).requires_grad_() for tensor in (value, points, weights)]
+    queries = sampling.grid_of(torch.empty(1, *sides, 1))
+    size_2 = torch.tensor([W, H])
+    centres_N112 = ((queries.centres_N2 + 1) * size_2 / 2 - 0.5)[:, None, None]
+    # Sampling has a kink at the centres, where rounding would decide between two gradients.
+    whole = (torch.rand(B, len(queries.centres_N2), M, P, 2, generator=generator) * (size_2 + 3)).floor() - 2
+    points = whole + torch.rand(whole.shape, generator=generator) * 0.8 + 0.1
+    scores = torch.randn(B, len(queries.centres_N2), M * P, generator=generator)
+    learnt = torch.cat([(points - centres_N112).flatten(2), scores], -1).to(dtype)
+    exact = torch.promote_types(dtype, torch.float32)
+    grids = [sampling.grid_of(torch.empty(1, *s, 1, dtype=exact, device=device)) for s in (sides, (H, W))]
+    return [tensor.to(device).requires_grad_() for tensor in (value, learnt)], (grids[0], grids[1])
 
 
-def by_loops(value: Tensor, points: Tensor, weights: Tensor) -> Tensor:
+def by_loops(value: Tensor, learnt: Tensor, sides: tuple[int, int]) -> Tensor:
     """Deformable DETR's equation 2, sample by sample."""
-    (B, H, W, M, _), (N, P) = value.shape, (weights.shape[1], weights.shape[3])
+    B, H, W, M, _ = value.shape
+    P = learnt.shape[2] // (3 * M)
     images = []
     for b in range(B):
         queries = []
-        for n in range(N):
+        for n in range(learnt.shape[1]):
+            i, j = divmod(n, sides[1])
+            offsets = learnt[b, n, : 2 * M * P].view(M, P, 2)
+            weights = learnt[b, n, 2 * M * P :].view(M, P).softmax(-1)
             heads = []
             for m in range(M):
                 total = torch.zeros_like(value[0, 0, 0, 0])
                 for p in range(P):
-                    x = (points[b, n, m, p, 0] + 1) * W / 2 - 0.5
-                    y = (points[b, n, m, p, 1] + 1) * H / 2 - 0.5
+                    # Token centres at half coordinates.
+                    x = (j + 0.5) / sides[1] * W + offsets[m, p, 0] - 0.5
+                    y = (i + 0.5) / sides[0] * H + offsets[m, p, 1] - 0.5
                     x0, y0 = math.floor(x.item()), math.floor(y.item())
                     for yy, xx in ((y0, x0), (y0, x0 + 1), (y0 + 1, x0), (y0 + 1, x0 + 1)):
                         if 0 <= yy < H and 0 <= xx < W:
                             share = (1 - (x - xx).abs()) * (1 - (y - yy).abs())
-                            total = total + weights[b, n, m, p] * share * value[b, yy, xx, m]
+                            total = total + weights[m, p] * share * value[b, yy, xx, m]
                 heads.append(total)
             queries.append(torch.stack(heads))
         images.append(torch.stack(queries))
     return torch.stack(images)
 
 
-def the_kernel_equals_the_portable_path(device: str) -> None:
+def the_kernel_equals_the_portable_path(device: str, kernel: Callable[..., Tensor], shapes: list[Shape]) -> None:
     """Forward and gradients, in float32 and half precision."""
-    for shape in SHAPES:
+    for shape in shapes:
         for dtype, tolerance in ((torch.float32, 2e-5), (torch.bfloat16, 2e-2), (torch.float16, 3e-3)):
-            ours, theirs = drawn(shape, dtype, device), drawn(shape, dtype, device)
-            found, expected = sampling.fused(*ours), sampling.portable(*theirs)
+            (ours, grids), (theirs, _) = drawn(shape, dtype, device), drawn(shape, dtype, device)
+            found, expected = kernel(*ours, *grids[0].sides), sampling.portable(*theirs, grids)
             assert found.dtype == dtype
             close = {"rtol": tolerance, "atol": tolerance}
             torch.testing.assert_close(found, expected, **close)
@@ -109,9 +124,8 @@ def the_network_takes_the_kernel() -> None:
 
 def test_the_portable_path_equals_loops() -> None:
     for shape in SHAPES[2:]:
-        found, expected = ([tensor.detach().double().requires_grad_() for tensor in drawn(shape, torch.float32, "cpu")]
-                           for _ in range(2))  # fmt: skip
-        ours, loops = sampling.portable(*found), by_loops(*expected)
+        (found, grids), (expected, _) = drawn(shape, torch.float64, "cpu"), drawn(shape, torch.float64, "cpu")
+        ours, loops = sampling.portable(*found, grids), by_loops(*expected, grids[0].sides)
         torch.testing.assert_close(ours, loops, rtol=1e-9, atol=1e-9)
         towards = torch.randn_like(loops)
         for got, wanted in zip(
@@ -133,7 +147,8 @@ def test_the_kernel_equals_the_portable_path_in_tritons_interpreter() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_the_kernel_equals_the_portable_path_on_a_gpu() -> None:
-    the_kernel_equals_the_portable_path("cuda")
+    the_kernel_equals_the_portable_path("cuda", sampling.Fused.apply, SHAPES)
+    the_kernel_equals_the_portable_path("cuda", sampling.fused, SHAPES)
 
 
 def test_the_kernel_is_chosen_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,14 +162,15 @@ def test_the_kernel_is_chosen_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_operator_knows_its_shapes() -> None:
-    value, points, weights = drawn(SHAPES[0], torch.bfloat16, "meta")
-    read = sampling.fused(value, points, weights)
+    (value, learnt), grids = drawn(SHAPES[0], torch.bfloat16, "meta")
+    read = sampling.fused(value, learnt, *grids[0].sides)
     assert (read.shape, read.dtype) == (torch.Size((2, 40, 4, 8)), torch.bfloat16)
-    gradients = torch.autograd.grad(read.sum(), (value, points, weights))
-    assert [gradient.shape for gradient in gradients] == [value.shape, points.shape, weights.shape]
+    gradients = torch.autograd.grad(read.sum(), (value, learnt))
+    assert [gradient.shape for gradient in gradients] == [value.shape, learnt.shape]
 
 
 if __name__ == "__main__":
-    the_kernel_equals_the_portable_path("cpu")
+    the_kernel_equals_the_portable_path("cpu", sampling.Fused.apply, SHAPES)
+    the_kernel_equals_the_portable_path("cpu", sampling.fused, SHAPES[2:])
     the_network_takes_the_kernel()
     print("equal")
