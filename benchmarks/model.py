@@ -1,12 +1,16 @@
-"""Training step and inference of PIIP networks against a plain ViT: images a second, work a second, memory.
+"""Training step and inference of PIIP networks against plain ViTs: images a second, work a second, memory.
 
 python benchmarks/model.py
 
 On a GPU: PIIP-TSB 1568/1120/672 and a ViT-B at 1024 px, batches of 2, bfloat16. Without one: like shapes at about a
-fifth of the size, float32. The question is what a PIIP network loses against the speed at which a plain ViT of its
-largest width does the same number of multiply-accumulates: the column `of ViT` is one where it loses nothing. On a GPU
-every network with deformable attention is timed twice: with the fused kernel, and with the portable path, which is the
-algorithm of the authors' operator written with torch's `grid_sample`.
+fifth of the size, float32. The question is what a PIIP network loses against plain ViTs. `of ViT-B` compares the
+multiply-accumulates a second with those of the ViT-B. `times ViTs` is the time of a training step over that which its
+multiply-accumulates take at the speed that a plain ViT of the same width reaches at the same image size: those of
+interactions at the mean of their two widths, those of the merge at the largest.
+
+On a GPU every network with deformable attention is timed with the fused kernel, and with the portable path, which is
+the algorithm of the authors' operator written with torch's `grid_sample`; and every training step as usual and replayed
+(`piip_workers.graphs`), which leaves out what launching costs the host.
 """
 
 import platform
@@ -23,14 +27,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from counting import kept_values, live_values
 
 from piip_search.architecture import Architecture
-from piip_search.cost import price
+from piip_search.cost import breakdown, price
 from piip_search.models import PIIP, sampling
+from piip_workers.graphs import Recorded
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
 BATCH = 2
 ROWS = {
     "ViT-B": ("vit_b@1024:w14g3", "vit_b@192:w7g3"),
+    "ViT-T": ("vit_t@1568:w14", "vit_t@336:w7"),
+    "ViT-S": ("vit_s@1120:w14", "vit_s@224:w7"),
+    "ViT-B, small image": ("vit_b@672:w14", "vit_b@112:w7"),
     "PIIP-TSB": ("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12", "vit_b@112:w7+vit_s@224:w7+vit_t@336:w7*12"),
     "PIIP-TSB, no interactions": ("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*0",
                                   "vit_b@112:w7+vit_s@224:w7+vit_t@336:w7*0"),
@@ -43,16 +51,17 @@ ROWS = {
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Median of some runs after two to warm up."""
+    """Median of some runs after five to warm up, or two on a CPU."""
     times = []
-    for run in range(8 if GPU else 5):
+    before = 5 if GPU else 2
+    for run in range(before + (8 if GPU else 3)):
         if GPU:
             torch.cuda.synchronize()
         started = time.perf_counter()
         call()
         if GPU:
             torch.cuda.synchronize()
-        if run > 1:
+        if run >= before:
             times.append(time.perf_counter() - started)
     return statistics.median(times)
 
@@ -61,14 +70,15 @@ def leaves(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return output if isinstance(output, tuple) else (output,)
 
 
-def measured(model: nn.Module, image: Tensor) -> tuple[float, float, float, float]:
+def measured(model: nn.Module, image: Tensor, replays: bool) -> tuple[float, float, float, float]:
     """Seconds of a training step and of inference, and their peak memory in GB."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=GPU)
+    trained = Recorded(model) if replays else model
 
     def train() -> None:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=GPU):
-            loss = sum(map_.float().square().mean() for map_ in leaves(model(image)))
+            loss = sum(map_.float().square().mean() for map_ in leaves(trained(image)))
         loss.backward()
         optimizer.step()
 
@@ -97,28 +107,50 @@ def ways(architecture: Architecture) -> tuple[str, ...]:
     return ("fused", "portable") if GPU and deformable else ("portable",)
 
 
+def plain_seconds(architecture: Architecture, speed: dict[str, float]) -> float | None:
+    """Time of a training step of one image at the speed of plain ViTs, in multiply-accumulates a second by backbone."""
+    names = [branch.backbone for branch in architecture.branches]
+    if not set(names) <= set(speed):
+        return None
+    found = 0.0
+    for part in breakdown(architecture, "backbone"):
+        group = part.group.removeprefix("interactions ")
+        of = [name for name in names if name in group] or names[:1]
+        found += statistics.fmean(3 * part.cost.macs / speed[name] for name in of)
+    return found
+
+
 def main() -> None:
     torch.manual_seed(0)
     name = torch.cuda.get_device_name() if GPU else f"{platform.processor() or platform.machine()} CPU"
     precision = "bfloat16" if GPU else "float32"
     print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, batch {BATCH}, {precision}\n")
-    print("| network | GMACs | M params | train img/s | of ViT | train GB | infer img/s | of ViT | infer GB |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    speed: tuple[float, float] | None = None
+    training = ("train img/s", "of ViT-B", "times ViTs", "train GB")
+    heads = ("network", "GMACs", "M params", *training, "infer img/s", "of ViT-B", "infer GB")
+    print(f"| {' | '.join(heads)} |")
+    print("| --- " * len(heads) + "|")
+    first: tuple[float, float] | None = None
+    speeds: dict[bool, dict[str, float]] = {False: {}, True: {}}
     for title, forms in ROWS.items():
         architecture = Architecture.parse(forms[0 if GPU else 1])
         cost = price(architecture, "backbone")
-        model = PIIP(architecture).to(DEVICE)
         image = torch.randn(BATCH, 3, architecture.resolution, architecture.resolution, device=DEVICE)
         for way in ways(architecture):
-            sampling.WISH = way
-            step, inference, step_memory, memory = measured(model, image)
-            rates = (3 * BATCH * cost.macs / step, BATCH * cost.macs / inference)
-            speed = speed or rates
-            trained = f"{BATCH / step:.2f} | {rates[0] / speed[0]:.2f} | {step_memory:.2f}"
-            inferred = f"{BATCH / inference:.2f} | {rates[1] / speed[1]:.2f} | {memory:.2f}"
-            name = f"{title}, {way}" if GPU else title
-            print(f"| {name} | {cost.gmacs:.1f} | {cost.mparams:.0f} | {trained} | {inferred} |")
+            for replays in (False, True) if GPU else (False,):
+                sampling.WISH = way
+                model = PIIP(architecture).to(DEVICE)
+                step, inference, step_memory, memory = measured(model, image, replays)
+                del model
+                rates = (3 * BATCH * cost.macs / step, BATCH * cost.macs / inference)
+                first = first or rates
+                if len(architecture.branches) == 1:
+                    speeds[replays][architecture.branches[0].backbone] = rates[0]
+                plain = plain_seconds(architecture, speeds[replays])
+                times = "" if plain is None else f"{step / BATCH / plain:.2f}"
+                trained = f"{BATCH / step:.2f} | {rates[0] / first[0]:.2f} | {times} | {step_memory:.2f}"
+                inferred = f"{BATCH / inference:.2f} | {rates[1] / first[1]:.2f} | {memory:.2f}"
+                name = f"{title}, {way}{', replayed' if replays else ''}" if GPU else title
+                print(f"| {name} | {cost.gmacs:.1f} | {cost.mparams:.0f} | {trained} | {inferred} |", flush=True)
 
 
 if __name__ == "__main__":

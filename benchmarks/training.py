@@ -3,7 +3,8 @@
     python benchmarks/training.py
 
 Both train the same detector for the same epochs, turn about; the first epoch of each is left out, in which libraries
-warm up and images are decoded. The data is the nuclei set where PIIP_SHARED has it, else the embedded digits.
+warm up and images are decoded. The data is the nuclei set where PIIP_SHARED has it, else the embedded digits. On a GPU
+the network is a larger one in bfloat16, and a third loop replays its steps (`training.cuda_graphs`).
 """
 
 import argparse
@@ -26,21 +27,23 @@ from piip_search.spec import Data, Training
 from piip_workers import data as data_sets
 from piip_workers.training import usable_images
 
-DESIGN = "vit_micro@96:g+vit_nano@128:g+vit_pico@192:g*2"
+GPU = torch.cuda.is_available()
+DESIGN = "vit_s@192:g+vit_t@256:g+vit_w96_d12_h3@384:g*4" if GPU else "vit_micro@96:g+vit_nano@128:g+vit_pico@192:g*2"
 
 
-def settings_of(data: Data, workers: int, epochs: int) -> tuple[Settings, int]:
+def settings_of(data: Data, workers: int, epochs: int, replays: bool = False) -> tuple[Settings, int]:
     """The proxy's configuration, and its training images."""
     training = Training(
-        channels=64, anchor_scale=1.5, batch_size=4, learning_rate=1e-3, loader_workers=workers, val_images=1,
-        cache_mib=1024,
+        channels=64, anchor_scale=1.5, batch_size=8 if GPU else 4, learning_rate=1e-3, loader_workers=workers,
+        val_images=1, cache_mib=1024, precision="bfloat16" if GPU else "float32", cuda_graphs=replays,
     )  # fmt: skip
     paths, design = data_sets.prepare(data), Architecture.parse(DESIGN)
 
     def config(images: int) -> Settings:
         return proxy_config(
-            design, paths, training, fidelity=Fidelity(epochs), images=ProxyImages(images, val=(0,)), seed=0
-        )
+            design, paths, training,
+            fidelity=Fidelity(epochs), images=ProxyImages(images, val=(0,), pinned=GPU), seed=0,
+        )  # fmt: skip
 
     count = usable_images(config(1))
     return config(count), count
@@ -79,6 +82,8 @@ def timed(settings: Settings, images: int, folder: Path) -> tuple[float, float]:
             self.last = time.perf_counter()
 
         def after_train_epoch(self, runner: Any) -> None:
+            if GPU:
+                torch.cuda.synchronize()
             if runner.epoch:
                 self.seconds += time.perf_counter() - self.start
 
@@ -102,21 +107,24 @@ def main() -> None:
     part = {name: {"images": name, "annotations": f"annotations/instances_{name}.json"} for name in ("train", "val")}
     data = Data.model_validate({"root": nuclei, **part} if nuclei.is_dir() else {"embedded": "digits"})
     torch.set_num_threads(1)
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, one thread"
+    device = torch.cuda.get_device_name() if GPU else f"{platform.machine()}, one thread"
     print(f"torch {torch.__version__}, {device}; {nuclei.name if nuclei.is_dir() else 'digits'}; {DESIGN}")
-    print(f"{'loader processes':>16} {'loop':>12} {'images/s':>9} {'waiting':>8}   ratio of the medians")
+    print(f"{'loader processes':>16} {'loop':>14} {'images/s':>9} {'waiting':>8}   ratio of the medians")
     for workers in options.workers:
         ours, images = settings_of(data, workers, options.epochs)
-        found: dict[str, list[tuple[float, float]]] = {"plain mmdet": [], "ours": []}
+        loops = {"plain mmdet": plain(ours), "ours": ours}
+        if GPU:
+            loops["ours, replayed"] = settings_of(data, workers, options.epochs, replays=True)[0]
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
         for _ in range(options.rounds):
-            for name, settings in (("plain mmdet", plain(ours)), ("ours", ours)):
+            for name, settings in loops.items():
                 with tempfile.TemporaryDirectory() as folder:
                     found[name].append(timed(settings, images, Path(folder)))
         speeds = {name: statistics.median(speed for speed, _ in rows) for name, rows in found.items()}
         for name, rows in found.items():
             ratio = f"{speeds[name] / speeds['plain mmdet']:.2f}"
             waiting = statistics.median(waited for _, waited in rows)
-            print(f"{workers:>16} {name:>12} {speeds[name]:>9.1f} {waiting:>8.1%}   {ratio}")
+            print(f"{workers:>16} {name:>14} {speeds[name]:>9.1f} {waiting:>8.1%}   {ratio}")
 
 
 if __name__ == "__main__":

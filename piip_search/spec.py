@@ -42,7 +42,7 @@ DETECTORS = (*get_args(DetectorName), "atss", "cascade_rcnn", "cascade_mask_rcnn
 
 SamplerName = Literal["piip", "nsga2", "tpe", "random"]
 
-UNSEEN = ("loader_workers", "cache_mib", "measure_every")
+UNSEEN = ("loader_workers", "cache_mib", "measure_every", "cuda_graphs")
 """Settings of a training that leave its results as they are."""
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -321,6 +321,8 @@ class Training(_Section):
             takes 0.85 with pre-trained branches, as an export does.
         precision: Of the backbone; neck and head are float32.
         checkpointing: Whether a block's input alone is kept for the backward pass: less memory, a third more work.
+        cuda_graphs: Whether the backbone's steps on a GPU are recorded once for each size of batch and replayed: small
+            networks wait for the host otherwise. Takes memory for some more copies of the gradients.
     """
 
     detector: str = "retinanet"
@@ -346,6 +348,7 @@ class Training(_Section):
     layer_decay: Share = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     checkpointing: bool = False
+    cuda_graphs: bool = False
 
     @model_validator(mode="after")
     def _fits_the_detector(self) -> Self:
@@ -360,6 +363,8 @@ class Training(_Section):
             raise ValueError("anchor_scale has no meaning for fcos, which has no anchors; leave it out")
         if self.detector == "fcos" and self.channels % 32:
             raise ValueError(f"channels must be a multiple of 32 for fcos's group norms, got {self.channels}")
+        if self.cuda_graphs and self.checkpointing:
+            raise ValueError("cuda_graphs replay steps that keep everything; leave it or checkpointing out")
         return self
 
     @property

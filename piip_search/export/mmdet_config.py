@@ -66,9 +66,12 @@ def proxy_config(
     )  # fmt: skip
     read_as_proxies(parts, training, images, seed)
     epochs = max(1, fidelity.epochs)
+    model = _model(architecture, training, reader, data, regularised=False)
+    if training.cuda_graphs and accumulated == 1:
+        model["backbone"]["cuda_graphs"] = True
     return {
         **_base(reader),
-        "model": _model(architecture, training, reader, data, regularised=False),
+        "model": model,
         **parts,
         "train_cfg": replaced(
             type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=training.measure_every or epochs

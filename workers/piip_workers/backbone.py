@@ -13,6 +13,7 @@ from piip_search.models import PIIP, PIIPPyramid
 from piip_search.models.official import from_official
 from piip_search.models.weights import load_pretrained, read_tensors
 from piip_search.stretches import STRIDES
+from piip_workers.graphs import Recorded
 from piip_workers.openmmlab import install
 
 install()
@@ -33,6 +34,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         checkpointing: bool = False,
         bfloat16: bool = False,
         strides: Sequence[int] = STRIDES,
+        cuda_graphs: bool = False,
         init_cfg: dict[str, object] | None = None,
     ) -> None:
         """Builds the network with random weights.
@@ -44,9 +46,11 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             pretrained: Where `init_weights` takes the branches' weights from: `hub`, or a folder of files named like
                 the timm models; or the path of a checkpoint of the authors' repository, for the whole backbone.
             checkpointing: Whether training keeps a block's input alone and runs it again in the backward pass.
-            strides: Strides of the maps that leave; DINO reads 8, 16 and 32.
             bfloat16: Whether the network runs under bfloat16 autocast of its own; its maps leave as float32. Without it
                 the network follows an autocast around it, such as mmengine's `AmpOptimWrapper`.
+            strides: Strides of the maps that leave; DINO reads 8, 16 and 32.
+            cuda_graphs: Whether training steps on a GPU are recorded and replayed (`piip_workers.graphs`); not with
+                checkpointing, gradients of several steps added up, or several GPUs.
             init_cfg: mmengine's way to load weights.
 
         Raises:
@@ -59,6 +63,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         )
         self.pretrained, self.strides = pretrained, tuple(strides)
         self.bfloat16 = bfloat16
+        self._recorded = Recorded(self.network) if cuda_graphs else None
 
     def init_weights(self) -> None:
         """Takes over pre-trained weights, if any were named.
@@ -82,5 +87,5 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         # An autocast that is switched off would also end one around the whole detector.
         own = torch.autocast(image_BCHW.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
         with own:
-            maps: tuple[Tensor, ...] = self.network(image_BCHW)
+            maps: tuple[Tensor, ...] = (self._recorded or self.network)(image_BCHW)
         return tuple(map_BCHW.float() for map_BCHW in maps)
