@@ -4,6 +4,7 @@ A PIIP network of three branches launches some ten thousand small kernels a trai
 than the GPU. A recorded step is two launches.
 """
 
+import warnings
 from collections import Counter
 
 import torch
@@ -57,7 +58,10 @@ class Recorded:
         step = _Step(self._network)
         # Copies of weights that autocast made before the recording would be read for ever.
         torch.clear_autocast_cache()
-        with torch.autocast("cuda", enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
+        autocast = torch.autocast("cuda", enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False)
+        with autocast, warnings.catch_warnings():
+            # Of steps before the recording; none adds up gradients while it is made.
+            warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
             torch.cuda.make_graphed_callables(
                 step, (torch.randn_like(image_BCHW),), allow_unused_input=True, pool=self._pool
             )
