@@ -489,6 +489,11 @@ class SearchSpec(_Section):
             )
         if self.budget.gpu_hours is not None and not self.resources.gpu:
             raise ValueError("budget.gpu_hours are never spent with resources.gpu 0; set it, or use budget.hours")
+        if self.training.cuda_graphs and self.resources.gpu == "auto":
+            raise ValueError(
+                "resources.gpu: auto goes by predicted memory, which leaves out the copies of gradients that "
+                "training.cuda_graphs holds; set gpu to a share such as 0.25, or leave cuda_graphs out"
+            )
         if self.budget.least_gain is not None and self.sampler != "piip":
             raise ValueError(f"budget.least_gain is estimated by the sampler piip, not by {self.sampler}; leave it out")
         if self.prior is not None and self.sampler != "piip":

@@ -67,7 +67,7 @@ def proxy_config(
     read_as_proxies(parts, training, images, seed)
     epochs = max(1, fidelity.epochs)
     model = _model(architecture, training, reader, data, regularised=False)
-    if training.cuda_graphs and accumulated == 1:
+    if training.cuda_graphs:
         model["backbone"]["cuda_graphs"] = True
     return {
         **_base(reader),
@@ -208,25 +208,16 @@ def _map_widths(architecture: Architecture, levels: int) -> tuple[int, ...]:
 def _optimiser(
     architecture: Architecture, learning_rate: float, weight_decay: float, clip: Settings | None, layer_decay: float
 ) -> Settings:
-    """AdamW without decay on norms, biases, gates, layer scales and position embeddings."""
-    adamw = {"type": "AdamW", "lr": learning_rate, "betas": (0.9, 0.999), "weight_decay": weight_decay}
-    if layer_decay < 1:
-        return replaced(
-            type="OptimWrapper",
-            constructor="PIIPLayerDecay",
-            optimizer=adamw,
-            paramwise_cfg={"architecture": architecture.name, "rate": layer_decay},
-            clip_grad=clip,
-        )
-    undecayed = ("pos_embed", "relative_position", "q_bias", "v_bias", "gamma", "tau", "branch_weights", "prefix")
+    """AdamW without decay on norms, biases, gates, layer scales and position embeddings.
+
+    Its constructor puts parameters of one rate and decay into one group: mmengine's own makes a group of each, and a
+    PIIP network has a thousand, of which each would then be updated by itself.
+    """
+    adamw = {"type": "AdamW", "lr": learning_rate, "betas": (0.9, 0.999), "weight_decay": weight_decay, "fused": True}
     return replaced(
         type="OptimWrapper",
+        constructor="PIIPLayerDecay",
         optimizer=adamw,
-        paramwise_cfg={
-            "norm_decay_mult": 0.0,
-            "bias_decay_mult": 0.0,
-            "bypass_duplicate": True,  # some heads share parameters between their levels
-            "custom_keys": {name: {"decay_mult": 0.0} for name in undecayed},
-        },
+        paramwise_cfg={"architecture": architecture.name, "rate": layer_decay},
         clip_grad=clip,
     )

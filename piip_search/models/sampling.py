@@ -112,7 +112,8 @@ def portable(value_BHWMD: Tensor, learnt_BNK: Tensor, grids: Grids) -> Tensor:
     grid_bPN2 = points_BNMP2.permute(0, 2, 3, 1, 4).flatten(0, 1)
     sampled_bDPN = F.grid_sample(value_bDHW, grid_bPN2, mode="bilinear", padding_mode="zeros", align_corners=False)
     read_BMDN = (sampled_bDPN * weights_BMPN.view(B * M, 1, P, N)).sum(2).view(B, M, D, N)
-    return read_BMDN.permute(0, 3, 1, 2).to(value_BHWMD.dtype)
+    read_BNMD: Tensor = read_BMDN.permute(0, 3, 1, 2).to(value_BHWMD.dtype)
+    return read_BNMD
 
 
 class Fused(torch.autograd.Function):
@@ -134,7 +135,8 @@ class Fused(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         from piip_search.models import sampling_triton
 
-        gradients = sampling_triton.backward(grad.contiguous(), *ctx.saved_tensors, (ctx.height, ctx.width))
+        value, learnt, read = ctx.saved_tensors
+        gradients = sampling_triton.backward(grad.contiguous(), value, learnt, read, (ctx.height, ctx.width))
         return (*gradients, None, None)
 
 

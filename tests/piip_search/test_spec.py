@@ -62,6 +62,11 @@ def test_shipped_spaces_are_sound(name: str) -> None:
         ),
         (broken(space__steps=[2, 1]), ["space.steps: steps are two ratios, 1 <= least <= greatest"]),
         (broken(space__backbones=["vit_w10_d2_h3"]), ["space.backbones[0]: a ViT has positive width"]),
+        (broken(training={"cuda_graphs": True, "checkpointing": True}), ["training: cuda_graphs replay steps that"]),
+        (
+            broken(training={"cuda_graphs": True}, resources={"gpu": "auto", "gpu_memory": 80}),
+            ["resources.gpu: auto goes by predicted memory", "set gpu to a share such as 0.25"],
+        ),
         (broken(training={"layer_decay": 2.0}), ["training.layer_decay: input should be less than or equal to 1"]),
         (broken(space__branches=[3]), ["space.branches: 3 inverted branches need as many models and image sizes"]),
         (broken(space__branches=[5]), ["space.branches[0]: input should be less than or equal to 4, got 5"]),

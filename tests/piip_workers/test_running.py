@@ -1,11 +1,14 @@
 """Every place where candidates run keeps the same contract."""
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contracts import Run, RunnerContract
 
+from piip_search.evaluation import Candidate
 from piip_search.ledger import Ledger
 from piip_search.search import Search, open_search
 from piip_search.spec import SearchSpec
@@ -41,6 +44,35 @@ class TestRay(RunnerContract):
         assert "worker process ended" in search.failures[0].error
         assert len(search.evaluations) == 4
 
+    def test_a_process_begins_as_often_as_it_may(self, spec: SearchSpec, tmp_path: Path) -> None:
+        from piip_workers import ray_tune
+
+        search, work = _small(spec, tmp_path), Work("fakes:measure", {"die": 1}, str(tmp_path / "results"))
+        ray_tune.run(search, work, tmp_path / "ray", placement=ray_tune.Placement(retries=1))
+        assert [e.candidate.number for e in search.failures] == [1]
+        assert [work.begun(e.candidate) for e in search.failures] == [2]
+        assert {work.begun(e.candidate) for e in search.evaluations if e.status == "done"} == {1}
+
+    def test_a_trial_whose_process_never_began_is_tried_again(self, spec: SearchSpec, tmp_path: Path) -> None:
+        from piip_workers import ray_tune
+
+        search, work = _small(spec, tmp_path), Work("fakes:measure", {}, str(tmp_path / "results"))
+        desk = ray_tune._Desk(search, work, lambda: None, ray_tune.Placement(at_once=1, retries=1), None)
+        first = desk.suggest("0")
+        desk.complete("0", {}, error=True)  # as Tune tells it of a node that died a moment ago
+        assert not search.failures
+        other = desk.suggest("1")
+        assert other["candidate"] != first["candidate"]
+        desk.complete("1", {"evaluation": json.dumps(_evaluated(other, work))}, error=False)
+        time.sleep(ray_tune.FRESH)
+        again = desk.suggest("2")
+        assert again == first
+        for _ in range(2):
+            work(Candidate.from_dict(json.loads(again["candidate"])))
+            next((tmp_path / "results").glob("00000-*.json")).unlink()  # it died before it could tell
+        desk.complete("2", {}, error=True)
+        assert [e.candidate.number for e in search.failures] == [0]
+
     def test_a_cluster_too_small_says_so(self, spec: SearchSpec, tmp_path: Path) -> None:
         from piip_workers import ray_tune
 
@@ -51,6 +83,10 @@ class TestRay(RunnerContract):
                 tmp_path / "ray",
                 placement=ray_tune.Placement(cpu=10_000),
             )
+
+
+def _evaluated(assignment: dict[str, Any], work: Work) -> dict[str, Any]:
+    return work(Candidate.from_dict(json.loads(assignment["candidate"]))).to_dict()
 
 
 def _small(spec: SearchSpec, folder: Path) -> Search:

@@ -50,7 +50,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
                 the network follows an autocast around it, such as mmengine's `AmpOptimWrapper`.
             strides: Strides of the maps that leave; DINO reads 8, 16 and 32.
             cuda_graphs: Whether training steps on a GPU are recorded and replayed (`piip_workers.graphs`); not with
-                checkpointing, gradients of several steps added up, or several GPUs.
+                checkpointing or several GPUs.
             init_cfg: mmengine's way to load weights.
 
         Raises:

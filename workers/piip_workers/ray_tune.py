@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,12 @@ RETRIES = 3
 FRESH = 5.0
 """Seconds for which the size of the cluster is taken as known."""
 GONE = "Ray's head is gone; start the cluster again, and the same command goes on"
+VAIN = 20
+"""How often Tune may give a trial up in a row before a process began with it as often as it may."""
+STARTS_NOTHING = (
+    f"Ray ended the processes of a trial {VAIN} times before they began; look at the nodes (ray status) and at their "
+    "logs (/tmp/ray/session_latest/logs), and the same command goes on where this stopped"
+)
 NOTHING, OVER = "nothing", "over"
 """Answers to who asks for a trial: none now, and none ever."""
 
@@ -163,26 +170,32 @@ class _Desk:
         self, search: Search, work: Work, changed: Callable[[], None], placement: Placement, nodes: Nodes | None
     ) -> None:
         self._search = search
-        self._work = json.dumps(work.to_dict())
+        self._work, self._text = work, json.dumps(work.to_dict())
         self._changed = changed
         self._placement = placement
         self._nodes = nodes
         self._candidates: dict[str, Candidate] = {}
         self._gpus: dict[str, float] = {}
+        self._again: deque[tuple[float, Candidate]] = deque()
+        self._begun: dict[Candidate, int] = {}
+        self._vain: Counter[Candidate] = Counter()
         self._rooms, self._gpus_there, self._looked_at = 0, 0.0, float("-inf")
 
     def suggest(self, trial: str) -> Any:
         if not self._has_room():
             return NOTHING
-        candidate = self._search.propose()
+        due = self._again and self._again[0][0] <= time.monotonic()
+        candidate = self._again.popleft()[1] if due else self._search.propose()
         self._changed()
         if candidate is None:
             # What runs may bring about who goes on to the next rung: Tune asks again.
             return NOTHING if self._search.running else OVER
         gpu = self._placement.gpu(candidate.architecture)
         self._candidates[trial], self._gpus[trial] = candidate, gpu
+        if not is_client():  # elsewhere than the cluster, its files are not at hand
+            self._begun.setdefault(candidate, self._work.begun(candidate) or 0)
         need = self._placement.need(gpu)
-        return {"candidate": json.dumps(candidate.to_dict()), "work": self._work, "need": need}
+        return {"candidate": json.dumps(candidate.to_dict()), "work": self._text, "need": need}
 
     def complete(self, trial: str, result: Mapping[str, Any], error: bool) -> None:
         candidate = self._candidates.pop(trial, None)
@@ -199,12 +212,29 @@ class _Desk:
             self._search.halt(candidate, GONE)
         elif error and (problems := self._new_problems()):
             self._search.halt(candidate, "; ".join(problems))
+        elif error and self._tried(candidate) <= self._placement.retries:
+            self._once_more(candidate)
         elif error:
             attempts = self._placement.retries + 1
             reason = f"the worker process ended {attempts} times; its log names the cause (often memory)"
             self._search.accept(Evaluation(candidate, "failed", error=reason))
         # Neither: Tune was interrupted. The ledger knows the candidate as running, and the next sitting takes it up.
         self._changed()
+
+    def _tried(self, candidate: Candidate) -> int:
+        """How often a process began with it in this sitting, as far as that is known."""
+        begun = self._work.begun(candidate)
+        if begun is None or candidate not in self._begun:
+            return self._placement.retries + 1
+        return begun - self._begun[candidate]
+
+    def _once_more(self, candidate: Candidate) -> None:
+        """Tune gave up before a process began as often as it may: on a node that died, and is not known to be dead."""
+        self._vain[candidate] += 1
+        if self._vain[candidate] > VAIN:
+            self._search.halt(candidate, STARTS_NOTHING)
+            return
+        self._again.append((time.monotonic() + FRESH, candidate))
 
     def leave(self) -> None:
         """The cluster is gone: what was being measured stays unfinished."""

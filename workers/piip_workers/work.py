@@ -67,6 +67,7 @@ class Work:
             earlier = _read(kept)
             if earlier is not None:
                 return earlier
+            _note(_begun(kept))
             evaluation = self._measured(candidate, gpu)
             _keep(kept, evaluation)
             return evaluation
@@ -84,6 +85,15 @@ class Work:
             stop_where_full(error)
             reason = reason_of(error)[:2000]
             return Evaluation(candidate, "failed", error=reason, seconds=time.monotonic() - started)
+
+    def begun(self, candidate: Candidate) -> int | None:
+        """How often a process began to measure a candidate; None where nothing is kept."""
+        kept = self._kept(candidate)
+        if kept is None:
+            return None
+        with suppress(OSError):
+            return _begun(kept).stat().st_size
+        return 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -161,6 +171,16 @@ def _one_at_a_time(kept: Path) -> Iterator[None]:
         except OSError:  # as on a full disk: what is measured is told all the same
             pass
         yield
+
+
+def _begun(kept: Path) -> Path:
+    """A file that grows by a letter whenever the measurement begins."""
+    return kept.with_suffix(".begun")
+
+
+def _note(file: Path) -> None:
+    with suppress(OSError), file.open("a", encoding="utf-8") as letters:  # a full disk says so soon enough
+        letters.write(".")
 
 
 def _read(path: Path) -> Evaluation | None:
