@@ -16,13 +16,14 @@ from counting import counted_macs, kept_values, live_values, parameters  # noqa:
 from torch import Tensor, nn  # noqa: E402
 
 from piip_search.architecture import Architecture, Branch  # noqa: E402
-from piip_search.backbones import BACKBONES, backbone_named, refused_models, timm_models  # noqa: E402
+from piip_search.backbones import BACKBONES, Transformer, backbone_named, refused_models, timm_models  # noqa: E402
 from piip_search.cost import breakdown, kept_by_checkpoints, memory, price, published_head_cost  # noqa: E402
 from piip_search.models import PIIP, PIIPClassifier, PIIPPyramid  # noqa: E402
 from piip_search.models.attention import RelativeAttention, WidthNormAttention, attend  # noqa: E402
 from piip_search.models.catalogue import facts_of  # noqa: E402
 from piip_search.models.interaction import DeformableAttention, RegularAttention  # noqa: E402
 from piip_search.models.vit import VisionTransformer, resize_positions  # noqa: E402
+from piip_search.published import Published, published_designs  # noqa: E402
 
 import timm  # noqa: E402 isort:skip
 from timm.layers import DropPath  # noqa: E402 isort:skip
@@ -281,6 +282,20 @@ def test_published_tsb_has_its_detection_parameters() -> None:
     with torch.device("meta"):
         model = PIIPPyramid(architecture)
     assert parameters(model) / 1e6 == pytest.approx(175.0, abs=0.05)
+
+
+@pytest.mark.parametrize("row", [row for row in published_designs() if row.mparams], ids=lambda row: row.id)
+def test_published_designs_have_their_parameters(row: Published) -> None:
+    # The papers count a classifier whose position embeddings lie on the grid of its own images; ours keep their grid.
+    architecture = dataclasses.replace(row.architecture, merge="linear")
+    with torch.device("meta"):
+        network = PIIPClassifier(architecture)
+    grown = sum(
+        branch.model.width * (branch.grid**2 - branch.model.position_grid**2)
+        for branch in architecture.branches
+        if isinstance(branch.model, Transformer)
+    )
+    assert (parameters(network) + grown) / 1e6 == pytest.approx(row.mparams, rel=0.007)
 
 
 @pytest.mark.parametrize("name", DESIGNS)
