@@ -491,7 +491,7 @@ class SearchSpec(_Section):
             raise ValueError("budget.gpu_hours are never spent with resources.gpu 0; set it, or use budget.hours")
         if self.training.cuda_graphs and self.resources.gpu == "auto":
             raise ValueError(
-                "resources.gpu: auto goes by predicted memory, which leaves out the copies of gradients that "
+                "resources.gpu auto goes by predicted memory, which leaves out the copies of gradients that "
                 "training.cuda_graphs holds; set gpu to a share such as 0.25, or leave cuda_graphs out"
             )
         if self.budget.least_gain is not None and self.sampler != "piip":

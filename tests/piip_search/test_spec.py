@@ -65,7 +65,7 @@ def test_shipped_spaces_are_sound(name: str) -> None:
         (broken(training={"cuda_graphs": True, "checkpointing": True}), ["training: cuda_graphs replay steps that"]),
         (
             broken(training={"cuda_graphs": True}, resources={"gpu": "auto", "gpu_memory": 80}),
-            ["resources.gpu: auto goes by predicted memory"],
+            ["file: resources.gpu auto goes by predicted memory"],
         ),
         (broken(training={"layer_decay": 2.0}), ["training.layer_decay: input should be less than or equal to 1"]),
         (broken(space__branches=[3]), ["space.branches: 3 inverted branches need as many models and image sizes"]),
