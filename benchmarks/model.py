@@ -147,7 +147,9 @@ def main() -> None:
                     speeds[replays][architecture.branches[0].backbone] = rates[0]
                 plain = plain_seconds(architecture, speeds[replays])
                 times = "" if plain is None else f"{step / BATCH / plain:.2f}"
-                trained = f"{BATCH / step:.2f} | {rates[0] / first[0]:.2f} | {times} | {step_memory:.2f}"
+                # What a recording holds is allocated while it is made.
+                held = "" if replays else f"{step_memory:.2f}"
+                trained = f"{BATCH / step:.2f} | {rates[0] / first[0]:.2f} | {times} | {held}"
                 inferred = f"{BATCH / inference:.2f} | {rates[1] / first[1]:.2f} | {memory:.2f}"
                 name = f"{title}, {way}{', replayed' if replays else ''}" if GPU else title
                 print(f"| {name} | {cost.gmacs:.1f} | {cost.mparams:.0f} | {trained} | {inferred} |", flush=True)

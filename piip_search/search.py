@@ -160,6 +160,11 @@ class Search:
         self.running.pop(candidate.number, None)
         self._halted = self._halted or why
 
+    def postpone(self, candidate: Candidate) -> None:
+        """A candidate whose measurement never began: it is proposed again."""
+        if self.running.pop(candidate.number, None) is not None:
+            self._again.append(candidate)
+
     def finish(self) -> None:
         """Ends the sitting."""
         self._tracker.finish(self.fronts())

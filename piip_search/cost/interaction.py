@@ -92,8 +92,8 @@ def _direction(
     hidden, read = d // 4, d if interaction.projection else e
     extra, normed = int(published), int(published and interaction.norm)
     # What is kept: both sides before and after their norms, values, places and weights of samples, the samples, what
-    # they sum to; and once for all images, layers times their gates, and the one of offsets and scores. The neighbour's
-    # own tokens count where it reads.
+    # they sum to; and layers times their gates, and the one of offsets and scores, which are there once for all images
+    # and counted with each: a little too much for batches. The neighbour's own tokens count where it reads.
     stats = 2 * interaction.norm
     projection = Cost(m * e * d, (e + 1) * d, m * d) if interaction.projection else Cost()
     norms = Cost(

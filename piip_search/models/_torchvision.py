@@ -10,10 +10,10 @@ import importlib
 import sys
 from types import ModuleType
 
-from torch.library import Library
+from torch import library
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_declared: list[Library] = []
+_declared: list[library.Library] = []
 
 
 def import_torchvision() -> ModuleType:
@@ -29,10 +29,10 @@ def import_torchvision() -> ModuleType:
             raise
     for name in [name for name in list(sys.modules) if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library = Library("torchvision", "DEF")
+    schemas = library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):
-        library.define(operator + _SCHEMA)
-    _declared.append(library)
+        schemas.define(operator + _SCHEMA)
+    _declared.append(schemas)
     return importlib.import_module("torchvision")
 
 

@@ -54,7 +54,7 @@ class DeformableAttention(nn.Module):
             query_BHWC: Tokens that read, shape (B, Hq, Wq, C).
             feature_BHWC: Tokens that are read, shape (B, Hf, Wf, Cf), on any grid.
             grids: Where they are, if that is known.
-            gate_C: Multiplies the output.
+            gate_C: Multiplies the output, shape (C,).
         """
         B, Hf, Wf, _ = feature_BHWC.shape
         M, D = self.heads, self.value_proj.out_features // self.heads
@@ -206,7 +206,10 @@ class InteractionUnit(nn.Module):
 
 
 def gated(layer: nn.Linear, x_BNC: Tensor, gate_C: Tensor | None) -> Tensor:
-    """A layer's output times a gate. The gate multiplies the weights, which are fewer than tokens are."""
+    """A layer's output times a gate of shape (C,) or none; shape (..., C).
+
+    The gate multiplies the layer's weights, which are fewer values than those of the tokens.
+    """
     if gate_C is None:
         output_BNC: Tensor = layer(x_BNC)
         return output_BNC

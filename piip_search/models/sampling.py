@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.library import custom_op
+from torch import Tensor, library
 
 VARIABLE = "PIIP_SEARCH_SAMPLING"
 WISHES = ("auto", "portable", "fused")
@@ -78,7 +77,7 @@ def sample(value_BHWMD: Tensor, learnt_BNK: Tensor, grids: Grids) -> Tensor:
         return portable(value_BHWMD, learnt_BNK, grids)
     height, width = grids[0].sides
     arguments = value_BHWMD.contiguous(), learnt_BNK.contiguous(), height, width
-    # Torch's operators take half a millisecond more of the host a training step, and only compilers need one.
+    # An operator of torch's costs the host more a call, and only compilers need one.
     read_BNMD: Tensor = fused(*arguments) if torch.compiler.is_compiling() else Fused.apply(*arguments)  # type: ignore[no-untyped-call]
     return read_BNMD
 
@@ -140,13 +139,13 @@ class Fused(torch.autograd.Function):
         return (*gradients, None, None)
 
 
-@custom_op("piip_search::deformable_sample", mutates_args=())
+@library.custom_op("piip_search::deformable_sample", mutates_args=())
 def fused(value: Tensor, learnt: Tensor, height: int, width: int) -> Tensor:
     """The same as an operator of torch's, which `torch.compile` takes as a whole."""
     return Fused.forward(value, learnt, height, width)
 
 
-@custom_op("piip_search::deformable_sample_backward", mutates_args=())
+@library.custom_op("piip_search::deformable_sample_backward", mutates_args=())
 def fused_backward(
     grad: Tensor, value: Tensor, learnt: Tensor, read: Tensor, height: int, width: int
 ) -> tuple[Tensor, Tensor]:

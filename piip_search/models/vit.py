@@ -135,6 +135,7 @@ def resize_positions(stored_HWC: Tensor, height: int, width: int, by_axis: bool 
 
 
 def _resize_rows(stored_HWC: Tensor, height: int) -> Tensor:
+    """Another number of rows, shape (height, W, C)."""
     H, W, C = stored_HWC.shape
     rows_11HX = stored_HWC.reshape(1, 1, H, W * C)
     return F.interpolate(rows_11HX, (height, W * C), mode="bicubic", align_corners=False).view(height, W, C)

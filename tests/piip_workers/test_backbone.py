@@ -115,6 +115,11 @@ def test_every_parameter_is_in_one_group() -> None:
     assert group("head.bias")["weight_decay"] == 0
 
 
+def test_steps_are_replayed_or_run_again() -> None:
+    with pytest.raises(ValueError, match="leave it or checkpointing out"):
+        PIIPBackbone(NAME, checkpointing=True, cuda_graphs=True)
+
+
 @pytest.mark.parametrize("given", [{}, {"rate": 0.5}, {"architecture": NAME}])
 def test_what_layer_decay_misses_is_said(given: dict[str, Any]) -> None:
     wrapper = {"type": "OptimWrapper", "optimizer": {"type": "AdamW", "lr": 0.1}}

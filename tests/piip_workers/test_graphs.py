@@ -14,16 +14,10 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIDES = (96, 112, 96, 128, 96, 144, 112, 128, 96, 160, 112, 96, 128, 144, 160, 176, 144, 160, 176, 96, 176, 176)
 
 
-class AsUsual:
+def as_usual(step: nn.Module, arguments: tuple[Tensor, ...], **_: object) -> None:
     """A recording that is none, and tries the step out as a real one does."""
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-
-    def __call__(self, step: nn.Module, arguments: tuple[Tensor, ...], **_: object) -> None:
-        self.shapes.append(tuple(arguments[0].shape))
-        maps = step(*arguments)
-        torch.autograd.grad(maps, list(step.parameters()), [torch.ones_like(map_) for map_ in maps], allow_unused=True)
+    maps = step(*arguments)
+    torch.autograd.grad(maps, list(step.parameters()), [torch.ones_like(map_) for map_ in maps], allow_unused=True)
 
 
 def trained(replays: bool, steps_a_batch: int) -> tuple[list[float], list[Tensor], Recorded | None]:
@@ -36,7 +30,7 @@ def trained(replays: bool, steps_a_batch: int) -> tuple[list[float], list[Tensor
             nn.init.constant_(parameter, 0.1)
     network.piip.branches[0].pos_embed.requires_grad_(False)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
-    recorded = Recorded(network, None if DEVICE == "cuda" else AsUsual()) if replays else None
+    recorded = Recorded(network, None if DEVICE == "cuda" else as_usual) if replays else None
     losses: list[float] = []
     kept: list[Tensor] = []  # graphs of earlier steps stay alive, as in loops that keep their losses
     for step, side in enumerate(SIDES):

@@ -73,6 +73,22 @@ class TestRay(RunnerContract):
         desk.complete("2", {}, error=True)
         assert [e.candidate.number for e in search.failures] == [0]
 
+    def test_a_sitting_that_is_stopped_does_not_wait_for_what_never_began(
+        self, spec: SearchSpec, tmp_path: Path
+    ) -> None:
+        from piip_workers import ray_tune
+
+        search, work = _small(spec, tmp_path), Work("fakes:measure", {}, str(tmp_path / "results"))
+        desk = ray_tune._Desk(search, work, lambda: None, ray_tune.Placement(at_once=2), None)
+        desk.suggest("0")
+        desk.suggest("1")
+        desk.complete("0", {}, error=True)
+        desk.complete("1", {"halt": "a disk is full"}, error=False)
+        assert desk.suggest("2") == ray_tune.NOTHING
+        time.sleep(ray_tune.FRESH)
+        assert desk.suggest("2") == ray_tune.OVER
+        assert not search.evaluations
+
     def test_a_cluster_too_small_says_so(self, spec: SearchSpec, tmp_path: Path) -> None:
         from piip_workers import ray_tune
 

@@ -54,8 +54,10 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             init_cfg: mmengine's way to load weights.
 
         Raises:
-            ValueError: The short form describes no network.
+            ValueError: The short form describes no network, or its steps shall be recorded and run again.
         """
+        if cuda_graphs and checkpointing:
+            raise ValueError("cuda_graphs replay steps that keep everything; leave it or checkpointing out")
         super().__init__(init_cfg)
         self.architecture = Architecture.parse(architecture)
         self.network: nn.Module = PIIPPyramid(

@@ -33,9 +33,9 @@ FRESH = 5.0
 """Seconds for which the size of the cluster is taken as known."""
 GONE = "Ray's head is gone; start the cluster again, and the same command goes on"
 VAIN = 20
-"""How often Tune may give a trial up in a row before a process began with it as often as it may."""
+"""How often Tune may give a trial up before its processes began as often as they may."""
 STARTS_NOTHING = (
-    f"Ray ended the processes of a trial {VAIN} times before they began; look at the nodes (ray status) and at their "
+    f"Ray gave a trial up {VAIN} times before its processes began; look at the nodes (ray status) and at their "
     "logs (/tmp/ray/session_latest/logs), and the same command goes on where this stopped"
 )
 NOTHING, OVER = "nothing", "over"
@@ -176,7 +176,7 @@ class _Desk:
         self._nodes = nodes
         self._candidates: dict[str, Candidate] = {}
         self._gpus: dict[str, float] = {}
-        self._again: deque[tuple[float, Candidate]] = deque()
+        self._held: deque[tuple[float, Candidate]] = deque()
         self._begun: dict[Candidate, int] = {}
         self._vain: Counter[Candidate] = Counter()
         self._rooms, self._gpus_there, self._looked_at = 0, 0.0, float("-inf")
@@ -184,8 +184,9 @@ class _Desk:
     def suggest(self, trial: str) -> Any:
         if not self._has_room():
             return NOTHING
-        due = self._again and self._again[0][0] <= time.monotonic()
-        candidate = self._again.popleft()[1] if due else self._search.propose()
+        while self._held and self._held[0][0] <= time.monotonic():
+            self._search.postpone(self._held.popleft()[1])
+        candidate = self._search.propose()
         self._changed()
         if candidate is None:
             # What runs may bring about who goes on to the next rung: Tune asks again.
@@ -231,16 +232,17 @@ class _Desk:
     def _once_more(self, candidate: Candidate) -> None:
         """Tune gave up before a process began as often as it may: on a node that died, and is not known to be dead."""
         self._vain[candidate] += 1
-        if self._vain[candidate] > VAIN:
+        if self._vain[candidate] >= VAIN:
             self._search.halt(candidate, STARTS_NOTHING)
             return
-        self._again.append((time.monotonic() + FRESH, candidate))
+        self._held.append((time.monotonic() + FRESH, candidate))
 
     def leave(self) -> None:
         """The cluster is gone: what was being measured stays unfinished."""
-        for candidate in self._candidates.values():
+        for candidate in (*self._candidates.values(), *(candidate for _, candidate in self._held)):
             self._search.halt(candidate, GONE)
         self._candidates.clear()
+        self._held.clear()
 
     def _has_room(self) -> bool:
         """Whether one more trial may begin; the cluster's size is looked at now and then, as nodes come and go."""
