@@ -121,7 +121,14 @@ class RunningFronts:
         return tuple(now for now, then in zip(self.fronts, before, strict=True) if now is not then)
 
     def _with(self, front: ParetoFront, evaluation: Evaluation) -> ParetoFront:
-        if self._objectives.cost(evaluation).gmacs > front.budget:
+        if self._objectives.cost(evaluation).gmacs > front.budget or self._covered(front, evaluation):
             return front
-        moved = pareto_front([*front.evaluations, evaluation], self._objectives, front.budget)
-        return front if moved.evaluations == front.evaluations else moved
+        return pareto_front([*front.evaluations, evaluation], self._objectives, front.budget)
+
+    def _covered(self, front: ParetoFront, evaluation: Evaluation) -> bool:
+        """Whether a member is as good at no higher cost."""
+        point = self._point(evaluation)
+        return any(value >= point[0] and gmacs <= point[1] for value, gmacs in map(self._point, front.evaluations))
+
+    def _point(self, evaluation: Evaluation) -> tuple[float, float]:
+        return self._objectives.value(evaluation) or 0.0, self._objectives.cost(evaluation).gmacs

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import fakes
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from piip_search.architecture import Architecture
 from piip_search.choice import cheapest_near, choose
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.objectives import Objectives, pareto_front
+from piip_search.objectives import Objectives, RunningFronts, pareto_front
 
 OBJECTIVES = Objectives("bbox_mAP", "backbone")
 NAMES = ["vit_pico@32:g", "vit_pico@128:g", "vit_micro@32:g+vit_pico@128:g*2", "vit_micro@128:g", "vit_micro@64:g"]
@@ -62,3 +66,18 @@ def test_the_cheapest_that_is_nearly_as_good() -> None:
         cheapest_near(ALL, OBJECTIVES, -0.1)
     with pytest.raises(ValueError, match="no finished evaluation"):
         cheapest_near([], OBJECTIVES, 0.1)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(ALL) - 1), st.integers(0, 3)), max_size=12))
+def test_fronts_that_are_kept_up_to_date_are_those_of_all_evaluations(found: list[tuple[int, int]]) -> None:
+    tiers = sorted({OBJECTIVES.cost(evaluation).gmacs for evaluation in ALL})[1:4]
+    running = RunningFronts(OBJECTIVES, tiers)
+    all_found: list[Evaluation] = []
+    for number, (place, value) in enumerate(found):  # few values: many are equal
+        one = ALL[place]
+        evaluation = replace(one, candidate=replace(one.candidate, number=number), metrics={"bbox_mAP": value / 4})
+        all_found.append(evaluation)
+        before = running.fronts
+        moved = running.add(evaluation)
+        assert running.fronts == tuple(pareto_front(all_found, OBJECTIVES, tier) for tier in tiers)
+        assert moved == tuple(now for now, then in zip(running.fronts, before, strict=True) if now != then)

@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -177,6 +178,27 @@ def test_a_search_goes_on_while_its_mirror_is_away_and_the_mirror_catches_up(spe
     assert Fragile.finished == 1
     assert ["cannot be reached" in line for line in told] == [True, False]
     assert told[-1] == "MLflow is back"
+
+
+def test_a_mirror_that_is_slow_leaves_the_search_its_time(spec: SearchSpec, tmp_path: Path) -> None:
+    class Slow(Fragile):
+        def __init__(self) -> None:
+            self.numbers = passed
+
+        def record(self, evaluation: Evaluation, _fronts: object) -> None:
+            time.sleep(0.05)
+            self.numbers.append(evaluation.candidate.number)
+
+    passed: list[int] = []
+    mirror = InBackground(Slow)
+    search = open_search("run", spec, Ledger(f"sqlite:///{tmp_path}/ledger.db"), "recipe", mirror)
+    began = time.monotonic()
+    while (candidate := search.propose()) is not None:
+        search.accept(fakes.measure(candidate))
+    worked, elapsed = 0.05 * len(passed), time.monotonic() - began
+    assert worked <= 0.2 * elapsed + 0.05
+    search.finish()
+    assert len(passed) == len(search.evaluations)
 
 
 def test_a_search_ends_without_a_mirror_that_never_comes(spec: SearchSpec, tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from piip_search.tracker import Tracker
 LONGEST_PAUSE = 60.0
 PATIENCE = 30.0
 """Seconds without progress after which the end of a search does not wait for its mirror any longer."""
+REST, LONGEST_REST = 9.0, 10.0
+"""While the search goes on the mirror rests so many times as long as it worked, but no more seconds than that: both
+share an interpreter, and trials that take next to no time would wait for the mirror."""
 
 
 class GatheringTracker(Tracker, Protocol):
@@ -53,6 +56,7 @@ class InBackground:
         self._records: list[tuple[Evaluation, Sequence[ParetoFront]]] = []
         self._ending: Sequence[ParetoFront] | None = None
         self._wake = threading.Event()
+        self._over = threading.Event()
         self._done = threading.Event()
         self._progress = time.monotonic()
         self._passed = 0
@@ -68,6 +72,7 @@ class InBackground:
 
     def finish(self, fronts: Sequence[ParetoFront]) -> None:
         self._progress, self._ending = time.monotonic(), fronts
+        self._over.set()
         self._wake.set()
         while not self._done.wait(0.1):
             if time.monotonic() - self._progress > self._patience:
@@ -103,9 +108,11 @@ class InBackground:
         while True:
             self._wake.clear()
             while self._passed < len(self._records):
+                started = time.monotonic()
                 mirror.record(*self._records[self._passed])
                 self._passed += 1
                 self._progress = time.monotonic()
+                self._over.wait(min(REST * (self._progress - started), LONGEST_REST))
             mirror.flush()
             if self._trouble:
                 self._told("MLflow is back")

@@ -38,6 +38,8 @@ STARTS_NOTHING = (
     f"Ray gave a trial up {VAIN} times before its processes began; look at the nodes (ray status) and at their "
     "logs (/tmp/ray/session_latest/logs), and the same command goes on where this stopped"
 )
+KEPT_EVERY = 3600
+"""Seconds between two copies of Tune's state, all trials of it; nothing is read from them, the ledger is what lasts."""
 NOTHING, OVER = "nothing", "over"
 """Answers to who asks for a trial: none now, and none ever."""
 
@@ -348,6 +350,7 @@ def _tune(asked: _Asked, tuning: _Tuning) -> None:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(tuning.pending)
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(KEPT_EVERY)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is an evaluation, shown by us
     tuner = tune.Tuner(
         tune.with_resources(_Trial, _need),
@@ -362,6 +365,7 @@ def _tune(asked: _Asked, tuning: _Tuning) -> None:
             storage_path=tuning.directory,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=tuning.retries),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # see `_Trial.save_checkpoint`
         ),
     )
     tuner.fit()
