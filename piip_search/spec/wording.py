@@ -1,0 +1,73 @@
+"""How a problem in a search space file is put: its place, the rule, the value, and a way out."""
+
+import difflib
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+MOST_TOLD = 40
+"""Problems that a message lists."""
+
+
+class SpecError(ValueError):
+    """A search space that cannot be used.
+
+    Attributes:
+        path: The file.
+        problems: One line each: place in the file, rule, value, way out.
+    """
+
+    def __init__(self, path: Path | str, problems: list[str]) -> None:
+        self.path = str(path)
+        self.problems = problems
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        more = [f"and {len(problems) - MOST_TOLD} more"] if len(problems) > MOST_TOLD else []
+        super().__init__("\n  ".join([f"{path}: {count}", *problems[:MOST_TOLD], *more]))
+
+
+def explained(item: dict[str, Any], whole: type[BaseModel]) -> str:
+    """One line for one of pydantic's findings in a section or the whole file."""
+    place = _place(item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{place}: unknown key{closest(str(item['loc'][-1]), _known_keys(whole, item['loc'][:-1]))}"
+    if item["type"] == "missing":
+        return f"{place}: missing"
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if item["type"] == "value_error":
+        return f"{place}: {message}"
+    return f"{place}: {message}, got {shortened(item['input'])}"
+
+
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for step in location:
+        annotation = model.model_fields[str(step)].annotation if str(step) in model.model_fields else None
+        inner = [kind for kind in (annotation, *getattr(annotation, "__args__", ())) if isinstance(kind, type)]
+        models = [kind for kind in inner if issubclass(kind, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    return list(model.model_fields)
+
+
+def closest(word: str, known: Any) -> str:
+    """How a message ends that names an unknown word."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return text.removeprefix(".") or "file"
+
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 3, 60, 60, 60
+
+
+def shortened(value: object) -> str:
+    """A value as a message shows it, however large it is."""
+    text = _REPR.repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
