@@ -1,6 +1,7 @@
 """In what two designs differ, choice by choice."""
 
 from dataclasses import fields
+from functools import lru_cache
 
 from piip_search.architecture import Architecture, Branch, Interaction
 
@@ -20,7 +21,8 @@ def differences(one: Architecture, other: Architecture) -> list[str]:
     return found
 
 
-def _of_branches(one: Branch, other: Branch) -> list[str]:
+@lru_cache(maxsize=100_000)  # a page compares thousands of designs, which are made of few branches
+def _of_branches(one: Branch, other: Branch) -> tuple[str, ...]:
     found = []
     if one.model != other.model:
         found.append(f"{one.backbone} → {other.backbone}")
@@ -29,14 +31,15 @@ def _of_branches(one: Branch, other: Branch) -> list[str]:
     mine, theirs = (str(branch).partition(":")[2] for branch in (one, other))
     if mine != theirs and mine and theirs:
         found.append(f"{one.backbone} attention {mine} → {theirs}")
-    return found
+    return tuple(found)
 
 
-def _of_interactions(one: Interaction, other: Interaction) -> list[str]:
+@lru_cache(maxsize=10_000)
+def _of_interactions(one: Interaction, other: Interaction) -> tuple[str, ...]:
     found = []
     for field in fields(Interaction):
         mine, theirs = getattr(one, field.name), getattr(other, field.name)
         if mine != theirs:
             name = "interactions" if field.name == "count" else f"interaction {field.name}"
             found.append(f"{name} {mine} → {theirs}")
-    return found
+    return tuple(found)

@@ -206,6 +206,21 @@ class Reading:
         return [pareto_front(self.representatives, self.objectives, tier) for tier in self.tiers]
 
     @cached_property
+    def front(self) -> ParetoFront:
+        """Of all designs, also of those beyond the tiers."""
+        return pareto_front(self.representatives, self.objectives, max([self.tiers[-1], *self.costs]))
+
+    @cached_property
+    def costs(self) -> list[float]:
+        """GMACs of the designs that were trained to the end, rising."""
+        return sorted(gmacs for design, gmacs in self.priced if design.whole)
+
+    @cached_property
+    def priced(self) -> list[tuple[Design, float]]:
+        """All designs with their GMACs."""
+        return [(design, self.gmacs(design.architecture)) for design in self.designs.values()]
+
+    @cached_property
     def finished(self) -> list[Evaluation]:
         """Whole trainings, the failed ones included."""
         return finished(self.evaluations, self.spec.rungs[-1])

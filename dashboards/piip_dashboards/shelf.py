@@ -77,7 +77,8 @@ class Shelf:
         """Reads every run, the newest first, so that nobody waits for it later."""
         for record in reversed(self.records()):
             try:
-                self.reading(record.name).fronts  # noqa: B018  worked out, and kept
+                reading = self.reading(record.name)
+                reading.fronts, reading.front  # noqa: B018  worked out, and kept
             except (LedgerError, UnreadableRunError):
                 continue
 

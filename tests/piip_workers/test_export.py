@@ -225,10 +225,10 @@ def test_a_network_for_torch_alone_gives_the_same_maps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "vit_nano@64:w2+vit_pico@128:w4*2(attention=regular)",
-        "vit_nano@48:w2+vit_pico@64:g*1",
-        "vit_pico@64:g*0",
-        "vit_nano@32:g+convnext_pico@64*4",
+        "vit_w96_d2_h3@64:w2+vit_w64_d2_h2@128:w4*2(attention=regular)",
+        "vit_w96_d2_h3@48:w2+vit_w64_d2_h2@64:g*1",
+        "vit_pico@64:g",
+        "vit_w96_d2_h3@32:g+convnext_pico@64*2",
     ],
 )
 def test_an_onnx_file_gives_the_maps_of_torch(tmp_path: Path, name: str) -> None:
@@ -245,6 +245,17 @@ def test_an_onnx_file_gives_the_maps_of_torch(tmp_path: Path, name: str) -> None
     assert failures(proof) == []
     opened = [check for check in proof.checks if check.name.startswith("onnx, interactions opened")]
     assert bool(opened) == bool(design.interaction.count)
+
+
+def test_an_onnx_file_of_other_weights_fails_its_proof(tmp_path: Path) -> None:
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    from piip_workers.onnx_export import prove_onnx, write_onnx
+
+    design = Architecture.parse("vit_w64_d2_h2@32:g")
+    network = starting_weights.at_random(design, RANDOM).network
+    log = tmp_path / "proof.log"
+    write_onnx(design, network, tmp_path / "onnx", log)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(1.1)

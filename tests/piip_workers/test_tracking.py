@@ -1,3 +1,4 @@
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,21 @@ from piip_workers.background import InBackground
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 tracking = pytest.importorskip("piip_workers.tracking", exc_type=ImportError)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that holds nothing: its tables take MLflow seconds to make."""
+    from mlflow.tracking import MlflowClient
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tables: Path, tmp_path: Path) -> None:
+    shutil.copy(tables, tmp_path / "mlflow.db")
 
 
 def open_run(spec: SearchSpec, folder: Path) -> tuple[Search, Any]:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +48,21 @@ def install() -> None:
         sys.modules["mmcv._ext"] = _Operators()
     _load_checkpoints_safely()
     _format_once()
+    _look_up_once()
+
+
+def _look_up_once() -> None:
+    """Lets mmengine read mmdet's index of configurations, and ask after compilers, once a process.
+
+    It reads a hundred files to find one configuration, and starts three programs for the head of every log: a second of
+    every training.
+    """
+    from mmengine.config import utils
+    from mmengine.runner import runner
+
+    if not hasattr(utils.load, "cache_info"):
+        utils.load = lru_cache(maxsize=1000)(utils.load)
+        runner.collect_env = lru_cache(maxsize=1)(runner.collect_env)
 
 
 def _format_once() -> None:

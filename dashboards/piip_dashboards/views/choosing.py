@@ -1,5 +1,6 @@
 """Which design to take, and on what evidence."""
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 
 from piip_dashboards.reading import Reading
@@ -57,7 +58,8 @@ class Choices:
 
 def choices(reading: Reading, budget: float | None, below: float | None) -> Choices:
     """Answers for a budget in GMACs (the widest tier by default) and a distance (the noise, or 0.01)."""
-    measured, objectives = reading.representatives, reading.objectives
+    # No choice falls on a design that another one dominates.
+    measured, objectives = reading.front.evaluations, reading.objectives
     limit = reading.tiers[-1] if budget is None else budget
     near = (round(reading.noise, 4) if reading.noise else 0.01) if below is None else below
     empty = Choices(reading.name, objectives.metric, objectives.convention, limit, near, None, None, None)
@@ -90,7 +92,7 @@ def _evidence(
     reading: Reading, member: FrontMember, cheaper: FrontMember | None, dearer: FrontMember | None
 ) -> list[str]:
     metric = reading.objectives.metric
-    rivals = sum(reading.gmacs(e.candidate.architecture) <= member.gmacs for e in reading.representatives)
+    rivals = bisect_right(reading.costs, member.gmacs)
     found = [
         f"{metric} {member.value:.4f} at {member.gmacs:.4g} GMACs: the best of {rivals} finished designs no dearer"
     ]

@@ -209,7 +209,7 @@ def design_view(reading: Reading, design: Design) -> DesignView:
     """Everything about a design of a search."""
     metric, architecture = reading.objectives.metric, design.architecture
     gmacs, value = reading.gmacs(architecture), design.value(metric)
-    rivals = [e.metrics[metric] for e in reading.representatives if reading.gmacs(e.candidate.architecture) <= gmacs]
+    rivals = [other.value(metric) for other, paid in reading.priced if other.whole and paid <= gmacs]
     widest = reading.fronts[-1].evaluations
     return DesignView(
         run=reading.name,
@@ -224,7 +224,7 @@ def design_view(reading: Reading, design: Design) -> DesignView:
         seeds=len(design.values(metric)),
         gmacs=gmacs,
         convention=reading.objectives.convention,
-        rank=None if value is None else sum(other > value for other in rivals),
+        rank=None if value is None else sum(other is not None and other > value for other in rivals),
         rivals=len(rivals),
         on_front=any(e.candidate.architecture == architecture for e in widest),
         why={key: _words(item) for key, item in design.first.why.items() if key != "left"},
@@ -343,8 +343,8 @@ def _near(reading: Reading, design: Design) -> list[Near]:
     """Designs with the fewest changes; of equally many, those trained to the end, and then those nearest in cost."""
     own, metric = reading.gmacs(design.architecture), reading.objectives.metric
     others = [
-        (len(changes), not other.whole, abs(reading.gmacs(other.architecture) - own), changes, other)
-        for other in reading.designs.values()
+        (len(changes), not other.whole, abs(gmacs - own), changes, other)
+        for other, gmacs in reading.priced
         if (changes := differences(design.architecture, other.architecture))
     ]
     others.sort(key=lambda item: item[:3])

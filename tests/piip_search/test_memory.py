@@ -1,0 +1,78 @@
+"""What memory is predicted against what torch keeps."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
+
+from counting import kept_values, live_values  # noqa: E402
+from networks import DESIGNS, LABELS  # noqa: E402
+
+from piip_search.architecture import Architecture  # noqa: E402
+from piip_search.cost import breakdown, kept_by_checkpoints, memory, price  # noqa: E402
+from piip_search.models import PIIP  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+MEMORY = [
+    *DESIGNS,
+    *LABELS,
+    "vit_s@224:w7+vit_t@448:w7*2",
+    "vit_b@112:g+vit_s@224:w14+vit_t@448:w14*4",
+    "vit_l@64:g+vit_t@224:g*2",
+    "vit_b@64:g+convnext_t@128*4",
+    "convnextv2_atto@64",
+    "aimv2_large_patch14_224@28:g",
+    "beit3_base_patch16_224@32:g",
+    "vit_base_patch16_rpn_224@64:w3",
+    "vit_pwee_patch16_reg1_gap_256@64:w3",
+    "vit_small_patch16_18x2_224@64:w3",
+    "vit_medium_patch16_gap_256@64:g/logits",
+    "vit_base_patch16_clip_224@64:g",
+]
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_memory_is_what_torch_keeps(name: str) -> None:
+    architecture = Architecture.parse(name)
+    image = torch.randn(1, 3, architecture.resolution, architecture.resolution)
+    model = PIIP(architecture)
+    kept = kept_values(model.train(), image)
+    assert price(architecture, "backbone").kept == pytest.approx(kept, rel=0.05)
+    live = (memory(architecture).inference - 4 * price(architecture, "backbone").params) / 4
+    assert live == pytest.approx(live_values(model.eval(), image), rel=0.15)
+
+
+def test_memory_grows_with_images_and_bytes() -> None:
+    architecture = Architecture.parse("vit_s@224:w7+vit_t@448:w7*2")
+    one, two = memory(architecture), memory(architecture, images=2)
+    assert memory(architecture, images=2, value_bytes=2) == one
+    assert two.training > one.training > one.inference
+    assert memory(architecture, "detector").training > memory(architecture, "backbone").training
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_micro@64:g+vit_nano@128:w3*2",
+        "vit_micro@64:g+convnext_pico@128*4",
+        "vit_s@224:w7+vit_t@448:w7*2",
+        "vit_b@112:g+vit_s@224:w14+vit_t@448:w14*4",
+    ],
+)
+def test_memory_under_checkpointing_is_what_torch_keeps(name: str) -> None:
+    architecture = Architecture.parse(name)
+    side = architecture.resolution
+    image = torch.randn(1, 3, side, side)
+    inputs, again = kept_by_checkpoints(architecture, architecture.sides((side, side)))
+    merge = sum(part.cost.kept for part in breakdown(architecture, "backbone") if part.group == "merge")
+    kept = kept_values(PIIP(architecture, checkpointing=True).train(), image)
+    assert inputs + merge == pytest.approx(kept, rel=0.02)
+    whole = kept_values(PIIP(architecture).train(), image)
+    calls = sum(branch.model.depth for branch in architecture.branches)
+    assert whole / (calls + architecture.interaction.count * len(architecture.branches)) < again < whole
