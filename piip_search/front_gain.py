@@ -23,8 +23,10 @@ REFINED = 5
 """Designs of a front whose neighbours are looked at as well."""
 CLIMBS, MOST_NEAR = 3, 600
 """How often the neighbours of the most promising are looked at, and how many of them each time."""
-CHEAP = 8.0
+CHEAP = 4.0
 """Cheaper than the cheapest tier by this factor is all the same to the spread at the beginning."""
+STRAIGHT = 16
+"""Proposals after the beginning of which every other round of the tiers expects losses to fall with the cost."""
 HOPEFUL, DRAWS = 100, 64
 """Designs of each tier, and joint draws of their losses, for an estimate of what is left to be gained."""
 
@@ -48,7 +50,8 @@ class Choices:
 
     Attributes:
         costs_N: Known costs.
-        features: Features of some designs, shape (n, F), each column about as wide as one.
+        features: Features of some designs, shape (n, F), each column about as wide as one; the last one is the cost
+            (`cost_feature`).
         near: Indices of the neighbours of a design.
     """
 
@@ -280,11 +283,15 @@ class FrontGain:
         Costs rise in equal ratios, in an order that halves the gaps: with few designs the range is covered already.
         """
         costs = self._logs_N[free]
-        # What costs next to nothing tells little of the tiers.
-        costs = np.maximum(costs, min(np.log(self._budgets[0] / CHEAP), costs.max()))
-        share = (_halving(asked) + random.random() / self._start) % 1
-        wanted = costs.min() + share * (costs.max() - costs.min())
-        window = np.argsort(np.abs(costs - wanted), kind="stable")[: max(3, len(free) // 50)]
+        if asked == 1 and len(self._budgets) == 1:
+            # Of one tier the front counts from its cheap end on; of several, whose best count too, little of it.
+            window = np.argsort(costs, kind="stable")[: max(3, len(free) // 200)]
+        else:
+            # What costs next to nothing tells little of the tiers.
+            costs = np.maximum(costs, min(np.log(self._budgets[0] / CHEAP), costs.max()))
+            share = (_halving(asked) + random.random() / self._start) % 1
+            wanted = costs.min() + share * (costs.max() - costs.min())
+            window = np.argsort(np.abs(costs - wanted), kind="stable")[: max(3, len(free) // 50)]
         some = free[random.permutation(window)[:200]]
         if not len(taken):
             return int(some[0])
@@ -320,9 +327,11 @@ class FrontGain:
         known, pending = np.array(evidence.known, dtype=np.intp), np.array(evidence.pending, dtype=np.intp)
         losses, deviations = np.array(evidence.losses), np.array(evidence.deviations)
         features_of = self._choices.features
-        surrogate = Surrogate.fit(features_of(known), losses, self._seed, deviations)
+        features = features_of(known)
+        line = features.shape[1] - 1 if self._is_straight(evidence.asked) else None
+        surrogate = Surrogate.fit(features, losses, self._seed, deviations, line)
         if self._prior is not None:
-            informed = Surrogate.fit(self._with_prior(known), losses, self._seed, deviations)
+            informed = Surrogate.fit(self._with_prior(known), losses, self._seed, deviations, line)
             if informed.evidence > surrogate.evidence:
                 surrogate, features_of = informed, self._with_prior
         places = np.concatenate([known, pending])
@@ -337,6 +346,15 @@ class FrontGain:
             if not steps or believed[place] < believed[steps[-1]]:
                 steps.append(int(place))
         return surrogate, features_of, (places[steps], costs[steps], believed[steps])
+
+    def _is_straight(self, asked: int) -> bool:
+        """Whether this proposal expects losses to fall with the cost: two beliefs take turns while little is known.
+
+        Without that line a dozen designs teach that all are alike, and the cheapest promise most; with it alone the
+        cheap end is left out where it is good.
+        """
+        later = asked - self._start
+        return later < STRAIGHT and later // len(self._budgets) % 2 == 0
 
     def _pool(self, free: Indices, free_N: NDArray[np.bool_], front: Indices, random: np.random.Generator) -> Indices:
         if len(free) <= POOL:

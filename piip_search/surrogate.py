@@ -5,6 +5,7 @@ Legend: N designs, F features, Q levels of a predicted distribution.
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
@@ -28,10 +29,10 @@ class Surrogate:
     """A fitted belief about losses.
 
     A sum of two kernels: what choices add one by one (a linear trend), and what they do together (smooth in the
-    features); and noise. Where losses are so skewed that the one design that failed to learn would flatten the
-    differences among the good, they go through a Yeo-Johnson transformation first: whenever they are likelier with it.
-    Scales come from the marginal likelihood. Process and transformation are
-    scikit-learn's.
+    features); and noise. On demand a third one: a straight line along one feature. Where losses are so skewed that the
+    one design that failed to learn would flatten the differences among the good, they go through a Yeo-Johnson
+    transformation first: whenever they are likelier with it. Scales come from the marginal likelihood. Process and
+    transformation are scikit-learn's.
     """
 
     process: Any
@@ -41,7 +42,14 @@ class Surrogate:
     """Log likelihood of the losses that scales were found from, so that sets of features can be compared."""
 
     @classmethod
-    def fit(cls, features_NF: Array, losses_N: Array, seed: int, deviations_N: Array | None = None) -> "Surrogate":
+    def fit(
+        cls,
+        features_NF: Array,
+        losses_N: Array,
+        seed: int,
+        deviations_N: Array | None = None,
+        line: int | None = None,
+    ) -> "Surrogate":
         """Learns from measured designs; of too many, from some.
 
         Args:
@@ -49,6 +57,7 @@ class Surrogate:
             losses_N: What they reached, lower is better.
             seed: Of the choice among too many.
             deviations_N: Standard deviations of losses that are not exactly known; zero by default.
+            line: Column along which losses are expected to follow a straight line, besides all else; None for none.
         """
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.pipeline import make_pipeline
@@ -67,7 +76,8 @@ class Surrogate:
                 low_N, high_N = (_transformed(transformation, losses_N + sign * step) for sign in (-1, 1))
                 slopes_N = np.maximum((high_N - low_N) / (2 * step), 1e-12)
                 noise_N = JITTER + (slopes_N * unsure_N) ** 2
-                tuned = GaussianProcessRegressor(_kernel(features_NF.shape[1]), alpha=noise_N[some], optimizer=_tune)
+                kernel = _kernel(features_NF.shape[1], line)
+                tuned = GaussianProcessRegressor(kernel, alpha=noise_N[some], optimizer=_tune)
                 tuned.fit(features_NF[some], targets_N[some])
                 # Of the losses themselves, so that transformations can be compared.
                 evidence = tuned.log_marginal_likelihood_value_ + float(np.log(slopes_N[some]).sum())
@@ -118,15 +128,40 @@ class Surrogate:
         return np.minimum(np.nan_to_num(losses_NQ, nan=self.worst, posinf=self.worst), 2 * self.worst)
 
 
-def _kernel(count: int) -> Any:
+def _kernel(count: int, line: int | None) -> Any:
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
     far = np.sqrt(count)
-    return (
+    smooth = (
         ConstantKernel(1 / count, (1e-3 / count, 1e2 / count)) * DotProduct(0.0, "fixed")
         + ConstantKernel(0.5, (1e-2, 1e2)) * RBF(0.5 * far, (0.1 * far, 10 * far))
-        + WhiteKernel(0.05, (1e-4, 1.0))
-    )
+    )  # fmt: skip
+    # A slope of about one and a half standard deviations over the whole range, seldom less than half of one.
+    along = [] if line is None else [ConstantKernel(2.0, (0.3, 1e2)) * _line_kernel()(line)]
+    return sum(along, smooth) + WhiteKernel(0.05, (1e-4, 1.0))
+
+
+@cache
+def _line_kernel() -> Any:
+    """A kernel of scikit-learn's kind: a straight line along one column from 0 to 1."""
+    from sklearn.gaussian_process.kernels import Kernel
+
+    class Line(Kernel):  # type: ignore[misc]
+        def __init__(self, column: int) -> None:
+            self.column = column
+
+        def __call__(self, X: Array, Y: Array | None = None, eval_gradient: bool = False) -> Any:
+            one, other = (part[:, self.column] - 0.5 for part in (X, X if Y is None else Y))
+            products = np.outer(one, other)
+            return (products, np.empty((*products.shape, 0))) if eval_gradient else products
+
+        def diag(self, X: Array) -> Array:
+            return np.square(X[:, self.column] - 0.5)
+
+        def is_stationary(self) -> bool:
+            return False
+
+    return Line
 
 
 def _transformed(transformation: Any, losses_N: Array) -> Array:

@@ -1,5 +1,6 @@
 """`piip-search run`: start a search, or go on with one."""
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -229,8 +230,9 @@ def _report(search: "Search", book: "Ledger", store: str | None, home: Path, led
     lines = [f"ledger: {book.shown}"]
     if store is not None:
         lines.append(f"MLflow: {_looked_at(without_secrets(store))}")
-    elsewhere = f" --home {home}" if ledger is None else f" --ledger {book.shown}"
-    where = "" if home == DEFAULT_HOME and ledger is None else elsewhere
+    where = "" if home == DEFAULT_HOME else f" --home {home}"
+    # What comes from the environment is found there again, with its password.
+    where += "" if ledger in (None, os.environ.get("PIIP_SEARCH_LEDGER")) else f" --ledger {book.shown}"
     export = (
         [f"piip-search export {search.run} best -o exported/{search.run}{where}"]
         if any(front.best for front in search.fronts())

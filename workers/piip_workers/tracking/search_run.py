@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ class MlflowTracker:
         """
         self.uri = uri
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it creates
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial
         self._client = MlflowClient(uri)
         self._experiment = self._open_experiment(artifacts)
         self._parent = ""
