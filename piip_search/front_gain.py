@@ -23,8 +23,9 @@ REFINED = 5
 """Designs of a front whose neighbours are looked at as well."""
 CLIMBS, MOST_NEAR = 3, 600
 """How often the neighbours of the most promising are looked at, and how many of them each time."""
-CHEAP = 4.0
-"""Cheaper than the cheapest tier by this factor is all the same to the spread at the beginning."""
+CHEAP, CHEAPEST = 4.0, 8.0
+"""Cheaper than the cheapest tier by the first factor, and than the dearest by the second, is all the same to the spread
+at the beginning."""
 STRAIGHT = 16
 """Proposals after the beginning of which every other round of the tiers expects losses to fall with the cost."""
 HOPEFUL, DRAWS = 100, 64
@@ -283,15 +284,12 @@ class FrontGain:
         Costs rise in equal ratios, in an order that halves the gaps: with few designs the range is covered already.
         """
         costs = self._logs_N[free]
-        if asked == 1 and len(self._budgets) == 1:
-            # Of one tier the front counts from its cheap end on; of several, whose best count too, little of it.
-            window = np.argsort(costs, kind="stable")[: max(3, len(free) // 200)]
-        else:
-            # What costs next to nothing tells little of the tiers.
-            costs = np.maximum(costs, min(np.log(self._budgets[0] / CHEAP), costs.max()))
-            share = (_halving(asked) + random.random() / self._start) % 1
-            wanted = costs.min() + share * (costs.max() - costs.min())
-            window = np.argsort(np.abs(costs - wanted), kind="stable")[: max(3, len(free) // 50)]
+        # What costs next to nothing tells little of the tiers.
+        least = np.log(min(self._budgets[0] / CHEAP, self._budgets[-1] / CHEAPEST))
+        costs = np.maximum(costs, min(least, costs.max()))
+        share = (_halving(asked) + random.random() / self._start) % 1
+        wanted = costs.min() + share * (costs.max() - costs.min())
+        window = np.argsort(np.abs(costs - wanted), kind="stable")[: max(3, len(free) // 50)]
         some = free[random.permutation(window)[:200]]
         if not len(taken):
             return int(some[0])
@@ -351,10 +349,10 @@ class FrontGain:
         """Whether this proposal expects losses to fall with the cost: two beliefs take turns while little is known.
 
         Without that line a dozen designs teach that all are alike, and the cheapest promise most; with it alone the
-        cheap end is left out where it is good.
+        cheap end is left out where it is good. With one tier, whose front counts from the cheap end on, there is none.
         """
         later = asked - self._start
-        return later < STRAIGHT and later // len(self._budgets) % 2 == 0
+        return len(self._budgets) > 1 and later < STRAIGHT and later // len(self._budgets) % 2 == 0
 
     def _pool(self, free: Indices, free_N: NDArray[np.bool_], front: Indices, random: np.random.Generator) -> Indices:
         if len(free) <= POOL:

@@ -14,11 +14,11 @@ from piip_search.table import Table
 
 
 def known(count: int = 300, seed: int = 0) -> tuple[Choices, np.ndarray]:
-    """Designs whose loss falls with cost and with one of three features."""
+    """Designs whose loss falls with cost, the last of three features, and with another one."""
     random = np.random.default_rng(seed)
     features = random.random((count, 3))
-    costs = 1 + 9 * features[:, 0]
-    losses = 1 - 0.5 * features[:, 0] - 0.4 * features[:, 1] + 0.02 * random.standard_normal(count)
+    costs = 1 + 9 * features[:, 2]
+    losses = 1 - 0.5 * features[:, 2] - 0.4 * features[:, 1] + 0.02 * random.standard_normal(count)
     near = [np.argsort(((features - own) ** 2).sum(1))[1:5] for own in features]
     return Choices(costs, lambda indices: features[indices], lambda index: near[index]), losses
 
@@ -126,6 +126,21 @@ def test_what_runs_or_failed_is_not_proposed_again_nor_are_its_twins_first() -> 
     after = proposer.propose(measured, running[3:], running[:3], free)
     assert after is not None
     assert after.index not in running
+
+
+def test_a_line_along_the_cost_tells_of_designs_cheaper_than_any_measured() -> None:
+    """Ten designs of many features, all of them dear: without the line the cheapest are as good as the mean."""
+    random = np.random.default_rng(0)
+    misses: dict[int | None, list[float]] = {None: [], 29: []}
+    for _ in range(10):
+        features = random.random((10, 30))
+        features[:, 29] = random.uniform(0.6, 1.0, 10)
+        losses = 0.6 - 0.3 * features[:, 29] + 0.01 * random.standard_normal(10)
+        cheap = np.append(random.random(29), 0.0)[None]
+        for line, found in misses.items():
+            found.append(abs(float(Surrogate.fit(features, losses, 0, line=line).expected(cheap)[0]) - 0.6))
+    assert np.median(misses[29]) < 0.06
+    assert np.median(misses[29]) < 0.5 * np.median(misses[None])
 
 
 def test_it_starts_spread_over_the_costs_and_ends_when_nothing_is_left() -> None:
