@@ -345,9 +345,9 @@ def test_checkpointing_changes_memory_and_nothing_else(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "vit_w64_d2_h2@32:g+vit_w48_d2_h3@64:w3+vit_w32_d2_h2@96:w4g2*2",
-        "vit_w64_d2_h2@32:g+convnext_pico@64*2",
-        "vit_w64_d2_h2@32:g+vit_w48_d2_h3@64:g*1(attention=regular)/linear",
+        "vit_w96_d2_h3@32:g+vit_w64_d2_h2@64:w3+vit_w32_d2_h2@96:w4g2*2",
+        "vit_nano@32:g+convnext_pico@64*4",
+        "vit_w96_d2_h3@32:g+vit_w64_d2_h2@64:g*1(attention=regular)/linear",
         "vit_pico@64:g",
     ],
 )

@@ -228,7 +228,7 @@ def test_a_network_for_torch_alone_gives_the_same_maps(tmp_path: Path) -> None:
         "vit_w96_d2_h3@64:w2+vit_w64_d2_h2@128:w4*2(attention=regular)",
         "vit_w96_d2_h3@48:w2+vit_w64_d2_h2@64:g*1",
         "vit_pico@64:g",
-        "vit_w96_d2_h3@32:g+convnext_pico@64*2",
+        "vit_nano@32:g+convnext_pico@64*4",
     ],
 )
 def test_an_onnx_file_gives_the_maps_of_torch(tmp_path: Path, name: str) -> None:

@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: no configuration {options.config}; piip-search export writes one", file=sys.stderr)
         return 2
     from piip_workers.reading import ImageError, unreadable_images
+    from piip_workers.training import forget_runners
 
     config = Config.fromfile(options.config)
     work = Path(options.work_dir)
@@ -68,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FloatingPointError, ImageError, MachineError) as error:
         print(f"error: {reason_of(error).partition(': ')[2]}", file=sys.stderr)
         return 2
+    finally:
+        forget_runners()  # whoever calls this from a program goes on with loggers of its own
     skipped = unreadable_images(work / UNREADABLE)
     if skipped:
         print(

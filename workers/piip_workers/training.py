@@ -91,7 +91,7 @@ def train(
             return found
         finally:
             path.write_text(text)  # in place of what mmengine wrote there, which nobody can read
-            _forget()
+            forget_runners()
 
 
 def _run(
@@ -218,7 +218,7 @@ def _quiet(log: Path | None) -> Iterator[None]:
         yield
 
 
-def _forget() -> None:
+def forget_runners() -> None:
     """Lets go of the loggers and message hubs of every runner, which mmengine keeps for ever; a worker trains many."""
     for kind in (MMLogger, MessageHub, Visualizer):
         for instance in kind._instance_dict.values():
