@@ -11,7 +11,7 @@ def differences(one: Architecture, other: Architecture) -> list[str]:
     if len(one.branches) == len(other.branches):
         found = [text for pair in zip(one.branches, other.branches, strict=True) for text in _of_branches(*pair)]
     else:
-        mine, theirs = ([str(branch) for branch in design.branches] for design in (one, other))
+        mine, theirs = ([_name(branch) for branch in design.branches] for design in (one, other))
         found = [f"without {name}" for name in mine if name not in theirs]
         found += [f"with {name}" for name in theirs if name not in mine]
     if len(one.branches) > 1 and len(other.branches) > 1:
@@ -19,6 +19,11 @@ def differences(one: Architecture, other: Architecture) -> list[str]:
     if one.merge != other.merge:
         found.append(f"merge {one.merge} → {other.merge}")
     return found
+
+
+@lru_cache(maxsize=10_000)
+def _name(branch: Branch) -> str:
+    return str(branch)
 
 
 @lru_cache(maxsize=100_000)  # a page compares thousands of designs, which are made of few branches
