@@ -54,8 +54,8 @@ def install() -> None:
 def _look_up_once() -> None:
     """Lets mmengine read mmdet's index of configurations, and ask after compilers, once a process.
 
-    It reads a hundred files to find one configuration, and starts three programs for the head of every log: a second of
-    every training.
+    It reads a hundred files to find one configuration, and asks for compilers for the head of every log: up to a second
+    of every training.
     """
     from mmengine.config import utils
     from mmengine.runner import runner
