@@ -396,7 +396,9 @@ def test_the_store_of_a_run_is_kept_without_secrets(tmp_path: Path, given: str, 
     assert "s3cret" not in (tmp_path / "run" / "mlflow.txt").read_text()
 
 
-def test_a_search_without_a_result_suggests_no_export(run_cli: Cli, tmp_path: Path) -> None:
+def test_a_search_without_a_result_suggests_no_export(
+    run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("mmdet")
     from piip_workers import data
 
@@ -409,8 +411,14 @@ def test_a_search_without_a_result_suggests_no_export(run_cli: Cli, tmp_path: Pa
     ledger.close()
     ended = run_cli("run", "quickstart", "--trials", "2", "--on", "local", "--mlflow", "none")
     assert "0 done, 2 failed, 0 new" in ended.out
-    assert "next: piip-search report quickstart" in ended.out
+    report = "next: piip-search report quickstart -o quickstart.html"
+    assert f"{report}\n" in ended.out
     assert "piip-search export" not in ended.out
+    # A ledger that the environment names is found there again; one that was typed has to be typed again.
+    again = ["run", "quickstart", "--trials", "2", "--on", "local", "--mlflow", "none"]
+    assert f"{report} --ledger {ledger.url}\n" in run_cli(*again, "--ledger", ledger.url).out.replace("\n  ", " ")
+    monkeypatch.setenv("PIIP_SEARCH_LEDGER", ledger.url)
+    assert f"{report}\n" in run_cli(*again).out
 
 
 def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path: Path) -> None:
