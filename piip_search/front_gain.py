@@ -52,7 +52,7 @@ class Choices:
     Attributes:
         costs_N: Known costs.
         features: Features of some designs, shape (n, F), each column about as wide as one; the last one is the cost
-            (`cost_feature`).
+            on a scale of ratios (`cost_feature`).
         near: Indices of the neighbours of a design.
     """
 

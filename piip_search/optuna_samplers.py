@@ -335,7 +335,8 @@ class FrontSampler(BaseSampler):
             budgets: Tiers of cost, in the unit of the designs' costs.
             trials: How many proposals are planned; a third of them, but no more than needed, spread out first.
             seed: Of the spread at the beginning, and of draws.
-            features: Of some of the designs, by index; those of PIIP networks by default.
+            features: Of some of the designs, by index, the last one being the cost (`Choices`); those of PIIP networks
+                by default.
             prior: What is believed of the designs beforehand; dropped where it misleads.
         """
         self._proposals = Proposals(space, designs, seed)

@@ -132,18 +132,19 @@ def _kernel(count: int, line: int | None) -> Any:
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
     far = np.sqrt(count)
-    smooth = (
+    kernel = (
         ConstantKernel(1 / count, (1e-3 / count, 1e2 / count)) * DotProduct(0.0, "fixed")
         + ConstantKernel(0.5, (1e-2, 1e2)) * RBF(0.5 * far, (0.1 * far, 10 * far))
     )  # fmt: skip
-    # A slope of about one and a half standard deviations over the whole range, seldom less than half of one.
-    along = [] if line is None else [ConstantKernel(2.0, (0.3, 1e2)) * _line_kernel()(line)]
-    return sum(along, smooth) + WhiteKernel(0.05, (1e-4, 1.0))
+    if line is not None:
+        # A slope of about one and a half standard deviations over the whole range, seldom less than half of one.
+        kernel += ConstantKernel(2.0, (0.3, 1e2)) * _line_kernel()(line)
+    return kernel + WhiteKernel(0.05, (1e-4, 1.0))
 
 
 @cache
 def _line_kernel() -> Any:
-    """A kernel of scikit-learn's kind: a straight line along one column from 0 to 1."""
+    """A kernel of scikit-learn's kind: a straight line along one column, (x - 1/2)(y - 1/2) for values from 0 to 1."""
     from sklearn.gaussian_process.kernels import Kernel
 
     class Line(Kernel):  # type: ignore[misc]

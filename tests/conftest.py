@@ -76,6 +76,15 @@ def fill(spec: SearchSpec, tmp_path: Path) -> small_ledger.Fill:
     return partial(small_ledger.fill, tmp_path / "runs", spec)
 
 
+@pytest.fixture
+def seeded() -> None:
+    """Equal weights and images each time, on one thread."""
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server of the tests' own."""

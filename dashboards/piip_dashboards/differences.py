@@ -1,7 +1,6 @@
 """In what two designs differ, choice by choice."""
 
 from dataclasses import fields
-from functools import lru_cache
 
 from piip_search.architecture import Architecture, Branch, Interaction
 
@@ -11,7 +10,7 @@ def differences(one: Architecture, other: Architecture) -> list[str]:
     if len(one.branches) == len(other.branches):
         found = [text for pair in zip(one.branches, other.branches, strict=True) for text in _of_branches(*pair)]
     else:
-        mine, theirs = ([_name(branch) for branch in design.branches] for design in (one, other))
+        mine, theirs = ([str(branch) for branch in design.branches] for design in (one, other))
         found = [f"without {name}" for name in mine if name not in theirs]
         found += [f"with {name}" for name in theirs if name not in mine]
     if len(one.branches) > 1 and len(other.branches) > 1:
@@ -21,13 +20,18 @@ def differences(one: Architecture, other: Architecture) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=10_000)
-def _name(branch: Branch) -> str:
-    return str(branch)
+def at_least(one: Architecture, other: Architecture) -> int:
+    """A number that `differences` of two designs do not fall short of, and that is known sooner."""
+    mine, theirs = one.branches, other.branches
+    if len(mine) == len(theirs):
+        changed = sum(a != b for a, b in zip(mine, theirs, strict=True))
+    else:
+        changed = sum(branch not in theirs for branch in mine) + sum(branch not in mine for branch in theirs)
+    interacting = len(mine) > 1 and len(theirs) > 1 and one.interaction != other.interaction
+    return changed + interacting + (one.merge != other.merge)
 
 
-@lru_cache(maxsize=100_000)  # a page compares thousands of designs, which are made of few branches
-def _of_branches(one: Branch, other: Branch) -> tuple[str, ...]:
+def _of_branches(one: Branch, other: Branch) -> list[str]:
     found = []
     if one.model != other.model:
         found.append(f"{one.backbone} → {other.backbone}")
@@ -36,15 +40,14 @@ def _of_branches(one: Branch, other: Branch) -> tuple[str, ...]:
     mine, theirs = (str(branch).partition(":")[2] for branch in (one, other))
     if mine != theirs and mine and theirs:
         found.append(f"{one.backbone} attention {mine} → {theirs}")
-    return tuple(found)
+    return found
 
 
-@lru_cache(maxsize=10_000)
-def _of_interactions(one: Interaction, other: Interaction) -> tuple[str, ...]:
+def _of_interactions(one: Interaction, other: Interaction) -> list[str]:
     found = []
     for field in fields(Interaction):
         mine, theirs = getattr(one, field.name), getattr(other, field.name)
         if mine != theirs:
             name = "interactions" if field.name == "count" else f"interaction {field.name}"
             found.append(f"{name} {mine} → {theirs}")
-    return tuple(found)
+    return found

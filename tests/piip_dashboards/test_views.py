@@ -11,7 +11,7 @@ import ledgers
 import pytest
 from sites import Site, site_of
 
-from piip_dashboards.differences import differences
+from piip_dashboards.differences import at_least, differences
 from piip_dashboards.reading import Reading
 from piip_dashboards.state import expected_evaluations, state_of
 from piip_dashboards.views.choosing import choices
@@ -225,6 +225,20 @@ def test_a_design_says_what_the_ledger_says(reading: Reading) -> None:
     assert all(len(a.changes) <= len(b.changes) for a, b in zip(view.near, view.near[1:], strict=False))
     for near in view.near:
         assert near.changes == differences(design.architecture, Architecture.parse(near.architecture))
+
+
+def test_the_nearest_designs_are_those_of_a_comparison_with_all(reading: Reading) -> None:
+    for design in list(reading.designs.values())[::7]:
+        own = reading.gmacs(design.architecture)
+        all_others = []
+        for other in reading.designs.values():
+            changes = differences(design.architecture, other.architecture)
+            assert at_least(design.architecture, other.architecture) <= len(changes)
+            if changes:
+                away = abs(reading.gmacs(other.architecture) - own)
+                all_others.append((len(changes), not other.whole, away, other.fingerprint))
+        nearest = [fingerprint for *_, fingerprint in sorted(all_others)[:12]]
+        assert [near.fingerprint for near in design_view(reading, design).near] == nearest
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,21 @@ def test_a_line_along_the_cost_tells_of_designs_cheaper_than_any_measured() -> N
     assert np.median(misses[29]) < 0.5 * np.median(misses[None])
 
 
+def test_the_first_proposals_of_several_tiers_go_where_the_cost_leads() -> None:
+    """Ten designs of many features hide that losses fall with the cost: a round of the tiers believes it."""
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        features = random.random((400, 30))
+        costs = 1000 ** features[:, 29]
+        losses = 0.6 - 0.3 * features[:, 29] + 0.01 * random.standard_normal(400)
+        choices = Choices(costs, features.__getitem__, lambda index: np.array([index]))
+        first, second, third, _ = costs[drive(choices, losses, [250.0, 1000.0], START + 4, seed)[START:]]
+        assert 200 < first <= 250
+        assert second > 900
+        assert third < 2  # the next round is of the other belief, that all are alike
+        assert costs[drive(choices, losses, [1000.0], START + 1, seed)[START]] < 5  # as is the only tier
+
+
 def test_it_starts_spread_over_the_costs_and_ends_when_nothing_is_left() -> None:
     choices, losses = known(count=30)
     asked = drive(choices, losses, [10.0], 99)

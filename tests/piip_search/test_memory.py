@@ -3,7 +3,10 @@
 import pytest
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning"),
+    pytest.mark.usefixtures("seeded"),
+]
 
 from counting import kept_values, live_values  # noqa: E402
 from networks import DESIGNS, LABELS  # noqa: E402
@@ -11,12 +14,6 @@ from networks import DESIGNS, LABELS  # noqa: E402
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.cost import breakdown, kept_by_checkpoints, memory, price  # noqa: E402
 from piip_search.models import PIIP  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
 
 
 MEMORY = [

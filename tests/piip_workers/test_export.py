@@ -247,12 +247,13 @@ def test_an_onnx_file_gives_the_maps_of_torch(tmp_path: Path, name: str) -> None
     assert bool(opened) == bool(design.interaction.count)
 
 
-def test_an_onnx_file_of_other_weights_fails_its_proof(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["vit_w64_d2_h2@32:g", "vit_w64_d2_h2@32:g+vit_w64_d2_h2@48:w2*1"])
+def test_an_onnx_file_of_other_weights_fails_its_proof(tmp_path: Path, name: str) -> None:
     for package in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(package)
     from piip_workers.onnx_export import prove_onnx, write_onnx
 
-    design = Architecture.parse("vit_w64_d2_h2@32:g")
+    design = Architecture.parse(name)
     network = starting_weights.at_random(design, RANDOM).network
     log = tmp_path / "proof.log"
     write_onnx(design, network, tmp_path / "onnx", log)

@@ -39,7 +39,7 @@ STARTS_NOTHING = (
     "logs (/tmp/ray/session_latest/logs), and the same command goes on where this stopped"
 )
 KEPT_EVERY = 3600
-"""Seconds between two copies of Tune's state, all trials of it; nothing is read from them, the ledger is what lasts."""
+"""Seconds between two copies of Tune's state, which hold all trials; nobody reads them: the ledger is what lasts."""
 NOTHING, OVER = "nothing", "over"
 """Answers to who asks for a trial: none now, and none ever."""
 

@@ -1,10 +1,11 @@
 """Everything about one design: what it is, what it costs, how it learnt, and what is near it."""
 
 import itertools
+from bisect import insort
 from dataclasses import dataclass
 from datetime import datetime
 
-from piip_dashboards.differences import differences
+from piip_dashboards.differences import at_least, differences
 from piip_dashboards.reading import Design, Reading
 from piip_dashboards.views.axes import CONVENTION_TITLES, conventions
 from piip_search.architecture import Architecture
@@ -342,12 +343,14 @@ def _distance(one: Architecture, other: Architecture) -> tuple[int, int]:
 def _near(reading: Reading, design: Design) -> list[Near]:
     """Designs with the fewest changes; of equally many, those trained to the end, and then those nearest in cost."""
     own, metric = reading.gmacs(design.architecture), reading.objectives.metric
-    others = [
-        (len(changes), not other.whole, abs(gmacs - own), changes, other)
-        for other, gmacs in reading.priced
-        if (changes := differences(design.architecture, other.architecture))
-    ]
-    others.sort(key=lambda item: item[:3])
+    rest = [(at_least(design.architecture, other.architecture), other, gmacs)
+            for other, gmacs in reading.priced if other is not design]  # fmt: skip
+    others: list[tuple[int, bool, float, list[str], Design]] = []
+    for fewest, other, gmacs in sorted(rest, key=lambda item: item[0]):
+        if len(others) >= MOST_NEAR and fewest > others[MOST_NEAR - 1][0]:
+            break  # nor is any that follows among the nearest
+        changes = differences(design.architecture, other.architecture)
+        insort(others, (len(changes), not other.whole, abs(gmacs - own), changes, other), key=lambda item: item[:3])
     value, found = design.value(metric), []
     for *_, changes, other in others[:MOST_NEAR]:
         reached = other.value(metric)
