@@ -15,7 +15,6 @@ from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.cost import breakdown, kept_by_checkpoints, memory, price  # noqa: E402
 from piip_search.models import PIIP  # noqa: E402
 
-
 MEMORY = [
     *DESIGNS,
     *LABELS,
