@@ -457,34 +457,3 @@ def report_source(book: "Ledger", run: str) -> "Source":
         health=health,
         ledger=book.shown,
     )
-
-
-def dashboard_app(
-    book: "Ledger",
-    home: Path,
-    options: str,
-    environment: Mapping[str, str],
-    token: str | None,
-    port: int,
-    cluster: str | None = None,
-) -> Any:
-    """The dashboard's web application.
-
-    Args:
-        book: The ledger that is shown.
-        home: Folder of checkpoints.
-        options: What a user adds to a command so that it finds this ledger.
-        environment: What a command that a page starts is told in their place.
-        token: What visitors have to know; None for nothing.
-        port: Where it listens.
-        cluster: Address of a Ray cluster's dashboard, where pages may start and stop searches.
-    """
-    with extra("dashboard"):
-        from piip_dashboards.app import create_app
-        from piip_dashboards.examination import Examination
-        from piip_dashboards.service import Service
-        from piip_dashboards.shelf import Shelf
-    service = Service(
-        Shelf(book, home), Examination(health_of), options=options, environment=environment, cluster=cluster
-    )
-    return create_app(service, token, port)

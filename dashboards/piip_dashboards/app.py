@@ -1,7 +1,7 @@
 """The application: pages, API and files behind one guard."""
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
@@ -19,19 +19,27 @@ from piip_dashboards.service import Service
 from piip_search import __version__
 
 
-def create_app(service: Service, token: str | None = None, port: int = 0) -> ASGIApp:
+def create_app(
+    service: Service, token: str | None = None, port: int = 0, once_read: Callable[[], None] | None = None
+) -> ASGIApp:
     """The dashboard of a ledger.
 
     Args:
         service: What is shown.
         token: What visitors have to know; None where the address is reached from this machine alone.
         port: Where it listens.
+        once_read: Called when every run has been read for the first time, in the thread that read them.
     """
+
+    def read_ahead() -> None:
+        service.shelf.read_all()
+        if once_read is not None:
+            once_read()
 
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         # Whoever looks at a large search first should not have to wait for it to be read.
-        threading.Thread(target=service.shelf.read_all, name="reads ahead", daemon=True).start()
+        threading.Thread(target=read_ahead, name="reads ahead", daemon=True).start()
         yield
         service.close()
 

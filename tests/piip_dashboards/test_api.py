@@ -1,7 +1,10 @@
 """JSON of every page, tables to take along, and what is answered where something is wrong."""
 
 import csv
+import dataclasses
 import io
+import tempfile
+from queue import SimpleQueue
 
 import ledgers
 import pytest
@@ -9,7 +12,11 @@ import yaml
 from jsonschema import Draft202012Validator
 from pyarrow import parquet
 from sites import Site
+from starlette.testclient import TestClient
 
+from piip_dashboards.app import create_app
+from piip_dashboards.reading import Reading
+from piip_dashboards.shelf import Shelf
 from piip_search.evaluation import Evaluation
 from piip_search.search import open_search
 from piip_search.spec import parse_spec
@@ -31,6 +38,16 @@ def test_every_documented_route_answers_as_documented(past: Site) -> None:
         whole = {**schema, "components": description["components"]}
         Draft202012Validator(whole).validate(answer.json())
     assert len(description["paths"]) >= 11
+
+
+def test_runs_are_read_before_somebody_asks(past: Site) -> None:
+    shelf = Shelf(past.ledger)
+    service = dataclasses.replace(past.service, shelf=shelf, spaces=tempfile.TemporaryDirectory())
+    known: SimpleQueue[Reading | None] = SimpleQueue()
+    with TestClient(create_app(service, once_read=lambda: known.put(shelf.known("big")))):
+        reading = known.get(timeout=60)
+    assert reading is not None
+    assert reading.designs
 
 
 def test_the_api_has_a_page_of_its_own(past: Site) -> None:
