@@ -162,7 +162,7 @@ class Proposals:
                 # Another process may have chosen the same at the same time: the earlier trial keeps it.
                 if not any(
                     other.number < trial.number and other.number not in self._given and self._claimed(other) == index
-                    for other in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+                    for other in study.get_trials(deepcopy=False)[self._settled :]
                 ):
                     break
             if not self.free_N.any():
@@ -183,7 +183,9 @@ class Proposals:
                 if index is not None:
                     self.free_N[index] = False
                     self._given[other.number] = index
-        while self._settled < len(others) and others[self._settled].state.is_finished():
+        while self._settled < len(others) and (
+            others[self._settled].number in self._given or others[self._settled].state.is_finished()
+        ):
             self._settled += 1
         return {number: index for number, index in self._given.items() if number != trial.number}
 
