@@ -1,0 +1,61 @@
+"""How neighbouring branches exchange features."""
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+Attention = Literal["deformable", "regular"]
+ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
+Direction = Literal["both", "to_large", "to_small", "alternating"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+WORDS = {"yes": True, "no": False}
+"""Of the short form, for settings that are on or off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """Cross-attention between neighbouring branches (PIIP, section 3.3).
+
+    Attributes:
+        count: How many times along the depth the branches exchange features; 0 for never.
+        heads: Attention heads of a unit; they divide half of every branch's width.
+        points: Sampled points per head and query, of deformable attention.
+        attention: `deformable`: each query samples a few points; `regular`: it attends to every token.
+        direction: Who reads: both; the larger model alone; the smaller model alone; or the two by turns, the larger
+            model first.
+        projection: Whether a linear layer brings what is read to the reader's width first.
+        norm: Whether what is read, the reader, and the FFN's input are normed.
+    """
+
+    count: int = 0
+    heads: int = 16
+    points: int = 4
+    attention: Attention = "deformable"
+    direction: Direction = "both"
+    projection: bool = True
+    norm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.count < 0 or self.heads < 1 or self.points < 1:
+            raise ValueError(f"interactions need count >= 0, heads >= 1 and points >= 1, got {self}")
+        if self.attention not in ATTENTIONS or self.direction not in DIRECTIONS:
+            raise ValueError(
+                f"attention is one of {', '.join(ATTENTIONS)} and direction one of {', '.join(DIRECTIONS)}, got {self}"
+            )
+        if self.attention == "regular" and self.points != 4:
+            raise ValueError(f"regular attention samples no points, got {self}; leave points out")
+        if self.count == 0 and str(self) != "*0":
+            raise ValueError(f"without interactions there is nothing to set, got {self}; leave the settings out")
+
+    def reads(self, step: int) -> tuple[bool, bool]:
+        """Whether the larger and the smaller model read in that interaction, counted from 0."""
+        turns = {"both": (True, True), "to_large": (True, False), "to_small": (False, True)}
+        return (step % 2 == 0, step % 2 == 1) if self.direction == "alternating" else turns[self.direction]
+
+    def __str__(self) -> str:
+        changed = [(f.name, getattr(self, f.name)) for f in fields(self)[1:] if getattr(self, f.name) != f.default]
+        words = {value: word for word, value in WORDS.items()}
+        parts = [f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in changed]
+        return f"*{self.count}" + (f"({','.join(parts)})" if parts else "")
+
+
+NO_INTERACTION = Interaction()
