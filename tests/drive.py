@@ -10,7 +10,7 @@ from pathlib import Path
 from piip_search.ledger import Ledger
 from piip_search.search import open_search
 from piip_search.spec import parse_spec
-from piip_search.wiring import placement_of
+from piip_search.wiring.places import placement_of
 from piip_workers import ray_cluster, ray_tune
 from piip_workers.work import Work
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from piip_search.spec import SpecError, load_spec
-from piip_search.wiring import UserError
+from piip_search.wiring.extras import UserError
 
 MOST_COMBINATIONS = 200_000
 """Spaces of more designs are read, and not looked through: that takes its time by design."""

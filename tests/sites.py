@@ -10,7 +10,7 @@ from piip_dashboards.examination import Examination
 from piip_dashboards.service import Service
 from piip_dashboards.shelf import Shelf
 from piip_search.ledger import Ledger
-from piip_search.wiring import health_of
+from piip_search.wiring.history import health_of
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from piip_search.cli import (
     train,
 )
 from piip_search.cli.application import USER_ERROR, app, errors, shown
-from piip_search.wiring import UserError
+from piip_search.wiring.extras import UserError
 
 COMMANDS = (
     run.run,

@@ -27,7 +27,7 @@ errors = Console(stderr=True)
 
 def run_names(context: typer.Context, incomplete: str) -> list[str]:
     """Runs of the ledger that the command line names so far, for a shell that completes; none where there is none."""
-    from piip_search.wiring import existing_ledger, open_ledger
+    from piip_search.wiring.stores import existing_ledger, open_ledger
 
     try:
         home = Path(context.params.get("home") or DEFAULT_HOME)

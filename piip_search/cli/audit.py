@@ -24,20 +24,11 @@ from piip_search.cli.application import (
 )
 from piip_search.cli.run import drive_to_end
 from piip_search.ranking import Interval
-from piip_search.wiring import (
-    Place,
-    UserError,
-    check_images,
-    existing_ledger,
-    extra,
-    find_trainer,
-    history_of,
-    measurement,
-    mlflow_uri,
-    open_ledger,
-    open_tracker,
-    runner,
-)
+from piip_search.wiring.extras import UserError, extra, find_trainer
+from piip_search.wiring.history import history_of
+from piip_search.wiring.places import Place, measurement, runner
+from piip_search.wiring.spaces import check_images
+from piip_search.wiring.stores import existing_ledger, mlflow_uri, open_ledger, open_tracker
 
 
 def audit(

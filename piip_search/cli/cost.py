@@ -25,7 +25,7 @@ from piip_search.published import published_as, published_near
 from piip_search.sharing import GIB, needed
 from piip_search.shipped import find_space
 from piip_search.spec import SearchSpec, load_spec
-from piip_search.wiring import UserError
+from piip_search.wiring.extras import UserError
 
 SHOWN = 5
 """Published designs listed beside one."""

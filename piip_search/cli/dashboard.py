@@ -12,7 +12,9 @@ import typer
 
 from piip_search.cli.application import DEFAULT_HOME, Home, console
 from piip_search.ledger import without_password
-from piip_search.wiring import UserError, existing_ledger, extra, health_of, open_ledger
+from piip_search.wiring.extras import UserError, extra
+from piip_search.wiring.history import health_of
+from piip_search.wiring.stores import existing_ledger, open_ledger
 
 PORT = 8400
 

@@ -37,21 +37,11 @@ from piip_search.export import (
 )
 from piip_search.export.folder import PROOF, PROOF_LOG
 from piip_search.stretches import PYRAMID_LEVELS
-from piip_search.wiring import (
-    History,
-    UserError,
-    absolute,
-    existing_ledger,
-    extra,
-    find_trainer,
-    history_of,
-    image_counts,
-    kept_store,
-    mlflow_uri,
-    open_ledger,
-    register_model,
-    shown_store,
-)
+from piip_search.wiring.extras import UserError, extra, find_trainer
+from piip_search.wiring.history import History, history_of
+from piip_search.wiring.places import absolute
+from piip_search.wiring.spaces import image_counts
+from piip_search.wiring.stores import existing_ledger, kept_store, mlflow_uri, open_ledger, register_model, shown_store
 
 if TYPE_CHECKING:
     from piip_workers.checks import Proof

@@ -8,7 +8,7 @@ import typer
 
 from piip_search.cli.application import console, shipped_names
 from piip_search.shipped import shipped_spaces
-from piip_search.wiring import UserError
+from piip_search.wiring.extras import UserError
 
 
 def init(

@@ -35,7 +35,9 @@ from piip_search.legal import legal_designs
 from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import DETECTORS, SearchSpec, SpecError, load_spec
 from piip_search.terminal import printable
-from piip_search.wiring import UserError, jobs_at, sent_search, with_trials
+from piip_search.wiring.extras import UserError
+from piip_search.wiring.places import jobs_at, sent_search
+from piip_search.wiring.spaces import with_trials
 
 if TYPE_CHECKING:
     from piip_workers.ray_jobs import Job

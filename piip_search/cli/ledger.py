@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from piip_search.cli.application import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, console, put, put_json, run_names
-from piip_search.wiring import UserError, existing_ledger, extra, ledger_url, open_ledger
+from piip_search.wiring.extras import UserError, extra
+from piip_search.wiring.stores import existing_ledger, ledger_url, open_ledger
 
 ledger_app = typer.Typer(help="List, export and merge ledgers.", no_args_is_help=True)
 

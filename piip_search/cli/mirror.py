@@ -6,16 +6,9 @@ import typer
 from rich.progress import track
 
 from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, RunName, console, errors
-from piip_search.wiring import (
-    UserError,
-    existing_ledger,
-    find_mlflow,
-    history_of,
-    keep_store,
-    mirror_of,
-    mlflow_uri,
-    open_ledger,
-)
+from piip_search.wiring.extras import UserError, find_mlflow
+from piip_search.wiring.history import history_of
+from piip_search.wiring.stores import existing_ledger, keep_store, mirror_of, mlflow_uri, open_ledger
 
 
 def mirror(

@@ -12,7 +12,8 @@ from piip_search.cli.application import Json, Quiet, SpaceName, console, note, p
 from piip_search.plan import make_plan
 from piip_search.shipped import find_space
 from piip_search.spec import SearchSpec, load_spec
-from piip_search.wiring import UserError, extra, image_counts, with_trials
+from piip_search.wiring.extras import UserError, extra
+from piip_search.wiring.spaces import image_counts, with_trials
 
 PICTURES = (".png", ".svg", ".pdf")
 

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from piip_search.cli.application import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, note, put, put_json
-from piip_search.wiring import UserError, existing_ledger, extra, open_ledger, report_source
+from piip_search.wiring.extras import UserError, extra
+from piip_search.wiring.history import report_source
+from piip_search.wiring.stores import existing_ledger, open_ledger
 
 
 class Form(StrEnum):

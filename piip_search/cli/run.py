@@ -34,23 +34,11 @@ from piip_search.live import ahead, watch
 from piip_search.shipped import find_space
 from piip_search.spec import NAME, SearchSpec
 from piip_search.texts import without_secrets
-from piip_search.wiring import (
-    Drive,
-    Place,
-    UserError,
-    check_images,
-    checked_spec,
-    extra,
-    find_trainer,
-    health_of,
-    keep_store,
-    ledger_url,
-    measurement,
-    mlflow_uri,
-    open_ledger,
-    open_tracker,
-    runner,
-)
+from piip_search.wiring.extras import UserError, extra, find_trainer
+from piip_search.wiring.history import health_of
+from piip_search.wiring.places import Drive, Place, measurement, runner
+from piip_search.wiring.spaces import check_images, checked_spec
+from piip_search.wiring.stores import keep_store, ledger_url, mlflow_uri, open_ledger, open_tracker
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_search.health import Health

@@ -26,7 +26,9 @@ from piip_search.cli.application import (
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.renderables import FrontPlot
-from piip_search.wiring import History, UserError, existing_ledger, health_of, history_of, open_ledger
+from piip_search.wiring.extras import UserError
+from piip_search.wiring.history import History, health_of, history_of
+from piip_search.wiring.stores import existing_ledger, open_ledger
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_search.health import Health

@@ -11,7 +11,7 @@ from piip_search.cli.application import INTERRUPTED, console, errors, note
 from piip_search.export import Provenance
 from piip_search.export.folder import CONFIG
 from piip_search.export.recipe import BATCH
-from piip_search.wiring import UserError, extra, find_trainer
+from piip_search.wiring.extras import UserError, extra, find_trainer
 
 WORK = "work"
 

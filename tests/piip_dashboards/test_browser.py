@@ -17,7 +17,7 @@ from sites import Site
 from piip_dashboards.app import create_app
 from piip_dashboards.reading import Reading
 from piip_search.ledger import Ledger
-from piip_search.wiring import history_of
+from piip_search.wiring.history import history_of
 
 pytest.importorskip("playwright", reason="needs playwright, of the extra dev")
 import uvicorn

@@ -27,7 +27,7 @@ from piip_search.objectives import pareto_front
 from piip_search.policy import Listed
 from piip_search.search import Search
 from piip_search.spec import SearchSpec
-from piip_search.wiring import history_of, report_source
+from piip_search.wiring.history import history_of, report_source
 
 html_page = pytest.importorskip("piip_dashboards.report.html", exc_type=ImportError).html_page
 markdown = pytest.importorskip("piip_dashboards.report.markdown", exc_type=ImportError)

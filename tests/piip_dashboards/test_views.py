@@ -28,7 +28,7 @@ from piip_search.ledger import Ledger
 from piip_search.objectives import Objectives, finished, pareto_front
 from piip_search.search import open_search
 from piip_search.spec import SearchSpec
-from piip_search.wiring import history_of
+from piip_search.wiring.history import history_of
 
 NOW = datetime.now(UTC)
 

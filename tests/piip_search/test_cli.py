@@ -17,7 +17,7 @@ from piip_search.ledger import Ledger
 from piip_search.search import open_search
 from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import SearchSpec, load_spec
-from piip_search.wiring import keep_store, kept_store
+from piip_search.wiring.stores import keep_store, kept_store
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 

@@ -13,7 +13,7 @@ from piip_search.health import Health, examine
 from piip_search.legal import legal_designs
 from piip_search.objectives import Objectives, pareto_front
 from piip_search.spec import SearchSpec
-from piip_search.wiring import health_of
+from piip_search.wiring.history import health_of
 
 RUNGS = (Fidelity(1, horizon=9), Fidelity(3, horizon=9), Fidelity(9))
 OBJECTIVES = Objectives("bbox_mAP", "backbone")

@@ -22,7 +22,7 @@ from piip_search.renderables import Bar, Design, FrontPlot
 from piip_search.search import Search, open_search
 from piip_search.spec import SearchSpec
 from piip_search.terminal import failures_view, fronts_view, health_view
-from piip_search.wiring import health_of, history_of
+from piip_search.wiring.history import health_of, history_of
 
 OBJECTIVES = Objectives("bbox_mAP", "backbone")
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"

@@ -1,0 +1,42 @@
+"""What a user can mend, and what has to be installed for a command."""
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TRAINER = ("torch", "timm", "mmengine", "mmcv", "mmdet")
+"""What a training imports."""
+
+
+class UserError(Exception):
+    """Something the user can mend; shown as it is, without a traceback."""
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Turns the import error of an extra into the line that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'{error.name} is not installed; this needs an extra: pip install "piip-search[{name}]"'
+        ) from None
+
+
+def find_trainer(address: str | None) -> None:
+    """Looks for what a training needs without loading it; on a cluster the workers have it."""
+    for name in TRAINER if address is None else ():
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(name=name)
+
+
+def find_mlflow() -> None:
+    """Looks for MLflow without loading it, which takes seconds.
+
+    Raises:
+        UserError: It is not installed; the message has the line that installs it.
+    """
+    with extra("mlflow"):
+        for name in ("mlflow", "matplotlib", "plotly"):
+            if importlib.util.find_spec(name) is None:
+                raise ModuleNotFoundError(name=name)
