@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 
 from piip_search.architecture import Architecture
 from piip_search.front_gain import Prior
-from piip_search.optuna_samplers import REACHED, FrontSampler, InsideLimits, Offer, Space
+from piip_search.optuna_samplers import REACHED, FrontSampler, InsideLimits
+from piip_search.proposals import Offer, Space
 
 LOSSES = 2
 """One for the metric, one for the cost."""

@@ -1,0 +1,214 @@
+"""Legal designs as parameters of an Optuna study, each proposed once, whoever asks and from how many processes."""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+
+from piip_search.architecture import Architecture
+
+CLAIM = "piip:design"
+"""System attribute of a trial: the design that it was given, before its parameters are known."""
+TRIES = 5
+"""How often another design is chosen where another process took the same one at the same time."""
+
+
+class Space(Protocol):
+    """What samplers ask of a space; `piip_search.space.SearchSpace` is one."""
+
+    @property
+    def dimensions(self) -> Sequence[tuple[str, int]]:
+        """Name and number of choices of each part of a row."""
+        ...
+
+    def decode(self, row_D: NDArray[Any]) -> Architecture:
+        """The architecture of a row."""
+        ...
+
+    def encode(self, architecture: Architecture) -> NDArray[Any]:
+        """The row of an architecture."""
+        ...
+
+
+class Offer(Protocol):
+    """What samplers ask of the designs that may be proposed; `piip_search.space.Designs` is one."""
+
+    @property
+    def rows_ND(self) -> NDArray[Any]:
+        """One design a row."""
+        ...
+
+    @property
+    def gmacs_N(self) -> NDArray[np.float64]:
+        """Their costs, in the unit of the budgets."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class Proposals:
+    """What may be proposed and what was, as parameters of a study. Legend: N designs, D dimensions.
+
+    Attributes:
+        distributions: One integer parameter for each dimension in which there is a choice.
+        rows_ND: The designs.
+        free_N: Which were not proposed yet.
+        recorded: What is to be proposed next, whatever a sampler says.
+    """
+
+    def __init__(self, space: Space, designs: Offer, seed: int) -> None:
+        """Prepares.
+
+        Args:
+            space: What the designs are of.
+            designs: All that may be proposed.
+            seed: Of ties between equally near designs.
+        """
+        self._space = space
+        self.names = [name for name, _ in space.dimensions]
+        self.rows_ND = designs.rows_ND
+        self.free_N = np.ones(len(designs), dtype=bool)
+        self.recorded: Architecture | None = None
+        self._random = np.random.RandomState(seed)
+        sizes = np.array([size for _, size in space.dimensions])
+        self._scale_D = 1 / np.maximum(1, sizes - 1)
+        self.distributions: dict[str, BaseDistribution] = {
+            name: IntDistribution(0, size - 1) for name, size in space.dimensions if size > 1
+        }
+        keys_N = _keys(self.rows_ND)
+        self._order_N = np.argsort(keys_N, kind="stable")
+        self._keys_N = keys_N[self._order_N]
+        self._given: dict[int, int] = {}
+        self._settled = 0
+        self._lock = threading.Lock()
+
+    def row_of(self, params: dict[str, Any]) -> NDArray[np.int64]:
+        """The row that parameters stand for."""
+        return np.array([params.get(name, 0) for name in self.names])
+
+    def decode(self, params: dict[str, Any]) -> Architecture:
+        """The architecture that parameters stand for."""
+        return self._space.decode(self.row_of(params))
+
+    def encode(self, architecture: Architecture) -> NDArray[Any]:
+        """The row of an architecture."""
+        return self._space.encode(architecture)
+
+    def find(self, row_D: NDArray[Any]) -> int | None:
+        """The design with that row, if there is one."""
+        key = _keys(np.asarray(row_D)[None].astype(self.rows_ND.dtype))
+        place = int(np.searchsorted(self._keys_N, key)[0])
+        found = place < len(self._keys_N) and self._keys_N[place] == key[0]
+        return int(self._order_N[place]) if found else None
+
+    def index_of(self, row_D: NDArray[Any]) -> int:
+        """The design with that row.
+
+        Raises:
+            ValueError: No design has it.
+        """
+        found = self.find(row_D)
+        if found is None:
+            raise ValueError(f"no legal design has the choices {row_D.tolist()}; propose designs of this space alone")
+        return found
+
+    def nearest(self, wish_D: NDArray[np.float64] | None) -> int:
+        """The free design nearest to a wish, or any: in steps from choice to choice, each range counting as one."""
+        free = np.flatnonzero(self.free_N)
+        if not len(free):
+            raise RuntimeError("every design of the space was proposed")
+        if wish_D is not None:
+            distance_N = np.abs(self.rows_ND[free] - wish_D) @ self._scale_D
+            free = free[distance_N <= distance_N.min() + 1e-9]
+        return int(free[self._random.randint(len(free))])
+
+    def propose(self, study: optuna.Study, trial: FrozenTrial, choose: Callable[[], int]) -> dict[str, Any]:
+        """The parameters of the design that is chosen for a trial.
+
+        Args:
+            study: What the trial is of.
+            trial: That is to have a design.
+            choose: Gives one of the free designs; called with everything that the study has proposed taken.
+        """
+        with self._lock:  # a study may ask from several threads
+            for _ in range(TRIES):
+                self.catch_up(study, trial)
+                index = self._chosen(trial.system_attrs.get("fixed_params", {}), choose)
+                self.free_N[index] = False
+                self._given[trial.number] = index
+                study._storage.set_trial_system_attr(trial._trial_id, CLAIM, index)
+                # Another process may have chosen the same at the same time: the earlier trial keeps it.
+                if not any(
+                    other.number < trial.number and other.number not in self._given and self._claimed(other) == index
+                    for other in study.get_trials(deepcopy=False)[self._settled :]
+                ):
+                    break
+            if not self.free_N.any():
+                with suppress(RuntimeError):  # unless the study is optimised by somebody's own loop
+                    study.stop()
+        row_D = self.rows_ND[index]
+        return {name: int(value) for name, value in zip(self.names, row_D, strict=True) if name in self.distributions}
+
+    def catch_up(self, study: optuna.Study, trial: FrozenTrial) -> dict[int, int]:
+        """The designs of all other trials of a study, by number, none of which is free any more.
+
+        Trials of other spaces, and of designs that may not be proposed here, are passed over.
+        """
+        others = study.get_trials(deepcopy=False)
+        for other in others[self._settled :]:
+            if other.number != trial.number and other.number not in self._given:
+                index = self._claimed(other)
+                if index is not None:
+                    self.free_N[index] = False
+                    self._given[other.number] = index
+        while self._settled < len(others) and (
+            others[self._settled].number in self._given or others[self._settled].state.is_finished()
+        ):
+            self._settled += 1
+        return {number: index for number, index in self._given.items() if number != trial.number}
+
+    def unknown(self, name: str) -> ValueError:
+        """The error of a parameter that is none of the space's."""
+        return ValueError(f"{name!r} is no dimension of this space; its parameters are {list(self.distributions)}")
+
+    def _chosen(self, fixed: dict[str, Any], choose: Callable[[], int]) -> int:
+        """What is chosen, of the designs that agree with what a user enqueued."""
+        if set(fixed) >= set(self.distributions):
+            return self.index_of(self.row_of(fixed))
+        agreeing_N = self.free_N.copy()
+        for place, name in enumerate(self.names):
+            if name in fixed:
+                agreeing_N &= self.rows_ND[:, place] == fixed[name]
+        if not agreeing_N.any():
+            raise ValueError(f"no design is left with {fixed or 'any choices'}; enqueue choices of legal designs")
+        free_N, self.free_N = self.free_N, agreeing_N
+        try:
+            index = choose()
+        finally:
+            self.free_N = free_N
+        return index if self.recorded is None else self.index_of(self.encode(self.recorded))
+
+    def _claimed(self, trial: FrozenTrial) -> int | None:
+        if set(trial.params) == set(self.distributions):
+            return self.find(self.row_of(trial.params))
+        claim = trial.system_attrs.get(CLAIM)
+        return claim if isinstance(claim, int) and 0 <= claim < len(self.free_N) else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+
+def _keys(rows_ND: NDArray[Any]) -> NDArray[Any]:
+    """Rows as single values that can be sorted."""
+    rows_ND = np.ascontiguousarray(rows_ND)
+    keys: NDArray[Any] = rows_ND.view(np.dtype((np.void, rows_ND.dtype.itemsize * rows_ND.shape[1])))[:, 0]
+    return keys
