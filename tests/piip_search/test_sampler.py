@@ -13,6 +13,11 @@ from piip_search.spec import SearchSpec
 @pytest.mark.parametrize("name", SAMPLERS)
 class TestOptunaSamplers(SamplerContract):
     @pytest.fixture
+    def spec(self, spec: SearchSpec) -> SearchSpec:
+        """With fewer image sizes: all designs are asked for."""
+        return spec.model_copy(update={"space": spec.space.model_copy(update={"resolutions": [32, 64, 128]})})
+
+    @pytest.fixture
     def make(self, spec: SearchSpec, name: str) -> MakeSampler:  # type: ignore[override]
         space, designs = legal_designs(spec)
         return lambda seed: make_sampler(name, space, designs, trials=30, seed=seed)
