@@ -10,8 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,14 +88,13 @@ def _prove(export: Export, folder: Path, proof: Proof, memory: int) -> None:
     if not proof.check("mmdet: configuration parses", architecture.fingerprint, parse):
         return
     config = read["config"]
-    with _elsewhere(folder) as built:
-        if not proof.check("mmdet: model builds", config.model.type, build):
-            return
-        _count(export, read["model"], proof)
-        alone = "in a process that has imported nothing else"
-        if not proof.check("mmdet: model builds from the file", config.model.type, built, note=alone):
-            return
+    alone = "in a process that has imported nothing else"
+    if not proof.check("mmdet: model builds from the file", config.model.type, lambda: _elsewhere(folder), note=alone):
+        return
+    if not proof.check("mmdet: model builds", config.model.type, build):
+        return
     model = read["model"]
+    _count(export, model, proof)
     if export.start.file is not None:
         weights = folder / export.start.file
         proof.check("mmdet: weights that fit no parameter", [], lambda: _misfits(weights, model))
@@ -108,29 +106,14 @@ def _prove(export: Export, folder: Path, proof: Proof, memory: int) -> None:
     _run(export, folder, config, model, proof, memory)
 
 
-@contextmanager
-def _elsewhere(folder: Path) -> Iterator[Callable[[], str]]:
-    """Builds the model in a fresh process meanwhile: what this one imported for the search is not there by itself.
-
-    Yields:
-        Waits for the kind of the model, or raises the error that the other process ended with.
-    """
+def _elsewhere(folder: Path) -> str:
+    """Kind of the model that a fresh process builds: what this one imported for the search is not there by itself."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", _BUILD, str(folder / CONFIG)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-
-        def kind() -> str:
-            output, errors = process.communicate()
-            if process.returncode:
-                raise RuntimeError((errors.strip().splitlines() or ["it ended with an error"])[-1])
-            return output.strip().splitlines()[-1]
-
-        try:
-            yield kind
-        finally:
-            process.kill()
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if ended.returncode:
+        raise RuntimeError((ended.stderr.strip().splitlines() or ["it ended with an error"])[-1])
+    return ended.stdout.strip().splitlines()[-1]
 
 
 def _built(config: Any) -> Any:
