@@ -14,7 +14,13 @@ def common_multiple(sides: Sequence[int], patches: Sequence[int]) -> int:
 
 @lru_cache(maxsize=10_000)
 def scaled_sides(sides: tuple[int, ...], patches: tuple[int, ...], scale: float) -> tuple[int, ...]:
-    """Sides of `Architecture.scaled`. None grows, and what was larger than another stays larger."""
+    """Sides of `Architecture.scaled`, in pixels. None grows, and what was larger than another stays larger.
+
+    Args:
+        sides: Of the branches, in pixels.
+        patches: Of the branches, in pixels.
+        scale: Factor on every side, in (0, 1].
+    """
     unit = math.lcm(*patches)
     meant = [side * scale for side in sides]
 

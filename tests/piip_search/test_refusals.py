@@ -10,8 +10,8 @@ from typed import Cli
 from piip_search.shipped import find_space
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
-
-
+SET = {"root": "set", **{part: {"images": part, "annotations": f"{part}.json"} for part in ("train", "val")}}
+"""A data set in the folder that a command is typed in."""
 BAD = {
     "unknown key": ("smapler: tpe", "smapler: unknown key; did you mean sampler?"),
     "wrong type": ("seed: one", "seed: input should be a valid integer"),
@@ -51,10 +51,7 @@ def test_a_malformed_coco_file_names_file_and_place(run_cli: Cli, tmp_path: Path
         (tmp_path / "set" / f"{part}.json").write_text('{"images": [{}], "annotations": [], "categories": []}')
     content = yaml.safe_load(find_space("quickstart").read_text())
     content["limit"]["gmacs"] = [0.0001]
-    content["data"] = {
-        "root": "set",
-        **{part: {"images": part, "annotations": f"{part}.json"} for part in ("train", "val")},
-    }
+    content["data"] = SET
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(content))
     ended = run_cli("run", "bad.yaml", "--on", "local")
     assert ended.code == 2
@@ -111,10 +108,7 @@ def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path:
 def test_what_no_candidate_could_be_measured_with_is_said_before_anything_starts(run_cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("mmdet")
     content = yaml.safe_load(find_space("quickstart").read_text())
-    content["data"] = {
-        "root": "set",
-        **{part: {"images": part, "annotations": f"{part}.json"} for part in ("train", "val")},
-    }
+    content["data"] = SET
     coco = {
         "images": [{"id": 1, "file_name": "a.png", "height": 8, "width": 8}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}],
