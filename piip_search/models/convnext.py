@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from piip_search.architecture import Branch
 from piip_search.backbones import BACKBONES, ConvNeXt
 from piip_search.models._torchvision import import_torchvision
-from piip_search.models.vit import set_drop_path
+from piip_search.models.drop_path import set_drop_path
 
 import_torchvision()
 import timm  # noqa: E402
@@ -42,6 +42,11 @@ class ConvNeXtBranch(nn.Module):
             self.blocks.extend(([stage.downsample] if index else []) + list(stage.blocks))
         for block, rate in zip(self.blocks, facts.drop_paths(drop_path), strict=True):
             set_drop_path(block, rate)
+
+    def compile_blocks(self, backend: str) -> None:
+        """Lets `torch.compile` make the kernels of a block: few graphs, as the blocks of a stage are alike."""
+        for block in self.blocks:
+            block.compile(backend=backend, dynamic=False)
 
     def embed(self, image_BCHW: Tensor) -> tuple[Tensor, None]:
         """The map after the stem, shape (B, H / 4, W / 4, C); a ConvNeXt has no prefix tokens."""

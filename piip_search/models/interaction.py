@@ -11,12 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from piip_search.architecture import Interaction
-from piip_search.models._torchvision import import_torchvision
+from piip_search.models.drop_path import DropPath
 from piip_search.models.initial import initialise
 from piip_search.models.sampling import Grids, grid_of, sample
-
-import_torchvision()
-from timm.layers import DropPath  # noqa: E402
 
 
 class DeformableAttention(nn.Module):

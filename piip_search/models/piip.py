@@ -16,11 +16,16 @@ from piip_search.architecture import Architecture, Branch
 from piip_search.backbones import ConvNeXt
 from piip_search.cost import OUTPUTS
 from piip_search.models.convnext import ConvNeXtBranch
-from piip_search.models.interaction import InteractionUnit
+from piip_search.models.interaction import Injector, InteractionUnit
 from piip_search.models.merge import BranchMerge, LogitMerge, TokenMerge
 from piip_search.models.sampling import Grid, grid_of
 from piip_search.models.vit import VisionTransformer
 from piip_search.stretches import KEEPS_PREFIX, interaction_ranges, interaction_stages, seen_side
+
+COMPILED_SIZES = 4
+"""Sizes of batches whose training steps are compiled at most: each takes its own graphs."""
+GRAPHS = 128
+"""Graphs of one kind of part that are compiled at most: kinds of blocks, or widths that meet, times sizes."""
 
 
 class PIIP(nn.Module):
@@ -78,10 +83,32 @@ class PIIP(nn.Module):
         )
         self.merges = nn.ModuleList(_merges(architecture, outputs))
         self.checkpointing = checkpointing
+        self._compiled: set[torch.Size] | None = None
         # Plain numbers, which compilers read at a glance.
         self._merge, self._taps, self._whole = architecture.merge, architecture.taps, architecture.resolution
         self._scales = [(part.resolution, part.model.patch) for part in parts]
         self._ranges = [interaction_ranges(part.model, architecture.stretches) for part in parts]
+
+    def compile_parts(self, backend: str = "inductor") -> None:
+        """Lets `torch.compile` make the kernels of training steps, for each of the first few sizes of batches.
+
+        Parts are compiled and not the network: blocks of a branch are alike, and so are interactions, so that a few
+        graphs do for all of them. `torch.compile` of the whole network works too, and takes many times as long.
+        Other sizes and inference run as usual.
+
+        Args:
+            backend: Of `torch.compile`.
+        """
+        from torch._dynamo import config  # brings the compiler with it, for seconds
+
+        # Graphs of all branches, widths and sizes are counted together; beyond the limit, parts would run as usual.
+        config.recompile_limit = max(config.recompile_limit, GRAPHS)
+        self._compiled = set()
+        for branch in self.branches:
+            cast(VisionTransformer | ConvNeXtBranch, branch).compile_blocks(backend)
+        for module in self.interactions.modules():
+            if isinstance(module, Injector):
+                module.compile(backend=backend, dynamic=False)
 
     def forward(self, image_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
         """What the merge gives.
@@ -95,6 +122,20 @@ class PIIP(nn.Module):
         Raises:
             ValueError: The images are smaller than a patch.
         """
+        if self._compiled is None:
+            return self._merged(image_BCHW)
+        with torch.compiler.set_stance(self._stance(self._compiled, image_BCHW)):
+            return self._merged(image_BCHW)
+
+    def _stance(self, compiled: set[torch.Size], image_BCHW: Tensor) -> str:
+        """Whether parts are compiled for this batch: of training, the first few sizes."""
+        if not self.training or not torch.is_grad_enabled():
+            return "force_eager"
+        if len(compiled) < COMPILED_SIZES:
+            compiled.add(image_BCHW.shape)
+        return "default" if image_BCHW.shape in compiled else "force_eager"
+
+    def _merged(self, image_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
         taps, prefixes = self.forward_branches(image_BCHW)
         if self._merge == "logits":
             logits_BK: Tensor = self.merges[0](taps[-1], prefixes)

@@ -4,6 +4,7 @@ Legend: B images, H W grid of tokens, N tokens, K prefix tokens (class token, re
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,11 +16,12 @@ from piip_search.architecture import Branch
 from piip_search.backbones import BACKBONES, Transformer
 from piip_search.models._torchvision import import_torchvision
 from piip_search.models.attention import RelativeAttention, WidthNormAttention, attend, read_windows
+from piip_search.models.drop_path import set_drop_path
 from piip_search.models.initial import initialise
 
 import_torchvision()
 import timm  # noqa: E402
-from timm.layers import DropPath, PatchEmbed, RmsNorm  # noqa: E402
+from timm.layers import PatchEmbed, RmsNorm  # noqa: E402
 from timm.models.vision_transformer import (  # noqa: E402
     Block,
     ParallelScalingBlock,
@@ -72,6 +74,13 @@ class VisionTransformer(nn.Module):
         self.blocks = _blocks(model)
         for block, rate in zip(self.blocks, model.drop_paths(drop_path), strict=True):
             set_drop_path(block, rate)
+        self._block: Callable[[Any, Tensor, int | None], Tensor] = _block
+        self._prefixed: Callable[[Any, Tensor, tuple[int, int]], Tensor] = _prefixed
+
+    def compile_blocks(self, backend: str) -> None:
+        """Lets `torch.compile` make the kernels of a block: few graphs, as the blocks of a branch are alike."""
+        self._block = torch.compile(_block, backend=backend, dynamic=False)
+        self._prefixed = torch.compile(_prefixed, backend=backend, dynamic=False)
 
     def embed(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens of an image with their positions, shape (B, H, W, C), and prefix tokens, shape (B, K, C)."""
@@ -90,11 +99,11 @@ class VisionTransformer(nn.Module):
         """Tokens and prefix tokens after some of the blocks."""
         if prefix_BKC is None:
             for index in blocks:
-                x_BHWC = _block(self.blocks[index], x_BHWC, self.windows[index])
+                x_BHWC = self._block(self.blocks[index], x_BHWC, self.windows[index])
             return x_BHWC, None
         x_BNC = torch.cat([prefix_BKC, x_BHWC.flatten(1, 2)], 1)
         for index in blocks:
-            x_BNC = _prefixed(self.blocks[index], x_BNC, (x_BHWC.shape[1], x_BHWC.shape[2]))
+            x_BNC = self._prefixed(self.blocks[index], x_BNC, (x_BHWC.shape[1], x_BHWC.shape[2]))
         count = prefix_BKC.shape[1]
         return x_BNC[:, count:].reshape(x_BHWC.shape), x_BNC[:, :count]
 
@@ -149,14 +158,6 @@ def norm_of(model: Transformer) -> nn.Module:
 
 def _norm_layer(model: Transformer) -> Any:
     return partial(RmsNorm if model.norm == "rms" else nn.LayerNorm, eps=model.eps)
-
-
-def set_drop_path(block: nn.Module, rate: float) -> None:
-    """Gives all residuals of a block of timm's the chance of being skipped."""
-    for module in list(block.modules()):
-        for name, _ in list(module.named_children()):
-            if name.startswith("drop_path"):
-                setattr(module, name, DropPath(rate))
 
 
 def _tokens(count: int, width: int) -> nn.Parameter | None:

@@ -14,8 +14,7 @@ from torch import nn  # noqa: E402
 
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.models import PIIP  # noqa: E402
-
-from timm.layers import DropPath  # noqa: E402 isort:skip
+from piip_search.models.drop_path import DropPath  # noqa: E402
 
 
 def test_drop_path_rates_must_fit_the_branches() -> None:
@@ -48,11 +47,11 @@ def test_drop_path_rates_are_chances(rate: float) -> None:
 def test_drop_path_rates_are_the_authors(name: str, rates: list[float]) -> None:
     with torch.device("meta"):
         blocks = PIIP(Architecture.parse(name), drop_path=[0.3]).branches[0].blocks
-    found = [module.drop_prob for block in (blocks[0], blocks[1], blocks[-1]) for module in block.modules()
+    found = [module.rate for block in (blocks[0], blocks[1], blocks[-1]) for module in block.modules()
              if isinstance(module, DropPath)]  # fmt: skip
     per_block = len(found) // 3
     assert found == pytest.approx([rate for rate in rates for _ in range(per_block)])
-    every = [module.drop_prob for block in blocks for module in block.modules() if isinstance(module, DropPath)]
+    every = [module.rate for block in blocks for module in block.modules() if isinstance(module, DropPath)]
     assert len(every) == per_block * sum(not isinstance(block, nn.Sequential) for block in blocks)
     assert every == sorted(every)
 
@@ -64,7 +63,7 @@ def test_drop_path_skips_residuals_of_whole_images() -> None:
     alone = model.eval().branches[0].run(image, None, range(1))[0] - image
     skipped = (kept == 0).flatten(1).all(1)
     assert 0 < skipped.sum() < 64 * 0.5  # both residuals of a block are skipped in a quarter of the images
-    assert block.drop_path1.drop_prob == 0.5
+    assert block.drop_path1.rate == 0.5
     assert not (alone == 0).flatten(1).all(1).any()
 
 

@@ -1,0 +1,38 @@
+"""Drop path (stochastic depth, arXiv 1603.09382).
+
+Legend: B images.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class DropPath(nn.Module):
+    """Skips a residual of whole images by chance while it trains; what is kept grows, so that its mean stays.
+
+    The chance is a tensor: with a number, as in timm's, a compiler makes kernels anew for every block whose chance is
+    another.
+    """
+
+    keeps: Tensor
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self._always = rate == 0
+        self.register_buffer("keeps", torch.tensor(1.0 - rate), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The residual of each image or zeros, in its shape (B, ...)."""
+        if self._always or not self.training:
+            return x
+        kept = x.new_empty((len(x), *(1 for _ in x.shape[1:]))).bernoulli_(self.keeps)
+        return x * (kept / self.keeps)
+
+
+def set_drop_path(block: nn.Module, rate: float) -> None:
+    """Gives all residuals of a block of timm's the chance of being skipped."""
+    for module in list(block.modules()):
+        for name, _ in list(module.named_children()):
+            if name.startswith("drop_path"):
+                setattr(module, name, DropPath(rate))
