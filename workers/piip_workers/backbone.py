@@ -20,6 +20,8 @@ install()
 from mmdet.registry import MODELS  # noqa: E402
 from mmengine.model import BaseModule  # noqa: E402
 
+import piip_workers.assigner  # noqa: E402, F401
+
 
 @MODELS.register_module(name="PIIP")
 class PIIPBackbone(BaseModule):  # type: ignore[misc]
