@@ -9,15 +9,18 @@ multiply-accumulates take at the speed that a plain ViT of the same width reache
 interactions at the mean of their two widths, those of the merge at the largest.
 
 On a GPU every network with deformable attention is timed with the fused kernel, and with the portable path, which is
-the algorithm of the authors' operator written with torch's `grid_sample`; and every training step as usual and replayed
-(`piip_workers.graphs`), which leaves out what launching costs the host.
+the algorithm of the authors' operator written with torch's `grid_sample`; and every training step as usual, with its
+parts compiled (`PIIP.compile_parts`), and replayed (`piip_workers.graphs`), which leaves out what launching costs the
+host. `times ViTs` compares with plain ViTs that run the same way.
 """
 
+import argparse
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -50,6 +53,23 @@ ROWS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a network runs: by which sampling, and its training steps compiled or not, replayed or not."""
+
+    sampling: str = "portable"
+    compiled: bool = False
+    replayed: bool = False
+
+    @property
+    def running(self) -> tuple[bool, bool]:
+        return self.compiled, self.replayed
+
+    def __str__(self) -> str:
+        names = (self.sampling, "compiled" if self.compiled else "", "replayed" if self.replayed else "")
+        return ", ".join(name for name in names if name)
+
+
 def seconds(call: Callable[[], object]) -> float:
     """Median of some runs after five to warm up, or two on a CPU."""
     times = []
@@ -70,10 +90,12 @@ def leaves(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return output if isinstance(output, tuple) else (output,)
 
 
-def measured(model: nn.Module, image: Tensor, replays: bool) -> tuple[float, float, float, float]:
+def measured(model: PIIP, image: Tensor, way: Way) -> tuple[float, float, float, float]:
     """Seconds of a training step and of inference, and their peak memory in GB."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=GPU)
-    trained = Recorded(model) if replays else model
+    if way.compiled:
+        model.compile_parts()
+    trained = Recorded(model) if way.replayed else model
 
     def train() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -101,10 +123,15 @@ def peak(model: nn.Module, image: Tensor, call: Callable[[], object]) -> float:
     return 4 * (kept_values if model.training else live_values)(model, image) / 1e9
 
 
-def ways(architecture: Architecture) -> tuple[str, ...]:
-    """How the network may sample on this device."""
+def ways(architecture: Architecture) -> Iterator[Way]:
+    """How the network may run on this device."""
+    if not GPU:
+        yield Way()
+        return
     deformable = architecture.interaction.count and architecture.interaction.attention == "deformable"
-    return ("fused", "portable") if GPU and deformable else ("portable",)
+    for sampling_ in ("fused", "portable") if deformable else ("portable",):
+        for compiled in (False, True):
+            yield from (Way(sampling_, compiled, replayed) for replayed in (False, True))
 
 
 def plain_seconds(architecture: Architecture, speed: dict[str, float]) -> float | None:
@@ -121,6 +148,9 @@ def plain_seconds(architecture: Architecture, speed: dict[str, float]) -> float 
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="networks, plain ViTs first")
+    rows = parser.parse_args().rows
     torch.manual_seed(0)
     name = torch.cuda.get_device_name() if GPU else f"{platform.processor() or platform.machine()} CPU"
     precision = "bfloat16" if GPU else "float32"
@@ -130,29 +160,30 @@ def main() -> None:
     print(f"| {' | '.join(heads)} |")
     print("| --- " * len(heads) + "|")
     first: tuple[float, float] | None = None
-    speeds: dict[bool, dict[str, float]] = {False: {}, True: {}}
-    for title, forms in ROWS.items():
-        architecture = Architecture.parse(forms[0 if GPU else 1])
+    speeds: dict[tuple[bool, bool], dict[str, float]] = {}
+    for title in rows:
+        architecture = Architecture.parse(ROWS[title][0 if GPU else 1])
         cost = price(architecture, "backbone")
         image = torch.randn(BATCH, 3, architecture.resolution, architecture.resolution, device=DEVICE)
         for way in ways(architecture):
-            for replays in (False, True) if GPU else (False,):
-                sampling.WISH = way
-                model = PIIP(architecture).to(DEVICE)
-                step, inference, step_memory, memory = measured(model, image, replays)
-                del model
-                rates = (3 * BATCH * cost.macs / step, BATCH * cost.macs / inference)
-                first = first or rates
-                if len(architecture.branches) == 1:
-                    speeds[replays][architecture.branches[0].backbone] = rates[0]
-                plain = plain_seconds(architecture, speeds[replays])
-                times = "" if plain is None else f"{step / BATCH / plain:.2f}"
-                # What a recording holds is allocated while it is made.
-                held = "" if replays else f"{step_memory:.2f}"
-                trained = f"{BATCH / step:.2f} | {rates[0] / first[0]:.2f} | {times} | {held}"
-                inferred = f"{BATCH / inference:.2f} | {rates[1] / first[1]:.2f} | {memory:.2f}"
-                name = f"{title}, {way}{', replayed' if replays else ''}" if GPU else title
-                print(f"| {name} | {cost.gmacs:.1f} | {cost.mparams:.0f} | {trained} | {inferred} |", flush=True)
+            sampling.WISH = way.sampling
+            model = PIIP(architecture).to(DEVICE)
+            step, inference, step_memory, memory = measured(model, image, way)
+            del model
+            rates = (3 * BATCH * cost.macs / step, BATCH * cost.macs / inference)
+            first = first or rates
+            speed = speeds.setdefault(way.running, {})
+            if len(architecture.branches) == 1:
+                speed[architecture.branches[0].backbone] = rates[0]
+            plain = plain_seconds(architecture, speed)
+            times = "" if plain is None else f"{step / BATCH / plain:.2f}"
+            # What a recording holds is allocated while it is made.
+            held = "" if way.replayed else f"{step_memory:.2f}"
+            trained = f"{BATCH / step:.2f} | {rates[0] / first[0]:.2f} | {times} | {held}"
+            # Inference is neither compiled nor replayed.
+            inferred = f"{BATCH / inference:.2f} | {rates[1] / first[1]:.2f} | {memory:.2f}"
+            name = f"{title}, {way}" if GPU else title
+            print(f"| {name} | {cost.gmacs:.1f} | {cost.mparams:.0f} | {trained} | {inferred} |", flush=True)
 
 
 if __name__ == "__main__":
