@@ -3,6 +3,9 @@
 Legend: B images, H W grid, C channels.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor, nn
 
 from piip_search.architecture import Branch
@@ -43,7 +46,7 @@ class ConvNeXtBranch(nn.Module):
         for block, rate in zip(self.blocks, facts.drop_paths(drop_path), strict=True):
             set_drop_path(block, rate)
 
-    def compile_blocks(self, backend: str) -> None:
+    def compile_blocks(self, backend: str | Callable[..., Any]) -> None:
         """Lets `torch.compile` make the kernels of a block: few graphs, as the blocks of a stage are alike."""
         for block in self.blocks:
             block.compile(backend=backend, dynamic=False)

@@ -4,7 +4,7 @@ Legend: B images, C channels, H W pixels or grid of tokens, N tokens, K classes 
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -89,7 +89,7 @@ class PIIP(nn.Module):
         self._scales = [(part.resolution, part.model.patch) for part in parts]
         self._ranges = [interaction_ranges(part.model, architecture.stretches) for part in parts]
 
-    def compile_parts(self, backend: str = "inductor") -> None:
+    def compile_parts(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Lets `torch.compile` make the kernels of training steps, for each of the first few sizes of batches.
 
         Parts are compiled and not the network: blocks of a branch are alike, and so are interactions, so that a few

@@ -77,7 +77,7 @@ class VisionTransformer(nn.Module):
         self._block: Callable[[Any, Tensor, int | None], Tensor] = _block
         self._prefixed: Callable[[Any, Tensor, tuple[int, int]], Tensor] = _prefixed
 
-    def compile_blocks(self, backend: str) -> None:
+    def compile_blocks(self, backend: str | Callable[..., Any]) -> None:
         """Lets `torch.compile` make the kernels of a block: few graphs, as the blocks of a branch are alike."""
         self._block = torch.compile(_block, backend=backend, dynamic=False)
         self._prefixed = torch.compile(_prefixed, backend=backend, dynamic=False)

@@ -11,6 +11,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+from torch._dynamo.utils import counters  # noqa: E402
+
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.models.official import to_official  # noqa: E402
 
@@ -118,6 +120,18 @@ def test_every_parameter_is_in_one_group() -> None:
 def test_steps_are_replayed_or_run_again() -> None:
     with pytest.raises(ValueError, match="leave it or checkpointing out"):
         PIIPBackbone(NAME, checkpointing=True, cuda_graphs=True)
+
+
+def test_training_steps_are_compiled() -> None:
+    torch.compiler.reset()
+    backbone = PIIPBackbone(NAME, compiled="eager")
+    usual = PIIPBackbone(NAME)
+    usual.load_state_dict(backbone.state_dict())
+    image = torch.randn(1, 3, 64, 64)
+    maps = [network(image) for network in (backbone, usual)]
+    for one, other in zip(*maps, strict=True):
+        torch.testing.assert_close(one, other)
+    assert counters["stats"]["unique_graphs"] == 2 + 2  # a kind of blocks a branch, and both directions
 
 
 @pytest.mark.parametrize("given", [{}, {"rate": 0.5}, {"architecture": NAME}])

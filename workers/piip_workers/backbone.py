@@ -37,6 +37,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         bfloat16: bool = False,
         strides: Sequence[int] = STRIDES,
         cuda_graphs: bool = False,
+        compiled: bool | str = False,
         init_cfg: dict[str, object] | None = None,
     ) -> None:
         """Builds the network with random weights.
@@ -53,6 +54,8 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             strides: Strides of the maps that leave; DINO reads 8, 16 and 32.
             cuda_graphs: Whether training steps on a GPU are recorded and replayed (`piip_workers.graphs`); not with
                 checkpointing or several GPUs.
+            compiled: Whether `torch.compile` makes the kernels of training steps, or by which of its backends
+                (`PIIP.compile_parts`): a minute or so for each of the first few sizes of batches, and less time a step.
             init_cfg: mmengine's way to load weights.
 
         Raises:
@@ -67,6 +70,8 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         )
         self.pretrained, self.strides = pretrained, tuple(strides)
         self.bfloat16 = bfloat16
+        if compiled:
+            self.network.piip.compile_parts(compiled if isinstance(compiled, str) else "inductor")
         self._recorded = Recorded(self.network) if cuda_graphs else None
 
     def init_weights(self) -> None:

@@ -34,7 +34,7 @@ class Recorded:
                 called with the module, its arguments, `allow_unused_input` and a `pool` of memory.
         """
         self._network, self._own = network, record
-        self._steps: dict[tuple[int, ...], nn.Module] = {}
+        self._steps: dict[tuple[int, ...], _Step] = {}
         self._seen: Counter[tuple[int, ...]] = Counter()
         self._pool: Any = None
 
@@ -42,6 +42,8 @@ class Recorded:
         """What the network gives."""
         network = self._network
         if network.training and torch.is_grad_enabled() and (image_BCHW.is_cuda or self._own):
+            for step in self._steps.values():
+                step.keep_gradients()
             network = self._step(image_BCHW) or network
         maps: tuple[Tensor, ...] = network(image_BCHW)
         return maps
@@ -61,7 +63,7 @@ class Recorded:
             self._steps[size] = self._record(image_BCHW)
         return self._steps[size]
 
-    def _record(self, image_BCHW: Tensor) -> nn.Module:
+    def _record(self, image_BCHW: Tensor) -> "_Step":
         step = _Step(self._network)
         # Copies of weights that autocast made before the recording would be read for ever.
         torch.clear_autocast_cache()
@@ -92,6 +94,7 @@ class _Step(nn.Module):
         own = dict(network.named_parameters())
         self._originals = [own[name] for name in self._names]
         self.weights = nn.ParameterList(nn.Parameter(parameter.detach()) for parameter in self._originals)
+        self._lent: list[tuple[nn.Parameter, Tensor]] = []
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         weights = dict(zip(self._names, self.weights, strict=True))
@@ -101,15 +104,22 @@ class _Step(nn.Module):
     def hand_over_gradients(self) -> None:
         """Adds every gradient from now on to that of the network's own weight."""
         for weight, original in zip(self.weights, self._originals, strict=True):
-            weight.register_post_accumulate_grad_hook(partial(_hand_over, original))
+            weight.register_post_accumulate_grad_hook(partial(self._hand_over, original))
 
+    def keep_gradients(self) -> None:
+        """Moves gradients that are still added to, before the recording writes its next ones where they lie."""
+        for original, lent in self._lent:
+            if original.grad is lent:
+                original.grad = lent.clone()
+        self._lent.clear()
 
-def _hand_over(original: nn.Parameter, weight: Tensor) -> None:
-    if weight.grad is None:
-        return
-    if original.grad is None:
-        # A recording writes its next gradient where this one lies, so one that is added to needs a place of its own.
-        original.grad = weight.grad.clone()
-    else:
-        original.grad += weight.grad
-    weight.grad = None
+    def _hand_over(self, original: nn.Parameter, weight: Tensor) -> None:
+        if weight.grad is None:
+            return
+        if original.grad is None:
+            # Copying them all takes the host longer than the replay, and most loops drop them before the next step.
+            original.grad = weight.grad
+            self._lent.append((original, weight.grad))
+        else:
+            original.grad += weight.grad
+        weight.grad = None
