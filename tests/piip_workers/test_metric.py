@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+from pycocotools import mask as masks  # noqa: E402
 from pycocotools.coco import COCO  # noqa: E402
 from pycocotools.cocoeval import COCOeval  # noqa: E402
 
@@ -52,30 +53,31 @@ def made(objects: int, seed: int) -> tuple[dict[str, Any], list[tuple[dict[str, 
     return content, results
 
 
-def metric(content: dict[str, Any], folder: Path, detections: int = 100) -> CocoAverages:
+def metric(content: dict[str, Any], folder: Path, detections: int = 100, kind: str = "bbox") -> CocoAverages:
     file = folder / "val.json"
     file.write_text(json.dumps(content))
     with redirect_stdout(io.StringIO()):
-        found = CocoAverages(detections, ann_file=str(file), metric=["bbox"])
+        found = CocoAverages(detections, ann_file=str(file), metric=[kind])
     found.dataset_meta = {"classes": CLASSES}
     return found
 
 
-def summary(content: dict[str, Any], results: list[Any], folder: Path) -> dict[str, float]:
+def summary(content: dict[str, Any], results: list[Any], folder: Path, kind: str = "bbox") -> dict[str, float]:
     """What pycocotools prints."""
     with redirect_stdout(io.StringIO()):
         truth = COCO(str(folder / "val.json"))
-        rows = [
-            {"image_id": found["img_id"], "category_id": 10 + int(label), "score": float(score),
-             "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]]}
-            for _, found in results
-            for box, label, score in zip(found["bboxes"], found["labels"], found["scores"], strict=True)
-        ]  # fmt: skip
-        scorer = COCOeval(truth, truth.loadRes(rows), "bbox")
+        rows = []
+        for _, found in results:
+            for index, box in enumerate(found["bboxes"]):
+                place = {"segmentation": found["masks"][index]} if kind == "segm" else {
+                    "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]]}  # fmt: skip
+                rows.append({"image_id": found["img_id"], "category_id": 10 + int(found["labels"][index]),
+                             "score": float(found["scores"][index]), **place})  # fmt: skip
+        scorer = COCOeval(truth, truth.loadRes(rows), kind)
         scorer.evaluate()
         scorer.accumulate()
         scorer.summarize()
-    return {f"bbox_mAP{name}": float(value) for name, value in zip(ORDER, scorer.stats, strict=False) if value > -1}
+    return {f"{kind}_mAP{name}": float(value) for name, value in zip(ORDER, scorer.stats, strict=False) if value > -1}
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -84,6 +86,21 @@ def test_averages_are_cocos_in_full_precision(tmp_path: Path, seed: int) -> None
     found = metric(content, tmp_path).compute_metrics(results)
     assert found == pytest.approx(summary(content, results, tmp_path), abs=1e-12)
     assert found["bbox_mAP"] != round(found["bbox_mAP"], 3)
+
+
+def test_averages_of_masks_are_cocos(tmp_path: Path) -> None:
+    content, results = made(20, seed=6)
+    for one in content["annotations"]:
+        left, top, width, height = one["bbox"]
+        one["segmentation"] = [[left, top, left + width, top, left + width, top + height]]  # half of the box
+    for _, found in results:
+        found["masks"] = []
+        for left, top, right, bottom in found["bboxes"]:
+            half = masks.frPyObjects([[left, top, right, top, right, bottom]], 640, 640)
+            found["masks"].append(masks.merge(half))
+    found = metric(content, tmp_path, kind="segm").compute_metrics(results)
+    assert found == pytest.approx(summary(content, results, tmp_path, "segm"), abs=1e-12)
+    assert found["segm_mAP"] > 0.1
 
 
 def test_more_detections_count_where_images_hold_more_objects(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ those of a large set takes longer than some trainings.
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import faster_coco_eval
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,14 +27,29 @@ MOST_LISTS = 4
 """Lists of images remembered in one process: those of training and validation of two data sets."""
 
 
+def _complete(dataset: dict[str, Any]) -> None:
+    """What some tools leave out has COCO's usual value."""
+    for annotation in dataset.get("annotations", ()):
+        _, _, width, height = annotation["bbox"]
+        annotation.setdefault("area", width * height)
+        annotation.setdefault("iscrowd", 0)
+
+
+def ids_of(dataset: Mapping[str, Any], names: Sequence[str]) -> list[int]:
+    """Ids of categories, in the order of their names.
+
+    Raises:
+        KeyError: A name is none of the file's.
+    """
+    ids = {category["name"]: int(category["id"]) for category in dataset["categories"]}
+    return [ids[name] for name in names]
+
+
 class Annotations(COCO):  # type: ignore[misc]
-    """An annotation file; what some tools leave out of it has COCO's usual value."""
+    """An annotation file as mmdet reads it."""
 
     def createIndex(self) -> None:
-        for annotation in self.dataset.get("annotations", ()):
-            _, _, width, height = annotation["bbox"]
-            annotation.setdefault("area", width * height)
-            annotation.setdefault("iscrowd", 0)
+        _complete(self.dataset)
         super().createIndex()
 
     def get_cat_ids(
@@ -46,18 +63,25 @@ class Annotations(COCO):  # type: ignore[misc]
         if not cat_names:
             found: list[int] = super().get_cat_ids(cat_names, sup_names, cat_ids)
             return found
-        ids = {category["name"]: int(category["id"]) for category in self.dataset["categories"]}
-        return [ids[name] for name in cat_names]
+        return ids_of(self.dataset, cat_names)
 
 
-def truth_of(file: str) -> Annotations:
+class Truth(faster_coco_eval.COCO):  # type: ignore[misc]
+    """An annotation file as the scorer reads it."""
+
+    def createIndex(self) -> None:
+        _complete(self.dataset)
+        super().createIndex()
+
+
+def truth_of(file: str) -> Truth:
     """An annotation file to score against."""
     return _truth(file, Path(file).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
-def _truth(file: str, _changed: int) -> Annotations:
-    return Annotations(file)
+def _truth(file: str, _changed: int) -> Truth:
+    return Truth(file)
 
 
 @DATASETS.register_module()

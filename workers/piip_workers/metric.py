@@ -1,17 +1,17 @@
 """COCO's averages for mmdet, in full precision and over as many detections an image as a search asks for.
 
 mmdet's own metric rounds to three digits, so that a search ranks by ties, and COCO's summary reads its average only at
-100 detections an image, where a microscope's image holds hundreds of objects.
+100 detections an image, where a microscope's image holds hundreds of objects. The scorer is faster-coco-eval's, which
+gives COCO's own numbers to the last digit in a small part of the time.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from faster_coco_eval import COCO, COCOeval_faster
 
-from piip_workers.annotations import truth_of
+from piip_workers.annotations import ids_of, truth_of
 from piip_workers.openmmlab import install
 
 install()
@@ -38,12 +38,12 @@ class CocoAverages(CocoMetric):  # type: ignore[misc]
         """
         super().__init__(**settings)
         self.detections = detections
-        self._coco_api = truth_of(ann_file)
+        self._coco_api = truth_of(ann_file)  # mmdet's name for it
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """The averages over the images that were seen."""
         _, found = zip(*results, strict=True)
-        categories: list[int] = self._coco_api.get_cat_ids(cat_names=self.dataset_meta["classes"])
+        categories = ids_of(self._coco_api.dataset, self.dataset_meta["classes"])
         images = [item["img_id"] for item in found]
         averages: dict[str, float] = {}
         for kind in self.metrics:
@@ -54,7 +54,7 @@ class CocoAverages(CocoMetric):  # type: ignore[misc]
     def _averages(
         self, kind: str, rows: list[dict[str, Any]], images: list[int], categories: list[int]
     ) -> dict[str, float]:
-        scorer = COCOeval(self._coco_api, self._coco_api.loadRes(rows) if rows else self._nothing(), kind)
+        scorer = COCOeval_faster(self._coco_api, self._coco_api.loadRes(rows) if rows else self._nothing(), kind)
         scorer.params.imgIds, scorer.params.catIds = images, categories
         scorer.params.maxDets = [self.detections]
         scorer.evaluate()
@@ -73,7 +73,7 @@ class CocoAverages(CocoMetric):  # type: ignore[misc]
         }
 
     def _nothing(self) -> COCO:
-        """No detection at all, which pycocotools cannot load."""
+        """No detection at all, which the scorer cannot load."""
         found = COCO()
         found.dataset = {**self._coco_api.dataset, "annotations": []}
         found.createIndex()
