@@ -13,6 +13,8 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from piip_workers import data as data_sets
 from piip_workers.training import usable_images
 
 GPU = torch.cuda.is_available()
+PLAIN = "plain mmdet"
 DESIGN = "vit_s@192:g+vit_t@256:g+vit_w96_d12_h3@384:g*4" if GPU else "vit_micro@96:g+vit_nano@128:g+vit_pico@192:g*2"
 
 
@@ -57,6 +60,18 @@ def plain(settings: Settings) -> Settings:
     dataset |= {"type": "CocoDataset", "pipeline": pipeline}
     sampler = {"type": "DefaultSampler", "shuffle": True}
     return {**settings, "train_dataloader": {**loader, "dataset": dataset, "sampler": sampler}}
+
+
+@contextmanager
+def own_assigner() -> Iterator[None]:
+    """With the assigner that mmdet has, in whose place ours stands."""
+    from mmdet.models.task_modules.assigners import MaxIoUAssigner
+    from mmdet.registry import TASK_UTILS
+
+    ours = TASK_UTILS.get("MaxIoUAssigner")
+    TASK_UTILS.register_module(name="MaxIoUAssigner", module=MaxIoUAssigner, force=True)
+    yield
+    TASK_UTILS.register_module(name="MaxIoUAssigner", module=ours, force=True)
 
 
 def timed(settings: Settings, images: int, folder: Path) -> tuple[float, float]:
@@ -112,17 +127,18 @@ def main() -> None:
     print(f"{'loader processes':>16} {'loop':>14} {'images/s':>9} {'waiting':>8}   ratio of the medians")
     for workers in options.workers:
         ours, images = settings_of(data, workers, options.epochs)
-        loops = {"plain mmdet": plain(ours), "ours": ours}
+        loops = {PLAIN: plain(ours), "ours": ours}
         if GPU:
             loops["ours, replayed"] = settings_of(data, workers, options.epochs, replays=True)[0]
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
         for _ in range(options.rounds):
             for name, settings in loops.items():
-                with tempfile.TemporaryDirectory() as folder:
+                plainly = own_assigner() if name == PLAIN else nullcontext()
+                with tempfile.TemporaryDirectory() as folder, plainly:
                     found[name].append(timed(settings, images, Path(folder)))
         speeds = {name: statistics.median(speed for speed, _ in rows) for name, rows in found.items()}
         for name, rows in found.items():
-            ratio = f"{speeds[name] / speeds['plain mmdet']:.2f}"
+            ratio = f"{speeds[name] / speeds[PLAIN]:.2f}"
             waiting = statistics.median(waited for _, waited in rows)
             print(f"{workers:>16} {name:>14} {speeds[name]:>9.1f} {waiting:>8.1%}   {ratio}")
 
