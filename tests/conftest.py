@@ -14,6 +14,8 @@ from typed import Cli, Ended
 from piip_search.spec import SearchSpec, parse_spec
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a refused download is refused at once
+# Tests run side by side, and threads that share a core wait for each other most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
