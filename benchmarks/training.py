@@ -2,9 +2,10 @@
 
     python benchmarks/training.py
 
-Both train the same detector for the same epochs, turn about; the first epoch of each is left out, in which libraries
-warm up and images are decoded. The data is the nuclei set where PIIP_SHARED has it, else the embedded digits. On a GPU
-the network is a larger one in bfloat16, and a third loop replays its steps (`training.cuda_graphs`).
+Both train the same detector for the same epochs, turn about, each the first of every other round, as a machine's speed
+drifts; the first epoch of each is left out, in which libraries warm up and images are decoded. The data is the nuclei
+set where PIIP_SHARED has it, else the embedded digits. On a GPU the network is a larger one in bfloat16, and a third
+loop replays its steps (`training.cuda_graphs`).
 """
 
 import argparse
@@ -124,23 +125,23 @@ def main() -> None:
     torch.set_num_threads(1)
     device = torch.cuda.get_device_name() if GPU else f"{platform.machine()}, one thread"
     print(f"torch {torch.__version__}, {device}; {nuclei.name if nuclei.is_dir() else 'digits'}; {DESIGN}")
-    print(f"{'loader processes':>16} {'loop':>14} {'images/s':>9} {'waiting':>8}   ratio of the medians")
+    print(f"{'loader processes':>16} {'loop':>14} {'images/s':>9} {'waiting':>8}   ratio of a round: median and range")
     for workers in options.workers:
         ours, images = settings_of(data, workers, options.epochs)
         loops = {PLAIN: plain(ours), "ours": ours}
         if GPU:
             loops["ours, replayed"] = settings_of(data, workers, options.epochs, replays=True)[0]
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
-        for _ in range(options.rounds):
-            for name, settings in loops.items():
+        for turn in range(options.rounds):
+            for name, settings in list(loops.items())[:: -1 if turn % 2 else 1]:
                 plainly = own_assigner() if name == PLAIN else nullcontext()
                 with tempfile.TemporaryDirectory() as folder, plainly:
                     found[name].append(timed(settings, images, Path(folder)))
-        speeds = {name: statistics.median(speed for speed, _ in rows) for name, rows in found.items()}
         for name, rows in found.items():
-            ratio = f"{speeds[name] / speeds[PLAIN]:.2f}"
-            waiting = statistics.median(waited for _, waited in rows)
-            print(f"{workers:>16} {name:>14} {speeds[name]:>9.1f} {waiting:>8.1%}   {ratio}")
+            speed, waiting = (statistics.median(column) for column in zip(*rows, strict=True))
+            ratios = [one / other for (one, _), (other, _) in zip(rows, found[PLAIN], strict=True)]
+            ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+            print(f"{workers:>16} {name:>14} {speed:>9.1f} {waiting:>8.1%}   {ratio}")
 
 
 if __name__ == "__main__":
