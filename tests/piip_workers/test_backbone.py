@@ -124,6 +124,7 @@ def test_steps_are_replayed_or_run_again() -> None:
 
 def test_training_steps_are_compiled() -> None:
     torch.compiler.reset()
+    counters.clear()
     backbone = PIIPBackbone(NAME, compiled="eager")
     usual = PIIPBackbone(NAME)
     usual.load_state_dict(backbone.state_dict())
