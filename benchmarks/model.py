@@ -90,8 +90,8 @@ def leaves(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return output if isinstance(output, tuple) else (output,)
 
 
-def measured(model: PIIP, image: Tensor, way: Way) -> tuple[float, float, float, float]:
-    """Seconds of a training step and of inference, and their peak memory in GB."""
+def measured(model: PIIP, image: Tensor, way: Way) -> tuple[float, float, tuple[float, float] | None]:
+    """Seconds and peak memory in GB of a training step, and of inference, which is neither compiled nor replayed."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=GPU)
     if way.compiled:
         model.compile_parts()
@@ -110,8 +110,10 @@ def measured(model: PIIP, image: Tensor, way: Way) -> tuple[float, float, float,
 
     model.train()
     step, step_memory = seconds(train), peak(model, image, train)
+    if way.compiled or way.replayed:
+        return step, step_memory, None
     model.eval()
-    return step, seconds(infer), step_memory, peak(model, image, infer)
+    return step, step_memory, (seconds(infer), peak(model, image, infer))
 
 
 def peak(model: nn.Module, image: Tensor, call: Callable[[], object]) -> float:
@@ -168,20 +170,22 @@ def main() -> None:
         for way in ways(architecture):
             sampling.WISH = way.sampling
             model = PIIP(architecture).to(DEVICE)
-            step, inference, step_memory, memory = measured(model, image, way)
+            step, step_memory, inference = measured(model, image, way)
             del model
-            rates = (3 * BATCH * cost.macs / step, BATCH * cost.macs / inference)
-            first = first or rates
+            rate = 3 * BATCH * cost.macs / step
+            inferred = " |  | "
+            if inference is not None:
+                taken, memory = inference
+                first = first or (rate, BATCH * cost.macs / taken)
+                inferred = f"{BATCH / taken:.2f} | {BATCH * cost.macs / taken / first[1]:.2f} | {memory:.2f}"
             speed = speeds.setdefault(way.running, {})
             if len(architecture.branches) == 1:
-                speed[architecture.branches[0].backbone] = rates[0]
+                speed[architecture.branches[0].backbone] = rate
             plain = plain_seconds(architecture, speed)
             times = "" if plain is None else f"{step / BATCH / plain:.2f}"
             # What a recording holds is allocated while it is made.
             held = "" if way.replayed else f"{step_memory:.2f}"
-            trained = f"{BATCH / step:.2f} | {rates[0] / first[0]:.2f} | {times} | {held}"
-            # Inference is neither compiled nor replayed.
-            inferred = f"{BATCH / inference:.2f} | {rates[1] / first[1]:.2f} | {memory:.2f}"
+            trained = f"{BATCH / step:.2f} | {rate / first[0]:.2f} | {times} | {held}"
             name = f"{title}, {way}" if GPU else title
             print(f"| {name} | {cost.gmacs:.1f} | {cost.mparams:.0f} | {trained} | {inferred} |", flush=True)
 

@@ -17,6 +17,11 @@ class DropPath(nn.Module):
     keeps: Tensor
 
     def __init__(self, rate: float) -> None:
+        """Prepares.
+
+        Args:
+            rate: Chance of skipping, in [0, 1).
+        """
         super().__init__()
         self.rate = rate
         self._always = rate == 0

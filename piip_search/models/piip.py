@@ -93,8 +93,8 @@ class PIIP(nn.Module):
         """Lets `torch.compile` make the kernels of training steps, for each of the first few sizes of batches.
 
         Parts are compiled and not the network: blocks of a branch are alike, and so are interactions, so that a few
-        graphs do for all of them. `torch.compile` of the whole network works too, and takes many times as long.
-        Other sizes and inference run as usual.
+        graphs do for all of them; in a graph of the whole network each would be compiled by itself. Other sizes and
+        inference run as usual.
 
         Args:
             backend: Of `torch.compile`.

@@ -13,32 +13,8 @@ from piip_search.models import PIIPPyramid  # noqa: E402
 from piip_workers.graphs import SIZES, Recorded  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-SIDES = (
-    96,
-    112,
-    96,
-    128,
-    96,
-    144,
-    112,
-    128,
-    96,
-    160,
-    112,
-    96,
-    128,
-    128,
-    144,
-    160,
-    144,
-    144,
-    160,
-    176,
-    96,
-    176,
-    176,
-    176,
-)
+SIDES = (96, 112, 96, 128, 96, 144, 112, 128, 96, 160, 112, 96,
+         128, 128, 144, 160, 144, 144, 160, 176, 96, 176, 176, 176)  # fmt: skip
 
 
 def as_usual(step: nn.Module, arguments: tuple[Tensor, ...], **_: object) -> None:

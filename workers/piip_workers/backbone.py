@@ -55,7 +55,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             cuda_graphs: Whether training steps on a GPU are recorded and replayed (`piip_workers.graphs`); not with
                 checkpointing or several GPUs.
             compiled: Whether `torch.compile` makes the kernels of training steps, or by which of its backends
-                (`PIIP.compile_parts`): a minute or so for each of the first few sizes of batches, and less time a step.
+                (`PIIP.compile_parts`). The first step of each of the first few sizes of batches waits for it.
             init_cfg: mmengine's way to load weights.
 
         Raises:
