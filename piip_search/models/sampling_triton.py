@@ -1,16 +1,19 @@
-"""The fused kernel of `sampling`: a program reads all points of a block of queries in one head.
+"""The fused kernel of `sampling`: a program reads all points of some rows, each a head of a query.
 
 Forward, points, weights and samples live in registers alone. Backward, they are made again, and gradients of the values
-are added up in float32 in global memory. Sums are in float32 whatever the values are in. Legend as in `sampling`.
+are added up in float32 in global memory. Sums are in float32 whatever the values are in. Legend as in `sampling`;
+R rows, query by query.
 """
+
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-QUERIES = 16
-"""Queries a program; with four warps the quickest or nearly so of all shapes of PIIP-TSB, on an H200."""
+ELEMENTS = 512
+"""Channels of all rows of a program: four a thread, which one instruction moves."""
 WARPS = 4
 
 
@@ -22,13 +25,8 @@ def forward(value_BHWMD: Tensor, learnt_BNK: Tensor, sides: tuple[int, int]) -> 
         learnt_BNK: Offsets and scores, contiguous.
         sides: Height and width of the grid of queries.
     """
-    B, H, W, M, D = value_BHWMD.shape
-    N, P = learnt_BNK.shape[1], learnt_BNK.shape[2] // (3 * M)
-    read_BNMD = value_BHWMD.new_empty(B, N, M, D)
-    _forward[(triton.cdiv(N, QUERIES), B * M)](
-        value_BHWMD, learnt_BNK, read_BNMD,
-        N, *sides, H, W, M, D, P, QUERIES, triton.next_power_of_2(D), num_warps=WARPS,
-    )  # fmt: skip
+    read_BNMD = value_BHWMD.new_empty(*learnt_BNK.shape[:2], *value_BHWMD.shape[3:])
+    _launch(_forward, (value_BHWMD, learnt_BNK, read_BNMD), value_BHWMD, learnt_BNK, sides)
     return read_BNMD
 
 
@@ -44,121 +42,131 @@ def backward(
         read_BNMD: What was read.
         sides: Height and width of the grid of queries.
     """
-    B, H, W, M, D = value_BHWMD.shape
-    N, P = learnt_BNK.shape[1], learnt_BNK.shape[2] // (3 * M)
     value_grad = torch.zeros_like(value_BHWMD, dtype=torch.float32)
     learnt_grad = torch.empty_like(learnt_BNK)
-    _backward[(triton.cdiv(N, QUERIES), B * M)](
-        grad_BNMD, value_BHWMD, learnt_BNK, read_BNMD, value_grad, learnt_grad,
-        N, *sides, H, W, M, D, P, QUERIES, triton.next_power_of_2(D), num_warps=WARPS,
-    )  # fmt: skip
+    tensors = (grad_BNMD, value_BHWMD, learnt_BNK, read_BNMD, value_grad, learnt_grad)
+    _launch(_backward, tensors, value_BHWMD, learnt_BNK, sides)
     return value_grad.to(value_BHWMD.dtype), learnt_grad
 
 
+def _launch(
+    kernel: Any, tensors: tuple[Tensor, ...], value_BHWMD: Tensor, learnt_BNK: Tensor, sides: tuple[int, int]
+) -> None:
+    B, H, W, M, D = value_BHWMD.shape
+    N, P = learnt_BNK.shape[1], learnt_BNK.shape[2] // (3 * M)
+    block_D = triton.next_power_of_2(D)
+    block_R = max(1, ELEMENTS // block_D)
+    kernel[(triton.cdiv(N * M, block_R), B)](*tensors, N, *sides, H, W, M, D, P, block_R, block_D, num_warps=WARPS)
+
+
 @triton.jit
-def _peak_and_sum(scores, inside_N, P: tl.constexpr, BLOCK_N: tl.constexpr):
-    """The largest score of a head's points, and the sum of their exponentials less it."""
-    peak_N = tl.full((BLOCK_N,), float("-inf"), dtype=tl.float32)
+def _peak_and_sum(scores, inside_R, P: tl.constexpr):
+    """The largest score of a row's points, and the sum of their exponentials less it."""
+    peak_R = tl.load(scores, mask=inside_R, other=0.0).to(tl.float32)
+    for p in tl.static_range(1, P):
+        peak_R = tl.maximum(peak_R, tl.load(scores + p, mask=inside_R, other=0.0).to(tl.float32))
+    sum_R = tl.zeros_like(peak_R)
     for p in tl.static_range(P):
-        peak_N = tl.maximum(peak_N, tl.load(scores + p, mask=inside_N, other=0.0).to(tl.float32))
-    sum_N = tl.zeros((BLOCK_N,), dtype=tl.float32)
-    for p in tl.static_range(P):
-        sum_N += tl.exp(tl.load(scores + p, mask=inside_N, other=0.0).to(tl.float32) - peak_N)
-    return peak_N, sum_N
+        sum_R += tl.exp(tl.load(scores + p, mask=inside_R, other=0.0).to(tl.float32) - peak_R)
+    return peak_R, sum_R
 
 
 @triton.jit
-def _pixel(offsets, p, n_N, inside_N, height, width, H, W):
-    """Where a point of each query is, in tokens of what is read."""
-    x_N = tl.load(offsets + 2 * p, mask=inside_N, other=0.0).to(tl.float32)
-    y_N = tl.load(offsets + 2 * p + 1, mask=inside_N, other=0.0).to(tl.float32)
-    centre_x_N = (n_N % width + 0.5) * (W * 1.0 / width) - 0.5
-    centre_y_N = (n_N // width + 0.5) * (H * 1.0 / height) - 0.5
-    return centre_x_N + x_N, centre_y_N + y_N
+def _pixel(offsets, p, n_R, inside_R, height, width, H, W):
+    """Where a point of each row is, in tokens of what is read."""
+    x_R = tl.load(offsets + 2 * p, mask=inside_R, other=0.0).to(tl.float32)
+    y_R = tl.load(offsets + 2 * p + 1, mask=inside_R, other=0.0).to(tl.float32)
+    centre_x_R = (n_R % width + 0.5) * (W * 1.0 / width) - 0.5
+    centre_y_R = (n_R // width + 0.5) * (H * 1.0 / height) - 0.5
+    return centre_x_R + x_R, centre_y_R + y_R
 
 
 @triton.jit
-def _place(x_N, y_N, inside_N, H, W):
+def _place(x_R, y_R, inside_R, H, W):
     """Index of a token, and whether it exists."""
-    exists_N = inside_N & (x_N >= 0) & (x_N < W) & (y_N >= 0) & (y_N < H)
-    return tl.where(exists_N, y_N * W + x_N, 0.0).to(tl.int32), exists_N
+    exists_R = inside_R & (x_R >= 0) & (x_R < W) & (y_R >= 0) & (y_R < H)
+    return tl.where(exists_R, y_R * W + x_R, 0.0).to(tl.int32), exists_R
 
 
+# Heads and channels are constants: whether several neighbours can be moved at once is known from them alone.
 @triton.jit(do_not_specialize=["height", "width", "H", "W"])
 def _forward(
-    value, learnt, read, N, height, width, H, W, M, D,
-    P: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    value, learnt, read, N, height, width, H, W,
+    M: tl.constexpr, D: tl.constexpr, P: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    b = (tl.program_id(1) // M).to(tl.int64)
-    m = tl.program_id(1) % M
-    n_N = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    b = tl.program_id(1).to(tl.int64)
+    row_R = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     d_D = tl.arange(0, BLOCK_D)
-    inside_N, inside_D = n_N < N, d_D < D
-    offsets = learnt + (b * N + n_N) * (3 * M * P) + m * (2 * P)
-    scores = learnt + (b * N + n_N) * (3 * M * P) + (2 * M + m) * P
-    value += (b * H * W * M + m) * D
-    peak_N, sum_N = _peak_and_sum(scores, inside_N, P, BLOCK_N)
-    total_ND = tl.zeros((BLOCK_N, BLOCK_D), dtype=tl.float32)
+    inside_R, inside_D = row_R < N * M, d_D < D
+    n_R, m_R = row_R // M, row_R % M
+    learnt += b * N * (3 * M * P)
+    offsets = learnt + n_R * (3 * M * P) + m_R * (2 * P)
+    scores = learnt + n_R * (3 * M * P) + (2 * M + m_R) * P
+    value += b * H * W * (M * D)
+    peak_R, sum_R = _peak_and_sum(scores, inside_R, P)
+    total_RD = tl.zeros((BLOCK_R, BLOCK_D), dtype=tl.float32)
     for p in tl.static_range(P):
-        x_N, y_N = _pixel(offsets, p, n_N, inside_N, height, width, H, W)
-        weight_N = tl.exp(tl.load(scores + p, mask=inside_N, other=0.0).to(tl.float32) - peak_N) / sum_N
+        x_R, y_R = _pixel(offsets, p, n_R, inside_R, height, width, H, W)
+        weight_R = tl.exp(tl.load(scores + p, mask=inside_R, other=0.0).to(tl.float32) - peak_R) / sum_R
         for corner in tl.static_range(4):
-            corner_x_N = tl.floor(x_N) + corner % 2
-            corner_y_N = tl.floor(y_N) + corner // 2
-            share_N = (1 - tl.abs(x_N - corner_x_N)) * (1 - tl.abs(y_N - corner_y_N))
-            place_N, exists_N = _place(corner_x_N, corner_y_N, inside_N, H, W)
-            value_ND = tl.load(
-                value + place_N[:, None] * (M * D) + d_D[None, :],
-                mask=exists_N[:, None] & inside_D[None, :],
+            corner_x_R = tl.floor(x_R) + corner % 2
+            corner_y_R = tl.floor(y_R) + corner // 2
+            share_R = (1 - tl.abs(x_R - corner_x_R)) * (1 - tl.abs(y_R - corner_y_R))
+            place_R, exists_R = _place(corner_x_R, corner_y_R, inside_R, H, W)
+            value_RD = tl.load(
+                value + (place_R * (M * D) + m_R * D)[:, None] + d_D[None, :],
+                mask=exists_R[:, None] & inside_D[None, :],
                 other=0.0,
             )
-            total_ND += (weight_N * share_N)[:, None] * value_ND.to(tl.float32)
-    row_N = (b * N + n_N) * M + m
-    tl.store(read + row_N[:, None] * D + d_D[None, :], total_ND, mask=inside_N[:, None] & inside_D[None, :])
+            total_RD += (weight_R * share_R)[:, None] * value_RD.to(tl.float32)
+    read += b * N * (M * D)
+    tl.store(read + row_R[:, None] * D + d_D[None, :], total_RD, mask=inside_R[:, None] & inside_D[None, :])
 
 
 @triton.jit(do_not_specialize=["height", "width", "H", "W"])
 def _backward(
-    grad, value, learnt, read, value_grad, learnt_grad, N, height, width, H, W, M, D,
-    P: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    grad, value, learnt, read, value_grad, learnt_grad, N, height, width, H, W,
+    M: tl.constexpr, D: tl.constexpr, P: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    b = (tl.program_id(1) // M).to(tl.int64)
-    m = tl.program_id(1) % M
-    n_N = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    b = tl.program_id(1).to(tl.int64)
+    row_R = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     d_D = tl.arange(0, BLOCK_D)
-    inside_N, inside_D = n_N < N, d_D < D
-    offset_N = (b * N + n_N) * (3 * M * P) + m * (2 * P)
-    score_N = (b * N + n_N) * (3 * M * P) + (2 * M + m) * P
-    value += (b * H * W * M + m) * D
-    value_grad += (b * H * W * M + m) * D
-    at_ND = ((b * N + n_N) * M + m)[:, None] * D + d_D[None, :]
-    inside_ND = inside_N[:, None] & inside_D[None, :]
-    grad_ND = tl.load(grad + at_ND, mask=inside_ND, other=0.0).to(tl.float32)
+    inside_R, inside_D = row_R < N * M, d_D < D
+    n_R, m_R = row_R // M, row_R % M
+    learnt += b * N * (3 * M * P)
+    learnt_grad += b * N * (3 * M * P)
+    offset_R = n_R * (3 * M * P) + m_R * (2 * P)
+    score_R = n_R * (3 * M * P) + (2 * M + m_R) * P
+    value += b * H * W * (M * D)
+    value_grad += b * H * W * (M * D)
+    at_RD = b * N * (M * D) + row_R[:, None] * D + d_D[None, :]
+    inside_RD = inside_R[:, None] & inside_D[None, :]
+    grad_RD = tl.load(grad + at_RD, mask=inside_RD, other=0.0).to(tl.float32)
     # Of a softmax, a score's gradient is its weight times what its sample adds, less the mean of that over all points:
     # which is the gradient times what was read.
-    mean_N = tl.sum(grad_ND * tl.load(read + at_ND, mask=inside_ND, other=0.0).to(tl.float32), axis=1)
-    peak_N, sum_N = _peak_and_sum(learnt + score_N, inside_N, P, BLOCK_N)
+    mean_R = tl.sum(grad_RD * tl.load(read + at_RD, mask=inside_RD, other=0.0).to(tl.float32), axis=1)
+    peak_R, sum_R = _peak_and_sum(learnt + score_R, inside_R, P)
     for p in tl.static_range(P):
-        x_N, y_N = _pixel(learnt + offset_N, p, n_N, inside_N, height, width, H, W)
-        weight_N = tl.exp(tl.load(learnt + score_N + p, mask=inside_N, other=0.0).to(tl.float32) - peak_N) / sum_N
-        sample_N = tl.zeros((BLOCK_N,), dtype=tl.float32)
-        x_grad_N = tl.zeros((BLOCK_N,), dtype=tl.float32)
-        y_grad_N = tl.zeros((BLOCK_N,), dtype=tl.float32)
+        x_R, y_R = _pixel(learnt + offset_R, p, n_R, inside_R, height, width, H, W)
+        weight_R = tl.exp(tl.load(learnt + score_R + p, mask=inside_R, other=0.0).to(tl.float32) - peak_R) / sum_R
+        sample_R = tl.zeros((BLOCK_R,), dtype=tl.float32)
+        x_grad_R = tl.zeros((BLOCK_R,), dtype=tl.float32)
+        y_grad_R = tl.zeros((BLOCK_R,), dtype=tl.float32)
         for corner in tl.static_range(4):
-            corner_x_N = tl.floor(x_N) + corner % 2
-            corner_y_N = tl.floor(y_N) + corner // 2
-            share_x_N = 1 - tl.abs(x_N - corner_x_N)
-            share_y_N = 1 - tl.abs(y_N - corner_y_N)
-            place_N, exists_N = _place(corner_x_N, corner_y_N, inside_N, H, W)
-            there_ND = place_N[:, None] * (M * D) + d_D[None, :]
-            known_ND = exists_N[:, None] & inside_D[None, :]
-            value_ND = tl.load(value + there_ND, mask=known_ND, other=0.0).to(tl.float32)
-            along_N = tl.sum(value_ND * grad_ND, axis=1)
-            sample_N += share_x_N * share_y_N * along_N
-            x_grad_N += (2 * (corner % 2) - 1) * share_y_N * along_N
-            y_grad_N += (2 * (corner // 2) - 1) * share_x_N * along_N
-            added_ND = (weight_N * share_x_N * share_y_N)[:, None] * grad_ND
-            tl.atomic_add(value_grad + there_ND, added_ND, mask=known_ND, sem="relaxed")
-        tl.store(learnt_grad + offset_N + 2 * p, weight_N * x_grad_N, mask=inside_N)
-        tl.store(learnt_grad + offset_N + 2 * p + 1, weight_N * y_grad_N, mask=inside_N)
-        tl.store(learnt_grad + score_N + p, weight_N * (sample_N - mean_N), mask=inside_N)
+            corner_x_R = tl.floor(x_R) + corner % 2
+            corner_y_R = tl.floor(y_R) + corner // 2
+            share_x_R = 1 - tl.abs(x_R - corner_x_R)
+            share_y_R = 1 - tl.abs(y_R - corner_y_R)
+            place_R, exists_R = _place(corner_x_R, corner_y_R, inside_R, H, W)
+            there_RD = (place_R * (M * D) + m_R * D)[:, None] + d_D[None, :]
+            known_RD = exists_R[:, None] & inside_D[None, :]
+            value_RD = tl.load(value + there_RD, mask=known_RD, other=0.0).to(tl.float32)
+            along_R = tl.sum(value_RD * grad_RD, axis=1)
+            sample_R += share_x_R * share_y_R * along_R
+            x_grad_R += (2 * (corner % 2) - 1) * share_y_R * along_R
+            y_grad_R += (2 * (corner // 2) - 1) * share_x_R * along_R
+            added_RD = (weight_R * share_x_R * share_y_R)[:, None] * grad_RD
+            tl.atomic_add(value_grad + there_RD, added_RD, mask=known_RD, sem="relaxed")
+        tl.store(learnt_grad + offset_R + 2 * p, weight_R * x_grad_R, mask=inside_R)
+        tl.store(learnt_grad + offset_R + 2 * p + 1, weight_R * y_grad_R, mask=inside_R)
+        tl.store(learnt_grad + score_R + p, weight_R * (sample_R - mean_R), mask=inside_R)
