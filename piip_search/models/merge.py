@@ -7,12 +7,12 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from piip_search.architecture import GROUPS, Architecture
 from piip_search.backbones import Backbone, ConvNeXt, Pool
 from piip_search.models.initial import initialise
+from piip_search.models.resize import resize
 from piip_search.models.vit import norm_of
 from piip_search.stretches import STRIDES, Merge, interaction_stages
 
@@ -181,7 +181,7 @@ def _level(width: int, factor: float) -> nn.Module:
 def _resized(x_BCHW: Tensor, size: torch.Size) -> Tensor:
     if x_BCHW.shape[-2:] == size:
         return x_BCHW
-    return F.interpolate(x_BCHW.float(), size, mode="bilinear", align_corners=False).to(x_BCHW.dtype)
+    return resize(x_BCHW.float(), size[0], size[1], "bilinear").to(x_BCHW.dtype)
 
 
 def _final_norm(model: Backbone) -> nn.Module:

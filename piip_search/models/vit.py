@@ -18,6 +18,7 @@ from piip_search.models._torchvision import import_torchvision
 from piip_search.models.attention import RelativeAttention, WidthNormAttention, attend, read_windows
 from piip_search.models.drop_path import set_drop_path
 from piip_search.models.initial import initialise
+from piip_search.models.resize import resize
 
 import_torchvision()
 import timm  # noqa: E402
@@ -84,9 +85,7 @@ class VisionTransformer(nn.Module):
 
     def embed(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens of an image with their positions, shape (B, H, W, C), and prefix tokens, shape (B, K, C)."""
-        # A convolution leaves channels far apart in memory, and what is added to tokens keeps their layout: undone
-        # here, or every norm and projection of the branch would copy them first.
-        x_BHWC: Tensor = self.patch_embed(image_BCHW).contiguous()
+        x_BHWC = embed_patches(self.patch_embed, image_BCHW)
         if self.position_grid:
             x_BHWC = x_BHWC + self._positions(x_BHWC.shape[1], x_BHWC.shape[2]).to(x_BHWC.dtype)
         x_BHWC = self.norm_pre(x_BHWC)
@@ -126,28 +125,38 @@ class VisionTransformer(nn.Module):
         return stored_HWC[None]
 
 
-def resize_positions(stored_HWC: Tensor, height: int, width: int, by_axis: bool | None = None) -> Tensor:
+def resize_positions(stored_HWC: Tensor, height: int, width: int) -> Tensor:
     """Position embeddings on another grid, bicubic, shape (height, width, C).
 
     Args:
         stored_HWC: What is stored, float32.
         height: Tokens.
         width: Tokens.
-        by_axis: Whether rows and columns are resized one after the other, which is the same sum. Torch's kernels on
-            GPUs share out places and not channels, and take a tenth of the time where channels lie beside columns; on
-            CPUs they take twice the time. None for what suits the device.
     """
-    if stored_HWC.is_cuda if by_axis is None else by_axis:
-        return _resize_rows(_resize_rows(stored_HWC, height).transpose(0, 1), width).transpose(0, 1)
-    stored_1CHW = stored_HWC.permute(2, 0, 1)[None]
-    return F.interpolate(stored_1CHW, (height, width), mode="bicubic", align_corners=False)[0].permute(1, 2, 0)
+    return resize(stored_HWC.permute(2, 0, 1)[None], height, width, "bicubic")[0].permute(1, 2, 0)
 
 
-def _resize_rows(stored_HWC: Tensor, height: int) -> Tensor:
-    """Another number of rows, shape (height, W, C)."""
-    H, W, C = stored_HWC.shape
-    rows_11HX = stored_HWC.reshape(1, 1, H, W * C)
-    return F.interpolate(rows_11HX, (height, W * C), mode="bicubic", align_corners=False).view(height, W, C)
+def embed_patches(embedding: PatchEmbed, image_BCHW: Tensor, by_product: bool | None = None) -> Tensor:
+    """Tokens of an image's whole patches, shape (B, H, W, C).
+
+    Args:
+        embedding: Timm's, which leaves a grid of tokens.
+        image_BCHW: An image.
+        by_product: Whether patches are laid out and multiplied, which is the same sum as the convolution. With three
+            channels, libraries for GPUs have no convolution that uses the units for matrix products. None for what
+            suits the device.
+    """
+    if not (image_BCHW.is_cuda if by_product is None else by_product):
+        # A convolution leaves channels far apart in memory, and what is added to tokens keeps their layout: undone
+        # here, or every norm and projection of the branch would copy them first.
+        x_BHWC: Tensor = embedding(image_BCHW).contiguous()
+        return x_BHWC
+    (h, w), (height, width) = embedding.patch_size, image_BCHW.shape[-2:]
+    whole_BCHW = image_BCHW[..., : height // h * h, : width // w * w]
+    patches_BCHhWw = whole_BCHW.unflatten(3, (-1, w)).unflatten(2, (-1, h))
+    patches_BHWK = patches_BCHhWw.permute(0, 2, 4, 1, 3, 5).flatten(3)
+    x_BHWC = embedding.norm(F.linear(patches_BHWK, embedding.proj.weight.flatten(1), embedding.proj.bias))
+    return x_BHWC
 
 
 def norm_of(model: Transformer) -> nn.Module:

@@ -25,7 +25,7 @@ from piip_search.cost import price, published_head_cost  # noqa: E402
 from piip_search.models import PIIP, PIIPClassifier, PIIPPyramid  # noqa: E402
 from piip_search.models.attention import RelativeAttention, WidthNormAttention, attend  # noqa: E402
 from piip_search.models.interaction import DeformableAttention, RegularAttention  # noqa: E402
-from piip_search.models.vit import VisionTransformer, resize_positions  # noqa: E402
+from piip_search.models.vit import VisionTransformer  # noqa: E402
 
 import timm  # noqa: E402 isort:skip
 
@@ -229,16 +229,6 @@ def test_new_parts_start_in_the_authors_distributions() -> None:
         assert layer.weight.std(correction=0).item() == pytest.approx(deviation, rel=error), layer
         assert layer.weight.mean().abs() <= 4 * deviation / math.sqrt(layer.weight.numel())
         assert layer.bias is None or not layer.bias.any()
-
-
-@pytest.mark.parametrize(("side", "height", "width"), [(14, 24, 9), (4, 3, 4), (7, 40, 40)])
-def test_positions_resize_by_axis_as_at_once(side: int, height: int, width: int) -> None:
-    stored = torch.randn(side, side, 5, dtype=torch.float64, requires_grad=True)
-    at_once, by_axis = (resize_positions(stored, height, width, by_axis=by) for by in (False, True))
-    torch.testing.assert_close(by_axis, at_once, **TIGHT)
-    towards = torch.randn_like(at_once)
-    (one,), (other,) = (torch.autograd.grad(map_, stored, towards) for map_ in (at_once, by_axis))
-    torch.testing.assert_close(one, other, **TIGHT)
 
 
 @pytest.mark.parametrize("name", ["vit_micro@32:g+vit_nano@64:w3+convnext_pico@96*4",
