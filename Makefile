@@ -18,9 +18,9 @@ test: $(VENV)/.dev-ready  ## Set up, and run the tests
 cluster: $(VENV)/.dev-ready  ## Run the tests that start clusters and kill parts of them
 	$(BIN)/python -m pytest -m cluster
 
-kernel: $(VENV)/.dev-ready  ## Run the tests of the GPU kernel in Triton's interpreter (290 MB, once)
+kernel: $(VENV)/.dev-ready  ## Run the tests of the GPU kernels in Triton's interpreter (290 MB, once)
 	$(INSTALL) --no-deps triton
-	$(BIN)/python -m pytest tests/piip_search/test_sampling.py
+	$(BIN)/python -m pytest tests/piip_search/test_kernels.py
 
 bare: $(VENV)-bare/.ready  ## Run the tests that need no extra, with no extra installed
 	$(VENV)-bare/bin/python -m pytest -m 'not slow'

@@ -8,13 +8,14 @@ multiply-accumulates a second with those of the ViT-B. `times ViTs` is the time 
 multiply-accumulates take at the speed that a plain ViT of the same width reaches at the same image size: those of
 interactions at the mean of their two widths, those of the merge at the largest.
 
-On a GPU every network with deformable attention is timed with the fused kernel, and with the portable path, which is
-the algorithm of the authors' operator written with torch's `grid_sample`; and every training step as usual, with its
-parts compiled (`PIIP.compile_parts`), and replayed (`piip_workers.graphs`), which leaves out what launching costs the
-host. `times ViTs` compares with plain ViTs that run the same way.
+On a GPU every network with interactions is timed with the fused kernels, and by the portable path, which samples by the
+algorithm of the authors' operator, written with torch's `grid_sample`; and every training step as usual, with its parts
+compiled (`PIIP.compile_parts`), and replayed (`piip_workers.graphs`), which leaves out what launching costs the host.
+`times ViTs` compares with plain ViTs that run the same way.
 """
 
 import argparse
+import gc
 import platform
 import statistics
 import sys
@@ -31,7 +32,7 @@ from counting import kept_values, live_values
 
 from piip_search.architecture import Architecture
 from piip_search.cost import breakdown, price
-from piip_search.models import PIIP, sampling
+from piip_search.models import PIIP, kernels
 from piip_workers.graphs import Recorded
 
 GPU = torch.cuda.is_available()
@@ -55,9 +56,9 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Way:
-    """How a network runs: by which sampling, and its training steps compiled or not, replayed or not."""
+    """How a network runs: by which kernels, and its training steps compiled or not, replayed or not."""
 
-    sampling: str = "portable"
+    kernels: str | None = None
     compiled: bool = False
     replayed: bool = False
 
@@ -66,8 +67,8 @@ class Way:
         return self.compiled, self.replayed
 
     def __str__(self) -> str:
-        names = (self.sampling, "compiled" if self.compiled else "", "replayed" if self.replayed else "")
-        return ", ".join(name for name in names if name)
+        names = (self.kernels, "compiled" if self.compiled else None, "replayed" if self.replayed else None)
+        return ", ".join(name for name in names if name) or "as usual"
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -90,8 +91,12 @@ def leaves(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return output if isinstance(output, tuple) else (output,)
 
 
-def measured(model: PIIP, image: Tensor, way: Way) -> tuple[float, float, tuple[float, float] | None]:
+def measured(architecture: Architecture, image: Tensor, way: Way) -> tuple[float, float, tuple[float, float] | None]:
     """Seconds and peak memory in GB of a training step, and of inference, which is neither compiled nor replayed."""
+    gc.collect()  # recordings are in circles
+    before = torch.cuda.memory_allocated() if GPU else 0
+    kernels.WISH = way.kernels or "portable"
+    model = PIIP(architecture).to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=GPU)
     if way.compiled:
         model.compile_parts()
@@ -109,19 +114,20 @@ def measured(model: PIIP, image: Tensor, way: Way) -> tuple[float, float, tuple[
             model(image)
 
     model.train()
-    step, step_memory = seconds(train), peak(model, image, train)
+    step, step_memory = seconds(train), peak(model, image, train, before)
     if way.compiled or way.replayed:
         return step, step_memory, None
     model.eval()
-    return step, step_memory, (seconds(infer), peak(model, image, infer))
+    return step, step_memory, (seconds(infer), peak(model, image, infer, before))
 
 
-def peak(model: nn.Module, image: Tensor, call: Callable[[], object]) -> float:
-    """Peak memory in GB: what the allocator says; on a CPU, what autograd keeps or what is alive, without weights."""
+def peak(model: nn.Module, image: Tensor, call: Callable[[], object], before: int) -> float:
+    """Peak memory in GB: what the allocator says, less what was held before; on a CPU, what autograd keeps or what is
+    alive, without weights."""
     if GPU:
         torch.cuda.reset_peak_memory_stats()
         call()
-        return torch.cuda.max_memory_allocated() / 1e9
+        return (torch.cuda.max_memory_allocated() - before) / 1e9
     return 4 * (kept_values if model.training else live_values)(model, image) / 1e9
 
 
@@ -130,10 +136,9 @@ def ways(architecture: Architecture) -> Iterator[Way]:
     if not GPU:
         yield Way()
         return
-    deformable = architecture.interaction.count and architecture.interaction.attention == "deformable"
-    for sampling_ in ("fused", "portable") if deformable else ("portable",):
+    for kernels_ in ("fused", "portable") if architecture.interaction.count else (None,):
         for compiled in (False, True):
-            yield from (Way(sampling_, compiled, replayed) for replayed in (False, True))
+            yield from (Way(kernels_, compiled, replayed) for replayed in (False, True))
 
 
 def plain_seconds(architecture: Architecture, speed: dict[str, float]) -> float | None:
@@ -168,10 +173,7 @@ def main() -> None:
         cost = price(architecture, "backbone")
         image = torch.randn(BATCH, 3, architecture.resolution, architecture.resolution, device=DEVICE)
         for way in ways(architecture):
-            sampling.WISH = way.sampling
-            model = PIIP(architecture).to(DEVICE)
-            step, step_memory, inference = measured(model, image, way)
-            del model
+            step, step_memory, inference = measured(architecture, image, way)
             rate = 3 * BATCH * cost.macs / step
             inferred = " |  | "
             if inference is not None:

@@ -5,12 +5,14 @@ K = 3 M P learnt numbers of a query. Suffix q stands for the branch that reads, 
 """
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from piip_search.architecture import Interaction
+from piip_search.models.depthwise import depthwise
 from piip_search.models.drop_path import DropPath
 from piip_search.models.initial import initialise
 from piip_search.models.sampling import Grids, grid_of, sample
@@ -117,8 +119,8 @@ class ConvFFN(nn.Module):
 
     def forward(self, x_BHWC: Tensor, gate_C: Tensor | None = None) -> Tensor:
         """The tokens' update, in their shape, times a gate."""
-        hidden_BCHW = self.dwconv(self.fc1(x_BHWC).permute(0, 3, 1, 2))
-        return gated(self.fc2, self.act(hidden_BCHW.permute(0, 2, 3, 1)), gate_C)
+        hidden_BHWC = depthwise(self.fc1(x_BHWC), self.dwconv.weight, cast(Tensor, self.dwconv.bias))
+        return gated(self.fc2, self.act(hidden_BHWC), gate_C)
 
 
 class Injector(nn.Module):

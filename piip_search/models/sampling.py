@@ -7,28 +7,13 @@ Legend: B images, H W grid of tokens, M heads, D channels of a head's values, N 
 learnt numbers of a query, b = B M.
 """
 
-import importlib.util
-import os
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, library
 
-VARIABLE = "PIIP_SEARCH_SAMPLING"
-WISHES = ("auto", "portable", "fused")
-_HAS_TRITON = importlib.util.find_spec("triton") is not None
-
-
-def _wish() -> str:
-    wish = os.environ.get(VARIABLE, "auto")
-    if wish not in WISHES:
-        raise ValueError(f"the environment variable {VARIABLE} must be one of {', '.join(WISHES)}, got {wish!r}")
-    return wish
-
-
-WISH = _wish()
-"""How to sample: the environment variable `PIIP_SEARCH_SAMPLING`, read once. `portable` and `fused` force one way."""
+from piip_search.models.kernels import uses_kernel
 
 
 class Grid(NamedTuple):
@@ -73,29 +58,14 @@ def sample(value_BHWMD: Tensor, learnt_BNK: Tensor, grids: Grids) -> Tensor:
     Returns:
         Sums in the dtype of the values; where to read and how much is reckoned in float32 at least.
     """
-    if not uses_kernel(value_BHWMD, WISH):
+    # Gradients of values are sums in no fixed order, as those of torch's own `grid_sample` on GPUs are.
+    if not uses_kernel(value_BHWMD, in_order=False):
         return portable(value_BHWMD, learnt_BNK, grids)
     height, width = grids[0].sides
     arguments = value_BHWMD.contiguous(), learnt_BNK.contiguous(), height, width
     # An operator of torch's costs the host more a call, and only compilers need one.
     read_BNMD: Tensor = fused(*arguments) if torch.compiler.is_compiling() else Fused.apply(*arguments)  # type: ignore[no-untyped-call]
     return read_BNMD
-
-
-def uses_kernel(value: Tensor, wish: str = "auto") -> bool:
-    """Whether the fused kernel samples these values.
-
-    Left to itself it does on GPUs where Triton is installed, but for float64 and where torch is asked for deterministic
-    algorithms: gradients of the values are sums in no fixed order, as those of torch's own `grid_sample` on GPUs are.
-    """
-    if wish != "auto":
-        return wish == "fused"
-    return (
-        _HAS_TRITON
-        and value.is_cuda
-        and value.dtype in (torch.float32, torch.float16, torch.bfloat16)
-        and not torch.are_deterministic_algorithms_enabled()
-    )
 
 
 def portable(value_BHWMD: Tensor, learnt_BNK: Tensor, grids: Grids) -> Tensor:

@@ -1,4 +1,4 @@
-"""The two ways of sampling give the same numbers; run as a program, with Triton's interpreter in place of a GPU."""
+"""Sums that have a kernel for GPUs are the same by it and by torch; run as a program, by Triton's interpreter."""
 
 import importlib.util
 import math
@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor  # noqa: E402
 
-from piip_search.models import sampling  # noqa: E402
+from piip_search.models import depthwise, kernels, sampling  # noqa: E402
 
 Shape = tuple[int, int, int, int, int, tuple[int, int], int]
 
@@ -74,7 +74,7 @@ def by_loops(value: Tensor, learnt: Tensor, sides: tuple[int, int]) -> Tensor:
     return torch.stack(images)
 
 
-def the_kernel_equals_the_portable_path(device: str, kernel: Callable[..., Tensor], shapes: list[Shape]) -> None:
+def sampling_by_the_kernel_is_sampling(device: str, kernel: Callable[..., Tensor], shapes: list[Shape]) -> None:
     """Forward and gradients, in float32 and half precision."""
     for shape in shapes:
         for dtype, tolerance in ((torch.float32, 2e-5), (torch.bfloat16, 2e-2), (torch.float16, 3e-3)):
@@ -91,14 +91,38 @@ def the_kernel_equals_the_portable_path(device: str, kernel: Callable[..., Tenso
                 torch.testing.assert_close(got, wanted, **close)
 
 
-def the_network_takes_the_kernel() -> None:
-    """A whole network under the wish for the kernel, compiled too, equals itself without."""
+def the_depthwise_kernel_is_the_convolution(device: str, kernel: Callable[..., Tensor]) -> None:
+    """Forward and gradients, in float32 and half precision; more channels and tokens than a program takes."""
+    for shape in ((2, 5, 7, 6), (1, 1, 1, 48), (3, 4, 1, 80), (1, 12, 3, 130)):
+        for dtype, tolerance in ((torch.float32, 2e-5), (torch.bfloat16, 2e-2), (torch.float16, 3e-3)):
+            generator = torch.Generator().manual_seed(sum(shape))
+            layer = torch.nn.Conv2d(shape[-1], shape[-1], 3, padding=1, groups=shape[-1], device=device)
+            tokens = torch.randn(shape, generator=generator).to(device, dtype).requires_grad_()
+            inputs = [tokens, layer.weight, layer.bias]
+            exact = [tensor.detach().float().requires_grad_() for tensor in inputs]
+            found, expected = kernel(*inputs), depthwise.depthwise(*exact)
+            assert found.dtype == dtype
+            close = {"rtol": tolerance, "atol": tolerance, "check_dtype": False}
+            torch.testing.assert_close(found, expected, **close)
+            towards = torch.randn(shape, generator=generator).to(device, dtype)
+            for got, wanted, given in zip(
+                torch.autograd.grad(found, inputs, towards),
+                torch.autograd.grad(expected, exact, towards.float()),
+                inputs,
+                strict=True,
+            ):
+                assert got.dtype == given.dtype
+                torch.testing.assert_close(got, wanted, **close)
+
+
+def the_network_takes_the_kernels() -> None:
+    """A whole network under the wish for kernels, compiled too, equals itself without."""
     from torch import nn
 
     from piip_search.architecture import Architecture
     from piip_search.models import PIIP
 
-    assert sampling.WISH == "fused"
+    assert kernels.WISH == "fused"
     torch.manual_seed(0)
     network = PIIP(Architecture.parse("vit_nano@32:g+vit_pico@48:w2*2")).eval()
     for name, parameter in network.named_parameters():
@@ -114,8 +138,8 @@ def the_network_takes_the_kernel() -> None:
     with torch.no_grad():
         found = network(image)
         compiled = torch.compile(network, fullgraph=True, backend=backend)(image)
-    assert any("deformable_sample" in name for name in operators)
-    sampling.WISH = "portable"
+    assert {"piip_search.deformable_sample.default", "piip_search.depthwise.default"} <= operators
+    kernels.WISH = "portable"
     with torch.no_grad():
         expected = network(image)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -135,10 +159,10 @@ def test_the_portable_path_equals_loops() -> None:
 
 
 @pytest.mark.slow
-def test_the_kernel_equals_the_portable_path_in_tritons_interpreter() -> None:
+def test_the_kernels_equal_the_portable_path_in_tritons_interpreter() -> None:
     if importlib.util.find_spec("triton") is None:
         pytest.skip("Triton is not installed: pip install triton --no-deps")
-    environment = {**os.environ, "TRITON_INTERPRET": "1", sampling.VARIABLE: "fused",
+    environment = {**os.environ, "TRITON_INTERPRET": "1", kernels.VARIABLE: "fused",
                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # fmt: skip
     ended = subprocess.run([sys.executable, str(Path(__file__))], env=environment, capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr.decode()[-3000:]
@@ -146,31 +170,45 @@ def test_the_kernel_equals_the_portable_path_in_tritons_interpreter() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_the_kernel_equals_the_portable_path_on_a_gpu() -> None:
-    the_kernel_equals_the_portable_path("cuda", sampling.Fused.apply, SHAPES)
-    the_kernel_equals_the_portable_path("cuda", sampling.fused, SHAPES)
+def test_the_kernels_equal_the_portable_path_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "WISH", "portable")
+    sampling_by_the_kernel_is_sampling("cuda", sampling.Fused.apply, SHAPES)
+    sampling_by_the_kernel_is_sampling("cuda", sampling.fused, SHAPES)
+    the_depthwise_kernel_is_the_convolution("cuda", depthwise.Fused.apply)
+    the_depthwise_kernel_is_the_convolution("cuda", depthwise.fused)
 
 
-def test_the_kernel_is_chosen_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    value = torch.zeros(1, 2, 2, 1, 1)
-    assert not sampling.uses_kernel(value)
-    assert sampling.uses_kernel(value, "fused")
-    assert not sampling.uses_kernel(value, "portable")
-    monkeypatch.setenv(sampling.VARIABLE, "quick")
+def test_a_kernel_is_chosen_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = torch.zeros(1, 2, 2, 1)
+    assert not kernels.uses_kernel(tokens, in_order=True)
+    for wish in ("fused", "portable"):
+        monkeypatch.setattr(kernels, "WISH", wish)
+        assert kernels.uses_kernel(tokens, in_order=True) is (wish == "fused")
+    monkeypatch.setenv(kernels.VARIABLE, "quick")
     with pytest.raises(ValueError, match="must be one of auto, portable, fused, got 'quick'"):
-        sampling._wish()
+        kernels._wish()
 
 
-def test_the_operator_knows_its_shapes() -> None:
+def test_the_operators_know_their_shapes() -> None:
     (value, learnt), grids = drawn(SHAPES[0], torch.bfloat16, "meta")
     read = sampling.fused(value, learnt, *grids[0].sides)
     assert (read.shape, read.dtype) == (torch.Size((2, 40, 4, 8)), torch.bfloat16)
     gradients = torch.autograd.grad(read.sum(), (value, learnt))
     assert [gradient.shape for gradient in gradients] == [value.shape, learnt.shape]
+    layer = torch.nn.Conv2d(6, 6, 3, padding=1, groups=6, device="meta")
+    tokens = torch.randn(2, 4, 5, 6, dtype=torch.bfloat16, device="meta", requires_grad=True)
+    convolved = depthwise.fused(tokens, layer.weight, layer.bias)
+    assert (convolved.shape, convolved.dtype) == (tokens.shape, torch.bfloat16)
+    gradients = torch.autograd.grad(convolved.sum(), (tokens, layer.weight, layer.bias))
+    assert [gradient.shape for gradient in gradients] == [(2, 4, 5, 6), (6, 1, 3, 3), (6,)]
 
 
 if __name__ == "__main__":
-    the_kernel_equals_the_portable_path("cpu", sampling.Fused.apply, SHAPES)
-    the_kernel_equals_the_portable_path("cpu", sampling.fused, SHAPES[2:])
-    the_network_takes_the_kernel()
+    kernels.WISH = "portable"
+    sampling_by_the_kernel_is_sampling("cpu", sampling.Fused.apply, SHAPES)
+    sampling_by_the_kernel_is_sampling("cpu", sampling.fused, SHAPES[2:])
+    the_depthwise_kernel_is_the_convolution("cpu", depthwise.Fused.apply)
+    the_depthwise_kernel_is_the_convolution("cpu", depthwise.fused)
+    kernels.WISH = "fused"
+    the_network_takes_the_kernels()
     print("equal")

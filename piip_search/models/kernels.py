@@ -1,0 +1,42 @@
+"""Which way the sums are computed that also have a kernel of their own for GPUs: by it, or by torch's operators."""
+
+import importlib.util
+import os
+
+import torch
+from torch import Tensor
+
+VARIABLE = "PIIP_SEARCH_KERNELS"
+WISHES = ("auto", "portable", "fused")
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+
+def _wish() -> str:
+    wish = os.environ.get(VARIABLE, "auto")
+    if wish not in WISHES:
+        raise ValueError(f"the environment variable {VARIABLE} must be one of {', '.join(WISHES)}, got {wish!r}")
+    return wish
+
+
+WISH = _wish()
+"""Which way: the environment variable `PIIP_SEARCH_KERNELS`, read once. `portable` and `fused` force one way."""
+
+
+def uses_kernel(x: Tensor, in_order: bool) -> bool:
+    """Whether a kernel of ours computes with this tensor.
+
+    Left to itself it does on GPUs where Triton is installed, but for float64, and where torch is asked for
+    deterministic algorithms while the kernel adds up in no fixed order.
+
+    Args:
+        x: The tensor.
+        in_order: Whether the kernel's sums, and those of its gradients, are in a fixed order.
+    """
+    if WISH != "auto":
+        return WISH == "fused"
+    return (
+        _HAS_TRITON
+        and x.is_cuda
+        and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        and (in_order or not torch.are_deterministic_algorithms_enabled())
+    )
