@@ -4,7 +4,9 @@ Legend: B images, C channels, H W grid, N tokens, K classes.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +41,13 @@ class BranchMerge(nn.Module):
         )
         self.branch_weights = nn.Parameter(torch.ones(len(widths)))
         self.projections.apply(initialise)
+        self._project: Callable[[Any, Sequence[Tensor]], list[Tensor]] = _project
+        self._join: Callable[[Sequence[Tensor], torch.Size, Tensor], Tensor] = _join
+
+    def compile_merge(self, backend: str | Callable[..., Any]) -> None:
+        """Lets `torch.compile` make the kernels."""
+        self._project = torch.compile(_project, backend=backend, dynamic=False)
+        self._join = partial(_without_autocast, torch.compile(_join, backend=backend, dynamic=False))
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """The merged map, shape (B, C of the first branch, H, W of the output branch).
@@ -46,9 +55,8 @@ class BranchMerge(nn.Module):
         Args:
             branches: One map a branch, each of shape (B, C, H, W) with its own C, H and W.
         """
-        size = branches[self.output].shape[-2:]
-        projected = [project(x_BCHW) for project, x_BCHW in zip(self.projections, branches, strict=True)]
-        return sum_weighted([_resized(x_BCHW, size) for x_BCHW in projected], self.branch_weights)
+        projected = self._project(self.projections, branches)
+        return self._join(projected, branches[self.output].shape[-2:], self.branch_weights)
 
 
 class LogitMerge(nn.Module):
@@ -140,6 +148,20 @@ class Pyramid(nn.Module):
         """A map for each level, the largest first, contiguous."""
         # Compiled mmcv reads channels-last maps as if they were not (mmcv issue 2203), so none may leave here.
         return tuple(level(x_BCHW).contiguous() for level, x_BCHW in zip(self.levels, maps, strict=True))
+
+
+def _project(projections: Sequence[nn.Module], branches: Sequence[Tensor]) -> list[Tensor]:
+    return [project(x_BCHW) for project, x_BCHW in zip(projections, branches, strict=True)]
+
+
+def _join(branches: Sequence[Tensor], size: torch.Size, weights: Tensor) -> Tensor:
+    return sum_weighted([_resized(x_BCHW, size) for x_BCHW in branches], weights)
+
+
+def _without_autocast(join: Callable[..., Tensor], branches: Sequence[Tensor], *arguments: Any) -> Tensor:
+    """A compiled join: the compiler takes gradients of what is in float32 in the precision of the surroundings."""
+    with torch.autocast(branches[0].device.type, enabled=False):
+        return join(branches, *arguments)
 
 
 def sum_weighted(maps: Sequence[Tensor], weights: Tensor) -> Tensor:

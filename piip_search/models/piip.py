@@ -16,7 +16,7 @@ from piip_search.architecture import Architecture, Branch
 from piip_search.backbones import ConvNeXt
 from piip_search.cost import OUTPUTS
 from piip_search.models.convnext import ConvNeXtBranch
-from piip_search.models.interaction import Injector, InteractionUnit
+from piip_search.models.interaction import InteractionUnit
 from piip_search.models.merge import BranchMerge, LogitMerge, TokenMerge
 from piip_search.models.sampling import Grid, grid_of
 from piip_search.models.vit import VisionTransformer
@@ -92,9 +92,9 @@ class PIIP(nn.Module):
     def compile_parts(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Lets `torch.compile` make the kernels of training steps, for each of the first few sizes of batches.
 
-        Parts are compiled and not the network: blocks of a branch are alike, and so are interactions, so that a few
-        graphs do for all of them; in a graph of the whole network each would be compiled by itself. Other sizes and
-        inference run as usual.
+        Parts are compiled and not the network: blocks of a branch are alike, and so are interactions of a pair, so that
+        a few graphs do for all of them; in a graph of the whole network each would be compiled by itself. Other sizes
+        and inference run as usual.
 
         Args:
             backend: Of `torch.compile`.
@@ -106,9 +106,11 @@ class PIIP(nn.Module):
         self._compiled = set()
         for branch in self.branches:
             cast(VisionTransformer | ConvNeXtBranch, branch).compile_blocks(backend)
-        for module in self.interactions.modules():
-            if isinstance(module, Injector):
+        for module in self.modules():
+            if isinstance(module, InteractionUnit):
                 module.compile(backend=backend, dynamic=False)
+            elif isinstance(module, BranchMerge):
+                module.compile_merge(backend)
 
     def forward(self, image_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
         """What the merge gives.
