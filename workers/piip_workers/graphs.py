@@ -4,6 +4,7 @@ A PIIP network of three branches launches some ten thousand small kernels a trai
 than the GPU. A recorded step is two launches.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -71,7 +72,10 @@ class Recorded:
         state = torch.cuda.get_rng_state() if cuda else torch.get_rng_state()
         if cuda and self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
-        with torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False):
+        autocast = torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False)
+        with autocast, warnings.catch_warnings():
+            # Torch tries a step out on one stream, keeps it alive, and records the next on another.
+            warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
             record = self._own or torch.cuda.make_graphed_callables
             record(step, (torch.randn_like(image_BCHW),), allow_unused_input=True, pool=self._pool)
         # As if nothing had been tried out.
