@@ -8,10 +8,10 @@ multiply-accumulates a second with those of the ViT-B. `times ViTs` is the time 
 multiply-accumulates take at the speed that a plain ViT of the same width reaches at the same image size: those of
 interactions at the mean of their two widths, those of the merge at the largest.
 
-On a GPU every network with interactions is timed with the fused kernels, and by the portable path, which samples by the
-algorithm of the authors' operator, written with torch's `grid_sample`; and every training step as usual, with its parts
-compiled (`PIIP.compile_parts`), and replayed (`piip_workers.graphs`), which leaves out what launching costs the host.
-`times ViTs` compares with plain ViTs that run the same way.
+On a GPU every network with interactions is timed with the fused kernels where they pay (`auto`), and by the portable
+path, which samples by the algorithm of the authors' operator, written with torch's `grid_sample`; and every training
+step as usual, with its parts compiled (`PIIP.compile_parts`), and replayed (`piip_workers.graphs`), which leaves out
+what launching costs the host. `times ViTs` compares with plain ViTs that run the same way.
 """
 
 import argparse
@@ -136,7 +136,7 @@ def ways(architecture: Architecture) -> Iterator[Way]:
     if not GPU:
         yield Way()
         return
-    for kernels_ in ("fused", "portable") if architecture.interaction.count else (None,):
+    for kernels_ in ("auto", "portable") if architecture.interaction.count else (None,):
         for compiled in (False, True):
             yield from (Way(kernels_, compiled, replayed) for replayed in (False, True))
 

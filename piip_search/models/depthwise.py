@@ -23,7 +23,7 @@ def depthwise(x_BHWC: Tensor, weight_C133: Tensor, bias_C: Tensor) -> Tensor:
         weight_C133: Weights of each channel, as `nn.Conv2d` keeps them.
         bias_C: What is added.
     """
-    if not uses_kernel(x_BHWC, in_order=True):
+    if not uses_kernel(x_BHWC, in_order=True, spares=False):
         x_BCHW = F.conv2d(x_BHWC.permute(0, 3, 1, 2), weight_C133, bias_C, padding=1, groups=len(bias_C))
         return x_BCHW.permute(0, 2, 3, 1)
     arguments = x_BHWC.contiguous(), weight_C133.contiguous(), bias_C

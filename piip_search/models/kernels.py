@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -22,15 +24,32 @@ WISH = _wish()
 """Which way: the environment variable `PIIP_SEARCH_KERNELS`, read once. `portable` and `fused` force one way."""
 
 
-def uses_kernel(x: Tensor, in_order: bool) -> bool:
+_records = False
+
+
+@contextmanager
+def recorded() -> Iterator[None]:
+    """Says that what runs inside is recorded, and then replayed without being launched by the host."""
+    global _records
+    before, _records = _records, True
+    try:
+        yield
+    finally:
+        _records = before
+
+
+def uses_kernel(x: Tensor, in_order: bool, spares: bool) -> bool:
     """Whether a kernel of ours computes with this tensor.
 
     Left to itself it does on GPUs where Triton is installed, but for float64, and where torch is asked for
-    deterministic algorithms while the kernel adds up in no fixed order.
+    deterministic algorithms while the kernel adds up in no fixed order. Launching a kernel of Triton's costs the host
+    several times what one of torch's does: one that is launched as often as torch's would be is for steps that are
+    compiled or recorded.
 
     Args:
         x: The tensor.
         in_order: Whether the kernel's sums, and those of its gradients, are in a fixed order.
+        spares: Whether it takes far fewer launches than torch's operators.
     """
     if WISH != "auto":
         return WISH == "fused"
@@ -39,4 +58,6 @@ def uses_kernel(x: Tensor, in_order: bool) -> bool:
         and x.is_cuda
         and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
         and (in_order or not torch.are_deterministic_algorithms_enabled())
+        # A compiler that looked at what is recorded would compile anew while it is.
+        and (spares or torch.compiler.is_compiling() or _records)
     )

@@ -59,7 +59,7 @@ def sample(value_BHWMD: Tensor, learnt_BNK: Tensor, grids: Grids) -> Tensor:
         Sums in the dtype of the values; where to read and how much is reckoned in float32 at least.
     """
     # Gradients of values are sums in no fixed order, as those of torch's own `grid_sample` on GPUs are.
-    if not uses_kernel(value_BHWMD, in_order=False):
+    if not uses_kernel(value_BHWMD, in_order=False, spares=True):
         return portable(value_BHWMD, learnt_BNK, grids)
     height, width = grids[0].sides
     arguments = value_BHWMD.contiguous(), learnt_BNK.contiguous(), height, width

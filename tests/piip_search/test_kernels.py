@@ -178,15 +178,42 @@ def test_the_kernels_equal_the_portable_path_on_a_gpu(monkeypatch: pytest.Monkey
     the_depthwise_kernel_is_the_convolution("cuda", depthwise.fused)
 
 
+class OnGPU:
+    """What `uses_kernel` asks of a tensor, on a device that is not here."""
+
+    is_cuda = True
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+
 def test_a_kernel_is_chosen_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = torch.zeros(1, 2, 2, 1)
-    assert not kernels.uses_kernel(tokens, in_order=True)
+    tokens: Any = torch.zeros(1, 2, 2, 1)
+    assert not kernels.uses_kernel(tokens, in_order=True, spares=True)
     for wish in ("fused", "portable"):
         monkeypatch.setattr(kernels, "WISH", wish)
-        assert kernels.uses_kernel(tokens, in_order=True) is (wish == "fused")
+        assert kernels.uses_kernel(tokens, in_order=True, spares=False) is (wish == "fused")
     monkeypatch.setenv(kernels.VARIABLE, "quick")
     with pytest.raises(ValueError, match="must be one of auto, portable, fused, got 'quick'"):
         kernels._wish()
+
+
+def test_a_kernel_is_chosen_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_HAS_TRITON", True)
+    half: Any = OnGPU(torch.bfloat16)
+    exact: Any = OnGPU(torch.float64)
+    assert kernels.uses_kernel(half, in_order=False, spares=True)
+    assert not kernels.uses_kernel(exact, in_order=False, spares=True)
+    assert not kernels.uses_kernel(half, in_order=True, spares=False)
+    with kernels.recorded():
+        assert kernels.uses_kernel(half, in_order=True, spares=False)
+    assert not kernels.uses_kernel(half, in_order=True, spares=False)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert not kernels.uses_kernel(half, in_order=False, spares=True)
+        assert kernels.uses_kernel(half, in_order=True, spares=True)
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_the_operators_know_their_shapes() -> None:

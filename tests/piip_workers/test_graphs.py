@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 
 from piip_search.architecture import Architecture  # noqa: E402
-from piip_search.models import PIIPPyramid  # noqa: E402
+from piip_search.models import PIIPPyramid, kernels  # noqa: E402
 from piip_workers.graphs import SIZES, Recorded  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -19,6 +19,7 @@ SIDES = (96, 112, 96, 128, 96, 144, 112, 128, 96, 160, 112, 96,
 
 def as_usual(step: nn.Module, arguments: tuple[Tensor, ...], **_: object) -> None:
     """A recording that is none, and tries the step out as a real one does."""
+    assert kernels._records
     maps = step(*arguments)
     torch.autograd.grad(maps, list(step.parameters()), [torch.ones_like(map_) for map_ in maps], allow_unused=True)
 

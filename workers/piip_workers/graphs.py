@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from piip_search.models import kernels
+
 SEEN = 2
 """Batches of a size that are run as usual before it is recorded: a rare size is not worth it."""
 SIZES = 4
@@ -73,7 +75,7 @@ class Recorded:
         if cuda and self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         autocast = torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False)
-        with autocast, warnings.catch_warnings():
+        with autocast, kernels.recorded(), warnings.catch_warnings():
             # Torch tries a step out on one stream, keeps it alive, and records the next on another.
             warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
             record = self._own or torch.cuda.make_graphed_callables
