@@ -20,6 +20,7 @@ from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, Step
 from piip_search.space.blocks import TAIL, Block, block_of, size_count
 from piip_search.space.designs import Designs, Limit, Rows
 from piip_search.space.neighbours import changed
+from piip_search.space.prices import priced
 from piip_search.space.rules import broken_rules, listed
 from piip_search.space.windows import Window, parse_window
 from piip_search.stretches import KEEPS_PREFIX, Merge
@@ -144,7 +145,7 @@ class SearchSpace:
                 "linear or pyramid alone"
             )
         for block in self.blocks:
-            yield from block.priced(self, convention, detector, step)
+            yield from priced(self, block, convention, detector, step)
 
     def priced(self, convention: Convention = "published", detector: Detector = COCO_MASK_RCNN) -> Designs:
         """Every legal design with its cost, at once."""
