@@ -6,19 +6,22 @@ Every sampler sees the loss of what it asks for, and the costs. `random`, `tpe`,
 told two objectives; what they ask for over the largest budget, or again, is a trial all the same. The same names with
 `+limit` are moved to the nearest design that fits and is new. `ax` (pip install ax-platform) and `morea` (Syne Tune's
 evolution, pip install syne-tune) take part where they are installed; `gp` and `ax` take seconds an ask. Significance:
-Wilcoxon's signed-rank test over seeds against the best peer.
+Wilcoxon's signed-rank test over seeds against the best peer. With `--keep FILE` an interrupted comparison goes on where
+it was, and samplers or seeds can be added later.
 """
 
 import argparse
 import functools
 import importlib.util
 import itertools
+import json
 import logging
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -324,6 +327,12 @@ def budgets_of(text: str | None, costs: np.ndarray) -> list[float]:
     return budgets
 
 
+def answered(path: Path | None, question: dict[str, object]) -> dict[tuple[str, int], dict[str, float]]:
+    """What searches reached that an earlier run of the same question kept, by sampler and seed."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path and path.exists() else []
+    return {(line["sampler"], line["seed"]): line["measures"] for line in lines if line["question"] == question}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True)
@@ -335,6 +344,7 @@ def main() -> None:
         "--samplers", help=f"some of {', '.join(SAMPLERS)}; by default all that are installed and quick"
     )
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="a file for what every search reached; those in it are not run again")
     options = parser.parse_args()
     names = options.samplers.split(",") if options.samplers else usual()
     try:
@@ -346,14 +356,24 @@ def main() -> None:
         parser.error(str(error))
     what = f"{options.table.name}: {len(table)} designs, {loss} against {cost}, budgets {budgets}"
     print(f"{what}, {options.seeds} seeds, {options.trials} trials; median (10 %-90 % of seeds)\n", flush=True)
+    question = {"table": options.table.name, "loss": loss, "cost": cost, "budgets": budgets, "trials": options.trials}
+    known = answered(options.keep, question)
+    searches = [(name, seed) for name in names for seed in range(options.seeds)]
+    missing = [search for search in searches if search not in known]
     with ProcessPoolExecutor(options.workers) as pool:
         jobs = {
-            name: [pool.submit(run, name, options.table, loss, cost, budgets, options.trials, seed)
-                   for seed in range(options.seeds)]
-            for name in names
-        }  # fmt: skip
-        results = {name: [job.result() for job in found] for name, found in jobs.items()}
-    table_of(results, "piip")
+            pool.submit(run, name, options.table, loss, cost, budgets, options.trials, seed): (name, seed)
+            for name, seed in missing
+        }
+        for done, job in enumerate(as_completed(jobs), 1):
+            name, seed = jobs[job]
+            known[name, seed] = job.result()
+            if options.keep:
+                with options.keep.open("a") as file:
+                    line = {"question": question, "sampler": name, "seed": seed, "measures": known[name, seed]}
+                    file.write(json.dumps(line) + "\n")
+            print(f"{done} of {len(missing)} searches: {name}, seed {seed}", file=sys.stderr, flush=True)
+    table_of({name: [known[name, seed] for seed in range(options.seeds)] for name in names}, "piip")
 
 
 if __name__ == "__main__":
