@@ -356,7 +356,8 @@ def main() -> None:
         parser.error(str(error))
     what = f"{options.table.name}: {len(table)} designs, {loss} against {cost}, budgets {budgets}"
     print(f"{what}, {options.seeds} seeds, {options.trials} trials; median (10 %-90 % of seeds)\n", flush=True)
-    question = {"table": options.table.name, "loss": loss, "cost": cost, "budgets": budgets, "trials": options.trials}
+    question = {"table": options.table.name, "designs": len(table), "loss": loss, "cost": cost, "budgets": budgets,
+                "trials": options.trials}  # fmt: skip
     known = answered(options.keep, question)
     searches = [(name, seed) for name in names for seed in range(options.seeds)]
     missing = [search for search in searches if search not in known]

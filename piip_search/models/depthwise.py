@@ -1,7 +1,7 @@
-"""Depthwise 3x3 convolutions of a grid of tokens, by torch or by a kernel for GPUs.
+"""Depthwise 3x3 convolutions of a grid of tokens, by torch or by a kernel for GPUs, which takes tokens as they lie.
 
-Libraries' convolutions take a dozen small kernels for forward and backward, and around one `torch.compile` takes the
-second axis of all tokens for channels and lays them out by it; the kernel takes four, and tokens as they lie.
+Around a convolution of torch's, `torch.compile` takes the second axis of all tokens for channels, lays them out by it,
+and makes norms and residuals slow.
 
 Legend: B images, H W grid of tokens, C channels.
 """
@@ -26,40 +26,16 @@ def depthwise(x_BHWC: Tensor, weight_C133: Tensor, bias_C: Tensor) -> Tensor:
     if not uses_kernel(x_BHWC, in_order=True, spares=False):
         x_BCHW = F.conv2d(x_BHWC.permute(0, 3, 1, 2), weight_C133, bias_C, padding=1, groups=len(bias_C))
         return x_BCHW.permute(0, 2, 3, 1)
-    arguments = x_BHWC.contiguous(), weight_C133.contiguous(), bias_C
-    # An operator of torch's costs the host more a call, and only compilers need one.
-    y_BHWC: Tensor = fused(*arguments) if torch.compiler.is_compiling() else Fused.apply(*arguments)  # type: ignore[no-untyped-call]
+    y_BHWC: Tensor = fused(x_BHWC.contiguous(), weight_C133.contiguous(), bias_C)
     return y_BHWC
-
-
-class Fused(torch.autograd.Function):
-    """The same by the kernel, of contiguous tensors."""
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        from piip_search.models import depthwise_triton  # Triton is imported where a kernel runs
-
-        return depthwise_triton.forward(x, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, bias = inputs
-        ctx.save_for_backward(x, weight)
-        ctx.bias_dtype = bias.dtype
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        from piip_search.models import depthwise_triton
-
-        x_grad, weight_grad, bias_grad = depthwise_triton.backward(grad.contiguous(), *ctx.saved_tensors)
-        return x_grad, weight_grad, bias_grad.to(ctx.bias_dtype)
 
 
 @library.custom_op("piip_search::depthwise", mutates_args=())
 def fused(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The same as an operator of torch's, which `torch.compile` takes as a whole."""
-    return Fused.forward(x, weight, bias)
+    """The same by the kernel, of contiguous tensors; an operator of torch's, which `torch.compile` takes as a whole."""
+    from piip_search.models import depthwise_triton  # Triton is imported where a kernel runs
+
+    return depthwise_triton.forward(x, weight, bias)
 
 
 @library.custom_op("piip_search::depthwise_backward", mutates_args=())
@@ -80,9 +56,15 @@ def _(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(weight), weight.new_empty(len(weight))
 
 
+def _setup(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+    x, weight, bias = inputs
+    ctx.save_for_backward(x, weight)
+    ctx.bias_dtype = bias.dtype
+
+
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x_grad, weight_grad, bias_grad = fused_backward(grad, *ctx.saved_tensors)
     return x_grad, weight_grad, bias_grad.to(ctx.bias_dtype)
 
 
-fused.register_autograd(_backward, setup_context=Fused.setup_context)
+fused.register_autograd(_backward, setup_context=_setup)

@@ -23,7 +23,6 @@ def _wish() -> str:
 WISH = _wish()
 """Which way: the environment variable `PIIP_SEARCH_KERNELS`, read once. `portable` and `fused` force one way."""
 
-
 _records = False
 
 
@@ -42,14 +41,14 @@ def uses_kernel(x: Tensor, in_order: bool, spares: bool) -> bool:
     """Whether a kernel of ours computes with this tensor.
 
     Left to itself it does on GPUs where Triton is installed, but for float64, and where torch is asked for
-    deterministic algorithms while the kernel adds up in no fixed order. Launching a kernel of Triton's costs the host
-    several times what one of torch's does: one that is launched as often as torch's would be is for steps that are
-    compiled or recorded.
+    deterministic algorithms while the kernel adds up in no fixed order. A kernel that takes hardly fewer launches than
+    torch's operators is for steps that are compiled or recorded: from Python a launch costs the host more than from
+    torch.
 
     Args:
         x: The tensor.
         in_order: Whether the kernel's sums, and those of its gradients, are in a fixed order.
-        spares: Whether it takes far fewer launches than torch's operators.
+        spares: Whether it takes far fewer launches than torch's operators, forward and backward.
     """
     if WISH != "auto":
         return WISH == "fused"

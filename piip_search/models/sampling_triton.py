@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 ELEMENTS = 512
-"""Channels of all rows of a program: four a thread, which one instruction moves."""
+"""Channels of all rows of a program: four a thread, moved at once where a head has a multiple of four."""
 WARPS = 4
 
 

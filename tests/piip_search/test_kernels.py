@@ -91,7 +91,7 @@ def sampling_by_the_kernel_is_sampling(device: str, kernel: Callable[..., Tensor
                 torch.testing.assert_close(got, wanted, **close)
 
 
-def the_depthwise_kernel_is_the_convolution(device: str, kernel: Callable[..., Tensor]) -> None:
+def the_depthwise_kernel_is_the_convolution(device: str) -> None:
     """Forward and gradients, in float32 and half precision; more channels and tokens than a program takes."""
     for shape in ((2, 5, 7, 6), (1, 1, 1, 48), (3, 4, 1, 80), (1, 12, 3, 130)):
         for dtype, tolerance in ((torch.float32, 2e-5), (torch.bfloat16, 2e-2), (torch.float16, 3e-3)):
@@ -100,7 +100,7 @@ def the_depthwise_kernel_is_the_convolution(device: str, kernel: Callable[..., T
             tokens = torch.randn(shape, generator=generator).to(device, dtype).requires_grad_()
             inputs = [tokens, layer.weight, layer.bias]
             exact = [tensor.detach().float().requires_grad_() for tensor in inputs]
-            found, expected = kernel(*inputs), depthwise.depthwise(*exact)
+            found, expected = depthwise.fused(*inputs), depthwise.depthwise(*exact)
             assert found.dtype == dtype
             close = {"rtol": tolerance, "atol": tolerance, "check_dtype": False}
             torch.testing.assert_close(found, expected, **close)
@@ -174,8 +174,7 @@ def test_the_kernels_equal_the_portable_path_on_a_gpu(monkeypatch: pytest.Monkey
     monkeypatch.setattr(kernels, "WISH", "portable")
     sampling_by_the_kernel_is_sampling("cuda", sampling.Fused.apply, SHAPES)
     sampling_by_the_kernel_is_sampling("cuda", sampling.fused, SHAPES)
-    the_depthwise_kernel_is_the_convolution("cuda", depthwise.Fused.apply)
-    the_depthwise_kernel_is_the_convolution("cuda", depthwise.fused)
+    the_depthwise_kernel_is_the_convolution("cuda")
 
 
 class OnGPU:
@@ -234,8 +233,7 @@ if __name__ == "__main__":
     kernels.WISH = "portable"
     sampling_by_the_kernel_is_sampling("cpu", sampling.Fused.apply, SHAPES)
     sampling_by_the_kernel_is_sampling("cpu", sampling.fused, SHAPES[2:])
-    the_depthwise_kernel_is_the_convolution("cpu", depthwise.Fused.apply)
-    the_depthwise_kernel_is_the_convolution("cpu", depthwise.fused)
+    the_depthwise_kernel_is_the_convolution("cpu")
     kernels.WISH = "fused"
     the_network_takes_the_kernels()
     print("equal")

@@ -15,6 +15,7 @@ from piip_workers.graphs import SIZES, Recorded  # noqa: E402
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIDES = (96, 112, 96, 128, 96, 144, 112, 128, 96, 160, 112, 96,
          128, 128, 144, 160, 144, 144, 160, 176, 96, 176, 176, 176)  # fmt: skip
+EARLY = 16  # steps, of which most are replayed
 
 
 def as_usual(step: nn.Module, arguments: tuple[Tensor, ...], **_: object) -> None:
@@ -83,11 +84,12 @@ def trained(replays: bool, steps_a_batch: int, attention: str) -> tuple[list[flo
 def test_replayed_training_is_the_training(attention: str, steps_a_batch: int) -> None:
     usual, weights, _ = trained(False, steps_a_batch, attention)
     replayed, same, recorded = trained(True, steps_a_batch, attention)
-    # A GPU adds up gradients of samples in no fixed order, and training makes what that changes grow.
-    tolerance = {"cpu": 1e-6, "cuda": 2e-3}[DEVICE]
-    assert replayed == pytest.approx(usual, rel=tolerance, abs=0)
+    # A GPU adds up gradients in no fixed order, and training makes what that changes grow.
+    tolerance, late = {"cpu": (1e-6, 1e-6), "cuda": (1e-4, 2e-3)}[DEVICE]
+    assert replayed[:EARLY] == pytest.approx(usual[:EARLY], rel=tolerance, abs=0)
+    assert replayed[EARLY:] == pytest.approx(usual[EARLY:], rel=late, abs=0)
     for one, other in zip(weights, same, strict=True):
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+        torch.testing.assert_close(one, other, rtol=late, atol=late)
     assert recorded is not None
     assert recorded.sizes == tuple((2, 3, side, 96) for side in (96, 112, 128, 144))[:SIZES]
 
