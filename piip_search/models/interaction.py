@@ -15,6 +15,7 @@ from piip_search.architecture import Interaction
 from piip_search.models.depthwise import depthwise
 from piip_search.models.drop_path import DropPath
 from piip_search.models.initial import initialise
+from piip_search.models.lanes import ONE, Lane, meet
 from piip_search.models.sampling import Grids, grid_of, sample
 
 
@@ -188,19 +189,25 @@ class InteractionUnit(nn.Module):
         self.large_reads = Injector(large, small, interaction, drop_path) if large_reads else None
         self.small_reads = Injector(small, large, interaction, drop_path) if small_reads else None
 
-    def forward(self, large_BHWC: Tensor, small_BHWC: Tensor, grids: Grids | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, large_BHWC: Tensor, small_BHWC: Tensor, grids: Grids, lanes: tuple[Lane, Lane] = (ONE, ONE)
+    ) -> tuple[Tensor, Tensor]:
         """Both branches' tokens, in their shapes.
 
         Args:
             large_BHWC: Tokens of the larger model.
             small_BHWC: Tokens of the smaller model.
-            grids: Where both are, if that is known.
+            grids: Where both are.
+            lanes: On which both run.
         """
         large, small = large_BHWC, small_BHWC
+        meet(lanes, [large_BHWC, small_BHWC, *(grid.token_2 for grid in grids)])  # centres are the reader's own
         if self.large_reads is not None:
-            large = self.large_reads(large_BHWC, small_BHWC, grids)
+            with lanes[0]():
+                large = self.large_reads(large_BHWC, small_BHWC, grids)
         if self.small_reads is not None:
-            small = self.small_reads(small_BHWC, large_BHWC, grids and grids[::-1])
+            with lanes[1]():
+                small = self.small_reads(small_BHWC, large_BHWC, grids[::-1])
         return large, small
 
 

@@ -37,6 +37,11 @@ def recorded() -> Iterator[None]:
         _records = before
 
 
+def records() -> bool:
+    """Whether what runs now is recorded."""
+    return _records
+
+
 def uses_kernel(x: Tensor, in_order: bool, spares: bool) -> bool:
     """Whether a kernel of ours computes with this tensor.
 

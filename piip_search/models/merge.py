@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from piip_search.architecture import GROUPS, Architecture
 from piip_search.backbones import Backbone, ConvNeXt, Pool
 from piip_search.models.initial import initialise
+from piip_search.models.lanes import fork, lanes_of, meet
 from piip_search.models.resize import resize
 from piip_search.models.vit import norm_of
 from piip_search.stretches import STRIDES, Merge, interaction_stages
@@ -41,7 +42,7 @@ class BranchMerge(nn.Module):
         )
         self.branch_weights = nn.Parameter(torch.ones(len(widths)))
         self.projections.apply(initialise)
-        self._project: Callable[[Any, Sequence[Tensor]], list[Tensor]] = _project
+        self._project: Callable[[Any, Tensor], Tensor] = _project
         self._join: Callable[[Sequence[Tensor], torch.Size, Tensor], Tensor] = _join
 
     def compile_merge(self, backend: str | Callable[..., Any]) -> None:
@@ -55,7 +56,13 @@ class BranchMerge(nn.Module):
         Args:
             branches: One map a branch, each of shape (B, C, H, W) with its own C, H and W.
         """
-        projected = self._project(self.projections, branches)
+        lanes = lanes_of(branches[0], len(branches))
+        fork(lanes, branches)
+        projected: list[Tensor] = []
+        for projection, x_BCHW, lane in zip(self.projections, branches, lanes, strict=True):
+            with lane():
+                projected.append(self._project(projection, x_BCHW))
+        meet(lanes, projected)
         return self._join(projected, branches[self.output].shape[-2:], self.branch_weights)
 
 
@@ -150,8 +157,9 @@ class Pyramid(nn.Module):
         return tuple(level(x_BCHW).contiguous() for level, x_BCHW in zip(self.levels, maps, strict=True))
 
 
-def _project(projections: Sequence[nn.Module], branches: Sequence[Tensor]) -> list[Tensor]:
-    return [project(x_BCHW) for project, x_BCHW in zip(projections, branches, strict=True)]
+def _project(projection: nn.Module, x_BCHW: Tensor) -> Tensor:
+    projected_BCHW: Tensor = projection(x_BCHW)
+    return projected_BCHW
 
 
 def _join(branches: Sequence[Tensor], size: torch.Size, weights: Tensor) -> Tensor:

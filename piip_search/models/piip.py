@@ -16,7 +16,8 @@ from piip_search.architecture import Architecture, Branch
 from piip_search.backbones import ConvNeXt
 from piip_search.cost import OUTPUTS
 from piip_search.models.convnext import ConvNeXtBranch
-from piip_search.models.interaction import InteractionUnit
+from piip_search.models.interaction import Injector, InteractionUnit
+from piip_search.models.lanes import Lane, fork, lanes_of, meet
 from piip_search.models.merge import BranchMerge, LogitMerge, TokenMerge
 from piip_search.models.sampling import Grid, grid_of
 from piip_search.models.vit import VisionTransformer
@@ -107,7 +108,7 @@ class PIIP(nn.Module):
         for branch in self.branches:
             cast(VisionTransformer | ConvNeXtBranch, branch).compile_blocks(backend)
         for module in self.modules():
-            if isinstance(module, InteractionUnit):
+            if isinstance(module, Injector):
                 module.compile(backend=backend, dynamic=False)
             elif isinstance(module, BranchMerge):
                 module.compile_merge(backend)
@@ -149,42 +150,52 @@ class PIIP(nn.Module):
     def forward_branches(self, image_BCHW: Tensor) -> tuple[list[tuple[Tensor, ...]], list[Tensor | None]]:
         """One map a branch before each merge, of shape (B, C, H, W) on its own grid; and prefix tokens at the end."""
         branches: list[Any] = list(self.branches)
+        lanes = lanes_of(image_BCHW, len(branches))
+        fork(lanes, [image_BCHW])
         tokens: list[Tensor] = []
         prefixes: list[Tensor | None] = []
         for index, branch in enumerate(branches):
-            x_BHWC, prefix_BKC = branch.embed(self._resized(image_BCHW, index))
+            with lanes[index]():
+                x_BHWC, prefix_BKC = branch.embed(self._resized(image_BCHW, index))
             tokens.append(x_BHWC)
             prefixes.append(prefix_BKC)
         del x_BHWC, prefix_BKC
         taps: list[tuple[Tensor, ...]] = []
-        grids: dict[tuple[int, int], Grid] = {}
+        grids: dict[tuple[int, int, int], Grid] = {}
         for step in range(len(self._ranges[0])):
             for index, branch in enumerate(branches):
-                for blocks in self._runs(self._ranges[index][step]):
-                    tokens[index], prefixes[index] = self._call(branch.run, tokens[index], prefixes[index], blocks)
+                with lanes[index]():
+                    for blocks in self._runs(self._ranges[index][step]):
+                        tokens[index], prefixes[index] = self._call(branch.run, tokens[index], prefixes[index], blocks)
             if len(self.interactions):
-                self._interact(tokens, step, grids)
+                self._interact(tokens, step, grids, lanes)
             if step in self._taps:
                 taps.append(tuple(x_BHWC.permute(0, 3, 1, 2) for x_BHWC in tokens))
+        meet(lanes, [*itertools.chain(*taps), *prefixes])
         return taps, prefixes
 
-    def _interact(self, tokens: list[Tensor], step: int, grids: dict[tuple[int, int], Grid]) -> None:
+    def _interact(
+        self, tokens: list[Tensor], step: int, grids: dict[tuple[int, int, int], Grid], lanes: list[Lane]
+    ) -> None:
         """All neighbours once, the pair with the smallest models first: details travel down in one interaction.
 
         Args:
             tokens: Of each branch; replaced.
             step: Which interaction it is, from 0.
-            grids: Those that are known by their sides; added to.
+            grids: Those that are known, by branch and sides; added to.
+            lanes: Of each branch.
         """
-        for x_BHWC in tokens:
-            sides = (x_BHWC.shape[1], x_BHWC.shape[2])
-            if sides not in grids:
-                grids[sides] = grid_of(x_BHWC)
-        places = [grids[x_BHWC.shape[1], x_BHWC.shape[2]] for x_BHWC in tokens]
+        places = []
+        for index, x_BHWC in enumerate(tokens):
+            key = (index, x_BHWC.shape[1], x_BHWC.shape[2])
+            if key not in grids:
+                with lanes[index]():
+                    grids[key] = grid_of(x_BHWC)
+            places.append(grids[key])
         units = cast(nn.ModuleList, self.interactions[step])
         for pair in reversed(range(len(units))):
-            both = (places[pair], places[pair + 1])
-            tokens[pair], tokens[pair + 1] = self._call(units[pair], tokens[pair], tokens[pair + 1], both)
+            two = slice(pair, pair + 2)
+            tokens[two] = self._call(units[pair], *tokens[two], tuple(places[two]), tuple(lanes[two]))
 
     def _runs(self, blocks: range) -> list[range]:
         """Blocks that run in one go: each alone where their inputs are what is kept."""

@@ -33,11 +33,12 @@ class Counted:
 @pytest.mark.parametrize(
     ("name", "graphs"),
     [
-        # Blocks in windows and globally, of one branch and globally of the other; a pair; a merge's two.
-        ("vit_w64_d6_h2@32:w3g2+vit_w32_d6_h2@64:g*3", 2 + 1 + 1 + 2),
+        # Blocks in windows and globally, of one branch and globally of the other; two that read; a merge's three.
+        ("vit_w64_d6_h2@32:w3g2+vit_w32_d6_h2@64:g*3", 2 + 1 + 2 + 3),
         # Drop path rises from block to block: the first, which skips nothing, and the others; four stages and three
-        # layers between them; a pair, and a merge's two, at four widths.
-        ("vit_small_patch14_dinov2@32:gp16+convnext_pico@64*4", 2 + (4 + 3) + 4 + 2 * 4),
+        # layers between them; two that read at four widths of one of them; of merges the projection of the branch that
+        # keeps its width, that of the other at four widths, and what joins both on four grids.
+        ("vit_small_patch14_dinov2@32:gp16+convnext_pico@64*4", 2 + (4 + 3) + 2 * 4 + (1 + 4 + 4)),
     ],
 )
 def test_a_few_graphs_are_the_network(name: str, graphs: int) -> None:

@@ -22,6 +22,7 @@ from piip_search.cost import price, published_head_cost  # noqa: E402
 from piip_search.models import PIIP, PIIPClassifier, PIIPPyramid  # noqa: E402
 from piip_search.models.attention import WidthNormAttention, attend  # noqa: E402
 from piip_search.models.interaction import DeformableAttention, RegularAttention  # noqa: E402
+from piip_search.models.lanes import ONE  # noqa: E402
 from piip_search.models.vit import VisionTransformer  # noqa: E402
 
 
@@ -183,8 +184,8 @@ def test_details_travel_down_within_one_interaction() -> None:
     open_gates(model)
     tokens = [torch.randn(1, b.grid, b.grid, b.model.width) for b in architecture.branches]
     changed = [*tokens[:2], tokens[2] + torch.randn_like(tokens[2])]
-    model._interact(tokens, 0, {})
-    model._interact(changed, 0, {})
+    model._interact(tokens, 0, {}, [ONE] * 3)
+    model._interact(changed, 0, {}, [ONE] * 3)
     assert not torch.allclose(tokens[0], changed[0])
 
 

@@ -132,7 +132,7 @@ def test_training_steps_are_compiled() -> None:
     maps = [network(image) for network in (backbone, usual)]
     for one, other in zip(*maps, strict=True):
         torch.testing.assert_close(one, other)
-    assert counters["stats"]["unique_graphs"] == 2 + 1 + 2  # a kind of blocks a branch, a pair, a merge's two
+    assert counters["stats"]["unique_graphs"] == 2 + 2 + 3  # a kind of blocks a branch, two that read, a merge's three
 
 
 @pytest.mark.parametrize("given", [{}, {"rate": 0.5}, {"architecture": NAME}])
