@@ -96,5 +96,5 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         # An autocast that is switched off would also end one around the whole detector.
         own = torch.autocast(image_BCHW.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
         with own:
-            maps: tuple[Tensor, ...] = (self._recorded or self.network)(image_BCHW)
+            maps = cast(tuple[Tensor, ...], (self._recorded or self.network)(image_BCHW))
         return tuple(map_BCHW.float() for map_BCHW in maps)

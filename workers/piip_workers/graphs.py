@@ -6,7 +6,7 @@ than the GPU. A recorded step is two launches.
 
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,12 @@ SEEN = 2
 """Batches of a size that are run as usual before it is recorded: a rare size is not worth it."""
 SIZES = 4
 """Sizes that are recorded at most: each holds gradients of all weights."""
+TRIALS = 3
+"""Times that a step is tried out before it is recorded: libraries choose and compile their kernels then."""
+
+Maps = Tensor | tuple[Tensor, ...]
+Record = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
+"""Keeps what a function computes: gives what the function gave, and what computes that anew in the same memory."""
 
 
 class Recorded:
@@ -28,35 +34,34 @@ class Recorded:
     What it computes is the same.
     """
 
-    def __init__(self, network: nn.Module, record: Callable[..., Any] | None = None) -> None:
+    def __init__(self, network: nn.Module, record: Record | None = None) -> None:
         """Wraps a network.
 
         Args:
             network: Takes images, gives maps, and waits for nothing in its forward pass.
-            record: Replaces a module's forward pass by its recording, `torch.cuda.make_graphed_callables` by default;
-                called with the module, its arguments, `allow_unused_input` and a `pool` of memory.
+            record: Keeps what a function computes; by default a CUDA graph.
         """
         self._network, self._own = network, record
         self._steps: dict[tuple[int, ...], _Step] = {}
         self._seen: Counter[tuple[int, ...]] = Counter()
         self._pool: Any = None
 
-    def __call__(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, image_BCHW: Tensor) -> Maps:
         """What the network gives."""
-        network = self._network
-        if network.training and torch.is_grad_enabled() and (image_BCHW.is_cuda or self._own):
+        network: Callable[[Tensor], Maps] = self._network
+        trains = self._network.training and torch.is_grad_enabled() and not image_BCHW.requires_grad
+        if trains and (image_BCHW.is_cuda or self._own):
             for step in self._steps.values():
                 step.keep_gradients()
             network = self._step(image_BCHW) or network
-        maps: tuple[Tensor, ...] = network(image_BCHW)
-        return maps
+        return network(image_BCHW)
 
     @property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the batches that are recorded."""
         return tuple(self._steps)
 
-    def _step(self, image_BCHW: Tensor) -> nn.Module | None:
+    def _step(self, image_BCHW: Tensor) -> "_Step | None":
         """The recorded step of this size, if there is one or it is time for it."""
         size = tuple(image_BCHW.shape)
         if size not in self._steps:
@@ -67,7 +72,6 @@ class Recorded:
         return self._steps[size]
 
     def _record(self, image_BCHW: Tensor) -> "_Step":
-        step = _Step(self._network)
         # Copies of weights that autocast made before the recording would be read for ever.
         torch.clear_autocast_cache()
         kind, cuda = image_BCHW.device.type, image_BCHW.is_cuda
@@ -76,41 +80,89 @@ class Recorded:
             self._pool = torch.cuda.graph_pool_handle()
         autocast = torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False)
         with autocast, kernels.recorded(), warnings.catch_warnings():
-            # Torch tries a step out on one stream, keeps it alive, and records the next on another.
+            # It is tried out on one stream, which autograd remembers, and recorded on another.
             warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
-            record = self._own or torch.cuda.make_graphed_callables
-            record(step, (torch.randn_like(image_BCHW),), allow_unused_input=True, pool=self._pool)
+            step = _Step(self._network, image_BCHW, self._own or partial(_record_on_gpu, self._pool))
         # As if nothing had been tried out.
         torch.cuda.set_rng_state(state) if cuda else torch.set_rng_state(state)
-        step.hand_over_gradients()
         return step
 
 
-class _Step(nn.Module):
-    """The network over weights that lie in the memory of its own and have no history.
+class _Step:
+    """The recorded step of one size: a forward and a backward pass over places in memory.
 
-    Of a weight that an earlier step used, autograd keeps a node which waits for the stream of that step as long as
-    anybody holds its loss; and nothing may wait while a graph is recorded.
+    It runs over weights that lie in the memory of the network's and have no history: of a weight that an earlier step
+    used, autograd keeps a node which waits for the stream of that step as long as anybody holds its loss; and nothing
+    may wait while a graph is recorded.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self._network = (network,)  # no module of this one
-        self._names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
-        own = dict(network.named_parameters())
-        self._originals = [own[name] for name in self._names]
-        self.weights = nn.ParameterList(nn.Parameter(parameter.detach()) for parameter in self._originals)
+    def __init__(self, network: nn.Module, image_BCHW: Tensor, record: Record) -> None:
+        own = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+        weights: dict[str, Tensor] = {name: nn.Parameter(weight.detach()) for name, weight in own.items()}
+        self._originals = list(own.values())
         self._lent: list[tuple[nn.Parameter, Tensor]] = []
+        self._image = torch.randn_like(image_BCHW)
+        # What autograd follows in place of a thousand weights, which would take the host longer than the replay.
+        self._anchor = torch.zeros((), device=image_BCHW.device, requires_grad=True)
+        self._awaited: object = None
+        maps: list[Tensor] = []
 
-    def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        weights = dict(zip(self._names, self.weights, strict=True))
-        maps: tuple[Tensor, ...] = functional_call(self._network[0], weights, (image_BCHW,))
-        return maps
+        def forward() -> list[Tensor]:
+            with torch.enable_grad():
+                found = functional_call(network, weights, (self._image,))
+            self._single = isinstance(found, Tensor)
+            maps[:] = [found] if isinstance(found, Tensor) else found
+            return [map_.detach() for map_ in maps]
 
-    def hand_over_gradients(self) -> None:
-        """Adds every gradient from now on to that of the network's own weight."""
-        for weight, original in zip(self.weights, self._originals, strict=True):
-            weight.register_post_accumulate_grad_hook(partial(self._hand_over, original))
+        def backward() -> list[Tensor | None]:
+            return _gradients(maps, list(weights.values()), self._towards)
+
+        def whole() -> None:
+            self._towards = [torch.ones_like(map_) for map_ in forward()]
+            backward()
+            self.fixed = [index for index, map_ in enumerate(maps) if not map_.requires_grad]
+            maps.clear()
+
+        _try_out(whole, image_BCHW.is_cuda)
+        self._maps, self._replay_forward = record(forward)
+        self._gradients, self._replay_backward = record(backward)
+
+    def __call__(self, image_BCHW: Tensor) -> Maps:
+        """What the network gives."""
+        maps: tuple[Tensor, ...] = _Replay.apply(self._anchor, self, image_BCHW)  # type: ignore[no-untyped-call]
+        return maps[0] if self._single else maps
+
+    def forward(self, image_BCHW: Tensor) -> tuple[object, list[Tensor]]:
+        """The maps, and what the backward pass that belongs to them is called."""
+        self._image.copy_(image_BCHW)
+        self._replay_forward()
+        self._awaited = object()
+        return self._awaited, self._maps
+
+    def backward(self, awaited: object, towards: Sequence[Tensor]) -> None:
+        """Adds to the gradients of the network's weights.
+
+        Raises:
+            RuntimeError: The maps are not those of the last forward pass, or had their backward pass.
+        """
+        if awaited is not self._awaited:
+            raise RuntimeError(
+                "a replayed step has one backward pass, before the next step of its size: its activations are gone; "
+                "leave cuda_graphs off for other loops"
+            )
+        self._awaited = None
+        for place, toward in zip(self._towards, towards, strict=True):
+            place.copy_(toward)
+        self._replay_backward()
+        found = [pair for pair in zip(self._originals, self._gradients, strict=True) if pair[1] is not None]
+        before = [(original.grad, gradient) for original, gradient in found if original.grad is not None]
+        if before:
+            torch._foreach_add_(*map(list, zip(*before, strict=True)))
+        for original, gradient in found:
+            if original.grad is None:
+                # Copying them all takes the host longer than the replay, and most loops drop them before the next step.
+                original.grad = gradient
+                self._lent.append((original, gradient))
 
     def keep_gradients(self) -> None:
         """Moves gradients that are still added to, before the recording writes its next ones where they lie."""
@@ -119,13 +171,53 @@ class _Step(nn.Module):
                 original.grad = lent.clone()
         self._lent.clear()
 
-    def _hand_over(self, original: nn.Parameter, weight: Tensor) -> None:
-        if weight.grad is None:
-            return
-        if original.grad is None:
-            # Copying them all takes the host longer than the replay, and most loops drop them before the next step.
-            original.grad = weight.grad
-            self._lent.append((original, weight.grad))
-        else:
-            original.grad += weight.grad
-        weight.grad = None
+
+class _Replay(torch.autograd.Function):
+    """A recorded step as autograd sees it; its backward pass hands gradients over by itself."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, step: _Step, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+        ctx.step = step
+        ctx.awaited, places = step.forward(image_BCHW)
+        maps = tuple(place.detach() for place in places)
+        ctx.mark_non_differentiable(*(maps[index] for index in step.fixed))
+        return maps
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *towards: Tensor) -> tuple[None, None, None]:
+        ctx.step.backward(ctx.awaited, towards)
+        return None, None, None
+
+
+def _gradients(maps: Sequence[Tensor], weights: Sequence[Tensor], towards: Sequence[Tensor]) -> list[Tensor | None]:
+    """Of all weights, laid out as they are, as optimisers expect; none of those that no map depends on."""
+    pairs = [(map_, toward) for map_, toward in zip(maps, towards, strict=True) if map_.requires_grad]
+    if not pairs:
+        return [None] * len(weights)
+    outputs, directions = zip(*pairs, strict=True)
+    found = torch.autograd.grad(outputs, weights, directions, allow_unused=True)
+    return [
+        gradient
+        if gradient is None or gradient.stride() == weight.stride()
+        else torch.empty_like(weight).copy_(gradient)
+        for gradient, weight in zip(found, weights, strict=True)
+    ]
+
+
+def _try_out(step: Callable[[], None], cuda: bool) -> None:
+    if not cuda:
+        step()
+        return
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for _ in range(TRIALS):
+            step()
+    torch.cuda.synchronize()
+
+
+def _record_on_gpu(pool: Any, function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        outputs = function()
+    return outputs, graph.replay
