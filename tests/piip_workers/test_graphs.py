@@ -137,6 +137,28 @@ def test_maps_of_frozen_weights_have_no_gradients() -> None:
         torch.testing.assert_close(one, other.grad)
 
 
+class Summed(nn.Module):
+    """Two weights that have one gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Parameter(torch.ones(96)), nn.Parameter(torch.ones(96))
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        return (image * (self.one + self.other),)
+
+
+def test_gradients_have_memory_of_their_own() -> None:
+    network = Summed().to(DEVICE)
+    image = torch.randn(2, 3, 96, 96, device=DEVICE)
+    ready(network)(image)[0].sum().backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    torch.testing.assert_close(network.one.grad, network.other.grad)
+    torch.testing.assert_close(
+        sum(part.grad.square().sum() for part in network.parameters()), torch.ones_like(image.sum())
+    )
+
+
 def test_gradients_of_images_are_those_of_the_network() -> None:
     network = PIIPPyramid(Architecture.parse("vit_nano@64:g+vit_pico@96:w2*2")).to(DEVICE)
     recorded, gradients = ready(network), []

@@ -191,18 +191,25 @@ class _Replay(torch.autograd.Function):
 
 
 def _gradients(maps: Sequence[Tensor], weights: Sequence[Tensor], towards: Sequence[Tensor]) -> list[Tensor | None]:
-    """Of all weights, laid out as they are, as optimisers expect; none of those that no map depends on."""
+    """Of all weights, none of those that no map depends on.
+
+    Laid out as the weights are and each in memory of its own: optimisers and clipping write there.
+    """
     pairs = [(map_, toward) for map_, toward in zip(maps, towards, strict=True) if map_.requires_grad]
     if not pairs:
         return [None] * len(weights)
     outputs, directions = zip(*pairs, strict=True)
     found = torch.autograd.grad(outputs, weights, directions, allow_unused=True)
-    return [
-        gradient
-        if gradient is None or gradient.stride() == weight.stride()
-        else torch.empty_like(weight).copy_(gradient)
-        for gradient, weight in zip(found, weights, strict=True)
-    ]
+    gradients: list[Tensor | None] = []
+    places: set[int] = set()
+    for gradient, weight in zip(found, weights, strict=True):
+        if gradient is not None:
+            # Of a sum of two weights autograd gives both the same tensor.
+            if gradient.stride() != weight.stride() or gradient.data_ptr() in places:
+                gradient = torch.empty_like(weight).copy_(gradient)
+            places.add(gradient.data_ptr())
+        gradients.append(gradient)
+    return gradients
 
 
 def _try_out(step: Callable[[], None], cuda: bool) -> None:
