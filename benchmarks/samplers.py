@@ -174,6 +174,7 @@ def through_syne_tune(table: Table, cost: str, loss: str, budgets: Sequence[floa
         f"p{place}": choice(list(range(count))) if sizes is None else between(0, 1)
         for place, (count, sizes) in enumerate(zip(inputs.counts, inputs.sizes, strict=True))
     }
+    np.random.seed(seed)  # its first population is drawn from there, whatever its own seed
     searcher = evolution.MultiObjectiveRegularizedEvolution(space, population_size=20, sample_size=5, random_seed=seed)
     for number in itertools.count():
         wish = searcher.suggest()
