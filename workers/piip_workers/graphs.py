@@ -31,7 +31,8 @@ Record = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
 class Recorded:
     """A network whose training steps are recorded and replayed on a GPU; elsewhere and in inference it runs as usual.
 
-    What it computes is the same.
+    What it computes is the same. A replayed step has one backward pass, before the next of its size, and adds to the
+    gradients of the network's weights; images that want gradients themselves run as usual.
     """
 
     def __init__(self, network: nn.Module, record: Record | None = None) -> None:
@@ -47,7 +48,13 @@ class Recorded:
         self._pool: Any = None
 
     def __call__(self, image_BCHW: Tensor) -> Maps:
-        """What the network gives."""
+        """What the network gives: a map or several, each of shape (B, C, H, W) with its own C, H and W.
+
+        A second backward pass through it, or one after the next step of its size, raises a RuntimeError.
+
+        Args:
+            image_BCHW: Images.
+        """
         network: Callable[[Tensor], Maps] = self._network
         trains = self._network.training and torch.is_grad_enabled() and not image_BCHW.requires_grad
         if trains and (image_BCHW.is_cuda or self._own):
