@@ -18,6 +18,7 @@ import numpy as np
 
 from piip_search.export import CocoPaths, CocoSplit
 from piip_search.spec import Data, Split
+from piip_workers.cache import cache_folder
 
 MOST_PROBLEMS = 20
 """Problems listed of one annotation file; more of them help nobody."""
@@ -33,12 +34,6 @@ MOST_NAMED = 10
 
 SIZES = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, math.inf)}
 """COCO's ranges of an object's area, in pixels; the ends are in both."""
-
-
-def cache_folder() -> Path:
-    """Where data sets are composed: `PIIP_SEARCH_CACHE`, or piip-search in the user's cache folder."""
-    given = os.environ.get("PIIP_SEARCH_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "piip-search"
 
 
 def prepare(data: Data) -> CocoPaths:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
+from piip_workers.cache import WAY_OUT, CacheError
 from piip_workers.data import DIGITS
 
 VERSION = 1
@@ -34,12 +35,23 @@ def compose(folder: Path) -> Path:
 
     Returns:
         The folder of `train/`, `val/` and `annotations/`.
+
+    Raises:
+        CacheError: It cannot be written.
     """
     target = folder / f"digits-{VERSION}"
-    if target.is_dir():
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder, prefix=".digits-"))
+    if not target.is_dir():
+        try:
+            _compose(target)
+        except OSError as error:
+            reason = error.strerror or error
+            raise CacheError(f"the digits cannot be written into {folder} ({reason}); {WAY_OUT}") from error
+    return target
+
+
+def _compose(target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=target.parent, prefix=".digits-"))
     try:
         source = load_digits()
         # Writers are not told apart in the source; every fifth digit is kept for the validation images.
@@ -53,7 +65,6 @@ def compose(folder: Path) -> Path:
             raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return target
 
 
 def _write_split(folder: Path, split: str, digits: NDArray[Any], labels: NDArray[Any], seed: int) -> None:

@@ -1,0 +1,73 @@
+"""The cache folder: where embedded data sets are composed, and where it is noted which images are sound."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+VARIABLE = "PIIP_SEARCH_CACHE"
+WAY_OUT = f"set {VARIABLE} to a folder that you may write to, such as {VARIABLE}=/tmp/piip-cache"
+
+
+class CacheError(ValueError):
+    """The cache folder cannot be used; the message says why, and the way out."""
+
+
+def cache_folder() -> Path:
+    """The folder that `PIIP_SEARCH_CACHE` names, or `piip-search` in the user's cache folder.
+
+    Containers and batch systems often give a process no home folder, or one that it cannot write to. The cache is then
+    a folder of this user in the system's temporary folder.
+
+    Raises:
+        CacheError: None of these can be used.
+    """
+    given = os.environ.get(VARIABLE)
+    if given:
+        return _expanded(given)
+    folder = _of_the_user()
+    if folder is not None and _can_be_used(folder):
+        return folder
+    return _temporary()
+
+
+def _expanded(given: str) -> Path:
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise CacheError(f"{VARIABLE} is {given}, and this user has no home folder; give the whole path") from None
+
+
+def _of_the_user() -> Path | None:
+    """`XDG_CACHE_HOME`, or `.cache` in the home folder; None where a user id has no account and no HOME is set."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if given.is_absolute():  # the XDG standard passes over any other
+        return given / "piip-search"
+    try:
+        return Path.home() / ".cache" / "piip-search"
+    except RuntimeError:
+        return None
+
+
+def _can_be_used(folder: Path) -> bool:
+    """Whether a folder is there, or can be made; one that is read-only may hold all that is needed."""
+    try:
+        if folder.is_dir():
+            return True
+        there = next(parent for parent in folder.parents if parent.exists())
+    except OSError:  # a parent may not be looked into
+        return False
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def _temporary() -> Path:
+    """A folder that nobody else can write to: others could put images of their own into it."""
+    try:
+        folder = Path(tempfile.gettempdir()) / f"piip-search-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise CacheError(f"no folder for a cache: {error.strerror or error}; {WAY_OUT}") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise CacheError(f"no folder for a cache: other users can write to {folder}; {WAY_OUT}")
+    return folder
