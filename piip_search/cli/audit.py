@@ -83,13 +83,14 @@ def audit(
         raise UserError(f"run {run} holds no finished evaluation yet; nothing can be audited")
     from piip_search.policy import Listed
     from piip_search.search import Search
-    from piip_workers import data
+    from piip_workers import data, data_checks
+    from piip_workers.detectors import reader_of
 
-    problems = data.check(spec.data)
-    if problems:
-        raise UserError("\n  ".join(["the data of this run cannot be used:", *problems]))
     with extra("detection"):
         find_trainer(address)
+    problems = data_checks.check(spec.data, reader_of(spec.training).masks)
+    if problems:
+        raise UserError("\n  ".join(["the data of this run cannot be used:", *problems]))
     # The curve of a longer training tells what a rung on its way is worth; how often it is taken changes no result.
     measured_often = spec.model_copy(
         update={"training": spec.training.model_copy(update={"measure_every": plan.measure_every})}
@@ -99,7 +100,7 @@ def audit(
     store = mlflow_uri(mlflow, home)
     shown_on = progress(as_json, quiet)
     with shown_on.status("looking at the validation images") as status:
-        check_images(spec, fingerprint, status.update)
+        check_images(spec, status.update, pass_over if quiet else note)
     with shown_on.status("starting"):
         drive, usage, at_once = runner(on, address, spec, home)
         tracker = open_tracker(store, home, mlflow is not None, pass_over if quiet else note)

@@ -146,7 +146,7 @@ def _request(
     store: str | None,
 ) -> Export:
     """What leaves, but for its weights."""
-    from piip_workers import data
+    from piip_workers import data, data_checks
 
     candidate, spec, objectives = evaluation.candidate, history.spec, history.objectives
     design = candidate.architecture
@@ -155,9 +155,9 @@ def _request(
 
         reader = reader_of(spec.training)
         try:
-            paths = data.prepare(spec.data)
+            paths = data.prepare(spec.data, reader.masks)
         except OSError:
-            problems = "\n".join(data.check(spec.data))
+            problems = "\n".join(data_checks.check(spec.data, reader.masks))
             raise UserError(f"{problems}\nthe data is looked for from here: export where {run} ran") from None
     notes = {
         "run": f"{run}, trial {candidate.number}",

@@ -37,7 +37,7 @@ from piip_search.texts import without_secrets
 from piip_search.wiring.extras import UserError, extra, find_trainer
 from piip_search.wiring.history import health_of
 from piip_search.wiring.places import Drive, Place, measurement, runner
-from piip_search.wiring.spaces import check_images, checked_spec
+from piip_search.wiring.spaces import check_images, checked_spec, watch_images
 from piip_search.wiring.stores import keep_store, ledger_url, mlflow_uri, open_ledger, open_tracker
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
@@ -89,7 +89,9 @@ def run(
     """
     if on is Place.LOCAL and address:
         raise UserError("--address names a Ray cluster; leave it out with --on local")
-    spec = checked_spec(find_space(space), trials)
+    shown_on, told = progress(as_json, quiet), pass_over if quiet else note
+    with shown_on.status("looking at the data") as status:
+        spec = checked_spec(find_space(space), trials, status.update, told)
     run_name = checked_name(name, spec)
     from piip_search.circumstances import circumstances
     from piip_search.search import open_search
@@ -98,21 +100,23 @@ def run(
     with extra("detection"):
         find_trainer(address)
         data.prepare(spec.data)
-    fingerprint = data.fingerprint(spec.data)
+    with shown_on.status("looking at the images") as status:
+        check_images(spec, status.update, told)
+        fingerprint = data.fingerprint(
+            spec.data, lambda done, total: status.update(f"looking at the contents of image {done:,} of {total:,}")
+        )
     recipe = spec.recipe(fingerprint)
-    shown_on = progress(as_json, quiet)
-    with shown_on.status("looking at the validation images") as status:
-        check_images(spec, fingerprint, status.update)
     book = open_ledger(ledger_url(ledger, home), note)
     if resume:
         book.search(run_name)
     store = mlflow_uri(mlflow, home)
     with shown_on.status("starting"):
         drive, usage, at_once = runner(on, address, spec, home)
-        tracker = open_tracker(store, home, mlflow is not None, pass_over if quiet else note)
+        tracker = open_tracker(store, home, mlflow is not None, told)
         search = open_search(run_name, spec, book, recipe, tracker, fresh, fingerprint, circumstances())
     if tracker is not None and store is not None:
         keep_store(store, home, run_name)
+    watch_images(spec, told)
     drive_to_end(search, drive, measurement(spec, home, run_name, search), usage, at_once, shown_on)
     if as_json:
         put_json(_content(search, book, store))

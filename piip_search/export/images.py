@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from piip_search.architecture import Architecture
 from piip_search.export.settings import Settings, replaced
@@ -15,10 +16,18 @@ USABLE = {"filter_empty_gt": True, "min_size": 1}
 
 @dataclass(frozen=True, slots=True)
 class CocoSplit:
-    """Absolute paths of an image folder and its annotation file."""
+    """Absolute paths of an image folder and its annotation file.
+
+    Attributes:
+        images: The folder.
+        annotations: The file.
+        orientation: Whether annotations are of the pixels turned as an image's EXIF says, or as they are stored; None
+            where it was not looked at.
+    """
 
     images: Path
     annotations: Path
+    orientation: Literal["exif", "stored"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,7 @@ class CocoPaths:
         classes: Class names in the order of their labels, which is that of the training file.
         same_order: Whether the validation file lists them in the same order.
         aspects: The least and the greatest ratio of an image's long side to its short one.
+        bits: Bits that images of 16 bits a channel use; None for all 16.
     """
 
     train: CocoSplit
@@ -38,6 +48,7 @@ class CocoPaths:
     classes: tuple[str, ...]
     same_order: bool = True
     aspects: tuple[float, float] = (1.0, 1.0)
+    bits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +124,14 @@ def loaders(
     annotations: Settings = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks}
     resize: Settings = {"type": "Resize", "scale": box(architecture, training), "keep_ratio": True}
     train: list[Settings] = [
-        {"type": "ReadImage", "unreadable": unreadable}, annotations, *_augmentation(training, resize),
+        {"type": "ReadImage", "unreadable": unreadable, **_pixels(data, data.train)},
+        annotations,
+        *_augmentation(training, resize),
         {"type": "PackDetInputs"},
-    ]  # fmt: skip
+    ]
     kept = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
     val: list[Settings] = [
-        {"type": "ReadImage"},
+        {"type": "ReadImage", **_pixels(data, data.val)},
         resize,
         annotations,
         {"type": "PackDetInputs", "meta_keys": kept},
@@ -130,6 +143,7 @@ def loaders(
             "ann_file": str(split.annotations),
             "data_prefix": {"img": str(split.images)},
             "metainfo": {"classes": data.classes},
+            "masks": masks,
             "test_mode": not training_part,
             "pipeline": pipeline,
             **({"filter_cfg": USABLE} if training_part else {}),
@@ -178,6 +192,12 @@ def read_as_proxies(parts: Settings, training: Training, images: ProxyImages, se
             loader["pin_memory"] = True
     train["dataset"] |= {"type": "SeededCocoDataset", "seed": seed}
     train["sampler"] = {"type": "EpochSampler", "shuffle": True, "seed": seed}
+
+
+def _pixels(data: CocoPaths, split: CocoSplit) -> Settings:
+    """How the pixels of a file are read, where that is not as usual."""
+    stored: Settings = {"orientation": "stored"} if split.orientation == "stored" else {}
+    return stored if data.bits is None else {**stored, "bits": data.bits}
 
 
 def _augmentation(training: Training, resize: Settings) -> list[Settings]:

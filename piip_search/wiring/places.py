@@ -35,8 +35,10 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
     What was measured is also kept beside its checkpoints, in a folder of the search itself: a run of the same name that
     was begun anew in another ledger is not answered from it.
     """
+    from piip_workers import data
     from piip_workers.work import Work
 
+    spec = spec.model_copy(update={"data": data.resolved(spec.data)})
     settings = spec.model_dump(mode="json", include={"data", "training"})
     settings["training"]["pretrained"] = absolute(spec.training.pretrained)
     if Path(spec.training.detector).is_file():

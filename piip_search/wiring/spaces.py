@@ -1,48 +1,86 @@
 """A search space with its data, looked at before anything starts: all that is wrong is said at once."""
 
+import os
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from piip_search.backbones import backbone_named, has_weights, weight_file, weights_hint
-from piip_search.export.readers import READERS
+from piip_search.export.readers import READERS, Reader
 from piip_search.legal import legal_designs
 from piip_search.spec import SearchSpec, SpecError, load_spec
 from piip_search.wiring.extras import UserError, extra
 
 
-def checked_spec(path: Path, trials: int | None) -> SearchSpec:
-    """The spec, once nothing is wrong with it, its limit or its data; all problems are reported at once."""
-    from piip_workers import data
+def _silent(text: str) -> None:
+    """Tells it nobody."""
 
+
+def checked_spec(
+    path: Path, trials: int | None, told: Callable[[str], None] = _silent, noted: Callable[[str], None] = _silent
+) -> SearchSpec:
+    """The spec, once nothing is wrong with it, its limit or its data; all problems are reported at once.
+
+    Args:
+        path: Of the file.
+        trials: Trials to measure, in place of the file's.
+        told: Is told how far it is.
+        noted: Is told what of the data is read otherwise than a user may think.
+
+    Raises:
+        SpecError: Something is wrong.
+    """
     spec = load_spec(path)
     problems: list[str] = []
     try:
         legal_designs(spec, path)
     except SpecError as error:
         problems += error.problems
-    unsound = data.check(spec.data)
-    problems += [*unsound, *_missing_weights(spec), *_detector_problems(spec, sound=not unsound)]
+    reader = _reader(spec)
+    problems += [*_missing_weights(spec), *([reader] if isinstance(reader, str) else [])]
+    problems += _data_problems(spec, None if isinstance(reader, str) else reader, told, noted)
     if problems:
         raise SpecError(path, problems)
     return with_trials(spec, trials)
 
 
-def _detector_problems(spec: SearchSpec, sound: bool) -> list[str]:
-    """What is wrong with the detector, or with sound data for it; one that only mmdet knows is read, in seconds."""
-    from piip_workers import data
-
-    name = spec.training.detector
-    reader = READERS.get(name)
+def _reader(spec: SearchSpec) -> Reader | str:
+    """The detector, or what is wrong with it; one that only mmdet knows is read, in seconds."""
+    reader = READERS.get(spec.training.detector)
     if reader is None:
         with extra("detection"):
             from piip_workers.detectors import reader_of
         try:
             reader = reader_of(spec.training)
         except ValueError as error:
-            return [str(error)]
+            return str(error)
     if spec.metric.startswith("segm") and not reader.masks:
-        return [f"metric: {spec.metric} needs a detector with masks, and {reader.base} has none; choose a bbox_mAP"]
-    return data.unsuited(spec.data, spec.metric, name, reader.masks) if sound else []
+        return f"metric: {spec.metric} needs a detector with masks, and {reader.base} has none; choose a bbox_mAP"
+    return reader
+
+
+def _data_problems(
+    spec: SearchSpec, reader: Reader | None, told: Callable[[str], None], noted: Callable[[str], None]
+) -> list[str]:
+    """What is wrong with the data, or with sound data for the detector."""
+    from piip_workers import data_checks
+
+    masks = reader.masks if reader is not None else spec.metric.startswith("segm")
+    report = data_checks.examine(spec.data, masks, told)
+    if report.problems or reader is None:
+        return report.problems
+    report.problems += data_checks.unsuited(spec.data, spec.metric, spec.training.detector, masks, smallest_box(spec))
+    for notice in () if report.problems else report.notices:
+        noted(notice)
+    return report.problems
+
+
+def smallest_box(spec: SearchSpec) -> tuple[float, float]:
+    """Pixels that the long and the short side of an image are fitted into in the smallest design."""
+    jitter = spec.training.scale_jitter
+    side = min(spec.space.resolutions) * spec.fidelity.image_scale * min(1.0, jitter[0] if jitter else 1.0)
+    return side, side * spec.training.short_side
 
 
 def _missing_weights(spec: SearchSpec) -> list[str]:
@@ -63,25 +101,50 @@ def _missing_weights(spec: SearchSpec) -> list[str]:
     return problems
 
 
-def check_images(spec: SearchSpec, fingerprint: str, told: Callable[[str], None]) -> None:
-    """Decodes the validation images, once for a data set.
+def check_images(spec: SearchSpec, told: Callable[[str], None], noted: Callable[[str], None] = _silent) -> None:
+    """Decodes the validation images and some of the training images, once for each file.
 
     Args:
         spec: Which data, and how many of its images are measured on.
-        fingerprint: Of the data.
         told: Is told how far it is.
+        noted: Is told of training images that others take the place of.
 
     Raises:
-        UserError: Some cannot be decoded.
+        UserError: A validation image cannot be decoded, or most of the training images.
     """
-    from piip_workers import data
+    from piip_workers import data_checks
 
-    problems = data.undecodable_images(
-        spec.data, fingerprint, spec.training.val_images,
+    problems = data_checks.undecodable_images(
+        spec.data, spec.training.val_images,
         lambda done, total: told(f"looking at validation image {done:,} of {total:,}"),
     )  # fmt: skip
     if problems:
         raise UserError("\n  ".join(["no candidate could be measured with these validation images:", *problems]))
+    told("looking at training images")
+    report = data_checks.undecodable_training_images(spec.data, data_checks.SAMPLE)
+    if report.problems:
+        raise UserError("\n  ".join(["no candidate could be trained with these images:", *report.problems]))
+    for notice in report.notices:
+        noted(notice)
+
+
+def watch_images(spec: SearchSpec, noted: Callable[[str], None]) -> None:
+    """Decodes all training images in the background, at the lowest priority, and tells of those that cannot be.
+
+    Args:
+        spec: Which data.
+        noted: Is told, from another thread.
+    """
+    from piip_workers import data_checks
+
+    def look() -> None:
+        with suppress(OSError, AttributeError):  # where a system does not know priorities of threads
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        report = data_checks.undecodable_training_images(spec.data, None)
+        for line in (*report.problems, *report.notices):
+            noted(line)
+
+    threading.Thread(target=look, name="training images", daemon=True).start()
 
 
 def with_trials(spec: SearchSpec, trials: int | None) -> SearchSpec:

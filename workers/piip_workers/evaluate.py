@@ -145,7 +145,8 @@ def _trained(
     from piip_workers.training import train, usable_images
 
     fidelity, trained = candidate.fidelity, candidate.architecture.scaled(candidate.fidelity.image_scale)
-    paths, reader = data_sets.prepare(data), reader_of(training)
+    reader = reader_of(training)
+    paths = data_sets.prepare(data, reader.masks)
     unreadable = folder / "unreadable.txt"
 
     def settings(images: ProxyImages) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def _detected(folder: Path, out: Path, images: int) -> dict[str, Any]:
         item = dataset[index]
         with torch.no_grad():
             (result,) = model.test_step({"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]})
-        pictures.append(_picture(dataset.get_data_info(index), result.pred_instances, classes, out, number))
+        info = dataset.get_data_info(index)
+        pictures.append(_picture(info, _pixels(config, info), result.pred_instances, classes, out, number))
     return {"epochs": int(checkpoint.stem.removeprefix("epoch_")), "classes": classes, "pictures": pictures}
 
 
@@ -113,13 +114,21 @@ def _with_objects(dataset: Any, wanted: int) -> list[int]:
     return [holding[place * len(holding) // count] for place in range(count)]
 
 
-def _picture(info: Mapping[str, Any], found: Any, classes: Sequence[str], out: Path, number: int) -> dict[str, Any]:
+def _pixels(config: Any, info: Mapping[str, Any]) -> Any:
+    """An image as the detector was given it, before it was fitted."""
+    from piip_workers.reading import decoded
+
+    read = config.val_dataloader.dataset.pipeline[0]
+    size = info["height"], info["width"]
+    return decoded(Path(info["img_path"]).read_bytes(), read.get("orientation", "exif"), read.get("bits", 16), size)
+
+
+def _picture(
+    info: Mapping[str, Any], pixels: Any, found: Any, classes: Sequence[str], out: Path, number: int
+) -> dict[str, Any]:
     """One image in a size to look at, with its boxes [left, top, width, height] in pixels of that size."""
     import cv2
 
-    pixels = cv2.imread(info["img_path"])
-    if pixels is None:
-        raise ValueError(f"{info['img_path']} cannot be decoded")
     height, width = pixels.shape[:2]
     scale = min(1.0, LONGEST / max(height, width))
     if scale < 1:

@@ -5,13 +5,14 @@ mmdet's own metric rounds to three digits, so that a search ranks by ties, and C
 gives COCO's own numbers to the last digit in a small part of the time.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from piip_workers.annotations import ids_of, truth_of
+from piip_workers.annotations import ids_of, indexed, truth_of
 from piip_workers.openmmlab import install
 
 install()
@@ -38,7 +39,7 @@ class CocoAverages(CocoMetric):  # type: ignore[misc]
         """
         super().__init__(**settings)
         self.detections = detections
-        self._coco_api = truth_of(ann_file)  # mmdet's name for it
+        self._coco_api = truth_of(ann_file, "segm" in self.metrics)  # mmdet's name for it
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """The averages over the images that were seen."""
@@ -54,11 +55,14 @@ class CocoAverages(CocoMetric):  # type: ignore[misc]
     def _averages(
         self, kind: str, rows: list[dict[str, Any]], images: list[int], categories: list[int]
     ) -> dict[str, float]:
-        scorer = COCOeval_faster(self._coco_api, self._coco_api.loadRes(rows) if rows else self._nothing(), kind)
-        scorer.params.imgIds, scorer.params.catIds = images, categories
-        scorer.params.maxDets = [self.detections]
-        scorer.evaluate()
-        scorer.accumulate()
+        with warnings.catch_warnings():
+            # What the scorer warns of makes averages wrong.
+            warnings.simplefilter("error", UserWarning)
+            scorer = COCOeval_faster(self._coco_api, self._coco_api.loadRes(rows) if rows else self._nothing(), kind)
+            scorer.params.imgIds, scorer.params.catIds = images, categories
+            scorer.params.maxDets = [self.detections]
+            scorer.evaluate()
+            scorer.accumulate()
         # Legend: T thresholds of overlap, R recalls, K classes, A ranges of area; -1 where there is no object.
         precision_TRKA = scorer.eval["precision"][..., -1]
         area = {label: index for index, label in enumerate(scorer.params.areaRngLbl)}
@@ -74,10 +78,7 @@ class CocoAverages(CocoMetric):  # type: ignore[misc]
 
     def _nothing(self) -> COCO:
         """No detection at all, which the scorer cannot load."""
-        found = COCO()
-        found.dataset = {**self._coco_api.dataset, "annotations": []}
-        found.createIndex()
-        return found
+        return indexed({**self._coco_api.dataset, "annotations": []})
 
 
 def _rows(item: dict[str, Any], categories: Sequence[int], masks: bool) -> list[dict[str, Any]]:

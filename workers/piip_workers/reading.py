@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from piip_workers.annotations import CocoByName
 from piip_workers.openmmlab import install
+from piip_workers.turning import Orientation
 from piip_workers.work import MachineError
 
 install()
 from mmcv.transforms import LoadImageFromFile  # noqa: E402
 from mmdet.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS  # noqa: E402
+from mmengine import fileio  # noqa: E402
 from mmengine.dataset import DefaultSampler  # noqa: E402
 
 Pixels = NDArray[np.uint8]
@@ -99,17 +101,29 @@ class ImageError(ValueError):
 class ReadImage(LoadImageFromFile):  # type: ignore[misc]
     """Decodes an image, or remembers it."""
 
-    def __init__(self, cache_mib: int = 0, unreadable: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        cache_mib: int = 0,
+        unreadable: str | None = None,
+        orientation: Orientation = "exif",
+        bits: int = 16,
+        **settings: Any,
+    ) -> None:
         """Builds the transform.
 
         Args:
             cache_mib: Most memory for decoded images in one process, MiB.
             unreadable: File that lists what cannot be decoded; such an image is replaced by another. None stops there.
+            orientation: Whether annotations are of the pixels turned as EXIF says, or as they are stored, where their
+                size does not tell.
+            bits: Bits that images of 16 bits a channel use.
             settings: Those of mmcv's `LoadImageFromFile`.
         """
         super().__init__(**settings)
         self._limit = cache_mib * 2**20
         self._unreadable = unreadable
+        self._orientation: Orientation = orientation
+        self._bits = bits
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Adds the pixels; None where another image is to take its place.
@@ -119,28 +133,75 @@ class ReadImage(LoadImageFromFile):  # type: ignore[misc]
             MachineError: The storage cannot be read.
         """
         path = str(results["img_path"])
-        image = _cache.get(path)
+        size = (results["height"], results["width"]) if "height" in results else None
+        key = f"{path} {self._orientation} {self._bits} {size}"
+        image = _cache.get(key)
         if image is None:
             try:
-                image = super().transform(dict(results))["img"]
-            except (FileNotFoundError, AssertionError, ValueError, cv2.error) as error:
+                content = fileio.get(path, backend_args=self.backend_args)
+                image = decoded(content, self._orientation, self._bits, size)
+            except (FileNotFoundError, ValueError, cv2.error) as error:
                 if isinstance(error, FileNotFoundError) and not Path(path).parent.is_dir():
                     raise _storage_error(path, error) from error
                 self._pass_over(path, error)
                 return None
             except OSError as error:
                 raise _storage_error(path, error) from error
-            _cache.put(path, image, self._limit)
+            _cache.put(key, image, self._limit)
         height, width = image.shape[:2]
         return {**results, "img": image.copy(), "img_shape": (height, width), "ori_shape": (height, width)}
 
     def _pass_over(self, path: str, error: BaseException) -> None:
         if self._unreadable is None:
-            raise ImageError(
-                f"{path} cannot be decoded; restore the file, or take it out of the annotations"
-            ) from error
+            raise ImageError(f"{path} {error}; restore the file, or take it out of the annotations") from error
         with Path(self._unreadable).open("a", encoding="utf-8") as file:
             file.write(f"{path}\n")
+
+
+def decoded(
+    content: bytes, orientation: Orientation = "exif", bits: int = 16, size: tuple[int, int] | None = None
+) -> Pixels:
+    """An image's pixels as annotations are of them, (height, width, 3), blue first.
+
+    Args:
+        content: Of the file.
+        orientation: Whether it is turned as its EXIF says, or left as it is stored, where its size does not tell.
+        bits: Bits that an image of 16 bits a channel uses: the largest number of so many bits becomes white.
+        size: Height and width that the annotations record; None where there are none.
+
+    Raises:
+        ValueError: It cannot be decoded, or is of another size.
+    """
+    bytes_N = np.frombuffer(content, np.uint8)
+    ways = (_TURNED, _STORED) if orientation == "exif" else (_STORED, _TURNED)
+    found: tuple[int, ...] = ()
+    for flags in ways:
+        image = cv2.imdecode(bytes_N, flags) if len(bytes_N) else None
+        if image is None:
+            raise ValueError("cannot be decoded")
+        found = image.shape[:2]
+        if size in (None, found):
+            return _eight_bits(image, bits)
+    height, width = size or (0, 0)
+    raise ValueError(f"has {found[1]} x {found[0]} pixels, and its annotations are of {width} x {height}")
+
+
+_TURNED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+_STORED = _TURNED | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def _eight_bits(image: NDArray[Any], bits: int) -> Pixels:
+    """The pixels in 8 bits; what exceeds the bits that are used is white.
+
+    Raises:
+        ValueError: They are floating-point numbers, or have more than 16 bits.
+    """
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype != np.uint16:
+        raise ValueError(f"has pixels of {image.dtype}, and 8 or 16 bits are read")
+    eight: Pixels = np.minimum(image >> (bits - 8), 255).astype(np.uint8)
+    return eight
 
 
 def _storage_error(path: str, error: OSError) -> MachineError:

@@ -45,7 +45,7 @@ class Measurement:
 def usable_images(settings: Settings) -> int:
     """Training images that hold something to learn."""
     dataset = settings["train_dataloader"]["dataset"]
-    read = {name: dataset[name] for name in ("ann_file", "data_prefix", "metainfo", "filter_cfg")}
+    read = {name: dataset[name] for name in ("ann_file", "data_prefix", "metainfo", "filter_cfg", "masks")}
     with _quiet(None):
         return len(CocoByName(**read, pipeline=[]))
 

@@ -1,0 +1,193 @@
+"""The `segmentation` of an object: what kind it is, where it lies, and whether a library can read it without harm.
+
+The libraries that draw outlines believe them: a coordinate of 1e9 takes all memory of a machine, and runs that do not
+add up to the image's size let the scorer read past them for ever. So an outline is measured here first, in time and
+memory that follow from its length in the file.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+LONGEST_EDGE = 1_000_000
+"""Pixels along all edges of one polygon: drawing takes about 100 bytes for each."""
+LARGEST_SIDE = 100_000
+"""Of an image in pixels."""
+FEWEST_NUMBERS = 6
+"""Of a polygon: three corners."""
+
+NOTHING = "must enclose an area"
+SHAPE = "must be a list of polygons, each a flat list [x1, y1, x2, y2, x3, y3, ...], or an RLE {size, counts}"
+RLE = "must be an RLE with size [height, width] and counts, a list of run lengths or COCO's text of them"
+COUNTS = "must have runs that add up to height x width"
+FINITE = "must hold finite numbers of pixels"
+LONG = f"must have edges of at most {LONGEST_EDGE:,} pixels in all"
+
+
+class Outline(NamedTuple):
+    """What an object's `segmentation` is.
+
+    Attributes:
+        rule: The rule that it breaks; empty for none.
+        hint: What it looks like, and what to do about it.
+        present: Whether there is one.
+        bounds: Left, top, right and bottom of its polygons in pixels; None of an RLE.
+        size: Height and width of an RLE's image; None of polygons.
+        short_parts: Whether some of its polygons have fewer than three corners.
+    """
+
+    rule: str = ""
+    hint: str = ""
+    present: bool = True
+    bounds: tuple[float, float, float, float] | None = None
+    size: tuple[int, int] | None = None
+    short_parts: bool = False
+
+
+ABSENT = Outline(present=False)
+
+
+def outline_of(segmentation: Any) -> Outline:
+    """What a value under `segmentation` is; an empty one, or null, is none."""
+    if type(segmentation) is list:
+        return _polygons(segmentation)
+    if type(segmentation) is dict:
+        return _runs(segmentation)
+    return ABSENT if segmentation is None else Outline(SHAPE)
+
+
+def whole_parts(segmentation: Any) -> Any:
+    """A sound segmentation without polygons of fewer than three corners, which libraries take for boxes."""
+    if type(segmentation) is list:
+        return [part for part in segmentation if len(part) >= FEWEST_NUMBERS]
+    return segmentation
+
+
+def _polygons(parts: list[Any]) -> Outline:
+    if not parts or parts == [[]]:
+        return ABSENT
+    lefts, tops, rights, bottoms = [], [], [], []
+    short = False
+    for part in parts:
+        if type(part) is not list:
+            return _no_list(parts)
+        if not set(map(type, part)) <= _NUMBERS:
+            return _no_numbers(part)
+        if not _is_finite(part):
+            return Outline(FINITE)
+        if len(part) % 2:
+            return Outline("must have an x and a y for each corner", f"a polygon has {len(part)} numbers")
+        if len(part) < FEWEST_NUMBERS:
+            short = True
+            continue
+        x, y = part[::2], part[1::2]
+        left, right, top, bottom = min(x), max(x), min(y), max(y)
+        if max(right, bottom) > LARGEST_SIDE or min(left, top) < -LARGEST_SIDE:
+            return Outline(f"must lie within {LARGEST_SIDE:,} pixels")
+        if len(x) * (right - left + bottom - top) > LONGEST_EDGE and _edges(x, y) > LONGEST_EDGE:
+            return Outline(LONG)
+        if left == right or top == bottom or (len(x) == 3 and not _triangle(part)):
+            short = True
+            continue
+        lefts.append(left)
+        rights.append(right)
+        tops.append(top)
+        bottoms.append(bottom)
+    if not lefts:
+        return Outline(NOTHING, bounds=None)
+    return Outline(bounds=(min(lefts), min(tops), max(rights), max(bottoms)), short_parts=short)
+
+
+_NUMBERS = {int, float}
+
+
+def _no_list(parts: list[Any]) -> Outline:
+    flat = set(map(type, parts)) <= _NUMBERS
+    return Outline(SHAPE, "it lacks the outer list, as VIA writes it: put [ ] around each polygon" if flat else "")
+
+
+def _no_numbers(part: list[Any]) -> Outline:
+    pairs = all(type(corner) is list and len(corner) == 2 for corner in part)
+    return Outline(SHAPE, "these are pairs [x, y], as LabelMe writes them: write all in one flat list" if pairs else "")
+
+
+def _is_finite(part: list[Any]) -> bool:
+    """Whether all are numbers that a float holds: a sum keeps what is not finite."""
+    try:
+        return math.isfinite(sum(part))
+    except OverflowError:
+        return False
+
+
+def _edges(x: Sequence[float], y: Sequence[float]) -> float:
+    """Pixels along the edges of a polygon, the closing one among them, as they are drawn."""
+    across = np.abs(np.diff(np.asarray(x, float), append=x[0]))
+    down = np.abs(np.diff(np.asarray(y, float), append=y[0]))
+    return float(np.maximum(across, down).sum())
+
+
+def _triangle(part: list[float]) -> bool:
+    """Whether three corners do not lie on a line."""
+    x1, y1, x2, y2, x3, y3 = part
+    return (x2 - x1) * (y3 - y1) != (x3 - x1) * (y2 - y1)
+
+
+def _runs(rle: dict[str, Any]) -> Outline:
+    size, counts = rle.get("size"), rle.get("counts")
+    if type(size) is not list or len(size) != 2 or not all(type(side) is int for side in size):
+        return Outline(RLE)
+    height, width = size
+    if min(size) < 1 or max(size) > LARGEST_SIDE:
+        return Outline(f"must have sides of 1 to {LARGEST_SIDE:,} pixels")
+    runs = _run_lengths(counts)
+    if runs is None:
+        return Outline(RLE)
+    pixels = height * width
+    if len(runs) and not 0 <= int(runs.min()) <= int(runs.max()) <= pixels:
+        return Outline(COUNTS, f"one is not within 0 and {pixels:,}")
+    if (total := int(runs.sum())) != pixels:
+        return Outline(COUNTS, f"these add up to {total:,}, and {height} x {width} is {pixels:,}")
+    if not runs[1::2].any():
+        return Outline(NOTHING, size=(height, width))
+    return Outline(size=(height, width))
+
+
+def _run_lengths(counts: Any) -> NDArray[np.int64] | None:
+    """Run lengths, in pixels; None for what is neither a list of them nor COCO's text."""
+    if type(counts) is list:
+        if not set(map(type, counts)) <= {int} or any(abs(run) > LARGEST_SIDE**2 for run in counts):
+            return None
+        return np.array(counts, np.int64)
+    if type(counts) is str and counts and counts.isascii():
+        return _unpacked(np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - _ZERO)
+    return None
+
+
+_ZERO, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
+_MOST_DIGITS = 10
+"""Of a run in COCO's text: 50 bits."""
+
+
+def _unpacked(codes: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Run lengths of COCO's text (`rleFrString` of its API); None where it is none.
+
+    A letter holds five bits, the lowest first. From the fourth run on it is the difference to the last but one.
+    """
+    if codes.min() < 0 or codes.max() >= 2 * _MORE or codes[-1] & _MORE:
+        return None
+    last = np.flatnonzero(codes & _MORE == 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    lengths = last - first + 1
+    if lengths.max() > _MOST_DIGITS:
+        return None
+    shift = _BITS * (np.arange(len(codes)) - np.repeat(first, lengths))
+    values = np.add.reduceat((codes & (_MORE - 1)) << shift, first)
+    values = np.where(codes[last] & _SIGN, values - (np.int64(1) << (_BITS * lengths)), values)
+    runs = values.copy()
+    runs[1::2] = np.cumsum(values[1::2])
+    if len(runs) > 2:
+        runs[2::2] = np.cumsum(values[2::2])
+    return runs
