@@ -36,6 +36,17 @@ def test_every_block_has_a_bar() -> None:
     assert len(bars) == 3 * 12
 
 
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (21, "21st"), (22, "22nd"),
+     (23, "23rd"), (91, "91st"), (100, "100th")],
+)  # fmt: skip
+def test_every_so_many_blocks_are_counted_as_people_do(number: int, word: str) -> None:
+    form = f"vit_w64_d100_h2@224:w7g{number}"
+    assert f"windows of 7, every {word} block global" in _words(_drawn(form))
+    assert f"every {word} block global" in described(Architecture.parse(form))
+
+
 def _arrowheads(form: str) -> int:
     """Heads of arrows are closed triangles that end in z."""
     return sum(len(re.findall("z", path.get("d", ""))) for path in _drawn(form).iter(f"{SVG}path"))

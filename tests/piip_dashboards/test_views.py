@@ -241,6 +241,16 @@ def test_the_nearest_designs_are_those_of_a_comparison_with_all(reading: Reading
         assert [near.fingerprint for near in design_view(reading, design).near] == nearest
 
 
+def test_a_design_says_how_its_branches_attend(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    space = {"backbones": ["vit_s", "convnext_t"], "resolutions": [224, 448], "windows": ["14g3"], "branches": [2]}
+    ledgers.fill(ledger, ledgers.published_spec(3, (), "third", space=space), most=1)
+    reading = site_of(ledger, tmp_path).service.reading("third")
+    found = design_view(reading, next(iter(reading.designs.values())))
+    assert {branch.attention for branch in found.branches} == {"windows of 14, every 3rd block global", "convolutions"}
+    ledger.close()
+
+
 @pytest.mark.parametrize(
     ("one", "other", "changes"),
     [

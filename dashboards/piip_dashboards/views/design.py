@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from piip_dashboards.differences import at_least, differences
+from piip_dashboards.drawing import attention
 from piip_dashboards.reading import Design, Reading
 from piip_dashboards.views.axes import CONVENTION_TITLES, conventions
 from piip_search.architecture import Architecture
-from piip_search.backbones import Transformer
 from piip_search.cost import Cost, Part, breakdown, memory
 from piip_search.evaluation import Evaluation
 from piip_search.published import published_designs
@@ -252,12 +252,8 @@ def _branches(architecture: Architecture, parts: list[Part]) -> list[BranchView]
     found = []
     for branch in architecture.branches:
         cost = Cost.total(part.cost for part in parts if part.group == str(branch))
-        every = f", every {branch.global_every}th block global" if branch.global_every else ""
-        attention = "none" if not isinstance(branch.model, Transformer) else (
-            "global" if branch.window is None else f"windows of {branch.window} tokens{every}"
-        )  # fmt: skip
         found.append(
-            BranchView(branch.backbone, branch.model.title, branch.resolution, branch.grid, attention,
+            BranchView(branch.backbone, branch.model.title, branch.resolution, branch.grid, attention(branch),
                        branch.model.width, branch.model.depth, cost.mparams, cost.gmacs)
         )  # fmt: skip
     return found
