@@ -14,6 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 from torch._dynamo.utils import counters  # noqa: E402
 
 from piip_search.architecture import Architecture  # noqa: E402
+from piip_search.models import PIIP, PIIPClassifier, PIIPPyramid  # noqa: E402
 from piip_search.models.official import to_official  # noqa: E402
 
 with warnings.catch_warnings():
@@ -115,6 +116,42 @@ def test_every_parameter_is_in_one_group() -> None:
     assert group(inside + "interactions.0.0.large_reads.projection.weight")["lr"] == 0.1
     assert group("head.weight")["weight_decay"] == 0.05
     assert group("head.bias")["weight_decay"] == 0
+
+
+def scales_of(model: torch.nn.Module, name: str) -> dict[str, float]:
+    """Factor on the rate of every parameter, by its name in the network that has the branches."""
+    wrapper = {"type": "OptimWrapper", "optimizer": {"type": "AdamW", "lr": 1.0}}
+    optimizer = LayerDecay(wrapper, {"architecture": name, "rate": 0.5})(model).optimizer
+    rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    network = next(module for module in model.modules() if isinstance(module, PIIP))
+    return {key: rates[id(parameter)] for key, parameter in network.named_parameters()}
+
+
+def test_the_rate_falls_whatever_holds_the_network() -> None:
+    name = "vit_nano@48:g+vit_pico@64:g*2/linear"
+    architecture = Architecture.parse(name)
+    bare = scales_of(PIIP(architecture), name)
+    assert bare["branches.0.pos_embed"] == 0.5**5
+    assert bare["branches.0.blocks.3.norm1.weight"] == 0.5
+    assert bare["interactions.0.0.large_reads.projection.weight"] == 1
+    holders = {
+        "classifier": PIIPClassifier(architecture),
+        "pyramid": PIIPPyramid(architecture),
+        "backbone": PIIPBackbone(name),
+        "detector": torch.nn.ModuleDict({"backbone": PIIPBackbone(name), "head": torch.nn.Linear(3, 2)}),
+        "wrapper": torch.nn.DataParallel(PIIPClassifier(architecture)),
+        "attribute": torch.nn.ModuleDict({"tower": PIIP(architecture)}),
+    }
+    assert {kind: scales_of(model, name) == bare for kind, model in holders.items()} == dict.fromkeys(holders, True)
+    images = name.replace("48", "96").replace("64", "128")
+    assert scales_of(PIIP(architecture), images) == bare, "the rates do not depend on the images' sizes"
+
+
+def test_a_decay_that_would_be_silently_off_is_an_error() -> None:
+    with pytest.raises(ValueError, match="found no PIIP network in Linear; use it with a PIIP backbone"):
+        scales_of(torch.nn.Linear(3, 2), NAME)
+    with pytest.raises(ValueError, match=r"given paramwise_cfg\['architecture'\] vit_micro@64:g, and the network is"):
+        scales_of(PIIP(Architecture.parse(NAME)), "vit_micro@64:g")
 
 
 def test_steps_are_replayed_or_run_again() -> None:

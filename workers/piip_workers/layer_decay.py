@@ -5,7 +5,8 @@ from typing import Any
 from torch import nn
 
 from piip_search.architecture import Architecture
-from piip_search.backbones import Transformer
+from piip_search.backbones import Backbone, Transformer
+from piip_search.models import PIIP
 from piip_workers.openmmlab import install
 
 install()
@@ -58,22 +59,49 @@ class LayerDecay:
             )
         self._wrapper = dict(optim_wrapper_cfg)
         self._optimizer = dict(self._wrapper.pop("optimizer"))
-        self._scales = rate_scales(Architecture.parse(paramwise_cfg["architecture"]), paramwise_cfg["rate"])
+        self._architecture = Architecture.parse(paramwise_cfg["architecture"])
+        self._scales = rate_scales(self._architecture, paramwise_cfg["rate"])
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """The optimiser over a detector with a PIIP backbone."""
+        """The optimiser over a `PIIP`, or over whatever holds one: a detector, a classifier, a wrapper.
+
+        Raises:
+            ValueError: There is no `PIIP` in the model, or one with other backbones than the architecture names: no
+                rate, or the wrong ones, would decay.
+        """
+        places = self._places(model)
         rate, decay = self._optimizer["lr"], self._optimizer.get("weight_decay", 0.0)
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 undecayed = parameter.dim() <= 1 or name.rpartition(".")[2] in UNDECAYED
-                groups.setdefault((self._scale(name), 0.0 if undecayed else decay), []).append(parameter)
+                groups.setdefault((self._scale(name, places), 0.0 if undecayed else decay), []).append(parameter)
         self._optimizer["params"] = [
             {"params": parameters, "lr": rate * scale, "weight_decay": kept}
             for (scale, kept), parameters in groups.items()
         ]
         return OPTIM_WRAPPERS.build(self._wrapper, default_args={"optimizer": OPTIMIZERS.build(self._optimizer)})
 
-    def _scale(self, name: str) -> float:
-        inside = name.partition(".piip.")[2]
-        return next((scale for part, scale in self._scales.items() if inside.startswith(part)), 1.0)
+    def _places(self, model: nn.Module) -> list[str]:
+        """Where the names of a network's parameters begin."""
+        networks = {name: module for name, module in model.named_modules() if isinstance(module, PIIP)}
+        if not networks:
+            raise ValueError(
+                f"PIIPLayerDecay found no PIIP network in {type(model).__name__}; use it with a PIIP backbone, or take "
+                "mmengine's DefaultOptimWrapperConstructor"
+            )
+        for network in networks.values():
+            if _models(network.architecture) != _models(self._architecture):
+                raise ValueError(
+                    f"PIIPLayerDecay was given paramwise_cfg['architecture'] {self._architecture}, and the network is "
+                    f"{network.architecture}; name the network's own"
+                )
+        return [f"{name}." if name else "" for name in networks]
+
+    def _scale(self, name: str, places: list[str]) -> float:
+        inside = [name.removeprefix(place) for place in places if name.startswith(place)]
+        return next((scale for part, scale in self._scales.items() if any(one.startswith(part) for one in inside)), 1.0)
+
+
+def _models(architecture: Architecture) -> list[Backbone]:
+    return [branch.model for branch in architecture.branches]
