@@ -45,6 +45,7 @@ from piip_search.cost.memory import block_values as block_values
 from piip_search.cost.memory import branch_inputs as branch_inputs
 from piip_search.cost.memory import exchange_inputs as exchange_inputs
 from piip_search.cost.memory import live_values, memory_of
+from piip_search.cost.memory import pooled_inputs as pooled_inputs
 from piip_search.cost.merge import joining_cost as joining_cost
 from piip_search.cost.merge import merge_cost
 from piip_search.cost.merge import merges as merges
@@ -163,19 +164,19 @@ READ = ("pyramid", "neck", "head")
 """Groups of parts that read a backbone's maps."""
 
 
-def training_bytes(architecture: Architecture, step: Step) -> int:
+def training_bytes(architecture: Architecture, step: Step, outputs: int | None = None) -> int:
     """Memory of a training step of what a trial trains in place of a design (see `Step.bytes_of`).
+
+    The merges `logits` and `tokens` give no maps: their networks are trained without a detector, which is left out.
 
     Args:
         architecture: The design.
         step: What of it is trained, and how.
-
-    Raises:
-        ValueError: The architecture gives no maps that a detector could read.
+        outputs: As in `price`.
     """
     trained = architecture.scaled(step.image_scale)
     image = (int(trained.resolution * step.short_side), trained.resolution)
-    parts = breakdown(trained, "detector", image, step.detector)
+    parts = breakdown(trained, conventions_of(trained)[-1], image, step.detector, outputs)
     backbone = Cost.total(part.cost for part in parts if part.group not in READ)
     read = Cost.total(part.cost for part in parts if part.group in READ)
     kept = backbone.kept

@@ -66,6 +66,17 @@ def branch_inputs(model: Backbone, sides: Grid, counted: Counting) -> int:
     return inputs
 
 
+def pooled_inputs(model: Backbone, sides: Grid, counted: Counting) -> int:
+    """Values that a head of class scores keeps of what the last block gives; arrays give arrays.
+
+    A class token is a part of the tensor of all tokens, which stays with it. Where the branches interact at the end,
+    the interaction keeps that tensor.
+    """
+    if not isinstance(model, Transformer) or model.pool != "token":
+        return 0
+    return ((sides[0] // model.patch) * (sides[1] // model.patch) + counted.prefix) * model.width
+
+
 def block_values(model: Backbone, windows: Sequence[int | None], sides: Grid, counted: Counting) -> list[int]:
     """What each kind of block of a backbone keeps while it runs again: one of these is the most; arrays give arrays."""
     if isinstance(model, ConvNeXt):

@@ -8,7 +8,7 @@ from piip_search.architecture import Architecture
 from piip_search.cost.counting import Cost, Grid, counting
 from piip_search.cost.detector import COCO_MASK_RCNN, Detector
 from piip_search.cost.interaction import exchange_parts
-from piip_search.cost.memory import STATE_BYTES, block_values, branch_inputs, exchange_inputs
+from piip_search.cost.memory import STATE_BYTES, block_values, branch_inputs, exchange_inputs, pooled_inputs
 from piip_search.stretches import interaction_stages
 
 VALUE_BYTES, HALF_BYTES = 4, 2
@@ -23,7 +23,7 @@ class Step:
         image_scale: Factor on the design's sizes, in (0, 1].
         short_side: Images are fitted into a box of the design's image size by this share of it.
         images: Images at a time.
-        detector: What reads the merged maps.
+        detector: What reads the merged maps, where the merge gives maps.
         bfloat16: Whether the backbone runs in bfloat16; pyramid, neck and head are counted in float32.
         checkpointing: Whether inputs of blocks and interactions alone are kept for the backward pass.
     """
@@ -67,6 +67,8 @@ def kept_by_checkpoints(architecture: Architecture, sides: tuple[Grid, ...]) -> 
     for branch, side in zip(branches, sides, strict=True):
         counted = counting("backbone", architecture.merge, branch.model)
         inputs += branch_inputs(branch.model, side, counted)
+        if architecture.merge == "logits" and not interaction.count:
+            inputs += pooled_inputs(branch.model, side, counted)
         most += block_values(branch.model, branch.windows, side, counted)
     for index, (large, small) in enumerate(itertools.pairwise(branches)) if interaction.count else ():
         pair = (sides[index], sides[index + 1])

@@ -28,11 +28,12 @@ from piip_search.cost import (
     exchange_parts,
     joining_cost,
     merges,
+    pooled_inputs,
     published_head_cost,
 )
 from piip_search.space.blocks import Block
 from piip_search.space.designs import Counts, Designs
-from piip_search.stretches import interaction_stages, merged_maps, stretches_of
+from piip_search.stretches import KEEPS_PREFIX, interaction_stages, merged_maps, stretches_of
 
 if TYPE_CHECKING:
     from piip_search.space.search_space import SearchSpace
@@ -195,6 +196,9 @@ def _kept_by_checkpoints(space: "SearchSpace", block: Block, seen: _Seen) -> Cou
                     most[where] = np.maximum(most[where], _spread(kept, (-1, 1, 1)))
         for t in mine_T:
             interaction = _interaction(space, block.tails_TX[t], len(facts))
+            if merge == "logits" and not interaction.count:
+                for fact, sides, count in zip(facts, seen.sides, counted, strict=True):
+                    inputs[:, :, t] += _spread(pooled_inputs(fact, sides, count), (-1, 1))
             for index, pair in enumerate(itertools.pairwise(facts)) if interaction.count else ():
                 sides = (seen.sides[index], seen.sides[index + 1])
                 stages = [interaction_stages(fact, interaction.count) for fact in pair]
@@ -242,7 +246,7 @@ def _tail_costs(
         after = []
         if first.light_merge:
             after.append(published_head_cost(width, (height_S // stride, width_S // stride)))
-        if convention == "detector":
+        if convention == "detector" and merge not in KEEPS_PREFIX:  # class scores and tokens are read by no detector
             after += [part.cost for part in detector_parts(detector, merged, seen.sides[output])]
         yield from (_only(cost, here_S) for cost in after)
 

@@ -122,7 +122,7 @@ def test_rows_are_priced_exactly_and_read_back(space: SearchSpace, seed: int) ->
 def test_training_memory_is_known_for_all_designs_at_once(
     space: SearchSpace, image_scale: float, short_side: float, bfloat16: bool, checkpointing: bool, seed: int
 ) -> None:
-    if not len(space) or {"logits", "tokens"} & set(space.merges):
+    if not len(space):
         return
     step = Step(image_scale, short_side, 3, Detector("retinanet", 64, 7), bfloat16, checkpointing)
     designs = Designs.joined(list(space.chunks("backbone", step=step)))
