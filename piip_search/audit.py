@@ -21,8 +21,6 @@ FEWEST = 5
 """Designs below which a ranking says nothing."""
 LONGER = 3
 """Epochs of the longer training over those of the proxy, unless told otherwise."""
-MARK = ".audit-"
-"""Between the name of a run and the digest of its audit, in the name of the audit's own run."""
 MEASUREMENTS = 6
 """How often a longer training is measured on its way."""
 
@@ -48,6 +46,10 @@ class AuditPlan:
         """Tells audits of one run apart."""
         content = {**asdict(self), "reference": {"horizon": None, **self.reference.to_dict()}}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]
+
+    def run_name(self, audited: str) -> str:
+        """Name of the audit's own run. People read it; what is an audit, and of which run, the ledger says."""
+        return f"{audited}.audit-{self.digest}"
 
     @property
     def measure_every(self) -> int:

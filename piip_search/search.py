@@ -56,6 +56,7 @@ class Search:
         objectives: Objectives | None = None,
         data: str = "",
         circumstances: Circumstances | None = None,
+        audit_of: str | None = None,
     ) -> None:
         """Opens the search and replays what the ledger holds of it.
 
@@ -72,6 +73,7 @@ class Search:
             objectives: What is traded off; the spec's by default.
             data: Fingerprint of the data.
             circumstances: Where, and with what, this process drives the search.
+            audit_of: The search whose proxies are audited, by its name in every ledger; None for a search.
 
         Raises:
             LedgerError: A run of that name asked something else, or another process drives it.
@@ -97,7 +99,7 @@ class Search:
         self.left: dict[float, float] = {}
         content = spec.model_dump(mode="json")
         self._fronts = RunningFronts(self.objectives, spec.bounds.gmacs)
-        self.uid = ledger.start(run, question or spec.question, recipe, content, data, circumstances)
+        self.uid = ledger.start(run, question or spec.question, recipe, content, data, circumstances, audit_of)
         self._tracker.begin(run, content, self.objectives)
         self._replay()
         self.replayed = len(self.evaluations)

@@ -7,7 +7,6 @@ from datetime import datetime
 from piip_dashboards.kept import Kept
 from piip_dashboards.reading import Reading
 from piip_dashboards.state import running_since
-from piip_search.audit import MARK
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.health import Health
 from piip_search.objectives import Objectives
@@ -75,7 +74,7 @@ class Examination:
     def of(self, reading: Reading, driven: bool | None, now: datetime) -> HealthView:
         """What the checks say of a run."""
         count = len(reading.evaluations)
-        if MARK in reading.name:
+        if reading.record.is_audit:
             return HealthView(False, count, [], None, None, [])
         return self._kept.of(reading, lambda: self._view(reading, driven, now))
 

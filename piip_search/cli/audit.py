@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from piip_search import terminal
-from piip_search.audit import LONGER, MARK, AuditPlan, Figures, audit_candidates
+from piip_search.audit import LONGER, AuditPlan, Figures, audit_candidates
 from piip_search.audit import audit as audited
 from piip_search.cli.application import (
     DEFAULT_HOME,
@@ -104,8 +104,11 @@ def audit(
     with shown_on.status("starting"):
         drive, usage, at_once = runner(on, address, spec, home)
         tracker = open_tracker(store, home, mlflow is not None, pass_over if quiet else note)
-        name = f"{run}{MARK}{plan.digest}"
-        search = Search(name, spec, Listed(candidates), book, recipe, tracker, question=plan.digest)
+        name = plan.run_name(run)
+        search = Search(
+            name, spec, Listed(candidates), book, recipe, tracker,
+            question=plan.digest, audit_of=book.search(run).uid,
+        )  # fmt: skip
     measure = measurement(measured_often, home, run, search)
     drive_to_end(search, drive, measure, usage, at_once, shown_on, examined=False)
     found = audited(search.evaluations, search.objectives, spec.bounds.gmacs, plan)

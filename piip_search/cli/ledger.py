@@ -40,7 +40,7 @@ def list_searches(
             {
                 "name": record.name, "uid": record.uid, "created_at": record.created_at.isoformat(),
                 "proposals": record.proposals, "evaluations": record.evaluations, "recipe": record.recipe,
-                "data": record.data, "host": "".join(hosts[record.name]),
+                "data": record.data, "host": "".join(hosts[record.name]), "audit_of": record.audit_of,
             }
             for record in records
         ])  # fmt: skip

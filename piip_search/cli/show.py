@@ -10,7 +10,6 @@ import typer
 from rich.text import Text
 
 from piip_search import terminal
-from piip_search.audit import MARK
 from piip_search.cli.application import (
     DEFAULT_HOME,
     Home,
@@ -79,7 +78,7 @@ def _show(book: "Ledger", run: str, as_json: bool, quiet: bool) -> None:
     failed = [e for e in history.evaluations if e.status == "failed"]
     running = book.unfinished(run)
     done = len(history.evaluations) - len(failed)
-    examined = MARK not in run and not (quiet and not as_json)  # an audit's designs were not searched for
+    examined = not book.search(run).is_audit and not (quiet and not as_json)  # an audit's designs were not searched for
     health = health_of(history.spec, history.objectives, history.evaluations, running) if examined else None
     if as_json:
         put_json(_content(run, history, failed, running, health))

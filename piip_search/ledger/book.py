@@ -91,6 +91,7 @@ class Ledger:
         spec: Mapping[str, Any],
         data: str = "",
         circumstances: Circumstances | None = None,
+        audit_of: str | None = None,
     ) -> str:
         """Makes a search known, or checks that the one of that name asks the same; this process is its writer now.
 
@@ -101,6 +102,7 @@ class Ledger:
             spec: The search space file's content.
             data: Fingerprint of the data.
             circumstances: Where, and with what, this process drives the search.
+            audit_of: The search whose proxies are audited, by its name in every ledger; None for a search.
 
         Returns:
             The search's name in every ledger.
@@ -109,7 +111,7 @@ class Ledger:
             LedgerError: The name belongs to a search of another question or on other data, or another process writes
                 it.
         """
-        row = self._found(name) or self._made(name, question, recipe, spec, data)
+        row = self._found(name) or self._made(name, question, recipe, spec, data, audit_of)
         if (row.question, row.recipe) != (question, recipe):
             changed = ", ".join(_changes(row.spec, spec)) or "data"
             raise LedgerError(
@@ -249,7 +251,7 @@ class Ledger:
         return [
             SearchRecord(
                 row.name, row.question, row.recipe, row.spec, utc(row.created_at),
-                proposals.get(row.id, 0), evaluations.get(row.id, 0), row.uid, row.data,
+                proposals.get(row.id, 0), evaluations.get(row.id, 0), row.uid, row.data, row.audit_of,
             )
             for row in rows
         ]  # fmt: skip
@@ -288,10 +290,13 @@ class Ledger:
     def _found(self, name: str) -> SearchRow | None:
         return next(iter(self._all(select(SearchRow).where(SearchRow.name == name))), None)
 
-    def _made(self, name: str, question: str, recipe: str, spec: Mapping[str, Any], data: str) -> SearchRow:
+    def _made(
+        self, name: str, question: str, recipe: str, spec: Mapping[str, Any], data: str, audit_of: str | None
+    ) -> SearchRow:
         values = {
             "name": name, "question": question, "recipe": recipe, "spec": dict(spec),
             "created_at": datetime.now(UTC), "uid": secrets.token_hex(16), "data": data,
+            "audit_of": audit_of,
         }  # fmt: skip
 
         def write() -> None:

@@ -51,7 +51,8 @@ def rows(ledger: Ledger, names: Sequence[str]) -> Iterator[dict[str, Any]]:
             for proposal, evaluation in found:
                 circumstances = sittings.get(proposal.sitting)
                 yield {
-                    "search": name, "uid": record.uid, "data": record.data, "recipe": record.recipe,
+                    "search": name, "uid": record.uid, "audit_of": record.audit_of, "data": record.data,
+                    "recipe": record.recipe,
                     "sampler": record.spec.get("sampler", ""),
                     **_proposed(proposal),
                     **_came_of(evaluation),

@@ -69,6 +69,8 @@ class SearchRecord:
         evaluations: How many ended.
         uid: Its name in every ledger.
         data: Fingerprint of the data; empty in ledgers from before this was kept.
+        audit_of: The `uid` of the search whose proxies this one audits, empty where that is not known; None where this
+            is no audit.
     """
 
     name: str
@@ -80,6 +82,12 @@ class SearchRecord:
     evaluations: int
     uid: str
     data: str
+    audit_of: str | None = None
+
+    @property
+    def is_audit(self) -> bool:
+        """Whether its designs are an audit's, and were not searched for."""
+        return self.audit_of is not None
 
 
 @dataclass(frozen=True, slots=True)

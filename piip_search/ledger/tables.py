@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, DateTime, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NEWEST = "0002"
+NEWEST = "0003"
 """Revision of these tables."""
 
 
@@ -22,7 +22,10 @@ class Table(DeclarativeBase):
 
 
 class SearchRow(Table):
-    """A search: `uid` is its name for ever, `name` its name in this database, `data` the fingerprint of the data."""
+    """A search: `uid` is its name for ever, `name` its name in this database, `data` the fingerprint of the data.
+
+    `audit_of` is the uid of the search that an audit is of: empty where that is not known, null for a search.
+    """
 
     __tablename__ = "search"
     __table_args__ = (Index("search_uid", "uid", unique=True),)
@@ -34,6 +37,7 @@ class SearchRow(Table):
     created_at: Mapped[datetime]
     uid: Mapped[str] = mapped_column(String(32), server_default="")
     data: Mapped[str] = mapped_column(String(64), server_default="")
+    audit_of: Mapped[str | None] = mapped_column(String(32))
 
 
 class SittingRow(Table):

@@ -79,19 +79,19 @@ def health_of(
 def report_source(book: "Ledger", run: str) -> "Source":
     """What a report of a run is made from."""
     from piip_dashboards.report import Source
-    from piip_search.audit import MARK
 
-    history = history_of(book, run)
+    history, record = history_of(book, run), book.search(run)
     unfinished = book.unfinished(run)
     audits = {
-        record.name: (book.evaluations(record.name), tuple(book.unfinished(record.name)))
-        for record in book.searches()
-        if record.name.startswith(f"{run}{MARK}")
+        other.name: (book.evaluations(other.name), tuple(book.unfinished(other.name)))
+        for other in book.searches()
+        if other.audit_of == record.uid
     }
-    searched = MARK not in run  # an audit's designs were not searched for
-    health = health_of(history.spec, history.objectives, history.evaluations, unfinished) if searched else None
+    health = None
+    if not record.is_audit:  # whose designs were not searched for
+        health = health_of(history.spec, history.objectives, history.evaluations, unfinished)
     return Source(
-        record=book.search(run),
+        record=record,
         spec=history.spec,
         evaluations=history.evaluations,
         unfinished=tuple(unfinished),

@@ -20,7 +20,7 @@ from typed import Cli
 from piip_dashboards.report import Report, Source, make_report
 from piip_dashboards.report.paper import BROWSERS
 from piip_search.architecture import Architecture, Branch, Interaction
-from piip_search.audit import MARK, AuditPlan, audit_candidates
+from piip_search.audit import AuditPlan, audit_candidates
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger
 from piip_search.objectives import pareto_front
@@ -192,12 +192,13 @@ def test_the_audit_of_the_proxies_is_told(fill: Fill, spec: SearchSpec) -> None:
     reference = replace(spec.fidelity.build(), epochs=36)
     plan = AuditPlan(6, 2, reference)
     candidates = audit_candidates(history.finished, history.objectives, (0.02, 0.06), plan)
-    name = f"small{MARK}{plan.digest}"
-    search = Search(name, history.spec, Listed(candidates), ledger, "recipe", question=plan.digest)
+    name, uid = plan.run_name("small"), ledger.search("small").uid
+    search = Search(name, history.spec, Listed(candidates), ledger, "recipe", question=plan.digest, audit_of=uid)
     while (candidate := search.propose()) is not None:
         search.accept(fakes.measure(candidate))
     report = _report(ledger)
-    assert [view.run for view in report.audits] == [name]
+    fill(run="small.audit-mine")  # a search that somebody called so
+    assert [view.run for view in _report(ledger).audits] == [view.run for view in report.audits] == [name]
     assert "36 epochs" in report.audits[0].reference
     figures = [tier.figures for tier in report.audits[0].tiers]
     assert figures[-1] is not None

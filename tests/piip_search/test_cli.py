@@ -11,10 +11,10 @@ import yaml
 from typed import Cli
 
 from piip_search.architecture import Architecture
-from piip_search.audit import MARK
 from piip_search.evaluation import Evaluation
 from piip_search.ledger import Ledger
-from piip_search.search import open_search
+from piip_search.policy import Listed
+from piip_search.search import Search, open_search
 from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import SearchSpec, load_spec
 from piip_search.wiring.stores import keep_store, kept_store
@@ -134,12 +134,24 @@ def test_show_says_how_healthy_a_run_is(run_cli: Cli, tmp_path: Path, spec: Sear
 
 def test_an_audit_is_shown_without_an_examination(run_cli: Cli, tmp_path: Path, spec: SearchSpec) -> None:
     book = Ledger(f"sqlite:///{tmp_path}/runs/ledger.db")
-    search = open_search(f"small{MARK}123456", spec, book, "recipe")
+    search = open_search("small", spec, book, "recipe")
+    candidates = []
     while (candidate := search.propose()) is not None:
+        candidates.append(candidate)
         search.accept(fakes.measure(candidate))
-    ended = run_cli("show", f"small{MARK}123456", "--home", str(tmp_path / "runs")).out
+    audited = Search("audited", spec, Listed(candidates), book, "recipe", question="123456", audit_of=search.uid)
+    while (candidate := audited.propose()) is not None:
+        audited.accept(fakes.measure(candidate))
+    ended = run_cli("show", "audited", "--home", str(tmp_path / "runs")).out
     assert "12 done" in ended
     assert "learnt" not in ended
+
+
+def test_a_search_that_is_called_like_an_audit_is_none(run_cli: Cli, tmp_path: Path, spec: SearchSpec) -> None:
+    search = open_search("small.audit-123456", spec, Ledger(f"sqlite:///{tmp_path}/runs/ledger.db"), "recipe")
+    while (candidate := search.propose()) is not None:
+        search.accept(fakes.measure(candidate))
+    assert "learnt" in run_cli("show", "small.audit-123456", "--home", str(tmp_path / "runs")).out
 
 
 def test_init_writes_spaces_that_run_as_typed(run_cli: Cli, tmp_path: Path) -> None:

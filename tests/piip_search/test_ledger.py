@@ -63,7 +63,7 @@ def migrate(url: str, to: str) -> None:
     config.set_main_option("script_location", "piip_search:migrations")
     with connected(url) as connection:
         config.attributes["connection"] = connection
-        (command.downgrade if to in ("base", "0001") else command.upgrade)(config, to)
+        (command.downgrade if to in ("base", "0001", "0002") else command.upgrade)(config, to)
 
 
 def test_what_is_written_is_read_back_in_order(ledger: Ledger) -> None:
@@ -202,6 +202,40 @@ def test_an_old_ledger_is_brought_up_to_date_with_all_it_holds(ledger: Ledger) -
     book.start("one", "question", "recipe", {"metric": "bbox_mAP"})
     book.propose("one", Candidate(1, CANDIDATE.architecture, Fidelity(epochs=9)), "recipe")
     assert book.search("one").proposals == 2
+    book.close()
+
+
+def test_audits_of_an_old_ledger_are_known_by_their_run(url: str) -> None:
+    """A merge may have renamed an audit or its run, and a search may be called like an audit."""
+    rows = {
+        "one": ("question-of-one", "r1", {"metric": "a"}),
+        "one.audit-0a1b2c": ("0a1b2c", "r1", {"metric": "a", "budget": {"trials": 3}}),
+        "one-ffeedd": ("question-of-one", "r2", {"metric": "a"}),
+        "one.audit-0a1b2c-ffeedd": ("0a1b2c", "r2", {"metric": "a"}),
+        "gone.audit-aaaaaa": ("aaaaaa", "r3", {"metric": "a"}),
+        "one.audit-mine": ("question-of-one", "r1", {"metric": "a"}),
+    }
+    book = Ledger(url)
+    for name, (question, recipe, spec) in rows.items():
+        book.start(name, question, recipe, spec)
+    book.close()
+    migrate(url, "0002")
+    book = Ledger(url)
+    uids = {record.name: record.uid for record in book.searches()}
+    assert {record.name: record.audit_of for record in book.searches()} == {
+        "one": None,
+        "one.audit-0a1b2c": uids["one"],
+        "one-ffeedd": None,
+        "one.audit-0a1b2c-ffeedd": uids["one-ffeedd"],
+        "gone.audit-aaaaaa": "",
+        "one.audit-mine": None,
+    }
+    assert [record.name for record in book.searches() if record.is_audit] == [
+        "one.audit-0a1b2c", "one.audit-0a1b2c-ffeedd", "gone.audit-aaaaaa",
+    ]  # fmt: skip
+    for statement in ("UPDATE search SET name = 'x'", "DELETE FROM search"):
+        with pytest.raises(DBAPIError, match="append-only"), connected(url) as connection:
+            connection.execute(text(statement))  # still guarded
     book.close()
 
 

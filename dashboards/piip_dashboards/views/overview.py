@@ -7,7 +7,6 @@ from datetime import datetime
 
 from piip_dashboards.reading import Reading
 from piip_dashboards.state import State, expected_evaluations, running_since, state_of
-from piip_search.audit import MARK
 from piip_search.evaluation import Evaluation
 from piip_search.objectives import ParetoFront
 
@@ -216,7 +215,7 @@ def overview(reading: Reading, driven: bool | None, now: datetime) -> Overview:
     failed = reading.failed
     return Overview(
         run=reading.name,
-        audit=MARK in reading.name,
+        audit=reading.record.is_audit,
         state=state_of(reading, driven, now),
         metric=reading.objectives.metric,
         convention=reading.objectives.convention,
