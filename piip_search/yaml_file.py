@@ -1,5 +1,10 @@
-"""Reads a YAML file of a stranger's: plain data, every key once, of a size that can be looked at."""
+"""Reads a YAML file of a stranger's: plain data, every key once, of a size that can be looked at.
 
+Words are read by the core schema of YAML 1.2: `1e-3` is a number, `010` is ten, and `on`, `no`, `12:30` and dates are
+texts. PyYAML itself reads YAML 1.1, where each of these is something else. Merge keys (`<<`) are those of 1.1.
+"""
+
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,17 @@ DEEPEST = 50
 
 class YamlError(ValueError):
     """A file that cannot be used; the message has the place, where there is one, and the way out."""
+
+
+_WORDS = (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+     "-+.0123456789"),
+    ("merge", r"<<", "<"),
+)  # fmt: skip
+"""Kinds of values, which words are of each, and how these begin: YAML 1.2.2, section 10.3.2."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,6 +47,35 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands here twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number; one that begins with zeros is decimal."""
+        text = str(self.construct_scalar(node))
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+_Loader.yaml_implicit_resolvers = {}
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts into quotes what YAML 1.1 or 1.2 would not read as the text that it is."""
+
+
+for _kind, _pattern, _beginnings in _WORDS:
+    _tag, _whole = f"tag:yaml.org,2002:{_kind}", re.compile(f"(?:{_pattern})$")
+    _Loader.add_implicit_resolver(_tag, _whole, list(_beginnings))
+    _Dumper.add_implicit_resolver(_tag, _whole, list(_beginnings))
+
+
+def write_yaml(content: Any, **layout: Any) -> str:
+    """Plain data as YAML that `read_yaml`, and any other reader, takes for the same data.
+
+    Args:
+        content: Nothing but plain data.
+        layout: As for `yaml.dump`.
+    """
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **layout))
 
 
 def read_yaml(path: Path) -> Any:

@@ -1,9 +1,10 @@
 """How a problem in a search space file is put: its place, the rule, the value, and a way out."""
 
 import difflib
+import math
 import reprlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -38,7 +39,32 @@ def explained(item: dict[str, Any], whole: type[BaseModel]) -> str:
     message = message[0].lower() + message[1:]
     if item["type"] == "value_error":
         return f"{place}: {message}"
-    return f"{place}: {message}, got {shortened(item['input'])}"
+    return f"{place}: {message}, got {shortened(item['input'])}{_plainly(item['type'], item['input'])}"
+
+
+_TRUTHS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+"""Words that YAML 1.1 took for one of the two."""
+
+
+def _plainly(kind: str, value: object) -> str:
+    """How a message ends where a value is of the kind that is wanted, but written as another one."""
+    text = value.strip() if isinstance(value, str) else value
+    if kind == "bool_type" and isinstance(text, str):
+        word = _TRUTHS.get(text.lower(), text.lower())
+        return f"; write {word}, without quotes" if word in ("true", "false") else ""
+    if kind in ("float_type", "int_type", "int_from_float"):
+        try:
+            number = float(text.replace("_", "")) if isinstance(text, str) else float(cast(float, text))
+        except (TypeError, ValueError, OverflowError):
+            return ""
+        if not math.isfinite(number):
+            return ""
+        if kind == "float_type":
+            return f"; write {number:g}, without quotes"
+        return f"; write {int(number)}" if number.is_integer() and abs(number) < 1e15 else ""
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return "; put it into quotes"
+    return ""
 
 
 def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -49,7 +49,7 @@ BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]
         ("a: &a [*a]\n", "holds more than 20,000 values, or lies deeper than 50"),
         ("x: " + "[" * 5000 + "]" * 5000, "lies deeper than 50"),
         ("x: " + "9" * 5000, "write numbers and dates plainly"),
-        ("x: 2024-13-45", "write numbers and dates plainly"),
+        ("x: !!timestamp 2024-13-45", "write numbers and dates plainly"),
         ("x: \x00", "not YAML"),
         ("x: !!python/object/apply:os.system ['true']", "not YAML: could not determine a constructor"),
         ("# " + "x" * 1_000_001, "has 1,000,003 bytes"),
