@@ -3,6 +3,8 @@
 import difflib
 from pathlib import Path
 
+from piip_search.file_paths import located
+
 _PLACES = (Path(__file__).parent / "search_spaces", Path(__file__).parents[1] / "search_spaces")
 
 
@@ -27,5 +29,7 @@ def find_space(text: str) -> Path:
         hint = f"did you mean {near[0]}?" if near else f"shipped spaces: {', '.join(shipped)}"
         raise ValueError(f"no search space {text!r}: give the path of a YAML file or a shipped name; {hint}")
     if not path.is_file():
-        raise ValueError(f"no file {text}; `piip-search init` writes {', '.join(shipped)} into ./spaces to start from")
+        raise ValueError(
+            f"no file {located(text)}; `piip-search init` writes {', '.join(shipped)} into ./spaces to start from"
+        )
     return path

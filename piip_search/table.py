@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from piip_search.file_paths import located
 from piip_search.front_gain import Choices, cost_feature
 
 Array = NDArray[np.float64]
@@ -59,7 +60,9 @@ class Table:
                 reader = csv.reader(file)
                 found = [(reader.line_num, row) for row in reader if any(text.strip() for text in row)]
         except (OSError, ValueError, csv.Error) as error:
-            raise ValueError(f"{path} cannot be read as a table: {error}; give a CSV file with a header") from None
+            raise ValueError(
+                f"{located(path)} cannot be read as a table: {error}; give a CSV file with a header"
+            ) from None
         header = [name.strip() for name in found[0][1]] if found else []
         lines, rows = [line for line, _ in found[1:]], [row for _, row in found[1:]]
         kinds = {kind: [name for name in header if name.startswith(f"{kind}:")] for kind in KINDS}

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -26,6 +27,22 @@ def problems_of(line: str) -> list[str]:
                 continue
             problems += _unknown(cli, words)
     return problems
+
+
+def every_command() -> list[tuple[list[str], Any]]:
+    """All commands of piip-search, those of its groups included: the words that are typed, and the command."""
+    from piip_search.cli import app
+
+    return list(_below(_click(app), []))
+
+
+def _below(command: Any, words: list[str]) -> Iterator[tuple[list[str], Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield words, command
+        return
+    for name, one in inner.items():
+        yield from _below(one, [*words, name])
 
 
 def _click(app: Any) -> Any:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
 from fastapi import HTTPException
 
 from piip_dashboards.examination import Examination
@@ -18,7 +17,7 @@ from piip_dashboards.reading import Design, Reading
 from piip_dashboards.shelf import Shelf, UnreadableRunError
 from piip_dashboards.views.effects import EffectsView, effects_of
 from piip_search.ledger import LedgerError
-from piip_search.spec import NAME
+from piip_search.spec import NAME, space_file
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Service:
 
     def space(self, run: str) -> str:
         """The search space of a run as YAML, which takes it up again."""
-        return yaml.safe_dump(dict(self.reading(run).record.spec), sort_keys=False, allow_unicode=True)
+        return space_file(self.reading(run).record.spec)
 
     def begin(self, run: str) -> None:
         """Sends a run's driver to the cluster, as `piip-search submit` does; it goes on where the run was left."""

@@ -22,7 +22,8 @@ from piip_search.cli import (
     simulate,
     train,
 )
-from piip_search.cli.application import USER_ERROR, app, errors, shown
+from piip_search.cli.application import USER_ERROR, Command, app, errors, shown
+from piip_search.file_paths import located
 from piip_search.wiring.extras import UserError
 
 COMMANDS = (
@@ -46,7 +47,7 @@ COMMANDS = (
 )
 """In the order of the help."""
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(ledger.ledger_app, name="ledger")
 
 
@@ -65,11 +66,18 @@ def _options(
     """Choose a PIIP network by machine: search, look at the front, export a design that trains."""
 
 
+def _said(error: Exception) -> str:
+    """An error as a person reads it; where the system has no such file, the whole path."""
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
+        return f"{error.strerror}: {located(error.filename)}"
+    return str(error)
+
+
 def main() -> NoReturn:
     """Runs the command line; what the user can mend ends with exit code 2 and no traceback."""
     try:
         app(prog_name="piip-search")  # however it was started: shells complete by it
     except (UserError, ValueError, OSError) as error:
-        errors.print(f"error: {shown(error)}", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"error: {shown(_said(error))}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(USER_ERROR)
     sys.exit(0)

@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
+from typer.core import TyperCommand
+
+from piip_search.file_paths import expanded, expanded_url
 
 HALTED = 1
 """Exit code of a search that something stopped which a person has to mend, such as a full disk."""
@@ -56,20 +59,52 @@ def space_names(incomplete: str) -> list[str]:
     return [*shipped_names(incomplete), *(path for path in paths if path.startswith(incomplete))]
 
 
+class Command(TyperCommand):
+    """A command in whose paths `~` and variables mean what they mean in a shell.
+
+    A shell leaves them as they are in `--home=~/runs`, in quotes, and where a file of variables gives the home folder.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the arguments, and the environment variables that stand for them."""
+        rest = super().parse_args(ctx, args)
+        for name, value in ctx.params.items() if not ctx.resilient_parsing else ():
+            if isinstance(value, Path):
+                ctx.params[name] = Path(expanded(str(value)))
+        return rest
+
+
+def expanded_store(context: typer.Context, value: str | None) -> str | None:
+    """A database or MLflow store, or a file, that an option names."""
+    return value if value is None or context.resilient_parsing else expanded_url(value)
+
+
+def expanded_space(context: typer.Context, value: str | None) -> str | None:
+    """A file, or the name of a shipped space."""
+    return value if value is None or context.resilient_parsing else expanded(value)
+
+
 Home = Annotated[
     Path, typer.Option("--home", envvar="PIIP_SEARCH_HOME", help="Folder of ledger, checkpoints and MLflow store.")
 ]
 LedgerUrl = Annotated[
     str | None,
     typer.Option(
-        "--ledger", envvar="PIIP_SEARCH_LEDGER", help="Database URL; by default ledger.db in the home folder."
+        "--ledger",
+        envvar="PIIP_SEARCH_LEDGER",
+        callback=expanded_store,
+        help="Database URL; by default ledger.db in the home folder.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the bare result: no progress, notes or hints.")]
 SpaceName = Annotated[
     str,
-    typer.Argument(help="A YAML file, or the name of a shipped space such as quickstart.", autocompletion=space_names),
+    typer.Argument(
+        help="A YAML file, or the name of a shipped space such as quickstart.",
+        autocompletion=space_names,
+        callback=expanded_space,
+    ),
 ]
 RunName = Annotated[str, typer.Argument(help="Name of a run.", autocompletion=run_names)]
 DEFAULT_HOME = Path("runs")

@@ -16,6 +16,7 @@ from piip_search.cli.application import (
     LedgerUrl,
     Quiet,
     RunName,
+    expanded_store,
     note,
     pass_over,
     progress,
@@ -53,7 +54,9 @@ def audit(
     mlflow: Annotated[
         str | None,
         typer.Option(
-            envvar="MLFLOW_TRACKING_URI", help="MLflow store or server, or none; by default mlflow.db in the home."
+            envvar="MLFLOW_TRACKING_URI",
+            callback=expanded_store,
+            help="MLflow store or server, or none; by default mlflow.db in the home.",
         ),
     ] = None,
     as_json: Json = False,

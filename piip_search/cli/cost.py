@@ -8,7 +8,7 @@ from rich.text import Text
 
 from piip_search import terminal
 from piip_search.architecture import Architecture
-from piip_search.cli.application import Json, Quiet, put, put_json, space_names
+from piip_search.cli.application import Json, Quiet, expanded_space, put, put_json, space_names
 from piip_search.cost import (
     Convention,
     Cost,
@@ -45,7 +45,9 @@ def cost(
     space: Annotated[
         str | None,
         typer.Option(
-            help="Space whose trial is asked for: what training the design takes of a GPU.", autocompletion=space_names
+            help="Space whose trial is asked for: what training the design takes of a GPU.",
+            autocompletion=space_names,
+            callback=expanded_space,
         ),
     ] = None,
     as_json: Json = False,
@@ -66,6 +68,9 @@ def cost(
     costs = {name: price(design, name, sides, reader) for name in known}
     memories = {name: memory(design, name, sides, reader) for name in known}
     spec = None if space is None else load_spec(find_space(space))
+    if spec is not None and "detector" not in known:
+        raise UserError(f"a trial of {spec.name} trains a detector, which the merge {design.merge} gives no maps for; "
+                        "leave --space out")  # fmt: skip
     if as_json:
         content = _cost_content(design, sides, reader, costs, memories)
         put_json(content if spec is None else {**content, "trial": _trial_content(design, spec)})

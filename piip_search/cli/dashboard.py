@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from piip_search.cli.application import DEFAULT_HOME, Home, console
+from piip_search.cli.application import DEFAULT_HOME, Home, console, expanded_store
+from piip_search.file_paths import located
 from piip_search.ledger import without_password
 from piip_search.wiring.extras import UserError, extra
 from piip_search.wiring.history import health_of
@@ -24,6 +25,7 @@ def dashboard(
         str | None,
         typer.Argument(
             envvar="PIIP_SEARCH_LEDGER",
+            callback=expanded_store,
             help="Database URL, file, or home folder; by default ledger.db in the home folder.",
         ),
     ] = None,
@@ -87,7 +89,7 @@ def _place(given: str | None, home: Path) -> tuple[str | None, Path]:
     if path.is_dir():
         return None, path
     if not path.is_file():
-        raise UserError(f"no ledger at {path}; give a database URL, a file, or the home folder of searches")
+        raise UserError(f"no ledger at {located(path)}; give a database URL, a file, or the home folder of searches")
     return (None, path.parent) if path.name == "ledger.db" else (f"sqlite:///{path}", path.parent)
 
 

@@ -16,6 +16,7 @@ from piip_search.cli.application import (
     LedgerUrl,
     Quiet,
     RunName,
+    expanded_store,
     note,
     pass_over,
     progress,
@@ -36,6 +37,7 @@ from piip_search.export import (
     write_export,
 )
 from piip_search.export.folder import PROOF, PROOF_LOG
+from piip_search.file_paths import located
 from piip_search.stretches import PYRAMID_LEVELS
 from piip_search.wiring.extras import UserError, extra, find_trainer
 from piip_search.wiring.history import History, history_of
@@ -89,6 +91,7 @@ def export(
         str | None,
         typer.Option(
             envvar="MLFLOW_TRACKING_URI",
+            callback=expanded_store,
             help="MLflow store of the search, or none; by default mlflow.db in the home, if it is there.",
         ),
     ] = None,
@@ -112,7 +115,9 @@ def export(
         with extra("onnx"):
             import piip_workers.onnx_export  # noqa: F401
     if choice == "all" and out.is_dir() and any(path.is_file() for path in out.iterdir()):
-        raise UserError(f"{out} holds files; a whole front goes into a folder of its own, a folder for each design")
+        raise UserError(
+            f"{located(out)} holds files; a whole front goes into a folder of its own, a folder for each design"
+        )
     store = (kept_store(home, run) if mlflow is None else mlflow_uri(mlflow, home)) or None
     requests = [_request(run, history, evaluation, wanted, schedule, home, store) for evaluation in evaluations]
     failures, exported = [], []

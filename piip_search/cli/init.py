@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from piip_search.cli.application import console, shipped_names
+from piip_search.file_paths import located
 from piip_search.shipped import shipped_spaces
 from piip_search.wiring.extras import UserError
 
@@ -29,7 +30,9 @@ def init(
         raise UserError(f"no shipped space {', '.join(unknown)}; there are {', '.join(shipped)}")
     kept = [to / f"{name}.yaml" for name in wanted if (to / f"{name}.yaml").exists()]
     if kept:
-        raise UserError(f"{', '.join(map(str, kept))} exists and is kept; remove it, or write elsewhere with --to")
+        raise UserError(f"{', '.join(map(located, kept))} exists and is kept; remove it, or write elsewhere with --to")
+    if to.exists() and not to.is_dir():
+        raise UserError(f"{located(to)} is a file; name a folder with --to")
     to.mkdir(parents=True, exist_ok=True)
     for name in wanted:
         target = to / f"{name}.yaml"

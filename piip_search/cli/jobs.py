@@ -31,6 +31,7 @@ from piip_search.cli.application import (
     put_json,
 )
 from piip_search.cli.run import Fresh, Mlflow, Name, Resume, Trials, checked_name
+from piip_search.file_paths import located
 from piip_search.legal import legal_designs
 from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import DETECTORS, SearchSpec, SpecError, load_spec
@@ -64,8 +65,6 @@ def submit(
         Path | None,
         typer.Option(
             help="Folder that travels with the job, the space in it; by default the space's file alone travels.",
-            file_okay=False,
-            exists=True,
         ),
     ] = None,
     env: Annotated[
@@ -84,6 +83,8 @@ def submit(
 
     Example: piip-search submit spaces/coco.yaml --address http://head:8265 --home /shared/runs
     """
+    if working_dir is not None and not working_dir.is_dir():
+        raise UserError(f"--working-dir: no folder {located(working_dir)}; name one that is there")
     file = find_space(space)
     spec = with_trials(load_spec(file), trials)
     legal_designs(spec, file)

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from piip_search.cli.application import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, console, put, put_json, run_names
+from piip_search.cli.application import (
+    DEFAULT_HOME,
+    Command,
+    Home,
+    Json,
+    LedgerUrl,
+    Quiet,
+    console,
+    expanded_store,
+    put,
+    put_json,
+    run_names,
+)
+from piip_search.file_paths import located
 from piip_search.wiring.extras import UserError, extra
 from piip_search.wiring.stores import existing_ledger, ledger_url, open_ledger
 
@@ -21,7 +34,7 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
-@ledger_app.command("list")
+@ledger_app.command("list", cls=Command)
 def list_searches(
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
@@ -59,7 +72,7 @@ def list_searches(
     put(table)
 
 
-@ledger_app.command()
+@ledger_app.command(cls=Command)
 def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
     runs: Annotated[
@@ -86,9 +99,11 @@ def export(
     console.print(f"wrote {len(table)} rows to {out}", markup=False, highlight=False)
 
 
-@ledger_app.command()
+@ledger_app.command(cls=Command)
 def merge(
-    source: Annotated[str, typer.Argument(help="Ledger to copy from: a database URL, or a SQLite file.")],
+    source: Annotated[
+        str, typer.Argument(help="Ledger to copy from: a database URL, or a SQLite file.", callback=expanded_store)
+    ],
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
 ) -> None:
@@ -100,7 +115,7 @@ def merge(
 
     url = source if "://" in source else f"sqlite:///{source}"
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
-        raise UserError(f"no ledger at {source}; give a database URL, or a SQLite file that is there")
+        raise UserError(f"no ledger at {located(source)}; give a database URL, or a SQLite file that is there")
     for merged in merge_ledgers(open_ledger(url), open_ledger(ledger_url(ledger, home))):
         named = "" if merged.into == merged.name else f" as {merged.into}: the name was taken by another search"
         console.print(f"{merged.name}: {merged.rows} rows added{named}", markup=False, highlight=False)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
-from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, RunName, console, errors
+from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, RunName, console, errors, expanded_store
 from piip_search.wiring.extras import UserError, find_mlflow
 from piip_search.wiring.history import history_of
 from piip_search.wiring.stores import existing_ledger, keep_store, mirror_of, mlflow_uri, open_ledger
@@ -17,7 +17,11 @@ def mirror(
     ledger: LedgerUrl = None,
     mlflow: Annotated[
         str | None,
-        typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow store or server; by default mlflow.db in the home."),
+        typer.Option(
+            envvar="MLFLOW_TRACKING_URI",
+            callback=expanded_store,
+            help="MLflow store or server; by default mlflow.db in the home.",
+        ),
     ] = None,
 ) -> None:
     """Write a run into MLflow from the ledger: all of it, or what a server that was away has missed.

@@ -23,6 +23,7 @@ from piip_search.cli.application import (
     SpaceName,
     console,
     errors,
+    expanded_store,
     note,
     pass_over,
     progress,
@@ -55,7 +56,9 @@ Fresh = Annotated[
 Mlflow = Annotated[
     str | None,
     typer.Option(
-        envvar="MLFLOW_TRACKING_URI", help="MLflow store or server, or none; by default mlflow.db in the home."
+        envvar="MLFLOW_TRACKING_URI",
+        callback=expanded_store,
+        help="MLflow store or server, or none; by default mlflow.db in the home.",
     ),
 ]
 

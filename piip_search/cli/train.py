@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from piip_search.cli.application import INTERRUPTED, console, errors, note
+from piip_search.cli.application import INTERRUPTED, console, errors, expanded_store, note
 from piip_search.export import Provenance
 from piip_search.export.folder import CONFIG
 from piip_search.export.recipe import BATCH
+from piip_search.file_paths import located
 from piip_search.wiring.extras import UserError, extra, find_trainer
 
 WORK = "work"
@@ -29,7 +30,9 @@ def train(
     mlflow: Annotated[
         str | None,
         typer.Option(
-            envvar="MLFLOW_TRACKING_URI", help="MLflow store of the search, or none; by default what the export names."
+            envvar="MLFLOW_TRACKING_URI",
+            callback=expanded_store,
+            help="MLflow store of the search, or none; by default what the export names.",
         ),
     ] = None,
 ) -> None:
@@ -41,7 +44,7 @@ def train(
     """
     provenance = Provenance.read(folder)
     if not (folder / CONFIG).is_file():
-        raise UserError(f"{folder} holds no {CONFIG}; export the design with --format mmdet")
+        raise UserError(f"{located(folder)} holds no {CONFIG}; export the design with --format mmdet")
     wrong = [setting for setting in settings or [] if "=" not in setting]
     if wrong:
         raise UserError(f"settings are written KEY=VALUE, got {wrong[0]!r}")

@@ -15,6 +15,7 @@ from piip_search.export.official_config import PLACE, official_config, refusals,
 from piip_search.export.readme import readme
 from piip_search.export.request import Export
 from piip_search.export.settings import HERE, render
+from piip_search.file_paths import located
 
 CONFIG, OFFICIAL, ARCHITECTURE, README = "config.py", "official_config.py", "architecture.yaml", "README.md"
 WEIGHTS, PROOF, PROOF_LOG = "weights.pth", "proof.json", "proof.log"
@@ -37,11 +38,12 @@ def prepare_folder(folder: Path) -> None:
             "quotes, backslashes, braces and characters that cannot be printed"
         )
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; name a folder for the export")
+        raise ValueError(f"{located(folder)} is a file; name a folder for the export")
     other = sorted({path.name for path in folder.iterdir()} - set(FILES)) if folder.is_dir() else []
     if other:
         raise ValueError(
-            f"{folder} holds other files ({', '.join(other[:3])}); name a new folder, or that of an earlier export"
+            f"{located(folder)} holds other files ({', '.join(other[:3])}); name a new folder, or that of an earlier "
+            "export"
         )
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
@@ -86,7 +88,7 @@ def read_architecture(folder: Path) -> Architecture:
     """
     path = folder / ARCHITECTURE
     if not path.is_file():
-        raise ValueError(f"{folder} is no export: it has no {ARCHITECTURE}; write one with piip-search export")
+        raise ValueError(f"{located(folder)} is no export: it has no {ARCHITECTURE}; write one with piip-search export")
     return Architecture.from_dict(yaml.safe_load(path.read_text()))
 
 

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from piip_search.file_paths import located
+
 FILE = "provenance.json"
 
 
@@ -49,7 +51,7 @@ class Provenance:
         """
         path = folder / FILE
         if not path.is_file():
-            raise ValueError(f"{folder} is no export: it has no {FILE}; write one with piip-search export")
+            raise ValueError(f"{located(folder)} is no export: it has no {FILE}; write one with piip-search export")
         content: dict[str, Any] = {}
         try:
             content = json.loads(path.read_text())

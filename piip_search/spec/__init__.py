@@ -4,7 +4,7 @@ All that is wrong with a file is found in one reading and reported with its plac
 """
 
 from piip_search.spec.effort import Budget, Fidelity, Goal, Schedule
-from piip_search.spec.reading import load_spec, parse_spec
+from piip_search.spec.reading import load_spec, parse_spec, space_file
 from piip_search.spec.resources import Resources
 from piip_search.spec.search_spec import SamplerName, SearchSpec
 from piip_search.spec.space import Limit, Space
@@ -15,4 +15,5 @@ from piip_search.spec.wording import SpecError
 __all__ = [
     "DETECTORS", "NAME", "Budget", "Data", "Fidelity", "Goal", "Limit", "Resources", "SamplerName", "Schedule",
     "SearchSpec", "Space", "SpecError", "Split", "Training", "load_spec", "parse_spec",
+    "space_file",
 ]  # fmt: skip

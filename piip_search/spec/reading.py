@@ -1,13 +1,23 @@
 """Reads a search space file."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from piip_search.file_paths import escaped, expanded
 from piip_search.spec.meaning import problems_of
 from piip_search.spec.search_spec import SearchSpec
 from piip_search.spec.wording import SpecError, explained
-from piip_search.yaml_file import YamlError, read_yaml
+from piip_search.yaml_file import YamlError, read_yaml, write_yaml
+
+PATHS = (
+    ("data", "root"), ("data", "train", "images"), ("data", "train", "annotations"), ("data", "val", "images"),
+    ("data", "val", "annotations"), ("training", "pretrained"), ("training", "detector"),
+)  # fmt: skip
+"""Fields that are paths, or may be."""
 
 
 def load_spec(path: Path) -> SearchSpec:
@@ -20,7 +30,53 @@ def load_spec(path: Path) -> SearchSpec:
         content = read_yaml(path)
     except YamlError as error:
         raise SpecError(path, [str(error)]) from None
-    return parse_spec(content, path)
+    problems: list[str] = []
+
+    def expand(place: str, text: str) -> str:
+        try:
+            return expanded(text)
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
+            return text
+
+    content = _with_paths(content, expand)
+    try:
+        spec = parse_spec(content, path)
+    except SpecError as error:
+        raise SpecError(path, [*problems, *error.problems]) from None
+    if problems:
+        raise SpecError(path, problems)
+    return spec
+
+
+def space_file(content: Mapping[str, Any], **layout: Any) -> str:
+    """What a search space file has to hold for `load_spec` to read this content.
+
+    Args:
+        content: As `parse_spec` takes it.
+        layout: As for `yaml.dump`.
+    """
+    return write_yaml(_with_paths(dict(content), lambda _, text: escaped(text)), **layout)
+
+
+def _with_paths(content: Any, change: Callable[[str, str], str]) -> Any:
+    """The content with every path changed.
+
+    Args:
+        content: Of a file, which need not be sound.
+        change: Takes the place of a path and the path.
+    """
+    for path in PATHS:
+        content = _changed(content, path, partial(change, ".".join(path)))
+    return content
+
+
+def _changed(content: Any, path: tuple[str, ...], change: Callable[[str], str]) -> Any:
+    if not path:
+        return change(content) if isinstance(content, str) else content
+    if not isinstance(content, Mapping) or path[0] not in content:
+        return content
+    return {**content, path[0]: _changed(content[path[0]], path[1:], change)}
 
 
 def parse_spec(content: object, source: Path | str = "search space") -> SearchSpec:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from piip_search.backbones import backbone_named, has_weights, weight_file, weights_hint
 from piip_search.export.readers import READERS, Reader
+from piip_search.file_paths import located
 from piip_search.legal import legal_designs
 from piip_search.spec import SearchSpec, SpecError, load_spec
 from piip_search.wiring.extras import UserError, extra
@@ -96,7 +97,8 @@ def _missing_weights(spec: SearchSpec) -> list[str]:
             problems.append(f"training.pretrained: {name} is on no hub of timm's; {hint}, and name that folder")
         elif place != "hub" and weight_file(backbone, Path(str(place))) is None:
             problems.append(
-                f"training.pretrained: no weights of {name} in {place}; {weights_hint(backbone, Path(str(place)))}"
+                f"training.pretrained: no weights of {name} in {located(str(place))}; "
+                f"{weights_hint(backbone, Path(str(place)))}"
             )
     return problems
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from piip_search.file_paths import located
 from piip_search.tracker import Tracker
 from piip_search.wiring.extras import UserError, find_mlflow
 from piip_search.wiring.history import History
@@ -27,7 +28,7 @@ def existing_ledger(given: str | None, home: Path) -> str:
     """The ledger to read; reading makes no new one."""
     path = home / "ledger.db"
     if given is None and not path.exists():
-        raise UserError(f"no ledger at {path}; run a search first, or say where it is with --home or --ledger")
+        raise UserError(f"no ledger at {located(path)}; run a search first, or say where it is with --home or --ledger")
     return ledger_url(given, home)
 
 

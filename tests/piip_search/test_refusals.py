@@ -100,7 +100,8 @@ def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path:
     ended = run_cli("run", "pretrained.yaml", "--on", "local")
     assert ended.code == 2
     assert "2 problems" in ended.err
-    assert "no weights of vit_t in weights; place https://huggingface.co/timm/deit_tiny" in ended.err
+    assert f"no weights of vit_t in weights ({tmp_path}/weights: a relative path starts" in ended.err
+    assert "; place https://huggingface.co/timm/deit_tiny" in ended.err
     assert "as weights/deit_tiny_patch16_224.fb_in1k.safetensors" in ended.err
     assert "vit_pico has no pre-trained weights; leave it out of space.backbones" in ended.err
 

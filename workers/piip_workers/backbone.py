@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
+from piip_search.file_paths import located
 from piip_search.models import PIIP, PIIPPyramid
 from piip_search.models.official import from_official
 from piip_search.models.weights import load_pretrained, read_tensors
@@ -85,7 +86,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             return
         path = Path(self.pretrained)
         if path.suffix in (".pth", ".pt", ".bin", ".safetensors") and not path.is_file():
-            raise ValueError(f"no file {path}; name a checkpoint that is there, a folder of weights, or hub")
+            raise ValueError(f"no file {located(path)}; name a checkpoint that is there, a folder of weights, or hub")
         if path.is_file() and len(self.architecture.branches) > 1:
             self.network.load_state_dict(from_official(read_tensors(path), self.architecture, self.strides))
         else:

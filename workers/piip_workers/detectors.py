@@ -9,6 +9,7 @@ from typing import Any
 
 from piip_search.export.readers import READERS, Maps, Reader
 from piip_search.export.settings import Settings
+from piip_search.file_paths import located
 from piip_search.spec import Training
 from piip_search.stretches import STRIDES
 from piip_workers.openmmlab import install
@@ -63,7 +64,9 @@ def _read(base: str) -> Settings:
     from mmengine.hub import get_config
 
     if not base.startswith("mmdet::") and not Path(base).is_file():
-        raise ValueError(f"training.detector: no configuration {base}; give a file, or a name such as {BASES['atss']}")
+        raise ValueError(
+            f"training.detector: no configuration {located(base)}; give a file, or a name such as {BASES['atss']}"
+        )
     try:
         config = get_config(base) if base.startswith("mmdet::") else Config.fromfile(base)
     except Exception as error:  # a configuration is a program

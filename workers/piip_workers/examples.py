@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from piip_search.file_paths import located
 from piip_workers.openmmlab import install
 from piip_workers.quiet import quiet
 
@@ -57,7 +58,7 @@ def write_examples(folder: Path, images: int) -> int:
     if images < 1:
         raise ValueError(f"at least one image is shown, got {images}")
     if not (folder / "config.py").is_file():
-        raise FileNotFoundError(f"no config.py in {folder}; give the folder of a trial")
+        raise FileNotFoundError(f"no config.py in {located(folder)}; give the folder of a trial")
     draft = Path(tempfile.mkdtemp(dir=folder, prefix=".examples-"))
     try:
         with quiet(draft / "output.txt"):

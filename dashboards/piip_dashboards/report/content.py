@@ -310,10 +310,7 @@ def _learnt(health: Health | None) -> str:
 
 def _space_file(record: SearchRecord) -> str:
     """What was searched, as the YAML that asks it again; defaults that say nothing are left out."""
-    import yaml
-
-    from piip_search.spec import parse_spec
+    from piip_search.spec import parse_spec, space_file
 
     content = parse_spec(dict(record.spec), f"run {record.name}").model_dump(mode="json", exclude_defaults=True)
-    return yaml.safe_dump({**content, "name": record.name}, sort_keys=False, allow_unicode=True, width=100,
-                          default_flow_style=None)  # fmt: skip
+    return space_file({**content, "name": record.name}, width=100, default_flow_style=None)

@@ -1,0 +1,68 @@
+"""Paths as people write them: with the home folder and variables of the environment in them, or relative."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_VARIABLE = re.compile(r"\$(?:(?P<escape>\$)|\{(?P<braced>[^{}]*)\}|(?P<plain>[A-Za-z_][A-Za-z0-9_]*))")
+_SQLITE = re.compile(r"(?P<scheme>sqlite(?:\+\w+)?:///)(?P<path>[^?]*)(?P<query>\?.*)?", re.DOTALL)
+
+
+def expanded(text: str, environment: Mapping[str, str] | None = None) -> str:
+    """A path with `~`, `~user`, `$NAME` and `${NAME}` replaced, as a shell does; `$$` is a dollar sign.
+
+    Args:
+        text: The path.
+        environment: Variables; those of this process by default.
+
+    Raises:
+        ValueError: There is no such variable or user, or the variable is empty.
+    """
+    known = os.environ if environment is None else environment
+
+    def value(match: re.Match[str]) -> str:
+        if match["escape"]:
+            return "$"
+        name = match["plain"] or match["braced"]
+        if not known.get(name):
+            state = "is empty" if name in known else "is not set"
+            raise ValueError(f"the variable {name} {state}, in {text!r}; set it, or write $$ for a dollar sign")
+        return known[name]
+
+    head, slash, tail = text.partition("/")
+    if head.startswith("~"):
+        return f"{_home(head, text)}{slash}{_VARIABLE.sub(value, tail)}"
+    return _VARIABLE.sub(value, text)
+
+
+def escaped(text: str) -> str:
+    """What `expanded` gives this path for."""
+    return text.replace("$", "$$")
+
+
+def expanded_url(text: str) -> str:
+    """The same for a database or MLflow store: the path of a SQLite URL, or a path that is no URL.
+
+    Raises:
+        ValueError: As for `expanded`.
+    """
+    sqlite = _SQLITE.fullmatch(text)
+    if sqlite is not None:
+        return f"{sqlite['scheme']}{expanded(sqlite['path'])}{sqlite['query'] or ''}"
+    return text if ":" in text else expanded(text)
+
+
+def located(path: Path | str) -> str:
+    """A path as a message shows it: a relative one with the absolute path, and what it is relative to."""
+    if Path(path).is_absolute():
+        return str(path)
+    return f"{path} ({Path(path).absolute()}: a relative path starts at the current folder)"
+
+
+def _home(head: str, text: str) -> str:
+    home = os.path.expanduser(head)  # noqa: PTH111 - of any user, and a text that is none stays
+    if home == head:
+        who = f"no user {head[1:]!r}" if head != "~" else "no home folder"
+        raise ValueError(f"there is {who} on this machine, in {text!r}; write the folder's whole path")
+    return home
