@@ -4,6 +4,7 @@ Every check names what was seen, with its numbers, and an action. A check that h
 """
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ FEWEST_FAILURES, CHANCE, MANY = 3, 0.05, 0.3
 """Failures from which a cause is looked for, how likely chance may explain it, and the share that is too many."""
 LONGEST = 3.0
 """Times the expected time from which an evaluation is called a straggler."""
+_MEMORY = re.compile(r"MemoryError|out of memory|low on memory", re.IGNORECASE)
+"""How an error says that memory ran out; others speak of memory too, such as that of a pinned batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def examine(
     measured = objectives.measured(whole)
     if features is not None and len(measured) >= FEWEST_LEARNT:
         surrogate, macs = learnt(measured, objectives, features)
-        findings += _surrogate(surrogate, macs, len(measured))
+        findings += _surrogate(surrogate, macs, len(measured), rungs[-1].data_fraction)
     ranked = [pair for pair in (_pair(evaluations, objectives, *two) for two in itertools.pairwise(rungs)) if pair]
     # Of a schedule's designs few are finished: how long a front may stand still is counted in those.
     begun = len({evaluation.candidate.architecture for evaluation in evaluations})
@@ -129,7 +132,7 @@ def learnt(
     return tau_interval(predicted_N, losses_N[:, 0], seed), tau_interval(-losses_N[:, 1], losses_N[:, 0], seed)
 
 
-def _surrogate(surrogate: Interval, macs: Interval, count: int) -> list[Finding]:
+def _surrogate(surrogate: Interval, macs: Interval, count: int, images: float) -> list[Finding]:
     if surrogate.value <= max(macs.value, 0.0):
         message = f"ranks them no better (tau {surrogate}) than MACs alone do (tau {macs})"
     elif surrogate.low <= 0 and count >= FEWEST_SURE:
@@ -137,7 +140,8 @@ def _surrogate(surrogate: Interval, macs: Interval, count: int) -> list[Finding]
     else:
         return []
     message = f"what was learnt from {count} designs {message}"
-    action = "see with piip-search audit whether the proxy ranks at all; train it longer or on more images"
+    more = " or on more images" if images < 1 else ""
+    action = f"see with piip-search audit whether the proxy ranks at all; if it does not, train it longer{more}"
     return [Finding("surrogate", message, action)]
 
 
@@ -240,7 +244,9 @@ def _commonest(errors: Sequence[str]) -> str:
 
 
 def _mend(error: str) -> str:
-    return "lower training.batch_size" if "memory" in error.lower() else "look at that error"
+    if "one image a step does not fit" in error:  # so that no batch is smaller
+        return "offer smaller models and images, or set training.checkpointing"
+    return "lower training.batch_size" if _MEMORY.search(error) else "look at that error"
 
 
 def _parts(design: Architecture) -> set[str]:

@@ -53,10 +53,19 @@ def _too_large(spec: SearchSpec, space: SearchSpace, lightest: list[Designs]) ->
     share = "" if resources.gpu == "auto" or resources.gpu >= 1 else f" x {resources.gpu:g}"
     return [
         f"resources.gpu_memory: no design's training fits {resources.gpu_memory:g} GiB{share}: the smallest needs "
-        f"about {needed(training) / GIB:.3g} GiB at {spec.training.batch_size} images a step ({design}); lower "
-        "training.batch_size or fidelity.image_scale, set training.precision or training.checkpointing, or offer "
-        "smaller designs"
+        f"about {needed(training) / GIB:.3g} GiB at {spec.training.batch_size} images a step ({design}); "
+        f"{_less_memory(spec)}"
     ]
+
+
+def _less_memory(spec: SearchSpec) -> str:
+    """What would make a training smaller: no setting that is at its end already."""
+    training = spec.training
+    ways = ["lower training.batch_size"] if training.batch_size > 1 else []
+    ways.append("lower fidelity.image_scale")
+    ways += ["set training.precision to bfloat16"] if training.precision != "bfloat16" else []
+    ways += ["set training.checkpointing"] if not training.checkpointing and not training.cuda_graphs else []
+    return f"{', '.join(ways)}, or offer smaller designs"
 
 
 def _out_of_reach(limit: Limit, cheapest: Architecture, gmacs: float, least: float) -> list[str]:

@@ -174,6 +174,29 @@ def test_errors_that_differ_in_numbers_are_one(spec: SearchSpec, designs: list[A
     assert found.action == "lower training.batch_size, or leave vit_pico out of the space"
 
 
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [
+        (
+            "MemoryError: half of a step's images do not fit the memory either: CUDA out of memory",
+            "lower training.batch",
+        ),
+        (
+            "MemoryError: one image a step does not fit the memory: x",
+            "offer smaller models and images, or set training.",
+        ),
+        ("ValueError: the memory format is not channels last", "look at that error"),
+        ("Ray: 2 worker(s) were killed due to the node running low on memory", "lower training.batch_size"),
+    ],
+)
+def test_a_setting_is_named_only_where_it_would_help(
+    spec: SearchSpec, designs: list[Architecture], error: str, action: str
+) -> None:
+    (found,) = examine(broken_pico(designs, lambda number: error), OBJECTIVES, (TIERS[1],), RUNGS, 60).findings
+    assert found.action.startswith(action)
+    assert found.action.endswith("or leave vit_pico out of the space")
+
+
 def test_a_cluster_says_its_own_error(spec: SearchSpec, designs: list[Architecture]) -> None:
     """Most designs of one image size fail with one error; more fail elsewhere with another, but seldom."""
     evaluations = healthy(designs)

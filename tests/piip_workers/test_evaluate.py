@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("training")]
 
+from piip_workers.data import measured_images, prepare  # noqa: E402
 from piip_workers.evaluate import measure, out_of_memory  # noqa: E402
 from piip_workers.work import MachineError  # noqa: E402
 
@@ -156,13 +157,33 @@ def test_no_epoch_measures_the_untrained_model(small: Data, tmp_path: Path) -> N
     assert evaluation.history == ()
 
 
-def test_validation_images_without_any_object_measure_nothing(small: Data, tmp_path: Path) -> None:
+@pytest.mark.parametrize("images", [None, 3])
+def test_validation_images_without_any_object_measure_nothing(small: Data, tmp_path: Path, images: int | None) -> None:
+    """`val_images` is named where the others hold objects, and nowhere else."""
     assert small.root is not None
     file = small.root / "val.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "annotations": []}))
-    evaluation = train(small, tmp_path, dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs=0)))
-    assert evaluation.error == (
-        "ValueError: no validation image that is measured holds an object; raise training.val_images"
+    content = json.loads(file.read_text())
+    untrained = dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs=0))
+
+    def error(annotations: list[dict[str, Any]], name: str) -> str:
+        file.write_text(json.dumps({**content, "annotations": annotations}))
+        return train(small, tmp_path / name, untrained, val_images=images).error
+
+    assert error([], "none") == (
+        f"ValueError: no validation image holds an object: {file} has no annotations; label the images, or name "
+        "another file"
+    )
+    crowds = [{**entry, "iscrowd": 1} for entry in content["annotations"]]
+    assert f"ValueError: all {len(crowds)} objects of {file} are crowds or ignored" in error(crowds, "crowds")
+    if images is None:
+        return
+    measured = measured_images(prepare(small).val, images)
+    assert measured is not None
+    kept = {image["id"] for place, image in enumerate(content["images"]) if place not in measured}
+    elsewhere = [entry for entry in content["annotations"] if entry["image_id"] in kept]
+    assert error(elsewhere, "elsewhere") == (
+        "ValueError: none of the 3 validation images that are measured holds an object that counts, and others do; "
+        "raise training.val_images, or leave it out"
     )
 
 
@@ -178,7 +199,7 @@ def test_a_loss_that_explodes_fails_with_the_reason(small: Data, tmp_path: Path)
     evaluation = train(small, tmp_path, learning_rate=1e30, warmup=0.0, clip_norm=1e30)
     assert evaluation.status == "failed"
     assert evaluation.error.startswith("FloatingPointError: the loss is")
-    assert "lower training.learning_rate" in evaluation.error
+    assert evaluation.error.endswith("; lower training.learning_rate or training.clip_norm")
     assert "Traceback" in next(tmp_path.rglob("error.txt")).read_text()
 
 

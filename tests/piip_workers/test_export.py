@@ -323,7 +323,8 @@ def test_a_full_training_whose_loss_explodes_says_so(
     command = [str(tmp_path / "out" / "config.py"), "--work-dir", str(tmp_path / "work"), "--epochs", "9"]
     wild = ["--cfg-options", *IN_PROCESS, "optim_wrapper.optimizer.lr=1e30"]
     assert main([*command, *wild]) == 2
-    assert "error: the loss is nan in epoch 2; begin again with a lower" in capsys.readouterr().err
+    assert "error: the loss is nan in epoch 2, step 1, at a learning rate of " in (said := capsys.readouterr().err)
+    assert "; lower optim_wrapper.optimizer.lr, or set optim_wrapper.clip_grad.max_norm=1.0, and begin again" in said
 
 
 def test_several_processes_train_together(small: Data, tmp_path: Path) -> None:

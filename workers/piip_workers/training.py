@@ -1,7 +1,6 @@
 """Trains a detector with mmengine and measures it with COCO's metric."""
 
 import json
-import math
 import pickle
 import warnings
 import zipfile
@@ -17,6 +16,7 @@ from torch import nn
 
 from piip_search.export.settings import Settings, render
 from piip_workers.annotations import CocoByName
+from piip_workers.loss_watch import LossWatch
 from piip_workers.openmmlab import install, load_safely, unformatted
 
 install()
@@ -74,7 +74,7 @@ def train(
 
     Raises:
         FloatingPointError: The loss is no longer finite.
-        ValueError: What is measured on holds no object.
+        ValueError: What is measured on holds no object that counts.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "config.py"
@@ -85,7 +85,7 @@ def train(
         path.write_text(text)
         try:
             runner = Runner.from_cfg(Config.fromfile(path))
-            found = _run(runner, directory, seed, epochs, None if last else begin)
+            found = _run(runner, settings, directory, seed, epochs, None if last else begin)
             if kept:
                 _write_weights(runner.model, weights_file(directory, epochs))
             return found
@@ -95,7 +95,12 @@ def train(
 
 
 def _run(
-    runner: Runner, directory: Path, seed: int, epochs: int, begin: Callable[[nn.Module], None] | None
+    runner: Runner,
+    settings: Settings,
+    directory: Path,
+    seed: int,
+    epochs: int,
+    begin: Callable[[nn.Module], None] | None,
 ) -> Measurement:
     observer = _Observer(directory / "history.json", seed, epochs, begin)
     runner.register_hook(observer, priority="VERY_LOW")
@@ -107,11 +112,34 @@ def _run(
         observer.before_train(runner)
     metrics = _clean(runner.val() if observer.metrics is None else observer.metrics)
     if not metrics:
-        raise ValueError("no validation image that is measured holds an object; raise training.val_images")
+        raise ValueError(_why_nothing_is_measured(settings))
     for path in [path for path in directory.glob("epoch_*.pth") if _epoch(path) < epochs]:
         path.unlink()
     parameters = sum(parameter.numel() for parameter in runner.model.parameters())
     return Measurement(metrics, tuple(observer.history), parameters)
+
+
+def _why_nothing_is_measured(settings: Settings) -> str:
+    """Why no average could be taken, and what can be done about it."""
+    dataset = settings["val_dataloader"]["dataset"]
+    file, some = dataset["ann_file"], dataset.get("indices")
+    objects = json.loads(Path(file).read_text(encoding="utf-8-sig"))["annotations"]
+    counted = [entry for entry in objects if not entry.get("iscrowd") and not entry.get("ignore")]
+    if not objects:
+        return f"no validation image holds an object: {file} has no annotations; label the images, or name another file"
+    if not counted:
+        return (
+            f"all {len(objects)} objects of {file} are crowds or ignored (iscrowd, ignore), which the averages leave "
+            "out; label objects one by one"
+        )
+    if some is not None:
+        return (
+            f"none of the {len(some)} validation images that are measured holds an object that counts, and others do; "
+            f"raise training.val_images, or leave it out"
+        )
+    return (
+        f"no average could be taken of the {len(counted)} objects of {file}; look at output.txt in the trial's folder"
+    )
 
 
 def weights_file(directory: Path, epochs: int) -> Path:
@@ -165,21 +193,24 @@ class _Observer(Hook):  # type: ignore[misc]
         self._file = file
         self._seed = seed
         self._losses: list[float] = []
+        self._rate = 0.0
+        self._watch = LossWatch(file.parent, "training.learning_rate or training.clip_norm", self.history)
 
     def before_train(self, runner: Any) -> None:
         if self._begin is not None:
             self._begin(runner.model)
+        self._watch.begin(runner.model)
 
     def before_train_epoch(self, runner: Any) -> None:
         set_random_seed(self._seed * 1000 + runner.epoch)
         self._losses = []
 
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        self._rate = max(runner.optim_wrapper.get_lr()["lr"])
+
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         loss = float(outputs["loss"])
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} in epoch {runner.epoch + 1}; lower training.learning_rate or training.clip_norm"
-            )
+        self._watch.see(loss, runner, batch_idx, self._rate, data_batch)
         self._losses.append(loss)
 
     def after_train_epoch(self, runner: Any) -> None:

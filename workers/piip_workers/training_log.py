@@ -1,13 +1,13 @@
 """What a full training tells of itself, epoch by epoch: a file beside its checkpoints, and a mirror."""
 
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from piip_search.texts import without_secrets
+from piip_workers.loss_watch import LossWatch
 from piip_workers.openmmlab import install
 
 install()
@@ -15,6 +15,8 @@ from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 
 HISTORY = "history.json"
+SETTING = "optim_wrapper.optimizer.lr, or set optim_wrapper.clip_grad.max_norm=1.0, and begin again"
+"""What sets the rate, and how."""
 
 
 class Mirror(Protocol):
@@ -44,9 +46,13 @@ class TrainingLog(Hook):  # type: ignore[misc]
         self._file = file
         self._losses: list[float] = []
         self._rate = 0.0
+        self._watch = LossWatch(folder, SETTING, self.history)
         self._mirror: Mirror | None = None
         if is_main_process():
             self._mirror = self._tried(open_mirror)
+
+    def before_train(self, runner: Any) -> None:
+        self._watch.begin(runner.model)
 
     def before_train_epoch(self, runner: Any) -> None:
         self._losses = []
@@ -58,11 +64,7 @@ class TrainingLog(Hook):  # type: ignore[misc]
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         loss = float(outputs["loss"])
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} in epoch {runner.epoch + 1}; begin again with a lower optim_wrapper.optimizer.lr, "
-                "or with optim_wrapper.clip_grad.max_norm=1.0"
-            )
+        self._watch.see(loss, runner, batch_idx, self._rate, data_batch)
         self._losses.append(loss)
 
     def after_train_epoch(self, runner: Any) -> None:
