@@ -203,6 +203,12 @@ class Search:
         return bool(self._halted)
 
     @property
+    def measured_nothing(self) -> bool:
+        """Whether every trial failed: of those that were trained to the end, or of all where none was."""
+        ended = self.finished or self.evaluations
+        return bool(ended) and all(evaluation.status == "failed" for evaluation in ended)
+
+    @property
     def running_seconds(self) -> dict[Candidate, float]:
         """For how long what is being measured has been."""
         now = self._clock()

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -199,14 +200,22 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def failures_view(failed: Sequence[Evaluation]) -> RenderableType:
-    """Every failure: a line a kind of error, with its trials."""
+def failures_view(failed: Sequence[Evaluation], trials: Path | None = None) -> RenderableType:
+    """Every failure: a line a kind of error, the commonest first, with its trials.
+
+    Args:
+        failed: What failed.
+        trials: The folder of all trainings; with it a line each tells where to look.
+    """
     lines: list[RenderableType] = []
     for kind in kinds(failed):
-        trials = ", ".join(map(str, kind.trials))
+        numbers = ", ".join(map(str, kind.trials))
         lines.append(
-            Text(f"{kind.count} failed: {printable(kind.error)} (trial{'s' if kind.count > 1 else ''} {trials})")
+            Text(f"{kind.count} failed: {printable(kind.error)} (trial{'s' if kind.count > 1 else ''} {numbers})")
         )
+        folder = None if trials is None else kind.folder(trials)
+        if folder is not None:
+            lines.append(Text(f"  its log and traceback are in {folder}", no_wrap=True))
     return Group(*lines)
 
 

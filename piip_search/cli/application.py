@@ -12,7 +12,8 @@ from typer.core import TyperCommand
 from piip_search.file_paths import expanded, expanded_url
 
 HALTED = 1
-"""Exit code of a search that something stopped which a person has to mend, such as a full disk."""
+"""Exit code of a search that something stopped which a person has to mend, such as a full disk; or of which every trial
+failed."""
 USER_ERROR = 2
 INTERRUPTED = 130
 

@@ -23,7 +23,9 @@ from piip_search.cli.application import (
     put,
     put_json,
 )
-from piip_search.cli.run import drive_to_end
+from piip_search.cli.run import drive_to_end, end
+from piip_search.cli.show import failures_of
+from piip_search.evaluation import trials_folder
 from piip_search.ranking import Interval
 from piip_search.wiring.extras import UserError, extra, find_trainer
 from piip_search.wiring.history import history_of
@@ -115,8 +117,11 @@ def audit(
     measure = measurement(measured_often, home, run, search)
     drive_to_end(search, drive, measure, usage, at_once, shown_on, examined=False)
     found = audited(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
+    trials = trials_folder(home, run, recipe)
     if as_json:
-        put_json({"run": run, "audit": name, "tiers": [asdict(tier) for tier in found]})
+        failures = failures_of(search.failures, trials)
+        put_json({"run": run, "audit": name, "tiers": [asdict(tier) for tier in found], "failures": failures})
+        end(search, trials, as_json, quiet)
         return
     for tier in found:
         if tier.figures is not None and not quiet:
@@ -125,6 +130,7 @@ def audit(
     if not quiet:
         failed = f"; {len(search.failures)} failed, see piip-search show {name}" if search.failures else ""
         put(f"audit {name}: {len(search.evaluations)} measurements in {terminal.clock(search.elapsed)}{failed}")
+    end(search, trials, as_json, quiet)
 
 
 def _table(tier: float, designs: int, found: Figures, metric: str) -> Table:

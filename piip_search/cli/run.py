@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from piip_search import terminal
@@ -30,7 +30,8 @@ from piip_search.cli.application import (
     put,
     put_json,
 )
-from piip_search.cli.show import tiers_of
+from piip_search.cli.show import failures_of, tiers_of
+from piip_search.evaluation import trials_folder
 from piip_search.live import ahead, watch
 from piip_search.shipped import find_space
 from piip_search.spec import NAME, SearchSpec
@@ -121,13 +122,32 @@ def run(
         keep_store(store, home, run_name)
     watch_images(spec, told)
     drive_to_end(search, drive, measurement(spec, home, run_name, search), usage, at_once, shown_on)
+    trials_of_run = trials_folder(home, run_name, recipe)
     if as_json:
-        put_json(_content(search, book, store))
+        put_json({**_content(search, book, store), "failures": failures_of(search.failures, trials_of_run)})
     elif quiet:
         _put_best(search)
     else:
         _report(search, book, store, home, ledger)
-    if search.halted:
+    end(search, trials_of_run, as_json, quiet)
+
+
+def end(search: "Search", trials: Path | None, as_json: bool, quiet: bool) -> None:
+    """Ends the program where a search did not do what it was started for; says why where every trial failed.
+
+    Args:
+        search: What was driven.
+        trials: The folder of all its trainings; None for a rehearsal, which has none.
+        as_json: Whether the result was one JSON document.
+        quiet: Whether the bare result is all that is printed to stdout.
+    """
+    if search.measured_nothing and not as_json:
+        said: list[RenderableType] = ["every trial failed", terminal.failures_view(search.failures, trials)]
+        if quiet:
+            errors.print(*said, sep="\n", markup=False, highlight=False)
+        else:
+            put(*said)
+    if search.halted or search.measured_nothing:
         sys.exit(HALTED)
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +23,8 @@ from piip_search.cli.application import (
     put_json,
     run_names,
 )
-from piip_search.evaluation import Candidate, Evaluation
+from piip_search.evaluation import Candidate, Evaluation, trials_folder
+from piip_search.failures import kinds
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.renderables import FrontPlot
 from piip_search.wiring.extras import UserError
@@ -54,7 +56,14 @@ def show(
     if run is None:
         _list(book, as_json, quiet)
     else:
-        _show(book, run, as_json, quiet)
+        _show(book, run, _trials(book, run, home), as_json, quiet)
+
+
+def _trials(book: "Ledger", run: str, home: Path) -> Path:
+    """The folder of a run's trainings; those of an audit are beside the search's own."""
+    record = book.search(run)
+    names = (other.name for other in book.searches() if record.is_audit and other.uid == record.audit_of)
+    return trials_folder(home, next(names, run), record.recipe)
 
 
 def _list(book: "Ledger", as_json: bool, quiet: bool) -> None:
@@ -73,7 +82,7 @@ def _list(book: "Ledger", as_json: bool, quiet: bool) -> None:
         put(f"no run in ledger {book.shown} yet; start one with piip-search run")
 
 
-def _show(book: "Ledger", run: str, as_json: bool, quiet: bool) -> None:
+def _show(book: "Ledger", run: str, trials: Path, as_json: bool, quiet: bool) -> None:
     history = history_of(book, run)
     failed = [e for e in history.evaluations if e.status == "failed"]
     running = book.unfinished(run)
@@ -81,7 +90,7 @@ def _show(book: "Ledger", run: str, as_json: bool, quiet: bool) -> None:
     examined = not book.search(run).is_audit and not (quiet and not as_json)  # an audit's designs were not searched for
     health = health_of(history.spec, history.objectives, history.evaluations, running) if examined else None
     if as_json:
-        put_json(_content(run, history, failed, running, health))
+        put_json({**_content(run, history, failed, running, health), "failures": failures_of(failed, trials)})
         return
     put(f"{run}: {done} done, {len(failed)} failed, {len(running)} unfinished; "
         f"{history.objectives.metric} against GMACs ({history.objectives.convention})")  # fmt: skip
@@ -93,7 +102,7 @@ def _show(book: "Ledger", run: str, as_json: bool, quiet: bool) -> None:
     if history.left and examined:
         put(Text(f"expected to be left: {terminal.left_to_gain(history.left, history.objectives)}"))
     if failed:
-        put(Text(), terminal.failures_view(failed))
+        put(Text(), terminal.failures_view(failed, trials))
 
 
 def _content(
@@ -110,6 +119,21 @@ def _content(
         "left": history.left,
         "findings": [asdict(finding) for finding in health.findings] if health else [],
     }
+
+
+def failures_of(failed: Sequence[Evaluation], trials: Path | None = None) -> list[dict[str, Any]]:
+    """Every kind of error as plain data, the commonest first.
+
+    Args:
+        failed: What failed.
+        trials: The folder of all trainings; None for a rehearsal, which has none.
+    """
+    found = []
+    for kind in kinds(failed):
+        folder = None if trials is None else kind.folder(trials)
+        found.append({"count": kind.count, "error": kind.error, "trials": kind.trials,
+                      "folder": None if folder is None else str(folder)})  # fmt: skip
+    return found
 
 
 def _put_fronts(history: History) -> None:

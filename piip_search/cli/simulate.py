@@ -12,6 +12,8 @@ from rich.text import Text
 
 from piip_search import terminal
 from piip_search.cli.application import Json, Quiet, SpaceName, progress, put, put_json
+from piip_search.cli.run import end
+from piip_search.cli.show import failures_of
 from piip_search.shipped import find_space
 from piip_search.spec import load_spec, parse_spec
 
@@ -74,11 +76,13 @@ def simulate(
     tiers = [_tier(search, rehearsal, tier) for tier in spec.bounds.gmacs]
     if as_json:
         facts = {**asdict(played), "ending": search.ending, "evaluations": rungs, "failed": len(search.failures)}
-        put_json({**facts, "tiers": tiers})
+        put_json({**facts, "tiers": tiers, "failures": failures_of(search.failures)})
+        end(search, None, as_json, quiet)
         return
     if quiet:
         for tier in tiers:
             put(f"{tier['budget']:g} {_shown(tier['best'])} {tier['hypervolume']:.1%}")
+        end(search, None, as_json, quiet)
         return
     put(_front(search, rehearsal), Text(), _summary(tiers, rehearsal.loss), Text())
     idle = 1 - played.busy / max(played.seconds * workers, 1e-9)
@@ -88,6 +92,7 @@ def simulate(
         f"{played.stragglers} stragglers",
         f"{terminal.clock(played.seconds)} on {workers} workers, {idle:.0%} of it idle; rehearsed in {took:.1f} s",
     )
+    end(search, None, as_json, quiet)
 
 
 def _tier(search: "Search", rehearsal: "Rehearsal", tier: float) -> dict[str, Any]:

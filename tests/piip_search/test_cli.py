@@ -1,34 +1,76 @@
 """The command line as a user meets it: what it prints, and how it ends."""
 
+import inspect
 import json
 import re
+import shlex
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
 import pytest
 import yaml
+from commands import every_command, problems_of
 from typed import Cli
 
 from piip_search.architecture import Architecture
-from piip_search.evaluation import Evaluation
+from piip_search.audit import LONGER, AuditPlan, audit_candidates
+from piip_search.evaluation import Evaluation, trials_folder
 from piip_search.ledger import Ledger
 from piip_search.policy import Listed
 from piip_search.search import Search, open_search
 from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import SearchSpec, load_spec
+from piip_search.wiring.history import history_of
 from piip_search.wiring.stores import keep_store, kept_store
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 
 
-@pytest.mark.parametrize(
-    "command", ["run", "plan", "show", "front", "audit", "cost", "export", "train", "init", "mirror", "dashboard"]
-)
-def test_every_command_has_help_with_an_example(run_cli: Cli, command: str) -> None:
-    ended = run_cli(command, "--help")
+@pytest.mark.parametrize("words", [pytest.param(words, id=" ".join(words)) for words, _ in every_command()])
+def test_every_command_has_help_with_an_example_that_parses(run_cli: Cli, words: list[str]) -> None:
+    command = next(command for name, command in every_command() if name == words)
+    ended = run_cli(*words, "--help")
     assert ended.code == 0
-    assert re.search(rf"Example: piip-search {command}", ended.out)
+    examples = re.findall(r"Example: (.*)", inspect.cleandoc(command.help))
+    assert examples
+    for example in examples:
+        assert example.startswith(f"piip-search {' '.join(words)}")
+        assert problems_of(example) == []
+        for line in re.split(r"&&|>", example):
+            if line.strip().startswith("piip-search"):
+                parsed(line)
+    bare = [parameter.name for parameter in command.params if not getattr(parameter, "help", None)]
+    assert bare == [], f"without help: {bare}"
+
+
+def parsed(line: str) -> None:
+    """Reads a line as the command line does, and runs nothing.
+
+    Raises:
+        UsageError: An argument is missing, or a value is of another kind.
+    """
+    words = shlex.split(line)[1:]
+    matching = [(name, one) for name, one in every_command() if words[: len(name)] == name]
+    name, command = max(matching, key=lambda pair: len(pair[0]))
+    command.make_context(" ".join(name), words[len(name) :])
+
+
+def test_an_example_that_does_not_parse_is_found() -> None:
+    for line in ("piip-search plan", "piip-search run quickstart --trials many", "piip-search init --nothing"):
+        with pytest.raises(Exception, match=r"Missing|valid integer|No such option"):
+            parsed(line)
+
+
+def test_the_groups_of_commands_have_help(run_cli: Cli) -> None:
+    words = {tuple(name[:length]) for name, _ in every_command() for length in range(len(name))}
+    assert words == {(), ("ledger",)}
+    for group in words:
+        ended = run_cli(*group, "--help")
+        assert ended.code == 0
+        assert all(name[len(group)] in ended.out for name, _ in every_command() if tuple(name[: len(group)]) == group)
 
 
 def test_cost_as_a_table_and_as_json(run_cli: Cli) -> None:
@@ -197,7 +239,9 @@ def test_a_search_without_a_result_suggests_no_export(
         search.accept(Evaluation(candidate, "failed", error="MemoryError: too large"))
     ledger.close()
     ended = run_cli("run", "quickstart", "--trials", "2", "--on", "local", "--mlflow", "none")
+    assert ended.code == 1
     assert "0 done, 2 failed, 0 new" in ended.out
+    assert "every trial failed\n2 failed: MemoryError: too large (trials 0, 1)\n" in ended.out
     report = "next: piip-search report quickstart -o quickstart.html"
     assert f"{report}\n" in ended.out
     assert "piip-search export" not in ended.out
@@ -206,3 +250,94 @@ def test_a_search_without_a_result_suggests_no_export(
     assert f"{report} --ledger {ledger.url}\n" in run_cli(*again, "--ledger", ledger.url).out.replace("\n  ", " ")
     monkeypatch.setenv("PIIP_SEARCH_LEDGER", ledger.url)
     assert f"{report}\n" in run_cli(*again).out
+
+
+def everything_fails(folder: Path, errors: Sequence[str]) -> tuple[str, ...]:
+    """A ledger in which every trial of the quick start ended, and the command that ends at once for it.
+
+    Args:
+        folder: Where the home folder is made.
+        errors: Of the trials, in their order; an empty one was measured.
+    """
+    from piip_workers import data
+
+    spec = load_spec(find_space("quickstart"))
+    few = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": len(errors)})})
+    recipe = spec.recipe(data.fingerprint(spec.data))
+    ledger = Ledger(f"sqlite:///{folder}/runs/ledger.db")
+    search = open_search("quickstart", few, ledger, recipe)
+    for error in errors:
+        candidate = search.propose()
+        assert candidate is not None
+        search.accept(Evaluation(candidate, "failed", error=error) if error else fakes.measure(candidate))
+        trained = trials_folder(folder / "runs", "quickstart", recipe) / candidate.training
+        trained.mkdir(parents=True)
+        (trained / "error.txt").touch()
+    ledger.close()
+    return ("run", "quickstart", "--trials", str(len(errors)), "--on", "local", "--mlflow", "none")
+
+
+def test_the_commonest_reason_is_said_first_with_a_place_to_look(run_cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("mmdet")
+    command = everything_fails(tmp_path, ["once", "twice 1 image", "twice 2 images", "twice 3 image"])
+    said = run_cli(*command)
+    assert said.code == 1
+    lines = said.out.splitlines()[said.out.splitlines().index("every trial failed") :]
+    assert lines[1] == "2 failed: twice 1 image (trials 1, 3)"
+    assert re.fullmatch(r"  its log and traceback are in runs/quickstart/trials/\w+/[\w-]+", lines[2])
+    assert [line for line in lines if "failed: " in line][1:] == [
+        "1 failed: once (trial 0)", "1 failed: twice 2 images (trial 2)",
+    ]  # fmt: skip
+    assert (tmp_path / lines[2].split()[-1] / "error.txt").is_file()
+    quiet = run_cli(*command, "--quiet")
+    assert (quiet.code, quiet.out) == (1, "")
+    assert "2 failed: twice 1 image (trials 1, 3)" in quiet.err
+    shown = run_cli(*command, "--json")
+    failures = json.loads(shown.out)["failures"]
+    assert (shown.code, [(kind["count"], kind["error"], kind["trials"]) for kind in failures]) == (
+        1, [(2, "twice 1 image", [1, 3]), (1, "once", [0]), (1, "twice 2 images", [2])],
+    )  # fmt: skip
+    assert (tmp_path / failures[0]["folder"] / "error.txt").is_file()
+    assert lines[2] in run_cli("show", "quickstart").out
+    assert json.loads(run_cli("show", "quickstart", "--json").out)["failures"] == failures
+
+
+def test_a_search_of_which_something_was_measured_ends_well(run_cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("mmdet")
+    command = everything_fails(tmp_path, ["no", "", "no"])
+    assert run_cli(*command).code == 0
+    assert json.loads(run_cli(*command, "--json").out)["failures"][0]["count"] == 2
+
+
+def test_an_audit_of_which_every_trial_failed(run_cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("mmdet")
+    everything_fails(tmp_path, ["", "", ""])
+    ledger = Ledger(f"sqlite:///{tmp_path}/runs/ledger.db")
+    history, record = history_of(ledger, "quickstart"), ledger.search("quickstart")
+    spec, proxy = history.spec, history.spec.fidelity.build()
+    plan = AuditPlan(2, 2, replace(proxy, epochs=LONGER * proxy.epochs, horizon=None, seeds=1), spec.seed)
+    candidates = audit_candidates(history.finished, history.objectives, spec.bounds.gmacs, plan)
+    audited = Search(
+        plan.run_name("quickstart"), spec, Listed(candidates), ledger, record.recipe,
+        question=plan.digest, audit_of=record.uid, fresh=True,
+    )  # fmt: skip
+    while (candidate := audited.propose()) is not None:
+        audited.accept(Evaluation(candidate, "failed", error="no luck"))
+    ledger.close()
+    command = ("audit", "quickstart", "--designs", "2", "--on", "local", "--mlflow", "none")
+    ended = run_cli(*command)
+    assert (ended.code, "every trial failed" in ended.out, "failed: no luck" in ended.out) == (1, True, True)
+    content = run_cli(*command, "--json")
+    assert (content.code, json.loads(content.out)["failures"][0]["error"]) == (1, "no luck")
+    assert run_cli(*command, "--quiet").code == 1
+
+
+def test_a_rehearsal_of_which_every_trial_fails(run_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("choice:a,cost:gmacs,loss:x\n0,1,1\n1,2,0.5\n2,3,0.2\n")
+    command = ("simulate", "quickstart", "--table", "table.csv", "--budgets", "1,3", "--trials", "3")
+    assert run_cli(*command).code == 0
+    ended = run_cli(*command, "--failures", "0.999999")
+    assert (ended.code, "every trial failed\n3 failed: " in ended.out) == (1, True)
+    content = run_cli(*command, "--failures", "0.999999", "--json")
+    assert (content.code, json.loads(content.out)["failures"][0]["count"]) == (1, 3)
+    assert run_cli(*command, "--failures", "0.999999", "--quiet").code == 1

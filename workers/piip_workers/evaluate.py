@@ -20,6 +20,7 @@ from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.export.images import ProxyImages
 from piip_search.export.mmdet_config import proxy_config
+from piip_search.failures import TRACEBACK
 from piip_search.spec import Data, Training
 from piip_workers import data as data_sets
 from piip_workers.work import MachineError, alone, reason_of, stop_where_full
@@ -103,7 +104,7 @@ def _measured_once(
         raise MachineError(reason_of(error).removeprefix("MachineError: ")) from error
     except Exception as error:
         stop_where_full(error)
-        (folder / "error.txt").write_text(traceback.format_exc())
+        (folder / TRACEBACK).write_text(traceback.format_exc())
         return Evaluation(candidate, "failed", error=reason_of(error)[:2000], seconds=time.monotonic() - started)
 
 
@@ -196,7 +197,10 @@ def _inheritance(candidate: Candidate, folder: Path) -> Callable[[nn.Module], No
         found = [last_whole_checkpoint(place, sys.maxsize) or place for place in places]
     checkpoint = next((path for path in found if path.is_file()), None)
     if checkpoint is None:
-        raise FileNotFoundError(f"no weights of the relative in {relative}; set training.inherit to false")
+        raise FileNotFoundError(
+            f"no weights of the relative in {relative}; bring that folder back, or begin another run with "
+            "training.inherit: false"
+        )
     parent = Architecture.parse((checkpoint.parent / TRAINED).read_text(encoding="utf-8"))
     trained = candidate.architecture.scaled(candidate.fidelity.image_scale)
 
