@@ -1,5 +1,6 @@
 """Documentation says what is so: every command and option in it exists, and every field of a space is explained."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,3 +65,48 @@ def test_the_coco_space_explains_every_field() -> None:
         if re.match(r" {2}\w+:", line) and not line.startswith("  train:") and not line.startswith("  val:"):
             above = lines[index - 1].strip()
             assert above.startswith("#") or re.match(r"\w+:", above), f"{line} is not explained"
+
+
+def python_blocks() -> list[Any]:
+    """Every block of Python in the documentation, with its page and line."""
+    found = []
+    for page in [*PAGES, ROOT / "CHANGELOG.md"]:
+        text = page.read_text()
+        for match in re.finditer(r"^```(?:python|py)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(pytest.param(match[1], id=f"{page.name}:{line}"))
+    return found
+
+
+@pytest.mark.parametrize("block", python_blocks())
+def test_every_block_of_python_runs_and_gives_what_it_says(block: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_block(block) == []
+
+
+def run_block(block: str) -> list[str]:
+    """Runs a block, statement by statement; names those whose comment is another value than theirs."""
+    names: dict[str, Any] = {}
+    wrong = []
+    lines = block.splitlines()
+    for statement in ast.parse(block).body:
+        code = ast.get_source_segment(block, statement) or ""
+        if not isinstance(statement, ast.Expr):
+            exec(code, names)  # the documentation is what is tested
+            continue
+        value = eval(code, names)
+        comment = lines[(statement.end_lineno or 1) - 1].partition("  # ")[2]
+        try:
+            said = ast.literal_eval(comment)
+        except (ValueError, SyntaxError):
+            continue  # it says in words what comes out
+        if value != said:
+            wrong.append(f"{code} is {value!r}, not {said!r}")
+    return wrong
+
+
+def test_a_block_that_does_not_run_or_says_something_else_is_found() -> None:
+    assert run_block("x = 2\nx + 1  # 3\nx  # a number\n") == []
+    assert run_block("x = 2\nx + 1  # 4\n") == ["x + 1 is 3, not 4"]
+    with pytest.raises(NameError):
+        run_block("len(space)  # 3\n")
