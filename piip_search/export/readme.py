@@ -3,6 +3,7 @@
 from piip_search.cost import COCO_MASK_RCNN, Convention, memory, price
 from piip_search.export import official_config
 from piip_search.export.images import box
+from piip_search.export.mmdet_config import MEAN, STD
 from piip_search.export.recipe import BATCH
 from piip_search.export.request import Export
 
@@ -65,15 +66,59 @@ _TORCH = """
 ## In torch
 
 `torch/model.py` builds the network with its pyramid and loads `torch/weights.safetensors`; it needs
-`pip install "piip-search[models]"` and no mmdet.
+`pip install "piip-search[models]"` and no mmdet. It takes images of any size whose sides are multiples of {multiple}
+pixels.
 """
 
 _ONNX = """
 ## In ONNX
 
-`onnx/model.onnx` takes one image of {side} x {side} pixels as `image`, shape (1, 3, {side}, {side}), with mean and
-standard deviation of 127.5, and gives the maps of strides 4, 8, 16 and 32 that a detector's neck reads. Its weights are
-in `onnx/model.onnx.data`, where the file is too large to hold them.
+`onnx/model.onnx` takes one image of {side} x {side} pixels as `image`, and gives the maps of strides 4, 8, 16 and 32
+that a detector's neck reads. Its weights are in `onnx/model.onnx.data`, where the file is too large to hold them.
+"""
+
+_INPUT = """
+## What the network reads
+
+| | |
+| --- | --- |
+| shape | {shapes} |
+| layout | NCHW: images, channels, rows, columns |
+| type | float32 |
+| channel order | RGB: red, green, blue (OpenCV reads blue, green, red) |
+| values | (pixel - {mean:g}) / {std:g} in every channel, of pixels from 0 to 255: from {least:g} to {most:g} |
+| size | the aspect ratio is kept: the long side at most {width} pixels, the short one at most {height}; bilinear |
+| padding | with 0, after the values are changed, at the right and at the bottom |
+
+The training reads its images the same way. In Python:
+
+```python
+import cv2
+import numpy as np
+
+pixels = cv2.imread("image.jpg")  # rows x columns x 3: blue, green, red
+scale = min({width} / max(pixels.shape[:2]), {height} / min(pixels.shape[:2]))
+rows, columns = (int(side * scale + 0.5) for side in pixels.shape[:2])
+pixels = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_LINEAR)
+image = np.zeros((1, 3, {side}, {side}), np.float32)
+image[0, :, :rows, :columns] = (pixels[:, :, ::-1].transpose(2, 0, 1) - {mean}) / {std}
+{run}
+```
+"""
+
+_RUN_ONNX = """
+import onnxruntime
+
+maps = onnxruntime.InferenceSession("onnx/model.onnx").run(None, {"image": image})
+"""
+
+_RUN_TORCH = """
+import runpy
+
+import torch
+
+with torch.no_grad():
+    maps = runpy.run_path("torch/model.py")["build"]()(torch.from_numpy(image))
 """
 
 
@@ -105,10 +150,35 @@ def readme(export: Export) -> str:
         )
         text += _official(export)
     if "torch" in export.formats:
-        text += _TORCH
+        text += _TORCH.format(multiple=architecture.multiple)
     if "onnx" in export.formats:
         text += _ONNX.format(side=architecture.resolution)
+    if {"torch", "onnx"} & set(export.formats):
+        text += _input(export)
     return text
+
+
+def _input(export: Export) -> str:
+    """What a network without mmdet is given: as its training reads images."""
+    architecture, formats = export.architecture, export.formats
+    side, (width, height) = architecture.resolution, box(architecture, export.training)
+    shapes = {
+        "onnx": f"(1, 3, {side}, {side}) in ONNX",
+        "torch": f"(B, 3, H, W) in torch, H and W multiples of {architecture.multiple}",
+    }
+    run = [text for name, text in (("onnx", _RUN_ONNX), ("torch", _RUN_TORCH)) if name in formats]
+    (mean, *_), (std, *_) = MEAN, STD
+    return _INPUT.format(
+        shapes="; ".join(text for name, text in shapes.items() if name in formats),
+        mean=mean,
+        std=std,
+        least=(0 - mean) / std,
+        most=(255 - mean) / std,
+        width=width,
+        height=height,
+        side=side,
+        run="".join(run).rstrip("\n"),
+    )
 
 
 def _weights(export: Export) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -337,3 +338,60 @@ def test_several_processes_train_together(small: Data, tmp_path: Path) -> None:
     assert launch.train(command, gpus=2) == 0
     assert (work / "epoch_1.pth").is_file()
     assert len(json.loads((work / "history.json").read_text())) == 1
+
+
+def read_as_the_readme_says(folder: Path) -> dict[str, Any]:
+    """Runs the Python block of an export's README in its folder, where there is an `image.jpg`."""
+    (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)  # the documentation is what is tested
+    return names
+
+
+@pytest.mark.parametrize("shape", [(40, 90), (90, 40), (64, 64), (700, 300)])
+@pytest.mark.parametrize("form", ["onnx", "torch"])
+def test_the_readme_reads_an_image_as_the_training_does(
+    small: Data, out: Path, monkeypatch: pytest.MonkeyPatch, form: Format, shape: tuple[int, int]
+) -> None:
+    import cv2
+    import numpy as np
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.dataset import Compose
+    from mmengine.registry import DefaultScope
+
+    from piip_workers import onnx_export, torch_export
+
+    write(small, out, ("mmdet", form), short_side=0.75)
+    network = starting_weights.at_random(DESIGN, RANDOM).network
+    if form == "onnx":
+        onnx_export.write_onnx(DESIGN, network, out / form, out / "log.txt")
+    else:
+        torch_export.write_torch(DESIGN, network, out / form)
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    pixels[:, :, 2] = 255  # in OpenCV's order: red
+    cv2.imwrite(str(out / "image.png"), pixels)
+    (out / "image.png").rename(out / "image.jpg")
+    monkeypatch.chdir(out)
+    found = read_as_the_readme_says(out)
+    image = torch.from_numpy(found["image"])
+    assert image.dtype == torch.float32
+    assert image.shape == (1, 3, DESIGN.resolution, DESIGN.resolution)
+
+    config = Config.fromfile(out / "config.py")
+    steps = [step for step in config.val_dataloader.dataset.pipeline if step.type != "LoadAnnotations"]
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        packed = Compose(steps)({"img_path": str(out / "image.jpg"), "img_id": 1})
+    batch = {"inputs": [packed["inputs"]], "data_samples": [packed["data_samples"]]}
+    trained = MODELS.build(config.model.data_preprocessor)(batch, False)["inputs"]
+    rows, columns = trained.shape[-2:]
+    torch.testing.assert_close(image[:, :, :rows, :columns], trained)
+    assert not image[:, :, rows:].any()
+    assert not image[:, :, :, columns:].any()
+    assert image[0, 0, 0, 0] == 1, "red comes first"
+
+    with torch.no_grad():
+        expected, swapped = (network.eval()(one) for one in (image, image.flip(1)))
+    for number, (map_BCHW, own) in enumerate(zip(found["maps"], expected, strict=True)):
+        torch.testing.assert_close(torch.as_tensor(map_BCHW), own, rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(swapped[number], own, rtol=1e-2), "the order of the channels matters"

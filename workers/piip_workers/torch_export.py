@@ -22,7 +22,7 @@ _MODEL = '''"""{name}
 A PIIP network with the pyramid that detectors read, written by piip-search. Needs: pip install "piip-search[models]"
 
     network = build()
-    maps = network(images)  # images of shape (B, 3, H, W), with mean and standard deviation of 127.5
+    maps = network(images)  # float32 of shape (B, 3, H, W), channels red, green, blue: (pixel - 127.5) / 127.5
 """
 
 from pathlib import Path
