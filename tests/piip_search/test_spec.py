@@ -174,6 +174,21 @@ def test_a_gpu_that_is_too_small_is_said_with_the_smallest_design() -> None:
         legal_designs(spec)
 
 
+def test_a_gpu_that_is_too_small_is_said_with_what_would_help() -> None:
+    usual = {"resources": {"gpu": 1, "gpu_memory": 1.01}, "training": {"batch_size": 2}}
+    least = {"batch_size": 1, "precision": "bfloat16", "checkpointing": True}
+    said = []
+    for changes in (usual, {**usual, "training": least}):
+        with pytest.raises(SpecError) as caught:
+            legal_designs(parse_spec(broken(**changes)))
+        said.append(caught.value.problems[0].partition("; ")[2])
+    assert said == [
+        "lower training.batch_size, lower fidelity.image_scale, set training.precision to bfloat16, set "
+        "training.checkpointing, or offer smaller designs",
+        "lower fidelity.image_scale, or offer smaller designs",
+    ]
+
+
 @given(st.integers(0, 2**40), st.floats(1.5, 200))
 def test_shares_hold_what_is_needed_and_no_step_more(training: int, gpu_memory: float) -> None:
     share = share_of(training, gpu_memory)
