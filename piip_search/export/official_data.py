@@ -45,7 +45,7 @@ def data_settings(architecture: Architecture, data: CocoPaths, training: Trainin
     normalise: Settings = {"type": "Normalize", **reading.norm, "to_rgb": True}
     pad: Settings = {"type": "Pad", "size_divisor": reading.padding}
     keys = ["img", "gt_bboxes", "gt_labels", *(["gt_masks"] if reading.masks else [])]
-    load: Settings = {"type": "LoadImageFromFile"}
+    load = _load(data.train)
     if training.colour_jitter:
         load["to_float32"] = True  # PhotoMetricDistortion of mmdet 2 takes nothing else
     sizes = _queried_sizes(architecture) if reading.queried else _sizes(training, scale)
@@ -69,7 +69,7 @@ def data_settings(architecture: Architecture, data: CocoPaths, training: Trainin
         {"type": "Collect", "keys": ["img"]},
     ]
     test: list[Settings] = [
-        {"type": "LoadImageFromFile"},
+        _load(data.val),
         {"type": "MultiScaleFlipAug", "img_scale": scale, "flip": False, "transforms": steps},
     ]
 
@@ -90,6 +90,12 @@ def data_settings(architecture: Architecture, data: CocoPaths, training: Trainin
         "val": val,
         "test": val,
     }
+
+
+def _load(split: CocoSplit) -> Settings:
+    """How an image is read: turned as its EXIF says, unless the annotations are of the pixels as they are stored."""
+    stored = {"color_type": "color_ignore_orientation"} if split.orientation == "stored" else {}
+    return {"type": "LoadImageFromFile", **stored}
 
 
 def _sizes(training: Training, scale: tuple[int, int]) -> list[Settings]:

@@ -327,7 +327,7 @@ def test_a_relative_root_is_told_whole(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     data = squares.write(tmp_path).model_copy(update={"root": Path("gone")})
     (line,) = problems_of(data)
-    assert line.startswith(f"data.root: no folder gone ({tmp_path / 'gone'}: it is relative to the folder")
+    assert line.startswith(f"data.root: no folder gone ({tmp_path / 'gone'}: a relative path starts at")
 
 
 def test_training_images_that_cannot_be_decoded_are_told(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.export import CocoSplit
+from piip_search.file_paths import located
 from piip_search.spec import Data, Split
 from piip_workers.annotation_file import AnnotationFile, UnreadableFileError, annotations_of, printable_name
 from piip_workers.boxes import look_at_boxes
@@ -78,9 +79,8 @@ def examine(data: Data, masks: bool = False, told: Noted = _silent) -> Report:
         return report
     root = Path(data.root or "")
     if not root.is_dir():
-        where = "" if root.is_absolute() else f" ({root.absolute()}: it is relative to the folder the command runs in)"
         report.problems.append(
-            f"data.root: no folder {root}{where}; put a COCO-format data set there, or name the folder that holds it"
+            f"data.root: no folder {located(root)}; put a COCO-format data set there, or name the folder that holds it"
         )
         return report
     read: dict[str, AnnotationFile] = {}
