@@ -2,7 +2,7 @@
 
     python benchmarks/annotations.py [--images 118000] [--objects 860000] [--corners 20]
 
-Writes a file of COCO's size into a temporary folder, with polygons of random corners, and checks it without image files.
+Writes a file of COCO's size into a temporary folder, with polygons of random corners, and checks it without images.
 """
 
 import argparse
@@ -39,17 +39,21 @@ def an_object(draw: random.Random, number: int, images: int, corners: int) -> di
     for _ in range(corners - 2):
         outline += [left + width * draw.random(), top + height * draw.random()]
     return {
-        "id": number, "image_id": draw.randint(1, images), "category_id": draw.randint(1, CLASSES),
-        "bbox": [round(left, 2), round(top, 2), round(width, 2), round(height, 2)], "area": round(width * height / 2, 2),
-        "iscrowd": 0, "segmentation": [[round(value, 2) for value in outline]],
-    }  # fmt: skip
+        "id": number,
+        "image_id": draw.randint(1, images),
+        "category_id": draw.randint(1, CLASSES),
+        "bbox": [round(value, 2) for value in (left, top, width, height)],
+        "area": round(width * height / 2, 2),
+        "iscrowd": 0,
+        "segmentation": [[round(value, 2) for value in outline]],
+    }
 
 
 CHECK = """
 from pathlib import Path
 from piip_workers.annotation_file import read_annotations
 from piip_workers.boxes import look_at_boxes
-from piip_workers.data import contents_of
+from piip_workers.coco_data import contents_of
 found = read_annotations(Path({file!r}), masks=True)
 look_at_boxes(found, True, found.findings)
 contents_of(found)

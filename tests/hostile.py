@@ -196,7 +196,6 @@ def annotations_outcome(content: bytes, folder: Path) -> Outcome:
     """Checks a data set whose training annotations are these."""
     from piip_search.spec import Data
     from piip_workers import data as data_sets
-    from piip_workers import data_checks
 
     path = folder / "train.json"
     if not (folder / "val.json").exists():
@@ -210,7 +209,7 @@ def annotations_outcome(content: bytes, folder: Path) -> Outcome:
     data = Data.model_validate({"root": folder, **parts})
 
     def read() -> None:
-        problems = data_checks.check(data)
+        problems = data_sets.check(data)
         if problems:
             raise SpecError(path, problems)
         data_sets.fingerprint(data)

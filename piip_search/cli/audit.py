@@ -88,12 +88,12 @@ def audit(
         raise UserError(f"run {run} holds no finished evaluation yet; nothing can be audited")
     from piip_search.policy import Listed
     from piip_search.search import Search
-    from piip_workers import data, data_checks
+    from piip_workers import data
     from piip_workers.detectors import reader_of
 
     with extra("detection"):
         find_trainer(address)
-    problems = data_checks.check(spec.data, reader_of(spec.training).masks)
+    problems = data.check(spec.data, reader_of(spec.training).masks)
     if problems:
         raise UserError("\n  ".join(["the data of this run cannot be used:", *problems]))
     # The curve of a longer training tells what a rung on its way is worth; how often it is taken changes no result.

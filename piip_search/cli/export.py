@@ -151,7 +151,7 @@ def _request(
     store: str | None,
 ) -> Export:
     """What leaves, but for its weights."""
-    from piip_workers import data, data_checks
+    from piip_workers import data
 
     candidate, spec, objectives = evaluation.candidate, history.spec, history.objectives
     design = candidate.architecture
@@ -162,7 +162,7 @@ def _request(
         try:
             paths = data.prepare(spec.data, reader.masks)
         except OSError:
-            problems = "\n".join(data_checks.check(spec.data, reader.masks))
+            problems = "\n".join(data.check(spec.data, reader.masks))
             raise UserError(f"{problems}\nthe data is looked for from here: export where {run} ran") from None
     notes = {
         "run": f"{run}, trial {candidate.number}",

@@ -65,13 +65,13 @@ def _data_problems(
     spec: SearchSpec, reader: Reader | None, told: Callable[[str], None], noted: Callable[[str], None]
 ) -> list[str]:
     """What is wrong with the data, or with sound data for the detector."""
-    from piip_workers import data_checks
+    from piip_workers import data
 
     masks = reader.masks if reader is not None else spec.metric.startswith("segm")
-    report = data_checks.examine(spec.data, masks, told)
+    report = data.examine(spec.data, masks, told)
     if report.problems or reader is None:
         return report.problems
-    report.problems += data_checks.unsuited(spec.data, spec.metric, spec.training.detector, masks, smallest_box(spec))
+    report.problems += data.unsuited(spec.data, spec.metric, spec.training.detector, masks, smallest_box(spec))
     for notice in () if report.problems else report.notices:
         noted(notice)
     return report.problems
@@ -114,16 +114,16 @@ def check_images(spec: SearchSpec, told: Callable[[str], None], noted: Callable[
     Raises:
         UserError: A validation image cannot be decoded, or most of the training images.
     """
-    from piip_workers import data_checks
+    from piip_workers import data
 
-    problems = data_checks.undecodable_images(
+    problems = data.undecodable_images(
         spec.data, spec.training.val_images,
         lambda done, total: told(f"looking at validation image {done:,} of {total:,}"),
     )  # fmt: skip
     if problems:
         raise UserError("\n  ".join(["no candidate could be measured with these validation images:", *problems]))
     told("looking at training images")
-    report = data_checks.undecodable_training_images(spec.data, data_checks.SAMPLE)
+    report = data.undecodable_training_images(spec.data, data.SAMPLE)
     if report.problems:
         raise UserError("\n  ".join(["no candidate could be trained with these images:", *report.problems]))
     for notice in report.notices:
@@ -137,12 +137,12 @@ def watch_images(spec: SearchSpec, noted: Callable[[str], None]) -> None:
         spec: Which data.
         noted: Is told, from another thread.
     """
-    from piip_workers import data_checks
+    from piip_workers import data
 
     def look() -> None:
         with suppress(OSError, AttributeError):  # where a system does not know priorities of threads
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        report = data_checks.undecodable_training_images(spec.data, None)
+        report = data.undecodable_training_images(spec.data, None)
         for line in (*report.problems, *report.notices):
             noted(line)
 

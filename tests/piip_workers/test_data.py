@@ -10,7 +10,6 @@ import pytest
 
 from piip_search.spec import Data
 from piip_workers import data as data_sets
-from piip_workers import data_checks
 
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("sklearn")
@@ -94,9 +93,9 @@ def test_the_fingerprint_is_of_the_content_not_the_place(tmp_path: Path) -> None
 
 def test_a_sound_set_has_no_problems(tmp_path: Path) -> None:
     data = write(tmp_path)
-    assert data_checks.check(data) == []
+    assert data_sets.check(data) == []
     assert data_sets.prepare(data).classes == ("thing",)
-    assert data_checks.check(DIGITS) == []
+    assert data_sets.check(DIGITS) == []
 
 
 @pytest.mark.parametrize(
@@ -132,14 +131,14 @@ def test_a_sound_set_has_no_problems(tmp_path: Path) -> None:
     ],
 )
 def test_each_fault_is_one_line_with_file_and_place(tmp_path: Path, train: object, problem: str) -> None:
-    found = data_checks.check(write(tmp_path, train=train))
+    found = data_sets.check(write(tmp_path, train=train))
     assert len(found) == 1
     assert found[0].startswith(str(tmp_path / "train.json"))
     assert problem in found[0]
 
 
 def test_categories_must_agree_in_their_names(tmp_path: Path) -> None:
-    found = data_checks.check(write(tmp_path, val=changed(["categories", 0, "name"], "other")))
+    found = data_sets.check(write(tmp_path, val=changed(["categories", 0, "name"], "other")))
     assert ["['thing'] in train alone and ['other'] in val alone" in line for line in found] == [True]
 
 
@@ -147,7 +146,7 @@ def test_ids_and_order_of_categories_may_differ(tmp_path: Path) -> None:
     two = changed(["categories"], [{"id": 1, "name": "thing"}, {"id": 2, "name": "other"}])
     turned = changed(["categories"], [{"id": 2, "name": "other"}, {"id": 1, "name": "thing"}])
     data = write(tmp_path, train=two, val=turned)
-    assert data_checks.check(data) == []
+    assert data_sets.check(data) == []
     assert data_sets.prepare(data).classes == ("thing", "other")
     assert not data_sets.prepare(data).same_order
 
@@ -166,21 +165,21 @@ def test_what_a_file_holds_is_known_beforehand(tmp_path: Path) -> None:
     assert found.sizes == {"s", "m"}  # a crowd is not scored; 32 x 32 is both small and medium
     assert paths.aspects == (1.0, 3.0)
     wrong = changed(["images", 0, "width"], 0)
-    found = data_checks.check(write(tmp_path / "x", train=wrong))
+    found = data_sets.check(write(tmp_path / "x", train=wrong))
     assert "height and width must be 1 to 100000 pixels, got (8, 0)" in found[0]
 
 
 def test_a_data_set_suits_a_detector_and_a_metric_or_not(tmp_path: Path) -> None:
     data = write(tmp_path)
-    assert data_checks.unsuited(data, "bbox_mAP", "retinanet", masks=False) == []
-    assert data_checks.unsuited(data, "bbox_mAP_s", "retinanet", masks=False) == []
-    masks = data_checks.unsuited(data, "bbox_mAP", "cascade_mask_rcnn", masks=True)
+    assert data_sets.unsuited(data, "bbox_mAP", "retinanet", masks=False) == []
+    assert data_sets.unsuited(data, "bbox_mAP_s", "retinanet", masks=False) == []
+    masks = data_sets.unsuited(data, "bbox_mAP", "cascade_mask_rcnn", masks=True)
     assert len(masks) == 2
     assert "cascade_mask_rcnn learns masks, and 1 of 1 objects in" in masks[0]
-    (large,) = data_checks.unsuited(data, "bbox_mAP_l", "retinanet", masks=False)
+    (large,) = data_sets.unsuited(data, "bbox_mAP_l", "retinanet", masks=False)
     assert "bbox_mAP_l averages over objects of at least 9216 pixels" in large
     assert large.endswith("holds none; choose bbox_mAP")
-    assert data_checks.unsuited(DIGITS, "bbox_mAP", "mask_rcnn", masks=True) == []
+    assert data_sets.unsuited(DIGITS, "bbox_mAP", "mask_rcnn", masks=True) == []
 
 
 def test_validation_images_are_decoded_once(tmp_path: Path) -> None:
@@ -193,7 +192,7 @@ def test_validation_images_are_decoded_once(tmp_path: Path) -> None:
 
     def look(wanted: int | None = None) -> list[str]:
         told.clear()
-        return data_checks.undecodable_images(data, wanted, lambda *counts: told.append(counts))
+        return data_sets.undecodable_images(data, wanted, lambda *counts: told.append(counts))
 
     broken = tmp_path / "val" / "3.png"
     for damage in (b"", b"no picture", None):
@@ -223,9 +222,9 @@ def test_missing_files_are_all_named(tmp_path: Path) -> None:
     nothing = Data.model_validate(
         {"root": tmp_path, **{n: {"images": n, "annotations": f"{n}.json"} for n in ("train", "val")}}
     )
-    assert len(data_checks.check(nothing)) == 4
+    assert len(data_sets.check(nothing)) == 4
     gone = nothing.model_copy(update={"root": tmp_path / "nowhere"})
-    assert data_checks.check(gone) == [
+    assert data_sets.check(gone) == [
         f"data.root: no folder {tmp_path}/nowhere; put a COCO-format data set there, or name the folder that holds it"
     ]
 
@@ -238,5 +237,5 @@ def test_real_sets_are_sound(shared: Path, name: str) -> None:
     if not (shared / "data" / name).is_dir():
         pytest.skip(f"no {shared / 'data' / name}")
     data = Data.model_validate({"root": shared / "data" / name, **splits})
-    assert data_checks.check(data) == []
+    assert data_sets.check(data) == []
     assert data_sets.prepare(data).classes

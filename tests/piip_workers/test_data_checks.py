@@ -18,11 +18,11 @@ from PIL import Image
 from squares import each, put
 
 from piip_search.spec import Data
-from piip_workers import data_checks
+from piip_workers import data as data_sets
 
 
 def problems_of(data: Data, masks: bool = False) -> list[str]:
-    return data_checks.examine(data, masks).problems
+    return data_sets.examine(data, masks).problems
 
 
 def corners(one: dict[str, Any]) -> None:
@@ -180,7 +180,7 @@ def test_objects_without_an_area_are_left_out_where_they_are_few(tmp_path: Path)
         found["annotations"][0]["bbox"] = [5, 5, 10.5, 0]
         found["annotations"][1]["bbox"] = [500, 5, 10, 10]
 
-    report = data_checks.examine(squares.write(tmp_path, change, parts=("train",)))
+    report = data_sets.examine(squares.write(tmp_path, change, parts=("train",)))
     assert report.problems == []
     assert [line.rpartition("; ")[2] for line in report.notices] == [
         "they are left out", "these objects are neither learnt nor scored",
@@ -216,7 +216,7 @@ def test_a_turned_image_whose_size_tells_nothing_needs_a_word(tmp_path: Path) ->
 
 def test_turned_images_are_read_as_their_sizes_say(tmp_path: Path) -> None:
     data = squares.write(tmp_path, written=turned(6), suffix=".jpg")
-    report = data_checks.examine(data)
+    report = data_sets.examine(data)
     assert (report.problems, report.notices) == ([], [])  # upright annotations
     wrong = squares.write(tmp_path / "other", written=turned(6), suffix=".jpg", train={"orientation": "stored"})
     assert "height and width must be those of its file" in problems_of(wrong)[0]
@@ -317,8 +317,8 @@ def test_an_oblong_image_and_one_full_of_masks_are_told(tmp_path: Path) -> None:
 
     data = squares.write(tmp_path, recorded, written=oblong)
     assert problems_of(data) == []
-    assert data_checks.unsuited(data, "bbox_mAP", "retinanet", False, (256.0, 256.0)) == []
-    found = data_checks.unsuited(data, "bbox_mAP", "retinanet", False, (128.0, 128.0))
+    assert data_sets.unsuited(data, "bbox_mAP", "retinanet", False, (256.0, 256.0)) == []
+    found = data_sets.unsuited(data, "bbox_mAP", "retinanet", False, (128.0, 128.0))
     assert len(found) == 2
     assert "images[1] (2.png, 4 x 600) is so oblong that its short side would be 0 pixels at image size 128" in found[0]
 
@@ -340,12 +340,12 @@ def test_training_images_that_cannot_be_decoded_are_told(tmp_path: Path) -> None
         return written
 
     few = squares.write(tmp_path / "few", written=broken(("2",)))
-    report = data_checks.undecodable_training_images(few, None)
+    report = data_sets.undecodable_training_images(few, None)
     assert report.problems == []
     assert "1 of 4 training images cannot be decoded" in report.notices[0]
     assert str(tmp_path / "few/train/2.png") in report.notices[0]
     most = squares.write(tmp_path / "most", written=broken(("1", "2", "3")))
-    assert data_checks.undecodable_training_images(most, 4).problems[0].endswith("restore the files")
+    assert data_sets.undecodable_training_images(most, 4).problems[0].endswith("restore the files")
 
 
 NUMBERS = st.one_of(
@@ -390,7 +390,7 @@ def test_nothing_in_a_file_hangs_or_fills_the_memory(
     try:
         resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, before[1]))
         with deadline(20):
-            if problems_of(data, masks=True) or data_checks.unsuited(data, "segm_mAP", "mask_rcnn", masks=True):
+            if problems_of(data, masks=True) or data_sets.unsuited(data, "segm_mAP", "mask_rcnn", masks=True):
                 return
             file = str((data.root or Path()) / "val.json")
             truth = truth_of(file, masks=True)

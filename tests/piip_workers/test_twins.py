@@ -28,7 +28,6 @@ from piip_search.export.images import ProxyImages  # noqa: E402
 from piip_search.export.mmdet_config import proxy_config  # noqa: E402
 from piip_search.spec import Data, Training  # noqa: E402
 from piip_workers import data as data_sets  # noqa: E402
-from piip_workers import data_checks  # noqa: E402
 from piip_workers import reading as registered  # noqa: E402, F401 - its data set and transforms
 from piip_workers.metric import CocoAverages  # noqa: E402
 
@@ -199,7 +198,7 @@ def test_a_set_is_read_and_scored_as_its_clean_twin(
 
         settings["change"] = inside
     data = squares.write(tmp_path, settings.pop("change", lambda found: None), **settings)
-    assert data_checks.check(data, masks=True) == []
+    assert data_sets.check(data, masks=True) == []
     items, expected = read(data), clean[0]
     assert len(items) == len(expected) == 8
     for item, wanted in zip(items, expected, strict=True):
@@ -215,7 +214,7 @@ def test_what_is_to_be_ignored_is_neither_learnt_nor_scored(tmp_path: Path) -> N
             one["ignore"] = 1
 
     data = squares.write(tmp_path, change)
-    report = data_checks.examine(data)
+    report = data_sets.examine(data)
     assert report.problems == []
     assert "is marked as ignore" in report.notices[0]
     assert "4 of 8 in all" in report.notices[0]
@@ -236,7 +235,7 @@ def test_boxes_that_pass_an_edge_are_cut_off_in_training_and_scoring(tmp_path: P
         found["annotations"][0]["bbox"] = [-10, -10, 40, 40]
 
     data = squares.write(tmp_path, change, parts=("val",))
-    (notice,) = data_checks.examine(data).notices
+    (notice,) = data_sets.examine(data).notices
     assert "these boxes are cut off at the edge, in training and in scoring" in notice
     paths = data_sets.prepare(data)
     from piip_workers.annotations import truth_of

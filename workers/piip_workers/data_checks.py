@@ -14,7 +14,7 @@ from piip_search.file_paths import located
 from piip_search.spec import Data, Split
 from piip_workers.annotation_file import AnnotationFile, UnreadableFileError, annotations_of, printable_name
 from piip_workers.boxes import look_at_boxes
-from piip_workers.data import SIZES, contents_of, measured_images, named, splits_of
+from piip_workers.coco_data import SIZES, contents_of, measured_images, named, splits_of
 from piip_workers.findings import Findings, Rule, Shown
 from piip_workers.image_files import is_inside, where_else
 from piip_workers.pictures import Header, Pictures

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from piip_workers.cache import WAY_OUT, CacheError
-from piip_workers.data import DIGITS
+from piip_workers.coco_data import DIGITS
 
 VERSION = 1
 """Raised whenever the images change, so that no old cache is taken for a new set."""
