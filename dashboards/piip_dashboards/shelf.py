@@ -87,7 +87,7 @@ class Shelf:
             raise UnreadableRunError(f"a run named {name!r} has no address here; piip-search run makes no such name")
         record = self._ledger.search(name)
         try:
-            spec = parse_spec(dict(record.spec), f"run {name}")
+            spec = parse_spec(dict(record.spec), f"run {name}", recorded=True)
             events = self._ledger.happened(name)
         except (SpecError, ValueError, KeyError, TypeError) as error:
             raise UnreadableRunError(f"run {name!r} cannot be read by this version: {error}") from None

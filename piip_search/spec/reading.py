@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from piip_search.file_paths import escaped, expanded
 from piip_search.spec.meaning import problems_of
+from piip_search.spec.resources import unsupported
 from piip_search.spec.search_spec import SearchSpec
 from piip_search.spec.wording import SpecError, explained
 from piip_search.yaml_file import YamlError, read_yaml, write_yaml
@@ -79,8 +80,13 @@ def _changed(content: Any, path: tuple[str, ...], change: Callable[[str], str]) 
     return {**content, path[0]: _changed(content[path[0]], path[1:], change)}
 
 
-def parse_spec(content: object, source: Path | str = "search space") -> SearchSpec:
+def parse_spec(content: object, source: Path | str = "search space", recorded: bool = False) -> SearchSpec:
     """Checks what a search space file holds.
+
+    Args:
+        content: Of the file.
+        source: What the message names.
+        recorded: Whether a ledger holds it: no search starts with it, and earlier versions accepted more.
 
     Raises:
         SpecError: It breaks rules; all that was found, at once.
@@ -98,6 +104,8 @@ def parse_spec(content: object, source: Path | str = "search space") -> SearchSp
             explained(item, SearchSpec) for item in found if item["type"] != "too_short" or item["input"] in ([], ())
         ]
     problems += problems_of(content)
+    if spec is not None and not recorded:
+        problems += unsupported(spec.resources)
     if problems or spec is None:
         raise SpecError(source, problems)
     return spec

@@ -15,7 +15,7 @@ def _gpu(value: object) -> object:
         return value
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or cast(float, value) < 0 or (cast(float, value) > 1 and cast(float, value) % 1):
-        raise ValueError(f"gpu is a share of one, a whole number of them, or auto, got {shortened(value)}")
+        raise ValueError(f"gpu is a number from 0 to 1, or auto, got {shortened(value)}")
     return float(cast(float, value))
 
 
@@ -39,8 +39,8 @@ class Resources(Section):
 
     Attributes:
         cpu: Logical CPUs.
-        gpu: GPUs; a fraction lets trials share one, `auto` gives each trial the share that its memory is predicted to
-            take. A trial's process takes no more of the GPU's memory than its share.
+        gpu: GPUs, at most 1 in a new search; a fraction lets trials share one, `auto` gives each trial the share that
+            its memory is predicted to take. A trial's process takes no more of the GPU's memory than its share.
         gpu_memory: Memory of one GPU in GiB. Designs whose training is predicted to need more are not proposed.
         custom: Resources of the cluster's own by name, such as `a100: 1`.
         at_once: Most trials at a time; None for as many as the cluster holds. A number makes a cluster grow that can.
@@ -64,3 +64,13 @@ class Resources(Section):
         if self.gpu_memory is not None and not self.gpu:
             raise ValueError("gpu_memory is for trials on GPUs, and gpu is 0; set gpu to auto or to a number")
         return self
+
+
+def unsupported(resources: Resources) -> list[str]:
+    """What a new search may not ask for, a line each; earlier versions accepted it, and their ledgers hold it."""
+    if resources.gpu == "auto" or resources.gpu <= 1:
+        return []
+    return [
+        f"resources.gpu: a trial trains on one GPU, got {resources.gpu:g}, and the others would be reserved and idle; "
+        "set it to 1, to a fraction of one, or to auto"
+    ]

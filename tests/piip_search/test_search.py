@@ -230,8 +230,8 @@ def test_a_target_ends_the_search(spec: SearchSpec, ledger: Ledger) -> None:
 
 
 def test_gpu_hours_are_spent_over_all_sittings(spec: SearchSpec, ledger: Ledger) -> None:
-    # Half a second each on two GPUs: one second of a GPU a trial.
-    limited = changed(spec, budget={"trials": 12, "gpu_hours": 4.5 / 3600}, resources={"gpu": 2})
+    # Half a second each on half a GPU: a quarter of a second of a GPU a trial.
+    limited = changed(spec, budget={"trials": 12, "gpu_hours": 1.125 / 3600}, resources={"gpu": 0.5})
     drive(open_search("run", limited, ledger, "recipe"), stop_after=3)
     search = open_search("run", limited, ledger, "recipe")
     work_off(search, workers=1)

@@ -77,9 +77,11 @@ def test_shipped_spaces_are_sound(name: str) -> None:
         (broken(schedule={"rungs": [1], "keep": 1}), ["schedule.keep: input should be greater than or equal to 2"]),
         (broken(schedule={"rungs": [1, 12]}), ["file: schedule.rungs come before the whole training of 12 epochs"]),
         (broken(budget={"gpu_hours": 5}), ["file: budget.gpu_hours are never spent with resources.gpu 0"]),
-        (broken(resources={"gpu": "all"}), ["resources.gpu: gpu is a share of one, a whole number of them, or auto"]),
-        (broken(resources={"gpu": 1.5}), ["resources.gpu: gpu is a share of one, a whole number of them, or auto"]),
-        (broken(resources={"gpu": float("nan")}), ["resources.gpu: gpu is a share of one, a whole number of them"]),
+        (broken(resources={"gpu": "all"}), ["resources.gpu: gpu is a number from 0 to 1, or auto"]),
+        (broken(resources={"gpu": 1.5}), ["resources.gpu: gpu is a number from 0 to 1, or auto"]),
+        (broken(resources={"gpu": 2}), ["resources.gpu: a trial trains on one GPU, got 2, and the others would be"]),
+        (broken(resources={"gpu": 8, "gpu_memory": 80}), ["resources.gpu: a trial trains on one GPU, got 8"]),
+        (broken(resources={"gpu": float("nan")}), ["resources.gpu: gpu is a number from 0 to 1"]),
         (broken(resources={"gpu": "auto"}), ["resources: gpu: auto shares a GPU by its memory; say how much that is"]),
         (broken(resources={"gpu_memory": 80}), ["resources: gpu_memory is for trials on GPUs, and gpu is 0"]),
         (broken(resources={"custom": {"GPU": 1}}), ["resources.custom: custom resources have names of the cluster's"]),
@@ -120,6 +122,10 @@ def test_each_fault_is_one_line_with_its_place(content: object, lines: list[str]
 def test_all_faults_are_reported_at_once() -> None:
     found = problems(broken(smapler="tpe", seed=-1, space__resolutions=[100], space__backbones=["vitb"]))
     assert len(found) == 4
+
+
+def test_a_ledger_may_hold_a_search_that_reserved_several_gpus() -> None:
+    assert parse_spec(broken(resources={"gpu": 2}), "run old", recorded=True).resources.gpu == 2
 
 
 def test_yaml_syntax_names_line_and_column(tmp_path: Path) -> None:

@@ -312,5 +312,6 @@ def _space_file(record: SearchRecord) -> str:
     """What was searched, as the YAML that asks it again; defaults that say nothing are left out."""
     from piip_search.spec import parse_spec, space_file
 
-    content = parse_spec(dict(record.spec), f"run {record.name}").model_dump(mode="json", exclude_defaults=True)
+    spec = parse_spec(dict(record.spec), f"run {record.name}", recorded=True)
+    content = spec.model_dump(mode="json", exclude_defaults=True)
     return space_file({**content, "name": record.name}, width=100, default_flow_style=None)
