@@ -126,6 +126,7 @@ def drive(settings: dict[str, Any]) -> None:
     from piip_search.circumstances import circumstances
     from piip_workers import ray_cluster, ray_tune
     from piip_workers.background import InBackground
+    from piip_workers.ray_desk import Placement
     from piip_workers.tracking import MlflowTracker
     from piip_workers.work import Work
 
@@ -140,7 +141,7 @@ def drive(settings: dict[str, Any]) -> None:
     search = open_search(spec.name, spec, ledger, "recipe", mirror, circumstances=circumstances())
     arguments = {"data": settings["data"], "folder": str(folder / "trials"), "pause": settings["pause"]}
     work = Work("faults:train", arguments, str(folder / "trials" / "results" / search.uid))
-    ray_tune.run(search, work, folder / "ray", placement=ray_tune.Placement(retries=settings["retries"]))
+    ray_tune.run(search, work, folder / "ray", placement=Placement(retries=settings["retries"]), told=told)
     ledger.close()
     print(search.ending, len(search.evaluations), len(search.running), flush=True)
     if search.running or search.halted:

@@ -160,6 +160,14 @@ class Search:
             why: What is at fault, and what can be done about it.
         """
         self.running.pop(candidate.number, None)
+        self.stop(why)
+
+    def stop(self, why: str) -> None:
+        """Nothing more is begun in this sitting.
+
+        Args:
+            why: What is at fault, and what can be done about it.
+        """
         self._halted = self._halted or why
 
     def postpone(self, candidate: Candidate) -> None:

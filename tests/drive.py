@@ -23,7 +23,7 @@ def main(options: dict) -> None:
     nodes.check()
     search = open_search("run", spec, Ledger(f"sqlite:///{folder}/ledger.db"), "recipe")
     work = Work(options["function"], options["settings"], str(folder / "results"), options.get("share", ""))
-    ray_tune.run(search, work, folder / "ray", lambda: None, placement, nodes)
+    ray_tune.run(search, work, folder / "ray", lambda: None, placement, nodes, print)
     found = {
         "evaluations": {e.candidate.number: [e.candidate.architecture.name, e.status] for e in search.evaluations},
         "ending": search.ending,

@@ -69,15 +69,16 @@ class Cluster:
 
     def kill_worker(self, chance: random.Random) -> bool:
         """Kills a process in which a trial runs."""
-        found = []
-        for node in self._nodes.values():
-            with suppress(psutil.NoSuchProcess):
-                found += [p for p in psutil.Process(node.pid).children(recursive=True) if _is_trial(p)]
+        found = self.trials()
         if not found:
             return False
         with suppress(psutil.NoSuchProcess):
             chance.choice(found).kill()
         return True
+
+    def trials(self) -> list[psutil.Process]:
+        """Processes in which trials run, on all nodes."""
+        return processes_of_trials([node.pid for node in self._nodes.values()])
 
     def kill(self, name: str) -> None:
         """Kills a node with everything on it."""
@@ -113,9 +114,18 @@ class Cluster:
             time.sleep(0.2)
 
 
+def processes_of_trials(parents: list[int]) -> list[psutil.Process]:
+    """Processes below others in which a trial runs; Ray writes the actor's class into their title."""
+    found: list[psutil.Process] = []
+    for parent in parents:
+        with suppress(psutil.NoSuchProcess):
+            found += [process for process in psutil.Process(parent).children(recursive=True) if _is_trial(process)]
+    return found
+
+
 def _is_trial(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        return "_Trial" in " ".join(process.cmdline())
+        return "Trainable" in " ".join(process.cmdline())
     return False
 
 

@@ -107,8 +107,9 @@ def audit(
     with shown_on.status("looking at the validation images") as status:
         check_images(spec, status.update, pass_over if quiet else note)
     with shown_on.status("starting"):
-        drive, usage, at_once = runner(on, address, spec, home)
-        tracker = open_tracker(store, home, mlflow is not None, pass_over if quiet else note)
+        told = pass_over if quiet else note
+        drive, usage, at_once = runner(on, address, spec, home, told)
+        tracker = open_tracker(store, home, mlflow is not None, told)
         name = plan.run_name(run)
         search = Search(
             name, spec, Listed(candidates), book, recipe, tracker,

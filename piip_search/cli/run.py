@@ -115,7 +115,7 @@ def run(
         book.search(run_name)
     store = mlflow_uri(mlflow, home)
     with shown_on.status("starting"):
-        drive, usage, at_once = runner(on, address, spec, home)
+        drive, usage, at_once = runner(on, address, spec, home, told)
         tracker = open_tracker(store, home, mlflow is not None, told)
         search = open_search(run_name, spec, book, recipe, tracker, fresh, fingerprint, circumstances())
     if tracker is not None and store is not None:

@@ -12,8 +12,8 @@ from piip_search.wiring.extras import TRAINER, extra
 
 if TYPE_CHECKING:  # they bring the database and Ray with them, for which a message need not wait
     from piip_search.search import Search
+    from piip_workers.ray_desk import Placement
     from piip_workers.ray_jobs import Jobs, Sent
-    from piip_workers.ray_tune import Placement
 
 
 class Place(StrEnum):
@@ -59,8 +59,17 @@ def absolute(pretrained: str | None) -> str | None:
 Drive = Callable[["Search", Any, Callable[[], None]], None]
 
 
-def runner(on: Place, address: str | None, spec: SearchSpec, home: Path) -> tuple[Drive, Callable[[], str], int]:
+def runner(
+    on: Place, address: str | None, spec: SearchSpec, home: Path, told: Callable[[str], None] = lambda text: None
+) -> tuple[Drive, Callable[[], str], int]:
     """How to drive a search with what measures, what tells the usage, and how many trials run at once.
+
+    Args:
+        on: Where candidates are measured.
+        address: Of a Ray cluster; None starts one here.
+        spec: What a trial occupies.
+        home: The home folder.
+        told: Is told, once, when a machine's memory runs out.
 
     Raises:
         ClusterError: The cluster cannot be joined, or trials could not run on it.
@@ -80,14 +89,14 @@ def runner(on: Place, address: str | None, spec: SearchSpec, home: Path) -> tupl
         nodes.check()
 
     def drive(search: "Search", measure: Any, changed: Callable[[], None]) -> None:
-        ray_tune.run(search, measure, home / "ray", changed, placement, nodes)
+        ray_tune.run(search, measure, home / "ray", changed, placement, nodes, told)
 
     return drive, ray_cluster.usage, at_once
 
 
 def placement_of(spec: SearchSpec) -> "Placement":
     """What a trial of a search occupies on a Ray cluster; needs the extra."""
-    from piip_workers.ray_tune import Placement
+    from piip_workers.ray_desk import Placement
 
     resources = spec.resources
     return Placement(
