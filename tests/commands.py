@@ -17,7 +17,7 @@ def problems_of(line: str) -> list[str]:
         while words and re.fullmatch(r"[A-Za-z_]+=.*", words[0]):
             words = words[1:]
         if words[:1] == ["piip-search"]:
-            from piip_search.cli import app
+            from piip_search.cli.commands import app
 
             problems += _unknown(_click(app), words)
         elif words[:1] == ["ray"]:

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
@@ -11,11 +11,12 @@ from typer.core import TyperCommand
 
 from piip_search.file_paths import expanded, expanded_url
 
+from piip_search.cli.interruption import INTERRUPTED, ToldExit
+
 HALTED = 1
 """Exit code of a search that something stopped which a person has to mend, such as a full disk; or of which every trial
 failed."""
 USER_ERROR = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="piip-search",
@@ -150,6 +151,12 @@ def shown(text: object) -> str:
     from piip_search.texts import without_secrets
 
     return "\n".join(printable(line) for line in without_secrets(str(text)).split("\n"))
+
+
+def stopped(text: str) -> NoReturn:
+    """Ends a command that the user interrupted."""
+    errors.print(text, markup=False, soft_wrap=True)
+    raise ToldExit(INTERRUPTED)
 
 
 def pass_over(text: str) -> None:

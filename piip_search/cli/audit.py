@@ -1,5 +1,6 @@
 """`piip-search audit`: what a run's proxies are worth."""
 
+import sys
 from dataclasses import asdict, replace
 from typing import Annotated
 
@@ -11,11 +12,13 @@ from piip_search.audit import LONGER, AuditPlan, Figures, audit_candidates
 from piip_search.audit import audit as audited
 from piip_search.cli.application import (
     DEFAULT_HOME,
+    HALTED,
     Home,
     Json,
     LedgerUrl,
     Quiet,
     RunName,
+    errors,
     expanded_store,
     note,
     pass_over,
@@ -73,6 +76,7 @@ def audit(
     """
     if on is Place.LOCAL and address:
         raise UserError("--address names a Ray cluster; leave it out with --on local")
+    store = mlflow_uri(mlflow, home)
     book = open_ledger(existing_ledger(ledger, home))
     history = history_of(book, run)
     spec, proxy = history.spec, history.spec.fidelity.build()
@@ -102,7 +106,6 @@ def audit(
     )
     fingerprint = data.fingerprint(spec.data)
     recipe = spec.recipe(fingerprint)
-    store = mlflow_uri(mlflow, home)
     shown_on = progress(as_json, quiet)
     with shown_on.status("looking at the validation images") as status:
         check_images(spec, status.update, pass_over if quiet else note)
@@ -117,6 +120,9 @@ def audit(
         )  # fmt: skip
     measure = measurement(measured_often, home, run, search)
     drive_to_end(search, drive, measure, usage, at_once, shown_on, examined=False)
+    if search.halted:
+        errors.print(f"halted: {search.ending}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(HALTED)
     found = audited(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
     trials = trials_folder(home, run, recipe)
     if as_json:

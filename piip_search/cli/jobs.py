@@ -19,17 +19,17 @@ from sqlalchemy.exc import ArgumentError
 from piip_search.cli.application import (
     DEFAULT_HOME,
     HALTED,
-    INTERRUPTED,
     Home,
     Json,
     LedgerUrl,
     Quiet,
     SpaceName,
-    errors,
     note,
     put,
     put_json,
+    stopped,
 )
+from piip_search.cli.interruption import INTERRUPTED
 from piip_search.cli.run import Fresh, Mlflow, Name, Resume, Trials, checked_name
 from piip_search.file_paths import located
 from piip_search.legal import legal_designs
@@ -37,6 +37,7 @@ from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import DETECTORS, SearchSpec, SpecError, load_spec
 from piip_search.terminal import printable
 from piip_search.wiring.extras import UserError
+from piip_search.wiring.mlflow_store import WAY_OUT, kind_problem
 from piip_search.wiring.places import jobs_at, sent_search
 from piip_search.wiring.spaces import with_trials
 
@@ -177,6 +178,8 @@ def _bound_to_this_machine(spec: SearchSpec, home: Path, ledger: str | None, mlf
         yield f"--ledger must be a server, or a file by its absolute path (sqlite:////shared/ledger.db), got {ledger}"
     if mlflow not in (None, "none") and _relative_file(str(mlflow)):
         yield f"--mlflow must be a server, or a file by its absolute path (sqlite:////shared/mlflow.db), got {mlflow}"
+    elif mlflow not in (None, "none") and (problem := kind_problem(str(mlflow))):
+        yield f"--mlflow {mlflow} cannot be used: {problem}; {WAY_OUT}"
     if spec.data.root is not None and not spec.data.root.is_absolute():
         yield f"data.root must be an absolute path {shared}, got {spec.data.root}"
     pretrained, detector = spec.training.pretrained, spec.training.detector
@@ -236,8 +239,7 @@ def _followed(jobs: Any, name: str) -> "Job":
     try:
         job: Job = jobs.follow(name, _write)
     except KeyboardInterrupt:
-        errors.print(f"the search goes on; end it with piip-search stop {name}", markup=False, soft_wrap=True)
-        sys.exit(INTERRUPTED)
+        stopped(f"the search goes on; end it with piip-search stop {name}")
     return job
 
 

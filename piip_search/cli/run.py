@@ -15,7 +15,6 @@ from piip_search import terminal
 from piip_search.cli.application import (
     DEFAULT_HOME,
     HALTED,
-    INTERRUPTED,
     Home,
     Json,
     LedgerUrl,
@@ -29,6 +28,7 @@ from piip_search.cli.application import (
     progress,
     put,
     put_json,
+    stopped,
 )
 from piip_search.cli.show import failures_of, tiers_of
 from piip_search.evaluation import trials_folder
@@ -93,6 +93,7 @@ def run(
     """
     if on is Place.LOCAL and address:
         raise UserError("--address names a Ray cluster; leave it out with --on local")
+    store = mlflow_uri(mlflow, home)
     shown_on, told = progress(as_json, quiet), pass_over if quiet else note
     with shown_on.status("looking at the data") as status:
         spec = checked_spec(find_space(space), trials, status.update, told)
@@ -113,7 +114,6 @@ def run(
     book = open_ledger(ledger_url(ledger, home), note)
     if resume:
         book.search(run_name)
-    store = mlflow_uri(mlflow, home)
     with shown_on.status("starting"):
         drive, usage, at_once = runner(on, address, spec, home, told)
         tracker = open_tracker(store, home, mlflow is not None, told)
@@ -195,8 +195,7 @@ def _announce(search: "Search", shown_on: Console) -> None:
 
 
 def _interrupted() -> NoReturn:
-    errors.print("stopped; what is measured is kept: the same command goes on where this stopped", markup=False)
-    sys.exit(INTERRUPTED)
+    stopped("stopped; what is measured is kept: the same command goes on where this stopped")
 
 
 def _content(search: "Search", book: "Ledger", store: str | None) -> dict[str, Any]:

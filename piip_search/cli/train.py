@@ -1,18 +1,18 @@
 """`piip-search train`: the full training of an exported design."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from piip_search.cli.application import INTERRUPTED, console, errors, expanded_store, note
+from piip_search.cli.application import console, expanded_store, note, stopped
 from piip_search.export import Provenance
 from piip_search.export.folder import CONFIG
 from piip_search.export.recipe import BATCH
 from piip_search.file_paths import located
 from piip_search.wiring.extras import UserError, extra, find_trainer
+from piip_search.wiring.mlflow_store import check_store
 
 WORK = "work"
 
@@ -42,6 +42,8 @@ def train(
 
     Example: piip-search train exported/best --gpus 8 -- train_dataloader.num_workers=4
     """
+    if mlflow not in (None, "", "none"):
+        check_store(str(mlflow))
     provenance = Provenance.read(folder)
     if not (folder / CONFIG).is_file():
         raise UserError(f"{located(folder)} holds no {CONFIG}; export the design with --format mmdet")
@@ -73,8 +75,7 @@ def train(
     try:
         code = launch.train(arguments, gpus)
     except KeyboardInterrupt:
-        errors.print("stopped; the same command with --resume goes on from the last whole epoch", markup=False)
-        sys.exit(INTERRUPTED)
+        stopped("stopped; the same command with --resume goes on from the last whole epoch")
     if code:
         raise UserError(f"the training ended with exit code {code}; what it said is above and in {work}")
     _tell(work, provenance)

@@ -10,6 +10,7 @@ from piip_search.file_paths import located
 from piip_search.tracker import Tracker
 from piip_search.wiring.extras import UserError, find_mlflow
 from piip_search.wiring.history import History
+from piip_search.wiring.mlflow_store import check_store
 
 if TYPE_CHECKING:  # they bring the database and MLflow with them, for which a message need not wait
     from piip_search.export import Provenance
@@ -48,8 +49,15 @@ def open_ledger(url: str, told: Callable[[str], None] = lambda text: None) -> "L
 
 
 def mlflow_uri(given: str | None, home: Path) -> str | None:
+    """The MLflow store, which is in the home unless the user names one; None for none.
+
+    Raises:
+        UserError: MLflow could not use it.
+    """
     if given == "none":
         return None
+    if given:
+        check_store(given)
     return given or f"sqlite:///{(home / 'mlflow.db').resolve()}"
 
 

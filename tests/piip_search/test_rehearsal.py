@@ -202,7 +202,7 @@ def test_losses_below_zero_missing_ones_and_costs_of_nothing_are_played(spec: Se
 
 
 def test_the_command(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: SearchSpec) -> None:
-    from piip_search.cli import app
+    from piip_search.cli.commands import app
 
     content = played(spec, sampler="random").model_dump(mode="json")
     space = tmp_path / "space.yaml"

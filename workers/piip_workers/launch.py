@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+GRACE = 10.0
+"""Seconds within which processes end that a Ctrl-C interrupted; each may be writing a checkpoint."""
+
 
 def gpus_here() -> int:
     """GPUs of this machine."""
@@ -26,8 +29,11 @@ def train(arguments: Sequence[str], gpus: int = 1) -> int:
     with subprocess.Popen(command(arguments, gpus)) as process:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # which the processes got as well
-            process.wait()
+        except KeyboardInterrupt:
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:  # not by Ctrl-C, which the processes get as well
+                process.terminate()
             raise
 
 

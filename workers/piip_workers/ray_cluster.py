@@ -3,9 +3,11 @@
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -53,7 +55,7 @@ def connect(address: str | None = None) -> None:
         _check_answer(address)
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         try:
-            with _overhearing(said, address is not None):
+            with _overhearing(said, address is not None), _own_sigterm():
                 # Without an address Ray would join whatever cluster this machine last had, and wait for a killed one.
                 ray.init(address=address or "local", include_dashboard=False if address is None else None,
                          log_to_driver=False, logging_level=logging.ERROR)  # fmt: skip
@@ -117,6 +119,19 @@ def _overhearing(said: IO[str], wanted: bool) -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(own, STDERR)
         os.close(own)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keeps this process's own handler of SIGTERM, if it has one: Ray puts in one that prints stacks."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:  # Ray's own handler
+        raise KeyboardInterrupt from None
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _refused(address: str | None, said: str) -> str:
