@@ -18,6 +18,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from piip_search import __version__
+from piip_workers.ray_local import MachineUnfitError, missing_environment
 
 HEAD = "node:__internal_head__"
 """Resource that the head alone has."""
@@ -29,6 +30,7 @@ LOOK = 120.0
 """Seconds within which every node answers: the first process on a node takes some to start."""
 
 TOKEN = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or copy ~/.ray/auth_token of its head (see ray get-auth-token)"
+WITHOUT_RAY = "or leave Ray out with --on local, which measures one candidate after the other"
 STDERR = 2
 
 Amounts = Mapping[str, float]
@@ -53,20 +55,34 @@ def connect(address: str | None = None) -> None:
         return
     if address is not None:
         _check_answer(address)
+    else:
+        _prepare()
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         try:
-            with _overhearing(said, address is not None), _own_sigterm():
+            with _overhearing(said), _own_sigterm():
                 # Without an address Ray would join whatever cluster this machine last had, and wait for a killed one.
                 ray.init(address=address or "local", include_dashboard=False if address is None else None,
                          log_to_driver=False, logging_level=logging.ERROR)  # fmt: skip
         except ImportError as error:
             raise ModuleNotFoundError(name=error.name or "grpc") from None
-        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        except Exception as error:  # a node that does not start is the plainest of all
             said.seek(0)
             raise ClusterError(_refused(address, f"{error} {said.read()}")) from None
     if is_client():
         with suppress(AttributeError):  # what workers print would go between our own lines
             ray.util.client.ray.worker.log_client.disable_logs()
+
+
+def _prepare() -> None:
+    """Makes the environment one in which Ray starts.
+
+    Raises:
+        ClusterError: It cannot.
+    """
+    try:
+        os.environ |= missing_environment(os.environ)
+    except MachineUnfitError as error:
+        raise ClusterError(f"{error}; {WITHOUT_RAY}") from None
 
 
 def _check_answer(address: str) -> None:
@@ -105,11 +121,8 @@ def _head_of_this_machine() -> str | None:
 
 
 @contextmanager
-def _overhearing(said: IO[str], wanted: bool) -> Iterator[None]:
+def _overhearing(said: IO[str]) -> Iterator[None]:
     """What Ray's own libraries print: why they were refused stands there, many times, and in no error."""
-    if not wanted:
-        yield
-        return
     sys.stderr.flush()
     own = os.dup(STDERR)
     os.dup2(said.fileno(), STDERR)
@@ -149,7 +162,7 @@ def _refused(address: str | None, said: str) -> str:
             f"{where} cannot be joined from here ({reason}); a driver outside of it joins by ray://HOST:10001, or is "
             "sent there with piip-search submit"
         )
-    return f"{where} cannot be started: {reason}"
+    return f"{where} cannot be started: {reason}; its logs are in session_latest/logs of its folder; {WITHOUT_RAY}"
 
 
 def is_client() -> bool:
