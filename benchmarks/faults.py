@@ -4,11 +4,18 @@ python benchmarks/faults.py --kills 50
 python benchmarks/faults.py --kills 2 --trials 8 --searches random --database sqlite --mirror file    # as the tests do
 
 Searches run on a Ray cluster of two nodes that is started on this machine, with a trainer that really trains (a
-small network on scikit-learn's digits, a checkpoint an epoch), a ledger and an MLflow mirror. Killed, with SIGKILL: a
-worker's process, a node, the head, the driver, the MLflow server; the connections to PostgreSQL are cut, or PostgreSQL
-itself; and the disk of the trials, or that of a SQLite ledger, is filled to its last byte (both are small ones of their
-own, where this process may mount them). Whoever dies is started again, as an operator would: the driver by the same
-command; and a full disk is emptied. Afterwards, from the trainer's own log, the ledger and the mirror:
+small network on scikit-learn's digits, a checkpoint an epoch), a ledger and an MLflow mirror. What is taken away:
+
+- by SIGKILL: a worker's process (as the kernel does when memory is gone), a node, the head, the driver, the MLflow
+  server, PostgreSQL; and the connections to PostgreSQL are cut;
+- by SIGTERM: a worker's process, a node, the driver;
+- a node, after the notice that a cloud gives of a spot machine (`ray drain-node`);
+- memory: a program fills it until Ray's memory monitor ends trials, at a threshold that leaves the machine enough;
+- the disk of the trials, that of Ray's sessions, or that of a SQLite ledger, filled to its last byte (small ones of
+  their own, where this process may mount them).
+
+Whoever dies is started again, as an operator would: the driver by the same command; and a full disk is emptied.
+Afterwards, from the trainer's own log, the ledger and the mirror:
 
 - lost: proposals without an evaluation, and evaluations that failed;
 - measured twice: measurements and epochs that the trainer made more than once;
@@ -43,6 +50,7 @@ from piip_search.spec import SearchSpec, parse_spec
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 from fault_targets import MlflowServer, SmallDisk, ledger_url  # noqa: E402
+from memory import fill_memory, memory_monitor  # noqa: E402
 from two_nodes import Cluster, cluster_environment  # noqa: E402
 
 SPEC: dict[str, Any] = {
@@ -63,6 +71,8 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "rungs": {"sampler": "piip", "budget": {"trials": 18}, "schedule": {"rungs": [2], "keep": 3}},
 }
 """One whose proposals do not depend on results, so that an undisturbed run has the same front; one with rungs."""
+ROOM = 5.0
+"""GiB more than at the start that may be in use before Ray's memory monitor ends trials: others work on the machine."""
 SETTLE = 4.0
 FULL_FOR = 8.0
 """Seconds for which a disk stays full at most."""
@@ -164,13 +174,23 @@ class Run:
         folder, options = self.folder, self._options
         folder.mkdir(parents=True)
         kills: dict[str, Callable[[], Any]] = {}
-        disks = {"disk of the trials": SmallDisk(folder / "trials", 64)}
+        disks = {
+            "disk of the trials": SmallDisk(folder / "trials", 64), "disk of Ray": SmallDisk(folder / "ray", 256)
+        }  # fmt: skip
         with ledger_url(options.database, folder, kills, disks) as url:
-            cluster, server = Cluster(folder), MlflowServer(folder, options.mirror == "server")
+            cluster = Cluster(
+                folder, environment={**cluster_environment(), **memory_monitor(ROOM)}, temporary=folder / "ray"
+            )
+            server = MlflowServer(folder, options.mirror == "server")
             kills |= {
                 "worker": lambda: cluster.kill_worker(self._random),
+                "worker terminated": lambda: cluster.kill_worker(self._random, signal.SIGTERM),
+                "memory": lambda: self._fill_memory(cluster),
                 "node": lambda: cluster.kill("second"),
+                "node terminated": lambda: cluster.terminate("second"),
+                "node preempted": lambda: cluster.preempt("second"),
                 "driver": lambda: None,
+                "driver terminated": lambda: None,
                 **({"head": lambda: cluster.kill("head")} if options.head else {}),
                 **({"MLflow server": server.kill} if options.mirror == "server" else {}),
                 **{name: disk.fill for name, disk in disks.items() if disk.mounted},
@@ -218,8 +238,8 @@ class Run:
             name = self._random.choice(names)
             if kills[name]() is False:
                 continue
-            if name == "driver":
-                driver.send_signal(signal.SIGKILL)
+            if name in DRIVERS:
+                driver.send_signal(DRIVERS[name])
                 driver.wait()
             if name in disks:  # a ledger waits for its disk; a trial that meets a full one ends the driver
                 with suppress(subprocess.TimeoutExpired):
@@ -227,6 +247,11 @@ class Run:
                 disks[name].free()
             self.killed[name] += 1
             print(f"  {self.kind}: {name} killed ({sum(self.killed.values())} of {most})", flush=True)
+
+    def _fill_memory(self, cluster: Cluster) -> bool:
+        """Fills the memory until the monitor ended a trial."""
+        trials = cluster.trials()
+        return bool(trials) and fill_memory(lambda: not all(trial.is_running() for trial in trials), ROOM)
 
     def _driver(self, settings: Path) -> subprocess.Popen[bytes]:
         self.starts += 1
@@ -330,6 +355,7 @@ def _digits(folder: Path) -> Path:
     return path
 
 
+DRIVERS = {"driver": signal.SIGKILL, "driver terminated": signal.SIGTERM}
 GOOD = {"lost": 0, "measured twice": 0, "epochs twice": 0}
 
 

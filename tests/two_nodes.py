@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 STARTS_WITHIN = 120.0
 STARTED = "Ray runtime started"
 """What ray start prints once a node is there."""
+ENDS_WITHIN = 30.0
+NOTICE = 3
+"""Seconds between the notice that a node is taken away, and that."""
 
 
 class Cluster:
@@ -33,6 +37,7 @@ class Cluster:
         gpus: int = 0,
         dashboard: bool = False,
         environment: dict[str, str] | None = None,
+        temporary: Path | None = None,
     ) -> None:
         """Prepares; `up` starts it.
 
@@ -42,12 +47,14 @@ class Cluster:
             gpus: Of each node, as it says; there need be none.
             dashboard: Whether jobs can be sent to it, and drivers from elsewhere work through it.
             environment: Variables that its processes have; this process's own by default.
+            temporary: Where the nodes keep their sessions; Ray's own folder by default.
         """
         self._folder = folder
         self._ports = [free_port() for _ in range(3)]
         self._sizes = [f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
         self._dashboard = dashboard
         self._environment = environment
+        self._place = [] if temporary is None else [f"--temp-dir={temporary}"]
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
         self.address = f"127.0.0.1:{self._ports[0]}"
         self.client = f"ray://127.0.0.1:{self._ports[1]}" if dashboard else ""
@@ -65,15 +72,15 @@ class Cluster:
             self.down()
             served = f"--dashboard-port={self._ports[2]}" if self._dashboard else "--include-dashboard=false"
             client = f"--ray-client-server-port={self._ports[1]}"
-            self._start("head", "--head", f"--port={self._ports[0]}", client, served)
+            self._start("head", "--head", f"--port={self._ports[0]}", client, served, *self._place)
 
-    def kill_worker(self, chance: random.Random) -> bool:
-        """Kills a process in which a trial runs."""
+    def kill_worker(self, chance: random.Random, how: int = signal.SIGKILL) -> bool:
+        """Sends a signal to a process in which a trial runs; SIGKILL is what the kernel sends when memory is gone."""
         found = self.trials()
         if not found:
             return False
         with suppress(psutil.NoSuchProcess):
-            chance.choice(found).kill()
+            chance.choice(found).send_signal(how)
         return True
 
     def trials(self) -> list[psutil.Process]:
@@ -88,6 +95,37 @@ class Cluster:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
         node.wait()
+
+    def terminate(self, name: str) -> None:
+        """Asks a node to end, as a queue does whose time limit is over."""
+        node = self._nodes[name]
+        node.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            node.wait(ENDS_WITHIN)
+        self.kill(name)
+
+    def preempt(self, name: str) -> bool:
+        """Takes a node away after a notice, as a cloud does with a spot machine."""
+        node_id = self._node_id(name)
+        if node_id is None:
+            return False
+        command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", f"--address={self.address}",
+                   f"--node-id={node_id}", "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=taken back",
+                   f"--deadline-remaining-seconds={NOTICE}"]  # fmt: skip
+        environment = self._environment or cluster_environment()
+        if subprocess.run(command, capture_output=True, env=environment, check=False).returncode != 0:
+            return False
+        time.sleep(NOTICE)
+        self.kill(name)
+        return True
+
+    def _node_id(self, name: str) -> str | None:
+        with suppress(psutil.Error):
+            for process in psutil.Process(self._nodes[name].pid).children(recursive=True):
+                for word in process.cmdline():
+                    if word.startswith("--node_id="):
+                        return word.partition("=")[2]
+        return None
 
     def down(self) -> None:
         for name in list(self._nodes):
