@@ -16,7 +16,9 @@ PACKAGES = ("ray", "mlflow", "psutil", "sklearn")
     ("database", "killed"),
     [
         ("sqlite", "worker,node,driver"),
-        ("sqlite", "disk of the trials,disk of the ledger"),
+        ("sqlite", "memory"),
+        ("sqlite", "worker terminated,node terminated,node preempted"),
+        ("sqlite", "disk of the trials,disk of the ledger,disk of Ray"),
         ("postgresql", "worker,node,driver,PostgreSQL connections,PostgreSQL"),
     ],
 )
