@@ -9,9 +9,8 @@ import typer
 from rich.console import Console, RenderableType
 from typer.core import TyperCommand
 
-from piip_search.file_paths import expanded, expanded_url
-
 from piip_search.cli.interruption import INTERRUPTED, ToldExit
+from piip_search.file_paths import expanded, expanded_url
 
 HALTED = 1
 """Exit code of a search that something stopped which a person has to mend, such as a full disk; or of which every trial
