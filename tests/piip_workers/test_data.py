@@ -153,7 +153,7 @@ def test_ids_and_order_of_categories_may_differ(tmp_path: Path) -> None:
 
 def test_what_a_file_holds_is_known_beforehand(tmp_path: Path) -> None:
     content = copy.deepcopy(CONTENT)
-    content["images"] += [{"id": 2, "file_name": "a.png", "height": 30, "width": 10}]
+    content["images"] += [{"id": 2, "file_name": "a.png", "height": 120, "width": 40}]
     content["annotations"] += [
         {"id": 2, "image_id": 2, "category_id": 1, "bbox": [0, 0, 32, 32], "segmentation": [[0, 0, 9, 0, 9, 9]]},
         {"id": 3, "image_id": 2, "category_id": 1, "bbox": [0, 0, 99, 99], "iscrowd": 1},

@@ -102,7 +102,7 @@ def exchanged(found: squares.Content) -> None:
         (each("annotations", put(area="9")), "must be the object's area in pixels, or not there, got '9'"),
         (each("annotations", put(ignore="yes")), ".ignore: must be 0 or 1, got 'yes'"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_in_all_entries_is_one_line(tmp_path: Path, change: squares.Change, told: str) -> None:
     found = problems_of(squares.write(tmp_path, change, parts=("train",)))
     assert len(found) == 1
@@ -152,7 +152,7 @@ RLE = {"size": [squares.HEIGHT, squares.WIDTH], "counts": [10, 20, squares.HEIGH
         ({"counts": [1]}, "must be an RLE"),
         ({"size": [64, 96], "counts": [2**70]}, "must be an RLE"),
     ],
-)  # fmt: skip
+)
 def test_an_outline_that_would_harm_a_library_is_refused(tmp_path: Path, segmentation: Any, told: str) -> None:
     def change(found: squares.Content) -> None:
         found["annotations"][2]["segmentation"] = segmentation
@@ -183,8 +183,9 @@ def test_objects_without_an_area_are_left_out_where_they_are_few(tmp_path: Path)
     report = data_sets.examine(squares.write(tmp_path, change, parts=("train",)))
     assert report.problems == []
     assert [line.rpartition("; ")[2] for line in report.notices] == [
-        "they are left out", "these objects are neither learnt nor scored",
-    ]  # fmt: skip
+        "they are left out",
+        "these objects are neither learnt nor scored",
+    ]
 
 
 TURN = {6: cv2.ROTATE_90_COUNTERCLOCKWISE, 3: cv2.ROTATE_180}
@@ -299,7 +300,7 @@ def test_a_missing_image_is_told_with_where_it_seems_to_be(tmp_path: Path, name:
         (b'{"images": [', "not JSON"),
         (b"\xff\xfe{\x00}\x00", "not JSON"),
     ],
-)  # fmt: skip
+)
 def test_a_file_of_another_kind_is_named(tmp_path: Path, content: Any, told: str) -> None:
     raw = content if isinstance(content, bytes) else json.dumps(content).encode()
     (line,) = problems_of(squares.write(tmp_path, lambda _: raw, parts=("train",)))

@@ -68,12 +68,17 @@ def averages(data: Data) -> dict[str, float]:
     for image in metric._coco_api.dataset["images"]:
         place = next(at for at, one in enumerate(squares.content(seed=1)["images"]) if one["id"] == _plain(image))
         truth = [one for one in squares.content(seed=1)["annotations"] if one["image_id"] == place + 1]
-        rows.append((None, {
-            "img_id": image["id"],
-            "labels": np.array([one["category_id"] - 1 for one in truth]),
-            "scores": np.full(len(truth), 0.9),
-            "bboxes": np.array([_corners(one["bbox"]) for one in truth], float),
-        }))  # fmt: skip
+        rows.append(
+            (
+                None,
+                {
+                    "img_id": image["id"],
+                    "labels": np.array([one["category_id"] - 1 for one in truth]),
+                    "scores": np.full(len(truth), 0.9),
+                    "bboxes": np.array([_corners(one["bbox"]) for one in truth], float),
+                },
+            )
+        )
     return metric.compute_metrics(rows)
 
 
@@ -128,8 +133,12 @@ def runs(found: squares.Content) -> None:
 
 
 def annotations_first(found: squares.Content) -> squares.Content:
-    return {"annotations": found["annotations"], "info": {"x": [1]}, "categories": found["categories"],
-            "images": found["images"]}  # fmt: skip
+    return {
+        "annotations": found["annotations"],
+        "info": {"x": [1]},
+        "categories": found["categories"],
+        "images": found["images"],
+    }
 
 
 def in_place(found: squares.Content, change: Any) -> None:
@@ -175,7 +184,7 @@ TWINS: dict[str, dict[str, Any]] = {
     "stored pixels of turned images": {"written": stored},
     "turned images": {"written": upright},
     "12 of 16 bits": {"written": twelve_bits, "bits": 12},
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -223,10 +232,17 @@ def test_what_is_to_be_ignored_is_neither_learnt_nor_scored(tmp_path: Path) -> N
     metric.dataset_meta = {"classes": paths.classes}
     kept = squares.content(seed=1)["annotations"][1::2]
     rows = [
-        (None, {"img_id": one["image_id"], "labels": np.array([one["category_id"] - 1]), "scores": np.array([0.9]),
-                "bboxes": np.array([_corners(one["bbox"])], float)})
+        (
+            None,
+            {
+                "img_id": one["image_id"],
+                "labels": np.array([one["category_id"] - 1]),
+                "scores": np.array([0.9]),
+                "bboxes": np.array([_corners(one["bbox"])], float),
+            },
+        )
         for one in kept
-    ]  # fmt: skip
+    ]
     assert metric.compute_metrics(rows)["bbox_mAP"] == 1.0
 
 

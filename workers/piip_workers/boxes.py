@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from piip_workers.annotation_file import SMALL_SHARE, AnnotationFile
+from piip_workers.annotation_entries import SMALL_SHARE
+from piip_workers.annotation_file import AnnotationFile
 from piip_workers.findings import Findings, Rule, Shown
 
 SLACK = 1.0
@@ -21,20 +22,29 @@ OTHER = 0.99
 
 _FORMAT = Rule(".bbox", "must be [left, top, width, height] in pixels")
 _OUTSIDE = Rule(
-    ".bbox", "lies outside of its image", "correct the annotation or drop it", SMALL_SHARE,
+    ".bbox",
+    "lies outside of its image",
+    "correct the annotation or drop it",
+    SMALL_SHARE,
     "these objects are neither learnt nor scored",
-)  # fmt: skip
+)
 _BEYOND = Rule(
-    ".bbox", "must end inside of its image", "export the annotations again", 0.5,
+    ".bbox",
+    "must end inside of its image",
+    "export the annotations again",
+    0.5,
     "these boxes are cut off at the edge, in training and in scoring",
-)  # fmt: skip
+)
 _TINY = Rule(
-    ".bbox", "must be at least a pixel wide and high", "drop the annotation, or enlarge the images", SMALL_SHARE,
+    ".bbox",
+    "must be at least a pixel wide and high",
+    "drop the annotation, or enlarge the images",
+    SMALL_SHARE,
     "these objects are not learnt, and scored as COCO does",
-)  # fmt: skip
+)
 _AGREE = Rule(
     ".bbox", "must surround the segmentation", "export the annotations again", 0.5, "both are read as they are"
-)  # fmt: skip
+)
 _RUNS = Rule(".segmentation", "must have the size of its image", "export the annotations again")
 _FAR = Rule(".segmentation", "must lie on its image", "export the annotations again")
 
@@ -162,9 +172,17 @@ class _Looking:
         places = np.flatnonzero(objects.images_N >= 0)
         height_N, width_N = _sizes(found)
         return cls(
-            found, findings, places, objects.boxes_N4[places], objects.areas_N[places], objects.outlines_N4[places],
-            objects.runs_N2[places], np.isfinite(objects.outlines_N4[places, 0]), height_N[places], width_N[places],
-        )  # fmt: skip
+            found,
+            findings,
+            places,
+            objects.boxes_N4[places],
+            objects.areas_N[places],
+            objects.outlines_N4[places],
+            objects.runs_N2[places],
+            np.isfinite(objects.outlines_N4[places, 0]),
+            height_N[places],
+            width_N[places],
+        )
 
     def add(self, rule: Rule, wrong_N: NDArray[np.bool_], hint: str = "") -> None:
         """Notes the objects that break a rule, with their boxes and their images' sizes."""

@@ -37,9 +37,13 @@ def prepare(data: Data, masks: bool = False) -> CocoPaths:
     train, val = (contents(split, masks) for split in splits.values())
     aspects = [aspect for part in (train, val) for aspect in part.aspects]
     return CocoPaths(
-        _turned(splits["train"]), _turned(splits["val"]), train.classes, train.classes == val.classes,
-        (min(aspects), max(aspects)), data.bits,
-    )  # fmt: skip
+        _turned(splits["train"]),
+        _turned(splits["val"]),
+        train.classes,
+        train.classes == val.classes,
+        (min(aspects), max(aspects)),
+        data.bits,
+    )
 
 
 def _turned(split: CocoSplit) -> CocoSplit:

@@ -129,9 +129,11 @@ class _Split:
             return problems, []
         try:
             found = annotations_of(
-                self._file, self._masks, outlines=True,
+                self._file,
+                self._masks,
+                outlines=True,
                 told=lambda done, total: self._told(f"reading {self._file.name}: {done / max(1, total):.0%}"),
-            )  # fmt: skip
+            )
         except UnreadableFileError as error:
             return [*problems, f"{self._file}: {error}"], []
         self.content = found
@@ -310,17 +312,19 @@ def _impossible_images(found: AnnotationFile, masks: bool, sides: tuple[float, f
         long, short = sizes_M2.max(axis=1), sizes_M2.min(axis=1)
         fitted_M = np.minimum(sides[0] / long, sides[1] / short) * short
         yield from _too(
-            found, np.flatnonzero(fitted_M < 1),
+            found,
+            np.flatnonzero(fitted_M < 1),
             f"is so oblong that its short side would be 0 pixels at image size {sides[0]:.0f}; cut it, or drop it",
-        )  # fmt: skip
+        )
     if masks:
         held = found.objects.images_N[found.objects.masked_N & (found.objects.images_N >= 0)]
         bytes_M = np.bincount(held, minlength=len(sizes_M2)) * sizes_M2.prod(axis=1)
         yield from _too(
-            found, np.flatnonzero(bytes_M > MOST_MASK_BYTES),
+            found,
+            np.flatnonzero(bytes_M > MOST_MASK_BYTES),
             f"holds so many masks that they take more than {MOST_MASK_BYTES / 2**30:.0f} GiB while it is read; cut it "
             "into tiles, or shrink it",
-        )  # fmt: skip
+        )
 
 
 def _too(found: AnnotationFile, wrong: NDArray[np.int64], what: str) -> Iterator[str]:

@@ -18,14 +18,18 @@ Orientation = Literal["exif", "stored"]
 
 _SIZE = Rule("", "height and width must be those of its file")
 _UNKNOWN = Rule(
-    "", "its file says that it is to be turned (EXIF), and it cannot be told whether its boxes are of turned pixels",
+    "",
+    "its file says that it is to be turned (EXIF), and it cannot be told whether its boxes are of turned pixels",
     "say so: orientation: exif where they are, orientation: stored where they are of the pixels as stored, beside "
     "images and annotations; or take the tag out of the files",
-)  # fmt: skip
+)
 _STORED = Rule(
-    "", "its file says that it is to be turned (EXIF), and its boxes are of the pixels as stored", "", 1.0,
+    "",
+    "its file says that it is to be turned (EXIF), and its boxes are of the pixels as stored",
+    "",
+    1.0,
     "so these pixels are read",
-)  # fmt: skip
+)
 
 
 def orientation_of(images: Images, pictures: Pictures, told: Told = lambda done, total: None) -> Orientation | None:
