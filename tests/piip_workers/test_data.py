@@ -1,6 +1,6 @@
 import copy
 import json
-import os
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,6 @@ def test_a_sound_set_has_no_problems(tmp_path: Path) -> None:
             changed(["images"], CONTENT["images"] * 2),
             "images[1].id: stands twice; each entry has its own, got 1 as images[0]",
         ),
-        (
-            changed(["categories"], [{"id": i, "name": "thing"} for i in (1, 2)]),
-            "categories[1].name: stands twice; each entry has its own, got thing as categories[0]",
-        ),
     ],
 )
 def test_each_fault_is_one_line_with_file_and_place(tmp_path: Path, train: object, problem: str) -> None:
@@ -200,7 +196,8 @@ def test_validation_images_are_decoded_once(tmp_path: Path) -> None:
         broken.write_bytes(damage) if damage is not None else None
         settle(tmp_path / "val")
         (line,) = look()
-        assert line.startswith(f"{broken} cannot be decoded; restore the file, or take it out of")
+        assert line.startswith(f"{broken} cannot be decoded")
+        assert "restore the file, or take it out of" in line
     broken.write_bytes(sound)
     settle(tmp_path / "val")
     assert look(2) == []
@@ -212,10 +209,9 @@ def test_validation_images_are_decoded_once(tmp_path: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Lets the files be an hour old, so that what is known of them is kept."""
-    for place, file in enumerate(sorted(folder.iterdir())):
-        state = file.stat()
-        os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns - (3600 + place) * 10**9))
+    """Lets the files be so old that what is known of them is kept."""
+    newest = max(file.stat().st_ctime for file in folder.iterdir())
+    time.sleep(max(0.0, newest + 2.1 - time.time()))
 
 
 def test_missing_files_are_all_named(tmp_path: Path) -> None:

@@ -169,8 +169,133 @@ def test_a_sound_outline_passes_in_every_form(tmp_path: Path, counts: Any) -> No
     from pycocotools import mask
 
     coded = mask.frPyObjects({"size": RLE["size"], "counts": RLE["counts"]}, squares.HEIGHT, squares.WIDTH)
-    outline = {"size": RLE["size"], "counts": counts or coded["counts"].decode()}
-    assert problems_of(squares.write(tmp_path, each("annotations", put(segmentation=outline, iscrowd=0))), True) == []
+    outline = {"size": [float(side) for side in RLE["size"]], "counts": counts or coded["counts"].decode()}
+    boxed = put(segmentation=outline, bbox=[0, 10, 1, 20], area=20)
+    assert problems_of(squares.write(tmp_path, each("annotations", boxed)), True) == []
+
+
+def by_row(one: dict[str, Any]) -> None:
+    """Writes a mask row by row, where COCO goes column by column."""
+    left, top, width, height = one["bbox"]
+    mask = np.zeros((squares.HEIGHT, squares.WIDTH), np.uint8)
+    mask[top : top + height, left : left + width] = 1
+    edges = np.flatnonzero(np.diff(mask.ravel(), prepend=0))
+    counts = np.diff(np.concatenate([[0], edges, [mask.size]])).tolist()
+    one["segmentation"] = {"size": [squares.HEIGHT, squares.WIDTH], "counts": counts}
+
+
+def test_masks_that_lie_elsewhere_than_their_boxes_are_told(tmp_path: Path) -> None:
+    found = problems_of(squares.write(tmp_path, each("annotations", by_row)), masks=True)
+    assert len(found) == 2
+    assert "annotations[0].bbox: must surround the segmentation" in found[0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), None])
+def test_null_is_what_is_not_there_however_it_is_written(tmp_path: Path, value: Any) -> None:
+    data = squares.write(tmp_path, each("annotations", put(area=value, iscrowd=value, ignore=value)))
+    report = data_sets.examine(data, masks=True)
+    assert (report.problems, report.notices) == ([], [])
+    without = squares.write(tmp_path / "masks", each("annotations", put(segmentation=value)))
+    assert problems_of(without) == []
+    assert "have no segmentation" in data_sets.unsuited(without, "segm_mAP", "mask_rcnn", masks=True)[0]
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    data = squares.write(tmp_path)
+    for name, odd in (("1", os.mkfifo), ("2", os.mkdir)):
+        (tmp_path / "train" / f"{name}.png").unlink()
+        odd(tmp_path / "train" / f"{name}.png")
+    (tmp_path / "train" / "3.png").unlink()
+    (tmp_path / "train" / "3.png").symlink_to("/dev/zero")
+    with deadline(20):
+        (line,) = problems_of(data)
+    assert "images[0].file_name: must be a regular file, and not a folder, a pipe or a device" in line
+    assert "3 of 4 in all" in line
+
+
+def test_a_link_to_nothing_and_a_long_name_are_missing_files(tmp_path: Path) -> None:
+    data = squares.write(tmp_path)
+    (tmp_path / "val" / "2.png").unlink()
+    (tmp_path / "val" / "2.png").symlink_to("/nowhere.png")
+    (line,) = problems_of(data)
+    assert "it is a link to /nowhere.png, which is not there" in line
+    long = squares.write(tmp_path / "long", named(lambda name: "\u00e9" * 300 + name), parts=("train",))
+    assert "no such image" in problems_of(long)[0]
+
+
+@pytest.mark.parametrize(("suffix", "orientation"), [(".tiff", 3), (".tiff", 6)])
+def test_a_tag_that_the_library_does_not_obey_is_never_guessed(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """Pixels are as the annotations say, or the set is refused."""
+
+    def written(path: Path, pixels: squares.Picture) -> None:
+        turned(orientation)(path, pixels)
+
+    upright = squares.write(tmp_path / "upright", written=written, suffix=suffix)
+    stored = {"orientation": "stored"}
+    said = squares.write(tmp_path / "stored", written=written, suffix=suffix, train=stored, val=stored)
+    for data in (upright, said):
+        assert (problems_of(data) == []) == (orientation == 6)  # sizes say what a half turn hides
+
+
+@pytest.mark.parametrize("suffix", [".ppm", ".png", ".tiff"])
+def test_depth_is_known_in_every_format(tmp_path: Path, suffix: str) -> None:
+    def dark(path: Path, pixels: squares.Picture) -> None:
+        deep = pixels.astype(np.uint16) << 2
+        deep[0, 0] = 65535  # a broken pixel of a sensor
+        squares.write_picture(path, deep)
+
+    assert "set data.bits to 10" in problems_of(squares.write(tmp_path, written=dark, suffix=suffix))[0]
+
+
+def test_boxes_in_percent_are_told_as_such(tmp_path: Path) -> None:
+    def large(path: Path, pixels: squares.Picture) -> None:
+        squares.write_picture(path, cv2.resize(pixels, None, fx=10, fy=10, interpolation=cv2.INTER_NEAREST))
+
+    def percents(found: squares.Content) -> None:
+        for image in found["images"]:
+            image |= {"height": 10 * squares.HEIGHT, "width": 10 * squares.WIDTH}
+        for one in found["annotations"]:
+            left, top, width, height = one["bbox"]
+            one["bbox"] = [
+                100 * left / squares.WIDTH,
+                100 * top / squares.HEIGHT,
+                100 * width / squares.WIDTH,
+                100 * height / squares.HEIGHT,
+            ]
+            del one["segmentation"], one["area"]
+
+    found = problems_of(squares.write(tmp_path, percents, written=large))
+    assert found[0].endswith("these look like percents of the image, as in Label Studio")
+
+
+def test_a_box_that_passes_an_edge_does_not_make_another_format(tmp_path: Path) -> None:
+    def large(found: squares.Content) -> None:
+        for one in found["annotations"]:
+            one |= {"bbox": [3, 3, squares.WIDTH, squares.HEIGHT], "area": squares.WIDTH * squares.HEIGHT}
+            del one["segmentation"]
+
+    found = problems_of(squares.write(tmp_path, large, parts=("train",)))
+    assert "must end inside of its image" in found[0]
+    assert "look like" not in found[0]
+
+
+def test_a_category_without_objects_under_the_name_of_another_is_left_out(tmp_path: Path) -> None:
+    def roboflow(found: squares.Content) -> None:
+        found["categories"].insert(0, {"id": 0, "name": "red", "supercategory": "none"})
+
+    data = squares.write(tmp_path, roboflow)
+    report = data_sets.examine(data)
+    assert report.problems == []
+    assert "categories[0].name: is that of another category, and no object has this one, got 'red'" in report.notices[0]
+    assert data_sets.prepare(data).classes == ("red", "blue")
+
+
+def test_names_that_only_look_alike_are_explained(tmp_path: Path) -> None:
+    def composed(found: squares.Content) -> None:
+        found["categories"][0]["name"] = "Red "
+
+    (line,) = problems_of(squares.write(tmp_path, composed, parts=("val",)))
+    assert "they differ in spaces, in capital letters, or in how letters with accents are composed" in line
 
 
 def test_objects_without_an_area_are_left_out_where_they_are_few(tmp_path: Path) -> None:
@@ -253,7 +378,7 @@ def test_images_of_all_their_bits_and_of_none_that_can_be_read(tmp_path: Path) -
     assert problems_of(squares.write(tmp_path / "full", written=full)) == []
     for written in (floats, grey_floats):
         found = problems_of(squares.write(tmp_path / written.__name__, written=written, suffix=".tiff"))
-        assert "must hold whole numbers of 8 or 16 bits, got 32-bit floating-point numbers in 1.tiff" in found[0]
+        assert "must hold whole numbers of 8 or 16 bits without a sign, got 32-bit floating-point numbers" in found[0]
 
 
 def named(change: Any) -> squares.Change:
@@ -298,7 +423,9 @@ def test_a_missing_image_is_told_with_where_it_seems_to_be(tmp_path: Path, name:
         (b"<!DOCTYPE html><html>", "a page of a web site"),
         (b"", "not JSON"),
         (b'{"images": [', "not JSON"),
-        (b"\xff\xfe{\x00}\x00", "not JSON"),
+        (b"\xff\xfe{\x00}\x00", "text in UTF-16; save it as UTF-8"),
+        (b'{"images": [], "images": []}', "the key 'images' stands twice"),
+        ({"images": []}, "a list of images alone"),
     ],
 )
 def test_a_file_of_another_kind_is_named(tmp_path: Path, content: Any, told: str) -> None:

@@ -245,7 +245,7 @@ def _box(reading: Entries, place: str, entry: dict[str, Any]) -> Box | None:
 def _area(reading: Entries, place: str, entry: dict[str, Any]) -> float:
     """The recorded area; NaN where there is none that can be."""
     area = entry.get("area")
-    if area is None:
+    if area is None or area != area:  # NaN is how pandas writes null
         return _NAN
     if type(area) not in _NUMBERS or not -(10**18) < area < 10**18:
         reading.findings.add(_AREA, place, area)
@@ -259,9 +259,10 @@ def _area(reading: Entries, place: str, entry: dict[str, Any]) -> float:
 def _flag(reading: Entries, rule: Rule, name: str, place: str, entry: dict[str, Any]) -> int | None:
     """0 or 1; None, and a finding, for anything else. Null is 0."""
     value = entry.get(name)
-    if value is None:
+    if value is None or value != value:  # NaN is how pandas writes null
         return 0
     if isinstance(value, int | float) and value in (0, 1):
         return int(value)
-    reading.findings.add(rule, place, value)
+    hint = "it is a text: take the quotation marks away" if value in ("0", "1") else ""
+    reading.findings.add(rule, place, value, hint)
     return None

@@ -18,6 +18,7 @@ from piip_workers.foreign_formats import foreign_file, foreign_format
 from piip_workers.json_stream import NotJsonError, parts
 
 _TWICE = "stands twice; each entry has its own"
+_IDLE = Rule(".name", "is that of another category, and no object has this one", "", 1.0, "it is left out")
 _IMAGE = Rule(".image_id", "no image has this id", "drop the annotation or add the image")
 _CATEGORY = Rule(".category_id", "no category has this id", "add it to categories")
 
@@ -215,9 +216,29 @@ def _assembled(file: Path, entries: Entries) -> AnnotationFile:
         raise UnreadableFileError(foreign)
     if any(type(entries.samples.get(key)) is NoList or key not in entries.totals for key in LISTS):
         raise UnreadableFileError("not COCO format: it must be an object with lists images, annotations and categories")
+    _leave_out_idle_categories(entries)
     images = _images(entries)
     objects = _objects(entries, images)
     return AnnotationFile(file, tuple(entries.categories), images, objects, entries.totals, entries.findings)
+
+
+def _leave_out_idle_categories(entries: Entries) -> None:
+    """Roboflow lists the super-category as a category without objects, at times under the name of another."""
+    names = [name for _, name in entries.categories]
+    if len(set(names)) == len(names):
+        return
+    used = set(np.array(entries.objects, np.int64).reshape(-1, 4)[:, 2].tolist())
+    busy = {name for number, name in entries.categories if number in used}
+    last = {name: at for at, name in enumerate(names)}
+    kept = [
+        at
+        for at, (number, name) in enumerate(entries.categories)
+        if number in used or (name not in busy and at == last[name])
+    ]
+    for at in sorted(set(range(len(names))) - set(kept)):
+        entries.findings.add(_IDLE, f"categories[{entries.category_places[at]}]", names[at])
+    entries.categories = [entries.categories[at] for at in kept]
+    entries.category_places = [entries.category_places[at] for at in kept]
 
 
 def _images(entries: Entries) -> Images:

@@ -54,12 +54,12 @@ def coco_of(file: str | Path, masks: bool) -> dict[str, Any]:
 
 
 LARGEST_ID = 2**53
-"""The scorer takes ids for floating-point numbers, which hold no larger ones."""
+"""The scorer takes ids for floating-point numbers, which hold no larger ones; nor does it take negative ones."""
 
 
 def _ids(recorded: NDArray[np.int64]) -> NDArray[np.int64]:
     """Ids as they are recorded, or from 1 where the scorer could not tell them apart."""
-    if len(recorded) and not -LARGEST_ID <= int(recorded.min()) <= int(recorded.max()) <= LARGEST_ID:
+    if len(recorded) and not 0 <= int(recorded.min()) <= int(recorded.max()) <= LARGEST_ID:
         return np.arange(1, len(recorded) + 1)
     return recorded
 

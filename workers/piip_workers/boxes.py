@@ -45,8 +45,18 @@ _TINY = Rule(
 _AGREE = Rule(
     ".bbox", "must surround the segmentation", "export the annotations again", 0.5, "both are read as they are"
 )
+_AREAS = Rule(
+    ".area",
+    "must be about that of the box, or of the outline in it",
+    "write it in pixels, or leave it out",
+    0.5,
+    "areas tell small objects from large ones: averages by size may be wrong",
+)
 _RUNS = Rule(".segmentation", "must have the size of its image", "export the annotations again")
 _FAR = Rule(".segmentation", "must lie on its image", "export the annotations again")
+
+FEWEST_PERCENTS = 8
+"""Boxes that must look like percents to be told as such."""
 
 Boxes = NDArray[np.float64]
 """(N, 4): left, top, width and height, or what a tool wrote in their place."""
@@ -226,16 +236,33 @@ class _Looking:
             self.add(_FORMAT, np.asarray(shares_N), "these look like shares of the image from 0 to 1, as in YOLO")
             return True
         exact_N = self._exact(_USUAL)
+        if self._are_percents():
+            self.add(_FORMAT, np.ones(len(usual_N), bool), "these look like percents of the image, as in Label Studio")
+            return True
         if usual_N.mean() >= USUAL and (exact_N is None or exact_N.mean() >= 1 - USUAL):
             return False
         for other in _OTHERS:
             fitting_N, exactly_N = self._fitting(other), self._exact(other)
+            if exact_N is not None and exact_N.mean() >= USUAL and (exactly_N is None or exactly_N.mean() < USUAL):
+                continue  # the areas, or the outlines, are those of the boxes as they stand
             proved = exactly_N is not None and exactly_N.mean() >= OTHER
             if fitting_N.mean() >= OTHER and (proved or usual_N.mean() < USUAL):
                 wrong_N = ~usual_N if not usual_N.all() else usual_N
                 self.add(_FORMAT, wrong_N, f"these look like {other.name}")
                 return True
         return False
+
+    def _are_percents(self) -> bool:
+        """Whether all boxes end within the first hundred pixels of much larger images, and reach far into these.
+
+        Outlines in pixels say otherwise.
+        """
+        right, bottom = (self.boxes_N4[:, side] + self.boxes_N4[:, side + 2] for side in (0, 1))
+        if len(right) < FEWEST_PERCENTS or max(right.max(), bottom.max()) > 100 + SLACK:
+            return False
+        large = min(np.median(self.width_N), np.median(self.height_N)) >= 2 * 100
+        agree = _overlap(self.boxes_N4, self.outlines_N4)[self.outlined_N] > 0.5
+        return bool(large and min(right.max(), bottom.max()) > 50 and not agree.any())
 
     def _fitting(self, kind: _Format) -> NDArray[np.bool_]:
         """Boxes that, read in a format, have a size and lie on their images."""

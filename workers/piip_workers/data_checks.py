@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from piip_workers.annotation_file import AnnotationFile, UnreadableFileError, an
 from piip_workers.boxes import look_at_boxes
 from piip_workers.coco_data import SIZES, contents_of, measured_images, named, splits_of
 from piip_workers.findings import Findings, Rule, Shown
+from piip_workers.foreign_formats import foreign_image
 from piip_workers.image_files import is_inside, where_else
 from piip_workers.pictures import Header, Pictures
 from piip_workers.turning import look_at_sizes
@@ -36,9 +38,10 @@ _ALL_CROWDS = Rule(
     "some tools write iscrowd 1 for every mask that is an RLE: set it to 0",
 )
 _OUTSIDE = Rule(".file_name", "must be a file in the folder of images")
+_NO_FILE = Rule(".file_name", "must be a regular file, and not a folder, a pipe or a device")
 _MISSING = Rule(".file_name", "no such image", "restore it or drop the entry")
 _TOO_LARGE = Rule("", "its file has more pixels than are decoded (179 million)", "cut it into tiles")
-_FLOATS = Rule("", "must hold whole numbers of 8 or 16 bits", "write the images with 8 or 16 bits")
+_FLOATS = Rule("", "must hold whole numbers of 8 or 16 bits without a sign", "write the images with 8 or 16 bits")
 _DARK = Rule("", "its file has 16 bits a channel and uses few of them")
 
 Noted = Callable[[str], None]
@@ -101,9 +104,15 @@ def _category_problems(train: Sequence[str], val: Sequence[str]) -> Iterator[str
     """Labels go by name, so that ids and order may differ between the two files."""
     alone = [sorted(set(one) - set(other))[:MOST_NAMED] for one, other in ((train, val), (val, train))]
     if any(alone):
+        plain = [{unicodedata.normalize("NFKC", name).strip().casefold() for name in names} for names in (train, val)]
+        hint = (
+            ""
+            if plain[0] != plain[1]
+            else ("; they differ in spaces, in capital letters, or in how letters with accents are composed")
+        )
         yield (
             f"data: train and val name other categories, {alone[0]} in train alone and {alone[1]} in val alone; "
-            "both files must list the same names"
+            f"both files must list the same names{hint}"
         )
 
 
@@ -156,6 +165,10 @@ class _Split:
             if not inside[at]:
                 findings.add(_OUTSIDE, f"images[{images.places_M[at]}]", name)
         pictures = Pictures(self._folder, (name for at, name in enumerate(images.names) if inside[at]))
+        odd = set(pictures.odd)
+        for at, name in enumerate(images.names if odd else ()):
+            if name in odd:
+                findings.add(_NO_FILE, f"images[{images.places_M[at]}]", Shown(str(pictures.file(name))))
         self._look_for_missing(found, pictures, findings)
         headers = pictures.headers(
             images.names, lambda done, total: self._told(f"looking at image {done:,} of {total:,}")
@@ -189,8 +202,8 @@ class _Split:
                 continue
             if header.too_large:
                 findings.add(_TOO_LARGE, place, found.images.names[at])
-            elif header.floats or header.bits > 16:
-                kind = "floating-point numbers" if header.floats else "whole numbers"
+            elif header.odd or header.bits > 16:
+                kind = "floating-point numbers, or such with a sign" if header.odd else "whole numbers"
                 findings.add(_FLOATS, place, Shown(f"{header.bits}-bit {kind} in {found.images.names[at]}"))
             elif header.bits == 16:
                 deep.append(at)
@@ -199,7 +212,7 @@ class _Split:
         sample = [found.images.names[at] for at in spread(deep, SAMPLE)]
         brightest = max(pictures.brightest(sample))
         used, said = max(8, brightest.bit_length()), self._bits
-        if said is None and used >= LEAST_BITS:
+        if not brightest or (said is None and used >= LEAST_BITS):  # what is black has no bits to tell of
             return
         if said is not None and used <= said:
             return
@@ -236,8 +249,16 @@ def undecodable_images(
     split = splits_of(data)["val"]
     names = named(annotations_of(split.annotations).images.names, measured_images(split, wanted))
     broken = _broken(split, names, told)
-    lines = [f"{file} cannot be decoded; restore the file, or take it out of {split.annotations}" for file in broken]
+    lines = [
+        f"{file} cannot be decoded{_why(file)}; restore the file, or take it out of {split.annotations}"
+        for file in broken
+    ]
     return lines[:MOST_NAMED] + ([f"and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else [])
+
+
+def _why(file: Path) -> str:
+    what = foreign_image(file)
+    return f": {what}" if what else ""
 
 
 def _broken(split: CocoSplit, names: Sequence[str], told: Callable[[int, int], None]) -> list[Path]:
@@ -261,7 +282,7 @@ def undecodable_training_images(data: Data, sample: int | None) -> Report:
     broken = _broken(split, looked, lambda done, total: None)
     if not broken:
         return Report()
-    shown = ", ".join(str(file) for file in broken[:3])
+    shown = ", ".join(f"{file}{_why(file)}" for file in broken[:3])
     line = f"{split.annotations}: {len(broken):,} of {len(looked):,} training images cannot be decoded: {shown}"
     if 2 * len(broken) > len(looked):
         return Report([f"{line}; restore the files"])

@@ -37,9 +37,26 @@ _STARTS = {
     b"<!DOCTYPE": "a page of a web site, saved in the place of the file; download the file again",
     b"<!doctype": "a page of a web site, saved in the place of the file; download the file again",
     b"<html": "a page of a web site, saved in the place of the file; download the file again",
+    b"\xff\xfe": "text in UTF-16; save it as UTF-8",
+    b"\xfe\xff": "text in UTF-16; save it as UTF-8",
     b"PK\x03\x04": "a ZIP archive; unpack it and give the file inside",
     b"\x1f\x8b": "a gzip archive; unpack it and give the file inside",
 }
+
+
+def foreign_image(file: Path) -> str:
+    """What a file in the place of an image is, that no image library decodes; empty where that is not known."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(200).lstrip()
+    except OSError:
+        return ""
+    if not head:
+        return "it is empty"
+    if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
+        return "it is a HEIC picture: convert it to JPEG or PNG"
+    found = next((what for start, what in _STARTS.items() if head.startswith(start)), "")
+    return f"it is {found}" if found else ""
 
 
 def foreign_format(samples: Mapping[str, Any]) -> str:
@@ -89,6 +106,7 @@ _KINDS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str, str], ...] = (
     (_has("annotations", "segments_info"), "a panoptic file", "give the instances file (instances_*.json)"),
     (_is_without_boxes("caption"), "a file of captions", "give the instances file (instances_*.json)"),
     (_is_without_boxes("question_id"), "a file of answers to questions", INSTANCES),
+    (lambda samples: "images" in samples and "annotations" not in samples, "a list of images alone", INSTANCES),
     (_is_without_boxes("keypoints"), "a file of keypoints without boxes", "give the instances file (instances_*.json)"),
     (_is_lvis, "an LVIS file", _FEDERATED),
     (_has("", "image_id", "bbox", "score"), "a list of detections, not of ground truth", INSTANCES),

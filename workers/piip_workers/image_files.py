@@ -2,27 +2,47 @@
 
 import os
 import unicodedata
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 
 def image_file(folder: Path, name: str) -> Path:
     """The file that a name means.
 
-    A name is taken as it is where a file has it. Else folders may be divided as on Windows, and letters with accents
-    may be composed otherwise (macOS writes NFD, other systems NFC).
+    A name is taken as it is where a file has it. Else folders may be divided as on Windows, letters with accents may be
+    composed otherwise (macOS writes NFD, other systems NFC), spaces may have become plain ones, and letters may be
+    coded as in an address (%20).
 
     Args:
         folder: Folder of the images.
         name: As the annotation file has it.
     """
     plain = folder / name
-    if (name.isascii() and "\\" not in name) or plain.is_file():
+    if (name.isascii() and "\\" not in name and "%" not in name) or is_there(plain):
         return plain
-    slashed = name.replace("\\", "/")
-    for form in (slashed, unicodedata.normalize("NFC", slashed), unicodedata.normalize("NFD", slashed)):
-        if (folder / form).is_file():
+    for form in _forms(name.replace("\\", "/")):
+        if is_there(folder / form):
             return folder / form
     return plain
+
+
+def is_there(file: Path) -> bool:
+    """Whether there is such a file; no system has one whose name is too long."""
+    try:
+        return file.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _forms(name: str) -> Iterator[str]:
+    """Other ways to write a name."""
+    for form in (name, unquote(name), name.translate(_SPACES)):
+        yield from (form, unicodedata.normalize("NFC", form), unicodedata.normalize("NFD", form))
+
+
+_SPACES = str.maketrans("\u00a0\u202f", "  ")
 
 
 def is_inside(folder: Path, name: str) -> bool:
@@ -35,16 +55,18 @@ def is_inside(folder: Path, name: str) -> bool:
 def where_else(folder: Path, root: Path, name: str) -> str:
     """Where a missing image seems to be, as the end of a message; empty where nothing like it was found."""
     bare = Path(name.replace("\\", "/"))
-    if (root / bare).is_file() and root != folder:
+    with suppress(OSError):  # the name may be too long for one
+        return f"it is a link to {(folder / name).readlink()}, which is not there"
+    if is_there(root / bare) and root != folder:
         return f"it is there relative to {root}: set images to that folder"
-    if bare.name != str(bare) and (folder / bare.name).is_file():
+    if bare.name != str(bare) and is_there(folder / bare.name):
         return f"{bare.name} lies in {folder} itself: take the folders out of the names"
     try:
         near = sorted(entry.name for entry in os.scandir((folder / bare).parent))
     except OSError:
         return ""
     for other in near:
-        if other.lower() == bare.name.lower():
+        if other != bare.name and other.lower() == bare.name.lower():
             return f"{other} is there: capital and small letters differ"
     for other in near:
         if Path(other).stem == bare.stem or other == bare.stem:

@@ -5,6 +5,7 @@ An annotation file of COCO's size takes gigabytes as Python objects, and a perso
 
 import codecs
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from json import scanner
@@ -17,8 +18,8 @@ CHUNK = 1 << 22
 """Characters read at a time."""
 SLICE = 1 << 18
 """Characters of entries that are read at once."""
-_BETWEEN = ("}, {", "},{", "},\n", "},\r\n")
-_SPACE = " \t\r\n"
+_BETWEEN = ("}, {", "},{", "},\n", "},\r\n", "} ,")
+_SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
 
 
@@ -82,10 +83,14 @@ def _values(text: "_Text") -> Iterator[Part]:
     if text.peek() == "}":
         text.expect("}")
         return
+    seen = set()
     while True:
         key = text.value()
         if not isinstance(key, str):
             raise text.error("a key must be a text in double quotes")
+        if key in seen:
+            raise text.error(f"the key {key[:60]!r} stands twice")
+        seen.add(key)
         text.expect(":")
         if text.peek() == "[":
             yield from _entries(text, key)
@@ -140,8 +145,8 @@ class _Text:
     def peek(self) -> str:
         """The next character that is no space; empty at the end."""
         while True:
-            while self._at < len(self._buffer) and self._buffer[self._at] in _SPACE:
-                self._at += 1
+            match = _SPACE.match(self._buffer, self._at)
+            self._at = match.end() if match else self._at
             if self._at < len(self._buffer):
                 return self._buffer[self._at]
             if not self._more():
@@ -175,10 +180,11 @@ class _Text:
             except ValueError as error:
                 problem = str(error).partition(": line")[0]
             else:
-                if end < len(self._buffer) or self._ended or not self._more():
+                if end < len(self._buffer) or self._ended or not self._more(wanted):
                     self._at = end
                     return found
-                continue  # a number may go on in what comes
+                wanted *= 2  # a number may go on in what comes
+                continue
             # Twice as much each time, so that a long value, or a mistake, is looked through a few times only.
             if self._ended or not self._more(wanted):
                 raise self.error(problem)
@@ -194,8 +200,11 @@ class _Text:
             self._more()
         if self._before + self._at < self._single:
             return []
+        if not self._buffer.startswith("{", self._at):
+            return []
         end = max(self._buffer.rfind(mark, self._at, self._at + SLICE) for mark in _BETWEEN)
         if end < 0:
+            self._single = self._before + self._at + SLICE // 2
             return []
         found = _listed(f"[{self._buffer[self._at : end + 1]}]")
         if found:

@@ -24,6 +24,7 @@ SHAPE = "must be a list of polygons, each a flat list [x1, y1, x2, y2, x3, y3, .
 RLE = "must be an RLE with size [height, width] and counts, a list of run lengths or COCO's text of them"
 COUNTS = "must have runs that add up to height x width"
 FINITE = "must hold finite numbers of pixels"
+PAIRS = "these are pairs [x, y], as LabelMe writes them: write all in one flat list"
 LONG = f"must have edges of at most {LONGEST_EDGE:,} pixels in all"
 
 
@@ -34,7 +35,7 @@ class Outline(NamedTuple):
         rule: The rule that it breaks; empty for none.
         hint: What it looks like, and what to do about it.
         present: Whether there is one.
-        bounds: Left, top, right and bottom of its polygons in pixels; None of an RLE.
+        bounds: Left, top, right and bottom in pixels; None where it encloses nothing.
         size: Height and width of an RLE's image; None of polygons.
         short_parts: Whether some of its polygons have fewer than three corners.
     """
@@ -55,22 +56,27 @@ def outline_of(segmentation: Any) -> Outline:
     if type(segmentation) is list:
         return _polygons(segmentation)
     if type(segmentation) is dict:
-        return _runs(segmentation)
-    return ABSENT if segmentation is None else Outline(SHAPE)
+        return _runs(segmentation) if segmentation else ABSENT
+    empty = segmentation in (None, "") or segmentation != segmentation  # NaN is how pandas writes null
+    return ABSENT if empty else Outline(SHAPE)
 
 
 def whole_parts(segmentation: Any) -> Any:
     """A sound segmentation without polygons of fewer than three corners, which libraries take for boxes."""
     if type(segmentation) is list:
         return [part for part in segmentation if len(part) >= FEWEST_NUMBERS]
-    return segmentation
+    size, counts = segmentation["size"], segmentation["counts"]
+    whole = counts if type(counts) is str else [int(run) for run in counts]
+    return {"size": [int(side) for side in size], "counts": whole}
 
 
 def _polygons(parts: list[Any]) -> Outline:
-    if not parts or parts == [[]]:
+    if not any(part != [] for part in parts):
         return ABSENT
+    if all(type(part) is list and len(part) == 2 for part in parts):
+        return Outline(SHAPE, PAIRS)
     lefts, tops, rights, bottoms = [], [], [], []
-    short = False
+    short, edges = False, 0.0
     for part in parts:
         if type(part) is not list:
             return _no_list(parts)
@@ -87,8 +93,10 @@ def _polygons(parts: list[Any]) -> Outline:
         left, right, top, bottom = min(x), max(x), min(y), max(y)
         if max(right, bottom) > LARGEST_SIDE or min(left, top) < -LARGEST_SIDE:
             return Outline(f"must lie within {LARGEST_SIDE:,} pixels")
-        if len(x) * (right - left + bottom - top) > LONGEST_EDGE and _edges(x, y) > LONGEST_EDGE:
-            return Outline(LONG)
+        if edges + len(x) * (right - left + bottom - top) > LONGEST_EDGE:
+            edges += _edges(x, y)
+            if edges > LONGEST_EDGE:
+                return Outline(LONG)
         if left == right or top == bottom or (len(x) == 3 and not _triangle(part)):
             short = True
             continue
@@ -111,7 +119,7 @@ def _no_list(parts: list[Any]) -> Outline:
 
 def _no_numbers(part: list[Any]) -> Outline:
     pairs = all(type(corner) is list and len(corner) == 2 for corner in part)
-    return Outline(SHAPE, "these are pairs [x, y], as LabelMe writes them: write all in one flat list" if pairs else "")
+    return Outline(SHAPE, PAIRS if pairs else "")
 
 
 def _is_finite(part: list[Any]) -> bool:
@@ -137,9 +145,9 @@ def _triangle(part: list[float]) -> bool:
 
 def _runs(rle: dict[str, Any]) -> Outline:
     size, counts = rle.get("size"), rle.get("counts")
-    if type(size) is not list or len(size) != 2 or not all(type(side) is int for side in size):
+    if type(size) is not list or len(size) != 2 or not all(_is_whole(side) for side in size):
         return Outline(RLE)
-    height, width = size
+    height, width = map(int, size)
     if min(size) < 1 or max(size) > LARGEST_SIDE:
         return Outline(f"must have sides of 1 to {LARGEST_SIDE:,} pixels")
     runs = _run_lengths(counts)
@@ -152,13 +160,27 @@ def _runs(rle: dict[str, Any]) -> Outline:
         return Outline(COUNTS, f"these add up to {total:,}, and {height} x {width} is {pixels:,}")
     if not runs[1::2].any():
         return Outline(NOTHING, size=(height, width))
-    return Outline(size=(height, width))
+    return Outline(bounds=_bounds(runs, height), size=(height, width))
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and value.is_integer())
+
+
+def _bounds(runs: NDArray[np.int64], height: int) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what runs enclose; they go column by column."""
+    ends = np.cumsum(runs)[1::2]
+    lengths = runs[1::2][: len(ends)]
+    first, last = (ends - lengths)[lengths > 0], ends[lengths > 0] - 1
+    columns = (first // height != last // height).any()
+    top, bottom = (0, height) if columns else (int((first % height).min()), int((last % height).max()) + 1)
+    return float(first[0] // height), float(top), float(last[-1] // height + 1), float(bottom)
 
 
 def _run_lengths(counts: Any) -> NDArray[np.int64] | None:
     """Run lengths, in pixels; None for what is neither a list of them nor COCO's text."""
     if type(counts) is list:
-        if not set(map(type, counts)) <= {int} or any(abs(run) > LARGEST_SIDE**2 for run in counts):
+        if not all(map(_is_whole, counts)) or any(abs(run) > LARGEST_SIDE**2 for run in counts):
             return None
         return np.array(counts, np.int64)
     if type(counts) is str and counts and counts.isascii():

@@ -7,13 +7,16 @@ Legend: M images.
 
 import hashlib
 import importlib.util
+import io
 import json
 import os
+import stat
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,13 +26,21 @@ import numpy as np
 from piip_workers.cache import cache_folder
 from piip_workers.image_files import image_file
 
-VERSION = 1
+VERSION = 2
 """Raised whenever what is kept of a file changes its meaning."""
 SETTLED = 2.0
 """Seconds after which a file that changed again has another time of change on every file system."""
 THREADS = min(8, os.cpu_count() or 1)
-ORIENTATION, BITS_A_SAMPLE, SAMPLE_FORMAT, FLOATS = 0x0112, 258, 339, 3
-"""Tags of EXIF and TIFF, and the sample format of floating-point numbers."""
+MOST_PIXELS = 178_956_970
+"""Of an image that is decoded: twice what Pillow warns of. Three bytes each, six where it has 16 bits a channel."""
+LARGE = 2**25
+"""Pixels of an image that is decoded while no other is."""
+BRIGHT = 99.9
+"""Percentile of an image's values that is taken for its brightest: single pixels of a sensor are often broken."""
+ORIENTATION, BITS_A_SAMPLE, SAMPLE_FORMAT, UNSIGNED = 0x0112, 258, 339, 1
+"""Tags of EXIF and TIFF, and the sample format of whole numbers without a sign."""
+PLAIN = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "MPO")
+"""Formats whose depth the first bytes say."""
 
 Told = Callable[[int, int], None]
 T = TypeVar("T")
@@ -47,21 +58,28 @@ class Header:
         width: Of the pixels as they are stored; 0 where the file is no image that is known.
         height: Likewise.
         orientation: How they are to be turned to stand upright, 1 to 8 as in EXIF; 1 is upright.
+        obeyed: Whether OpenCV turns it when asked to, and only then; it does not in every format.
         bits: Of a channel.
-        floats: Whether channels hold floating-point numbers.
+        odd: Whether channels hold floating-point numbers, or numbers with a sign.
         too_large: Whether it has more pixels than are decoded.
     """
 
     width: int = 0
     height: int = 0
     orientation: int = 1
+    obeyed: bool = True
     bits: int = 8
-    floats: bool = False
+    odd: bool = False
     too_large: bool = False
 
     @property
     def is_turned(self) -> bool:
         return self.orientation != 1
+
+    @property
+    def swaps(self) -> bool:
+        """Whether height and width are exchanged by turning."""
+        return self.orientation >= 5
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -71,7 +89,7 @@ class Header:
     @property
     def upright(self) -> tuple[int, int]:
         """Height and width once it stands upright."""
-        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
+        return (self.width, self.height) if self.swaps and self.obeyed else (self.height, self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +98,7 @@ class Picture:
 
     Attributes:
         size: Of the file in bytes.
-        changed: When it changed, in nanoseconds.
+        changed: When its contents, and anything about it, changed last, in nanoseconds.
         inode: Its number in the file system.
         header: What its first bytes say.
         hash: Of its contents, 32 hexadecimal digits.
@@ -89,7 +107,7 @@ class Picture:
     """
 
     size: int
-    changed: int
+    changed: tuple[int, int]
     inode: int
     header: Header | None = None
     hash: str | None = None
@@ -103,6 +121,9 @@ class Pictures:
     Args:
         folder: Where they are.
         names: Of the files, as an annotation file has them.
+
+    Attributes:
+        odd: Names of what is no regular file: a folder, a pipe, a device.
     """
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
@@ -111,10 +132,14 @@ class Pictures:
         self._cache = cache_folder() / "pictures" / f"{key}.json"
         kept = _read(self._cache)
         self._known: dict[str, Picture] = {}
+        self.odd: list[str] = []
         for name, file in self._files.items():
             with suppress(OSError, ValueError):
                 state = file.stat()
-                now = Picture(state.st_size, state.st_mtime_ns, state.st_ino)
+                if not stat.S_ISREG(state.st_mode):
+                    self.odd.append(name)
+                    continue
+                now = Picture(state.st_size, (state.st_mtime_ns, state.st_ctime_ns), state.st_ino)
                 then = kept.get(name)
                 same = then is not None and (then.size, then.changed, then.inode) == (now.size, now.changed, now.inode)
                 self._known[name] = then if same and then is not None else now
@@ -126,7 +151,8 @@ class Pictures:
 
     @property
     def missing(self) -> list[str]:
-        return [name for name in self._files if name not in self._known]
+        odd = set(self.odd)
+        return [name for name in self._files if name not in self._known and name not in odd]
 
     def headers(self, names: Sequence[str], told: Told = _untold) -> list[Header | None]:
         """What the first bytes of files say; None of those that are missing."""
@@ -141,7 +167,7 @@ class Pictures:
         return [bool(found) for found in self._look(names, "decodes", _is_decodable, told)]
 
     def brightest(self, names: Sequence[str], told: Told = _untold) -> list[int]:
-        """Largest value of a channel of files; 0 of those that cannot be decoded."""
+        """Largest value of a channel of files, but for a few pixels; 0 of those that cannot be decoded."""
         return [found or 0 for found in self._look(names, "brightest", _brightest, told)]
 
     def _look(self, names: Sequence[str], what: str, look: Callable[[Path], T], told: Told) -> list[T | None]:
@@ -158,7 +184,7 @@ class Pictures:
     def _keep(self) -> None:
         """Writes what is known of files that changed a while ago; where nobody may write, they are looked at again."""
         last = time.time_ns() - int(SETTLED * 1e9)
-        self._kept |= {name: picture for name, picture in self._known.items() if picture.changed < last}
+        self._kept |= {name: picture for name, picture in self._known.items() if max(picture.changed) < last}
         with suppress(OSError):
             self._cache.parent.mkdir(parents=True, exist_ok=True)
             draft = self._cache.with_name(f".{self._cache.name}.{os.getpid()}")
@@ -179,8 +205,8 @@ def _read(file: Path) -> dict[str, Picture]:
 
 
 def _picture(content: dict[str, Any]) -> Picture:
-    header = content.pop("header")
-    return Picture(**content, header=None if header is None else Header(**header))
+    header, changed = content.pop("header"), tuple(content.pop("changed"))
+    return Picture(**content, changed=changed, header=None if header is None else Header(**header))
 
 
 def _header(file: Path) -> Header:
@@ -193,35 +219,56 @@ def _header(file: Path) -> Header:
                 head = opened.read(32)
                 opened.seek(0)
                 with Image.open(opened) as image:
-                    tags = image.getexif()
-                    orientation = tags.get(ORIENTATION, 1)
-                    bits, floats = _depth(image, head)
+                    kind, orientation = str(image.format), _orientation(image)
+                    bits, odd = _depth(image, head)
                     width, height = image.size
     except Image.DecompressionBombError:
         return Header(too_large=True)
     except Exception:  # a library that meets a file of any content
         return _header_of_pixels(file)
-    known = isinstance(orientation, int) and 1 <= orientation <= 8
-    return Header(width, height, orientation if known else 1, bits, floats)
+    if orientation != 1 or kind not in PLAIN:
+        return _header_of_pixels(file, orientation, Header(width, height, orientation, bits=bits, odd=odd))
+    return Header(width, height, bits=bits, odd=odd)
 
 
-def _header_of_pixels(file: Path) -> Header:
-    """The same of a file of which only OpenCV knows the format, or nobody, which is told where it should be decoded."""
-    pixels = _decoded(file) if importlib.util.find_spec("cv2") else None
-    if pixels is None:
-        return Header()
-    height, width = pixels.shape[:2]
-    return Header(width, height, bits=8 * pixels.dtype.itemsize, floats=np.issubdtype(pixels.dtype, np.floating))
+def _orientation(image: Any) -> int:
+    """The tag that says how an image is to be turned; 1 where there is none."""
+    if image.format == "PNG" and "exif" not in image.info:  # else the library decodes the image to look behind it
+        return 1
+    found = image.getexif().get(ORIENTATION, 1)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _header_of_pixels(file: Path, orientation: int = 1, otherwise: Header | None = None) -> Header:
+    """The same as OpenCV decodes it, where the first bytes do not say, or do not bind it.
+
+    Args:
+        file: The image.
+        orientation: As its tag says.
+        otherwise: What is known where OpenCV is not installed or cannot decode it.
+    """
+    if importlib.util.find_spec("cv2") is None:
+        return otherwise or Header()
+    stored = decoded_as_stored(file)
+    if stored is None:
+        return otherwise or Header()
+    height, width = stored.shape[:2]
+    obeyed = True
+    if orientation != 1:
+        turned = _decoded(file)
+        obeyed = turned is not None and (turned.shape != stored.shape or not np.array_equal(turned, stored))
+    odd = not np.issubdtype(stored.dtype, np.unsignedinteger)
+    return Header(width, height, orientation, obeyed, 8 * stored.dtype.itemsize, odd)
 
 
 def _depth(image: Any, head: bytes) -> tuple[int, bool]:
-    """Bits of a channel, and whether it holds floating-point numbers."""
+    """Bits of a channel, and whether it holds floating-point numbers or such with a sign."""
     if image.format == "PNG":
         return head[24], False  # what the file has; the library turns 16 bits of colours into 8
     if image.format == "TIFF":
         bits, kind = image.tag_v2.get(BITS_A_SAMPLE, 8), image.tag_v2.get(SAMPLE_FORMAT, 1)
         largest = max(bits) if isinstance(bits, tuple) else bits
-        return int(largest), FLOATS in (kind if isinstance(kind, tuple) else (kind,))
+        return int(largest), set(kind if isinstance(kind, tuple) else (kind,)) != {UNSIGNED}
     return (16 if image.mode.startswith("I;16") else 32 if image.mode in ("I", "F") else 8), image.mode == "F"
 
 
@@ -240,13 +287,41 @@ def _is_decodable(file: Path) -> bool:
 
 def _brightest(file: Path) -> int:
     pixels = _decoded(file)
-    return 0 if pixels is None or not np.issubdtype(pixels.dtype, np.integer) else int(pixels.max())
+    if pixels is None or not np.issubdtype(pixels.dtype, np.integer):
+        return 0
+    return int(np.percentile(pixels, BRIGHT, method="higher"))
 
 
-def _decoded(file: Path) -> Any:
+_one_large = threading.Lock()
+
+
+def decoded_as_stored(file: Path) -> Any:
+    """Pixels of a file as they are stored, blue first; None where OpenCV does not decode it."""
+    return _decoded(file, as_stored=True)
+
+
+def _decoded(file: Path, as_stored: bool = False) -> Any:
+    # OpenCV's own bound is a gigapixel. It is read when the library is loaded.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
     import cv2
 
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0)
     try:
-        return cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
+        content = file.read_bytes()
+        with _one_large if _may_be_large(content) else nullcontext():
+            return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except (OSError, cv2.error):
         return None
+
+
+def _may_be_large(content: bytes) -> bool:
+    """Whether an image takes much memory when it is decoded, as far as its first bytes tell."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as image:
+                return bool(image.width * image.height > LARGE)
+    except Exception:  # a library that meets a file of any content
+        return True

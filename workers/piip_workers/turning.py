@@ -23,6 +23,11 @@ _UNKNOWN = Rule(
     "say so: orientation: exif where they are, orientation: stored where they are of the pixels as stored, beside "
     "images and annotations; or take the tag out of the files",
 )
+_DISOBEYED = Rule(
+    "",
+    "its file says that it is to be turned, and OpenCV does not read this kind of file both ways",
+    "write the image anew, upright and without the tag",
+)
 _STORED = Rule(
     "",
     "its file says that it is to be turned (EXIF), and its boxes are of the pixels as stored",
@@ -48,7 +53,7 @@ def _votes(images: Images, headers: Sequence[Header | None]) -> list[Orientation
     """Which pixels each image's size is of; None where both or neither have it."""
     found: list[Orientation | None] = []
     for header, size in zip(headers, images.sizes_M2.tolist(), strict=True):
-        if header is None or not header.is_turned or header.stored == header.upright:
+        if header is None or not header.is_turned or not header.obeyed or header.stored == header.upright:
             found.append(None)
         else:
             found.append({header.upright: "exif", header.stored: "stored"}.get(tuple(size)))  # type: ignore[arg-type]
@@ -82,6 +87,9 @@ def look_at_sizes(
         if (height, width) not in allowed:
             wrong.append((place, _shown(images.names[at], size, header)))
             ratios.add(_ratio(size, header))
+        elif header.is_turned and not header.obeyed:
+            if not header.swaps or height == width:
+                findings.add(_DISOBEYED, place, Shown(f"orientation {header.orientation} in {images.names[at]}"))
         elif header.is_turned and (votes[at] or usual) is None:
             findings.add(_UNKNOWN, place, Shown(f"orientation {header.orientation} in {images.names[at]}"))
         elif header.is_turned and (votes[at] or usual) == "stored":
