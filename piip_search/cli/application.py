@@ -31,11 +31,11 @@ errors = Console(stderr=True)
 
 def run_names(context: typer.Context, incomplete: str) -> list[str]:
     """Runs of the ledger that the command line names so far, for a shell that completes; none where there is none."""
-    from piip_search.wiring.stores import existing_ledger, open_ledger
+    from piip_search.wiring.stores import read_ledger
 
     try:
         home = Path(context.params.get("home") or DEFAULT_HOME)
-        book = open_ledger(existing_ledger(context.params.get("ledger"), home))
+        book = read_ledger(context.params.get("ledger"), home)
         return [record.name for record in book.searches() if record.name.startswith(incomplete)]
     except Exception:  # a shell that waits for words is told none, whatever is wrong
         return []

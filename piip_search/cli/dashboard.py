@@ -1,6 +1,7 @@
 """`piip-search dashboard`: look at searches in a browser."""
 
 import gc
+import os
 import shlex
 import socket
 import webbrowser
@@ -11,11 +12,10 @@ from typing import Annotated
 import typer
 
 from piip_search.cli.application import DEFAULT_HOME, Home, console, expanded_store
-from piip_search.file_paths import located
-from piip_search.ledger import without_password
+from piip_search.ledger import url_text, without_password
 from piip_search.wiring.extras import UserError, extra
 from piip_search.wiring.history import health_of
-from piip_search.wiring.stores import existing_ledger, open_ledger
+from piip_search.wiring.stores import ledger_of, read_ledger
 
 PORT = 8400
 
@@ -64,8 +64,8 @@ def dashboard(
     url, home = _place(ledger, home)
     needed = needed_token(host, token)
     # The URL goes by the environment: a password in it is in no list of processes.
-    environment = {"PIIP_SEARCH_HOME": str(home.resolve()), **({} if url is None else {"PIIP_SEARCH_LEDGER": url})}
-    with closing(open_ledger(existing_ledger(url, home))) as book, _listening(host, port) as listening:
+    environment = {"PIIP_SEARCH_HOME": os.path.realpath(home), **({} if url is None else {"PIIP_SEARCH_LEDGER": url})}
+    with closing(read_ledger(url, home)) as book, _listening(host, port) as listening:
         number = listening.getsockname()[1]
         service = Service(
             Shelf(book, home), Examination(health_of),
@@ -88,9 +88,8 @@ def _place(given: str | None, home: Path) -> tuple[str | None, Path]:
     path = Path(given)
     if path.is_dir():
         return None, path
-    if not path.is_file():
-        raise UserError(f"no ledger at {located(path)}; give a database URL, a file, or the home folder of searches")
-    return (None, path.parent) if path.name == "ledger.db" else (f"sqlite:///{path}", path.parent)
+    url = url_text(ledger_of(given))
+    return (None, path.parent) if path.name == "ledger.db" else (url, path.parent)
 
 
 def _options(url: str | None, home: Path) -> str:

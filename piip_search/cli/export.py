@@ -43,7 +43,7 @@ from piip_search.wiring.extras import UserError, extra, find_trainer
 from piip_search.wiring.history import History, history_of
 from piip_search.wiring.places import absolute
 from piip_search.wiring.spaces import image_counts
-from piip_search.wiring.stores import existing_ledger, kept_store, mlflow_uri, open_ledger, register_model, shown_store
+from piip_search.wiring.stores import kept_store, mlflow_uri, read_ledger, register_model, shown_store
 
 if TYPE_CHECKING:
     from piip_workers.checks import Proof
@@ -108,7 +108,7 @@ def export(
     Example: piip-search export quickstart best -o exported/best
     """
     wanted: tuple[Format, ...] = FORMATS if FormatChoice.ALL in formats else tuple(f for f in FORMATS if f in formats)
-    book = open_ledger(existing_ledger(ledger, home))
+    book = read_ledger(ledger, home)
     history, trials = history_of(book, run), trials_folder(home, run, book.search(run).recipe)
     evaluations = chosen(history.finished, history.objectives, choice)
     if "onnx" in wanted:

@@ -20,9 +20,8 @@ from piip_search.cli.application import (
     put_json,
     run_names,
 )
-from piip_search.file_paths import located
 from piip_search.wiring.extras import UserError, extra
-from piip_search.wiring.stores import existing_ledger, ledger_url, open_ledger
+from piip_search.wiring.stores import ledger_of, ledger_url, open_ledger, read_ledger
 
 ledger_app = typer.Typer(help="List, export and merge ledgers.", no_args_is_help=True)
 
@@ -45,7 +44,7 @@ def list_searches(
 
     Example: piip-search ledger list --json
     """
-    book = open_ledger(existing_ledger(ledger, home))
+    book = read_ledger(ledger, home)
     records = book.searches()
     hosts = {record.name: [s.circumstances.host for s in book.sittings(record.name)][-1:] for record in records}
     if as_json:
@@ -91,7 +90,7 @@ def export(
     from piip_search.ledger.copies import rows, write_csv, write_parquet
 
     chosen = form or _format_of(out)
-    book = open_ledger(existing_ledger(ledger, home))
+    book = read_ledger(ledger, home)
     table = list(rows(book, runs or [record.name for record in book.searches()]))
     out.parent.mkdir(parents=True, exist_ok=True)
     with extra("parquet"):
@@ -102,7 +101,10 @@ def export(
 @ledger_app.command(cls=Command)
 def merge(
     source: Annotated[
-        str, typer.Argument(help="Ledger to copy from: a database URL, or a SQLite file.", callback=expanded_store)
+        str,
+        typer.Argument(
+            help="Ledger to copy from: a database URL, a SQLite file, or a home folder.", callback=expanded_store
+        ),
     ],
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
@@ -113,10 +115,8 @@ def merge(
     """
     from piip_search.ledger.copies import merge as merge_ledgers
 
-    url = source if "://" in source else f"sqlite:///{source}"
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
-        raise UserError(f"no ledger at {located(source)}; give a database URL, or a SQLite file that is there")
-    for merged in merge_ledgers(open_ledger(url), open_ledger(ledger_url(ledger, home))):
+    there = open_ledger(ledger_of(source), reading=True)
+    for merged in merge_ledgers(there, open_ledger(ledger_url(ledger, home))):
         named = "" if merged.into == merged.name else f" as {merged.into}: the name was taken by another search"
         console.print(f"{merged.name}: {merged.rows} rows added{named}", markup=False, highlight=False)
 

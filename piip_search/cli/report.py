@@ -9,7 +9,7 @@ import typer
 from piip_search.cli.application import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, note, put, put_json
 from piip_search.wiring.extras import UserError, extra
 from piip_search.wiring.history import report_source
-from piip_search.wiring.stores import existing_ledger, open_ledger
+from piip_search.wiring.stores import read_ledger
 
 
 class Form(StrEnum):
@@ -50,7 +50,7 @@ def report(
     Example: piip-search report quickstart -o report.html --figures figures
     """
     chosen = form or _form_of(out)
-    source = report_source(open_ledger(existing_ledger(ledger, home)), run)
+    source = report_source(read_ledger(ledger, home), run)
     from piip_dashboards.report import make_report
 
     content = make_report(source, within)

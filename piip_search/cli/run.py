@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -219,7 +220,10 @@ def _content(search: "Search", book: "Ledger", store: str | None) -> dict[str, A
 
 def _looked_at(store: str) -> str:
     """A store, with how to look at it where it is a file; a server is looked at in a browser."""
-    return store if store.startswith("http") else f"{store} (look at it with: mlflow ui --backend-store-uri {store})"
+    from piip_search.ledger import shell_command
+
+    look = shell_command("mlflow ui --backend-store-uri", store)
+    return store if store.startswith("http") else f"{store} (look at it with: {look})"
 
 
 def _put_best(search: "Search") -> None:
@@ -244,9 +248,9 @@ def _report(search: "Search", book: "Ledger", store: str | None, home: Path, led
     lines = [f"ledger: {book.shown}"]
     if store is not None:
         lines.append(f"MLflow: {_looked_at(without_secrets(store))}")
-    where = "" if home == DEFAULT_HOME else f" --home {home}"
+    where = "" if home == DEFAULT_HOME else f" --home {shlex.quote(str(home))}"
     # What comes from the environment is found there again, with its password.
-    where += "" if ledger in (None, os.environ.get("PIIP_SEARCH_LEDGER")) else f" --ledger {book.shown}"
+    where += "" if ledger in (None, os.environ.get("PIIP_SEARCH_LEDGER")) else f" --ledger {shlex.quote(book.shown)}"
     export = (
         [f"piip-search export {search.run} best -o exported/{search.run}{where}"]
         if any(front.best for front in search.fronts())

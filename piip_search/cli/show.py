@@ -29,7 +29,7 @@ from piip_search.objectives import Objectives, ParetoFront
 from piip_search.renderables import FrontPlot
 from piip_search.wiring.extras import UserError
 from piip_search.wiring.history import History, health_of, history_of
-from piip_search.wiring.stores import existing_ledger, open_ledger
+from piip_search.wiring.stores import read_ledger
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_search.health import Health
@@ -52,7 +52,7 @@ def show(
 
     Example: piip-search show quickstart
     """
-    book = open_ledger(existing_ledger(ledger, home))
+    book = read_ledger(ledger, home)
     if run is None:
         _list(book, as_json, quiet)
     else:
@@ -159,7 +159,7 @@ def front(
     """
     if as_json and as_csv:
         raise UserError("give --json or --csv, not both")
-    history = history_of(open_ledger(existing_ledger(ledger, home)), run)
+    history = history_of(read_ledger(ledger, home), run)
     if as_json:
         put_json({"run": run, "metric": history.objectives.metric,
                   "tiers": tiers_of(history.fronts, history.objectives)})  # fmt: skip

@@ -5,10 +5,21 @@ positions, so that reading them in order replays the search exactly as it went, 
 """
 
 from piip_search.ledger.book import Ledger
-from piip_search.ledger.connection import LedgerError, without_password
+from piip_search.ledger.connection import LedgerError
 from piip_search.ledger.records import Circumstances, Event, FrontSnapshot, Promotion, SearchRecord, Sitting
+from piip_search.ledger.urls import (
+    SPECIAL,
+    UrlError,
+    database_url,
+    shell_command,
+    sqlite_file,
+    sqlite_url,
+    url_text,
+    without_password,
+)
 
 __all__ = [
+    "SPECIAL",
     "Circumstances",
     "Event",
     "FrontSnapshot",
@@ -17,5 +28,11 @@ __all__ = [
     "Promotion",
     "SearchRecord",
     "Sitting",
+    "UrlError",
+    "database_url",
+    "shell_command",
+    "sqlite_file",
+    "sqlite_url",
+    "url_text",
     "without_password",
 ]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Executable, func, insert, select
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -55,19 +55,26 @@ class Ledger:
         uid: Of the search that was last started.
     """
 
-    def __init__(self, url: str, told: Callable[[str], None] = lambda text: None, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        url: str | URL,
+        told: Callable[[str], None] = lambda text: None,
+        patience: float = PATIENCE,
+        reading: bool = False,
+    ) -> None:
         """Opens the database, and makes or upgrades its tables.
 
         Args:
             url: SQLAlchemy's: `sqlite:///runs/ledger.db`, `postgresql://user:password@host/database`.
             told: Is told when the database is away while something is read or written, and when it is back.
             patience: Seconds to wait for it then.
+            reading: Whether it is only asked: then none is made, and a file that may only be read is left as it is.
 
         Raises:
             LedgerError: The URL is none, or the database cannot be reached.
         """
         self.url = url
-        self._database = Database(url, told, patience)
+        self._database = Database(url, told, patience, reading)
         self.shown = self._database.shown
         self._pens: dict[str, _Pen] = {}
 

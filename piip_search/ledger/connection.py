@@ -1,46 +1,44 @@
 """The way to the database: opened, brought up to date, tried again while it is away, written by one process."""
 
 import os
-import sqlite3
 import struct
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import Connection, create_engine, event, func, select, text
-from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    InterfaceError,
-    InternalError,
-    NoSuchModuleError,
-    OperationalError,
-)
+from sqlalchemy import Connection, create_engine, func, inspect, select, text
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 
+from piip_search.ledger.sqlite import file_engine, may_write, reading_engine
 from piip_search.ledger.tables import NEWEST
-from piip_search.texts import without_secrets
+from piip_search.ledger.urls import FORMS, UrlError, database_url, sqlite_file, without_password
+
+if TYPE_CHECKING:  # it takes a tenth of a second
+    from alembic.config import Config
 
 T = TypeVar("T")
 PATIENCE = 600.0
 """Seconds for which a database may be away before a search gives up."""
 LONGEST_PAUSE = 10.0
-BUSY = 60
-"""Seconds that a writer waits for another one's transaction."""
 MIGRATING = 0x7069_6970
 """Number of PostgreSQL's lock for those who bring the tables up to date."""
 DRIVER = 'pip install "piip-search[postgres]"'
-LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay")
-"""File systems that no other machine writes."""
+DIALECTS = ("sqlite", "postgresql")
+"""Databases for which the tables were made."""
 AWAY = (OperationalError, InterfaceError, InternalError)
 """What databases raise when they cannot be reached, are shutting down, or their disk is full."""
 
 
 class LedgerError(ValueError):
     """The ledger cannot be opened or does not hold what was asked for; the message says what to do."""
+
+
+class _RefusalError(Exception):
+    """A database that cannot be used; the message says why, and the way out."""
 
 
 class Database:
@@ -52,13 +50,16 @@ class Database:
         interruptions: How often something failed for want of it.
     """
 
-    def __init__(self, url: str, told: Callable[[str], None], patience: float = PATIENCE) -> None:
+    def __init__(
+        self, url: str | URL, told: Callable[[str], None], patience: float = PATIENCE, reading: bool = False
+    ) -> None:
         """Opens it and brings its tables up to date.
 
         Args:
             url: SQLAlchemy's.
             told: Is told, once, when the database is away, and when it is back.
             patience: Seconds to wait for it then.
+            reading: Whether it is only asked: then none is made, and a file that may only be read is left as it is.
 
         Raises:
             LedgerError: The URL is none, or the database cannot be reached.
@@ -68,17 +69,14 @@ class Database:
         self._patience = patience
         self.interruptions = 0
         try:
-            self.engine = _engine(url)
-            try:
-                _migrate(self.engine)
-            except BaseException:
-                self.engine.dispose()
-                raise
+            self.engine = _opened(database_url(url), reading)
         except ModuleNotFoundError as error:
             way = DRIVER if (error.name or "").startswith("psycopg") else f"pip install {error.name}"
             raise self._not_opened(f"{error.name} is not installed; {way}") from None
-        except (ArgumentError, NoSuchModuleError, DBAPIError, OSError) as error:
-            raise self._not_opened(f"{_reason(error)}; give a database URL such as sqlite:///runs/ledger.db") from None
+        except (UrlError, _RefusalError) as error:
+            raise self._not_opened(str(error)) from None
+        except (SQLAlchemyError, OSError, ValueError, TypeError) as error:
+            raise self._not_opened(f"{_reason(error)}; give a database URL such as {FORMS}") from None
 
     def patiently(self, work: Callable[[], T]) -> T:
         """Does something with the database; while that is away, again and again.
@@ -165,7 +163,7 @@ def _is_locked(path: Path, byte: int) -> bool | None:
 
     wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
     try:
-        with path.open("r+b") as file:
+        with path.open("rb") as file:
             holder = fcntl.fcntl(file, fcntl.F_GETLK, wanted)
     except FileNotFoundError:
         return False
@@ -207,67 +205,69 @@ def _locked_file(path: Path, byte: int) -> int | None:
     return file
 
 
-def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed)
-    if parsed.drivername in ("postgresql", "postgres"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    # Checked before use: a connection may have died since.
-    return create_engine(parsed, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": 10})
-
-
-def _sqlite(url: URL) -> Engine:
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={} if "timeout" in url.query else {"timeout": BUSY})
-    local = bool(url.database) and url.database != ":memory:" and is_local(Path(str(url.database)))
-
-    @event.listens_for(engine, "connect")
-    def _set_up(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA foreign_keys=ON")
-        if local:
-            with suppress(sqlite3.OperationalError):  # another one is at it, or the file may only be read
-                connection.execute("PRAGMA journal_mode=WAL")
-                # A row survives whatever ends the process; one that power takes with it is proposed again, equal, and
-                # what was measured is read from the results folder.
-                connection.execute("PRAGMA synchronous=NORMAL")
-
+def _opened(url: URL, reading: bool) -> Engine:
+    """The database, its tables up to date."""
+    dialect, file = url.get_backend_name(), sqlite_file(url)
+    if dialect not in (*DIALECTS, "postgres"):
+        raise _RefusalError(f"a ledger is kept in SQLite or PostgreSQL, not in {dialect}; give {FORMS}")
+    if file is not None and reading and not file.exists():
+        raise _RefusalError(f"there is no file {file}; run a search first, or say where it is with --home or --ledger")
+    frozen = file is not None and file.exists() and not may_write(file)
+    if frozen and not reading:
+        raise _RefusalError(
+            f"{file} may only be read here; name a place of your own with --home or --ledger "
+            "(piip-search ledger merge copies searches there)"
+        )
+    engine = reading_engine(url) if frozen else file_engine(url) if dialect == "sqlite" else _server_engine(url)
+    try:
+        if reading and file is not None:
+            _check_readable(engine, frozen)
+        if not frozen:
+            _migrate(engine)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
 
 
-def is_local(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
-    """Whether a file is on a disk of this machine, as far as can be told: a log beside it saves most of the waiting.
+def _server_engine(url: URL) -> Engine:
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    # Checked before use: a connection may have died since.
+    return create_engine(url, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": 10})
 
-    Args:
-        path: The file; it need not be there.
-        mounts: The kernel's list of file systems.
+
+def _check_readable(engine: Engine, frozen: bool) -> None:
+    """Refuses a file that is no ledger, or one of older tables where they cannot be brought up to date.
+
+    Raises:
+        _RefusalError: It is either.
     """
-    try:
-        lines = [line.split(" ") for line in mounts.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
-        return False
-    whole = path.resolve()
-    places = {Path(place.replace("\\040", " ")): kind for _, place, kind, *_ in lines}
-    own = next((places[folder] for folder in (whole, *whole.parents) if folder in places), "")
-    return own in LOCAL
+    found = _revision(engine)
+    if found is None:
+        raise _RefusalError("the file is no ledger; say where it is with --home or --ledger")
+    if frozen and found != NEWEST and _is_known(found):
+        raise _RefusalError(
+            f"its tables are of an older version ({found}, this version reads {NEWEST}), and it may only be read here; "
+            "whoever may write it opens it once (piip-search show), or copy it into a folder of yours"
+        )
+    if frozen and found != NEWEST:
+        raise _newer(engine)
 
 
 def _migrate(engine: Engine) -> None:
     """Brings the tables up to date; several processes may try at once.
 
     Raises:
-        ArgumentError: The database was written by a newer version of this package.
+        _RefusalError: The database was written by a newer version of this package, or by another program.
     """
     if _revision(engine) == NEWEST:
         return
     # Imported here: a tenth of a second that most errors of a search space need not wait for.
     from alembic import command
-    from alembic.config import Config
     from alembic.util.exc import CommandError
 
-    config = Config()
-    config.set_main_option("script_location", "piip_search:migrations")
+    config = _migrations()
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -277,29 +277,43 @@ def _migrate(engine: Engine) -> None:
         try:
             command.upgrade(config, "head")
         except CommandError:
-            raise ArgumentError(
-                f"a newer version wrote it (its tables are {_revision(engine)}, this version knows {NEWEST}); "
-                "pip install --upgrade piip-search"
-            ) from None
+            raise _newer(engine) from None
         connection.commit()
+
+
+def _migrations() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "piip_search:migrations")
+    return config
+
+
+def _is_known(revision: str) -> bool:
+    """Whether this version can bring tables of a revision up to date."""
+    from alembic.script import ScriptDirectory
+
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_migrations()).walk_revisions())
+
+
+def _newer(engine: Engine) -> _RefusalError:
+    if not inspect(engine).has_table("proposal"):
+        return _RefusalError("it is the database of another program; say where the ledger is with --home or --ledger")
+    return _RefusalError(
+        f"a newer version wrote it (its tables are {_revision(engine)}, this version knows {NEWEST}); "
+        "pip install --upgrade piip-search"
+    )
 
 
 def _revision(engine: Engine) -> str | None:
     """Of the tables; None where there are none."""
-    with engine.connect() as connection, suppress(DBAPIError):
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
         found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
         return found
-    return None
 
 
 def _reason(error: BaseException) -> str:
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
-
-
-def without_password(url: str) -> str:
-    """A database URL as it may be shown."""
-    try:
-        return without_secrets(make_url(url).render_as_string(hide_password=True))
-    except (ArgumentError, ValueError):
-        return repr(without_secrets(url))

@@ -30,18 +30,25 @@ def check_store(uri: str) -> None:
         raise UserError(f"the MLflow store {uri} cannot be used: {problem}; {WAY_OUT}")
 
 
+def is_database(uri: str) -> bool:
+    """Whether a store is in a database, a file's among them."""
+    return ":" in uri and _kind(uri) in DATABASES
+
+
+def _kind(uri: str) -> str:
+    return uri.partition(":")[0].lower().partition("+")[0]
+
+
 def kind_problem(uri: str) -> str | None:
     """What is wrong with the kind of a store, wherever it is; None where nothing is."""
     scheme, colon, rest = uri.partition(":")
     if uri == "databricks":
         return None
     if not colon or scheme == "file" or uri.startswith(("/", ".", "~")):
-        return (
-            None if _folders_are_allowed() else "it is a folder, and MLflow keeps runs in databases and servers alone"
-        )
+        return None if _folders_are_allowed() else FOLDER
     if re.fullmatch(r"\d+(/.*)?", rest):
         return f"it names no scheme; a server is http://{uri}"
-    kind = scheme.lower().partition("+")[0]
+    kind = _kind(uri)
     if kind in SERVERS:
         return _server_problem(uri)
     if kind in DATABASES:
@@ -62,21 +69,31 @@ def _plugins() -> set[str]:
 
 def _server_problem(uri: str) -> str | None:
     try:
-        parts = urlsplit(uri)
-        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError as error:
-        return str(error)
-    return None if named and not re.search(r"\s", uri) else "it names no host"
+        host = urlsplit(uri).hostname
+    except ValueError:  # of brackets
+        host = None
+    if not host or re.search(r"\s", uri):
+        return "it names no host"
+    try:
+        known = urlsplit(uri).port != 0
+    except ValueError:
+        known = False
+    return None if known else "its port is no number from 1 to 65535"
 
 
 def _url_problem(uri: str) -> str | None:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+    from piip_search.ledger import UrlError, database_url
+
     try:
         make_url(uri).get_dialect()
+        database_url(uri)
     except NoSuchModuleError:
         return "SQLAlchemy knows no such database driver"
+    except UrlError as error:
+        return str(error)
     except (ArgumentError, ValueError):
         return "it is no database URL; a file is sqlite:/// and its path, so that an absolute one has four slashes"
     return None
@@ -84,18 +101,19 @@ def _url_problem(uri: str) -> str | None:
 
 def _place_problem(uri: str) -> str | None:
     """What is wrong with a database as seen from here: its driver, or the file."""
-    if uri.partition(":")[0].partition("+")[0] not in DATABASES:
+    if not is_database(uri):
         return None
-    from sqlalchemy.engine import make_url
+    from piip_search.ledger import database_url, sqlite_file
 
-    url = make_url(uri)
+    url = database_url(uri)
     try:
         url.get_dialect().import_dbapi()
     except ImportError as error:
         return f"its driver {error.name} is not installed"
     if url.get_backend_name() != "sqlite":
         return None
-    return _file_problem(Path(url.database)) if url.database not in (None, "", ":memory:") else "it names no file"
+    file = sqlite_file(url)
+    return "it names no file: a store in memory is gone with its process" if file is None else _file_problem(file)
 
 
 def _file_problem(file: Path) -> str | None:
@@ -105,7 +123,10 @@ def _file_problem(file: Path) -> str | None:
                 begins = opened.read(len(SQLITE))
             if begins and begins != SQLITE:
                 return f"{file} is no SQLite database"
-            return None if os.access(file, os.W_OK) else f"{file} cannot be written to"
+            if not os.access(file, os.W_OK):
+                return f"{file} cannot be written to"
+            writable = os.access(file.parent, os.W_OK)  # where SQLite keeps a journal
+            return None if writable else f"nothing can be written into {file.parent}"
         if file.exists():
             return f"{file} is no file"
         there = next(parent for parent in file.absolute().parents if parent.exists())

@@ -21,7 +21,7 @@ import piip_search.migrations
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.ledger import Circumstances, FrontSnapshot, Ledger, LedgerError
-from piip_search.ledger.connection import is_local
+from piip_search.ledger.sqlite import is_local
 from piip_search.ledger.tables import APPEND_ONLY, NEWEST, Table
 
 CANDIDATE = Candidate(0, Architecture.parse("vit_nano@64:g+vit_pico@128:w4*2"), Fidelity(epochs=3), seed=5)

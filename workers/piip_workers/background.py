@@ -9,11 +9,13 @@ from typing import Any, Protocol
 from piip_search.evaluation import Evaluation
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.texts import without_secrets
-from piip_search.tracker import Tracker
+from piip_search.tracker import StoreError, Tracker
 
 LONGEST_PAUSE = 60.0
 PATIENCE = 30.0
 """Seconds without progress after which the end of a search does not wait for its mirror any longer."""
+OPENING = 300.0
+"""The same while the mirror is opened: its tables are made, or another search makes them."""
 REST, LONGEST_REST = 9.0, 10.0
 """While the search goes on the mirror rests so many times as long as it worked, but no more seconds than that: both
 share an interpreter, and trials that take next to no time would wait for the mirror."""
@@ -42,6 +44,7 @@ class InBackground:
         opened: Callable[[], GatheringTracker],
         told: Callable[[str], None] = lambda text: None,
         patience: float = PATIENCE,
+        options: str = "",
     ) -> None:
         """Prepares; the thread starts with the search.
 
@@ -49,6 +52,7 @@ class InBackground:
             opened: Opens the other one.
             told: Is told, once, when it cannot be reached, and when the search ends without it.
             patience: Seconds without progress for which the end of the search waits.
+            options: What is typed after `piip-search mirror RUN`, so that it finds this ledger and this mirror.
         """
         self._open = opened
         self._told = told
@@ -61,6 +65,8 @@ class InBackground:
         self._progress = time.monotonic()
         self._passed = 0
         self._trouble = ""
+        self._opening = self._hopeless = False
+        self._options = options
 
     def begin(self, run: str, spec: Mapping[str, Any], objectives: Objectives) -> None:
         self._begun = (run, spec, objectives)
@@ -75,11 +81,14 @@ class InBackground:
         self._over.set()
         self._wake.set()
         while not self._done.wait(0.1):
-            if time.monotonic() - self._progress > self._patience:
+            silent = time.monotonic() - self._progress
+            if self._hopeless or silent > (OPENING if self._opening else self._patience):
+                missed = len(self._records) - self._passed
                 self._told(
-                    f"MLflow misses {len(self._records) - self._passed} of {len(self._records)} evaluations"
-                    f"{f' ({self._trouble})' if self._trouble else ''}; "
-                    f"once it can be reached: piip-search mirror {self._begun[0]}"
+                    f"MLflow misses {missed} of {len(self._records)} evaluations"
+                    f"{f' ({self._trouble})' if self._trouble and not self._hopeless else ''}; "
+                    f"{'to write them' if self._hopeless else 'once it can be reached'}: "
+                    f"piip-search mirror {self._begun[0]}{self._options}"
                 )
                 return
 
@@ -93,8 +102,10 @@ class InBackground:
                 ending = self._mirror()
             except Exception as error:
                 # Whatever it is, the search goes on, and so does the mirror once it can.
+                self._opening, self._hopeless = False, isinstance(error, StoreError)
                 if not self._trouble:
-                    self._told(f"MLflow cannot be reached and is tried again, the search goes on: {_line(error)}")
+                    state = "cannot be used" if self._hopeless else "cannot be reached"
+                    self._told(f"MLflow {state} and is tried again, the search goes on: {_line(error)}")
                 self._trouble = _line(error)
                 self._wake.wait(pause) if self._ending is None else time.sleep(1.0)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -103,7 +114,9 @@ class InBackground:
     def _mirror(self) -> bool:
         """Opens the mirror and passes on until it fails, or everything is passed on: then true."""
         self._passed = 0
+        self._opening = True
         mirror = self._open()
+        self._opening, self._hopeless, self._progress = False, False, time.monotonic()
         mirror.begin(*self._begun)
         while True:
             self._wake.clear()
@@ -124,5 +137,7 @@ class InBackground:
 
 
 def _line(error: BaseException) -> str:
+    if isinstance(error, StoreError):  # ours: it ends with the way out
+        return str(error)
     text = without_secrets(" ".join(f"{type(error).__name__}: {error}".split()))
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -140,15 +140,19 @@ def stop_where_full(error: BaseException) -> None:
 
 
 @contextmanager
-def alone(file: Path) -> Iterator[None]:
+def alone(file: Path, wait: float = LONGEST_WAIT) -> Iterator[None]:
     """Keeps a second process out for as long as a file is held: a worker may outlive the search that started it.
+
+    Args:
+        file: What is held; it is made where it is not there.
+        wait: Seconds to wait for another process.
 
     Raises:
         MachineError: The other one does not end.
         OSError: The file cannot be made.
     """
     with file.open("w") as held:
-        deadline = time.monotonic() + LONGEST_WAIT
+        deadline = time.monotonic() + wait
         while True:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,6 +17,7 @@ from mlflow.types import Schema, TensorSpec
 from piip_search.export import Provenance
 from piip_search.stretches import STRIDES
 from piip_workers.tracking.search_run import EXPERIMENT, LONGEST_VALUE
+from piip_workers.tracking.store import open_store
 
 PLACE = "network"
 """Where a run keeps the model."""
@@ -38,8 +39,9 @@ def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int
 
     Raises:
         LookupError: The store does not hold the search.
+        StoreError: The file of the store cannot be used until somebody mends it.
     """
-    client = MlflowClient(uri, registry_uri=uri)
+    client = open_store(uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     places = [] if experiment is None else [experiment.experiment_id]
     condition = f"tags.`piip.run` = '{provenance.run}' and tags.`piip.role` = 'search'"

@@ -7,24 +7,21 @@ missing; what was half written when a process or the server died is completed; a
 import csv
 import io
 import json
-import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from piip_search.cost import Cost, breakdown
 from piip_search.evaluation import Candidate, Evaluation
 from piip_search.objectives import Objectives, ParetoFront
 from piip_search.table_design import TableDesign
-from piip_search.texts import without_secrets
 from piip_workers.tracking.front_figures import draw_front, front_page
+from piip_workers.tracking.store import artifacts_of, open_store
 
 EXPERIMENT = "piip-search"
 LONGEST_VALUE = 500
@@ -55,13 +52,16 @@ class MlflowTracker:
 
         Args:
             uri: `sqlite:///…` for a file, or a server's address.
-            artifacts: Where a new experiment keeps its files; the store's own choice where None.
+            artifacts: Where a new experiment keeps its files; by default beside the file of the store, or the server's
+                own choice.
+
+        Raises:
+            StoreError: The file of the store cannot be used until somebody mends it.
         """
         self.uri = uri
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it creates
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial
-        self._client = MlflowClient(uri)
-        self._experiment = self._open_experiment(artifacts)
+        self._client = open_store(uri)
+        self._experiment = self._open_experiment(artifacts or artifacts_of(uri))
         self._parent = ""
         self._children: dict[str, _Child] = {}
         self._known: set[int] = set()
@@ -279,20 +279,6 @@ class MlflowTracker:
             if experiment is None:
                 raise
             return str(experiment.experiment_id)
-
-
-@contextmanager
-def reachable(uri: str) -> Iterator[None]:
-    """Turns MLflow's errors into one that says what to look at.
-
-    Raises:
-        ConnectionError: The store cannot be reached, or refuses.
-    """
-    try:
-        yield
-    except MlflowException as error:
-        reason = without_secrets(" ".join(str(error).split()))[:300]
-        raise ConnectionError(f"MLflow at {without_secrets(uri)}: {reason}; is its server running?") from None
 
 
 _STATUS = {"done": "FINISHED", "failed": "FAILED"}

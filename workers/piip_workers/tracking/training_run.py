@@ -1,16 +1,15 @@
 """A full training in MLflow, beside the evaluation of its proxy."""
 
-import logging
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Metric, Param
-from mlflow.tracking import MlflowClient
 
 from piip_search.export import Provenance
+from piip_search.ledger import sqlite_file
 from piip_workers.tracking.search_run import EXPERIMENT, LONGEST_VALUE
+from piip_workers.tracking.store import open_store
 
 
 class TrainingRun:
@@ -27,12 +26,12 @@ class TrainingRun:
 
         Raises:
             LookupError: The store does not hold the search.
+            StoreError: The file of the store cannot be used until somebody mends it.
         """
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        path = Path(uri.removeprefix("sqlite:///"))
-        if uri.startswith("sqlite:") and not path.is_file():
-            raise LookupError(f"there is no file {path}")
-        self._client = MlflowClient(uri)
+        file = sqlite_file(uri) if uri.startswith("sqlite:") else None
+        if file is not None and not file.is_file():
+            raise LookupError(f"there is no file {file}; if it was moved, --mlflow says where it is")
+        self._client = open_store(uri)
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         places = [] if experiment is None else [experiment.experiment_id]
         parents = self._found(places, f"tags.`piip.run` = '{provenance.run}' and tags.`piip.role` = 'search'")

@@ -1,0 +1,123 @@
+"""SQLite files: opened for reading and writing, or, where they may only be read, without a trace."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.pool import NullPool
+
+BUSY = 60
+"""Seconds that a writer waits for another one's transaction."""
+LONGEST_PATH = 503
+"""Bytes of the longest path that SQLite opens: 511, and its journal's name is eight longer."""
+LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay")
+"""File systems that no other machine writes."""
+AHEAD = b"\x02\x02"
+"""Bytes 18 and 19 of a database that is written ahead into a log (https://sqlite.org/fileformat.html)."""
+
+
+class UnfinishedError(OSError):
+    """A file that may only be read was left in the middle of a change, which somebody who may write has to end."""
+
+
+def file_engine(url: URL) -> Engine:
+    """Opens a database of which the file is made where there is none.
+
+    Raises:
+        OSError: SQLite opens no path of that length, or its folder cannot be made.
+    """
+    path = _path_of(url)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={} if "timeout" in url.query else {"timeout": BUSY})
+    local = path is not None and is_local(path)
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA foreign_keys=ON")
+        if local:
+            with suppress(sqlite3.OperationalError):  # another one is at it, or the file may only be read
+                connection.execute("PRAGMA journal_mode=WAL")
+                # A row survives whatever ends the process; one that power takes with it is proposed again, equal, and
+                # what was measured is read from the results folder.
+                connection.execute("PRAGMA synchronous=NORMAL")
+
+    return engine
+
+
+def reading_engine(url: URL) -> Engine:
+    """Opens a file that may only be read: nothing is written, neither into it nor beside it.
+
+    A connection lives as long as one question: a writer who comes later changes how the file has to be opened.
+    """
+    path = _path_of(url)
+    assert path is not None, "a database in memory is its process's own"
+    return create_engine(url, creator=_opener(path), poolclass=NullPool)
+
+
+def may_write(path: Path) -> bool:
+    """Whether this process may change a database: its file, and its folder, where a journal is kept."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def is_local(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
+    """Whether a file is on a disk of this machine, as far as can be told: a log beside it saves most of the waiting.
+
+    Args:
+        path: The file; it need not be there.
+        mounts: The kernel's list of file systems.
+    """
+    try:
+        lines = [line.split(" ") for line in mounts.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return False
+    whole = path.resolve()
+    places = {Path(place.replace("\\040", " ")): kind for _, place, kind, *_ in lines}
+    own = next((places[folder] for folder in (whole, *whole.parents) if folder in places), "")
+    return own in LOCAL
+
+
+def _path_of(url: URL) -> Path | None:
+    if url.database in (None, "", ":memory:"):
+        return None
+    size = len(os.fsencode(str(url.database)))
+    if size > LONGEST_PATH:
+        raise OSError(f"SQLite opens paths of up to {LONGEST_PATH} bytes, this one has {size}; use a shorter one")
+    return Path(str(url.database))
+
+
+def _opener(path: Path) -> Callable[[], sqlite3.Connection]:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(f"{path.as_uri()}?{_reading(path)}", uri=True, timeout=BUSY, check_same_thread=False)
+
+    return connect
+
+
+def _reading(path: Path) -> str:
+    """How SQLite has to open a file that may only be read.
+
+    A database that is written ahead has a log and its index beside it while somebody writes: then they have to be read
+    too. SQLite would make them where they are absent, which takes the right to write, or leaves files of this user in
+    the way of the next writer. Without them nobody writes, and the file is all there is.
+
+    Raises:
+        UnfinishedError: There is a log without its index.
+    """
+    with path.open("rb") as file:
+        ahead = file.read(20)[18:] == AHEAD
+    if not ahead:
+        return "mode=ro"
+    log, index = Path(f"{path}-wal"), Path(f"{path}-shm")
+    if log.exists() and index.exists():
+        return "mode=ro&readonly_shm=1"
+    if log.exists() and log.stat().st_size:
+        raise UnfinishedError(
+            f"{log.name} holds changes that are not in the file yet, and it may only be read here; whoever may write "
+            "it opens it once (piip-search show), or copy both into a folder of yours"
+        )
+    return "immutable=1"
