@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
 from piip_search.architecture import Architecture
@@ -193,3 +193,45 @@ def trials_folder(home: Path, run: str, recipe: str) -> Path:
         recipe: Fingerprint of data and training.
     """
     return home / run / "trials" / recipe
+
+
+HALVES = "halves"
+"""Folder, inside a training's own, of its second attempt with half the images a step."""
+
+
+def folder_facts(folder: Path) -> dict[str, str]:
+    """Where a training's checkpoints are, as the ledger keeps it: from the home folder, which may be moved later.
+
+    Args:
+        folder: Of the training, in a folder that `trials_folder` names.
+    """
+    depth = _depth(folder.name)
+    return {"folder": "/".join(folder.parts[-depth:]), "home": str(Path(*folder.parts[:-depth]))}
+
+
+def training_folders(trials: Path, evaluation: Evaluation) -> tuple[Path, ...]:
+    """Where a trial's checkpoints may be in the home folder as it is now, the likeliest place first.
+
+    What the ledger says is a name to look for, not a path to follow: it was another home's, or this one's before it was
+    moved or copied. It names the run, which is another one where the ledger answered.
+
+    Args:
+        trials: Folder of all trials of the run (`trials_folder`).
+        evaluation: The trial.
+    """
+    own, told = trials / evaluation.candidate.training, PurePosixPath(str(evaluation.facts.get("folder", ""))).parts
+    if not told:
+        return own / HALVES, own
+    half = (HALVES,) if told[-1] == HALVES else ()
+    other = told[-_depth(told[-1]) :]
+    named = len(other) == _depth(told[-1]) and other[1] == "trials" and all(map(_is_name, other))
+    return (own.joinpath(*half), *((trials.parents[2].joinpath(*other),) if named else ()))
+
+
+def _is_name(text: str) -> bool:
+    return text not in ("/", "..") and "\0" not in text and len(text.encode(errors="replace")) < 256
+
+
+def _depth(name: str) -> int:
+    """Names from the home folder to a training's: run, `trials`, recipe, training, and that of a second attempt."""
+    return 5 if name == HALVES else 4

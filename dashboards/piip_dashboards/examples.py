@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from piip_dashboards.reading import Design
-from piip_search.evaluation import Evaluation, trials_folder
+from piip_search.evaluation import Evaluation, training_folders, trials_folder
 
 FOLDER, FILE = "examples", "examples.json"
 _CHECKPOINT = re.compile(r"epoch_\d+\.pth")
@@ -72,8 +72,14 @@ def folder_of(home: Path | None, run: str, recipe: str, evaluation: Evaluation) 
     trials = trials_folder(home, run, recipe).resolve()
     if not trials.is_relative_to(home.resolve()) or trials.parents[2] != home.resolve():
         return None
-    own = trials / evaluation.candidate.training
-    return next((place for place in (own / "halves", own) if _is_inside(place, trials) and has_checkpoint(place)), None)
+    places = [place for place in training_folders(trials, evaluation) if _is_training(place, home)]
+    return next((place for place in places if has_checkpoint(place)), None)
+
+
+def _is_training(place: Path, home: Path) -> bool:
+    """Whether a path, its links followed, lies among the trainings of a run in a home."""
+    trials = home.resolve().joinpath(*place.relative_to(home.resolve()).parts[:3])
+    return trials.resolve() == trials and _is_inside(place, trials)
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from piip_search.architecture import Architecture
-from piip_search.evaluation import Candidate, Evaluation
+from piip_search.evaluation import HALVES, Candidate, Evaluation, folder_facts
 from piip_search.export.images import ProxyImages
 from piip_search.export.mmdet_config import proxy_config
 from piip_search.failures import TRACEBACK
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 20
 """Images listed that could not be decoded."""
-HALVES = "halves"
-"""Folder, inside a training's own, of its second attempt with half the images a step."""
 TRAINED, INHERITED = "architecture.txt", "inherited.txt"
 """Files of a training's folder: the short form of what was trained, and what it took from a relative."""
 MEMORY_TEXTS = (
@@ -163,7 +161,7 @@ def _trained(
     chosen = data_sets.chosen(available, used, candidate.seed)
     val = data_sets.measured_images(paths.val, training.val_images)
     (folder / TRAINED).write_text(trained.name, encoding="utf-8")
-    facts |= {"trained": trained.name, "images": used, "accumulated": accumulated, "folder": str(folder)}
+    facts |= {"trained": trained.name, "images": used, "accumulated": accumulated, **folder_facts(folder)}
     begin = None if candidate.parent is None else _inheritance(candidate, folder)
     config = settings(ProxyImages(used, chosen, val, unreadable, torch.cuda.is_available()))
     if "num_queries" in config["model"]:

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from piip_search.architecture import Architecture
-from piip_search.evaluation import Evaluation
+from piip_search.evaluation import Evaluation, training_folders
 from piip_search.export import Start
 from piip_search.models import PIIPPyramid
 from piip_search.models.inherit import inherit
 from piip_search.models.weights import load_pretrained
-from piip_workers.evaluate import HALVES
 
 NETWORK = "backbone.network."
 """Where a detector has the network."""
@@ -44,13 +43,13 @@ def trial_folder(trials: Path, evaluation: Evaluation) -> Path:
 
     Args:
         trials: Folder of all trials of its search (`piip_search.evaluation.trials_folder`).
-        evaluation: The trial; it knows its folder, unless everything was moved since.
+        evaluation: The trial; where its folder is not in this home, as in one that shares the ledger, it knows where it
+            was.
     """
-    kept = Path(str(evaluation.facts.get("folder", "")))
-    if kept.name and kept.is_dir():
-        return kept
-    own = trials / evaluation.candidate.training
-    return own / HALVES if kept.name == HALVES else own
+    here = training_folders(trials, evaluation)
+    elsewhere = Path(str(evaluation.facts.get("home", ""))) / str(evaluation.facts.get("folder", ""))
+    places = [*here, *([elsewhere] if elsewhere.is_absolute() else [])]
+    return next((place for place in places if place.is_dir()), here[0])
 
 
 def proxy_checkpoint(folder: Path) -> Path | None:
