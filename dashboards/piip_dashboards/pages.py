@@ -1,5 +1,6 @@
 """The pages: each appears at once, and what takes longer follows as parts that its script asks for."""
 
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -183,6 +184,8 @@ def pages(service: Service, render: Render) -> APIRouter:
         trained = _trained(service, reading, service.design(reading, fingerprint))
         if trained is None:
             raise HTTPException(409, "no checkpoint of this design is here")
+        if not os.access(trained[1], os.W_OK):
+            raise HTTPException(409, "the home folder may only be read here; detect in a copy of it")
         service.start_examples(trained[1])
         return {"state": "running"}
 
@@ -191,7 +194,9 @@ def pages(service: Service, render: Render) -> APIRouter:
         service.design(service.reading(run), fingerprint)
         folder = service.export_folder(run, fingerprint)
         if folder is None:
-            raise HTTPException(409, "there is no home folder to export into; type the command instead")
+            raise HTTPException(
+                409, "there is no home folder that may be written to export into; type the command instead"
+            )
         service.start_export(run, fingerprint, folder)
         return {"state": "running"}
 
@@ -211,5 +216,6 @@ def _examples_part(service: Service, render: Render, reading: Reading, design: D
     trained = _trained(service, reading, design)
     examples = None if trained is None else read_examples(*trained)
     job = None if trained is None else service.jobs.view(service.examples_key(trained[1]))
+    may_write = trained is not None and os.access(trained[1], os.W_OK)
     return render("parts/examples.html", run=reading.name, fingerprint=design.fingerprint, trained=trained,
-                  examples=examples, job=job)  # fmt: skip
+                  examples=examples, job=job, may_write=may_write)  # fmt: skip

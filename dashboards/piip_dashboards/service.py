@@ -1,5 +1,6 @@
 """What the pages and the API share: the runs, what examines them, and what may be started."""
 
+import os
 import re
 import sys
 import tempfile
@@ -74,8 +75,11 @@ class Service:
         return design
 
     def export_folder(self, run: str, fingerprint: str) -> Path | None:
-        """Where an export that a page starts goes; None where the home folder is not known or the run names none."""
-        if self.home is None or not re.fullmatch(NAME, run):
+        """Where an export that a page starts goes.
+
+        None where the home folder is not known, or may only be read, or the run's name is none of a folder.
+        """
+        if self.home is None or not os.access(self.home, os.W_OK) or not re.fullmatch(NAME, run):
             return None
         return self.home.resolve() / "exported" / run / fingerprint
 
