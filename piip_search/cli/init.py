@@ -1,5 +1,6 @@
 """`piip-search init`: shipped spaces to start from."""
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -37,4 +38,6 @@ def init(
     for name in wanted:
         target = to / f"{name}.yaml"
         shutil.copyfile(shipped[name], target)
-        console.print(f"wrote {target}; start it with: piip-search run {target}", markup=False, soft_wrap=True)
+        console.print(
+            f"wrote {target}; start it with: piip-search run {shlex.quote(str(target))}", markup=False, soft_wrap=True
+        )

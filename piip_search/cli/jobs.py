@@ -196,7 +196,7 @@ def _relative_file(url: str) -> bool:
         return not Path(url).is_absolute()
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # of a port
         return False  # the driver says what is wrong with it
     return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_absolute()
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, func, inspect, select, text
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 
-from piip_search.ledger.sqlite import file_engine, may_write, reading_engine
+from piip_search.ledger.sqlite import UnfinishedError, file_engine, may_write, reading_engine
 from piip_search.ledger.tables import NEWEST
 from piip_search.ledger.urls import FORMS, UrlError, database_url, sqlite_file, without_password
 
@@ -73,7 +73,7 @@ class Database:
         except ModuleNotFoundError as error:
             way = DRIVER if (error.name or "").startswith("psycopg") else f"pip install {error.name}"
             raise self._not_opened(f"{error.name} is not installed; {way}") from None
-        except (UrlError, _RefusalError) as error:
+        except (UrlError, UnfinishedError, _RefusalError) as error:
             raise self._not_opened(str(error)) from None
         except (SQLAlchemyError, OSError, ValueError, TypeError) as error:
             raise self._not_opened(f"{_reason(error)}; give a database URL such as {FORMS}") from None

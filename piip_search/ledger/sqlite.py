@@ -11,6 +11,8 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.pool import NullPool
 
+from piip_search.ledger.urls import UrlError
+
 BUSY = 60
 """Seconds that a writer waits for another one's transaction."""
 LONGEST_PATH = 503
@@ -29,7 +31,8 @@ def file_engine(url: URL) -> Engine:
     """Opens a database of which the file is made where there is none.
 
     Raises:
-        OSError: SQLite opens no path of that length, or its folder cannot be made.
+        UrlError: SQLite opens no path of that length.
+        OSError: Its folder cannot be made.
     """
     path = _path_of(url)
     if path is not None:
@@ -87,7 +90,7 @@ def _path_of(url: URL) -> Path | None:
         return None
     size = len(os.fsencode(str(url.database)))
     if size > LONGEST_PATH:
-        raise OSError(f"SQLite opens paths of up to {LONGEST_PATH} bytes, this one has {size}; use a shorter one")
+        raise UrlError(f"SQLite opens paths of up to {LONGEST_PATH} bytes, this one has {size}; use a shorter one")
     return Path(str(url.database))
 
 

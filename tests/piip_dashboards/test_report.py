@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import fakes
@@ -266,6 +267,15 @@ def test_the_command_writes_what_is_asked_for(fill: Fill, run_cli: Cli, tmp_path
     for linked in re.findall(r"!\[[^]]*]\(([^)]+)\)", text):
         assert (tmp_path / linked).is_file()
     assert "small_files/front.svg" in text
+
+
+def test_pictures_are_found_whatever_the_report_is_called(fill: Fill, run_cli: Cli, tmp_path: Path) -> None:
+    fill(trials=3)
+    name = "a report#1 (50%20?) é.md"
+    assert run_cli("report", "small", "-o", name).code == 0
+    linked = re.findall(r"!\[[^]]*]\(([^)]+)\)", (tmp_path / name).read_text())
+    assert linked
+    assert all((tmp_path / unquote(link)).is_file() for link in linked)
 
 
 def test_the_command_prints_json(fill: Fill, run_cli: Cli, tmp_path: Path) -> None:

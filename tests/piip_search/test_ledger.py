@@ -380,3 +380,32 @@ def test_connections_that_are_cut_and_a_server_that_crashes_lose_nothing(postgre
     assert list(book.events("one")) == candidates
     assert told[-1] == "the ledger is back"
     book.close()
+
+
+def test_processes_that_begin_at_once_make_one_ledger(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom piip_search.ledger import Ledger\nprint('ready', flush=True); sys.stdin.readline()\n"
+        "book = Ledger(sys.argv[1]); book.start(sys.argv[2], 'q', 'r', {}); book.close()"
+    )
+    url = f"sqlite:///{tmp_path}/new/ledger.db"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, url, f"run-{number}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for number in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [process.communicate()[1] for process in processes] == [""] * 4
+    with closing(Ledger(url)) as book:
+        assert sorted(record.name for record in book.searches()) == [f"run-{number}" for number in range(4)]

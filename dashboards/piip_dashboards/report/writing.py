@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import quote
 
 from piip_dashboards.report.content import Report
 from piip_dashboards.report.html import html_page
@@ -49,5 +50,5 @@ def _markdown(report: Report, path: Path) -> list[Path]:
         folder.mkdir(exist_ok=True)
     for name, drawing in drawn.items():
         (folder / name).write_text(drawing, encoding="utf-8")
-    path.write_text(markdown_page(report, folder.name.replace(" ", "%20")), encoding="utf-8")
+    path.write_text(markdown_page(report, quote(folder.name)), encoding="utf-8")
     return [path, *(folder / name for name in drawn)]

@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from glob import escape
 from pathlib import Path
@@ -36,6 +36,8 @@ LONGEST_MIGRATION = 300.0
 """Seconds to wait for another process that makes the tables: 8 on a machine with nothing else to do."""
 BUSY = 20.0
 """Seconds to wait for another process's transaction."""
+LONGEST_PATH = 450
+"""Bytes of a store's path, so that SQLite opens those of its draft and of that one's journal, 511 at most."""
 BESIDE = ("", "-journal", "-wal", "-shm")
 """Endings of the files that SQLite keeps a database in."""
 PLACES = ("/tmp", "/var/tmp", "/dev/shm")
@@ -59,6 +61,10 @@ def open_store(uri: str) -> MlflowClient:
     file = sqlite_file(uri) if uri.startswith("sqlite:") else None
     if file is None:
         return MlflowClient(uri, registry_uri=uri)
+    if len(os.fsencode(file)) > LONGEST_PATH:
+        raise StoreError(
+            f"SQLite opens no path as long as MLflow's store {file}; name another --home, or --mlflow none"
+        )
     file.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(file if file.exists() else file.parent, os.W_OK) or not os.access(file.parent, os.W_OK):
         raise StoreError(f"MLflow's store {file} may only be read here; name another one with --mlflow, or none")
@@ -127,17 +133,10 @@ def _held(file: Path) -> Iterator[None]:
 
     Where the file system has no locks there is none.
     """
-    lock = Path(f"{file}-lock")
-    try:
-        held = alone(lock, LONGEST_MIGRATION)
-        held.__enter__()
-    except OSError:
+    with ExitStack() as held:
+        with suppress(OSError):
+            held.enter_context(alone(Path(f"{file}-lock"), LONGEST_MIGRATION))
         yield
-        return
-    try:
-        yield
-    finally:
-        held.__exit__(None, None, None)
 
 
 def _revision(file: Path) -> str | None:
