@@ -31,7 +31,7 @@ def problems_of(line: str) -> list[str]:
 
 def every_command() -> list[tuple[list[str], Any]]:
     """All commands of piip-search, those of its groups included: the words that are typed, and the command."""
-    from piip_search.cli import app
+    from piip_search.cli.commands import app
 
     return list(_below(_click(app), []))
 
