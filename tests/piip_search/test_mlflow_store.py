@@ -31,13 +31,19 @@ FOLDER = "it is a folder, and MLflow keeps runs in databases and servers alone"
         ("postgres://host/mlflow", "MLflow knows no scheme 'postgres'"),
         ("http://", "it names no host"),
         ("http://:5000", "it names no host"),
-        ("http://host:port", "Port could not be cast"),
+        ("http://host:port", "its port is no number from 1 to 65535"),
+        ("http://host:0", "its port is no number from 1 to 65535"),
+        ("https://[::1", "it names no host"),
         ("http://two words", "it names no host"),
-        ("https://host:99999", "Port out of range"),
+        ("https://host:99999", "its port is no number from 1 to 65535"),
         ("sqlite:mlflow.db", "it is no database URL; a file is sqlite:/// and its path"),
         ("sqlite:/data/mlflow.db", "it is no database URL"),
         ("sqlite://", "it names no file"),
-        ("sqlite:///:memory:", "it names no file"),
+        ("sqlite:///:memory:", "it names no file: a store in memory is gone with its process"),
+        ("sqlite://mlflow.db", "a SQLite URL has three slashes before the path, as in sqlite:////"),
+        ("sqlite:///mlflow.db?mode=ro", "mode is no option of a SQLite URL"),
+        ("sqlite:///a%00b", "a path has no null byte"),
+        ("postgresql+asyncpg://host/mlflow", "postgresql+asyncpg is no kind of database that is known here"),
         ("sqlite+none:///mlflow.db", "SQLAlchemy knows no such database driver"),
         ("postgresql://host:port/mlflow", "it is no database URL"),
         ("mysql://host/mlflow", "its driver MySQLdb is not installed"),
@@ -76,6 +82,7 @@ def test_what_mlflow_can_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     check_store(f"file://{tmp_path}/mlruns")
     assert mlflow_uri("none", tmp_path) is None
+    assert mlflow_uri("sqlite:///mlflow.db", tmp_path) == f"sqlite:///{Path.cwd()}/mlflow.db"
     assert mlflow_uri("", tmp_path) == mlflow_uri(None, tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
 
 
@@ -84,6 +91,11 @@ def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").touch(mode=0o400)
     with pytest.raises(UserError, match="cannot be written to"):
         check_store(f"sqlite:///{tmp_path}/mlflow.db")
+    (tmp_path / "mlflow.db").chmod(0o600)
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="nothing can be written into"):
+        check_store(f"sqlite:///{tmp_path}/mlflow.db")
+    tmp_path.chmod(0o700)
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,8 @@ def test_without_a_log_it_is_read_too(typed: Typed, home: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("UPDATE alembic_version SET version_num = '0001'", "tables are of an older version (0001"),
+        ("UPDATE alembic_version SET version_num = '0001'", "tables are of an older version (0001, this version reads"),
+        ("UPDATE alembic_version SET version_num = '0002'", "tables are of an older version (0002, this version reads"),
         ("UPDATE alembic_version SET version_num = '9999'", "a newer version wrote it"),
         ("DROP TABLE alembic_version", "the file is no ledger"),
     ],
