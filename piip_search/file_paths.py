@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,8 +18,12 @@ def expanded(text: str, environment: Mapping[str, str] | None = None) -> str:
         environment: Variables; those of this process by default.
 
     Raises:
-        ValueError: There is no such variable or user, or the variable is empty.
+        ValueError: There is no such variable or user, the variable is empty, or the text is no UTF-8.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!a}: a name of a file or folder is UTF-8 here; rename it") from None
     known = os.environ if environment is None else environment
 
     def value(match: re.Match[str]) -> str:
@@ -38,7 +43,25 @@ def expanded(text: str, environment: Mapping[str, str] | None = None) -> str:
 
 def escaped(text: str) -> str:
     """What `expanded` gives this path for."""
-    return text.replace("$", "$$")
+    return f"{'./' if text.startswith('~') else ''}{text.replace('$', '$$')}"
+
+
+def escaped_url(text: str) -> str:
+    """What `expanded_url` gives this URL, or path, for."""
+    sqlite = _SQLITE.fullmatch(text)
+    if sqlite is not None:
+        return f"{sqlite['scheme']}{escaped(sqlite['path'])}{sqlite['query'] or ''}"
+    return text if ":" in text else escaped(text)
+
+
+def typed_path(path: Path) -> str:
+    """A path as a person types it into a shell, behind a command of this program."""
+    return shlex.quote(escaped(str(path)))
+
+
+def typed_url(url: str) -> str:
+    """A database or MLflow store, likewise."""
+    return shlex.quote(escaped_url(url))
 
 
 def expanded_url(text: str) -> str:
@@ -64,5 +87,8 @@ def _home(head: str, text: str) -> str:
     home = os.path.expanduser(head)  # noqa: PTH111 - of any user, and a text that is none stays
     if home == head:
         who = f"no user {head[1:]!r}" if head != "~" else "no home folder"
-        raise ValueError(f"there is {who} on this machine, in {text!r}; write the folder's whole path")
+        raise ValueError(
+            f"there is {who} on this machine, in {text!r}; write the folder's whole path, or ./{text} for a folder of "
+            "that name"
+        )
     return home

@@ -17,6 +17,7 @@ from piip_dashboards.kept import Kept
 from piip_dashboards.reading import Design, Reading
 from piip_dashboards.shelf import Shelf, UnreadableRunError
 from piip_dashboards.views.effects import EffectsView, effects_of
+from piip_search.file_paths import escaped
 from piip_search.ledger import LedgerError
 from piip_search.spec import NAME, space_file
 
@@ -90,7 +91,17 @@ class Service:
         )
 
     def export_command(self, run: str, fingerprint: str, folder: Path) -> list[str]:
-        return [sys.executable, "-m", "piip_search.cli", "export", "--out", str(folder), "--", run, fingerprint]
+        return [
+            sys.executable,
+            "-m",
+            "piip_search.cli",
+            "export",
+            "--out",
+            escaped(str(folder)),
+            "--",
+            run,
+            fingerprint,
+        ]
 
     def space(self, run: str) -> str:
         """The search space of a run as YAML, which takes it up again."""
@@ -100,7 +111,7 @@ class Service:
         """Sends a run's driver to the cluster, as `piip-search submit` does; it goes on where the run was left."""
         file = Path(self.spaces.name) / f"{run}.yaml"
         file.write_text(self.space(run), encoding="utf-8")
-        command = [sys.executable, "-m", "piip_search.cli", "submit", str(file), "--name", run, "--resume"]
+        command = [sys.executable, "-m", "piip_search.cli", "submit", escaped(str(file)), "--name", run, "--resume"]
         self.jobs.start(self.cluster_key(run), [*command, *self._at], self.environment)
 
     def end(self, run: str) -> None:

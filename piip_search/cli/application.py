@@ -34,8 +34,8 @@ def run_names(context: typer.Context, incomplete: str) -> list[str]:
     from piip_search.wiring.stores import read_ledger
 
     try:
-        home = Path(context.params.get("home") or DEFAULT_HOME)
-        book = read_ledger(context.params.get("ledger"), home)
+        home, ledger = context.params.get("home") or DEFAULT_HOME, context.params.get("ledger")
+        book = read_ledger(ledger and expanded_url(ledger), Path(expanded(str(home))))
         return [record.name for record in book.searches() if record.name.startswith(incomplete)]
     except Exception:  # a shell that waits for words is told none, whatever is wrong
         return []
@@ -67,11 +67,16 @@ class Command(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Reads the arguments, and the environment variables that stand for them."""
+        """Reads the arguments, and the environment variables that stand for them.
+
+        Paths are taken as they were typed: a `Path` of `./~` is one of `~`.
+        """
+        typed, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         rest = super().parse_args(ctx, args)
-        for name, value in ctx.params.items() if not ctx.resilient_parsing else ():
-            if isinstance(value, Path):
-                ctx.params[name] = Path(expanded(str(value)))
+        for parameter in self.params if not ctx.resilient_parsing else ():
+            name = str(parameter.name)
+            if isinstance(ctx.params.get(name), Path):
+                ctx.params[name] = Path(expanded(str(parameter.consume_value(ctx, typed)[0])))
         return rest
 
 

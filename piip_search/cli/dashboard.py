@@ -2,7 +2,6 @@
 
 import gc
 import os
-import shlex
 import socket
 import webbrowser
 from contextlib import closing, suppress
@@ -12,6 +11,7 @@ from typing import Annotated
 import typer
 
 from piip_search.cli.application import DEFAULT_HOME, Home, console, expanded_store
+from piip_search.file_paths import escaped, escaped_url, typed_path, typed_url
 from piip_search.ledger import url_text, without_password
 from piip_search.wiring.extras import UserError, extra
 from piip_search.wiring.history import health_of
@@ -64,7 +64,10 @@ def dashboard(
     url, home = _place(ledger, home)
     needed = needed_token(host, token)
     # The URL goes by the environment: a password in it is in no list of processes.
-    environment = {"PIIP_SEARCH_HOME": os.path.realpath(home), **({} if url is None else {"PIIP_SEARCH_LEDGER": url})}
+    environment = {
+        "PIIP_SEARCH_HOME": escaped(os.path.realpath(home)),
+        **({} if url is None else {"PIIP_SEARCH_LEDGER": escaped_url(url)}),
+    }
     with closing(read_ledger(url, home)) as book, _listening(host, port) as listening:
         number = listening.getsockname()[1]
         service = Service(
@@ -94,9 +97,8 @@ def _place(given: str | None, home: Path) -> tuple[str | None, Path]:
 
 def _options(url: str | None, home: Path) -> str:
     """What a user adds to a command so that it finds this ledger."""
-    words = [] if home == DEFAULT_HOME else ["--home", str(home)]
-    words += [] if url is None else ["--ledger", without_password(url)]
-    return "".join(f" {shlex.quote(word)}" for word in words)
+    place = "" if home == DEFAULT_HOME else f" --home {typed_path(home)}"
+    return place if url is None else f"{place} --ledger {typed_url(without_password(url))}"
 
 
 def _listening(host: str, port: int) -> socket.socket:

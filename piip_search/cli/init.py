@@ -1,6 +1,5 @@
 """`piip-search init`: shipped spaces to start from."""
 
-import shlex
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 import typer
 
 from piip_search.cli.application import console, shipped_names
-from piip_search.file_paths import located
+from piip_search.file_paths import located, typed_path
 from piip_search.shipped import shipped_spaces
 from piip_search.wiring.extras import UserError
 
@@ -39,5 +38,5 @@ def init(
         target = to / f"{name}.yaml"
         shutil.copyfile(shipped[name], target)
         console.print(
-            f"wrote {target}; start it with: piip-search run {shlex.quote(str(target))}", markup=False, soft_wrap=True
+            f"wrote {target}; start it with: piip-search run {typed_path(target)}", markup=False, soft_wrap=True
         )

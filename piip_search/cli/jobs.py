@@ -31,7 +31,7 @@ from piip_search.cli.application import (
 )
 from piip_search.cli.interruption import INTERRUPTED
 from piip_search.cli.run import Fresh, Mlflow, Name, Resume, Trials, checked_name
-from piip_search.file_paths import located
+from piip_search.file_paths import escaped_url, located
 from piip_search.legal import legal_designs
 from piip_search.shipped import find_space, shipped_spaces
 from piip_search.spec import DETECTORS, SearchSpec, SpecError, load_spec
@@ -207,7 +207,10 @@ def _environment(ledger: str | None, mlflow: str | None, names: list[str]) -> di
     if missing:
         raise UserError(f"--env {missing[0]}: this shell has no such variable; export it first")
     given = {"PIIP_SEARCH_LEDGER": ledger, "MLFLOW_TRACKING_URI": mlflow}
-    return {**{name: os.environ[name] for name in names}, **{key: url for key, url in given.items() if url}}
+    return {
+        **{name: os.environ[name] for name in names},
+        **{key: escaped_url(url) for key, url in given.items() if url},
+    }
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +32,7 @@ from piip_search.cli.application import (
 )
 from piip_search.cli.show import failures_of, tiers_of
 from piip_search.evaluation import trials_folder
+from piip_search.file_paths import typed_path, typed_url
 from piip_search.live import ahead, watch
 from piip_search.shipped import find_space
 from piip_search.spec import NAME, SearchSpec
@@ -248,9 +248,9 @@ def _report(search: "Search", book: "Ledger", store: str | None, home: Path, led
     lines = [f"ledger: {book.shown}"]
     if store is not None:
         lines.append(f"MLflow: {_looked_at(without_secrets(store))}")
-    where = "" if home == DEFAULT_HOME else f" --home {shlex.quote(str(home))}"
+    where = "" if home == DEFAULT_HOME else f" --home {typed_path(home)}"
     # What comes from the environment is found there again, with its password.
-    where += "" if ledger in (None, os.environ.get("PIIP_SEARCH_LEDGER")) else f" --ledger {shlex.quote(book.shown)}"
+    where += "" if ledger in (None, os.environ.get("PIIP_SEARCH_LEDGER")) else f" --ledger {typed_url(book.shown)}"
     export = (
         [f"piip-search export {search.run} best -o exported/{search.run}{where}"]
         if any(front.best for front in search.fronts())

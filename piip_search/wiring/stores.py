@@ -1,14 +1,13 @@
 """What keeps a search, the ledger, and what mirrors it, MLflow: where they are, and how they are opened."""
 
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from piip_search.file_paths import located
+from piip_search.file_paths import located, typed_path, typed_url
 from piip_search.texts import without_secrets
 from piip_search.tracker import Tracker
 from piip_search.wiring.extras import UserError, find_mlflow
@@ -188,9 +187,8 @@ def open_tracker(uri: str | None, home: Path, asked: bool, note: Callable[[str],
 
 def _mirror_options(uri: str, home: Path) -> str:
     """What is typed after `piip-search mirror RUN` to write into a store from the ledger of a home."""
-    words = [] if home == Path("runs") else ["--home", str(home)]
-    words += [] if uri == mlflow_uri(None, home) else ["--mlflow", shown_store(uri)]
-    return "".join(f" {shlex.quote(word)}" for word in words)
+    place = "" if home == Path("runs") else f" --home {typed_path(home)}"
+    return place if uri == mlflow_uri(None, home) else f"{place} --mlflow {typed_url(shown_store(uri))}"
 
 
 @contextmanager

@@ -7,17 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import ledgers
 import pytest
 
+from piip_dashboards.access import MARK, MARKED
 from piip_search import cli
-from piip_search.ledger import Ledger
+from piip_search.ledger import Ledger, sqlite_url
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,6 +60,31 @@ def test_it_serves_until_it_is_interrupted(home: Path) -> None:
         with urllib.request.urlopen(f"{address}api/versions") as answer:
             assert json.load(answer) == {"big": 6}
     assert process.returncode == 0
+
+
+def test_what_its_pages_start_finds_a_home_with_the_name_of_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    with closing(Ledger(sqlite_url(tmp_path / "$NOWHERE" / "other.db"))) as book:
+        ledgers.fill(book, ledgers.published_spec(3, rungs=()))
+        fingerprint = book.evaluations("big")[0].candidate.architecture.fingerprint
+    other = tmp_path / "$NOWHERE" / "exported" / "big" / fingerprint / "notes.txt"
+    other.parent.mkdir(parents=True)
+    other.touch()  # so that the export ends at once
+    with running(f"sqlite:///{tmp_path}/$$NOWHERE/other.db", f"--home={tmp_path}/$$NOWHERE") as (_, address):
+        design = f"{address}search/big/design/{fingerprint}"
+        with urllib.request.urlopen(design) as answer:
+            assert f"{tmp_path}/$$NOWHERE/other.db" in answer.read().decode()
+        asked = urllib.request.Request(f"{design}/export", method="POST", headers={MARK: MARKED})
+        with urllib.request.urlopen(asked) as answer:
+            assert json.load(answer) == {"state": "running"}
+        text = "data-busy"
+        while "data-busy" in text:
+            time.sleep(0.2)
+            with urllib.request.urlopen(f"{design}/part/export") as answer:
+                text = answer.read().decode()
+        assert f"{other.parent} holds other files (notes.txt)" in text
 
 
 def test_on_another_address_a_token_is_drawn_and_asked_for(home: Path) -> None:

@@ -2,6 +2,8 @@
 
 import inspect
 import pwd
+import shlex
+import shutil
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -12,7 +14,7 @@ from small_ledger import Fill
 from typed import Cli
 from typer.core import TyperArgument, TyperOption
 
-from piip_search.file_paths import escaped, expanded, expanded_url, located
+from piip_search.file_paths import escaped, escaped_url, expanded, expanded_url, located, typed_path, typed_url
 from piip_search.spec import SpecError, load_spec, parse_spec, space_file
 
 HERE = {"HOME": "/home/ada", "DATA": "/data", "_x1": "deep", "EMPTY": ""}
@@ -51,6 +53,8 @@ def test_home_folders_are_replaced(tmp_path: Path) -> None:
         ("$EMPTY/a", "the variable EMPTY is empty"),
         ("${a b}", "the variable a b is not set"),
         ("~nobodyofthatname/a", "there is no user 'nobodyofthatname' on this machine"),
+        ("~nobodyofthatname/a", "or ./~nobodyofthatname/a for a folder of that name"),
+        ("a\udcff", r"'a\\udcff': a name of a file or folder is UTF-8 here; rename it"),
     ],
 )
 def test_what_is_not_there_is_an_error_with_its_name(text: str, said: str) -> None:
@@ -58,9 +62,12 @@ def test_what_is_not_there_is_an_error_with_its_name(text: str, said: str) -> No
         expanded(text, HERE)
 
 
-@pytest.mark.parametrize("text", ["a", "$a$$b", "${x}", "~", "a$"])
+@pytest.mark.parametrize("text", ["a", "$a$$b", "${x}", "~", "~root/a", "a$"])
 def test_a_path_that_is_escaped_is_left_as_it_is(text: str) -> None:
-    assert expanded(escaped(f"./{text}"), HERE) == f"./{text}"
+    assert Path(expanded(escaped(text), HERE)) == Path(text)
+    url = f"sqlite:///{text}?timeout=$1"
+    assert Path(expanded_url(escaped_url(url)).removeprefix("sqlite:///")) == Path(f"{text}?timeout=$1")
+    assert expanded_url(escaped_url("postgresql://ada:pa$$@db/x")) == "postgresql://ada:pa$$@db/x"
 
 
 @pytest.mark.parametrize(
@@ -112,10 +119,26 @@ def test_every_path_of_a_space_is_replaced(tmp_path: Path, monkeypatch: pytest.M
     assert (data.val.images, data.val.annotations) == (tmp_path / "val", Path("val.json"))
     assert (spec.training.pretrained, spec.training.detector) == (f"{tmp_path}/weights", f"{tmp_path}/own.py")
     # A file that is written from a run asks the same question, a dollar sign in a path included.
-    kept = spec.model_dump(mode="json") | {"data": CONTENT["data"] | {"root": "/a$b/c"}}
-    file.write_text(space_file(kept))
-    assert str(load_spec(file).data.root) == "/a$b/c"
+    for root in ("~b", "/a$b/c"):
+        kept = spec.model_dump(mode="json") | {"data": CONTENT["data"] | {"root": root}}
+        file.write_text(space_file(kept))
+        assert str(load_spec(file).data.root) == root
     assert str(parse_spec(kept).data.root) == "/a$b/c", "what a ledger holds is no file of a person's"
+
+
+def test_a_folder_may_have_the_name_of_a_home_folder_or_a_variable(
+    run_cli: Cli, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill().close()
+    for name in ("~", "$HOME", "~root $HOME"):
+        shutil.copytree(tmp_path / "runs", tmp_path / name)
+        home = shlex.split(typed_path(Path(name)))[0]
+        url = shlex.split(typed_url(f"sqlite:///./{name}/ledger.db"))[0]
+        assert run_cli("show", "-q", "--home", home).out == "small\n"
+        assert run_cli("show", "-q", f"--ledger={url}").out == "small\n"
+        monkeypatch.setenv("PIIP_SEARCH_HOME", home)
+        assert run_cli("show", "-q").out == "small\n"
+        monkeypatch.delenv("PIIP_SEARCH_HOME")
 
 
 def test_all_that_cannot_be_replaced_is_said_at_once(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typed import Cli
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation import Candidate, Evaluation, Fidelity, folder_facts, training_folders, trials_folder
+from piip_search.file_paths import escaped, escaped_url
 from piip_search.ledger import (
     Ledger,
     LedgerError,
@@ -63,13 +64,13 @@ def test_everything_of_a_home_lies_in_it(run_cli: Cli, filled: Path, tmp_path: P
     home = Path(name)
     home.mkdir()
     shutil.copy(filled, home)
-    typed = f"./{name}" if name in ("~", "-dash") else name
+    typed = f"./{name}" if name == "-dash" else escaped(name)
     there = ["--home", name if name == "-dash" else typed]
     assert run_cli("show", *there).out.startswith("small: 1 of 1 proposals measured")
     assert json.loads(run_cli("ledger", "list", "--json", *there).out)[0]["name"] == "small"
-    assert run_cli("ledger", "export", "-o", str(home / "table.csv"), *there).code == 0
+    assert run_cli("ledger", "export", "-o", f"{typed}/table.csv", *there).code == 0
     assert run_cli("ledger", "merge", typed, "--home", f"{typed}/other").out == "small: 2 rows added\n"
-    other = url_text(sqlite_url(home / "other" / "ledger.db"))
+    other = escaped_url(url_text(sqlite_url(home / "other" / "ledger.db")))
     assert run_cli("ledger", "merge", f"{typed}/ledger.db", "--ledger", other).out == "small: 0 rows added\n"
     assert (home / "other" / "ledger.db").is_file()
     assert {path.name.partition("-")[0] for path in home.iterdir()} == {"ledger.db", "other", "table.csv"}
@@ -93,7 +94,7 @@ def test_a_tilde_is_the_users_home_folder(
     assert "small" in run_cli("show", "--home", "~/runs").out
     assert "small" in run_cli("show", "--ledger", "sqlite:///~/runs/ledger.db").out
     unknown = run_cli("show", "--home", "~nobody-of-this-name/runs")
-    assert (unknown.code, "write ./~nobody-of-this-name/runs" in unknown.err) == (2, True)
+    assert (unknown.code, "or ./~nobody-of-this-name/runs for a folder" in unknown.err) == (2, True)
     assert not (tmp_path / "~").exists()
 
 
@@ -126,30 +127,6 @@ def test_reading_makes_no_ledger(run_cli: Cli, tmp_path: Path) -> None:
     assert (ended.code, f"no ledger at {tmp_path}/new/ledger.db" in ended.err) == (2, True)
     assert run_cli("audit", "small", "--ledger", f"sqlite:///{tmp_path}/new/ledger.db").code == 2
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ("runs/mlruns", "keeps no new searches in a folder"),
-        ("file:///tmp/mlruns", "keeps no new searches in a folder"),
-        ("sqlite://mlflow.db", "three slashes before the path"),
-        ("sqlite://", "in memory"),
-        ("sqlite:///:memory:", "in memory"),
-        ("postgresql://host:port/mlflow", "no database URL"),
-        ("http://", "names no host and port"),
-        ("http://host:port", "names no host and port"),
-        ("https://[::1", "names no host and port"),
-        ("ftp://host", "knows no store of kind 'ftp'"),
-    ],
-)
-def test_a_store_that_mlflow_cannot_use_is_one_message(
-    run_cli: Cli, finished: list[str], given: str, said: str
-) -> None:
-    ended = run_cli("mirror", "small", "--mlflow", given, *finished)
-    assert (ended.code, ended.out, "Traceback" in ended.err) == (2, "", False)
-    assert said in ended.err
-    assert "sqlite:////" in ended.err
 
 
 @pytest.mark.parametrize("name", ["runs", "a%20b", "new\nline"])

@@ -16,6 +16,7 @@ import ray
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from piip_search import __version__
+from piip_search.file_paths import escaped
 from piip_workers.ray_cluster import TOKEN, ClusterError, check_listens
 
 RUN = "piip-search run"
@@ -76,10 +77,10 @@ class Sent:
         The search works in its home folder, as the copy that travels may be swept away; and it takes the shell's place,
         so that whoever ends the one ends the other.
         """
-        home, space = shlex.quote(str(self.home)), shlex.quote(self.space)
+        home, space = shlex.quote(str(self.home)), shlex.quote(escaped(self.space))
         read = f'space="$PWD"/{space}' if self.travels else f"space={space}"
-        run = shlex.join(["python", "-m", "piip_search.cli", "run", "--address", "auto", "--home", str(self.home),
-                          *self.options])  # fmt: skip
+        words = ["run", "--address", "auto", "--home", escaped(str(self.home)), *self.options]
+        run = shlex.join(["python", "-m", "piip_search.cli", *words])
         return f'{read} && mkdir -p {home} && cd {home} && exec {run} -- "$space"'
 
 
