@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from piip_search.cli.application import DEFAULT_HOME, Home, console, expanded_store
+from piip_search.cli.interruption import ToldExit
 from piip_search.file_paths import escaped, escaped_url, typed_path, typed_url
 from piip_search.ledger import url_text, without_password
 from piip_search.wiring.extras import UserError, extra
@@ -82,6 +83,7 @@ def dashboard(
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False))
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
+    raise ToldExit(0)  # being interrupted is how a server ends
 
 
 def _place(given: str | None, home: Path) -> tuple[str | None, Path]:

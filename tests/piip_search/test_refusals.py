@@ -55,8 +55,8 @@ def test_a_malformed_coco_file_names_file_and_place(run_cli: Cli, tmp_path: Path
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(content))
     ended = run_cli("run", "bad.yaml", "--on", "local")
     assert ended.code == 2
-    assert "5 problems" in ended.err
-    assert "set/train.json: images[0]: needs id (int), file_name (str)" in ended.err
+    assert "11 problems" in ended.err
+    assert "set/train.json: images[0].id: is missing" in ended.err
     assert "limit.gmacs" in ended.err
 
 
