@@ -40,7 +40,7 @@ from piip_search.texts import without_secrets
 from piip_search.wiring.extras import UserError, extra, find_trainer
 from piip_search.wiring.history import health_of
 from piip_search.wiring.places import Drive, Place, measurement, runner
-from piip_search.wiring.spaces import check_images, checked_spec, watch_images
+from piip_search.wiring.spaces import check_images, checked_spec, watched_images
 from piip_search.wiring.stores import keep_store, ledger_url, mlflow_uri, open_ledger, open_tracker
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
@@ -121,8 +121,8 @@ def run(
         search = open_search(run_name, spec, book, recipe, tracker, fresh, fingerprint, circumstances())
     if tracker is not None and store is not None:
         keep_store(store, home, run_name)
-    watch_images(spec, told)
-    drive_to_end(search, drive, measurement(spec, home, run_name, search), usage, at_once, shown_on)
+    with watched_images(spec, told):
+        drive_to_end(search, drive, measurement(spec, home, run_name, search), usage, at_once, shown_on)
     trials_of_run = trials_folder(home, run_name, recipe)
     if as_json:
         put_json({**_content(search, book, store), "failures": failures_of(search.failures, trials_of_run)})

@@ -2,8 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from piip_search.backbones import backbone_named, has_weights, weight_file, weights_hint
@@ -130,8 +130,9 @@ def check_images(spec: SearchSpec, told: Callable[[str], None], noted: Callable[
         noted(notice)
 
 
-def watch_images(spec: SearchSpec, noted: Callable[[str], None]) -> None:
-    """Decodes all training images in the background, at the lowest priority, and tells of those that cannot be.
+@contextmanager
+def watched_images(spec: SearchSpec, noted: Callable[[str], None]) -> Iterator[None]:
+    """Decodes all training images meanwhile, at the lowest priority, and tells of those that cannot be.
 
     Args:
         spec: Which data.
@@ -142,11 +143,22 @@ def watch_images(spec: SearchSpec, noted: Callable[[str], None]) -> None:
     def look() -> None:
         with suppress(OSError, AttributeError):  # where a system does not know priorities of threads
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        report = data.undecodable_training_images(spec.data, None)
+        report = data.undecodable_training_images(spec.data, None, ended.is_set)
         for line in (*report.problems, *report.notices):
             noted(line)
 
-    threading.Thread(target=look, name="training images", daemon=True).start()
+    counts = data.image_counts(spec.data)
+    if counts is None or counts[0] <= data.SAMPLE:  # all were looked at before
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=look, name="training images", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def with_trials(spec: SearchSpec, trials: int | None) -> SearchSpec:

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import threading
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from squares import each, put
 
-from piip_search.spec import Data
+from piip_search.shipped import find_space
+from piip_search.spec import Data, load_spec
+from piip_search.wiring.spaces import watched_images
 from piip_workers import data as data_sets
 
 
@@ -474,6 +477,37 @@ def test_training_images_that_cannot_be_decoded_are_told(tmp_path: Path) -> None
     assert str(tmp_path / "few/train/2.png") in report.notices[0]
     most = squares.write(tmp_path / "most", written=broken(("1", "2", "3")))
     assert data_sets.undecodable_training_images(most, 4).problems[0].endswith("restore the files")
+
+
+def test_all_training_images_are_looked_at_while_a_search_runs(tmp_path: Path) -> None:
+    def many(found: squares.Content) -> None:
+        for number in range(5, data_sets.SAMPLE + 8):
+            name = f"more/{number}.png"
+            found["images"].append({"id": number, "file_name": name, "height": squares.HEIGHT, "width": squares.WIDTH})
+            squares.write_picture(tmp_path / "train" / name, np.zeros((squares.HEIGHT, squares.WIDTH, 3), np.uint8))
+
+    data = squares.write(tmp_path, many, parts=("train",))
+    files = sorted((tmp_path / "train").rglob("*.png"))
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(b"broken")
+        if not data_sets.undecodable_training_images(data, data_sets.SAMPLE).notices:
+            break  # not among those that are looked at beforehand
+        file.write_bytes(content)
+    else:
+        pytest.fail("all images were looked at beforehand")
+    spec = load_spec(find_space("quickstart")).model_copy(update={"data": data})
+    told: list[str] = []
+    shown = threading.Event()
+
+    def noted(text: str) -> None:
+        told.append(text)
+        shown.set()
+
+    with watched_images(spec, noted):
+        assert shown.wait(60)
+    assert str(file) in told[0]
+    assert data_sets.undecodable_training_images(data, None, ended=lambda: True).notices == []
 
 
 NUMBERS = st.one_of(

@@ -261,25 +261,30 @@ def _why(file: Path) -> str:
     return f": {what}" if what else ""
 
 
-def _broken(split: CocoSplit, names: Sequence[str], told: Callable[[int, int], None]) -> list[Path]:
+def _broken(
+    split: CocoSplit,
+    names: Sequence[str],
+    told: Callable[[int, int], None] = lambda done, total: None,
+    ended: Callable[[], bool] = lambda: False,
+) -> list[Path]:
     pictures = Pictures(split.images, names)
-    sound = pictures.decodable(names, told)
-    return [pictures.file(name) for name, decodes in zip(names, sound, strict=True) if not decodes]
+    return [pictures.file(name) for name in pictures.undecodable(names, told, ended)]
 
 
-def undecodable_training_images(data: Data, sample: int | None) -> Report:
+def undecodable_training_images(data: Data, sample: int | None, ended: Callable[[], bool] = lambda: False) -> Report:
     """Training images that cannot be decoded. Others take the place of few; where most are, nothing can be learnt.
 
     Args:
         data: A checked data set.
         sample: How many are looked at, spread over all; None for all.
+        ended: Whether to stop looking.
     """
     if importlib.util.find_spec("cv2") is None:
         return Report()
     split = splits_of(data)["train"]
     names = annotations_of(split.annotations).images.names
     looked = [names[at] for at in spread(range(len(names)), sample or len(names))] if names else []
-    broken = _broken(split, looked, lambda done, total: None)
+    broken = _broken(split, looked, ended=ended)
     if not broken:
         return Report()
     shown = ", ".join(f"{file}{_why(file)}" for file in broken[:3])

@@ -31,6 +31,8 @@ VERSION = 2
 SETTLED = 2.0
 """Seconds after which a file that changed again has another time of change on every file system."""
 THREADS = min(8, os.cpu_count() or 1)
+BATCH = 16 * THREADS
+"""Files that are looked at between two looks at whether somebody waits for the end."""
 MOST_PIXELS = 178_956_970
 """Of an image that is decoded: twice what Pillow warns of. Three bytes each, six where it has 16 bits a channel."""
 LARGE = 2**25
@@ -162,22 +164,43 @@ class Pictures:
         """Hashes of the files' contents."""
         return self._look(names, "hash", _hash, told)
 
-    def decodable(self, names: Sequence[str], told: Told = _untold) -> list[bool]:
-        """Whether files can be decoded, with OpenCV, which is installed; those that are missing cannot."""
-        return [bool(found) for found in self._look(names, "decodes", _is_decodable, told)]
+    def undecodable(
+        self, names: Sequence[str], told: Told = _untold, ended: Callable[[], bool] = lambda: False
+    ) -> list[str]:
+        """Which files cannot be decoded, with OpenCV, which is installed; missing files are among them.
+
+        Args:
+            names: Of the files.
+            told: Is told how many of how many were decoded.
+            ended: Whether to stop: what was not looked at then is not among them.
+        """
+        found = self._look(names, "decodes", _is_decodable, told, ended)
+        return [name for name, decodes in zip(names, found, strict=True) if decodes is False or name not in self._known]
 
     def brightest(self, names: Sequence[str], told: Told = _untold) -> list[int]:
         """Largest value of a channel of files, but for a few pixels; 0 of those that cannot be decoded."""
         return [found or 0 for found in self._look(names, "brightest", _brightest, told)]
 
-    def _look(self, names: Sequence[str], what: str, look: Callable[[Path], T], told: Told) -> list[T | None]:
+    def _look(
+        self,
+        names: Sequence[str],
+        what: str,
+        look: Callable[[Path], T],
+        told: Told,
+        ended: Callable[[], bool] = lambda: False,
+    ) -> list[T | None]:
         new = [name for name in names if name in self._known and getattr(self._known[name], what) is None]
         if new:
             with ThreadPoolExecutor(THREADS) as pool:
-                for done, (name, found) in enumerate(zip(new, pool.map(look, map(self.file, new)), strict=True), 1):
-                    changed: dict[str, Any] = {what: found}
-                    self._known[name] = replace(self._known[name], **changed)
-                    told(done, len(new))
+                # A pool ends what it was given before a program may end: it is given little at a time.
+                for start in range(0, len(new), BATCH):
+                    if ended():
+                        break
+                    batch = new[start : start + BATCH]
+                    for name, found in zip(batch, pool.map(look, map(self.file, batch)), strict=True):
+                        changed: dict[str, Any] = {what: found}
+                        self._known[name] = replace(self._known[name], **changed)
+                    told(start + len(batch), len(new))
             self._keep()
         return [getattr(self._known[name], what) if name in self._known else None for name in names]
 
