@@ -18,11 +18,12 @@ cv2 = pytest.importorskip("cv2")
 
 import squares  # noqa: E402
 from hostile import deadline  # noqa: E402
+from squares import each, put  # noqa: E402
+
 from piip_search.shipped import find_space  # noqa: E402
 from piip_search.spec import Data, load_spec  # noqa: E402
 from piip_search.wiring.spaces import watched_images  # noqa: E402
 from piip_workers import data as data_sets  # noqa: E402
-from squares import each, put  # noqa: E402
 
 
 def problems_of(data: Data, masks: bool = False) -> list[str]:

@@ -8,12 +8,12 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("mmdet")
+cv2 = pytest.importorskip("cv2")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 import squares  # noqa: E402
