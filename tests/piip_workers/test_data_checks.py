@@ -284,6 +284,23 @@ def test_a_box_that_passes_an_edge_does_not_make_another_format(tmp_path: Path) 
     assert "look like" not in found[0]
 
 
+@pytest.mark.parametrize("scale", [1 / (squares.WIDTH * squares.HEIGHT), 4.0])
+def test_areas_that_are_not_in_pixels_are_told(tmp_path: Path, scale: float) -> None:
+    def scaled(one: dict[str, Any]) -> None:
+        one["area"] *= scale
+
+    (line,) = problems_of(squares.write(tmp_path / "all", each("annotations", scaled), parts=("train",)))
+    assert "annotations[0].area: must be about that of the box, or of the outline in it, got " in line
+    assert line.endswith("write it in pixels, or leave it out")
+
+    def some(found: squares.Content) -> None:
+        scaled(found["annotations"][0])
+
+    report = data_sets.examine(squares.write(tmp_path / "one", some, parts=("train",)))
+    assert report.problems == []
+    assert report.notices[0].endswith("averages by size may be wrong")
+
+
 def test_a_category_without_objects_under_the_name_of_another_is_left_out(tmp_path: Path) -> None:
     def roboflow(found: squares.Content) -> None:
         found["categories"].insert(0, {"id": 0, "name": "red", "supercategory": "none"})

@@ -55,6 +55,8 @@ _AREAS = Rule(
 _RUNS = Rule(".segmentation", "must have the size of its image", "export the annotations again")
 _FAR = Rule(".segmentation", "must lie on its image", "export the annotations again")
 
+LEAST_FILLED = 0.001
+"""Share of its box that an object fills at least."""
 FEWEST_PERCENTS = 8
 """Boxes that must look like percents to be told as such."""
 
@@ -106,6 +108,7 @@ def look_at_boxes(found: AnnotationFile, masks: bool, findings: Findings) -> Non
     of.add(_OUTSIDE, outside_N)
     of.add(_BEYOND, _passes(of.boxes_N4, of.width_N, of.height_N) & ~outside_N)
     of.add(_TINY, (np.minimum(width, height) < 1) & ~outside_N)
+    of.look_at_areas(width * height, ~outside_N)
     if masks:
         apart_N = of.outlined_N & (_overlap(of.boxes_N4, of.outlines_N4) < 0.5)
         of.add(_AGREE, apart_N)
@@ -206,6 +209,23 @@ class _Looking:
             place = int(self.places[at])
             size = f"{self.width_N[at]:.0f} x {self.height_N[at]:.0f}"
             yield self.found.place(place), Shown(f"[{box}] in {self.found.image_of(place)} of {size}")
+
+    def look_at_areas(self, boxes_N: NDArray[np.float64], inside_N: NDArray[np.bool_]) -> None:
+        """Recorded areas that cannot be those of an object in its box: shares, percents, or of another size of image.
+
+        Args:
+            boxes_N: Areas of the boxes in pixels.
+            inside_N: Whether a box lies on its image.
+        """
+        with np.errstate(invalid="ignore"):
+            strange_N = (self.areas_N > 1.1 * boxes_N + 1) | (self.areas_N < LEAST_FILLED * boxes_N)
+        wrong_N = strange_N & inside_N
+        first = (
+            (self.found.place(int(self.places[at])), Shown(f"{self.areas_N[at]:.6g} in a box of {boxes_N[at]:.6g}"))
+            for at in np.flatnonzero(wrong_N)[:3]
+        )
+        if wrong_N.any():
+            self.findings.add_many(_AREAS, int(wrong_N.sum()), first)
 
     def look_at_outlines(self) -> None:
         """Sizes of RLEs, and polygons far from the image: drawing them takes time and memory by their distance."""

@@ -7,7 +7,6 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -189,8 +188,3 @@ def splits_of(data: Data) -> dict[str, CocoSplit]:
         name: CocoSplit(root / split.images, root / split.annotations, split.orientation)
         for name, split in (("train", data.train), ("val", data.val))
     }
-
-
-def root_of(data: Data) -> Path:
-    """The folder that the parts of a data set are relative to."""
-    return Path(data.root or "").resolve()

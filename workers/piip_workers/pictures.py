@@ -1,8 +1,6 @@
 """What the image files of a data set are: sizes, turning, depth, a hash of their contents, whether they decode.
 
-All of it is looked at once for each file: the user's cache folder keeps it by path, size, time of change and inode.
-
-Legend: M images.
+All of it is looked at once for each file: the user's cache folder keeps it by path, size, times of change and inode.
 """
 
 import hashlib
@@ -100,12 +98,12 @@ class Picture:
 
     Attributes:
         size: Of the file in bytes.
-        changed: When its contents, and anything about it, changed last, in nanoseconds.
+        changed: When its contents, and when anything about it, changed last, in nanoseconds.
         inode: Its number in the file system.
         header: What its first bytes say.
         hash: Of its contents, 32 hexadecimal digits.
         decodes: Whether OpenCV decodes it.
-        brightest: Largest value of a channel.
+        brightest: Largest value of a channel, but for a few pixels (`BRIGHT`).
     """
 
     size: int
