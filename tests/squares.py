@@ -5,8 +5,9 @@ The truth lies in the pixels, so that any reading of them can be checked.
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -79,7 +80,8 @@ def write(
     written: Write = write_picture,
     suffix: str = ".png",
     dump: Callable[[Content], bytes] = lambda found: json.dumps(found).encode(),
-    **more: Any,
+    train: Mapping[str, Any] = MappingProxyType({}),
+    val: Mapping[str, Any] = MappingProxyType({}),
 ) -> Data:
     """Writes a set whose pixels are right, and whose annotations are changed.
 
@@ -90,10 +92,11 @@ def write(
         written: Writes a picture.
         suffix: Of the pictures' names.
         dump: Writes annotations.
-        more: Other fields of `Data`.
+        train: Other fields of the part.
+        val: Likewise.
     """
     sections = {}
-    for seed, part in enumerate(("train", "val")):
+    for seed, (part, more) in enumerate((("train", train), ("val", val))):
         found = content(seed=seed, suffix=suffix)
         for place, image in enumerate(found["images"]):
             written(root / part / image["file_name"], picture(found, place))
@@ -102,8 +105,8 @@ def write(
             returned = change(changed)
             changed = changed if returned is None else returned
         (root / f"{part}.json").write_bytes(changed if isinstance(changed, bytes) else dump(changed))
-        sections[part] = {"images": part, "annotations": f"{part}.json", **more.pop(part, {})}
-    return Data.model_validate({"root": root, **sections, **more})
+        sections[part] = {"images": part, "annotations": f"{part}.json", **more}
+    return Data.model_validate({"root": root, **sections})
 
 
 def each(key: str, change: Callable[[dict[str, Any]], object]) -> Change:

@@ -33,7 +33,7 @@ from piip_search.ranking import Interval
 from piip_search.wiring.extras import UserError, extra, find_trainer
 from piip_search.wiring.history import history_of
 from piip_search.wiring.places import Place, measurement, runner
-from piip_search.wiring.spaces import check_images
+from piip_search.wiring.spaces import looked_through, usable_data
 from piip_search.wiring.stores import existing_ledger, mlflow_uri, open_ledger, open_tracker
 
 
@@ -92,25 +92,19 @@ def audit(
         raise UserError(f"run {run} holds no finished evaluation yet; nothing can be audited")
     from piip_search.policy import Listed
     from piip_search.search import Search
-    from piip_workers import data
-    from piip_workers.detectors import reader_of
 
     with extra("detection"):
         find_trainer(address)
-    problems = data.check(spec.data, reader_of(spec.training).masks)
-    if problems:
-        raise UserError("\n  ".join(["the data of this run cannot be used:", *problems]))
+    shown_on, told = progress(as_json, quiet), pass_over if quiet else note
+    with shown_on.status("looking at the data") as status:
+        usable_data(spec, status.update, told)
+        fingerprint = looked_through(spec, status.update, told)
     # The curve of a longer training tells what a rung on its way is worth; how often it is taken changes no result.
     measured_often = spec.model_copy(
         update={"training": spec.training.model_copy(update={"measure_every": plan.measure_every})}
     )
-    fingerprint = data.fingerprint(spec.data)
     recipe = spec.recipe(fingerprint)
-    shown_on = progress(as_json, quiet)
-    with shown_on.status("looking at the validation images") as status:
-        check_images(spec, status.update, pass_over if quiet else note)
     with shown_on.status("starting"):
-        told = pass_over if quiet else note
         drive, usage, at_once = runner(on, address, spec, home, told)
         tracker = open_tracker(store, home, mlflow is not None, told)
         name = plan.run_name(run)

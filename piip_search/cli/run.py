@@ -40,7 +40,7 @@ from piip_search.texts import without_secrets
 from piip_search.wiring.extras import UserError, extra, find_trainer
 from piip_search.wiring.history import health_of
 from piip_search.wiring.places import Drive, Place, measurement, runner
-from piip_search.wiring.spaces import check_images, checked_spec, watched_images
+from piip_search.wiring.spaces import checked_spec, looked_through, watched_images
 from piip_search.wiring.stores import keep_store, ledger_url, mlflow_uri, open_ledger, open_tracker
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
@@ -107,10 +107,7 @@ def run(
         find_trainer(address)
         data.prepare(spec.data)
     with shown_on.status("looking at the images") as status:
-        check_images(spec, status.update, told)
-        fingerprint = data.fingerprint(
-            spec.data, lambda done, total: status.update(f"looking at the contents of image {done:,} of {total:,}")
-        )
+        fingerprint = looked_through(spec, status.update, told)
     recipe = spec.recipe(fingerprint)
     book = open_ledger(ledger_url(ledger, home), note)
     if resume:

@@ -23,11 +23,13 @@ class CocoSplit:
         annotations: The file.
         orientation: Whether annotations are of the pixels turned as an image's EXIF says, or as they are stored; None
             where it was not looked at.
+        bits: Bits that images of 16 bits a channel use; None for all 16.
     """
 
     images: Path
     annotations: Path
     orientation: Literal["exif", "stored"] | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,6 @@ class CocoPaths:
         classes: Class names in the order of their labels, which is that of the training file.
         same_order: Whether the validation file lists them in the same order.
         aspects: The least and the greatest ratio of an image's long side to its short one.
-        bits: Bits that images of 16 bits a channel use; None for all 16.
     """
 
     train: CocoSplit
@@ -48,7 +49,6 @@ class CocoPaths:
     classes: tuple[str, ...]
     same_order: bool = True
     aspects: tuple[float, float] = (1.0, 1.0)
-    bits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +124,14 @@ def loaders(
     annotations: Settings = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks}
     resize: Settings = {"type": "Resize", "scale": box(architecture, training), "keep_ratio": True}
     train: list[Settings] = [
-        {"type": "ReadImage", "unreadable": unreadable, **_pixels(data, data.train)},
+        {"type": "ReadImage", "unreadable": unreadable, **_pixels(data.train)},
         annotations,
         *_augmentation(training, resize),
         {"type": "PackDetInputs"},
     ]
     kept = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
     val: list[Settings] = [
-        {"type": "ReadImage", **_pixels(data, data.val)},
+        {"type": "ReadImage", **_pixels(data.val)},
         resize,
         annotations,
         {"type": "PackDetInputs", "meta_keys": kept},
@@ -194,10 +194,10 @@ def read_as_proxies(parts: Settings, training: Training, images: ProxyImages, se
     train["sampler"] = {"type": "EpochSampler", "shuffle": True, "seed": seed}
 
 
-def _pixels(data: CocoPaths, split: CocoSplit) -> Settings:
+def _pixels(split: CocoSplit) -> Settings:
     """How the pixels of a file are read, where that is not as usual."""
     stored: Settings = {"orientation": "stored"} if split.orientation == "stored" else {}
-    return stored if data.bits is None else {**stored, "bits": data.bits}
+    return stored if split.bits is None else {**stored, "bits": split.bits}
 
 
 def _augmentation(training: Training, resize: Settings) -> list[Settings]:

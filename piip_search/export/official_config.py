@@ -124,10 +124,12 @@ def remarks(architecture: Architecture, data: CocoPaths, training: Training) -> 
             "their data set gives labels in the order of each file, and the two annotation files list the categories "
             "in different orders: sort those of the validation file like those of the training file first"
         )
-    if data.bits is not None:
-        found.append(
-            f"their reader takes the upper 8 of 16 bits, and these images use {data.bits}: scale them to 8 bits first"
-        )
+    found += [
+        f"their reader takes the upper 8 of 16 bits, and the images in {split.images} use {split.bits}: scale them to "
+        "8 bits first"
+        for split in (data.train, data.val)
+        if split.bits is not None
+    ]
     return found
 
 

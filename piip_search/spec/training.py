@@ -32,11 +32,14 @@ class Split(Section):
         annotations: COCO instances json, relative to the data root.
         orientation: `exif` where annotations are of the pixels turned as an image's EXIF says, `stored` where they are
             of the pixels as stored; None tells it by the images' sizes.
+        bits: Bits that images of 16 bits a channel use, such as 12 for many cameras: the largest number of so many bits
+            is white. None for all 16.
     """
 
     images: FilePath
     annotations: FilePath
     orientation: Literal["exif", "stored"] | None = None
+    bits: Annotated[int, Field(ge=8, le=16)] | None = None
 
 
 class Data(Section):
@@ -47,21 +50,18 @@ class Data(Section):
         root: Folder that the two parts are relative to; itself relative to the working directory.
         train: What proxies are trained on.
         val: What they are measured on.
-        bits: Bits that images of 16 bits a channel use, such as 12 for many cameras: the largest number of so many bits
-            is white. None for all 16.
     """
 
     embedded: Literal["digits"] | None = None
     root: FilePath | None = None
     train: Split | None = None
     val: Split | None = None
-    bits: Annotated[int, Field(ge=8, le=16)] | None = None
 
     @model_validator(mode="after")
     def _either_way(self) -> Self:
         own = (self.root, self.train, self.val)
-        if self.embedded and any(part is not None for part in (*own, self.bits)):
-            raise ValueError("give either embedded or root, train and val (and bits), not both")
+        if self.embedded and any(part is not None for part in own):
+            raise ValueError("give either embedded or root, train and val, not both")
         if not self.embedded and any(part is None for part in own):
             raise ValueError("give root, train and val of a COCO-format data set, or embedded: digits")
         return self

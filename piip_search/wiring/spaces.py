@@ -46,6 +46,23 @@ def checked_spec(
     return with_trials(spec, trials)
 
 
+def usable_data(spec: SearchSpec, told: Callable[[str], None], noted: Callable[[str], None]) -> None:
+    """Looks at the data of a search that ran before.
+
+    Args:
+        spec: Of the search.
+        told: Is told how far it is.
+        noted: Is told what is read otherwise than a user may think.
+
+    Raises:
+        UserError: It cannot be used any more.
+    """
+    reader = _reader(spec)
+    problems = [reader] if isinstance(reader, str) else _data_problems(spec, reader, told, noted)
+    if problems:
+        raise UserError("\n  ".join(["the data of this run cannot be used:", *problems]))
+
+
 def _reader(spec: SearchSpec) -> Reader | str:
     """The detector, or what is wrong with it; one that only mmdet knows is read, in seconds."""
     reader = READERS.get(spec.training.detector)
@@ -103,13 +120,16 @@ def _missing_weights(spec: SearchSpec) -> list[str]:
     return problems
 
 
-def check_images(spec: SearchSpec, told: Callable[[str], None], noted: Callable[[str], None] = _silent) -> None:
-    """Decodes the validation images and some of the training images, once for each file.
+def looked_through(spec: SearchSpec, told: Callable[[str], None], noted: Callable[[str], None]) -> str:
+    """Decodes the validation images and some of the training images, and reads all of them, once for each file.
 
     Args:
         spec: Which data, and how many of its images are measured on.
         told: Is told how far it is.
-        noted: Is told of training images that others take the place of.
+        noted: Is told of training images that others take the place of, and of images that are in both parts.
+
+    Returns:
+        The fingerprint of the data.
 
     Raises:
         UserError: A validation image cannot be decoded, or most of the training images.
@@ -126,8 +146,12 @@ def check_images(spec: SearchSpec, told: Callable[[str], None], noted: Callable[
     report = data.undecodable_training_images(spec.data, data.SAMPLE)
     if report.problems:
         raise UserError("\n  ".join(["no candidate could be trained with these images:", *report.problems]))
-    for notice in report.notices:
+    fingerprint = data.fingerprint(
+        spec.data, lambda done, total: told(f"looking at the contents of image {done:,} of {total:,}")
+    )
+    for notice in (*report.notices, *data.shared_images(spec.data)):
         noted(notice)
+    return fingerprint
 
 
 @contextmanager

@@ -1,29 +1,20 @@
 """What is wrong with a data set is told before anything is trained, a line a kind."""
 
 import json
-import os
-import resource
-import threading
-import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 cv2 = pytest.importorskip("cv2")
 
 import squares  # noqa: E402
-from hostile import deadline  # noqa: E402
 from squares import each, put  # noqa: E402
 
-from piip_search.shipped import find_space  # noqa: E402
-from piip_search.spec import Data, load_spec  # noqa: E402
-from piip_search.wiring.spaces import watched_images  # noqa: E402
+from piip_search.spec import Data  # noqa: E402
 from piip_workers import data as data_sets  # noqa: E402
+from piip_workers.annotation_file import annotations_of  # noqa: E402
 
 
 def problems_of(data: Data, masks: bool = False) -> list[str]:
@@ -205,53 +196,6 @@ def test_null_is_what_is_not_there_however_it_is_written(tmp_path: Path, value: 
     assert "have no segmentation" in data_sets.unsuited(without, "segm_mAP", "mask_rcnn", masks=True)[0]
 
 
-def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
-    data = squares.write(tmp_path)
-    for name, odd in (("1", os.mkfifo), ("2", os.mkdir)):
-        (tmp_path / "train" / f"{name}.png").unlink()
-        odd(tmp_path / "train" / f"{name}.png")
-    (tmp_path / "train" / "3.png").unlink()
-    (tmp_path / "train" / "3.png").symlink_to("/dev/zero")
-    with deadline(20):
-        (line,) = problems_of(data)
-    assert "images[0].file_name: must be a regular file, and not a folder, a pipe or a device" in line
-    assert "3 of 4 in all" in line
-
-
-def test_a_link_to_nothing_and_a_long_name_are_missing_files(tmp_path: Path) -> None:
-    data = squares.write(tmp_path)
-    (tmp_path / "val" / "2.png").unlink()
-    (tmp_path / "val" / "2.png").symlink_to("/nowhere.png")
-    (line,) = problems_of(data)
-    assert "it is a link to /nowhere.png, which is not there" in line
-    long = squares.write(tmp_path / "long", named(lambda name: "\u00e9" * 300 + name), parts=("train",))
-    assert "no such image" in problems_of(long)[0]
-
-
-@pytest.mark.parametrize(("suffix", "orientation"), [(".tiff", 3), (".tiff", 6)])
-def test_a_tag_that_the_library_does_not_obey_is_never_guessed(tmp_path: Path, suffix: str, orientation: int) -> None:
-    """Pixels are as the annotations say, or the set is refused."""
-
-    def written(path: Path, pixels: squares.Picture) -> None:
-        turned(orientation)(path, pixels)
-
-    upright = squares.write(tmp_path / "upright", written=written, suffix=suffix)
-    stored = {"orientation": "stored"}
-    said = squares.write(tmp_path / "stored", written=written, suffix=suffix, train=stored, val=stored)
-    for data in (upright, said):
-        assert (problems_of(data) == []) == (orientation == 6)  # sizes say what a half turn hides
-
-
-@pytest.mark.parametrize("suffix", [".ppm", ".png", ".tiff"])
-def test_depth_is_known_in_every_format(tmp_path: Path, suffix: str) -> None:
-    def dark(path: Path, pixels: squares.Picture) -> None:
-        deep = pixels.astype(np.uint16) << 2
-        deep[0, 0] = 65535  # a broken pixel of a sensor
-        squares.write_picture(path, deep)
-
-    assert "set data.bits to 10" in problems_of(squares.write(tmp_path, written=dark, suffix=suffix))[0]
-
-
 def test_boxes_in_percent_are_told_as_such(tmp_path: Path) -> None:
     def large(path: Path, pixels: squares.Picture) -> None:
         squares.write_picture(path, cv2.resize(pixels, None, fx=10, fy=10, interpolation=cv2.INTER_NEAREST))
@@ -282,6 +226,26 @@ def test_a_box_that_passes_an_edge_does_not_make_another_format(tmp_path: Path) 
     found = problems_of(squares.write(tmp_path, large, parts=("train",)))
     assert "must end inside of its image" in found[0]
     assert "look like" not in found[0]
+
+
+def test_a_file_is_parsed_once_for_all_that_a_command_asks(tmp_path: Path) -> None:
+    def parsed(done: int, total: int) -> None:
+        pytest.fail("the file is parsed again")
+
+    data = squares.write(tmp_path)
+    assert problems_of(data, masks=True) == []
+    paths = data_sets.prepare(data)
+    data_sets.fingerprint(data)
+    for split in (paths.train, paths.val):
+        annotations_of(split.annotations, masks=True, outlines=True, told=parsed)
+        annotations_of(split.annotations, told=parsed)
+
+    def unsound(found: squares.Content) -> None:
+        found["annotations"][0]["segmentation"] = [1, 2, 3]
+
+    other = squares.write(tmp_path / "other", unsound)
+    assert problems_of(other, masks=True)
+    assert data_sets.contents(data_sets.prepare(other).train).objects == 8  # boxes alone do not mind the outline
 
 
 @pytest.mark.parametrize("scale", [1 / (squares.WIDTH * squares.HEIGHT), 4.0])
@@ -335,98 +299,6 @@ def test_objects_without_an_area_are_left_out_where_they_are_few(tmp_path: Path)
     ]
 
 
-TURN = {6: cv2.ROTATE_90_COUNTERCLOCKWISE, 3: cv2.ROTATE_180}
-
-
-def turned(orientation: int) -> squares.Write:
-    """Writes pictures whose pixels are stored turned, and stand upright with their EXIF."""
-
-    def written(path: Path, pixels: squares.Picture) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        stored = cv2.rotate(pixels, TURN[orientation])
-        Image.fromarray(stored[..., ::-1]).save(path, quality=100, subsampling=0, exif=exif)
-
-    return written
-
-
-def test_a_turned_image_whose_size_tells_nothing_needs_a_word(tmp_path: Path) -> None:
-    data = squares.write(tmp_path, written=turned(3), suffix=".jpg")
-    found = problems_of(data)
-    assert len(found) == 2
-    assert "got orientation 3 in 1.jpg" in found[0]
-    assert "orientation: exif where they are, orientation: stored where they are of the pixels as stored" in found[0]
-    for said in ("exif", "stored"):
-        part = {"orientation": said}
-        assert problems_of(squares.write(tmp_path, written=turned(3), suffix=".jpg", train=part, val=part)) == []
-
-
-def test_turned_images_are_read_as_their_sizes_say(tmp_path: Path) -> None:
-    data = squares.write(tmp_path, written=turned(6), suffix=".jpg")
-    report = data_sets.examine(data)
-    assert (report.problems, report.notices) == ([], [])  # upright annotations
-    wrong = squares.write(tmp_path / "other", written=turned(6), suffix=".jpg", train={"orientation": "stored"})
-    assert "height and width must be those of its file" in problems_of(wrong)[0]
-
-
-@pytest.mark.parametrize(("bits", "told"), [(12, "set data.bits to 12"), (8, "set data.bits to 8")])
-def test_images_that_would_be_read_as_black_need_a_word(tmp_path: Path, bits: int, told: str) -> None:
-    def deep(path: Path, pixels: squares.Picture) -> None:
-        scaled = pixels.astype(np.uint32) * ((1 << bits) - 1) // 220
-        squares.write_picture(path, scaled.astype(np.uint16))
-
-    found = problems_of(squares.write(tmp_path / "a", written=deep))
-    assert len(found) == 2
-    assert told in found[0]
-    assert problems_of(squares.write(tmp_path / "a", written=deep, bits=bits)) == []
-    if bits > 8:
-        assert (
-            f"data.bits is 8, and they use {bits}"
-            in problems_of(squares.write(tmp_path / "a", written=deep, bits=8))[0]
-        )
-
-
-def test_images_of_all_their_bits_and_of_none_that_can_be_read(tmp_path: Path) -> None:
-    def full(path: Path, pixels: squares.Picture) -> None:
-        squares.write_picture(path, pixels.astype(np.uint16) << 8)
-
-    def floats(path: Path, pixels: squares.Picture) -> None:
-        squares.write_picture(path, pixels.astype(np.float32) / 255)
-
-    def grey_floats(path: Path, pixels: squares.Picture) -> None:
-        floats(path, pixels[..., 0])
-
-    assert problems_of(squares.write(tmp_path / "full", written=full)) == []
-    for written in (floats, grey_floats):
-        found = problems_of(squares.write(tmp_path / written.__name__, written=written, suffix=".tiff"))
-        assert "must hold whole numbers of 8 or 16 bits without a sign, got 32-bit floating-point numbers" in found[0]
-
-
-def named(change: Any) -> squares.Change:
-    return each("images", lambda image: image.update(file_name=change(image["file_name"])))
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        (lambda name: f"train/{name}", "it is there relative to"),
-        (lambda name: f"x/{name}", "lies in"),
-        (lambda name: name.replace(".png", ".PNG"), "capital and small letters differ"),
-        (lambda name: name.replace(".png", ".jpg"), "the ending differs"),
-        (lambda name: f"x\\y{name}", "divided by \\, as on Windows"),
-        (lambda name: f"../{name}", "must be a file in the folder of images"),
-        (lambda name: f"/elsewhere/{name}", "must be a file in the folder of images"),
-        (lambda name: f"a\n{name}", "must be the name of a file"),
-        (lambda name: "x" * 2000, "must be the name of a file"),
-    ],
-)
-def test_a_missing_image_is_told_with_where_it_seems_to_be(tmp_path: Path, name: Any, hint: str) -> None:
-    (line,) = problems_of(squares.write(tmp_path, named(name), parts=("train",)))
-    assert line.startswith(f"{tmp_path / 'train.json'}: images[0].file_name: ")
-    assert hint in line
-
-
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -457,7 +329,7 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path, content: Any, told: str
     assert told in line
 
 
-def test_an_oblong_image_and_one_full_of_masks_are_told(tmp_path: Path) -> None:
+def test_an_oblong_image_is_told(tmp_path: Path) -> None:
     def oblong(path: Path, pixels: squares.Picture) -> None:
         squares.write_picture(path, np.zeros((600, 4, 3), np.uint8) if path.stem == "2" else pixels)
 
@@ -473,137 +345,33 @@ def test_an_oblong_image_and_one_full_of_masks_are_told(tmp_path: Path) -> None:
     assert "images[1] (2.png, 4 x 600) is so oblong that its short side would be 0 pixels at image size 128" in found[0]
 
 
+def test_an_image_whose_masks_fill_the_memory_is_told(tmp_path: Path) -> None:
+    def large(found: squares.Content) -> None:
+        found["images"][2].update(height=60_000, width=60_000)
+
+    data = squares.write(tmp_path, large, parts=("train",))
+    assert data_sets.unsuited(data, "bbox_mAP", "retinanet", masks=False) == []
+    (line,) = data_sets.unsuited(data, "segm_mAP", "mask_rcnn", masks=True)
+    assert "images[2] (3.png, 60000 x 60000) holds so many masks that they take more than 4 GiB" in line
+
+
+def test_outlines_that_take_long_to_draw_are_told(tmp_path: Path) -> None:
+    zigzag = [value for x in range(2000) for value in (x % squares.WIDTH, (x % 2) * squares.HEIGHT)]
+
+    def slow(found: squares.Content) -> None:
+        one = found["annotations"][0]
+        box = {"bbox": [0, 0, squares.WIDTH, squares.HEIGHT], "area": squares.WIDTH * squares.HEIGHT}
+        found["annotations"] += [{**one, **box, "id": 100 + n, "segmentation": [zigzag]} for n in range(200)]
+
+    data = squares.write(tmp_path, slow, parts=("val",))
+    assert problems_of(data, masks=True) == []
+    (line,) = data_sets.unsuited(data, "segm_mAP", "mask_rcnn", masks=True)
+    assert "images[0] (1.png, 96 x 64) holds outlines with edges of more than 20,000,000 pixels" in line
+    assert data_sets.unsuited(data, "bbox_mAP", "retinanet", masks=False) == []
+
+
 def test_a_relative_root_is_told_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data = squares.write(tmp_path).model_copy(update={"root": Path("gone")})
     (line,) = problems_of(data)
     assert line.startswith(f"data.root: no folder gone ({tmp_path / 'gone'}: a relative path starts at")
-
-
-def test_training_images_that_cannot_be_decoded_are_told(tmp_path: Path) -> None:
-    def broken(some: tuple[str, ...]) -> squares.Write:
-        def written(path: Path, pixels: squares.Picture) -> None:
-            squares.write_picture(path, pixels)
-            if path.parent.name == "train" and path.stem in some:
-                path.write_bytes(b"<html>not found</html>")
-
-        return written
-
-    few = squares.write(tmp_path / "few", written=broken(("2",)))
-    report = data_sets.undecodable_training_images(few, None)
-    assert report.problems == []
-    assert "1 of 4 training images cannot be decoded" in report.notices[0]
-    assert str(tmp_path / "few/train/2.png") in report.notices[0]
-    most = squares.write(tmp_path / "most", written=broken(("1", "2", "3")))
-    assert data_sets.undecodable_training_images(most, 4).problems[0].endswith("restore the files")
-
-
-def test_all_training_images_are_looked_at_while_a_search_runs(tmp_path: Path) -> None:
-    def many(found: squares.Content) -> None:
-        for number in range(5, data_sets.SAMPLE + 8):
-            name = f"more/{number}.png"
-            found["images"].append({"id": number, "file_name": name, "height": squares.HEIGHT, "width": squares.WIDTH})
-            squares.write_picture(tmp_path / "train" / name, np.zeros((squares.HEIGHT, squares.WIDTH, 3), np.uint8))
-
-    data = squares.write(tmp_path, many, parts=("train",))
-    files = sorted((tmp_path / "train").rglob("*.png"))
-    for file in files:
-        content = file.read_bytes()
-        file.write_bytes(b"broken")
-        if not data_sets.undecodable_training_images(data, data_sets.SAMPLE).notices:
-            break  # not among those that are looked at beforehand
-        file.write_bytes(content)
-    else:
-        pytest.fail("all images were looked at beforehand")
-    spec = load_spec(find_space("quickstart")).model_copy(update={"data": data})
-    told: list[str] = []
-    shown = threading.Event()
-
-    def noted(text: str) -> None:
-        told.append(text)
-        shown.set()
-
-    with watched_images(spec, noted):
-        assert shown.wait(60)
-    assert str(file) in told[0]
-    assert data_sets.undecodable_training_images(data, None, ended=lambda: True).notices == []
-
-
-NUMBERS = st.one_of(
-    st.integers(-(2**70), 2**70), st.floats(), st.floats(-1e6, 1e6), st.none(), st.text(max_size=3), st.booleans()
-)
-RLES = st.fixed_dictionaries(
-    {
-        "size": st.one_of(st.just([64, 96]), st.lists(NUMBERS, max_size=3)),
-        "counts": st.one_of(st.text(max_size=40), st.lists(st.integers(-10, 7000), max_size=9), NUMBERS),
-    }
-)
-OUTLINES = st.one_of(
-    st.lists(st.lists(st.floats(-1e7, 1e7), max_size=12), max_size=3),
-    st.lists(st.lists(NUMBERS, max_size=8), max_size=3),
-    RLES,
-    NUMBERS,
-    st.lists(NUMBERS, max_size=8),
-)
-MEMORY = 2**30
-"""Bytes that looking at a file and scoring what passes may take, beyond what the process has."""
-
-
-@pytest.mark.filterwarnings("ignore")
-@settings(max_examples=150, deadline=None)
-@given(outline=OUTLINES, crowd=st.sampled_from([0, 1, None]), box=st.one_of(st.none(), st.lists(NUMBERS, max_size=5)))
-def test_nothing_in_a_file_hangs_or_fills_the_memory(
-    tmp_path_factory: pytest.TempPathFactory, outline: Any, crowd: Any, box: Any
-) -> None:
-    """What the checks let through is scored, as detections of itself, in bounded time and memory."""
-    pytest.importorskip("mmdet")
-    from piip_workers.annotations import truth_of
-    from piip_workers.metric import CocoAverages
-
-    def change(found: squares.Content) -> None:
-        found["annotations"][1] |= {"segmentation": outline, "iscrowd": crowd}
-        if box is not None:
-            found["annotations"][0]["bbox"] = box
-
-    data = squares.write(tmp_path_factory.getbasetemp() / f"fuzz-{os.getpid()}", change, parts=("val",))
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    try:
-        resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, before[1]))
-        with deadline(20):
-            if problems_of(data, masks=True) or data_sets.unsuited(data, "segm_mAP", "mask_rcnn", masks=True):
-                return
-            file = str((data.root or Path()) / "val.json")
-            truth = truth_of(file, masks=True)
-            metric = CocoAverages(ann_file=file, metric=["segm"])
-            metric.dataset_meta = {"classes": tuple(squares.COLOURS)}
-            averages = metric.compute_metrics([(None, detections(truth, image)) for image in truth.imgs])
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-    assert averages["segm_mAP"] > 0.99
-
-
-def detections(truth: Any, image: int) -> dict[str, Any]:
-    """What is in an image, as if it had been detected."""
-    found = [one for one in truth.imgToAnns[image] if not one["iscrowd"]]
-    boxes = [[left, top, left + width, top + height] for left, top, width, height in (one["bbox"] for one in found)]
-    masks = [truth.annToRLE(one) for one in found]
-    return {
-        "img_id": image,
-        "labels": np.array([one["category_id"] - 1 for one in found]),
-        "scores": np.full(len(found), 0.9),
-        "bboxes": np.array(boxes).reshape(-1, 4),
-        "masks": [{**one, "counts": _text(one["counts"])} for one in masks],
-    }
-
-
-def _text(counts: Any) -> str:
-    return counts.decode() if isinstance(counts, bytes) else str(counts)
-
-
-def test_composed_and_decomposed_names_are_one(tmp_path: Path) -> None:
-    def decomposed(image: dict[str, Any]) -> None:
-        image["file_name"] = unicodedata.normalize("NFD", image["file_name"])
-
-    data = squares.write(tmp_path, each("images", decomposed), suffix="\u00e9\u202f\U0001f98a.png")
-    assert problems_of(data) == []

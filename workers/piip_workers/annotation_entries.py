@@ -64,6 +64,7 @@ class Entries:
     # Ids of entries with another fault, which is not to be told twice.
     faulty: dict[str, list[int]] = field(default_factory=lambda: {key: [] for key in LISTS})
     nameless: set[str] = field(default_factory=set)
+    left_out: bool = False  # whether objects were, for their outlines alone
 
     def take(self, part: Part) -> None:
         """Reads some entries of a list, or keeps the value under a key for telling what the file is."""
@@ -173,6 +174,7 @@ def _object(reading: Entries, index: int, entry: dict[str, Any]) -> bool:
         rare = outline.rule == NOTHING
         rule = Rule(".segmentation", outline.rule, _SEGMENTATION, SMALL_SHARE * rare, "they are left out")
         reading.findings.add(rule, f"annotations[{index}]", entry["segmentation"], outline.hint)
+        reading.left_out = True
         return False
     if found is None:
         return False
@@ -180,7 +182,7 @@ def _object(reading: Entries, index: int, entry: dict[str, Any]) -> bool:
     reading.objects.extend((number, image, category, index))
     bounds, size = outline.bounds or _NAN4, outline.size or _NAN2
     masked = outline.present and not outline.rule if reading.outlines else bool(entry.get("segmentation"))
-    reading.numbers.extend((*box, area, crowd, *bounds, *size, masked))
+    reading.numbers.extend((*box, area, crowd, *bounds, *size, masked, outline.edges))
     if reading.kept:
         reading.segmentations.append(whole_parts(entry.get("segmentation")) if outline.present else None)
     return True

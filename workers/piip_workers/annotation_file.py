@@ -59,6 +59,7 @@ class Objects:
         outlines_N4: Left, top, right and bottom of its polygons; NaN where there are none.
         runs_N2: Height and width of its RLE; NaN where it has none.
         masked_N: Whether it has a segmentation.
+        edges_N: Pixels along the edges of its polygons, or a little more than that.
         segmentations: Of each, where they were asked for.
     """
 
@@ -71,10 +72,17 @@ class Objects:
     outlines_N4: NDArray[np.float64]
     runs_N2: NDArray[np.float64]
     masked_N: NDArray[np.bool_]
+    edges_N: NDArray[np.float64]
     segmentations: list[Any] | None
 
     def __len__(self) -> int:
         return len(self.places_N)
+
+    def of_known_images(self) -> "Objects":
+        """Those whose image the file lists, without their segmentations."""
+        kept_N = self.images_N >= 0
+        columns = {name: values[kept_N] for name, values in vars(self).items() if name != "segmentations"}
+        return Objects(**columns, segmentations=None)
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ class AnnotationFile:
         objects: The objects.
         totals: Entries of each list, faulty ones among them.
         findings: What is wrong in the file by itself.
+        left_out: Whether objects were left out for their outlines alone.
     """
 
     file: Path
@@ -96,14 +105,7 @@ class AnnotationFile:
     objects: Objects
     totals: dict[str, int]
     findings: Findings
-
-    def place(self, index: int) -> str:
-        """An object as a message names it."""
-        return f"annotations[{int(self.objects.places_N[index])}]"
-
-    def image_of(self, index: int) -> str:
-        """An object's image as a message names it."""
-        return printable_name(self.images.names[self.objects.images_N[index]])
+    left_out: bool
 
 
 class UnreadableFileError(ValueError):
@@ -148,18 +150,19 @@ MOST_FILES = 4
 class _Asked(NamedTuple):
     """A file as it is, and what is wanted of it."""
 
-    state: tuple[str, int, int, int]
+    state: tuple[str, int, int, int, int]
     masks: bool
     kept: bool
     outlines: bool
 
-    def answers(self, other: "_Asked") -> bool:
+    def answers(self, other: "_Asked", left_out: bool) -> bool:
         """Whether what was read for this one is all that the other asks for.
 
-        What is read with masks leaves out objects whose outlines are unsound: it does not stand in for a reading
-        without.
+        Args:
+            other: What is asked.
+            left_out: Whether the reading left out objects whose outlines are unsound, which boxes alone do not mind.
         """
-        same = (self.state, self.masks) == (other.state, other.masks)
+        same = self.state == other.state and (self.masks == other.masks or (self.masks and not left_out))
         return same and self.kept >= other.kept and self.outlines >= other.outlines
 
 
@@ -171,9 +174,10 @@ class _Remembered:
 
     def get(self, file: Path, masks: bool, kept: bool, outlines: bool, told: Told) -> AnnotationFile:
         state = file.stat()
-        asked = _Asked((str(file), state.st_size, state.st_mtime_ns, state.st_ino), masks, kept, outlines)
+        now = (str(file), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+        asked = _Asked(now, masks, kept, outlines)
         for key, found in self._files.items():
-            if key.answers(asked):
+            if key.answers(asked, found.left_out):
                 self._files.move_to_end(key)
                 return found
         found = read_annotations(file, masks, outlines, kept, told)
@@ -219,7 +223,9 @@ def _assembled(file: Path, entries: Entries) -> AnnotationFile:
     _leave_out_idle_categories(entries)
     images = _images(entries)
     objects = _objects(entries, images)
-    return AnnotationFile(file, tuple(entries.categories), images, objects, entries.totals, entries.findings)
+    return AnnotationFile(
+        file, tuple(entries.categories), images, objects, entries.totals, entries.findings, entries.left_out
+    )
 
 
 def _leave_out_idle_categories(entries: Entries) -> None:
@@ -268,7 +274,7 @@ def _twice(entries: Entries, key: str, name: str, values: NDArray[Any], places: 
 
 def _objects(entries: Entries, images: Images) -> Objects:
     rows = np.array(entries.objects, np.int64).reshape(-1, 4)
-    numbers = np.array(entries.numbers, np.float64).reshape(-1, 13)
+    numbers = np.array(entries.numbers, np.float64).reshape(-1, 14)
     _twice(entries, "annotations", ".id", rows[:, 0], rows[:, 3])
     order = np.argsort(images.ids_M, kind="stable")
     at = _found(images.ids_M[order], rows[:, 1])
@@ -289,6 +295,7 @@ def _objects(entries: Entries, images: Images) -> Objects:
         numbers[:, 6:10],
         numbers[:, 10:12],
         numbers[:, 12] > 0,
+        numbers[:, 13],
         entries.segmentations if entries.kept else None,
     )
 

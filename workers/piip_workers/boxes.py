@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_workers.annotation_entries import SMALL_SHARE
-from piip_workers.annotation_file import AnnotationFile
+from piip_workers.annotation_file import AnnotationFile, Images, Objects, printable_name
 from piip_workers.findings import Findings, Rule, Shown
 
 SLACK = 1.0
@@ -96,7 +96,7 @@ def look_at_boxes(found: AnnotationFile, masks: bool, findings: Findings) -> Non
         masks: Whether its segmentations are used.
         findings: What was found before.
     """
-    of = _Looking.at(found, findings)
+    of = _Looking(found, findings)
     if not len(of.boxes_N4):
         return
     if masks:
@@ -119,7 +119,7 @@ def usable_boxes(found: AnnotationFile) -> tuple[NDArray[np.bool_], Boxes]:
     known_N = found.objects.images_N >= 0
     kinds = np.array([number for number, _ in found.categories], np.int64)
     known_N &= np.isin(found.objects.categories_N, kinds)
-    height_N, width_N = _sizes(found)
+    height_N, width_N = _sizes(found.images, found.objects)
     boxes_N4 = found.objects.boxes_N4
     kept_N = known_N & _overlaps(boxes_N4, width_N, height_N)
     passing_N = kept_N & _passes(boxes_N4, width_N, height_N)
@@ -132,11 +132,11 @@ def usable_boxes(found: AnnotationFile) -> tuple[NDArray[np.bool_], Boxes]:
     return kept_N, cut_N4
 
 
-def _sizes(found: AnnotationFile) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _sizes(images: Images, objects: Objects) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Heights and widths of the objects' images."""
-    if not len(found.images):
-        return np.ones(len(found.objects)), np.ones(len(found.objects))
-    sizes_N2 = found.images.sizes_M2[found.objects.images_N].astype(np.float64)
+    if not len(images):
+        return np.ones(len(objects)), np.ones(len(objects))
+    sizes_N2 = images.sizes_M2[objects.images_N].astype(np.float64)
     return sizes_N2[:, 0], sizes_N2[:, 1]
 
 
@@ -164,51 +164,33 @@ def _overlap(boxes_N4: Boxes, bounds_N4: NDArray[np.float64]) -> NDArray[np.floa
     return np.asarray(both / np.maximum(width * height + bounds - both, 1e-9))
 
 
-@dataclass(frozen=True)
 class _Looking:
-    """The objects whose image is known."""
+    """The objects whose image is known, and what is found in them."""
 
-    found: AnnotationFile
-    findings: Findings
-    places: NDArray[np.int64]
-    boxes_N4: Boxes
-    areas_N: NDArray[np.float64]
-    outlines_N4: NDArray[np.float64]
-    runs_N2: NDArray[np.float64]
-    outlined_N: NDArray[np.bool_]
-    height_N: NDArray[np.float64]
-    width_N: NDArray[np.float64]
+    def __init__(self, found: AnnotationFile, findings: Findings) -> None:
+        self._names = found.images.names
+        self._findings = findings
+        self._objects = found.objects.of_known_images()
+        self.boxes_N4, self.outlines_N4 = self._objects.boxes_N4, self._objects.outlines_N4
+        self.outlined_N = np.isfinite(self.outlines_N4[:, 0])
+        self.height_N, self.width_N = _sizes(found.images, self._objects)
 
-    @classmethod
-    def at(cls, found: AnnotationFile, findings: Findings) -> "_Looking":
-        objects = found.objects
-        places = np.flatnonzero(objects.images_N >= 0)
-        height_N, width_N = _sizes(found)
-        return cls(
-            found,
-            findings,
-            places,
-            objects.boxes_N4[places],
-            objects.areas_N[places],
-            objects.outlines_N4[places],
-            objects.runs_N2[places],
-            np.isfinite(objects.outlines_N4[places, 0]),
-            height_N[places],
-            width_N[places],
-        )
+    def _place(self, at: int) -> str:
+        """An object as a message names it."""
+        return f"annotations[{int(self._objects.places_N[at])}]"
 
     def add(self, rule: Rule, wrong_N: NDArray[np.bool_], hint: str = "") -> None:
         """Notes the objects that break a rule, with their boxes and their images' sizes."""
         count = int(wrong_N.sum())
         if count:
-            self.findings.add_many(rule, count, self._first(wrong_N), hint)
+            self._findings.add_many(rule, count, self._first(wrong_N), hint)
 
     def _first(self, wrong_N: NDArray[np.bool_]) -> Iterator[tuple[str, object]]:
         for at in np.flatnonzero(wrong_N)[:3]:
             box = ", ".join(f"{value:.6g}" for value in self.boxes_N4[at])
-            place = int(self.places[at])
+            image = printable_name(self._names[self._objects.images_N[at]])
             size = f"{self.width_N[at]:.0f} x {self.height_N[at]:.0f}"
-            yield self.found.place(place), Shown(f"[{box}] in {self.found.image_of(place)} of {size}")
+            yield self._place(at), Shown(f"[{box}] in {image} of {size}")
 
     def look_at_areas(self, boxes_N: NDArray[np.float64], inside_N: NDArray[np.bool_]) -> None:
         """Recorded areas that cannot be those of an object in its box: shares, percents, or of another size of image.
@@ -218,24 +200,24 @@ class _Looking:
             inside_N: Whether a box lies on its image.
         """
         with np.errstate(invalid="ignore"):
-            strange_N = (self.areas_N > 1.1 * boxes_N + 1) | (self.areas_N < LEAST_FILLED * boxes_N)
+            strange_N = (self._objects.areas_N > 1.1 * boxes_N + 1) | (self._objects.areas_N < LEAST_FILLED * boxes_N)
         wrong_N = strange_N & inside_N
         first = (
-            (self.found.place(int(self.places[at])), Shown(f"{self.areas_N[at]:.6g} in a box of {boxes_N[at]:.6g}"))
+            (self._place(at), Shown(f"{self._objects.areas_N[at]:.6g} in a box of {boxes_N[at]:.6g}"))
             for at in np.flatnonzero(wrong_N)[:3]
         )
         if wrong_N.any():
-            self.findings.add_many(_AREAS, int(wrong_N.sum()), first)
+            self._findings.add_many(_AREAS, int(wrong_N.sum()), first)
 
     def look_at_outlines(self) -> None:
         """Sizes of RLEs, and polygons far from the image: drawing them takes time and memory by their distance."""
-        sided_N = np.isfinite(self.runs_N2[:, 0])
+        sided_N = np.isfinite(self._objects.runs_N2[:, 0])
         sizes_N2 = _columns(self.height_N, self.width_N)
-        wrong_N = sided_N & (self.runs_N2 != sizes_N2).any(axis=1)
+        wrong_N = sided_N & (self._objects.runs_N2 != sizes_N2).any(axis=1)
         if wrong_N.any():
-            turned = bool((self.runs_N2[wrong_N][:, ::-1] == sizes_N2[wrong_N]).all())
+            turned = bool((self._objects.runs_N2[wrong_N][:, ::-1] == sizes_N2[wrong_N]).all())
             hint = "these look like [width, height]; COCO's order is [height, width]" if turned else ""
-            self.findings.add_many(_RUNS, int(wrong_N.sum()), self._first_runs(wrong_N), hint)
+            self._findings.add_many(_RUNS, int(wrong_N.sum()), self._first_runs(wrong_N), hint)
         left, top, right, bottom = self.outlines_N4.T
         with np.errstate(invalid="ignore"):
             far_N = (left < -self.width_N) | (right > 2 * self.width_N)
@@ -244,9 +226,9 @@ class _Looking:
 
     def _first_runs(self, wrong_N: NDArray[np.bool_]) -> Iterator[tuple[str, object]]:
         for at in np.flatnonzero(wrong_N)[:3]:
-            size = [int(side) for side in self.runs_N2[at]]
+            size = [int(side) for side in self._objects.runs_N2[at]]
             wanted = [int(self.height_N[at]), int(self.width_N[at])]
-            yield self.found.place(int(self.places[at])), Shown(f"{size} where the image has {wanted}")
+            yield self._place(at), Shown(f"{size} where the image has {wanted}")
 
     def look_at_format(self) -> bool:
         """Whether the boxes are in another format than COCO's, which is then noted."""
@@ -300,7 +282,7 @@ class _Looking:
         boxes_N4 = kind.read(self.boxes_N4, self.width_N, self.height_N)
         area_N = boxes_N4[:, 2] * boxes_N4[:, 3]
         with np.errstate(invalid="ignore"):
-            confirmed_N = np.abs(area_N - self.areas_N) <= 0.01 * np.abs(self.areas_N) + 0.5
+            confirmed_N = np.abs(area_N - self._objects.areas_N) <= 0.01 * np.abs(self._objects.areas_N) + 0.5
             confirmed_N |= self.outlined_N & (_overlap(boxes_N4, self.outlines_N4) > 0.9)
-        told_N = self.outlined_N | np.isfinite(self.areas_N)
+        told_N = self.outlined_N | np.isfinite(self._objects.areas_N)
         return confirmed_N[told_N] if told_N.any() else None

@@ -6,7 +6,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,13 +41,11 @@ def prepare(data: Data, masks: bool = False) -> CocoPaths:
         train.classes,
         train.classes == val.classes,
         (min(aspects), max(aspects)),
-        data.bits,
     )
 
 
 def _turned(split: CocoSplit) -> CocoSplit:
-    orientation = split.orientation or _orientation(split)
-    return CocoSplit(split.images, split.annotations, orientation)
+    return replace(split, orientation=split.orientation or _orientation(split))
 
 
 def _orientation(split: CocoSplit) -> Orientation:
@@ -87,8 +85,8 @@ def fingerprint(data: Data, told: Told = lambda done, total: None) -> str:
             digest.update(f"{image}:{content}".encode())
         if split.orientation not in (None, "exif", _orientation(split)):
             digest.update(f"orientation:{split.orientation}".encode())
-    if data.bits is not None:
-        digest.update(f"bits:{data.bits}".encode())
+        if split.bits is not None:
+            digest.update(f"bits:{split.bits}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -185,6 +183,6 @@ def splits_of(data: Data) -> dict[str, CocoSplit]:
     assert data.val is not None
     root = data.root.resolve()
     return {
-        name: CocoSplit(root / split.images, root / split.annotations, split.orientation)
+        name: CocoSplit(root / split.images, root / split.annotations, split.orientation, split.bits)
         for name, split in (("train", data.train), ("val", data.val))
     }

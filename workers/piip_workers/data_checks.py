@@ -31,6 +31,9 @@ LEAST_BITS = 15
 MOST_MASK_BYTES = 4 * 2**30
 """Of the masks of one image, a byte a pixel and object, while it is read for training."""
 
+MOST_EDGES = 20_000_000
+"""Pixels along the edges of all outlines of an image: they are drawn each time the image is read or scored."""
+
 _EMPTY = Rule("", "is empty; there is nothing to learn or to measure")
 _ALL_CROWDS = Rule(
     "",
@@ -89,7 +92,7 @@ def examine(data: Data, masks: bool = False, told: Noted = _silent) -> Report:
     read: dict[str, AnnotationFile] = {}
     for name, split in (("train", data.train), ("val", data.val)):
         if split:
-            found = _Split(f"data.{name}", root.resolve(), split, data.bits, masks, told)
+            found = _Split(f"data.{name}", root.resolve(), split, masks, told)
             problems, notices = found.looked_at()
             report.problems += problems
             report.notices += notices
@@ -119,9 +122,9 @@ def _category_problems(train: Sequence[str], val: Sequence[str]) -> Iterator[str
 class _Split:
     """One part of a data set, and what was found in it."""
 
-    def __init__(self, place: str, root: Path, split: Split, bits: int | None, masks: bool, told: Noted) -> None:
+    def __init__(self, place: str, root: Path, split: Split, masks: bool, told: Noted) -> None:
         self._place, self._root, self._split = place, root, split
-        self._bits, self._masks, self._told = bits, masks, told
+        self._masks, self._told = masks, told
         self._folder, self._file = root / split.images, root / split.annotations
         self.content: AnnotationFile | None = None
 
@@ -211,7 +214,7 @@ class _Split:
             return
         sample = [found.images.names[at] for at in spread(deep, SAMPLE)]
         brightest = max(pictures.brightest(sample))
-        used, said = max(8, brightest.bit_length()), self._bits
+        used, said = max(8, brightest.bit_length()), self._split.bits
         if not brightest or (said is None and used >= LEAST_BITS):  # what is black has no bits to tell of
             return
         if said is not None and used <= said:
@@ -220,10 +223,15 @@ class _Split:
         looked = f"a largest value of {brightest:,} in {len(sample)} files of {len(deep)}"
         if said is None:
             findings.add(
-                _DARK, place, Shown(looked), f"read as 16 bits they would be nearly black: set data.bits to {used}"
+                _DARK,
+                place,
+                Shown(looked),
+                f"read as 16 bits they would be nearly black: write bits: {used} beside images",
             )
         else:
-            findings.add(_DARK, place, Shown(looked), f"data.bits is {said}, and they use {used}: set it to {used}")
+            findings.add(
+                _DARK, place, Shown(looked), f"{self._place}.bits is {said}, and they use {used}: set it to {used}"
+            )
 
 
 def spread(places: Sequence[int], most: int) -> list[int]:
@@ -294,6 +302,29 @@ def undecodable_training_images(data: Data, sample: int | None, ended: Callable[
     return Report(notices=[f"{line}; other images take their place in training"])
 
 
+def shared_images(data: Data) -> list[str]:
+    """A notice where validation images are training images too; their averages say little of other images.
+
+    Args:
+        data: A data set whose fingerprint was taken: its images are known by their contents.
+    """
+    if data.embedded:
+        return []
+    contents: dict[str, dict[str, str]] = {}
+    for part, split in splits_of(data).items():
+        names = annotations_of(split.annotations).images.names
+        hashes = Pictures(split.images, names).hashes(names)
+        contents[part] = {content: name for content, name in zip(hashes, names, strict=True) if content}
+    both = [name for content, name in contents["val"].items() if content in contents["train"]]
+    if not both:
+        return []
+    shown = ", ".join(map(printable_name, both[:3]))
+    return [
+        f"data: {len(both):,} of {len(contents['val']):,} validation images are training images too: {shown}; "
+        "averages on them say little of other images"
+    ]
+
+
 def unsuited(
     data: Data, metric: str, detector: str, masks: bool, sides: tuple[float, float] | None = None
 ) -> list[str]:
@@ -343,13 +374,21 @@ def _impossible_images(found: AnnotationFile, masks: bool, sides: tuple[float, f
             f"is so oblong that its short side would be 0 pixels at image size {sides[0]:.0f}; cut it, or drop it",
         )
     if masks:
-        held = found.objects.images_N[found.objects.masked_N & (found.objects.images_N >= 0)]
+        drawn_N = found.objects.masked_N & (found.objects.images_N >= 0)
+        held = found.objects.images_N[drawn_N]
         bytes_M = np.bincount(held, minlength=len(sizes_M2)) * sizes_M2.prod(axis=1)
         yield from _too(
             found,
             np.flatnonzero(bytes_M > MOST_MASK_BYTES),
             f"holds so many masks that they take more than {MOST_MASK_BYTES / 2**30:.0f} GiB while it is read; cut it "
             "into tiles, or shrink it",
+        )
+        edges_M = np.bincount(held, found.objects.edges_N[drawn_N], minlength=len(sizes_M2))
+        yield from _too(
+            found,
+            np.flatnonzero(edges_M > MOST_EDGES),
+            f"holds outlines with edges of more than {MOST_EDGES:,} pixels in all, which take seconds to draw each "
+            "time; draw simpler ones",
         )
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from piip_workers.cache import cache_folder
 from piip_workers.image_files import image_file
@@ -247,9 +248,10 @@ def _header(file: Path) -> Header:
         return Header(too_large=True)
     except Exception:  # a library that meets a file of any content
         return _header_of_pixels(file)
-    if orientation != 1 or kind not in PLAIN:
-        return _header_of_pixels(file, orientation, Header(width, height, orientation, bits=bits, odd=odd))
-    return Header(width, height, bits=bits, odd=odd)
+    header = Header(width, height, orientation, True, bits, odd)
+    if kind in PLAIN and (orientation == 1 or _obeys(file, orientation)):
+        return header
+    return _header_of_pixels(file, header)
 
 
 def _orientation(image: Any) -> int:
@@ -260,26 +262,44 @@ def _orientation(image: Any) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _header_of_pixels(file: Path, orientation: int = 1, otherwise: Header | None = None) -> Header:
+def _obeys(file: Path, orientation: int) -> bool:
+    """Whether OpenCV turns an image as its tag says, and leaves it where it is asked to; looked at in an eighth."""
+    if importlib.util.find_spec("cv2") is None:  # on a cluster the workers have it
+        return True
+    import cv2
+
+    stored, upright = (_decoded(file, cv2.IMREAD_REDUCED_COLOR_8 | flag) for flag in (cv2.IMREAD_IGNORE_ORIENTATION, 0))
+    return stored is not None and upright is not None and np.array_equal(_turned(stored, orientation), upright)
+
+
+def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels (height, width, 3) turned upright, as each of EXIF's orientations means."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    rows, columns = _FLIPS[orientation]
+    return pixels[::rows, ::columns]
+
+
+_FLIPS = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
+"""Steps along rows and columns, after rows and columns were exchanged from the fifth on."""
+
+
+def _header_of_pixels(file: Path, said: Header | None = None) -> Header:
     """The same as OpenCV decodes it, where the first bytes do not say, or do not bind it.
 
     Args:
         file: The image.
-        orientation: As its tag says.
-        otherwise: What is known where OpenCV is not installed or cannot decode it.
+        said: What the first bytes say, and what is known where OpenCV is not installed or cannot decode it.
     """
+    said = said or Header()
     if importlib.util.find_spec("cv2") is None:
-        return otherwise or Header()
-    stored = decoded_as_stored(file)
-    if stored is None:
-        return otherwise or Header()
-    height, width = stored.shape[:2]
-    obeyed = True
-    if orientation != 1:
-        turned = _decoded(file)
-        obeyed = turned is not None and (turned.shape != stored.shape or not np.array_equal(turned, stored))
-    odd = not np.issubdtype(stored.dtype, np.unsignedinteger)
-    return Header(width, height, orientation, obeyed, 8 * stored.dtype.itemsize, odd)
+        return said
+    pixels = _decoded(file)
+    if pixels is None:
+        return said
+    height, width = pixels.shape[:2]
+    odd = not np.issubdtype(pixels.dtype, np.unsignedinteger)
+    return Header(width, height, said.orientation, said.orientation == 1, 8 * pixels.dtype.itemsize, odd)
 
 
 def _depth(image: Any, head: bytes) -> tuple[int, bool]:
@@ -316,17 +336,13 @@ def _brightest(file: Path) -> int:
 _one_large = threading.Lock()
 
 
-def decoded_as_stored(file: Path) -> Any:
-    """Pixels of a file as they are stored, blue first; None where OpenCV does not decode it."""
-    return _decoded(file, as_stored=True)
-
-
-def _decoded(file: Path, as_stored: bool = False) -> Any:
+def _decoded(file: Path, flags: int | None = None) -> Any:
+    """Pixels of a file, blue first, by OpenCV's flags, or as they are trained on; None where it cannot be decoded."""
     # OpenCV's own bound is a gigapixel. It is read when the library is loaded.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
     import cv2
 
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0)
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR if flags is None else flags
     try:
         content = file.read_bytes()
         with _one_large if _may_be_large(content) else nullcontext():
