@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from piip_search.architecture import Architecture
 from piip_search.export.settings import Settings, replaced
-from piip_search.spec import Training
+from piip_search.spec import Orientation, Training
 
 MODULES = ("piip_workers.annotations", "piip_workers.metric", "piip_workers.reading")
 """Modules that have the data set, the metric and the transforms."""
@@ -28,7 +27,7 @@ class CocoSplit:
 
     images: Path
     annotations: Path
-    orientation: Literal["exif", "stored"] | None = None
+    orientation: Orientation | None = None
     bits: int | None = None
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.pool import NullPool
 
-from piip_search.ledger.urls import UrlError
+from piip_search.ledger.urls import MEMORY, UrlError
 
 BUSY = 60
 """Seconds that a writer waits for another one's transaction."""
@@ -86,7 +86,7 @@ def is_local(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
 
 
 def _path_of(url: URL) -> Path | None:
-    if url.database in (None, "", ":memory:"):
+    if url.database in MEMORY:
         return None
     size = len(os.fsencode(str(url.database)))
     if size > LONGEST_PATH:

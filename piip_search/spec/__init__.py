@@ -8,12 +8,11 @@ from piip_search.spec.reading import load_spec, parse_spec, space_file
 from piip_search.spec.resources import Resources
 from piip_search.spec.search_spec import SamplerName, SearchSpec
 from piip_search.spec.space import Limit, Space
-from piip_search.spec.training import DETECTORS, Data, Split, Training
+from piip_search.spec.training import DETECTORS, Data, Orientation, Split, Training
 from piip_search.spec.values import NAME
 from piip_search.spec.wording import SpecError
 
 __all__ = [
-    "DETECTORS", "NAME", "Budget", "Data", "Fidelity", "Goal", "Limit", "Resources", "SamplerName", "Schedule",
-    "SearchSpec", "Space", "SpecError", "Split", "Training", "load_spec", "parse_spec",
-    "space_file",
+    "DETECTORS", "NAME", "Budget", "Data", "Fidelity", "Goal", "Limit", "Orientation", "Resources", "SamplerName",
+    "Schedule", "SearchSpec", "Space", "SpecError", "Split", "Training", "load_spec", "parse_spec", "space_file",
 ]  # fmt: skip

@@ -24,6 +24,10 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
 Jitter = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidator(_ordered)]
 
 
+Orientation = Literal["exif", "stored"]
+"""Annotations are of the pixels turned as EXIF says, or as they are stored."""
+
+
 class Split(Section):
     """One part of a COCO-format data set.
 
@@ -38,7 +42,7 @@ class Split(Section):
 
     images: FilePath
     annotations: FilePath
-    orientation: Literal["exif", "stored"] | None = None
+    orientation: Orientation | None = None
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
 
 

@@ -24,7 +24,7 @@ from piip_search.shipped import find_space  # noqa: E402
 from piip_search.spec import Data, load_spec  # noqa: E402
 from piip_search.wiring.spaces import watched_images  # noqa: E402
 from piip_workers import data as data_sets  # noqa: E402
-from piip_workers.reading import decoded  # noqa: E402
+from piip_workers.pixels import decoded  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from piip_search.export import CocoPaths, CocoSplit
-from piip_search.spec import Data
+from piip_search.spec import Data, Orientation
 from piip_workers.annotation_file import AnnotationFile, annotations_of
 from piip_workers.boxes import usable_boxes
 from piip_workers.cache import cache_folder
 from piip_workers.pictures import Pictures, Told
-from piip_workers.turning import Orientation, orientation_of
+from piip_workers.turning import orientation_of
 
 DIGITS = {"train": 160, "val": 40}
 """Images of the embedded set."""

@@ -117,7 +117,7 @@ def _with_objects(dataset: Any, wanted: int) -> list[int]:
 
 def _pixels(config: Any, info: Mapping[str, Any]) -> Any:
     """An image as the detector was given it, before it was fitted."""
-    from piip_workers.reading import decoded
+    from piip_workers.pixels import decoded
 
     read = config.val_dataloader.dataset.pipeline[0]
     size = info["height"], info["width"]

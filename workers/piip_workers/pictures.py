@@ -12,9 +12,9 @@ import stat
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,8 +32,6 @@ SETTLED = 2.0
 THREADS = min(8, os.cpu_count() or 1)
 BATCH = 16 * THREADS
 """Files that are looked at between two looks at whether somebody waits for the end."""
-MOST_PIXELS = 178_956_970
-"""Of an image that is decoded: twice what Pillow warns of. Three bytes each, six where it has 16 bits a channel."""
 LARGE = 2**25
 """Pixels of an image that is decoded while no other is."""
 BRIGHT = 99.9
@@ -266,9 +264,7 @@ def _obeys(file: Path, orientation: int) -> bool:
     """Whether OpenCV turns an image as its tag says, and leaves it where it is asked to; looked at in an eighth."""
     if importlib.util.find_spec("cv2") is None:  # on a cluster the workers have it
         return True
-    import cv2
-
-    stored, upright = (_decoded(file, cv2.IMREAD_REDUCED_COLOR_8 | flag) for flag in (cv2.IMREAD_IGNORE_ORIENTATION, 0))
+    stored, upright = (_decoded(file, as_stored, reduced=True) for as_stored in (True, False))
     return stored is not None and upright is not None and np.array_equal(_turned(stored, orientation), upright)
 
 
@@ -322,8 +318,15 @@ def _hash(file: Path) -> str:
 
 
 def _is_decodable(file: Path) -> bool:
-    pixels = _decoded(file)
-    return pixels is not None and pixels.dtype in (np.uint8, np.uint16)
+    from piip_workers.pixels import decoded
+
+    try:
+        content = file.read_bytes()
+        with _place_for(content):
+            decoded(content)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _brightest(file: Path) -> int:
@@ -336,19 +339,32 @@ def _brightest(file: Path) -> int:
 _one_large = threading.Lock()
 
 
-def _decoded(file: Path, flags: int | None = None) -> Any:
-    """Pixels of a file, blue first, by OpenCV's flags, or as they are trained on; None where it cannot be decoded."""
-    # OpenCV's own bound is a gigapixel. It is read when the library is loaded.
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
+def _decoded(file: Path, as_stored: bool = False, reduced: bool = False) -> NDArray[Any] | None:
+    """Pixels of a file, blue first; None where it cannot be read or decoded.
+
+    Args:
+        file: The image.
+        as_stored: Whether they are left as they are stored, whatever EXIF says.
+        reduced: Whether they are of an eighth of the size, which is quicker, and of 8 bits.
+    """
     import cv2
 
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR if flags is None else flags
+    from piip_workers.pixels import raw
+
+    size = cv2.IMREAD_REDUCED_COLOR_8 if reduced else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     try:
         content = file.read_bytes()
-        with _one_large if _may_be_large(content) else nullcontext():
-            return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except (OSError, cv2.error):
+    except OSError:
         return None
+    with _place_for(content):
+        return raw(content, size | (cv2.IMREAD_IGNORE_ORIENTATION if as_stored else 0))
+
+
+@contextmanager
+def _place_for(content: bytes) -> Iterator[None]:
+    """Waits for other large images to be done with, where this is one."""
+    with _one_large if _may_be_large(content) else nullcontext():
+        yield
 
 
 def _may_be_large(content: bytes) -> bool:

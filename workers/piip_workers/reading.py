@@ -14,11 +14,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from piip_search.spec import Orientation
 from piip_workers.annotations import CocoByName
 from piip_workers.openmmlab import install
-from piip_workers.turning import Orientation
+from piip_workers.pixels import Pixels, decoded
 from piip_workers.work import MachineError
 
 install()
@@ -26,8 +26,6 @@ from mmcv.transforms import LoadImageFromFile  # noqa: E402
 from mmdet.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS  # noqa: E402
 from mmengine import fileio  # noqa: E402
 from mmengine.dataset import DefaultSampler  # noqa: E402
-
-Pixels = NDArray[np.uint8]
 
 
 @DATA_SAMPLERS.register_module()
@@ -156,52 +154,6 @@ class ReadImage(LoadImageFromFile):  # type: ignore[misc]
             raise ImageError(f"{path} {error}; restore the file, or take it out of the annotations") from error
         with Path(self._unreadable).open("a", encoding="utf-8") as file:
             file.write(f"{path}\n")
-
-
-def decoded(
-    content: bytes, orientation: Orientation = "exif", bits: int = 16, size: tuple[int, int] | None = None
-) -> Pixels:
-    """An image's pixels as annotations are of them, (height, width, 3), blue first.
-
-    Args:
-        content: Of the file.
-        orientation: Whether it is turned as its EXIF says, or left as it is stored, where its size does not tell.
-        bits: Bits that an image of 16 bits a channel uses: the largest number of so many bits becomes white.
-        size: Height and width that the annotations record; None where there are none.
-
-    Raises:
-        ValueError: It cannot be decoded, or is of another size.
-    """
-    bytes_N = np.frombuffer(content, np.uint8)
-    ways = (_TURNED, _STORED) if orientation == "exif" else (_STORED, _TURNED)
-    found: tuple[int, ...] = ()
-    for flags in ways:
-        image = cv2.imdecode(bytes_N, flags) if len(bytes_N) else None
-        if image is None:
-            raise ValueError("cannot be decoded")
-        found = image.shape[:2]
-        if size in (None, found):
-            return _eight_bits(image, bits)
-    height, width = size or (0, 0)
-    raise ValueError(f"has {found[1]} x {found[0]} pixels, and its annotations are of {width} x {height}")
-
-
-_TURNED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-_STORED = _TURNED | cv2.IMREAD_IGNORE_ORIENTATION
-
-
-def _eight_bits(image: NDArray[Any], bits: int) -> Pixels:
-    """The pixels in 8 bits; what exceeds the bits that are used is white.
-
-    Raises:
-        ValueError: They are floating-point numbers, or have more than 16 bits.
-    """
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype != np.uint16:
-        raise ValueError(f"has pixels of {image.dtype}, and 8 or 16 bits are read")
-    eight: Pixels = np.minimum(image >> (bits - 8), 255).astype(np.uint8)
-    return eight
 
 
 def _storage_error(path: str, error: OSError) -> MachineError:

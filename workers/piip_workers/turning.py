@@ -7,14 +7,11 @@ Legend: M images.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
+from piip_search.spec import Orientation
 from piip_workers.annotation_file import Images
 from piip_workers.findings import Findings, Rule, Shown
 from piip_workers.pictures import Header, Pictures, Told
-
-Orientation = Literal["exif", "stored"]
-"""Annotations are of the pixels turned as EXIF says, or as they are stored."""
 
 _SIZE = Rule("", "height and width must be those of its file")
 _UNKNOWN = Rule(
