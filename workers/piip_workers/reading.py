@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from piip_search.spec import Orientation
@@ -138,7 +137,7 @@ class ReadImage(LoadImageFromFile):  # type: ignore[misc]
             try:
                 content = fileio.get(path, backend_args=self.backend_args)
                 image = decoded(content, self._orientation, self._bits, size)
-            except (FileNotFoundError, ValueError, cv2.error) as error:
+            except (FileNotFoundError, ValueError) as error:
                 if isinstance(error, FileNotFoundError) and not Path(path).parent.is_dir():
                     raise _storage_error(path, error) from error
                 self._pass_over(path, error)

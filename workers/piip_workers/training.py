@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from piip_search.export.settings import Settings, render
+from piip_workers.annotation_file import annotations_of
 from piip_workers.annotations import CocoByName
 from piip_workers.loss_watch import LossWatch
 from piip_workers.openmmlab import install, load_safely, unformatted
@@ -123,9 +124,9 @@ def _why_nothing_is_measured(settings: Settings) -> str:
     """Why no average could be taken, and what can be done about it."""
     dataset = settings["val_dataloader"]["dataset"]
     file, some = dataset["ann_file"], dataset.get("indices")
-    objects = json.loads(Path(file).read_text(encoding="utf-8-sig"))["annotations"]
-    counted = [entry for entry in objects if not entry.get("iscrowd") and not entry.get("ignore")]
-    if not objects:
+    objects = annotations_of(Path(file), dataset["masks"], kept=dataset["masks"]).objects
+    counted = len(objects) - int(objects.crowds_N.sum())
+    if not len(objects):
         return f"no validation image holds an object: {file} has no annotations; label the images, or name another file"
     if not counted:
         return (
@@ -137,9 +138,7 @@ def _why_nothing_is_measured(settings: Settings) -> str:
             f"none of the {len(some)} validation images that are measured holds an object that counts, and others do; "
             f"raise training.val_images, or leave it out"
         )
-    return (
-        f"no average could be taken of the {len(counted)} objects of {file}; look at output.txt in the trial's folder"
-    )
+    return f"no average could be taken of the {counted} objects of {file}; look at output.txt in the trial's folder"
 
 
 def weights_file(directory: Path, epochs: int) -> Path:
