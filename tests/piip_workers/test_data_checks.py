@@ -95,6 +95,7 @@ def exchanged(found: squares.Content) -> None:
         (each("images", put(id="7")), "images[0].id: must be a whole number, got '7'"),
         (each("images", put(height=64.5)), "images[0].height: must be a whole number, got 64.5"),
         (each("annotations", put(id=2**63)), "must be a number of at most 64 bits"),
+        (each("annotations", put(id=10**30)), "must be a number of at most 64 bits"),
         (each("annotations", put(area="9")), "must be the object's area in pixels, or not there, got '9'"),
         (each("annotations", put(ignore="yes")), ".ignore: must be 0 or 1, got 'yes'"),
     ],

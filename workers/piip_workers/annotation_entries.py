@@ -99,7 +99,7 @@ class Entries:
             return int(value)
         if name not in entry:
             self.findings.add(Rule(f".{name}", "is missing"), place)
-        elif type(value) is int:
+        elif type(value) is int or (type(value) is float and value.is_integer()):
             self.findings.add(Rule(f".{name}", "must be a number of at most 64 bits"), place, value)
         else:
             digits = type(value) is str and value.strip().isdecimal()

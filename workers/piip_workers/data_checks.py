@@ -18,7 +18,7 @@ from piip_workers.boxes import look_at_boxes
 from piip_workers.coco_data import SIZES, contents_of, measured_images, named, splits_of
 from piip_workers.findings import Findings, Rule, Shown
 from piip_workers.foreign_formats import foreign_image
-from piip_workers.image_files import is_inside, where_else
+from piip_workers.image_files import names_outside, where_else
 from piip_workers.pictures import Header, Pictures
 from piip_workers.turning import look_at_sizes
 
@@ -163,11 +163,11 @@ class _Split:
     def _look_at_pictures(self, found: AnnotationFile, findings: Findings) -> bool:
         """Adds what is wrong with the image files; whether the recorded sizes are theirs."""
         images = found.images
-        inside = [is_inside(self._folder, name) for name in images.names]
-        for at, name in enumerate(images.names):
-            if not inside[at]:
+        outside = names_outside(self._folder, images.names)
+        for at, name in enumerate(images.names if outside else ()):
+            if name in outside:
                 findings.add(_OUTSIDE, f"images[{images.places_M[at]}]", name)
-        pictures = Pictures(self._folder, (name for at, name in enumerate(images.names) if inside[at]))
+        pictures = Pictures(self._folder, (name for name in images.names if name not in outside))
         odd = set(pictures.odd)
         for at, name in enumerate(images.names if odd else ()):
             if name in odd:

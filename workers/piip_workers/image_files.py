@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
@@ -45,11 +45,13 @@ def _forms(name: str) -> Iterator[str]:
 _SPACES = str.maketrans("\u00a0\u202f", "  ")
 
 
-def is_inside(folder: Path, name: str) -> bool:
-    """Whether a name means a place in the folder, however it is written; links are not followed on the way."""
-    place = os.path.normpath(folder.absolute() / name.replace("\\", "/"))
-    roots = (folder.absolute(), folder.resolve())
-    return any(root in Path(place).parents for root in roots)
+def names_outside(folder: Path, names: Iterable[str]) -> set[str]:
+    """Names that mean a place outside the folder, however they are written; links are not followed on the way."""
+    start = folder.absolute()
+    roots = tuple(f"{root}{os.sep}".replace("//", "/") for root in {start, folder.resolve()})
+    # Strings, not paths: there are a hundred thousand names.
+    places = {name: os.path.normpath(os.path.join(start, name.replace("\\", "/"))) for name in names}  # noqa: PTH118
+    return {name for name, place in places.items() if not place.startswith(roots)}
 
 
 def where_else(folder: Path, root: Path, name: str) -> str:

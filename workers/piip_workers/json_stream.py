@@ -45,7 +45,8 @@ class Part:
 def parts(file: Path, told: Callable[[int, int], None] = lambda done, total: None) -> Iterator[Part]:
     """The pieces of a document, in its order: the values of the outer object, lists among them entry by entry.
 
-    A byte-order mark is passed over, as YAML does. An outer list is given entry by entry too.
+    A byte-order mark is passed over, as YAML does. An outer list is given entry by entry too. Whole numbers of more
+    than 64 bits may become floats.
 
     Args:
         file: JSON in UTF-8.
@@ -198,9 +199,7 @@ class _Text:
         """
         if len(self._buffer) - self._at < SLICE:
             self._more()
-        if self._before + self._at < self._single:
-            return []
-        if not self._buffer.startswith("{", self._at):
+        if self.peek() != "{" or self._before + self._at < self._single:
             return []
         end = max(self._buffer.rfind(mark, self._at, self._at + SLICE) for mark in _BETWEEN)
         if end < 0:
