@@ -30,10 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
-from piip_search.backbones import BACKBONES, ConvNeXt, Transformer
+from piip_search.architecture.backbones import BACKBONES, ConvNeXt, Transformer
+from piip_search.architecture.segments import STRIDES, interaction_ranges
 from piip_search.models import PIIPClassifier, PIIPPyramid
-from piip_search.models.official import to_official
-from piip_search.stretches import STRIDES, interaction_ranges
+from piip_search.models.authors.checkpoint import to_official
 
 BATCH = 2
 ROUNDS = 7

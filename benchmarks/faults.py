@@ -42,10 +42,10 @@ from typing import Any
 
 import numpy as np
 
-from piip_search.evaluation import Candidate, Evaluation
+from piip_search.config import SearchSpec, parse_spec
+from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger
-from piip_search.search import open_search
-from piip_search.spec import SearchSpec, parse_spec
+from piip_search.search.search import open_search
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -133,12 +133,12 @@ def _note(log: Path, what: dict[str, Any]) -> None:
 
 def drive(settings: dict[str, Any]) -> None:
     """What `piip-search run` does, with the trainer above."""
-    from piip_search.circumstances import circumstances
-    from piip_workers import ray_cluster, ray_tune
-    from piip_workers.background import InBackground
-    from piip_workers.ray_desk import Placement
+    from piip_search.ledger.environment import circumstances
+    from piip_workers.jobs.job import Work
+    from piip_workers.runners import ray_cluster, ray_tune
+    from piip_workers.runners.ray_desk import Placement
     from piip_workers.tracking import MlflowTracker
-    from piip_workers.work import Work
+    from piip_workers.tracking.background import InBackground
 
     def told(text: str) -> None:
         print(text, flush=True)
@@ -303,8 +303,8 @@ def replayed(spec: SearchSpec, ledger: Ledger) -> str:
 
 def _same_front(spec: SearchSpec, ledger: Ledger, folder: Path) -> str:
     """Whether the front is that of a run in one process that nothing disturbs."""
-    from piip_workers import local
-    from piip_workers.work import Work
+    from piip_workers.jobs.job import Work
+    from piip_workers.runners import local
 
     undisturbed = open_search(spec.name, spec, Ledger("sqlite://"), "recipe")
     arguments = {"data": str(_digits(folder)), "folder": str(folder / "undisturbed"), "pause": 0.0}

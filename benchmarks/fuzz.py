@@ -82,8 +82,8 @@ def guided(kind: str, seconds: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["piip_search", "piip_workers", "yaml", "pydantic"]):
-        import piip_search.spec  # noqa: F401
-        import piip_workers.data  # noqa: F401
+        import piip_search.config  # noqa: F401
+        import piip_workers.tasks.detection.data  # noqa: F401
     _, judge = KINDS[kind]
     folder = hostile.temporary()
 

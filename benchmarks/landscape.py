@@ -20,13 +20,13 @@ from scipy.optimize import least_squares
 from scipy.stats import wilcoxon
 
 from piip_search.architecture import Architecture
-from piip_search.backbones import backbone_named
+from piip_search.architecture.backbones import backbone_named
+from piip_search.architecture.published import Published, published_designs
+from piip_search.config import SearchSpec, load_spec, parse_spec
+from piip_search.config.shipped import find_space
 from piip_search.cost import price
-from piip_search.legal import legal_designs
-from piip_search.published import Published, published_designs
-from piip_search.sampler import make_sampler
-from piip_search.shipped import find_space
-from piip_search.spec import SearchSpec, load_spec, parse_spec
+from piip_search.search.feasible import legal_designs
+from piip_search.search.samplers.sampler import make_sampler
 
 NOISE = 0.1
 """Standard deviation of one training's AP: twelve published designs that were trained twice differ by 0.15."""

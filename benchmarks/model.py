@@ -10,8 +10,8 @@ interactions at the mean of their two widths, those of the merge at the largest.
 
 On a GPU every network with interactions is timed with the fused kernels where they pay (`auto`), and by the portable
 path, which samples by the algorithm of the authors' operator, written with torch's `grid_sample`; and every training
-step as usual, with its parts compiled (`PIIP.compile_parts`), and replayed (`piip_workers.graphs`), which leaves out
-what launching costs the host. `times ViTs` compares with plain ViTs that run the same way.
+step as usual, with its parts compiled (`PIIP.compile_parts`), and replayed (`piip_workers.networks.cuda_graphs`), which
+leaves out what launching costs the host. `times ViTs` compares with plain ViTs that run the same way.
 """
 
 import argparse
@@ -32,8 +32,9 @@ from counting import kept_values, live_values
 
 from piip_search.architecture import Architecture
 from piip_search.cost import breakdown, price
-from piip_search.models import PIIP, kernels
-from piip_workers.graphs import Recorded
+from piip_search.models import PIIP
+from piip_search.models.kernels import dispatch
+from piip_workers.networks.cuda_graphs import Recorded
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
@@ -95,7 +96,7 @@ def measured(architecture: Architecture, image: Tensor, way: Way) -> tuple[float
     """Seconds and peak memory in GB of a training step, and of inference, which is neither compiled nor replayed."""
     gc.collect()  # recordings are in circles
     before = torch.cuda.memory_allocated() if GPU else 0
-    kernels.WISH = way.kernels or "portable"
+    dispatch.WISH = way.kernels or "portable"
     model = PIIP(architecture).to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=GPU)
     if way.compiled:

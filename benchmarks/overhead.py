@@ -42,7 +42,7 @@ KINDS = ("Ray Tune", "without searcher", "piip-search", "with mirror", "sampler 
 
 def nothing(candidate: Any) -> Any:
     """An evaluation at once."""
-    from piip_search.evaluation import Evaluation
+    from piip_search.evaluation.evaluation import Evaluation
 
     pixels = sum(branch.resolution for branch in candidate.architecture.branches)
     history = ({"epoch": 1.0, "loss": 2.0}, {"epoch": 2.0, "loss": 1.0})
@@ -106,20 +106,20 @@ def ours(kind: str, trials: int, folder: Path) -> tuple[list[float], float]:
     """When each trial of a search ended, and when all of it was mirrored."""
     import ray
 
-    from piip_search.circumstances import circumstances
+    from piip_search.config import parse_spec
     from piip_search.ledger import Ledger
-    from piip_search.search import open_search
-    from piip_search.spec import parse_spec
-    from piip_workers import ray_tune
-    from piip_workers.work import Work
+    from piip_search.ledger.environment import circumstances
+    from piip_search.search.search import open_search
+    from piip_workers.jobs.job import Work
+    from piip_workers.runners import ray_tune
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     sampler = "piip" if kind == "sampler piip" else "random"
     spec = parse_spec({**SPACE, "sampler": sampler, "budget": {"trials": trials}})
     mirror = None
     if kind == "with mirror":
-        from piip_workers.background import InBackground
         from piip_workers.tracking import MlflowTracker
+        from piip_workers.tracking.background import InBackground
 
         artifacts = (folder / "artifacts").as_uri()
         mirror = InBackground(lambda: MlflowTracker(f"sqlite:///{folder}/mlflow.db", artifacts), patience=600)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from piip_search.architecture import Architecture
 from piip_search.models import PIIP
-from piip_search.models.weights import load_pretrained
+from piip_search.models.weights.pretrained import load_pretrained
 
 MODEL = "vit_small_patch14_dinov2"
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)

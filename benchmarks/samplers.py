@@ -28,9 +28,9 @@ import numpy as np
 import optuna
 from scipy.stats import wilcoxon
 
-from piip_search.front_gain import FrontGain
-from piip_search.pareto import hypervolume
-from piip_search.table import Table, sizes_of
+from piip_search.evaluation.pareto import hypervolume
+from piip_search.search.samplers.acquisition import FrontGain
+from piip_search.simulation.table import Table, sizes_of
 
 Ask = Iterator[int]
 SHARES = (0.90, 0.95, 0.99)

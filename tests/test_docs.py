@@ -11,7 +11,7 @@ import yaml
 from commands import problems_of
 from pydantic import BaseModel
 
-from piip_search.spec import SearchSpec
+from piip_search.config import SearchSpec
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

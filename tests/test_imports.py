@@ -18,7 +18,9 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("module", ["piip_search", "piip_search.cli", "piip_search.search", "piip_search.export"])
+@pytest.mark.parametrize(
+    "module", ["piip_search", "piip_search.cli", "piip_search.search.search", "piip_search.export"]
+)
 def test_deciding_loads_nothing_heavy(module: str) -> None:
     ended = python(f"import {module}; print([name for name in {HEAVY} if name in sys.modules])")
     assert ended.stdout.strip() == "[]", ended.stderr

@@ -14,11 +14,11 @@ no attention: `convnext_t@1024`. Interactions with other than the published sett
 `*6(attention=regular)`. A merge other than the usual one for its backbones says so at the end: `/linear`.
 """
 
+from piip_search.architecture.architecture import Architecture
 from piip_search.architecture.branch import Branch
 from piip_search.architecture.interaction import ATTENTIONS, DIRECTIONS, Attention, Direction, Interaction
-from piip_search.architecture.network import Architecture
-from piip_search.architecture.rules import GROUPS, MAX_BRANCHES
 from piip_search.architecture.scaling import scaled_sides
+from piip_search.architecture.validity import GROUPS, MAX_BRANCHES
 
 __all__ = [
     "ATTENTIONS", "DIRECTIONS", "GROUPS", "MAX_BRANCHES", "Architecture", "Attention", "Branch", "Direction",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from piip_search.backbones import Backbone, ConvNeXt, backbone_named, with_patch
+from piip_search.architecture.backbones import Backbone, ConvNeXt, backbone_named, with_patch
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +10,7 @@ class Branch:
     """One backbone at one image size.
 
     Attributes:
-        backbone: Name of a backbone (`piip_search.backbones`).
+        backbone: Name of a backbone (`piip_search.architecture.backbones`).
         resolution: Side of the square image it reads, in pixels; a multiple of the patch size.
         window: Side of an attention window in tokens; None for global attention in every block.
         global_every: Every n-th block attends globally though the others are windowed; 0 for none.

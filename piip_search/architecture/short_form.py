@@ -4,10 +4,10 @@ import re
 from dataclasses import fields
 from typing import Any, cast
 
+from piip_search.architecture.backbones import ConvNeXt, Transformer, backbone_named
 from piip_search.architecture.branch import Branch
 from piip_search.architecture.interaction import WORDS, Interaction
-from piip_search.backbones import ConvNeXt, Transformer, backbone_named
-from piip_search.stretches import Merge
+from piip_search.architecture.segments import Merge
 
 _BRANCH = re.compile(
     r"(?P<backbone>\w+(?:\.\w+)?)@(?P<resolution>\d+)"

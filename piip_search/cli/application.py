@@ -31,7 +31,7 @@ errors = Console(stderr=True)
 
 def run_names(context: typer.Context, incomplete: str) -> list[str]:
     """Runs of the ledger that the command line names so far, for a shell that completes; none where there is none."""
-    from piip_search.wiring.stores import read_ledger
+    from piip_search.api.stores import read_ledger
 
     try:
         home, ledger = context.params.get("home") or DEFAULT_HOME, context.params.get("ledger")
@@ -43,7 +43,7 @@ def run_names(context: typer.Context, incomplete: str) -> list[str]:
 
 def shipped_names(incomplete: str) -> list[str]:
     """Shipped spaces, for a shell that completes."""
-    from piip_search.shipped import shipped_spaces
+    from piip_search.config.shipped import shipped_spaces
 
     return [name for name in shipped_spaces() if name.startswith(incomplete)]
 
@@ -151,8 +151,8 @@ def note(text: str) -> None:
 
 def shown(text: object) -> str:
     """What somebody else wrote, as a terminal may be given it: without passwords of URLs, and without its commands."""
-    from piip_search.terminal import printable
-    from piip_search.texts import without_secrets
+    from piip_search.cli.terminal.tables import printable
+    from piip_search.redact import without_secrets
 
     return "\n".join(printable(line) for line in without_secrets(str(text)).split("\n"))
 

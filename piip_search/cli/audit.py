@@ -7,9 +7,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from piip_search import terminal
-from piip_search.audit import LONGER, AuditPlan, Figures, audit_candidates
-from piip_search.audit import audit as audited
+from piip_search.analysis.audit import LONGER, AuditPlan, Figures, audit_candidates
+from piip_search.analysis.audit import audit as audited
+from piip_search.analysis.rank_correlation import Interval
+from piip_search.api.checks import looked_through, usable_data
+from piip_search.api.extras import UserError, extra, find_trainer
+from piip_search.api.runners import Place, measurement, runner
+from piip_search.api.runs import history_of
+from piip_search.api.stores import existing_ledger, mlflow_uri, open_ledger, open_tracker
 from piip_search.cli.application import (
     DEFAULT_HOME,
     HALTED,
@@ -28,13 +33,8 @@ from piip_search.cli.application import (
 )
 from piip_search.cli.run import drive_to_end, end
 from piip_search.cli.show import failures_of
-from piip_search.evaluation import trials_folder
-from piip_search.ranking import Interval
-from piip_search.wiring.extras import UserError, extra, find_trainer
-from piip_search.wiring.history import history_of
-from piip_search.wiring.places import Place, measurement, runner
-from piip_search.wiring.spaces import looked_through, usable_data
-from piip_search.wiring.stores import existing_ledger, mlflow_uri, open_ledger, open_tracker
+from piip_search.cli.terminal import tables
+from piip_search.evaluation.evaluation import trials_folder
 
 
 def audit(
@@ -90,8 +90,8 @@ def audit(
     candidates = audit_candidates(history.finished, history.objectives, spec.bounds.gmacs, plan)
     if not candidates:
         raise UserError(f"run {run} holds no finished evaluation yet; nothing can be audited")
-    from piip_search.policy import Listed
-    from piip_search.search import Search
+    from piip_search.search.policy import Listed
+    from piip_search.search.search import Search
 
     with extra("detection"):
         find_trainer(address)
@@ -130,7 +130,7 @@ def audit(
         put(f"up to {tier.tier:g} GMACs: {tier.verdict}")
     if not quiet:
         failed = f"; {len(search.failures)} failed, see piip-search show {name}" if search.failures else ""
-        put(f"audit {name}: {len(search.evaluations)} measurements in {terminal.clock(search.elapsed)}{failed}")
+        put(f"audit {name}: {len(search.evaluations)} measurements in {tables.clock(search.elapsed)}{failed}")
     end(search, trials, as_json, quiet)
 
 

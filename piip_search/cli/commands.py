@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from piip_search import __version__
+from piip_search.api.extras import UserError
 from piip_search.cli import (
     audit,
     cost,
@@ -24,7 +25,6 @@ from piip_search.cli import (
 )
 from piip_search.cli.application import USER_ERROR, Command, app, errors, shown
 from piip_search.file_paths import located
-from piip_search.wiring.extras import UserError
 
 COMMANDS = (
     run.run,

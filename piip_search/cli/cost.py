@@ -6,9 +6,13 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from piip_search import terminal
+from piip_search.api.extras import UserError
 from piip_search.architecture import Architecture
+from piip_search.architecture.published import published_as, published_near
 from piip_search.cli.application import Json, Quiet, expanded_space, put, put_json, space_names
+from piip_search.cli.terminal import tables
+from piip_search.config import SearchSpec, load_spec
+from piip_search.config.shipped import find_space
 from piip_search.cost import (
     Convention,
     Cost,
@@ -21,11 +25,7 @@ from piip_search.cost import (
     price,
     training_bytes,
 )
-from piip_search.published import published_as, published_near
-from piip_search.sharing import GIB, needed
-from piip_search.shipped import find_space
-from piip_search.spec import SearchSpec, load_spec
-from piip_search.wiring.extras import UserError
+from piip_search.cost.gpu_share import GIB, needed
 
 SHOWN = 5
 """Published designs listed beside one."""
@@ -83,12 +83,12 @@ def cost(
     put(str(design), f"one image of {padded[0]}x{padded[1]} px, fingerprint {design.fingerprint}")
     if sides is not None and padded != sides:
         put(f"padded from {sides[0]}x{sides[1]}: grids are exact at multiples of {design.multiple} px")
-    put(Text(), terminal.totals_table(costs, memories))
+    put(Text(), tables.totals_table(costs, memories))
     put("memory in float32 at one image a step, training with AdamW; about half of it in bfloat16")
     if spec is not None:
         put(_trial(design, spec))
     put(f"\nparts under the {chosen} convention:")
-    put(terminal.parts_table(breakdown(design, chosen, sides, reader)))
+    put(tables.parts_table(breakdown(design, chosen, sides, reader)))
     _compare(design)
 
 
@@ -146,7 +146,7 @@ def _trial(design: Architecture, spec: SearchSpec) -> str:
     trial, resources, training = _trial_content(design, spec), spec.resources, spec.training
     recomputed = ", checkpointing" if training.checkpointing else ""
     text = (
-        f"a trial of {spec.name}: {terminal.gigabytes(trial['training_bytes'])} at {training.batch_size} images a "
+        f"a trial of {spec.name}: {tables.gigabytes(trial['training_bytes'])} at {training.batch_size} images a "
         f"step, {training.precision}{recomputed}; with its margin {trial['needed_bytes'] / GIB:.3g} GiB"
     )
     if resources.gpu_memory is None:

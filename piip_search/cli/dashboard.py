@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
+from piip_search.api.extras import UserError, extra
+from piip_search.api.runs import health_of
+from piip_search.api.stores import ledger_of, read_ledger
 from piip_search.cli.application import DEFAULT_HOME, Home, console, expanded_store
 from piip_search.cli.interruption import ToldExit
 from piip_search.file_paths import escaped, escaped_url, typed_path, typed_url
 from piip_search.ledger import url_text, without_password
-from piip_search.wiring.extras import UserError, extra
-from piip_search.wiring.history import health_of
-from piip_search.wiring.stores import ledger_of, read_ledger
 
 PORT = 8400
 
@@ -57,11 +57,11 @@ def dashboard(
     with extra("dashboard"):
         import uvicorn
 
-        from piip_dashboards.access import needed_token
-        from piip_dashboards.app import create_app
-        from piip_dashboards.examination import Examination
-        from piip_dashboards.service import Service
-        from piip_dashboards.shelf import Shelf
+        from piip_dashboards.runs.health import Examination
+        from piip_dashboards.runs.run_cache import Shelf
+        from piip_dashboards.web.access import needed_token
+        from piip_dashboards.web.app import create_app
+        from piip_dashboards.web.service import Service
     url, home = _place(ledger, home)
     needed = needed_token(host, token)
     # The URL goes by the environment: a password in it is in no list of processes.

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from piip_search.choice import chosen
+from piip_search.api.checks import image_counts
+from piip_search.api.extras import UserError, extra, find_trainer
+from piip_search.api.runners import absolute
+from piip_search.api.runs import History, history_of
+from piip_search.api.stores import kept_store, mlflow_uri, read_ledger, register_model, shown_store
+from piip_search.architecture.segments import PYRAMID_LEVELS
 from piip_search.cli.application import (
     DEFAULT_HOME,
     Home,
@@ -23,7 +28,8 @@ from piip_search.cli.application import (
     put,
     put_json,
 )
-from piip_search.evaluation import Evaluation, trials_folder
+from piip_search.evaluation.evaluation import Evaluation, trials_folder
+from piip_search.evaluation.selection import chosen
 from piip_search.export import (
     FORMATS,
     RANDOM,
@@ -38,16 +44,10 @@ from piip_search.export import (
 )
 from piip_search.export.folder import PROOF, PROOF_LOG
 from piip_search.file_paths import located
-from piip_search.stretches import PYRAMID_LEVELS
-from piip_search.wiring.extras import UserError, extra, find_trainer
-from piip_search.wiring.history import History, history_of
-from piip_search.wiring.places import absolute
-from piip_search.wiring.spaces import image_counts
-from piip_search.wiring.stores import kept_store, mlflow_uri, read_ledger, register_model, shown_store
 
 if TYPE_CHECKING:
-    from piip_workers.checks import Proof
-    from piip_workers.starting_weights import Weights
+    from piip_workers.networks.checks import Proof
+    from piip_workers.tasks.detection.starting_weights import Weights
 
 
 class FormatChoice(StrEnum):
@@ -113,7 +113,7 @@ def export(
     evaluations = chosen(history.finished, history.objectives, choice)
     if "onnx" in wanted:
         with extra("onnx"):
-            import piip_workers.onnx_export  # noqa: F401
+            import piip_workers.networks.onnx_export  # noqa: F401
     if choice == "all" and out.is_dir() and any(path.is_file() for path in out.iterdir()):
         raise UserError(
             f"{located(out)} holds files; a whole front goes into a folder of its own, a folder for each design"
@@ -151,12 +151,12 @@ def _request(
     store: str | None,
 ) -> Export:
     """What leaves, but for its weights."""
-    from piip_workers import data
+    from piip_workers.tasks.detection import data
 
     candidate, spec, objectives = evaluation.candidate, history.spec, history.objectives
     design = candidate.architecture
     with extra("detection"):
-        from piip_workers.detectors import reader_of
+        from piip_workers.tasks.detection.detectors import reader_of
 
         reader = reader_of(spec.training)
         try:
@@ -206,7 +206,7 @@ def _start(
     if asked == "random" and set(request.formats) == {"mmdet"}:
         return None
     with extra("models"):
-        from piip_workers import starting_weights
+        from piip_workers.tasks.detection import starting_weights
     if asked == "random":
         return starting_weights.at_random(request.architecture, RANDOM)
     if place is not None and asked != "proxy":
@@ -226,7 +226,7 @@ def _export(
     request: Export, folder: Path, weights: "Weights | None", proved: bool, tell: Callable[[str], None]
 ) -> "Proof":
     """Writes every format, and tries what was written."""
-    from piip_workers.checks import Proof
+    from piip_workers.networks.checks import Proof
 
     outcome = Proof()
     start = RANDOM if weights is None else weights.start
@@ -241,13 +241,13 @@ def _export(
     if "mmdet" in request.formats and proved:
         _prove_mmdet(request, folder, outcome, tell)
     if "torch" in request.formats and weights is not None:
-        from piip_workers.torch_export import prove_torch, write_torch
+        from piip_workers.networks.torch_export import prove_torch, write_torch
 
         write_torch(request.architecture, weights.network, folder / "torch")
         if proved:
             prove_torch(request.architecture, weights.network, folder / "torch", outcome)
     if "onnx" in request.formats and weights is not None:
-        from piip_workers.onnx_export import prove_onnx, write_onnx
+        from piip_workers.networks.onnx_export import prove_onnx, write_onnx
 
         write_onnx(request.architecture, weights.network, folder / "onnx", folder / PROOF_LOG)
         if proved:
@@ -276,7 +276,7 @@ def _prove_mmdet(request: Export, folder: Path, outcome: "Proof", tell: Callable
     try:
         with extra("detection"):
             find_trainer(None)
-            from piip_workers.proof import prove_mmdet
+            from piip_workers.tasks.detection.proof import prove_mmdet
     except UserError as error:
         tell(f"note: config.py is not proved: {error}")
         outcome.skipped.append(f"mmdet: {error}")

@@ -16,6 +16,10 @@ from rich.table import Table
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from piip_search.api.checks import with_trials
+from piip_search.api.extras import UserError
+from piip_search.api.mlflow_store import WAY_OUT, kind_problem
+from piip_search.api.runners import jobs_at, sent_search
 from piip_search.cli.application import (
     DEFAULT_HOME,
     HALTED,
@@ -31,18 +35,14 @@ from piip_search.cli.application import (
 )
 from piip_search.cli.interruption import INTERRUPTED
 from piip_search.cli.run import Fresh, Mlflow, Name, Resume, Trials, checked_name
+from piip_search.cli.terminal.tables import printable
+from piip_search.config import DETECTORS, SearchSpec, SpecError, load_spec
+from piip_search.config.shipped import find_space, shipped_spaces
 from piip_search.file_paths import escaped_url, located
-from piip_search.legal import legal_designs
-from piip_search.shipped import find_space, shipped_spaces
-from piip_search.spec import DETECTORS, SearchSpec, SpecError, load_spec
-from piip_search.terminal import printable
-from piip_search.wiring.extras import UserError
-from piip_search.wiring.mlflow_store import WAY_OUT, kind_problem
-from piip_search.wiring.places import jobs_at, sent_search
-from piip_search.wiring.spaces import with_trials
+from piip_search.search.feasible import legal_designs
 
 if TYPE_CHECKING:
-    from piip_workers.ray_jobs import Job
+    from piip_workers.runners.ray_jobs import Job
 
 Address = Annotated[
     str,

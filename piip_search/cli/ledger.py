@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from piip_search.api.extras import UserError, extra
+from piip_search.api.stores import ledger_of, ledger_url, open_ledger, read_ledger
 from piip_search.cli.application import (
     DEFAULT_HOME,
     Command,
@@ -20,8 +22,6 @@ from piip_search.cli.application import (
     put_json,
     run_names,
 )
-from piip_search.wiring.extras import UserError, extra
-from piip_search.wiring.stores import ledger_of, ledger_url, open_ledger, read_ledger
 
 ledger_app = typer.Typer(help="List, export and merge ledgers.", no_args_is_help=True)
 

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from piip_search import terminal
+from piip_search.api.checks import image_counts, with_trials
+from piip_search.api.extras import UserError, extra
 from piip_search.cli.application import Json, Quiet, SpaceName, console, note, put, put_json
-from piip_search.plan import make_plan
-from piip_search.shipped import find_space
-from piip_search.spec import SearchSpec, load_spec
-from piip_search.wiring.extras import UserError, extra
-from piip_search.wiring.spaces import image_counts, with_trials
+from piip_search.cli.terminal import tables
+from piip_search.config import SearchSpec, load_spec
+from piip_search.config.shipped import find_space
+from piip_search.search.plan import make_plan
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -54,10 +54,10 @@ def plan(
         put(*(f"{tier.gmacs:g} {tier.designs}" for tier in drawn.tiers))
     else:
         put(f"{spec.name}: cost under the {spec.limit.convention} convention")
-        put(Text(), terminal.plan_view(drawn, console.width))
+        put(Text(), tables.plan_view(drawn, console.width))
     if plot is not None:
         with extra("plots"):
-            from piip_dashboards.plan_figure import draw_plan
+            from piip_dashboards.drawing.plan_figure import draw_plan
         draw_plan(drawn, plot)
         if not quiet:
             note(f"wrote {plot}")

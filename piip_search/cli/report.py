@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from piip_search.api.extras import UserError, extra
+from piip_search.api.runs import report_source
+from piip_search.api.stores import read_ledger
 from piip_search.cli.application import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, note, put, put_json
-from piip_search.wiring.extras import UserError, extra
-from piip_search.wiring.history import report_source
-from piip_search.wiring.stores import read_ledger
 
 
 class Form(StrEnum):

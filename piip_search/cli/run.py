@@ -11,7 +11,11 @@ import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from piip_search import terminal
+from piip_search.api.checks import checked_spec, looked_through, watched_images
+from piip_search.api.extras import UserError, extra, find_trainer
+from piip_search.api.runners import Drive, Place, measurement, runner
+from piip_search.api.runs import health_of
+from piip_search.api.stores import keep_store, ledger_url, mlflow_uri, open_ledger, open_tracker
 from piip_search.cli.application import (
     DEFAULT_HOME,
     HALTED,
@@ -31,22 +35,18 @@ from piip_search.cli.application import (
     stopped,
 )
 from piip_search.cli.show import failures_of, tiers_of
-from piip_search.evaluation import trials_folder
+from piip_search.cli.terminal import tables
+from piip_search.cli.terminal.live import ahead, watch
+from piip_search.config import NAME, SearchSpec
+from piip_search.config.shipped import find_space
+from piip_search.evaluation.evaluation import trials_folder
 from piip_search.file_paths import typed_path, typed_url
-from piip_search.live import ahead, watch
-from piip_search.shipped import find_space
-from piip_search.spec import NAME, SearchSpec
-from piip_search.texts import without_secrets
-from piip_search.wiring.extras import UserError, extra, find_trainer
-from piip_search.wiring.history import health_of
-from piip_search.wiring.places import Drive, Place, measurement, runner
-from piip_search.wiring.spaces import checked_spec, looked_through, watched_images
-from piip_search.wiring.stores import keep_store, ledger_url, mlflow_uri, open_ledger, open_tracker
+from piip_search.redact import without_secrets
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
-    from piip_search.health import Health
+    from piip_search.analysis.health import Health
     from piip_search.ledger import Ledger
-    from piip_search.search import Search
+    from piip_search.search.search import Search
 
 
 Name = Annotated[str | None, typer.Option(help="Name of the run; the space's name by default.")]
@@ -99,9 +99,9 @@ def run(
     with shown_on.status("looking at the data") as status:
         spec = checked_spec(find_space(space), trials, status.update, told)
     run_name = checked_name(name, spec)
-    from piip_search.circumstances import circumstances
-    from piip_search.search import open_search
-    from piip_workers import data
+    from piip_search.ledger.environment import circumstances
+    from piip_search.search.search import open_search
+    from piip_workers.tasks.detection import data
 
     with extra("detection"):
         find_trainer(address)
@@ -140,7 +140,7 @@ def end(search: "Search", trials: Path | None, as_json: bool, quiet: bool) -> No
         quiet: Whether the bare result is all that is printed to stdout.
     """
     if search.measured_nothing and not as_json:
-        said: list[RenderableType] = ["every trial failed", terminal.failures_view(search.failures, trials)]
+        said: list[RenderableType] = ["every trial failed", tables.failures_view(search.failures, trials)]
         if quiet:
             errors.print(*said, sep="\n", markup=False, highlight=False)
         else:
@@ -233,14 +233,14 @@ def _put_best(search: "Search") -> None:
 
 def _report(search: "Search", book: "Ledger", store: str | None, home: Path, ledger: str | None) -> None:
     """What a search ends with: the front of each tier, where everything is, and what to type next."""
-    put(terminal.fronts_view(search.fronts(), search.objectives), Text())
+    put(tables.fronts_view(search.fronts(), search.objectives), Text())
     answered = f"; {search.answered} answered from other runs" if search.answered else ""
     if search.left:
-        put(Text(f"expected to be left: {terminal.left_to_gain(search.left, search.objectives)}"))
+        put(Text(f"expected to be left: {tables.left_to_gain(search.left, search.objectives)}"))
     done = len(search.evaluations) - len(search.failures)
     put(
         f"{search.ending or 'ended'}: {done} done, {len(search.failures)} failed, "
-        f"{len(search.evaluations) - search.replayed} new in {terminal.clock(search.elapsed)}{answered}"
+        f"{len(search.evaluations) - search.replayed} new in {tables.clock(search.elapsed)}{answered}"
     )
     lines = [f"ledger: {book.shown}"]
     if store is not None:

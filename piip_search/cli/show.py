@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from piip_search import terminal
+from piip_search.analysis.error_kinds import kinds
+from piip_search.api.extras import UserError
+from piip_search.api.runs import History, health_of, history_of
+from piip_search.api.stores import read_ledger
 from piip_search.cli.application import (
     DEFAULT_HOME,
     Home,
@@ -23,16 +26,13 @@ from piip_search.cli.application import (
     put_json,
     run_names,
 )
-from piip_search.evaluation import Candidate, Evaluation, trials_folder
-from piip_search.failures import kinds
-from piip_search.objectives import Objectives, ParetoFront
-from piip_search.renderables import FrontPlot
-from piip_search.wiring.extras import UserError
-from piip_search.wiring.history import History, health_of, history_of
-from piip_search.wiring.stores import read_ledger
+from piip_search.cli.terminal import tables
+from piip_search.cli.terminal.widgets import FrontPlot
+from piip_search.evaluation.evaluation import Candidate, Evaluation, trials_folder
+from piip_search.evaluation.objectives import Objectives, ParetoFront
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
-    from piip_search.health import Health
+    from piip_search.analysis.health import Health
     from piip_search.ledger import Ledger
 
 
@@ -98,11 +98,11 @@ def _show(book: "Ledger", run: str, trials: Path, as_json: bool, quiet: bool) ->
         return
     _put_fronts(history)
     if health is not None:
-        put(Text(), terminal.health_view(health))
+        put(Text(), tables.health_view(health))
     if history.left and examined:
-        put(Text(f"expected to be left: {terminal.left_to_gain(history.left, history.objectives)}"))
+        put(Text(f"expected to be left: {tables.left_to_gain(history.left, history.objectives)}"))
     if failed:
-        put(Text(), terminal.failures_view(failed, trials))
+        put(Text(), tables.failures_view(failed, trials))
 
 
 def _content(
@@ -140,7 +140,7 @@ def _put_fronts(history: History) -> None:
     """The front as a plot on a terminal, and as tables everywhere."""
     if console.is_terminal:
         put(FrontPlot(history.fronts, history.finished, history.objectives))
-    put(Text(), terminal.fronts_view(history.fronts, history.objectives))
+    put(Text(), tables.fronts_view(history.fronts, history.objectives))
 
 
 def front(

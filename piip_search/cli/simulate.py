@@ -10,16 +10,16 @@ import typer
 from rich.table import Table as View
 from rich.text import Text
 
-from piip_search import terminal
 from piip_search.cli.application import Json, Quiet, SpaceName, progress, put, put_json
 from piip_search.cli.run import end
 from piip_search.cli.show import failures_of
-from piip_search.shipped import find_space
-from piip_search.spec import load_spec, parse_spec
+from piip_search.cli.terminal import tables
+from piip_search.config import load_spec, parse_spec
+from piip_search.config.shipped import find_space
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
-    from piip_search.rehearsal import Rehearsal
-    from piip_search.search import Search
+    from piip_search.search.search import Search
+    from piip_search.simulation.simulation import Rehearsal
 
 
 def simulate(
@@ -47,9 +47,9 @@ def simulate(
     Example: piip-search simulate quickstart --table macro.csv --budgets 30,60,106 --workers 16 --failures 0.05
     """
     from piip_search.ledger import Ledger
-    from piip_search.rehearsal import Rehearsal
-    from piip_search.table import Table
-    from piip_workers import virtual
+    from piip_search.simulation.simulation import Rehearsal
+    from piip_search.simulation.table import Table
+    from piip_workers.runners import simulated
 
     spec = load_spec(find_space(space))
     changes: dict[str, Any] = {}
@@ -61,8 +61,8 @@ def simulate(
         changes["seed"] = seed
     spec = parse_spec({**spec.model_dump(mode="json"), **changes}, space)
     rehearsal = Rehearsal.of(spec, Table.read(table), loss, cost)
-    cluster = virtual.Cluster(workers, failures, stragglers, preemptions, spec.seed)
-    clock, started = virtual.Clock(), time.monotonic()
+    cluster = simulated.Cluster(workers, failures, stragglers, preemptions, spec.seed)
+    clock, started = simulated.Clock(), time.monotonic()
     search = rehearsal.open("rehearsal", Ledger("sqlite://"), clock=clock)
     with progress(as_json, quiet).status("rehearsing") as status:
 
@@ -70,7 +70,7 @@ def simulate(
             if len(search.evaluations) % 10 == 0:
                 status.update(f"rehearsing: {len(search.evaluations)} of about {search.expected} evaluations")
 
-        played = virtual.run(search, rehearsal, cluster, clock, changed)
+        played = simulated.run(search, rehearsal, cluster, clock, changed)
     took = time.monotonic() - started
     rungs = {rung.epochs: sum(e.candidate.fidelity == rung for e in search.evaluations) for rung in search.spec.rungs}
     tiers = [_tier(search, rehearsal, tier) for tier in spec.bounds.gmacs]
@@ -90,7 +90,7 @@ def simulate(
     put(
         f"{search.ending or 'ended'}: {counts}; {len(search.failures)} failed, {played.preempted} preempted, "
         f"{played.stragglers} stragglers",
-        f"{terminal.clock(played.seconds)} on {workers} workers, {idle:.0%} of it idle; rehearsed in {took:.1f} s",
+        f"{tables.clock(played.seconds)} on {workers} workers, {idle:.0%} of it idle; rehearsed in {took:.1f} s",
     )
     end(search, None, as_json, quiet)
 

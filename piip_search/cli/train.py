@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
+from piip_search.api.extras import UserError, extra, find_trainer
+from piip_search.api.mlflow_store import check_store
 from piip_search.cli.application import console, expanded_store, note, stopped
 from piip_search.export import Provenance
 from piip_search.export.folder import CONFIG
-from piip_search.export.recipe import BATCH
+from piip_search.export.mmdet.recipe import BATCH
 from piip_search.file_paths import located
-from piip_search.wiring.extras import UserError, extra, find_trainer
-from piip_search.wiring.mlflow_store import check_store
 
 WORK = "work"
 
@@ -58,7 +58,7 @@ def train(
         raise UserError(f"{work} holds no checkpoint to go on from; leave --resume out")
     with extra("detection"):
         find_trainer(None)
-        from piip_workers import launch
+        from piip_workers.tasks.detection import launch
     if gpus > 1 and launch.gpus_here() < gpus:
         raise UserError(f"this machine has {launch.gpus_here()} GPUs, got --gpus {gpus}; ask for those it has")
     options = [*(settings or []), *_share(gpus, settings or [])]

@@ -18,20 +18,16 @@ All are sums over branches, over pairs of neighbours, and over merges: that sepa
 price all its designs at once.
 """
 
-import itertools
-
-from piip_search.architecture import Architecture
 from piip_search.cost.branch import backbone_parts as backbone_parts
-from piip_search.cost.branch import branch_parts
-from piip_search.cost.counting import CLASSES as CLASSES
-from piip_search.cost.counting import CONVENTIONS as CONVENTIONS
-from piip_search.cost.counting import OUTPUTS as OUTPUTS
-from piip_search.cost.counting import Convention as Convention
-from piip_search.cost.counting import Cost as Cost
-from piip_search.cost.counting import Counting as Counting
-from piip_search.cost.counting import Grid as Grid
-from piip_search.cost.counting import Part as Part
-from piip_search.cost.counting import counting as counting
+from piip_search.cost.conventions import CLASSES as CLASSES
+from piip_search.cost.conventions import CONVENTIONS as CONVENTIONS
+from piip_search.cost.conventions import OUTPUTS as OUTPUTS
+from piip_search.cost.conventions import Convention as Convention
+from piip_search.cost.conventions import Cost as Cost
+from piip_search.cost.conventions import Counting as Counting
+from piip_search.cost.conventions import Grid as Grid
+from piip_search.cost.conventions import Part as Part
+from piip_search.cost.conventions import counting as counting
 from piip_search.cost.detector import COCO_MASK_RCNN as COCO_MASK_RCNN
 from piip_search.cost.detector import FULL_CHANNELS as FULL_CHANNELS
 from piip_search.cost.detector import Detector as Detector
@@ -39,148 +35,19 @@ from piip_search.cost.detector import DetectorName as DetectorName
 from piip_search.cost.detector import detector_parts as detector_parts
 from piip_search.cost.detector import stacked_convolutions as stacked_convolutions
 from piip_search.cost.interaction import exchange_parts as exchange_parts
-from piip_search.cost.interaction import interaction_parts
 from piip_search.cost.memory import Memory as Memory
 from piip_search.cost.memory import block_values as block_values
 from piip_search.cost.memory import branch_inputs as branch_inputs
 from piip_search.cost.memory import exchange_inputs as exchange_inputs
-from piip_search.cost.memory import live_values, memory_of
 from piip_search.cost.memory import pooled_inputs as pooled_inputs
 from piip_search.cost.merge import joining_cost as joining_cost
-from piip_search.cost.merge import merge_cost
 from piip_search.cost.merge import merges as merges
 from piip_search.cost.merge import published_head_cost as published_head_cost
-from piip_search.cost.step import Step as Step
-from piip_search.cost.step import kept_by_checkpoints as kept_by_checkpoints
-from piip_search.stretches import KEEPS_PREFIX, merged_maps
-
-
-def conventions_of(architecture: Architecture) -> tuple[Convention, ...]:
-    """The conventions under which an architecture has a cost: a detector reads maps, not class scores or tokens."""
-    return CONVENTIONS[:2] if architecture.merge in KEEPS_PREFIX else CONVENTIONS
-
-
-def price(
-    architecture: Architecture,
-    convention: Convention = "published",
-    image: Grid | None = None,
-    detector: Detector = COCO_MASK_RCNN,
-    outputs: int | None = None,
-) -> Cost:
-    """Cost of one image.
-
-    Reproduces the papers' tables under `published` (PIIP, tables 1 to 12), the modules in `piip_search.models` under
-    `backbone`, and mmdet's around them under `detector`.
-
-    Args:
-        architecture: What is priced.
-        convention: How it is counted.
-        image: Height and width in pixels of the image that the output branch is given, padded here to the multiple at
-            which all grids are exact; the architecture's nominal square by default.
-        detector: What reads the merged maps, under `detector`.
-        outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`; 1000 and 4096 by
-            default.
-
-    Raises:
-        ValueError: The architecture gives no maps that a detector could read, under `detector`.
-    """
-    return Cost.total(part.cost for part in breakdown(architecture, convention, image, detector, outputs))
-
-
-def breakdown(
-    architecture: Architecture,
-    convention: Convention = "published",
-    image: Grid | None = None,
-    detector: Detector = COCO_MASK_RCNN,
-    outputs: int | None = None,
-) -> list[Part]:
-    """Where the cost sits: named parts that sum to `price`, whose arguments it takes."""
-    if convention == "detector" and architecture.merge in KEEPS_PREFIX:
-        raise ValueError(
-            f"the merge {architecture.merge} gives no maps that a detector could read; use conv, linear or pyramid"
-        )
-    branches, interaction, merge = architecture.branches, architecture.interaction, architecture.merge
-    whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
-    sides = architecture.sides(whole)
-    output = architecture.output
-    counted = [counting(convention, merge, branch.model, outputs) for branch in branches]
-    parts = [
-        Part(str(branch), kind, cost)
-        for branch, side, count in zip(branches, sides, counted, strict=True)
-        for kind, cost in branch_parts(branch, side, count)
-    ]
-    for index, (large, small) in enumerate(itertools.pairwise(branches)) if interaction.count else ():
-        group = f"interactions {large.backbone} - {small.backbone}"
-        works = interaction_parts(large, small, (sides[index], sides[index + 1]), interaction, counted[0].published,
-                                  counted[0].first_stride)  # fmt: skip
-        parts += [Part(group, kind, cost) for kind, cost in works]
-    merged = merged_maps(branches[0].model, branches[output].model, architecture.stretches, merge)
-    if merges(len(branches), merge):
-        output_branch = (branches[output].model, sides[output])
-        costs = (
-            merge_cost(branch, branches[0], index == 0, side, output_branch, architecture.stretches, merge, count)
-            for index, (branch, side, count) in enumerate(zip(branches, sides, counted, strict=True))
-        )
-        parts.append(Part("merge", "", Cost.total(costs)))
-    if counted[0].light_merge:
-        width, stride = merged[-1]
-        grid = (sides[output][0] // stride, sides[output][1] // stride)
-        parts.append(Part("head", "", published_head_cost(width, grid)))
-    if convention == "detector":
-        parts += detector_parts(detector, merged, sides[output])
-    return parts
-
-
-def memory(
-    architecture: Architecture,
-    convention: Convention = "backbone",
-    image: Grid | None = None,
-    detector: Detector = COCO_MASK_RCNN,
-    images: int = 1,
-    value_bytes: int = 4,
-    outputs: int | None = None,
-) -> Memory:
-    """Bytes of a training step and of inference.
-
-    Args:
-        architecture: What is run.
-        convention: Which modules count.
-        image: As in `price`.
-        detector: As in `price`.
-        images: Images a step.
-        value_bytes: Bytes of a value: 4 in float32, 2 under bfloat16 autocast.
-        outputs: As in `price`.
-
-    Raises:
-        ValueError: As in `price`.
-    """
-    whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
-    sides = architecture.sides(whole)
-    live = live_values(architecture, convention, sides, detector, outputs)
-    return memory_of(price(architecture, convention, image, detector, outputs), live, images, value_bytes)
-
-
-READ = ("pyramid", "neck", "head")
-"""Groups of parts that read a backbone's maps."""
-
-
-def training_bytes(architecture: Architecture, step: Step, outputs: int | None = None) -> int:
-    """Memory of a training step of what a trial trains in place of a design (see `Step.bytes_of`).
-
-    The merges `logits` and `tokens` give no maps: their networks are trained without a detector, which is left out.
-
-    Args:
-        architecture: The design.
-        step: What of it is trained, and how.
-        outputs: As in `price`.
-    """
-    trained = architecture.scaled(step.image_scale)
-    image = (int(trained.resolution * step.short_side), trained.resolution)
-    parts = breakdown(trained, conventions_of(trained)[-1], image, step.detector, outputs)
-    backbone = Cost.total(part.cost for part in parts if part.group not in READ)
-    read = Cost.total(part.cost for part in parts if part.group in READ)
-    kept = backbone.kept
-    if step.checkpointing:
-        merge = sum(part.cost.kept for part in parts if part.group == "merge")
-        kept = merge + sum(kept_by_checkpoints(trained, trained.sides(trained.image(*image))))
-    return int(step.bytes_of(backbone.params + read.params, backbone.params, kept, read.kept))
+from piip_search.cost.price import READ as READ
+from piip_search.cost.price import breakdown as breakdown
+from piip_search.cost.price import conventions_of as conventions_of
+from piip_search.cost.price import memory as memory
+from piip_search.cost.price import price as price
+from piip_search.cost.price import training_bytes as training_bytes
+from piip_search.cost.training_step import Step as Step
+from piip_search.cost.training_step import kept_by_checkpoints as kept_by_checkpoints

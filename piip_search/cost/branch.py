@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from piip_search.architecture import Branch
-from piip_search.backbones import Backbone, ConvNeXt, Transformer
-from piip_search.cost.counting import Cost, Counting, Grid
+from piip_search.architecture.backbones import Backbone, ConvNeXt, Transformer
+from piip_search.cost.conventions import Cost, Counting, Grid
 
 
 @lru_cache(maxsize=100_000)

@@ -6,8 +6,8 @@ Legend: d channels of a merged map, C channels of neck and head, K classes; a le
 from dataclasses import dataclass
 from typing import Literal
 
-from piip_search.cost.counting import Cost, Grid, Part
-from piip_search.stretches import STRIDES
+from piip_search.architecture.segments import STRIDES
+from piip_search.cost.conventions import Cost, Grid, Part
 
 DetectorName = Literal["fcos", "retinanet", "mask_rcnn"]
 

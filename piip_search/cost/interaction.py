@@ -7,9 +7,9 @@ from collections import Counter
 from functools import lru_cache
 
 from piip_search.architecture import Branch, Interaction
-from piip_search.backbones import Backbone, Stage
-from piip_search.cost.counting import Cost, Grid
-from piip_search.stretches import interaction_stages
+from piip_search.architecture.backbones import Backbone, Stage
+from piip_search.architecture.segments import interaction_stages
+from piip_search.cost.conventions import Cost, Grid
 
 KINDS = ("projection", "values and output", "sampling", "ffn")
 

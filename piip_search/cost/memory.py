@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from piip_search.architecture import Architecture, Interaction
-from piip_search.backbones import Backbone, ConvNeXt, Stage, Transformer
+from piip_search.architecture.backbones import Backbone, ConvNeXt, Stage, Transformer
+from piip_search.architecture.segments import STRIDES, first_stages, interaction_stages
 from piip_search.cost.branch import backbone_parts, convnext_blocks
-from piip_search.cost.counting import OUTPUTS, Convention, Cost, Counting, Grid, counting
+from piip_search.cost.conventions import OUTPUTS, Convention, Cost, Counting, Grid, counting
 from piip_search.cost.detector import Detector
-from piip_search.stretches import STRIDES, first_stages, interaction_stages
 
 WEIGHT_BYTES = 4
 """Bytes of a weight: float32, also under autocast."""

@@ -6,9 +6,9 @@ Legend: branch j of width d_j on n_j tokens; d_1 the first branch's width; n the
 from functools import lru_cache
 
 from piip_search.architecture import Branch
-from piip_search.backbones import Backbone, Stage, Transformer
-from piip_search.cost.counting import CLASSES, Cost, Counting, Grid
-from piip_search.stretches import KEEPS_PREFIX, Merge, interaction_stages, merge_taps
+from piip_search.architecture.backbones import Backbone, Stage, Transformer
+from piip_search.architecture.segments import KEEPS_PREFIX, Merge, interaction_stages, merge_taps
+from piip_search.cost.conventions import CLASSES, Cost, Counting, Grid
 
 
 def merges(branches: int, merge: Merge) -> bool:

@@ -3,11 +3,11 @@
 from piip_search.export.folder import prepare_folder as prepare_folder
 from piip_search.export.folder import read_architecture as read_architecture
 from piip_search.export.folder import write_export as write_export
-from piip_search.export.images import CocoPaths as CocoPaths
-from piip_search.export.images import CocoSplit as CocoSplit
+from piip_search.export.mmdet.data import CocoPaths as CocoPaths
+from piip_search.export.mmdet.data import CocoSplit as CocoSplit
+from piip_search.export.mmdet.recipe import SCHEDULES as SCHEDULES
+from piip_search.export.mmdet.recipe import ScheduleName as ScheduleName
 from piip_search.export.provenance import Provenance as Provenance
-from piip_search.export.recipe import SCHEDULES as SCHEDULES
-from piip_search.export.recipe import ScheduleName as ScheduleName
 from piip_search.export.request import FORMATS as FORMATS
 from piip_search.export.request import RANDOM as RANDOM
 from piip_search.export.request import Export as Export

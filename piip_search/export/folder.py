@@ -9,9 +9,9 @@ import yaml
 
 from piip_search.architecture import Architecture
 from piip_search.export import provenance
-from piip_search.export.images import box
-from piip_search.export.mmdet_config import full_config
-from piip_search.export.official_config import PLACE, official_config, refusals, remarks
+from piip_search.export.authors.config import PLACE, official_config, refusals, remarks
+from piip_search.export.mmdet.config import full_config
+from piip_search.export.mmdet.data import box
 from piip_search.export.readme import readme
 from piip_search.export.request import Export
 from piip_search.export.settings import HERE, render

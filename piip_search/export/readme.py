@@ -1,10 +1,10 @@
 """What the README of an export says: how to train the design, from what, and what that takes."""
 
 from piip_search.cost import COCO_MASK_RCNN, Convention, memory, price
-from piip_search.export import official_config
-from piip_search.export.images import box
-from piip_search.export.mmdet_config import MEAN, STD
-from piip_search.export.recipe import BATCH
+from piip_search.export.authors import config
+from piip_search.export.mmdet.config import MEAN, STD
+from piip_search.export.mmdet.data import box
+from piip_search.export.mmdet.recipe import BATCH
 from piip_search.export.request import Export
 
 THROUGHPUT = 20.0
@@ -189,14 +189,14 @@ def _weights(export: Export) -> str:
 
 
 def _official(export: Export) -> str:
-    reasons = official_config.refusals(export.architecture, export.training)
+    reasons = config.refusals(export.architecture, export.training)
     if reasons:
         return _NOT_OFFICIAL.format(reasons="\n".join(f"- {reason}" for reason in reasons))
-    said = official_config.remarks(export.architecture, export.data, export.training)
+    said = config.remarks(export.architecture, export.data, export.training)
     return _OFFICIAL.format(
-        place=official_config.PLACE,
-        padding=official_config.padding_of(export.architecture),
-        gpus=official_config.GPUS,
+        place=config.PLACE,
+        padding=config.padding_of(export.architecture),
+        gpus=config.GPUS,
         seed=export.seed,
         remarks="".join(f"\nNote: {remark}.\n" for remark in said),
     )

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from piip_search.architecture import Architecture
+from piip_search.config import Training
 from piip_search.cost import COCO_MASK_RCNN, Cost, Detector, conventions_of, price
-from piip_search.export.images import CocoPaths
+from piip_search.export.mmdet.data import CocoPaths
+from piip_search.export.mmdet.detectors import READERS, Reader
+from piip_search.export.mmdet.recipe import SCHEDULES, Schedule
 from piip_search.export.provenance import Provenance
-from piip_search.export.readers import READERS, Reader
-from piip_search.export.recipe import SCHEDULES, Schedule
-from piip_search.spec import Training
 
 Format = Literal["mmdet", "torch", "onnx"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
-from piip_search.evaluation import Candidate
-from piip_search.ledger.book import Ledger
-from piip_search.ledger.connection import LedgerError
+from piip_search.evaluation.evaluation import Candidate
+from piip_search.ledger.database import LedgerError
+from piip_search.ledger.ledger import Ledger
 from piip_search.ledger.tables import (
     EvaluationRow,
     FrontRow,

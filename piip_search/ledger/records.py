@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from piip_search.evaluation import Candidate, Evaluation
+from piip_search.evaluation.evaluation import Candidate, Evaluation
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the ledger's tables hold; `piip_search.migrations` makes them."""
+"""What the ledger's tables hold; `piip_search.ledger.migrations` makes them."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from piip_search.texts import without_secrets
+from piip_search.redact import without_secrets
 
 MEMORY = (None, "", ":memory:")
 OPTIONS = ("timeout",)

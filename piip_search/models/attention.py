@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from piip_search.backbones import Transformer
+from piip_search.architecture.backbones import Transformer
 from piip_search.models._torchvision import import_torchvision
 
 import_torchvision()

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from piip_search.architecture import Branch
-from piip_search.backbones import BACKBONES, ConvNeXt
+from piip_search.architecture.backbones import BACKBONES, ConvNeXt
 from piip_search.models._torchvision import import_torchvision
 from piip_search.models.drop_path import set_drop_path
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.segments import KEEPS_PREFIX, PYRAMID_LEVELS, STRIDES
 from piip_search.cost import CLASSES
-from piip_search.models.initial import initialise
+from piip_search.models.init_weights import initialise
 from piip_search.models.merge import Pyramid
 from piip_search.models.piip import PIIP
-from piip_search.stretches import KEEPS_PREFIX, PYRAMID_LEVELS, STRIDES
 
 
 class PIIPPyramid(nn.Module):

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from piip_search.architecture import Interaction
-from piip_search.models.depthwise import depthwise
 from piip_search.models.drop_path import DropPath
-from piip_search.models.initial import initialise
-from piip_search.models.lanes import ONE, Lane, meet
-from piip_search.models.sampling import Grids, grid_of, sample
+from piip_search.models.init_weights import initialise
+from piip_search.models.kernels.depthwise import depthwise
+from piip_search.models.kernels.sampling import Grids, grid_of, sample
+from piip_search.models.kernels.streams import ONE, Lane, meet
 
 
 class DeformableAttention(nn.Module):

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from piip_search.architecture import GROUPS, Architecture
-from piip_search.backbones import Backbone, ConvNeXt, Pool
-from piip_search.models.initial import initialise
-from piip_search.models.lanes import fork, lanes_of, meet
+from piip_search.architecture.backbones import Backbone, ConvNeXt, Pool
+from piip_search.architecture.segments import STRIDES, Merge, interaction_stages
+from piip_search.models.init_weights import initialise
+from piip_search.models.kernels.streams import fork, lanes_of, meet
 from piip_search.models.resize import resize
 from piip_search.models.vit import norm_of
-from piip_search.stretches import STRIDES, Merge, interaction_stages
 
 
 class BranchMerge(nn.Module):

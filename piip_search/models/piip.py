@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from piip_search.architecture import Architecture, Branch
-from piip_search.backbones import ConvNeXt
+from piip_search.architecture.backbones import ConvNeXt
+from piip_search.architecture.segments import KEEPS_PREFIX, interaction_ranges, interaction_stages, seen_side
 from piip_search.cost import OUTPUTS
 from piip_search.models.convnext import ConvNeXtBranch
 from piip_search.models.interaction import Injector, InteractionUnit
-from piip_search.models.lanes import Lane, fork, lanes_of, meet
+from piip_search.models.kernels.sampling import Grid, grid_of
+from piip_search.models.kernels.streams import Lane, fork, lanes_of, meet
 from piip_search.models.merge import BranchMerge, LogitMerge, TokenMerge
-from piip_search.models.sampling import Grid, grid_of
 from piip_search.models.vit import VisionTransformer
-from piip_search.stretches import KEEPS_PREFIX, interaction_ranges, interaction_stages, seen_side
 
 COMPILED_SIZES = 4
 """Sizes of batches whose training steps are compiled at most: each takes its own graphs."""

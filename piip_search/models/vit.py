@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from piip_search.architecture import Branch
-from piip_search.backbones import BACKBONES, Transformer
+from piip_search.architecture.backbones import BACKBONES, Transformer
 from piip_search.models._torchvision import import_torchvision
 from piip_search.models.attention import RelativeAttention, WidthNormAttention, attend, read_windows
 from piip_search.models.drop_path import set_drop_path
-from piip_search.models.initial import initialise
+from piip_search.models.init_weights import initialise
 from piip_search.models.resize import resize
 
 import_torchvision()

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.cost.branch import branch_parts
-from piip_search.cost.counting import Counting
-from piip_search.space.blocks import TAIL
+from piip_search.cost.conventions import Counting
 from piip_search.space.designs import Designs
+from piip_search.space.enumeration import TAIL
 from piip_search.space.search_space import SearchSpace
 
 Array = NDArray[np.float64]

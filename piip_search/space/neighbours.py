@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from piip_search.architecture import Architecture, Branch, Interaction
+from piip_search.architecture.segments import Merge
 from piip_search.space.windows import Window
-from piip_search.stretches import Merge
 
 if TYPE_CHECKING:
     from piip_search.space.search_space import SearchSpace

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture, Attention, Branch, Direction, Interaction
-from piip_search.backbones import Backbone, Transformer, backbone_named, with_patch
+from piip_search.architecture.backbones import Backbone, Transformer, backbone_named, with_patch
+from piip_search.architecture.segments import KEEPS_PREFIX, Merge
 from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, Step
-from piip_search.space.blocks import TAIL, Block, block_of, size_count
 from piip_search.space.designs import Designs, Limit, Rows
+from piip_search.space.enumeration import TAIL, Block, block_of, size_count
 from piip_search.space.neighbours import changed
-from piip_search.space.prices import priced
-from piip_search.space.rules import broken_rules, listed
+from piip_search.space.pricing import priced
+from piip_search.space.violations import broken_rules, listed
 from piip_search.space.windows import Window, parse_window
-from piip_search.stretches import KEEPS_PREFIX, Merge
 
 Pairing = Literal["inverted", "equal", "free"]
 PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
@@ -36,7 +36,7 @@ class SearchSpace:
     """The architectures that may be built.
 
     Attributes:
-        backbones: Names (`piip_search.backbones`), in any order.
+        backbones: Names (`piip_search.architecture.backbones`), in any order.
         resolutions: Image sides in pixels.
         windows: Attention of ViTs: the side of a window in tokens, None for global, or `14g3` for windows of 14 with
             every third block global.

@@ -5,9 +5,9 @@ from pathlib import Path
 import fakes
 import pytest
 
+from piip_search.config import SearchSpec
 from piip_search.ledger import Ledger
-from piip_search.search import open_search
-from piip_search.spec import SearchSpec
+from piip_search.search.search import open_search
 
 
 @pytest.fixture

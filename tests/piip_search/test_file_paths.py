@@ -14,8 +14,8 @@ from small_ledger import Fill
 from typed import Cli
 from typer.core import TyperArgument, TyperOption
 
+from piip_search.config import SpecError, load_spec, parse_spec, space_file
 from piip_search.file_paths import escaped, escaped_url, expanded, expanded_url, located, typed_path, typed_url
-from piip_search.spec import SpecError, load_spec, parse_spec, space_file
 
 HERE = {"HOME": "/home/ada", "DATA": "/data", "_x1": "deep", "EMPTY": ""}
 

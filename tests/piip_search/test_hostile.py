@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typed import Cli
 
-from piip_search.shipped import find_space
+from piip_search.config import SpecError, load_spec, parse_spec
+from piip_search.config.shipped import find_space
+from piip_search.redact import without_secrets
 from piip_search.space import SearchSpace
-from piip_search.spec import SpecError, load_spec, parse_spec
-from piip_search.texts import without_secrets
 
 FEW = settings(max_examples=300, deadline=None, derandomize=True,
                suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
@@ -158,8 +158,8 @@ class Bomb:
 def test_checkpoints_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("mmdet")
-    from piip_search.models.weights import read_tensors
-    from piip_workers.training import last_whole_checkpoint
+    from piip_search.models.weights.pretrained import read_tensors
+    from piip_workers.tasks.detection.proxy_training import last_whole_checkpoint
 
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {"a": torch.ones(1)}, "meta": Bomb()}, tmp_path / "epoch_1.pth")

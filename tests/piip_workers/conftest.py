@@ -11,11 +11,11 @@ from pathlib import Path
 import fakes
 import pytest
 
-from piip_search.spec import Data
-from piip_workers import data as data_sets
+from piip_search.config import Data
+from piip_workers.tasks.detection import data as data_sets
 
 if all(importlib.util.find_spec(name) for name in ("torch", "mmengine", "mmcv", "mmdet")):
-    from piip_workers.openmmlab import install
+    from piip_workers.mmlab.shims import install
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what mmengine does while it is imported
@@ -44,7 +44,7 @@ def small(tmp_path: Path, cache: Path) -> Data:
 def cluster() -> Iterator[None]:
     """A Ray cluster of this machine, started once; its workers find the fakes."""
     ray = pytest.importorskip("ray")
-    from piip_workers import ray_cluster
+    from piip_workers.runners import ray_cluster
 
     tests = str(Path(fakes.__file__).parent)
     before = os.environ.get("PYTHONPATH")

@@ -84,7 +84,7 @@ def test_a_temporary_folder_of_somebody_else_is_refused(tmp_path: Path, planted:
 
 
 def test_digits_that_cannot_be_written_name_the_way_out(tmp_path: Path) -> None:
-    digits = pytest.importorskip("piip_workers.digits", exc_type=ImportError)
+    digits = pytest.importorskip("piip_workers.tasks.detection.digits", exc_type=ImportError)
     (tmp_path / "file").touch()
     with pytest.raises(CacheError, match=r"cannot be written into .*cache \(Not a directory\); set PIIP_SEARCH_CACHE"):
         digits.compose(tmp_path / "file" / "cache")

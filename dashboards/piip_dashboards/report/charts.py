@@ -5,11 +5,11 @@ What is told apart by colour is told apart by shape, dash or words as well.
 
 from collections.abc import Sequence
 
-from piip_dashboards.drawing import COLOURS, standalone_style
+from piip_dashboards.drawing.architecture_svg import COLOURS, standalone_style
 from piip_dashboards.report.axes import Axis, frame, line, picture, text
 from piip_dashboards.report.content import Report
-from piip_search.effects import Effect, Weight
-from piip_search.ranking import Interval
+from piip_search.analysis.effects import Effect, Weight
+from piip_search.analysis.rank_correlation import Interval
 
 WIDTH, HEIGHT = 760, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 740, 46, 344

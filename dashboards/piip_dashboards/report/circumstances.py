@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from piip_search import __version__
-from piip_search.evaluation import Evaluation
+from piip_search.config import SearchSpec, SpecError
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import Objectives
 from piip_search.ledger import SearchRecord
 from piip_search.ledger import Sitting as LedgerSitting
-from piip_search.legal import legal_designs
-from piip_search.objectives import Objectives
-from piip_search.spec import SearchSpec, SpecError
+from piip_search.search.feasible import legal_designs
 
 HOSTS = 12
 """Hosts that are named."""

@@ -7,15 +7,15 @@ from typing import Any
 
 from piip_dashboards.report.circumstances import Fact, Sitting, ask, reproduction, sittings_of, spending
 from piip_dashboards.report.designs import Chosen, chosen_designs
-from piip_search.audit import Audit, audit, plan_of
-from piip_search.effects import Effect, Importance, importance, matched_effects
-from piip_search.evaluation import Candidate, Evaluation
-from piip_search.failures import Kind, kinds
-from piip_search.health import Health
+from piip_search.analysis.audit import Audit, audit, plan_of
+from piip_search.analysis.effects import Effect, Importance, importance, matched_effects
+from piip_search.analysis.error_kinds import Kind, kinds
+from piip_search.analysis.health import Health
+from piip_search.config import SearchSpec
+from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront, finished, pareto_front
 from piip_search.ledger import SearchRecord
 from piip_search.ledger import Sitting as LedgerSitting
-from piip_search.objectives import Objectives, ParetoFront, finished, pareto_front
-from piip_search.spec import SearchSpec
 
 LETTERED = 26
 """Members of a front that get a letter each."""
@@ -310,7 +310,7 @@ def _learnt(health: Health | None) -> str:
 
 def _space_file(record: SearchRecord) -> str:
     """What was searched, as the YAML that asks it again; defaults that say nothing are left out."""
-    from piip_search.spec import parse_spec, space_file
+    from piip_search.config import parse_spec, space_file
 
     spec = parse_spec(dict(record.spec), f"run {record.name}", recorded=True)
     content = spec.model_dump(mode="json", exclude_defaults=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from piip_dashboards.drawing import architecture_svg
+from piip_dashboards.drawing.architecture_svg import architecture_svg
 from piip_search.architecture import Architecture
-from piip_search.choice import cheapest_near, knee
+from piip_search.architecture.published import Published, published_as, published_designs, published_near
 from piip_search.cost import Cost, breakdown, conventions_of, memory, price
-from piip_search.evaluation import Evaluation
-from piip_search.objectives import Objectives, ParetoFront
-from piip_search.published import Published, published_as, published_designs, published_near
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront
+from piip_search.evaluation.selection import cheapest_near, knee
 
 NEAR, SHOWN = 0.25, 3
 """How near in cost a published design counts as one to compare with, and how many are named."""

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from piip_dashboards.drawing import COLOURS
+from piip_dashboards.drawing.architecture_svg import COLOURS
 from piip_dashboards.report.axes import LOG_FROM
 from piip_dashboards.report.content import Report
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from piip_dashboards.report.content import Report
 from piip_dashboards.report.designs import cheapest_published
-from piip_search.audit import FEWEST
-from piip_search.effects.matched import plus_minus
-from piip_search.health import FEWEST_LEARNT
-from piip_search.ranking import Interval
+from piip_search.analysis.audit import FEWEST
+from piip_search.analysis.effects.matched import plus_minus
+from piip_search.analysis.health import FEWEST_LEARNT
+from piip_search.analysis.rank_correlation import Interval
 
 
 def metric(value: float) -> str:

@@ -3,10 +3,10 @@
 from functools import lru_cache
 from typing import Literal, get_args
 
-from piip_dashboards.reading import Design, Reading
+from piip_dashboards.runs.run_snapshot import Design, Reading
 from piip_search.architecture import Architecture
 from piip_search.cost import CONVENTIONS, Convention, Detector, Memory, conventions_of, memory
-from piip_search.objectives import Objectives
+from piip_search.evaluation.objectives import Objectives
 
 Paid = Literal["gmacs", "mparams", "training_gb", "inference_gb", "hours"]
 PAID: tuple[Paid, ...] = get_args(Paid)

@@ -3,11 +3,11 @@
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 
-from piip_dashboards.reading import Reading
+from piip_dashboards.runs.run_snapshot import Reading
 from piip_dashboards.views.overview import FrontMember, member_of
-from piip_search.choice import cheapest_near, choose
-from piip_search.evaluation import Evaluation
-from piip_search.published import published_near
+from piip_search.architecture.published import published_near
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.selection import cheapest_near, choose
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from piip_dashboards.reading import Reading
+from piip_dashboards.runs.run_snapshot import Reading
 from piip_dashboards.views.design import DesignView, design_view
 
 FEWEST, MOST = 2, 4

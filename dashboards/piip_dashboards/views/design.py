@@ -5,14 +5,14 @@ from bisect import insort
 from dataclasses import dataclass
 from datetime import datetime
 
-from piip_dashboards.differences import at_least, differences
-from piip_dashboards.drawing import attention
-from piip_dashboards.reading import Design, Reading
+from piip_dashboards.drawing.architecture_svg import attention
+from piip_dashboards.runs.differences import at_least, differences
+from piip_dashboards.runs.run_snapshot import Design, Reading
 from piip_dashboards.views.axes import CONVENTION_TITLES, conventions
 from piip_search.architecture import Architecture
+from piip_search.architecture.published import published_designs
 from piip_search.cost import Cost, Part, breakdown, memory
-from piip_search.evaluation import Evaluation
-from piip_search.published import published_designs
+from piip_search.evaluation.evaluation import Evaluation
 
 MOST_NEAR = 12
 MOST_PUBLISHED = 4

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from piip_dashboards.reading import Reading
-from piip_search.effects import Effect, importance, matched_effects
-from piip_search.effects.matched import multiple, plus_minus
-from piip_search.ranking import Interval
+from piip_dashboards.runs.run_snapshot import Reading
+from piip_search.analysis.effects import Effect, importance, matched_effects
+from piip_search.analysis.effects.matched import multiple, plus_minus
+from piip_search.analysis.rank_correlation import Interval
 
 MOST_PAIRS = 8
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from piip_dashboards.shelf import Shelf, UnreadableRunError
+from piip_dashboards.runs.run_cache import Shelf, UnreadableRunError
 from piip_dashboards.views.overview import Overview, overview
 from piip_dashboards.views.progress import Progress, progress_of
 from piip_search.ledger import LedgerError, SearchRecord

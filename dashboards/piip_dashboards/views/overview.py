@@ -5,10 +5,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
-from piip_dashboards.reading import Reading
-from piip_dashboards.state import State, expected_evaluations, running_since, state_of
-from piip_search.evaluation import Evaluation
-from piip_search.objectives import ParetoFront
+from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_state import State, expected_evaluations, running_since, state_of
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import ParetoFront
 
 MOST_FAILURES = 50
 """Failures listed one by one; the counts are of all."""

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from piip_dashboards.reading import Reading
-from piip_search.evaluation import Evaluation
-from piip_search.objectives import RunningFronts
+from piip_dashboards.runs.run_snapshot import Reading
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import RunningFronts
 
 
 @dataclass(frozen=True)

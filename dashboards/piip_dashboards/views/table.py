@@ -5,11 +5,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from piip_dashboards.reading import Design, Reading
+from piip_dashboards.runs.run_snapshot import Design, Reading
 from piip_dashboards.views.axes import Paid, hours_of, paid_title, price_of
+from piip_search.architecture.published import published_designs
 from piip_search.cost import Convention
-from piip_search.pareto import undominated
-from piip_search.published import published_designs
+from piip_search.evaluation.pareto import undominated
 
 METRICS_OF_PAPERS = {"bbox_mAP": "box AP", "segm_mAP": "mask AP"}
 """Which of the papers' columns is which metric, in percent there."""

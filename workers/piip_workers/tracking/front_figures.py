@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from piip_search.evaluation import Evaluation
-from piip_search.objectives import Objectives, ParetoFront
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront
 
 BLUE, GREY = "#0072B2", "#999999"
 

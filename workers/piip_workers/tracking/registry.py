@@ -14,8 +14,8 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 
+from piip_search.architecture.segments import STRIDES
 from piip_search.export import Provenance
-from piip_search.stretches import STRIDES
 from piip_workers.tracking.search_run import EXPERIMENT, LONGEST_VALUE
 from piip_workers.tracking.store import open_store
 
@@ -91,7 +91,7 @@ def _save(folder: Path, place: Path, signature: ModelSignature, metadata: Mappin
     import mlflow.pyfunc
 
     mlflow.pyfunc.save_model(
-        str(place), loader_module="piip_workers.served", data_path=str(folder), signature=signature,
+        str(place), loader_module="piip_workers.networks.mlflow_model", data_path=str(folder), signature=signature,
         pip_requirements=["piip-search[models,onnx]"], metadata=dict(metadata),
     )  # fmt: skip
 

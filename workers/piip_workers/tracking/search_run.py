@@ -17,9 +17,9 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from piip_search.cost import Cost, breakdown
-from piip_search.evaluation import Candidate, Evaluation
-from piip_search.objectives import Objectives, ParetoFront
-from piip_search.table_design import TableDesign
+from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront
+from piip_search.evaluation.table_design import TableDesign
 from piip_workers.tracking.front_figures import draw_front, front_page
 from piip_workers.tracking.store import artifacts_of, open_store
 

@@ -1,0 +1,1 @@
+"""Architectures and numbers as pictures and text."""

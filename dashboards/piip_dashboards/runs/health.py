@@ -1,0 +1,96 @@
+"""Health checks of a search, as plain data; they fit a surrogate, which takes a second."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from piip_dashboards.runs.cached import Kept
+from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_state import running_since
+from piip_search.analysis.health import Health
+from piip_search.analysis.rank_correlation import Interval
+from piip_search.config import SearchSpec
+from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_search.evaluation.objectives import Objectives
+
+Examine = Callable[[SearchSpec, Objectives, list[Evaluation], Mapping[Candidate, float]], Health]
+
+
+@dataclass(frozen=True)
+class FindingView:
+    """Something that is wrong with a search, and what to do about it."""
+
+    check: str
+    message: str
+    action: str
+
+
+@dataclass(frozen=True)
+class Tau:
+    """Kendall's tau with its 90 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RungTau:
+    """How alike two neighbouring rungs rank designs."""
+
+    lower: int
+    upper: int
+    tau: Tau
+
+
+@dataclass(frozen=True)
+class HealthView:
+    """What the checks say.
+
+    Attributes:
+        applies: Whether there is anything to check; an audit is not searched for.
+        evaluations: How many had ended when the checks were made.
+        findings: What is wrong.
+        surrogate: How well what was learnt ranks designs that it did not see.
+        macs: The same of the cost alone.
+        rungs: How alike neighbouring rungs rank.
+    """
+
+    applies: bool
+    evaluations: int
+    findings: list[FindingView]
+    surrogate: Tau | None
+    macs: Tau | None
+    rungs: list[RungTau]
+
+
+class Examination:
+    """Keeps the last examination of each run."""
+
+    def __init__(self, examine: Examine) -> None:
+        self._examine = examine
+        self._kept: Kept[HealthView] = Kept()
+
+    def of(self, reading: Reading, driven: bool | None, now: datetime) -> HealthView:
+        """What the checks say of a run."""
+        count = len(reading.evaluations)
+        if reading.record.is_audit:
+            return HealthView(False, count, [], None, None, [])
+        return self._kept.of(reading, lambda: self._view(reading, driven, now))
+
+    def _view(self, reading: Reading, driven: bool | None, now: datetime) -> HealthView:
+        # What nobody drives lags behind nothing.
+        running = {} if driven is False else running_since(reading, now)
+        found = self._examine(reading.spec, reading.objectives, reading.evaluations, running)
+        return HealthView(
+            True,
+            len(reading.evaluations),
+            [FindingView(finding.check, finding.message, finding.action) for finding in found.findings],
+            None if found.surrogate is None else _tau(found.surrogate),
+            None if found.macs is None else _tau(found.macs),
+            [RungTau(lower, upper, _tau(tau)) for lower, upper, tau in found.rungs],
+        )
+
+
+def _tau(interval: Interval) -> Tau:
+    return Tau(interval.value, interval.low, interval.high)

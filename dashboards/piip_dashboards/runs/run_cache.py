@@ -1,0 +1,101 @@
+"""The runs of a ledger, read as far as they got; a run that grew is read on, not again."""
+
+import threading
+from collections import defaultdict
+from pathlib import Path
+
+from piip_dashboards.runs.run_snapshot import Reading
+from piip_search.config import SpecError, parse_spec
+from piip_search.ledger import Ledger, LedgerError, SearchRecord
+
+
+class UnreadableRunError(Exception):
+    """The ledger holds the run, and it cannot be shown; the message says why."""
+
+
+def is_addressable(name: str) -> bool:
+    """Whether a run's name can be a part of an address, and of a path."""
+    return "/" not in name and name not in ("", ".", "..")
+
+
+class Shelf:
+    """Readings of the runs of a ledger.
+
+    Attributes:
+        home: Folder of checkpoints; None where it is not known.
+    """
+
+    def __init__(self, ledger: Ledger, home: Path | None = None) -> None:
+        self._ledger = ledger
+        self.home = home
+        self._readings: dict[str, Reading] = {}
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    @property
+    def shown(self) -> str:
+        """The ledger's URL without a password."""
+        return self._ledger.shown
+
+    def positions(self) -> dict[str, int]:
+        """Of every run; it grows whenever something happens. Cheap."""
+        return self._ledger.positions()
+
+    def records(self) -> list[SearchRecord]:
+        """All runs, the oldest first. Cheap."""
+        return self._ledger.searches()
+
+    def record(self, name: str) -> SearchRecord:
+        """One run.
+
+        Raises:
+            LedgerError: There is none of that name.
+        """
+        return self._ledger.search(name)
+
+    def driven(self, name: str) -> bool | None:
+        """Whether a process drives a run at this moment; None where that cannot be told."""
+        return self._ledger.driven(name)
+
+    def known(self, name: str) -> Reading | None:
+        """A run as it was last read; None before the first time."""
+        return self._readings.get(name)
+
+    def reading(self, name: str) -> Reading:
+        """A run as it is now.
+
+        Raises:
+            LedgerError: There is none of that name.
+            UnreadableRunError: Its space cannot be understood by this version.
+        """
+        with self._locks[name]:
+            known = self._readings.get(name)
+            now = self._first(name) if known is None else self._later(known)
+            self._readings[name] = now
+            return now
+
+    def read_all(self) -> None:
+        """Reads every run, the newest first, so that nobody waits for it later."""
+        for record in reversed(self.records()):
+            try:
+                reading = self.reading(record.name)
+                reading.fronts, reading.front  # noqa: B018  worked out, and kept
+            except (LedgerError, UnreadableRunError):
+                continue
+
+    def _first(self, name: str) -> Reading:
+        if not is_addressable(name):
+            raise UnreadableRunError(f"a run named {name!r} has no address here; piip-search run makes no such name")
+        record = self._ledger.search(name)
+        try:
+            spec = parse_spec(dict(record.spec), f"run {name}", recorded=True)
+            events = self._ledger.happened(name)
+        except (SpecError, ValueError, KeyError, TypeError) as error:
+            raise UnreadableRunError(f"run {name!r} cannot be read by this version: {error}") from None
+        return Reading(record, spec, events, self._ledger.sittings(name))
+
+    def _later(self, known: Reading) -> Reading:
+        events = self._ledger.happened(known.name, known.position)
+        sittings = self._ledger.sittings(known.name)
+        if not events and len(sittings) == len(known.sittings):
+            return known
+        return known.with_events(events, sittings)

@@ -1,0 +1,119 @@
+"""Whether a search runs, and if not, why."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from piip_dashboards.runs.run_snapshot import Reading
+from piip_search.evaluation.evaluation import Candidate
+from piip_search.search.halving import Halving
+
+StateName = Literal["empty", "running", "stalled", "stopped", "finished", "failed"]
+PATIENCE = timedelta(minutes=10)
+"""Silence after which a search that nobody vouches for is called stalled, unless its trials take longer."""
+LONGEST = 3.0
+"""Times the longest trial for which a search may be silent."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a search is doing.
+
+    Attributes:
+        name: In one word.
+        reason: In a sentence.
+    """
+
+    name: StateName
+    reason: str
+
+
+def state_of(reading: Reading, driven: bool | None, now: datetime) -> State:
+    """What a search is doing.
+
+    Args:
+        reading: The run.
+        driven: Whether a process drives it; None where that cannot be told.
+        now: The time, UTC.
+    """
+    ended, failed, silence = len(reading.evaluations), len(reading.failed), now - reading.last_at
+    under_way = len(reading.unfinished)
+    if driven and silence <= _patience(reading):
+        return State("running", f"{under_way} under way" if under_way else "starting")
+    if driven:
+        return State("stalled", f"a process drives it, but nothing has come back for {spoken(silence)}")
+    if ended and ended == failed:
+        return State("failed", f"all of its {ended} evaluations failed; the first with: {reading.failed[0].error}")
+    if _is_complete(reading):
+        return State("finished", ending(reading))
+    if driven is None and reading.events and silence <= _patience(reading):
+        return State("running", f"{under_way} under way, last heard of {spoken(silence)} ago")
+    if not reading.events:
+        return State("empty", "nothing was proposed yet")
+    left = f"{under_way} unfinished" if under_way else "between two trials"
+    if driven is None:
+        return State("stalled", f"nothing has happened for {spoken(silence)}; {left}")
+    return State("stopped", f"nobody drives it, {left}; the command that began it goes on where it stopped")
+
+
+def ending(reading: Reading) -> str:
+    """Why a search has nothing more to measure."""
+    if _reached(reading):
+        return "the target is reached"
+    budget = reading.spec.budget
+    if budget.gpu_hours is not None and reading.hours and reading.hours[-1] >= budget.gpu_hours:
+        return "the budget of GPU-hours is spent"
+    if len(reading.designs) >= budget.trials:
+        return f"all {len(reading.designs)} designs are measured"
+    return "no design is left, or too little to gain"
+
+
+def expected_evaluations(reading: Reading) -> int:
+    """About how many evaluations the search makes in all."""
+    keep, brackets = (
+        (2, 1) if reading.spec.schedule is None else (reading.spec.schedule.keep, reading.spec.schedule.brackets)
+    )
+    halving: Halving[int] = Halving(reading.epochs, keep, reading.tiers, brackets)
+    return max(halving.expected(reading.spec.budget.trials), len(reading.candidates))
+
+
+def running_since(reading: Reading, now: datetime) -> dict[Candidate, float]:
+    """What has not ended, and the seconds since it was proposed; no more than since its last sitting began."""
+    began = reading.sittings[-1].began_at if reading.sittings else reading.record.created_at
+    return {candidate: (now - max(at, began)).total_seconds() for candidate, at in reading.unfinished.items()}
+
+
+def spoken(silence: timedelta) -> str:
+    """A time span in words: 40 s, 12 min, 3 h, 5 days."""
+    seconds = max(0, int(silence.total_seconds()))
+    for size, unit in ((86400 * 2, "days"), (3600 * 2, "h"), (60 * 2, "min")):
+        if seconds >= size:
+            return f"{seconds // (size // 2)} {unit}"
+    return f"{seconds} s"
+
+
+def _patience(reading: Reading) -> timedelta:
+    longest = max((evaluation.seconds for evaluation in reading.evaluations), default=0.0)
+    return max(PATIENCE, timedelta(seconds=LONGEST * longest))
+
+
+def _is_complete(reading: Reading) -> bool:
+    if reading.unfinished or not reading.evaluations:
+        return False
+    budget = reading.spec.budget
+    spent = budget.gpu_hours is not None and reading.hours[-1] >= budget.gpu_hours
+    left = reading.candidates[-1].left
+    little = budget.least_gain is not None and bool(left) and all(gain < budget.least_gain for gain in left.values())
+    return len(reading.designs) >= budget.trials or spent or little or _reached(reading)
+
+
+def _reached(reading: Reading) -> bool:
+    goal = reading.spec.budget.target
+    if goal is None:
+        return False
+    return any(
+        (value := reading.objectives.value(e)) is not None
+        and value >= goal.metric
+        and (goal.gmacs is None or reading.objectives.cost(e).gmacs <= goal.gmacs)
+        for e in reading.finished
+    )

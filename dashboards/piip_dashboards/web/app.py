@@ -1,0 +1,74 @@
+"""The application: pages, API and files behind one guard."""
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp
+
+from piip_dashboards.web import assets
+from piip_dashboards.web.access import Access
+from piip_dashboards.web.api import api
+from piip_dashboards.web.pages import Render, pages, renderer
+from piip_dashboards.web.service import Service
+from piip_search import __version__
+
+
+def create_app(
+    service: Service, token: str | None = None, port: int = 0, once_read: Callable[[], None] | None = None
+) -> ASGIApp:
+    """The dashboard of a ledger.
+
+    Args:
+        service: What is shown.
+        token: What visitors have to know; None where the address is reached from this machine alone.
+        port: Where it listens.
+        once_read: Called when every run has been read for the first time, in the thread that read them.
+    """
+
+    def read_ahead() -> None:
+        service.shelf.read_all()
+        if once_read is not None:
+            once_read()
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        # Whoever looks at a large search first should not have to wait for it to be read.
+        threading.Thread(target=read_ahead, name="reads ahead", daemon=True).start()
+        yield
+        service.close()
+
+    render = renderer(service)
+    app = FastAPI(
+        title="piip-search dashboard", version=__version__, openapi_url="/api/openapi.json", docs_url=None,
+        redoc_url=None, lifespan=life,
+    )  # fmt: skip
+    app.include_router(api(service))
+    app.include_router(pages(service, render))
+    app.add_route("/static/{name}", assets.serve)
+    _add_errors(app, render)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
+    return Access(app, token, port)
+
+
+def _add_errors(app: FastAPI, render: Render) -> None:
+    """Errors as JSON for programs, as a page for people."""
+
+    def answer(request: Request, status: int, text: str) -> Response:
+        if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"detail": text}, status)
+        return render("error.html", status, code=status, text=text)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return answer(request, error.status_code, str(error.detail))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        said = [f"{item['loc'][-1]}: {item['msg'][0].lower()}{item['msg'][1:]}" for item in error.errors()]
+        return answer(request, 400, "; ".join(said))

@@ -1,0 +1,83 @@
+"""Tables of a search to take along, as CSV or Parquet."""
+
+import csv
+import io
+from typing import Any
+
+from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.views.axes import conventions, price_of
+
+Rows = list[dict[str, Any]]
+
+
+def evaluation_rows(reading: Reading) -> Rows:
+    """A row an evaluation, in the order in which they ended."""
+    ended = zip(reading.evaluations, reading.ended_at, reading.hours, strict=True)
+    shared = conventions(reading)
+    return [
+        {
+            "trial": e.candidate.number,
+            "fingerprint": e.candidate.architecture.fingerprint,
+            "architecture": e.candidate.architecture.name,
+            "status": e.status,
+            "epochs": e.candidate.fidelity.epochs,
+            "schedule_epochs": e.candidate.fidelity.schedule_epochs,
+            "data_fraction": e.candidate.fidelity.data_fraction,
+            "image_scale": e.candidate.fidelity.image_scale,
+            "seed": e.candidate.seed,
+            "source": str(e.candidate.why.get("source", "")),
+            **{metric: e.metrics.get(metric) for metric in reading.metrics},
+            **{f"gmacs_{name}": price_of(reading, e.candidate.architecture, name, "gmacs") for name in shared},
+            **{f"mparams_{name}": price_of(reading, e.candidate.architecture, name, "mparams") for name in shared},
+            "seconds": e.seconds,
+            "hours_so_far": hours,
+            "finished_at": at.isoformat(),
+            "host": str(e.facts.get("host") or ""),
+            "error": e.error,
+        }
+        for e, at, hours in ended
+    ]
+
+
+def front_rows(reading: Reading) -> Rows:
+    """A row a member of a tier's front."""
+    metric = reading.objectives.metric
+    return [
+        {
+            "tier_gmacs": front.budget,
+            "trial": e.candidate.number,
+            "fingerprint": e.candidate.architecture.fingerprint,
+            "architecture": e.candidate.architecture.name,
+            metric: e.metrics[metric],
+            "seeds": len(reading.designs[e.candidate.architecture.fingerprint].values(metric)),
+            "gmacs": reading.objectives.cost(e).gmacs,
+            "mparams": reading.objectives.cost(e).mparams,
+        }
+        for front in reading.fronts
+        for e in front.evaluations
+    ]
+
+
+def as_csv(rows: Rows) -> bytes:
+    """With a header; a spreadsheet takes no cell of it for a formula."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _harmless(value) for key, value in row.items()} for row in rows)
+    return text.getvalue().encode()
+
+
+def as_parquet(rows: Rows) -> bytes:
+    """One table, typed by its values."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+    sink = io.BytesIO()
+    parquet.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -1,0 +1,222 @@
+"""The pages: each appears at once, and what takes longer follows as parts that its script asks for."""
+
+import os
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from piip_dashboards.drawing import formats
+from piip_dashboards.drawing.architecture_svg import architecture_svg
+from piip_dashboards.runs.examples import picture_file, read_examples, trial_with_checkpoint
+from piip_dashboards.runs.run_cache import is_addressable
+from piip_dashboards.runs.run_snapshot import Design, Reading
+from piip_dashboards.views.axes import CONVENTION_TITLES, PAID, conventions, paid_title
+from piip_dashboards.views.choosing import choices
+from piip_dashboards.views.design import design_view
+from piip_dashboards.views.listing import SPARK, listing
+from piip_dashboards.views.overview import overview
+from piip_dashboards.views.progress import sparkline
+from piip_dashboards.web import assets
+from piip_dashboards.web.api import Below, Budget, compared
+from piip_dashboards.web.reference import endpoints
+from piip_dashboards.web.service import Service
+from piip_search.architecture import Architecture
+from piip_search.config import NAME
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.ledger import LedgerError
+
+Render = Callable[..., HTMLResponse]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Addresses of pages; whatever stands in a name stays one part of the path."""
+
+    @staticmethod
+    def search(run: str) -> str:
+        return f"/search/{quote(run, safe='')}"
+
+    @staticmethod
+    def design(run: str, fingerprint: str) -> str:
+        return f"/search/{quote(run, safe='')}/design/{quote(fingerprint, safe='')}"
+
+    @staticmethod
+    def data(run: str) -> str:
+        return f"/api/searches/{quote(run, safe='')}"
+
+    static = staticmethod(assets.address)
+
+
+def renderer(service: Service) -> Render:
+    """What turns a template into an answer; everything in it is escaped unless it is known to be harmless."""
+    environment = Environment(
+        loader=PackageLoader("piip_dashboards.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(formats.FILTERS)
+    environment.globals.update(
+        address=Address, ledger=service.shelf.shown, live=service.live, sheets=assets.sheets_of_plotly(),
+        command=lambda *parts: " ".join(["piip-search", *map(shlex.quote, parts)]) + service.options,
+        addressable=is_addressable, branches=_branches, options=service.options, drawing=_drawing,
+    )  # fmt: skip
+
+    def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        return HTMLResponse(environment.get_template(template).render(**values), status)
+
+    return render
+
+
+def _branches(name: str) -> list[tuple[str, int]]:
+    """Model and image size of each branch of a short form."""
+    return [(branch.backbone, branch.resolution) for branch in Architecture.parse(name).branches]
+
+
+def _drawing(name: str) -> Markup:
+    return Markup(architecture_svg(Architecture.parse(name)))
+
+
+def pages(service: Service, render: Render) -> APIRouter:
+    """The routes that people visit."""
+    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+    @router.get("/")
+    def searches() -> HTMLResponse:
+        return render("searches.html", records=list(reversed(service.shelf.records())))
+
+    @router.get("/part/searches")
+    def searches_part() -> HTMLResponse:
+        found = listing(service.shelf, service.now())
+        lines = {
+            one.run: sparkline(one.progress.tiers[-1], *SPARK) for one in found.searches if one.progress is not None
+        }
+        return render("parts/searches.html", listing=found, lines=lines, spark=SPARK)
+
+    @router.get("/api")
+    def reference(request: Request) -> HTMLResponse:
+        return render("reference.html", endpoints=endpoints(request.app.openapi()))
+
+    @router.get("/search/{run}")
+    def search(run: str) -> HTMLResponse:
+        try:
+            record = service.shelf.record(run)
+        except LedgerError as error:
+            raise HTTPException(404, str(error)) from None
+        return render("search.html", run=run, record=record, cluster=service.cluster)
+
+    @router.get("/search/{run}/part/{part}")
+    def search_part(run: str, part: str) -> HTMLResponse:
+        reading = service.reading(run)
+        if part == "health":
+            found = service.examination.of(reading, service.shelf.driven(run), service.now())
+            return render("parts/health.html", run=run, health=found)
+        if part == "effects":
+            effects = service.what_matters(reading)
+            return render("parts/effects.html", run=run, effects=effects, metric=reading.objectives.metric)
+        if part == "axes":
+            return render("parts/axes.html", reading=reading, axes=_axes(reading), titles=CONVENTION_TITLES,
+                          conventions=conventions(reading))  # fmt: skip
+        if part == "cluster":
+            job = service.jobs.view(service.cluster_key(run))
+            driven = service.shelf.driven(run)
+            return render("parts/cluster.html", run=run, cluster=service.cluster, job=job, driven=driven)
+        if part not in ("summary", "fronts", "rungs", "workers"):
+            raise HTTPException(404, f"no part {part!r}")
+        return render(f"parts/{part}.html", run=run, search=overview(reading, service.shelf.driven(run), service.now()))
+
+    @router.get("/search/{run}/compare")
+    def compare(run: str, design: Annotated[list[str], Query()]) -> HTMLResponse:
+        return render("compare.html", run=run, comparison=compared(service, run, design))
+
+    @router.get("/search/{run}/choose")
+    def choose(run: str, budget: Budget = None, below: Below = None) -> HTMLResponse:
+        reading = service.reading(run)
+        return render("choose.html", run=run, choices=choices(reading, budget, below), tiers=reading.tiers)
+
+    @router.get("/search/{run}/design/{fingerprint}")
+    def design(run: str, fingerprint: str) -> HTMLResponse:
+        reading = service.reading(run)
+        found = service.design(reading, fingerprint)
+        folder = service.export_folder(run, fingerprint)
+        return render("design.html", run=run, design=design_view(reading, found), export_folder=folder)
+
+    @router.get("/search/{run}/design/{fingerprint}/part/{part}")
+    def design_part(run: str, fingerprint: str, part: str) -> HTMLResponse:
+        reading = service.reading(run)
+        found = service.design(reading, fingerprint)
+        if part == "export":
+            job = service.jobs.view(service.export_key(run, fingerprint))
+            return render("parts/export.html", run=run, fingerprint=fingerprint, job=job,
+                          folder=service.export_folder(run, fingerprint))  # fmt: skip
+        if part == "examples":
+            return _examples_part(service, render, reading, found)
+        raise HTTPException(404, f"no part {part!r}")
+
+    @router.get("/search/{run}/design/{fingerprint}/example/{name}", response_class=Response)
+    def example(run: str, fingerprint: str, name: str) -> Response:
+        reading = service.reading(run)
+        trained = _trained(service, reading, service.design(reading, fingerprint))
+        path = None if trained is None else picture_file(trained[1], name)
+        if path is None:
+            raise HTTPException(404, "no such picture")
+        return FileResponse(path, headers={"cache-control": "no-cache"})
+
+    @router.post("/search/{run}/{action}", response_class=JSONResponse)
+    def drive(run: str, action: Literal["start", "stop"]) -> dict[str, str]:
+        service.reading(run)
+        if service.cluster is None:
+            raise HTTPException(409, "no cluster is known here; start the dashboard with --address http://HEAD:8265")
+        if not re.fullmatch(NAME, run):
+            raise HTTPException(409, f"no command can name a run {run!r}")
+        (service.end if action == "stop" else service.begin)(run)
+        return {"state": "running"}
+
+    @router.post("/search/{run}/design/{fingerprint}/examples", response_class=JSONResponse)
+    def make_examples(run: str, fingerprint: str) -> dict[str, str]:
+        reading = service.reading(run)
+        trained = _trained(service, reading, service.design(reading, fingerprint))
+        if trained is None:
+            raise HTTPException(409, "no checkpoint of this design is here")
+        if not os.access(trained[1], os.W_OK):
+            raise HTTPException(409, "the home folder may only be read here; detect in a copy of it")
+        service.start_examples(trained[1])
+        return {"state": "running"}
+
+    @router.post("/search/{run}/design/{fingerprint}/export", response_class=JSONResponse)
+    def export(run: str, fingerprint: str) -> dict[str, str]:
+        service.design(service.reading(run), fingerprint)
+        folder = service.export_folder(run, fingerprint)
+        if folder is None:
+            raise HTTPException(
+                409, "there is no home folder that may be written to export into; type the command instead"
+            )
+        service.start_export(run, fingerprint, folder)
+        return {"state": "running"}
+
+    return router
+
+
+def _axes(reading: Reading) -> list[tuple[str, str]]:
+    return [(paid, paid_title(paid, reading.gpu)) for paid in PAID]
+
+
+def _trained(service: Service, reading: Reading, design: Design) -> tuple[Evaluation, Path] | None:
+    """The training of a design whose checkpoint is here."""
+    return trial_with_checkpoint(service.home, reading.name, reading.record.recipe, design)
+
+
+def _examples_part(service: Service, render: Render, reading: Reading, design: Design) -> HTMLResponse:
+    trained = _trained(service, reading, design)
+    examples = None if trained is None else read_examples(*trained)
+    job = None if trained is None else service.jobs.view(service.examples_key(trained[1]))
+    may_write = trained is not None and os.access(trained[1], os.W_OK)
+    return render("parts/examples.html", run=reading.name, fingerprint=design.fingerprint, trained=trained,
+                  examples=examples, job=job, may_write=may_write)  # fmt: skip

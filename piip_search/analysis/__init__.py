@@ -1,0 +1,1 @@
+"""What the results say: health, audits, effects, rank correlation."""

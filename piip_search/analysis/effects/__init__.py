@@ -1,0 +1,11 @@
+"""What matters: ablations read from what a search measured, and how much each kind of choice tells beyond cost."""
+
+from piip_search.analysis.effects.importance import FEWEST_DESIGNS as FEWEST_DESIGNS
+from piip_search.analysis.effects.importance import Importance as Importance
+from piip_search.analysis.effects.importance import Weight as Weight
+from piip_search.analysis.effects.importance import importance as importance
+from piip_search.analysis.effects.matched import Effect as Effect
+from piip_search.analysis.effects.matched import Pair as Pair
+from piip_search.analysis.effects.matched import matched_effects as matched_effects
+from piip_search.analysis.effects.measured import Measured as Measured
+from piip_search.analysis.effects.measured import measured_designs as measured_designs

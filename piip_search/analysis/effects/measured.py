@@ -1,0 +1,76 @@
+"""Designs with what they reached and cost: what effects are read from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from piip_search.architecture import Architecture
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import Objectives
+
+Floats = NDArray[np.float64]
+Curve = Callable[[Floats], Floats]
+
+FEWEST_FOR_TREND = 8
+"""Designs from which it is said what more cost alone brings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A design that was trained to the end.
+
+    Attributes:
+        trial: Number of its first evaluation.
+        architecture: The design.
+        value: The metric, the mean over seeds.
+        doublings: Base-2 logarithm of its GMACs.
+    """
+
+    trial: int
+    architecture: Architecture
+    value: float
+    doublings: float
+
+
+def measured_designs(evaluations: Sequence[Evaluation], objectives: Objectives) -> list[Measured]:
+    """Each design once, in the order of their first evaluations.
+
+    Args:
+        evaluations: Of whole trainings (`objectives.finished`); those that failed are left out, and so are rows of
+            a table, which have no parts.
+        objectives: What is traded off.
+    """
+    values: dict[Architecture, list[float]] = {}
+    first: dict[Architecture, int] = {}
+    for evaluation in objectives.measured(evaluations):
+        design = evaluation.candidate.architecture
+        if isinstance(design, Architecture):
+            values.setdefault(design, []).append(objectives.value(evaluation) or 0.0)
+            first.setdefault(design, evaluation.candidate.number)
+    return [
+        Measured(first[design], design, float(np.mean(reached)), float(np.log2(objectives.price(design).gmacs)))
+        for design, reached in values.items()
+    ]
+
+
+def trend(designs: Sequence[Measured]) -> Curve | None:
+    """The metric over the base-2 logarithm of the cost, over all designs; None for too few.
+
+    It is what the search's own designs tell, which are no random sample.
+    """
+    doublings = np.array([design.doublings for design in designs])
+    if len(designs) < FEWEST_FOR_TREND or np.ptp(doublings) < 0.1:
+        return None
+    return parabola(doublings, np.array([design.value for design in designs]))
+
+
+def parabola(doublings_N: Floats, values_N: Floats) -> Curve:
+    """A parabola by least squares, level beyond the ends of what it was fitted to; a constant for equal costs."""
+    if np.ptp(doublings_N) < 1e-9:
+        mean = float(values_N.mean())
+        return lambda at_N: np.full(len(at_N), mean)
+    low, high = float(doublings_N.min()), float(doublings_N.max())
+    fitted = np.polynomial.Polynomial.fit(doublings_N, values_N, 2)
+    return lambda at_N: np.asarray(fitted(np.clip(at_N, low, high)), float)

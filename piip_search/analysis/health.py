@@ -1,0 +1,283 @@
+"""Whether a search does what it should, and what to do where it does not.
+
+Every check names what was seen, with its numbers, and an action. A check that has too little to go by says nothing.
+"""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from piip_search.analysis.error_kinds import kind_of
+from piip_search.analysis.rank_correlation import Interval, tau_interval
+from piip_search.architecture import Architecture
+from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.evaluation.objectives import Objectives, finished, pareto_front
+from piip_search.search.samplers.surrogate import Surrogate
+
+FeaturesOf = Callable[[Sequence[Architecture]], NDArray[np.float64]]
+
+FEWEST_LEARNT, MOST_LEARNT, FOLDS = 12, 300, 5
+"""Finished designs from which the surrogate is judged, the most that it is judged from, and parts of its
+cross-validation."""
+FEWEST_SURE = 30
+"""Finished designs from which an interval that reaches zero means chance; from fewer it is wide whatever was learnt."""
+FEWEST_STILL, STILL = 10, 0.2
+"""Finished designs that may move no front: at least so many, and this share of all that the search will finish."""
+FEWEST_PAIRS, NOISY = 8, 0.3
+"""Designs that reached two rungs from which their ranking is judged, and the tau below which it is called noisy."""
+FEWEST_FAILURES, CHANCE, MANY = 3, 0.05, 0.3
+"""Failures from which a cause is looked for, how likely chance may explain it, and the share that is too many."""
+LONGEST = 3.0
+"""Times the expected time from which an evaluation is called a straggler."""
+_MEMORY = re.compile(r"MemoryError|out of memory|low on memory", re.IGNORECASE)
+"""How an error says that memory ran out; others speak of memory too, such as that of a pinned batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong with a search.
+
+    Attributes:
+        check: Which check found it.
+        message: What was seen, with its numbers.
+        action: What to do.
+    """
+
+    check: str
+    message: str
+    action: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.message}; {self.action}"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the checks say.
+
+    Attributes:
+        findings: What is wrong.
+        surrogate: Kendall's tau of cross-validated predictions and what was measured; None for too few designs.
+        macs: The same of the cost alone.
+        rungs: Epochs of two neighbouring rungs, and tau between them.
+    """
+
+    findings: tuple[Finding, ...]
+    surrogate: Interval | None = None
+    macs: Interval | None = None
+    rungs: tuple[tuple[int, int, Interval], ...] = ()
+
+
+def examine(
+    evaluations: Sequence[Evaluation],
+    objectives: Objectives,
+    tiers: Sequence[float],
+    rungs: Sequence[Fidelity],
+    trials: int,
+    features: FeaturesOf | None = None,
+    running: Mapping[Candidate, float] | None = None,
+) -> Health:
+    """Examines a search.
+
+    Args:
+        evaluations: All that ended, in that order.
+        objectives: What is traded off.
+        tiers: Budgets, rising.
+        rungs: Fidelities of the schedule, the whole training last.
+        trials: Designs that the search may measure.
+        features: What a surrogate learns from; without them it is not judged.
+        running: For how many seconds candidates have been running.
+    """
+    whole = finished(evaluations, rungs[-1])
+    surrogate, macs, findings = None, None, []
+    measured = objectives.measured(whole)
+    if features is not None and len(measured) >= FEWEST_LEARNT:
+        surrogate, macs = learnt(measured, objectives, features)
+        findings += _surrogate(surrogate, macs, len(measured), rungs[-1].data_fraction)
+    ranked = [pair for pair in (_pair(evaluations, objectives, *two) for two in itertools.pairwise(rungs)) if pair]
+    # Of a schedule's designs few are finished: how long a front may stand still is counted in those.
+    begun = len({evaluation.candidate.architecture for evaluation in evaluations})
+    findings += _front(measured, objectives, tiers, trials * min(1.0, len(whole) / max(begun, 1)))
+    findings += _tiers(measured, objectives, tiers)
+    findings += [finding for pair in ranked for finding in _noisy(*pair)]
+    findings += _failures(evaluations)
+    findings += _stragglers(evaluations, objectives, running or {})
+    return Health(tuple(findings), surrogate, macs, tuple(ranked))
+
+
+def learnt(
+    measured: Sequence[Evaluation], objectives: Objectives, features: FeaturesOf, seed: int = 0
+) -> tuple[Interval, Interval]:
+    """Kendall's tau with what was measured: of the surrogate's predictions for parts it did not see, and of the cost.
+
+    Both are positive where more is better. Intervals leave out that folds share designs.
+    """
+    from threadpoolctl import threadpool_limits
+
+    order = np.random.default_rng(seed).permutation(len(measured))[:MOST_LEARNT]
+    losses_N = objectives.losses([measured[place] for place in order])
+    features_NF = features([measured[place].candidate.architecture for place in order])
+    places, predicted_N = np.arange(len(order)), np.zeros(len(order))
+    with threadpool_limits(1):
+        for part in np.array_split(places, FOLDS):
+            others = np.setdiff1d(places, part)
+            predicted_N[part] = Surrogate.fit(features_NF[others], losses_N[others, 0], seed).expected(
+                features_NF[part]
+            )
+    return tau_interval(predicted_N, losses_N[:, 0], seed), tau_interval(-losses_N[:, 1], losses_N[:, 0], seed)
+
+
+def _surrogate(surrogate: Interval, macs: Interval, count: int, images: float) -> list[Finding]:
+    if surrogate.value <= max(macs.value, 0.0):
+        message = f"ranks them no better (tau {surrogate}) than MACs alone do (tau {macs})"
+    elif surrogate.low <= 0 and count >= FEWEST_SURE:
+        message = f"ranks them as if by chance (tau {surrogate}; MACs alone {macs})"
+    else:
+        return []
+    message = f"what was learnt from {count} designs {message}"
+    more = " or on more images" if images < 1 else ""
+    action = f"see with piip-search audit whether the proxy ranks at all; if it does not, train it longer{more}"
+    return [Finding("surrogate", message, action)]
+
+
+def _front(
+    measured: Sequence[Evaluation], objectives: Objectives, tiers: Sequence[float], whole_trials: float
+) -> list[Finding]:
+    patience = max(FEWEST_STILL, int(whole_trials * STILL))
+    if len(measured) < 2 * patience:
+        return []
+    before = measured[:-patience]
+    for tier in tiers:
+        then, now = (pareto_front(part, objectives, tier).hypervolume for part in (before, measured))
+        if now > then:
+            return []
+    message = f"the last {patience} finished designs moved no tier's front"
+    return [Finding("front", message, "stop here and export, offer more choices in the space, or train proxies longer")]
+
+
+def _tiers(measured: Sequence[Evaluation], objectives: Objectives, tiers: Sequence[float]) -> list[Finding]:
+    if len(tiers) < 2 or len(measured) < 8 * len(tiers):
+        return []
+    found = []
+    costs = np.array([objectives.cost(evaluation).gmacs for evaluation in measured])
+    for low, high in zip((0.0, *tiers), tiers, strict=False):
+        count = int(((costs > low) & (costs <= high)).sum())
+        if count < len(measured) / len(tiers) / 4:
+            message = f"{count} of {len(measured)} finished designs cost {low:g} to {high:g} G"
+            action = "offer models and image sizes of that cost, raise budget.trials, or leave the tier out"
+            found.append(Finding("tier", message, action))
+    return found
+
+
+def _pair(
+    evaluations: Sequence[Evaluation], objectives: Objectives, lower: Fidelity, upper: Fidelity
+) -> tuple[int, int, Interval] | None:
+    before, after = (
+        {e.candidate.architecture: objectives.value(e) for e in objectives.measured(finished(evaluations, rung))}
+        for rung in (lower, upper)
+    )
+    both = [design for design in before if design in after]
+    if len(both) < FEWEST_PAIRS:
+        return None
+    first, second = ([part[design] or 0.0 for design in both] for part in (before, after))
+    return lower.epochs, upper.epochs, tau_interval(first, second)
+
+
+def _noisy(lower: int, upper: int, tau: Interval) -> list[Finding]:
+    if tau.value >= NOISY:
+        return []
+    message = f"designs that went on are ranked otherwise after {upper} epochs than after {lower} (tau {tau})"
+    action = f"raise the rung of {lower} epochs, keep more than one in so many, or start brackets at higher rungs"
+    return [Finding("rungs", message, action)]
+
+
+def _failures(evaluations: Sequence[Evaluation]) -> list[Finding]:
+    """Counted in designs: one that went from rung to rung is no more evidence than one that failed on the first."""
+    designs = {evaluation.candidate.architecture for evaluation in evaluations}
+    errors = {e.candidate.architecture: e.error for e in evaluations if e.status == "failed"}
+    if len(errors) < FEWEST_FAILURES:
+        return []
+    part = _cause(designs, errors)
+    if part is not None:
+        error = _commonest([error for design, error in errors.items() if part in _parts(design)])
+        total = sum(part in _parts(design) for design in designs)
+        inside = sum(part in _parts(design) for design in errors)
+        message = (
+            f"{inside} of the {total} designs with {part} failed, {len(errors) - inside} of the "
+            f"{len(designs) - total} without, most often with: {error}"
+        )
+        return [Finding("failures", message, f"{_mend(error)}, or leave {part.split()[-1]} out of the space")]
+    if len(errors) > MANY * len(designs):
+        error = _commonest(list(errors.values()))
+        message = f"{len(errors)} of {len(designs)} designs failed, most often with: {error}"
+        return [Finding("failures", message, f"{_mend(error)}; piip-search show lists them all")]
+    return []
+
+
+def _cause(designs: set[Architecture], failed: Collection[Architecture]) -> str | None:
+    """The model or image size whose designs fail more than others by Fisher's exact test."""
+    from scipy.stats import fisher_exact
+
+    every = Counter(part for design in designs for part in _parts(design))
+    broken = Counter(part for design in failed for part in _parts(design))
+    likely: list[tuple[float, str]] = []
+    for part, inside in broken.items():
+        others, total = len(failed) - inside, every[part]
+        if inside < FEWEST_FAILURES or total == len(designs):
+            continue
+        rest = len(designs) - total
+        table = [[inside, total - inside], [others, rest - others]]
+        likely.append((float(fisher_exact(table, alternative="greater")[1]), part))
+    # Of as many tests as there are parts one would be below the level by chance.
+    return min(likely)[1] if likely and min(likely)[0] <= CHANCE / len(every) else None
+
+
+def _commonest(errors: Sequence[str]) -> str:
+    """An error of the commonest kind: errors that differ in numbers alone are of one kind."""
+    kinds = [kind_of(error) for error in errors]
+    return errors[kinds.index(Counter(kinds).most_common(1)[0][0])]
+
+
+def _mend(error: str) -> str:
+    if "one image a step does not fit" in error:  # so that no batch is smaller
+        return "offer smaller models and images, or set training.checkpointing"
+    return "lower training.batch_size" if _MEMORY.search(error) else "look at that error"
+
+
+def _parts(design: Architecture) -> set[str]:
+    branches = getattr(design, "branches", ())  # a table's design has none
+    return {f"model {branch.backbone}" for branch in branches} | {f"images of {b.resolution}" for b in branches}
+
+
+def _stragglers(
+    evaluations: Sequence[Evaluation], objectives: Objectives, running: Mapping[Candidate, float]
+) -> list[Finding]:
+    def work(candidate: Candidate) -> float:
+        return objectives.price(candidate.architecture).gmacs * max(candidate.fidelity.epochs, 1)
+
+    timed = [e for e in evaluations if e.status == "done" and e.seconds > 0]
+    taken = [(e.seconds, work(e.candidate)) for e in timed]
+    if len(taken) < 5:
+        return []
+    # A training has a part that does not depend on the design: no less than the quickest of all is expected.
+    rate = float(np.median([seconds / done for seconds, done in taken]))
+    least = min(seconds for seconds, _ in taken)
+    found = []
+    for candidate, seconds in running.items():
+        expected = max(rate * work(candidate), least)
+        # A first rung that hangs need not wait until it is older than a whole training.
+        alike = [e.seconds for e in timed if e.candidate.fidelity == candidate.fidelity]
+        longest = max(alike, default=max(taken)[0])
+        if seconds > LONGEST * expected and seconds > longest:
+            message = f"trial {candidate.number} has run for {seconds:.0f} s where {expected:.0f} s were expected"
+            action = (
+                "look at its worker and log, and whether the run was cut off; stop it if it was not, and the same "
+                "command goes on from the last epoch"
+            )
+            found.append(Finding("straggler", message, action))
+    return found

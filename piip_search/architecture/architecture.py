@@ -1,0 +1,184 @@
+"""A PIIP network as a value."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from piip_search.architecture.branch import Branch
+from piip_search.architecture.interaction import NO_INTERACTION, Interaction
+from piip_search.architecture.scaling import common_multiple, scaled_sides
+from piip_search.architecture.segments import Merge, merge_taps, merged_maps, seen_side, stretches_of
+from piip_search.architecture.short_form import parts_of, written
+from piip_search.architecture.validity import check_branches, check_interaction, check_merge
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A PIIP network: 1 to 4 branches, the largest model first.
+
+    Attributes:
+        branches: From the largest model to the smallest, by width at stride 16.
+        interaction: What happens between neighbouring branches.
+        merge: What comes out. `conv`: one map, by two 3x3 convolutions a branch, as detection and segmentation with
+            ViTs train; `linear`: one map, by a linear layer a branch, as classification from scratch trains;
+            `pyramid`: four maps, by a 3x3 convolution a branch, as detection with ConvNeXts trains; `logits`: class
+            scores, the mean of every branch's own head, as classification is fine-tuned; `tokens`: the tokens of a
+            language model, the sum of a projector a branch.
+
+    Raises:
+        ValueError: No network can be built from these parts; the message states the rule and the way out.
+    """
+
+    branches: tuple[Branch, ...]
+    interaction: Interaction = NO_INTERACTION
+    merge: Merge = "conv"
+
+    def __post_init__(self) -> None:
+        check_branches(self.branches)
+        check_interaction(self.branches, self.interaction)
+        check_merge(self.branches, self.interaction.count, self.merge)
+
+    @property
+    def output(self) -> int:
+        """Index of the branch on whose grid the branches merge: the one with the largest image, the last of equals."""
+        return max(range(len(self.branches)), key=lambda index: (self.branches[index].resolution, index))
+
+    @property
+    def resolution(self) -> int:
+        """Side of the image that the network is given, in pixels: that of the output branch."""
+        return self.branches[self.output].resolution
+
+    @property
+    def patch(self) -> int:
+        """Stride of the merged map, in pixels."""
+        return self.branches[self.output].model.patch
+
+    @property
+    def multiple(self) -> int:
+        """Pixels that both sides of an image must be a multiple of, for every branch to see whole patches at its scale.
+
+        A side of s pixels reaches branch j as s r_j / r: the least s for which all of these are multiples of p_j.
+        """
+        return common_multiple([branch.resolution for branch in self.branches],
+                               [branch.model.patch for branch in self.branches])  # fmt: skip
+
+    @property
+    def stretches(self) -> int:
+        """Into how many stretches every branch's blocks are split: one an interaction."""
+        return stretches_of(self.interaction.count, self.merge)
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """Stretches after which the branches merge: the first two and the last two for a pyramid, else the last."""
+        return merge_taps(self.stretches, self.merge)
+
+    @property
+    def merged(self) -> tuple[tuple[int, int], ...]:
+        """Channels and stride of every map that the merge gives: the first branch's width on the output's grid."""
+        first, output = (self.branches[index].model for index in (0, self.output))
+        return merged_maps(first, output, self.stretches, self.merge)
+
+    def image(self, height: int, width: int) -> tuple[int, int]:
+        """An image's sides after padding to whole multiples, in pixels."""
+        multiple = self.multiple
+        return math.ceil(height / multiple) * multiple, math.ceil(width / multiple) * multiple
+
+    def sides(self, image: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """Height and width in pixels at which each branch sees an image; rounded to whole patches where it must be."""
+        whole = self.resolution
+        return tuple(
+            (
+                seen_side(image[0], branch.resolution, whole, branch.model.patch),
+                seen_side(image[1], branch.resolution, whole, branch.model.patch),
+            )
+            for branch in self.branches
+        )
+
+    @property
+    def name(self) -> str:
+        """The short form."""
+        return written(self.branches, self.interaction, self.merge)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that are equal exactly when two architectures are; stable across versions and hosts."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what crosses processes and what the fingerprint is taken of.
+
+        Settings that came later are left out where they have their default, so that old fingerprints stay.
+        """
+        return {
+            "branches": [_without_later(asdict(branch), Branch, 4) for branch in self.branches],
+            "interaction": _without_later(asdict(self.interaction), Interaction, 3),
+            "merge": self.merge,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Architecture":
+        """The architecture that `to_dict` wrote.
+
+        Raises:
+            ValueError: The data describes no architecture.
+        """
+        try:
+            branches = tuple(Branch(**branch) for branch in data["branches"])
+            return cls(branches, Interaction(**data["interaction"]), data["merge"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"an architecture needs branches, interaction and merge: {error}") from None
+
+    @classmethod
+    def parse(cls, text: str) -> "Architecture":
+        """Reads the short form.
+
+        Raises:
+            ValueError: The text is not a short form, or no such network can be built.
+        """
+        return cls(*parts_of(text))
+
+    def scaled(self, image_scale: float) -> "Architecture":
+        """The same design for smaller images: what a cheap proxy trains in place of it.
+
+        Every resolution is multiplied and rounded to a multiple of one step, every window in proportion, so that the
+        branches keep their pairing and a window keeps its share of the image. Sizes that share a large step need
+        little padding together: of all steps that are whole patches in every branch, the one is taken at which the
+        share of an image's area that padding adds on average, and the error of the area that is furthest from what is
+        meant, are least together.
+
+        Args:
+            image_scale: Factor on every side, in (0, 1].
+
+        Raises:
+            ValueError: The factor lies outside (0, 1].
+        """
+        if not 0 < image_scale <= 1:
+            raise ValueError(f"image_scale must lie in (0, 1], got {image_scale}")
+        if image_scale == 1:
+            return self
+
+        sides = scaled_sides(
+            tuple(branch.resolution for branch in self.branches),
+            tuple(branch.model.patch for branch in self.branches), image_scale,
+        )  # fmt: skip
+        branches = tuple(
+            replace(
+                branch,
+                resolution=side,
+                window=branch.window and max(1, round(branch.window * side / branch.resolution)),
+            )
+            for branch, side in zip(self.branches, sides, strict=True)
+        )
+        return replace(self, branches=branches)
+
+
+def _without_later(data: dict[str, Any], kind: type[Branch] | type[Interaction], first: int) -> dict[str, Any]:
+    later = {field.name: field.default for field in fields(kind)[first:]}
+    return {name: value for name, value in data.items() if name not in later or value != later[name]}

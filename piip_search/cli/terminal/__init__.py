@@ -1,0 +1,1 @@
+"""Tables, plots and live views for a terminal."""

@@ -1,0 +1,140 @@
+"""The front as a small plot of characters: right without colours, in ASCII where nothing else can be written."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront
+
+LOG_FROM = 8.0
+"""Greatest over least cost from which the axis of costs is logarithmic."""
+LABEL = 9
+"""Characters of the numbers at the left."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Characters that a plot is made of."""
+
+    member: str
+    other: str
+    across: str
+    up: str
+    corner: str
+    tier: str
+    left: str
+    bottom: str
+
+
+UNICODE = Marks("●", "·", "─", "│", "┘", "┊", "┤", "─")
+ASCII = Marks("#", ".", "-", "|", "+", ":", "|", "-")
+
+
+def plot_front(
+    fronts: Sequence[ParetoFront],
+    evaluations: Sequence[Evaluation],
+    objectives: Objectives,
+    width: int = 72,
+    height: int = 10,
+    ascii_only: bool = False,
+) -> list[str]:
+    """Metric against cost, as lines of equal length: the front as steps, other designs, and where tiers end.
+
+    Args:
+        fronts: Of each tier, the cheapest first.
+        evaluations: Whole trainings; those that failed are left out.
+        objectives: What is traded off.
+        width: Characters of a line.
+        height: Lines of the plot itself; the axis of costs and the title take three more.
+        ascii_only: Whether nothing else can be written.
+
+    Returns:
+        The lines; none while nothing was measured.
+    """
+    measured = objectives.measured(evaluations)
+    if not measured or not fronts:
+        return []
+    marks = ASCII if ascii_only else UNICODE
+    points = [(objectives.cost(e).gmacs, objectives.value(e) or 0.0) for e in measured]
+    members = [(objectives.cost(e).gmacs, objectives.value(e) or 0.0) for e in fronts[-1].evaluations]
+    tiers = [front.budget for front in fronts]
+    across = _Scale.over([cost for cost, _ in points] + tiers, width - LABEL - 2)
+    up = _Scale.over([value for _, value in points], height, log=False)
+    cells = [[" "] * across.cells for _ in range(height)]
+    for tier in tiers:
+        for row in cells:
+            row[across.at(tier)] = marks.tier
+    for cost, value in points:
+        cells[up.at(value)][across.at(cost)] = marks.other
+    places = [(across.at(cost), up.at(value)) for cost, value in members]
+    _steps(cells, places, marks)
+    for column, line in places:
+        cells[line][column] = marks.member
+    values = {value for _, value in points}
+    labels = {line: up.value(line) for line in (0, height // 2, height - 1)}
+    if len(values) == 1:
+        labels = {up.at(value): value for value in values}
+    lines = [f"{objectives.metric} against GMACs: {marks.member} front, {marks.other} other designs".ljust(width)]
+    for line in reversed(range(height)):
+        label = f"{labels[line]:.4f}" if line in labels else ""
+        lines.append(f"{label:>{LABEL}} {marks.left}{''.join(cells[line])}")
+    return [*lines, " " * (LABEL + 1) + marks.corner.replace("┘", "└") + marks.bottom * across.cells,
+            _costs(across, tiers)]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Numbers in cells of characters."""
+
+    low: float
+    high: float
+    cells: int
+    log: bool
+
+    @classmethod
+    def over(cls, values: Sequence[float], cells: int, log: bool | None = None) -> "_Scale":
+        low, high = min(values), max(values)
+        log = low > 0 and high / low >= LOG_FROM if log is None else log
+        if low == high:
+            low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
+        return cls(low, high, cells, log)
+
+    def at(self, value: float) -> int:
+        low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, value))
+        return round((value - low) / (high - low) * (self.cells - 1))
+
+    def value(self, cell: int) -> float:
+        """What the middle of a cell stands for, on a scale that is not logarithmic."""
+        return self.low + (self.high - self.low) * cell / (self.cells - 1)
+
+
+def _steps(cells: list[list[str]], places: Sequence[tuple[int, int]], marks: Marks) -> None:
+    """From each member to the right, up to the next one's cost, and up to its metric; the last one's to the end."""
+    for (column, row), (next_column, next_row) in itertools.pairwise(places):
+        for place in range(column, next_column):
+            cells[row][place] = marks.across
+        if next_row > row:
+            cells[row][next_column] = marks.corner
+            for place in range(row + 1, next_row):
+                cells[place][next_column] = marks.up
+    if places:
+        column, row = places[-1]
+        cells[row][column:] = [marks.across] * (len(cells[row]) - column)
+
+
+def _costs(across: _Scale, tiers: Sequence[float]) -> str:
+    """The numbers below the plot: where it begins, and the tiers as far as there is room."""
+    line = list(" " * (LABEL + 2 + across.cells))
+
+    def write(text: str, middle: int) -> None:
+        start = min(max(middle - len(text) // 2, 0), len(line) - len(text))
+        wanted = range(max(start - 1, 0), min(start + len(text) + 1, len(line)))
+        if all(line[place] == " " for place in wanted):
+            line[start : start + len(text)] = text
+
+    for tier in reversed(tiers):
+        write(f"{tier:g} G", LABEL + 2 + across.at(tier))
+    write(f"{across.low:.3g}", LABEL + 2)
+    return "".join(line)

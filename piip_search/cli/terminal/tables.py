@@ -1,0 +1,250 @@
+"""What people see in a terminal."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from piip_search.analysis.error_kinds import kinds
+from piip_search.cli.terminal.widgets import BAR, Bar, Design
+from piip_search.cost import Convention, Cost, Memory, Part
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront
+from piip_search.search.plan import Placement, Plan
+
+if TYPE_CHECKING:
+    from piip_search.analysis.health import Health
+
+
+def totals_table(costs: Mapping[Convention, Cost], memories: Mapping[Convention, Memory]) -> Table:
+    """What an architecture costs, under each convention, and its memory at one image a step."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("convention")
+    for title in ("GMACs", "M params", "training", "inference"):
+        table.add_column(title, justify="right")
+    table.add_column("counts")
+    for convention, cost in costs.items():
+        memory = memories[convention]
+        table.add_row(convention, f"{cost.gmacs:.4g}", f"{cost.mparams:.4g}", gigabytes(memory.training),
+                      gigabytes(memory.inference), _COUNTED[convention])  # fmt: skip
+    return table
+
+
+_COUNTED: dict[Convention, str] = {
+    "published": "as the papers do",
+    "backbone": "up to the merged map",
+    "detector": "and pyramid, neck, head",
+}
+
+
+def gigabytes(count: float) -> str:
+    """Bytes in units of 10^9."""
+    return f"{count / 1e9:.3g} GB"
+
+
+def parts_table(parts: Sequence[Part]) -> Table:
+    """Where a cost sits, with shares and bars."""
+    total = Cost.total(part.cost for part in parts)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("part", overflow="fold")
+    for title in ("GMACs", "share"):
+        table.add_column(title, justify="right")
+    table.add_column("", width=BAR)
+    table.add_column("M params", justify="right")
+    for group, members in itertools.groupby(parts, key=lambda part: part.group):
+        inside = list(members)
+        whole = Cost.total(part.cost for part in inside)
+        table.add_row(*_shares(group, whole, total), style="bold")
+        for part in inside if len(inside) > 1 else ():
+            table.add_row(*_shares(f"  {part.kind}", part.cost, total))
+    return table
+
+
+def _shares(name: str, cost: Cost, total: Cost) -> tuple[str, str, str, Bar, str]:
+    share = cost.macs / total.macs
+    return name, f"{cost.gmacs:.4g}", f"{share:.1%}", Bar(share), f"{cost.mparams:.4g}"
+
+
+def plan_view(plan: Plan, width: int) -> RenderableType:
+    """What a search will be like: counts, the spread of costs, published designs, effort."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("legal designs", f"{plan.designs:,}")
+    for tier in plan.tiers:
+        facts.add_row(f"within {tier.gmacs:g} G", f"{tier.designs:,}")
+    for title, (design, gmacs) in (("cheapest", plan.cheapest), ("dearest", plan.dearest)):
+        facts.add_row(title, Text(f"{gmacs:.4g} G  {design}", overflow="fold"))
+    held = [one for one in plan.published if not one.reasons]
+    facts.add_row("published designs", f"{len(held)} of {len(plan.published)} are in this space")
+    largest = f"{gigabytes(plan.largest[1])} in training, {plan.spec.training.precision}  {plan.largest[0]}"
+    facts.add_row("memory, largest", Text(largest, overflow="fold"))
+    if plan.placement is not None:
+        facts.add_row("on a GPU", Text(_placed(plan.placement, plan.spec.resources.gpu_memory), overflow="fold"))
+    facts.add_row("trials", _trials(plan))
+    if plan.effort is not None:
+        effort = plan.effort
+        facts.add_row("one trial", f"{_hours(effort.mean_hours)} ({_hours(effort.least_hours)} to "
+                                   f"{_hours(effort.most_hours)}), {effort.train_images:,} images a pass")  # fmt: skip
+        facts.add_row("whole search", f"{_hours(effort.search_hours)} of one device at a sustained "
+                                      f"{effort.throughput:g} TMAC/s (--throughput)")  # fmt: skip
+    else:
+        facts.add_row("effort", "not known without the data; give --images TRAIN,VAL")
+    return Group(facts, Text(), _histogram(plan, width))
+
+
+def _placed(placement: Placement, gpu_memory: float | None) -> str:
+    if placement.least == placement.most:
+        share = f"{placement.most:g} a trial"
+    else:
+        share = f"{placement.least:g} to {placement.most:g} a trial, {placement.mean:.2g} on average"
+    refused = f"; {placement.refused:,} designs within the limit do not fit" if placement.refused else ""
+    return f"{share}, of {gpu_memory:g} GiB{refused}"
+
+
+def _trials(plan: Plan) -> str:
+    trials = min(plan.spec.budget.trials, plan.within)
+    return f"{trials:,}, {trials / plan.within:.2g} of the designs that may be proposed"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.3g} h" if hours >= 1 else clock(hours * 3600) + " min"
+
+
+def _short(gmacs: float) -> str:
+    return f"{gmacs:,.0f}" if gmacs >= 100 else f"{gmacs:.3g}"
+
+
+ROWS = 18
+"""Rows of a histogram."""
+
+
+def _histogram(plan: Plan, width: int) -> Table:
+    """Legal designs by cost: a row a stretch of costs, with the tiers that end and the published designs in it."""
+    edges = 10 ** np.linspace(np.log10(plan.edges[0]), np.log10(plan.edges[-1]), min(ROWS, len(plan.counts)) + 1)
+    middles = np.sqrt(np.array(plan.edges[:-1]) * np.array(plan.edges[1:]))
+    counts = np.histogram(middles, edges, weights=plan.counts)[0].astype(int)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("GMACs", justify="right")
+    table.add_column("designs", justify="right")
+    bars = max(10, min(40, width - 44))
+    table.add_column("", width=bars)
+    table.add_column("")
+    for low, high, count in zip(edges, edges[1:], counts, strict=False):
+        tiers = [f"<= {tier.gmacs:g} G" for tier in plan.tiers if low < tier.gmacs <= high]
+        authors = sum(low <= one.gmacs < high for one in plan.published if not one.reasons)
+        notes = [*tiers, *([f"{authors} published"] if authors else [])]
+        table.add_row(f"{_short(low)} - {_short(high)}", f"{count:,}", Bar(count / max(counts), bars), ", ".join(notes))
+    return table
+
+
+def fronts_view(fronts: Sequence[ParetoFront], objectives: Objectives) -> RenderableType:
+    """What was found within each budget, and the front of the largest one, of which the others' are parts."""
+    if not fronts[-1].evaluations:
+        return Text("no design has been measured to the end yet, so there is no front")
+    return Group(best_table(fronts, objectives, named=False), Text(), members_table(fronts, objectives))
+
+
+def members_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Table:
+    """The front of the largest tier, cheapest first, with the smallest tier that each design fits."""
+    table = _table("trial", objectives.metric, "GMACs", "M params", "within")
+    table.add_column("architecture", overflow="fold")
+    for evaluation in fronts[-1].evaluations:
+        cost = objectives.cost(evaluation)
+        tier = next(front.budget for front in fronts if cost.gmacs <= front.budget)
+        table.add_row(
+            str(evaluation.candidate.number),
+            f"{objectives.value(evaluation):.4f}",
+            f"{cost.gmacs:.4g}",
+            f"{cost.mparams:.4g}",
+            f"{tier:g} G",
+            Design(evaluation.candidate.architecture.name),
+        )
+    return table
+
+
+def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: bool = True) -> Table:
+    """The best design of each tier.
+
+    Args:
+        fronts: Of each tier.
+        objectives: What is traded off.
+        named: Whether its architecture is shown.
+    """
+    table = _table("budget", "hypervolume", f"best {objectives.metric}", "GMACs", "trial")
+    if named:
+        table.add_column("architecture", overflow="fold")
+    for front in fronts:
+        best = front.best
+        found = ("-", "-", "-") if best is None else (
+            f"{objectives.value(best):.4f}", f"{objectives.cost(best).gmacs:.4g}", str(best.candidate.number)
+        )  # fmt: skip
+        name = Text("nothing measured yet") if best is None else Design(best.candidate.architecture.name)
+        table.add_row(f"{front.budget:g} G", f"{front.hypervolume:.4f}", *found, *([name] if named else []))
+    return table
+
+
+def _table(*numbers: str) -> Table:
+    """A table that begins with columns of numbers, which are never broken."""
+    table = Table(box=None, pad_edge=False)
+    for title in numbers:
+        table.add_column(Text(title), justify="right", no_wrap=True)
+    return table
+
+
+def printable(text: str) -> str:
+    """Words of somebody else's on one line, which can do nothing to the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def failures_view(failed: Sequence[Evaluation], trials: Path | None = None) -> RenderableType:
+    """Every failure: a line a kind of error, the commonest first, with its trials.
+
+    Args:
+        failed: What failed.
+        trials: The folder of all trainings; with it a line each tells where to look.
+    """
+    lines: list[RenderableType] = []
+    for kind in kinds(failed):
+        numbers = ", ".join(map(str, kind.trials))
+        lines.append(
+            Text(f"{kind.count} failed: {printable(kind.error)} (trial{'s' if kind.count > 1 else ''} {numbers})")
+        )
+        folder = None if trials is None else kind.folder(trials)
+        if folder is not None:
+            lines.append(Text(f"  its log and traceback are in {folder}", no_wrap=True))
+    return Group(*lines)
+
+
+def health_view(health: "Health") -> RenderableType:
+    """What the checks found, and the figures behind them."""
+    from piip_search.analysis.health import FEWEST_LEARNT
+
+    lines: list[RenderableType] = []
+    if health.surrogate is not None:
+        lines.append(Text(f"what was learnt ranks designs it did not see with tau {health.surrogate}, "
+                          f"MACs alone with {health.macs}"))  # fmt: skip
+    else:
+        lines.append(Text(f"what was learnt is judged from {FEWEST_LEARNT} finished designs on"))
+    lines += [Text(f"after {low} and {high} epochs designs are ranked alike with tau {tau}")
+              for low, high, tau in health.rungs]  # fmt: skip
+    lines += [Text(str(finding), style="yellow") for finding in health.findings]
+    if not health.findings:
+        lines.append(Text("no check found anything wrong"))
+    return Group(*lines)
+
+
+def left_to_gain(left: Mapping[float, float], objectives: Objectives) -> str:
+    """By how much the best of each tier may still rise."""
+    gains = ", ".join(f"{gain:.4f} within {tier:g} G" for tier, gain in left.items())
+    return f"{objectives.metric} +{gains}"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, hours where there are any."""
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"

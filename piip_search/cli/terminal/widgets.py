@@ -1,0 +1,82 @@
+"""What fits itself to a terminal: to its width, and to what it can write."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.text import Text
+
+from piip_search.cli.terminal.front_plot import plot_front
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront
+
+BAR = 20
+"""Characters of a full bar."""
+WIDEST = 76
+"""Characters of the widest plot."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of up to `width` characters: in eighths of one, or whole ones where nothing but ASCII can be written."""
+
+    share: float
+    width: int = BAR
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text("#" * round(self.share * self.width) if options.ascii_only else bar(self.share, self.width))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(self.width, self.width)
+
+
+def bar(share: float, width: int = BAR) -> str:
+    """A bar of up to `width` characters, in eighths of one."""
+    eighths = round(share * width * 8)
+    return "\u2588" * (eighths // 8) + ("" if eighths % 8 == 0 else chr(0x2590 - eighths % 8))
+
+
+@dataclass(frozen=True)
+class Design:
+    """The short form of a design, broken between its branches where there is no room for it in a line."""
+
+    name: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text("\n".join(self._lines(options.max_width)), overflow="fold")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(max(map(len, self._parts)), len(self.name)).with_maximum(options.max_width)
+
+    @property
+    def _parts(self) -> list[str]:
+        first, *rest = self.name.split("+")
+        return [first, *(f"+{part}" for part in rest)]
+
+    def _lines(self, width: int) -> list[str]:
+        lines = [""]
+        for part in self._parts:
+            if lines[-1] and len(lines[-1]) + len(part) > width:
+                lines.append("")
+            lines[-1] += part
+        return lines
+
+
+@dataclass(frozen=True)
+class FrontPlot:
+    """The front as a small plot, as wide as there is room."""
+
+    fronts: Sequence[ParetoFront]
+    evaluations: Sequence[Evaluation]
+    objectives: Objectives
+    height: int = 12
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self.lines(options)
+
+    def lines(self, options: ConsoleOptions) -> list[Text]:
+        """What it consists of in a terminal of that width."""
+        width = max(30, min(options.max_width, WIDEST))
+        lines = plot_front(self.fronts, self.evaluations, self.objectives, width, self.height, options.ascii_only)
+        return [Text(line.rstrip(), no_wrap=True, overflow="crop") for line in lines]

@@ -1,0 +1,105 @@
+"""Sections `budget`, `fidelity` and `schedule`: what a search may spend, and how much of it on one design."""
+
+import re
+from typing import Annotated, NamedTuple, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+
+from piip_search.config.fields import MOST_CHOICES, Count, Positive, Section, Share
+from piip_search.evaluation import evaluation
+
+
+class Goal(NamedTuple):
+    """A metric to reach, by a design of at most so many GMACs; any that the limit allows where None."""
+
+    metric: float
+    gmacs: float | None = None
+
+
+_TARGET = re.compile(r"best\s*(?:<=\s*(?P<gmacs>\d+(?:\.\d+)?)\s*G?)?\s*>=\s*(?P<metric>\d*\.?\d+)", re.IGNORECASE)
+
+
+def _goal(value: object) -> object:
+    if isinstance(value, Goal):
+        return value
+    found = _TARGET.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"a target is like best >= 0.3, or best <= 500 G >= 0.3 for a budget, got {value!r}")
+    return Goal(float(found["metric"]), None if found["gmacs"] is None else float(found["gmacs"]))
+
+
+def _write_goal(goal: Goal) -> str:
+    within = "" if goal.gmacs is None else f" <= {goal.gmacs!r} G"
+    return f"best{within} >= {goal.metric!r}"
+
+
+Target = Annotated[Goal, BeforeValidator(_goal), PlainSerializer(_write_goal)]
+
+
+class Budget(Section):
+    """What the search may spend.
+
+    Attributes:
+        trials: Architectures to measure, failures included.
+        hours: Wall-clock hours of one sitting after which nothing new is started; None for no end.
+        gpu_hours: Hours of GPUs, summed over all evaluations of the run, after which nothing new is started.
+        target: A metric that ends the search once it is reached, such as `best >= 0.3` or, for a design within a
+            budget, `best <= 500 G >= 0.3`.
+        least_gain: No new designs are begun once a search of everything that is left is expected to raise the best
+            metric of no tier by as much as this.
+    """
+
+    trials: Count = 50
+    hours: Positive | None = None
+    gpu_hours: Positive | None = None
+    target: Target | None = None
+    least_gain: Positive | None = None
+
+
+class Fidelity(Section):
+    """How much effort one evaluation takes; the fields are those of `piip_search.evaluation.evaluation.Fidelity`."""
+
+    epochs: Annotated[int, Field(ge=0, le=10**6)] = 12
+    data_fraction: Share = 1.0
+    image_scale: Share = 1.0
+    horizon: Annotated[int, Field(ge=1)] | None = None
+    seeds: Count = 1
+
+    @model_validator(mode="after")
+    def _ends_within_the_schedule(self) -> Self:
+        if self.horizon is not None and self.horizon < self.epochs:
+            raise ValueError(
+                f"horizon is the epochs that the schedule spans, at least epochs ({self.epochs}), got {self.horizon}"
+            )
+        return self
+
+    def build(self) -> evaluation.Fidelity:
+        """The fidelity as a plain value."""
+        return evaluation.Fidelity(self.epochs, self.data_fraction, self.image_scale, self.horizon, self.seeds)
+
+
+class Schedule(Section):
+    """Which designs are trained to the end: successive halving over the epochs of `fidelity`.
+
+    Attributes:
+        rungs: Epochs after which a design is measured and pauses, rising; who goes on is trained from there. All rungs
+            are part of one learning-rate schedule.
+        keep: One in so many goes on from a rung.
+        brackets: Designs start at so many different rungs: some begin with a longer training, which protects from
+            first rungs that rank badly.
+    """
+
+    rungs: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
+    keep: Annotated[int, Field(ge=2)] = 3
+    brackets: Count = 1
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"rungs rise, each once, got {list(self.rungs)}")
+        if self.brackets > len(self.rungs) + 1:
+            raise ValueError(
+                f"brackets start at the {len(self.rungs)} rungs or at the whole training, so there are at most "
+                f"{len(self.rungs) + 1}, got {self.brackets}"
+            )
+        return self

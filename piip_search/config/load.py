@@ -1,0 +1,111 @@
+"""Reads a search space file."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from piip_search.config.consistency import problems_of
+from piip_search.config.messages import SpecError, explained
+from piip_search.config.resources import unsupported
+from piip_search.config.search_spec import SearchSpec
+from piip_search.config.yaml_file import YamlError, read_yaml, write_yaml
+from piip_search.file_paths import escaped, expanded
+
+PATHS = (
+    ("data", "root"), ("data", "train", "images"), ("data", "train", "annotations"), ("data", "val", "images"),
+    ("data", "val", "annotations"), ("training", "pretrained"), ("training", "detector"),
+)  # fmt: skip
+"""Fields that are paths, or may be."""
+
+
+def load_spec(path: Path) -> SearchSpec:
+    """Reads and checks a search space.
+
+    Raises:
+        SpecError: The file cannot be read, is no YAML or breaks rules; all that was found, at once.
+    """
+    try:
+        content = read_yaml(path)
+    except YamlError as error:
+        raise SpecError(path, [str(error)]) from None
+    problems: list[str] = []
+
+    def expand(place: str, text: str) -> str:
+        try:
+            return expanded(text)
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
+            return text
+
+    content = _with_paths(content, expand)
+    try:
+        spec = parse_spec(content, path)
+    except SpecError as error:
+        raise SpecError(path, [*problems, *error.problems]) from None
+    if problems:
+        raise SpecError(path, problems)
+    return spec
+
+
+def space_file(content: Mapping[str, Any], **layout: Any) -> str:
+    """What a search space file has to hold for `load_spec` to read this content.
+
+    Args:
+        content: As `parse_spec` takes it.
+        layout: As for `yaml.dump`.
+    """
+    return write_yaml(_with_paths(dict(content), lambda _, text: escaped(text)), **layout)
+
+
+def _with_paths(content: Any, change: Callable[[str, str], str]) -> Any:
+    """The content with every path changed.
+
+    Args:
+        content: Of a file, which need not be sound.
+        change: Takes the place of a path and the path.
+    """
+    for path in PATHS:
+        content = _changed(content, path, partial(change, ".".join(path)))
+    return content
+
+
+def _changed(content: Any, path: tuple[str, ...], change: Callable[[str], str]) -> Any:
+    if not path:
+        return change(content) if isinstance(content, str) else content
+    if not isinstance(content, Mapping) or path[0] not in content:
+        return content
+    return {**content, path[0]: _changed(content[path[0]], path[1:], change)}
+
+
+def parse_spec(content: object, source: Path | str = "search space", recorded: bool = False) -> SearchSpec:
+    """Checks what a search space file holds.
+
+    Args:
+        content: Of the file.
+        source: What the message names.
+        recorded: Whether a ledger holds it: no search starts with it, and earlier versions accepted more.
+
+    Raises:
+        SpecError: It breaks rules; all that was found, at once.
+    """
+    if not isinstance(content, dict):
+        raise SpecError(source, ["must be a mapping with name, space, limit and data; `piip-search init` writes one"])
+    problems: list[str] = []
+    spec = None
+    try:
+        spec = SearchSpec.model_validate(content)
+    except ValidationError as error:
+        found = [dict(item) for item in error.errors()]
+        # A list whose only item is wrong is also reported as too short: say the first alone.
+        problems += [
+            explained(item, SearchSpec) for item in found if item["type"] != "too_short" or item["input"] in ([], ())
+        ]
+    problems += problems_of(content)
+    if spec is not None and not recorded:
+        problems += unsupported(spec.resources)
+    if problems or spec is None:
+        raise SpecError(source, problems)
+    return spec

@@ -1,0 +1,170 @@
+"""The whole file as one value, with the rules between its sections."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from piip_search.architecture import Architecture
+from piip_search.config.budget import Budget, Fidelity, Schedule
+from piip_search.config.fields import NAME, Section
+from piip_search.config.resources import Resources
+from piip_search.config.space import Limit, Space
+from piip_search.config.training import DETECTORS, UNSEEN, Data, Training
+from piip_search.cost import COCO_MASK_RCNN, Detector, DetectorName, Step, training_bytes
+from piip_search.cost.gpu_share import most_training, share_of
+from piip_search.evaluation import evaluation
+from piip_search.evaluation.table_design import TableDesign
+from piip_search.space import Limit as SpaceLimit
+
+SamplerName = Literal["piip", "nsga2", "tpe", "random"]
+
+
+class SearchSpec(Section):
+    """One search, as its YAML file says it.
+
+    Attributes:
+        name: Name of the search and, unless another is given, of its run.
+        task: What is trained.
+        metric: What is raised; the cost is lowered.
+        seed: Of the sampler and of every training.
+        sampler: Who proposes.
+        prior: What the sampler piip believes beforehand: `published` for the papers' detectors, dropped where it
+            misleads; None for nothing.
+        space: What may be built.
+        limit: What one architecture may cost.
+        budget: What the search may spend.
+        data: What is trained on.
+        fidelity: How much effort one evaluation takes.
+        schedule: Which designs get as much; None for all.
+        training: How a proxy is trained.
+        resources: What one trial occupies.
+    """
+
+    name: Annotated[str, Field(pattern=NAME)]
+    task: Literal["detection"] = "detection"
+    metric: str = "bbox_mAP"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    sampler: SamplerName = "piip"
+    prior: Literal["published"] | None = None
+    space: Space
+    limit: Limit
+    budget: Budget = Budget()
+    data: Data
+    fidelity: Fidelity = Fidelity()
+    schedule: Schedule | None = None
+    training: Training = Training()
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _metric_is_measured(self) -> Self:
+        detector = self.training.detector
+        if self.metric.startswith("segm") and detector in DETECTORS and "mask" not in detector:
+            raise ValueError(
+                f"metric {self.metric} needs a detector with masks, got {detector}; "
+                "set training.detector to mask_rcnn, or metric to a bbox_mAP"
+            )
+        if self.limit.convention == "detector" and self.training.known_detector is None:
+            raise ValueError(
+                f"limit.convention detector counts {', '.join(get_args(DetectorName))}, not {detector}; "
+                "set it to backbone or published"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _ends_can_be_reached(self) -> Self:
+        if self.schedule is not None and self.schedule.rungs[-1] >= self.fidelity.epochs:
+            raise ValueError(
+                f"schedule.rungs come before the whole training of {self.fidelity.epochs} epochs (fidelity.epochs), "
+                f"got {list(self.schedule.rungs)}; lower them, or raise fidelity.epochs"
+            )
+        if self.budget.gpu_hours is not None and not self.resources.gpu:
+            raise ValueError("budget.gpu_hours are never spent with resources.gpu 0; set it, or use budget.hours")
+        if self.training.cuda_graphs and self.resources.gpu == "auto":
+            raise ValueError(
+                "resources.gpu auto goes by predicted memory, which leaves out the copies of gradients that "
+                "training.cuda_graphs holds; set gpu to a share such as 0.25, or leave cuda_graphs out"
+            )
+        if self.budget.least_gain is not None and self.sampler != "piip":
+            raise ValueError(f"budget.least_gain is estimated by the sampler piip, not by {self.sampler}; leave it out")
+        if self.prior is not None and self.sampler != "piip":
+            raise ValueError(f"prior is for the sampler piip, not for {self.sampler}; leave it out")
+        goal = self.budget.target
+        if goal is not None and goal.gmacs is not None and goal.gmacs > max(self.limit.gmacs):
+            raise ValueError(
+                f"budget.target asks for a design within {goal.gmacs:g} G, and limit.gmacs ends at "
+                f"{max(self.limit.gmacs):g}; leave its budget out"
+            )
+        return self
+
+    @property
+    def rungs(self) -> tuple[evaluation.Fidelity, ...]:
+        """The fidelities at which a design is measured, the whole training last."""
+        whole = self.fidelity.build()
+        lower = () if self.schedule is None else self.schedule.rungs
+        return (*(replace(whole, epochs=epochs, horizon=whole.schedule_epochs) for epochs in lower), whole)
+
+    @property
+    def question(self) -> str:
+        """Fingerprint of what is searched; a run may be continued only with an equal one.
+
+        The budget, the resources and the name may change between two sittings of one search.
+        """
+        # Defaults are left out, so that a setting that comes later does not part a run from its past.
+        return _fingerprint(
+            self.model_dump(mode="json", exclude={"name", "budget", "resources"}, exclude_defaults=True)
+        )
+
+    @property
+    def detector(self) -> Detector:
+        """What is trained around the backbone, with COCO's 80 classes: the data is not looked at to price a design.
+
+        Around a detector whose cost is not known, Mask R-CNN stands in, for a plan's estimates and for the memory of a
+        training.
+        """
+        training = self.training
+        if training.known_detector is None:
+            return COCO_MASK_RCNN
+        return Detector(training.known_detector, training.channels, detections=training.max_detections)
+
+    @property
+    def bounds(self) -> SpaceLimit:
+        """What one architecture may cost."""
+        limit, resources = self.limit.build(self.detector), self.resources
+        if resources.gpu_memory is None:
+            return limit
+        share = 1.0 if resources.gpu == "auto" else resources.gpu
+        return replace(limit, step=self.step, step_bytes=most_training(resources.gpu_memory, share))
+
+    @property
+    def step(self) -> Step:
+        """The training step of a trial, as far as its memory depends on it."""
+        training, scale = self.training, self.fidelity.image_scale
+        half = training.precision == "bfloat16"
+        return Step(scale, training.short_side, training.batch_size, self.detector, half, training.checkpointing)
+
+    def gpu_of(self, architecture: Architecture | TableDesign) -> float:
+        """GPUs that a trial of a design takes."""
+        resources = self.resources
+        if resources.gpu != "auto":
+            return resources.gpu
+        if resources.gpu_memory is None or isinstance(architecture, TableDesign):
+            return 1.0  # a rehearsal trains nothing
+        return share_of(training_bytes(architecture, self.step), resources.gpu_memory)
+
+    def recipe(self, data_fingerprint: str) -> str:
+        """Fingerprint of data and training: what a measurement depends on besides its candidate."""
+        # Defaults are left out, so that a setting that comes later does not make old measurements strange.
+        parts = self.model_dump(mode="json", include={"task", "training"}, exclude_defaults=True)
+        for name in UNSEEN:
+            parts.get("training", {}).pop(name, None)
+        file = Path(self.training.detector)
+        own = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+        return _fingerprint([parts, data_fingerprint, *([own] if own else [])])
+
+
+def _fingerprint(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

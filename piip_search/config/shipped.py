@@ -1,0 +1,35 @@
+"""The search spaces that come with the package."""
+
+import difflib
+from pathlib import Path
+
+from piip_search.file_paths import located
+
+_PLACES = (Path(__file__).parents[1] / "search_spaces", Path(__file__).parents[2] / "search_spaces")
+
+
+def shipped_spaces() -> dict[str, Path]:
+    """Name and file of each space, by name. In an installed wheel they lie inside the package."""
+    folder = next((place for place in _PLACES if place.is_dir()), None)
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))} if folder else {}
+
+
+def find_space(text: str) -> Path:
+    """The file that a user means: a path, or the name of a shipped space.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    path = Path(text)
+    shipped = shipped_spaces()
+    if path.suffix not in (".yaml", ".yml") and not path.exists():
+        if text in shipped:
+            return shipped[text]
+        near = difflib.get_close_matches(text, shipped, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"shipped spaces: {', '.join(shipped)}"
+        raise ValueError(f"no search space {text!r}: give the path of a YAML file or a shipped name; {hint}")
+    if not path.is_file():
+        raise ValueError(
+            f"no file {located(text)}; `piip-search init` writes {', '.join(shipped)} into ./spaces to start from"
+        )
+    return path

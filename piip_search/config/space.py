@@ -1,0 +1,79 @@
+"""Sections `space` and `limit`: what may be built, and what it may cost."""
+
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+
+from piip_search.architecture import MAX_BRANCHES, Attention, Direction
+from piip_search.architecture.backbones import ConvNeXt, backbone_named
+from piip_search.architecture.segments import Merge
+from piip_search.config.fields import MOST_CHOICES, Count, Positive, Section
+from piip_search.cost import Convention, Detector
+from piip_search.space import Limit as SpaceLimit
+from piip_search.space import Pairing, SearchSpace, parse_window, write_window
+from piip_search.space import Window as SpaceWindow
+
+
+def _window(value: object) -> object:
+    if value is None or (isinstance(value, int | str) and not isinstance(value, bool)):
+        return parse_window(value)
+    raise ValueError(f"a window is a number of tokens, global, or like 14g3, got {value!r}")
+
+
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    if not 1 <= value[0] <= value[1]:
+        raise ValueError(f"steps are two ratios, 1 <= least <= greatest, got {list(value)}")
+    return value
+
+
+T = TypeVar("T")
+Window = Annotated[SpaceWindow, BeforeValidator(_window), PlainSerializer(write_window)]
+Choices = Annotated[tuple[T, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
+Steps = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_rising)]
+
+
+class Space(Section):
+    """What may be built; the fields are those of `piip_search.space.SearchSpace`."""
+
+    backbones: Choices[str]
+    resolutions: Choices[int]
+    windows: Choices[Window] = ((None, 0),)
+    interactions: Choices[Annotated[int, Field(ge=0, le=10**6)]] = (0,)
+    branches: Choices[Annotated[int, Field(ge=1, le=MAX_BRANCHES)]] = (1,)
+    merges: Choices[Merge] | None = None
+    attention: Choices[Attention] = ("deformable",)
+    direction: Choices[Direction] = ("both",)
+    projection: Choices[bool] = (True,)
+    norm: Choices[bool] = (True,)
+    heads: Annotated[int, Field(ge=1, le=1024)] = 16
+    points: Annotated[int, Field(ge=1, le=64)] = 4
+    patch: Count | None = None
+    pairing: Pairing = "inverted"
+    steps: Steps | None = None
+    whole_windows: bool = False
+    pretraining_grid: bool = False
+    padding: Count | None = None
+
+    def build(self) -> SearchSpace:
+        """The space as an object; where no merge is chosen, the usual one of its backbones."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        if self.merges is None:
+            convolutional = any(isinstance(backbone_named(name), ConvNeXt) for name in self.backbones)
+            values["merges"] = ("pyramid",) if convolutional else ("conv",)
+        return SearchSpace(**values)
+
+
+class Limit(Section):
+    """What one architecture may cost; the fields are those of `piip_search.space.Limit`."""
+
+    gmacs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
+    convention: Convention = "published"
+    mparams: Positive | None = None
+
+    def build(self, detector: Detector) -> SpaceLimit:
+        """The limit as a plain value, its tiers rising.
+
+        Args:
+            detector: What reads the merged maps, under the convention `detector`.
+        """
+        return SpaceLimit(tuple(sorted(set(self.gmacs))), self.convention, self.mparams, detector)

@@ -1,0 +1,1 @@
+"""What is asked and answered: candidates, evaluations, objectives, fronts."""

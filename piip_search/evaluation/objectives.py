@@ -1,0 +1,134 @@
+"""The numbers traded off, which way is better, and the fronts of each budget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from piip_search.architecture import Architecture
+from piip_search.cost import COCO_MASK_RCNN, Convention, Cost, Detector, price
+from piip_search.evaluation.evaluation import Evaluation, Fidelity
+from piip_search.evaluation.pareto import Losses, hypervolume, undominated
+from piip_search.evaluation.table_design import TableDesign
+
+
+@lru_cache(maxsize=100_000)
+def _price(architecture: Architecture, convention: Convention, detector: Detector) -> Cost:
+    """Fronts ask for the same prices after every evaluation."""
+    return price(architecture, convention, detector=detector)
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """More of one metric against fewer multiply-accumulates.
+
+    Attributes:
+        metric: Name of a measured metric, higher is better.
+        convention: How the cost is counted.
+        detector: What reads the merged maps, under the convention `detector`.
+        top: What the metric cannot exceed; 1 for averages of precisions.
+        span: How far below that it can be: the loss of what learnt nothing, and reference point of the hypervolume.
+    """
+
+    metric: str
+    convention: Convention
+    detector: Detector = COCO_MASK_RCNN
+    top: float = 1.0
+    span: float = 1.0
+
+    def cost(self, evaluation: Evaluation) -> Cost:
+        """Cost of what is meant, known without training."""
+        return self.price(evaluation.candidate.architecture)
+
+    def price(self, architecture: Architecture | TableDesign) -> Cost:
+        """Cost of an architecture; of a table's design, what the table says, in place of 10^9 multiply-accumulates."""
+        if isinstance(architecture, TableDesign):
+            return Cost(round(architecture.cost * 1e9))
+        return _price(architecture, self.convention, self.detector)
+
+    def value(self, evaluation: Evaluation) -> float | None:
+        """The metric; None where the evaluation failed or measured no such thing."""
+        return evaluation.metrics.get(self.metric) if evaluation.status == "done" else None
+
+    def losses(self, evaluations: Sequence[Evaluation]) -> Losses:
+        """Shape (evaluations, 2): what is missing from the top, and GMACs. The one place where the sign flips."""
+        values = ((self.value(e), self.cost(e).gmacs) for e in evaluations)
+        rows = [(self.span if value is None else self.top - value, gmacs) for value, gmacs in values]
+        return np.array(rows, dtype=float).reshape(-1, 2)
+
+    def measured(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+        """Those that have a value."""
+        return [evaluation for evaluation in evaluations if self.value(evaluation) is not None]
+
+
+def finished(evaluations: Sequence[Evaluation], whole: Fidelity) -> list[Evaluation]:
+    """Those that were trained as long as is meant, the failed ones included; a lower rung says nothing final."""
+    return [evaluation for evaluation in evaluations if evaluation.candidate.fidelity == whole]
+
+
+@dataclass(frozen=True, slots=True)
+class ParetoFront:
+    """The undominated evaluations within one budget, cheapest first.
+
+    Attributes:
+        budget: Largest cost in GMACs.
+        evaluations: From the cheapest to the best.
+        hypervolume: Area dominated below (the objectives' `span`, the budget), as a share of the whole; in [0, 1].
+    """
+
+    budget: float
+    evaluations: tuple[Evaluation, ...]
+    hypervolume: float
+
+    @property
+    def best(self) -> Evaluation | None:
+        """The evaluation with the highest metric; None while nothing fits the budget."""
+        return self.evaluations[-1] if self.evaluations else None
+
+
+def pareto_front(evaluations: Sequence[Evaluation], objectives: Objectives, budget: float) -> ParetoFront:
+    """Front of the measured evaluations that cost at most the budget; of equal points the earliest is kept."""
+    fitting = [e for e in objectives.measured(evaluations) if objectives.cost(e).gmacs <= budget]
+    if not fitting:
+        return ParetoFront(budget, (), 0.0)
+    losses = objectives.losses(fitting)
+    volume = hypervolume(losses, np.array([objectives.span, budget])) / (budget * objectives.span)
+    by_losses = {tuple(row): index for index, row in reversed(list(enumerate(losses)))}
+    kept = undominated(losses)
+    chosen = [index for index in by_losses.values() if kept[index]]
+    chosen.sort(key=lambda index: losses[index, 1])
+    return ParetoFront(budget, tuple(fitting[index] for index in chosen), volume)
+
+
+class RunningFronts:
+    """The front of each tier while evaluations come in: what is dominated once never comes back.
+
+    Attributes:
+        fronts: As `pareto_front` gives them for all evaluations so far, the cheapest tier first.
+    """
+
+    def __init__(self, objectives: Objectives, tiers: Sequence[float]) -> None:
+        self._objectives = objectives
+        self.fronts = tuple(ParetoFront(tier, (), 0.0) for tier in tiers)
+
+    def add(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
+        """Takes an evaluation in, and gives the fronts that it moved."""
+        if self._objectives.value(evaluation) is None:
+            return ()
+        before = self.fronts
+        self.fronts = tuple(self._with(front, evaluation) for front in before)
+        return tuple(now for now, then in zip(self.fronts, before, strict=True) if now is not then)
+
+    def _with(self, front: ParetoFront, evaluation: Evaluation) -> ParetoFront:
+        if self._objectives.cost(evaluation).gmacs > front.budget or self._covered(front, evaluation):
+            return front
+        return pareto_front([*front.evaluations, evaluation], self._objectives, front.budget)
+
+    def _covered(self, front: ParetoFront, evaluation: Evaluation) -> bool:
+        """Whether a member is as good at no higher cost."""
+        point = self._point(evaluation)
+        return any(value >= point[0] and gmacs <= point[1] for value, gmacs in map(self._point, front.evaluations))
+
+    def _point(self, evaluation: Evaluation) -> tuple[float, float]:
+        return self._objectives.value(evaluation) or 0.0, self._objectives.cost(evaluation).gmacs

@@ -1,0 +1,92 @@
+"""Picking one design off the front."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront, pareto_front
+
+_BEST = re.compile(r"best(?:<=(?P<budget>\d+(?:\.\d+)?)G?)?")
+
+
+NOTHING = "the search holds no finished evaluation yet; nothing can be chosen"
+SHORTEST_FINGERPRINT = 6
+"""Digits of a fingerprint that must be given; anything shorter is a trial's number."""
+
+
+def chosen(evaluations: Sequence[Evaluation], objectives: Objectives, choice: str) -> tuple[Evaluation, ...]:
+    """The evaluations that a user means: the whole front for `all`, cheapest first, else the one of `choose`.
+
+    Raises:
+        ValueError: As `choose`.
+    """
+    if choice != "all":
+        return (choose(evaluations, objectives, choice),)
+    measured = objectives.measured(evaluations)
+    if not measured:
+        raise ValueError(NOTHING)
+    return pareto_front(measured, objectives, max(objectives.cost(e).gmacs for e in measured)).evaluations
+
+
+def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: str) -> Evaluation:
+    """The evaluation that a user means.
+
+    Args:
+        evaluations: All of a search.
+        objectives: What is traded off.
+        choice: `best`, `best<=250G`, `knee`, a trial's number, or at least 6 digits of a fingerprint.
+
+    Raises:
+        ValueError: Nothing, or more than one thing, is meant by it.
+    """
+    measured = objectives.measured(evaluations)
+    if not measured:
+        raise ValueError(NOTHING)
+    whole = pareto_front(measured, objectives, max(objectives.cost(e).gmacs for e in measured))
+    best = _BEST.fullmatch(choice)
+    if best:
+        budget = float(best["budget"]) if best["budget"] else whole.budget
+        found = pareto_front(measured, objectives, budget).best
+        if found is None:
+            cheapest = objectives.cost(whole.evaluations[0]).gmacs
+            raise ValueError(f"nothing measured costs {budget:g} GMACs or less; the cheapest costs {cheapest:.3g}")
+        return found
+    if choice == "knee":
+        return knee(whole, objectives)
+    if len(choice) < SHORTEST_FINGERPRINT:
+        matching = [e for e in measured if str(e.candidate.number) == choice]
+    else:
+        matching = [e for e in measured if e.candidate.architecture.fingerprint.startswith(choice)]
+    if len({e.candidate.architecture for e in matching}) != 1:
+        problem = "is ambiguous" if matching else "matches no finished evaluation"
+        raise ValueError(
+            f"choice {choice!r} {problem}; give best, best<=250G, knee, a trial number, or "
+            f"{SHORTEST_FINGERPRINT} digits of a fingerprint"
+        )
+    return matching[0]
+
+
+def knee(front: ParetoFront, objectives: Objectives) -> Evaluation:
+    """The member that lies furthest beyond the line between the cheapest and the best.
+
+    Both losses are scaled to the front's own range, as in Das, "On characterizing the knee of the Pareto curve" (1999).
+    """
+    losses_NM = objectives.losses(front.evaluations)
+    low_M, high_M = losses_NM.min(axis=0), losses_NM.max(axis=0)
+    scaled_NM = (losses_NM - low_M) / np.where(high_M > low_M, high_M - low_M, 1.0)
+    return front.evaluations[int(scaled_NM.sum(axis=1).argmin())]
+
+
+def cheapest_near(evaluations: Sequence[Evaluation], objectives: Objectives, below: float) -> Evaluation:
+    """The cheapest whose metric lies at most that far below the best.
+
+    Raises:
+        ValueError: Nothing was measured, or the distance is negative.
+    """
+    if below < 0:
+        raise ValueError(f"a design lies 0 or more below the best, got {below:g}")
+    front = chosen(evaluations, objectives, "all")
+    best = max(objectives.value(member) or 0.0 for member in front)
+    return next(member for member in front if (objectives.value(member) or 0.0) >= best - below)

@@ -1,0 +1,1 @@
+"""An architecture as a configuration of the PIIP authors' repository."""

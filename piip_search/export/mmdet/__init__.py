@@ -1,0 +1,1 @@
+"""An architecture as an mmdet 3 configuration."""

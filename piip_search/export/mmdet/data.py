@@ -1,0 +1,218 @@
+"""What of a data set a training reads, and how: loaders, pipelines and the metric, as plain data for mmdet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from piip_search.architecture import Architecture
+from piip_search.config import Orientation, Training
+from piip_search.export.settings import Settings, replaced
+
+MODULES = (
+    "piip_workers.tasks.detection.annotations",
+    "piip_workers.tasks.detection.metric",
+    "piip_workers.tasks.detection.images",
+)
+"""Modules that have the data set, the metric and the transforms."""
+USABLE = {"filter_empty_gt": True, "min_size": 1}
+"""Training images that hold something to learn."""
+
+
+@dataclass(frozen=True, slots=True)
+class CocoSplit:
+    """Absolute paths of an image folder and its annotation file.
+
+    Attributes:
+        images: The folder.
+        annotations: The file.
+        orientation: Whether annotations are of the pixels turned as an image's EXIF says, or as they are stored; None
+            where it was not looked at.
+        bits: Bits that images of 16 bits a channel use; None for all 16.
+    """
+
+    images: Path
+    annotations: Path
+    orientation: Orientation | None = None
+    bits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CocoPaths:
+    """A data set in COCO format.
+
+    Attributes:
+        train: What is trained on.
+        val: What is measured on.
+        classes: Class names in the order of their labels, which is that of the training file.
+        same_order: Whether the validation file lists them in the same order.
+        aspects: The least and the greatest ratio of an image's long side to its short one.
+    """
+
+    train: CocoSplit
+    val: CocoSplit
+    classes: tuple[str, ...]
+    same_order: bool = True
+    aspects: tuple[float, float] = (1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyImages:
+    """What of a data set one proxy reads, and how.
+
+    Attributes:
+        count: Training images a pass.
+        train: Positions of the training images among those that hold objects; None for all.
+        val: Positions of the validation images; None for all.
+        unreadable: File that lists training images that cannot be decoded.
+        pinned: Whether batches wait in memory that a GPU copies from at once.
+    """
+
+    count: int
+    train: tuple[int, ...] | None = None
+    val: tuple[int, ...] | None = None
+    unreadable: Path | None = None
+    pinned: bool = False
+
+
+def box(architecture: Architecture, training: Training) -> tuple[int, int]:
+    """Pixels that the long and the short side of an image are fitted into."""
+    side = architecture.resolution
+    return side, int(side * training.short_side)
+
+
+def smallest_image(architecture: Architecture, training: Training, aspects: tuple[float, float]) -> tuple[int, int]:
+    """Sides in pixels of the smallest padded image of a data set.
+
+    Of a fitted image either both sides are as long as the box allows at its aspect, or one is shorter: the smallest is
+    the squarest or the most oblong one.
+
+    Args:
+        architecture: What reads the images.
+        training: How they are fitted and jittered.
+        aspects: Of the data set (`CocoPaths.aspects`).
+    """
+    long, short = box(architecture, training)
+    factor = min(1.0, training.scale_jitter[0]) if training.scale_jitter else 1.0
+    found = []
+    for aspect in aspects:
+        side = factor * min(long / aspect, short)
+        found.append(architecture.image(max(1, int(side)), max(1, int(side * aspect))))
+    return min(found, key=lambda sides: sides[0] * sides[1])
+
+
+def loaders(
+    architecture: Architecture,
+    data: CocoPaths,
+    training: Training,
+    *,
+    masks: bool,
+    batch: int,
+    measured: int,
+    workers: int,
+    unreadable: str | None,
+) -> Settings:
+    """Loaders and evaluators of training and validation.
+
+    A batch holds images that are all upright or all lying, as PIIP's recipe groups them: less of it is padding.
+
+    Args:
+        architecture: What reads the images.
+        data: Where they are.
+        training: How they are fitted and augmented.
+        masks: Whether objects have masks.
+        batch: Training images a step.
+        measured: Validation images at a time.
+        workers: Processes that read.
+        unreadable: File that lists training images that cannot be decoded; None stops at the first.
+    """
+    annotations: Settings = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks}
+    resize: Settings = {"type": "Resize", "scale": box(architecture, training), "keep_ratio": True}
+    train: list[Settings] = [
+        {"type": "ReadImage", "unreadable": unreadable, **_pixels(data.train)},
+        annotations,
+        *_augmentation(training, resize),
+        {"type": "PackDetInputs"},
+    ]
+    kept = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+    val: list[Settings] = [
+        {"type": "ReadImage", **_pixels(data.val)},
+        resize,
+        annotations,
+        {"type": "PackDetInputs", "meta_keys": kept},
+    ]
+
+    def dataset(split: CocoSplit, pipeline: list[Settings], training_part: bool) -> Settings:
+        return {
+            "type": "CocoByName",
+            "ann_file": str(split.annotations),
+            "data_prefix": {"img": str(split.images)},
+            "metainfo": {"classes": data.classes},
+            "masks": masks,
+            "test_mode": not training_part,
+            "pipeline": pipeline,
+            **({"filter_cfg": USABLE} if training_part else {}),
+        }
+
+    shared = {"num_workers": workers, "persistent_workers": workers > 0, "drop_last": False}
+    train_loader = replaced(
+        batch_size=batch,
+        **shared,
+        sampler={"type": "DefaultSampler", "shuffle": True},
+        batch_sampler={"type": "AspectRatioBatchSampler"},
+        dataset=dataset(data.train, train, training_part=True),
+    )
+    val_loader = replaced(
+        batch_size=measured,
+        **shared,
+        sampler={"type": "DefaultSampler", "shuffle": False},
+        dataset=dataset(data.val, val, training_part=False),
+    )
+    metric = ["bbox", "segm"] if masks else ["bbox"]
+    evaluator = replaced(
+        type="CocoAverages", ann_file=str(data.val.annotations), metric=metric, detections=training.max_detections
+    )
+    return {
+        "train_dataloader": train_loader,
+        "val_dataloader": val_loader,
+        "test_dataloader": val_loader,
+        "val_evaluator": evaluator,
+        "test_evaluator": evaluator,
+    }
+
+
+def read_as_proxies(parts: Settings, training: Training, images: ProxyImages, seed: int) -> None:
+    """Changes loaders in place: decoded images are remembered, and random numbers follow from image and epoch.
+
+    A process that reads remembers them from epoch to epoch; where the training process reads by itself, from trial to
+    trial too.
+    """
+    train, val = parts["train_dataloader"], parts["val_dataloader"]
+    for loader, chosen in ((train, images.train), (val, images.val)):
+        dataset = loader["dataset"]
+        dataset["pipeline"][0]["cache_mib"] = training.cache_mib
+        if chosen is not None:
+            dataset["indices"] = list(chosen)
+        if images.pinned:
+            loader["pin_memory"] = True
+    train["dataset"] |= {"type": "SeededCocoDataset", "seed": seed}
+    train["sampler"] = {"type": "EpochSampler", "shuffle": True, "seed": seed}
+
+
+def _pixels(split: CocoSplit) -> Settings:
+    """How the pixels of a file are read, where that is not as usual."""
+    stored: Settings = {"orientation": "stored"} if split.orientation == "stored" else {}
+    return stored if split.bits is None else {**stored, "bits": split.bits}
+
+
+def _augmentation(training: Training, resize: Settings) -> list[Settings]:
+    """From the fitted image to what is trained on: another size inside the same box, mirrored, in other colours."""
+    steps = [resize]
+    if training.scale_jitter is not None:
+        longest = max(resize["scale"])  # upright images are fitted with the box on end
+        steps = [
+            {**resize, "type": "RandomResize", "ratio_range": training.scale_jitter},
+            {"type": "RandomCrop", "crop_size": (longest, longest), "recompute_bbox": True,
+             "allow_negative_crop": True},
+        ]  # fmt: skip
+    if training.colour_jitter:
+        steps.append({"type": "PhotoMetricDistortion"})
+    return [*steps, {"type": "RandomFlip", "prob": training.flip}]

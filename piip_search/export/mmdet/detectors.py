@@ -1,0 +1,86 @@
+"""The detectors around a backbone: which configuration of mmdet they are, and what of it a search changes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from piip_search.architecture.segments import STRIDES
+from piip_search.config import Training
+from piip_search.cost import stacked_convolutions
+from piip_search.export.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """The maps that a detector's neck reads.
+
+    Attributes:
+        widths: Channels of each.
+        smallest: Height and width in pixels of the smallest image that they come from.
+    """
+
+    widths: tuple[int, ...]
+    smallest: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What reads a backbone's maps: an mmdet base configuration, and what of it a search changes.
+
+    Attributes:
+        base: Name or path of the configuration.
+        strides: Strides of the maps that its neck reads.
+        masks: Whether it predicts masks.
+        settings: The model's settings but the backbone's, from the recipe, the number of classes and the maps.
+        imports: Modules that the configuration needs imported.
+    """
+
+    base: str
+    strides: tuple[int, ...]
+    masks: bool
+    settings: Callable[[Training, int, Maps], Settings]
+    imports: tuple[str, ...] = ()
+
+
+def _dense(training: Training, classes: int, maps: Maps) -> Settings:
+    """Heads of one-stage detectors. A narrow head is also a shallow one, for small models."""
+    channels = training.channels
+    head: Settings = {
+        "num_classes": classes,
+        "in_channels": channels,
+        "feat_channels": channels,
+        "stacked_convs": stacked_convolutions(channels),
+    }
+    if training.anchor_scale is not None:
+        head["anchor_generator"] = {"octave_base_scale": training.anchor_scale}
+    neck = {"in_channels": list(maps.widths), "out_channels": channels}
+    return {"neck": neck, "bbox_head": head, "test_cfg": {"max_per_img": training.max_detections}}
+
+
+def _mask_rcnn(training: Training, classes: int, maps: Maps) -> Settings:
+    channels = training.channels
+    rpn: Settings = {"in_channels": channels, "feat_channels": channels}
+    if training.anchor_scale is not None:
+        rpn["anchor_generator"] = {"scales": [training.anchor_scale]}
+    return {
+        "neck": {"in_channels": list(maps.widths), "out_channels": channels},
+        "rpn_head": rpn,
+        "roi_head": {
+            "bbox_roi_extractor": {"out_channels": channels},
+            "bbox_head": {"in_channels": channels, "fc_out_channels": 4 * channels, "num_classes": classes},
+            "mask_roi_extractor": {"out_channels": channels},
+            "mask_head": {"in_channels": channels, "conv_out_channels": channels, "num_classes": classes},
+        },
+        "test_cfg": {"rcnn": {"max_per_img": training.max_detections}},
+    }
+
+
+READERS: dict[str, Reader] = {
+    "retinanet": Reader("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py", STRIDES, False, _dense),
+    # Its settings have the same names; its group norms take 32 groups of the head's channels.
+    "fcos": Reader("mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", STRIDES, False, _dense),
+    "mask_rcnn": Reader("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", STRIDES, True, _mask_rcnn),
+}
+"""The detectors whose cost is known in closed form.
+
+`piip_workers.tasks.detection.detectors` reads any other configuration of mmdet.
+"""

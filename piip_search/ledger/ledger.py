@@ -1,0 +1,429 @@
+"""The ledger itself: reading, and writing by one process a search."""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Executable, func, insert, select
+from sqlalchemy.engine import URL, Engine
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from piip_search.architecture import Architecture
+from piip_search.cost import Convention, price
+from piip_search.evaluation.evaluation import Candidate, Evaluation, Status
+from piip_search.evaluation.table_design import TableDesign
+from piip_search.ledger.database import PATIENCE, Claim, Database, LedgerError, is_claimed
+from piip_search.ledger.records import Circumstances, Event, FrontSnapshot, Promotion, SearchRecord, Sitting
+from piip_search.ledger.tables import (
+    EvaluationRow,
+    FrontRow,
+    PromotionRow,
+    ProposalRow,
+    SearchRow,
+    SittingRow,
+    Table,
+    utc,
+)
+
+T = TypeVar("T")
+RECORDED: tuple[Convention, ...] = ("published", "backbone")
+"""Costs kept beside a proposal, for whoever reads the database; they follow from the architecture alone."""
+
+
+@dataclass
+class _Pen:
+    """What a writer knows of its search, so that a row takes one statement."""
+
+    search_id: int
+    uid: str
+    position: int
+    sitting: int
+    claim: Claim
+    interruptions: int
+
+
+class Ledger:
+    """The evaluations of all searches in one database.
+
+    Attributes:
+        url: The database's.
+        shown: The same without a password.
+        uid: Of the search that was last started.
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        told: Callable[[str], None] = lambda text: None,
+        patience: float = PATIENCE,
+        reading: bool = False,
+    ) -> None:
+        """Opens the database, and makes or upgrades its tables.
+
+        Args:
+            url: SQLAlchemy's: `sqlite:///runs/ledger.db`, `postgresql://user:password@host/database`.
+            told: Is told when the database is away while something is read or written, and when it is back.
+            patience: Seconds to wait for it then.
+            reading: Whether it is only asked: then none is made, and a file that may only be read is left as it is.
+
+        Raises:
+            LedgerError: The URL is none, or the database cannot be reached.
+        """
+        self.url = url
+        self._database = Database(url, told, patience, reading)
+        self.shown = self._database.shown
+        self._pens: dict[str, _Pen] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """SQLAlchemy's, for questions of one's own."""
+        return self._database.engine
+
+    def close(self) -> None:
+        """Gives up all searches and releases the database connections."""
+        for pen in self._pens.values():
+            pen.claim.release()
+        self._pens.clear()
+        self._database.engine.dispose()
+
+    def start(
+        self,
+        name: str,
+        question: str,
+        recipe: str,
+        spec: Mapping[str, Any],
+        data: str = "",
+        circumstances: Circumstances | None = None,
+        audit_of: str | None = None,
+    ) -> str:
+        """Makes a search known, or checks that the one of that name asks the same; this process is its writer now.
+
+        Args:
+            name: Name of the run.
+            question: Fingerprint of what is searched.
+            recipe: Fingerprint of data and training.
+            spec: The search space file's content.
+            data: Fingerprint of the data.
+            circumstances: Where, and with what, this process drives the search.
+            audit_of: The search whose proxies are audited, by its name in every ledger; None for a search.
+
+        Returns:
+            The search's name in every ledger.
+
+        Raises:
+            LedgerError: The name belongs to a search of another question or on other data, or another process writes
+                it.
+        """
+        row = self._found(name) or self._made(name, question, recipe, spec, data, audit_of)
+        if (row.question, row.recipe) != (question, recipe):
+            changed = ", ".join(_changes(row.spec, spec)) or "data"
+            raise LedgerError(
+                f"run {name!r} exists and asked something else (changed since: {changed}); "
+                "nothing of it was touched: choose another --name, or restore the space to continue it"
+            )
+        self._take_up(name, row, circumstances or Circumstances())
+        return row.uid
+
+    def propose(self, name: str, candidate: Candidate, recipe: str) -> None:
+        """Notes that a candidate is being measured.
+
+        Raises:
+            LedgerError: Another process writes this search, or the database is away for too long.
+        """
+        pen, now = self._pen(name), datetime.now(UTC)
+        architecture = candidate.architecture
+        rows: list[dict[str, Any]] = [{
+            "search_id": pen.search_id, "position": pen.position, "number": candidate.number,
+            "key": candidate.key(recipe), "architecture": architecture.name, "fingerprint": architecture.fingerprint,
+            "candidate": candidate.to_dict(), "costs": _costs(architecture), "proposed_at": now, "sitting": pen.sitting,
+        }]  # fmt: skip
+        why = candidate.why
+        promotions = [
+            {"search_id": pen.search_id, "number": candidate.number, "first": why["of"], "rung": why["rung"],
+             "promoted_at": now}
+        ] if why.get("source") == "promotion" else []  # fmt: skip
+        self._write(name, {ProposalRow: rows, PromotionRow: promotions})
+
+    def accept(
+        self,
+        name: str,
+        evaluation: Evaluation,
+        recipe: str,
+        gpu_seconds: float = 0.0,
+        moved: Sequence[FrontSnapshot] = (),
+    ) -> None:
+        """Keeps what came of a candidate.
+
+        Args:
+            name: Name of the run.
+            evaluation: What came of it.
+            recipe: Fingerprint of data and training.
+            gpu_seconds: What it took.
+            moved: The fronts that it moved.
+
+        Raises:
+            LedgerError: Another process writes this search, or the database is away for too long.
+        """
+        pen, now = self._pen(name), datetime.now(UTC)
+        row = {
+            "search_id": pen.search_id, "position": pen.position, "number": evaluation.candidate.number,
+            "key": evaluation.candidate.key(recipe), "status": evaluation.status, "metrics": dict(evaluation.metrics),
+            "error": evaluation.error, "seconds": evaluation.seconds,
+            "history": [dict(row) for row in evaluation.history], "facts": dict(evaluation.facts), "finished_at": now,
+            "sitting": pen.sitting, "host": str(evaluation.facts.get("host", ""))[:255], "gpu_seconds": gpu_seconds,
+        }  # fmt: skip
+        fronts = [
+            {"search_id": pen.search_id, "position": pen.position, "tier": front.tier, "members": list(front.members),
+             "hypervolume": front.hypervolume, "found_at": now}
+            for front in moved
+        ]  # fmt: skip
+        self._write(name, {EvaluationRow: [row], FrontRow: fronts})
+
+    def events(self, name: str) -> Iterator[Candidate | Evaluation]:
+        """What happened in a search, in order: a candidate was proposed, or an evaluation came back."""
+        yield from (event.item for event in self.happened(name))
+
+    def happened(self, name: str, after: int = 0) -> list[Event]:
+        """What happened in a search behind a position, in order, and when."""
+        search_id = self._id(name)
+        tables = (ProposalRow, EvaluationRow)
+        proposals, evaluations = (
+            self._all(select(t).where(t.search_id == search_id, t.position > after)) for t in tables
+        )
+        candidates = {row.number: Candidate.from_dict(row.candidate) for row in proposals}
+        if after:
+            candidates |= self._asked(search_id, [row.number for row in evaluations if row.number not in candidates])
+        found = [Event(row.position, utc(row.proposed_at), candidates[row.number]) for row in proposals]
+        # An evaluation may have arrived between the two questions.
+        found += [Event(row.position, utc(row.finished_at), _evaluation(row, candidates[row.number]))
+                  for row in evaluations if row.number in candidates]  # fmt: skip
+        return sorted(found, key=lambda event: event.position)
+
+    def positions(self) -> dict[str, int]:
+        """The last position of every search, 0 while nothing was proposed: it grows whenever something happens."""
+        last = dict.fromkeys(self._all(select(SearchRow.id)), 0)
+        for table in (ProposalRow, EvaluationRow):
+            for search_id, position in self._by_search(table, func.max(table.position)).items():
+                last[search_id] = max(last.get(search_id, 0), position)
+        return {row.name: last[row.id] for row in self._all(select(SearchRow)) if row.id in last}
+
+    def driven(self, name: str) -> bool | None:
+        """Whether a process drives a search at this moment; None where that cannot be told."""
+        row = self._found(name)
+        return None if row is None else self._database.patiently(lambda: is_claimed(self._database.engine, row.uid))
+
+    def evaluations(self, name: str) -> list[Evaluation]:
+        """All evaluations of a search, in the order in which they ended."""
+        return [item for item in self.events(name) if isinstance(item, Evaluation)]
+
+    def unfinished(self, name: str) -> dict[Candidate, float]:
+        """Candidates of a search without an evaluation, and the seconds since each was proposed.
+
+        No candidate has run for longer, but it may for less: it waited for a worker, or its run was cut off.
+        """
+        search_id = self._id(name)
+        ended = select(EvaluationRow.number).where(EvaluationRow.search_id == search_id)
+        rows = self._all(
+            select(ProposalRow).where(ProposalRow.search_id == search_id, ProposalRow.number.not_in(ended))
+        )
+        now = datetime.now(UTC)
+        return {Candidate.from_dict(row.candidate): (now - utc(row.proposed_at)).total_seconds() for row in rows}
+
+    def find(self, key: str) -> tuple[str, Evaluation] | None:
+        """The first successful measurement of that key in any search, and that search's name."""
+        if not self._database.patiently(lambda: self._holds(key)):  # which is nearly always so, and soon known
+            return None
+        question = (
+            select(SearchRow.name, EvaluationRow, ProposalRow.candidate)
+            .join(SearchRow, SearchRow.id == EvaluationRow.search_id)
+            .join(
+                ProposalRow,
+                (ProposalRow.search_id == EvaluationRow.search_id) & (ProposalRow.number == EvaluationRow.number),
+            )
+            .where(EvaluationRow.key == key, EvaluationRow.status == "done")
+            .order_by(EvaluationRow.id)
+            .limit(1)
+        )
+        row = self._read(lambda session: session.execute(question).first())
+        return None if row is None else (row[0], _evaluation(row[1], Candidate.from_dict(row[2])))
+
+    def searches(self) -> list[SearchRecord]:
+        """All searches, the oldest first."""
+        rows = self._all(select(SearchRow).order_by(SearchRow.id))
+        proposals, evaluations = (self._by_search(table, func.count()) for table in (ProposalRow, EvaluationRow))
+        return [
+            SearchRecord(
+                row.name, row.question, row.recipe, row.spec, utc(row.created_at),
+                proposals.get(row.id, 0), evaluations.get(row.id, 0), row.uid, row.data, row.audit_of,
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def search(self, name: str) -> SearchRecord:
+        """The search of that name.
+
+        Raises:
+            LedgerError: There is none; the message lists those there are.
+        """
+        records = {record.name: record for record in self.searches()}
+        if name not in records:
+            raise self._unknown(name, list(records))
+        return records[name]
+
+    def sittings(self, name: str) -> list[Sitting]:
+        """The processes that drove a search, the first one first."""
+        rows = self._all(select(SittingRow).where(SittingRow.search_id == self._id(name)).order_by(SittingRow.number))
+        return [
+            Sitting(row.number, utc(row.began_at), Circumstances(row.host, row.process, row.revision, row.versions))
+            for row in rows
+        ]
+
+    def promotions(self, name: str) -> list[Promotion]:
+        """The designs that the schedule sent on, in that order."""
+        rows = self._all(
+            select(PromotionRow).where(PromotionRow.search_id == self._id(name)).order_by(PromotionRow.number)
+        )
+        return [Promotion(row.number, row.first, row.rung, utc(row.promoted_at)) for row in rows]
+
+    def front_snapshots(self, name: str) -> list[FrontSnapshot]:
+        """Every front of every tier that the search had, in that order."""
+        rows = self._all(select(FrontRow).where(FrontRow.search_id == self._id(name)).order_by(FrontRow.id))
+        return [FrontSnapshot(row.tier, tuple(row.members), row.hypervolume, utc(row.found_at)) for row in rows]
+
+    def _found(self, name: str) -> SearchRow | None:
+        return next(iter(self._all(select(SearchRow).where(SearchRow.name == name))), None)
+
+    def _made(
+        self, name: str, question: str, recipe: str, spec: Mapping[str, Any], data: str, audit_of: str | None
+    ) -> SearchRow:
+        values = {
+            "name": name, "question": question, "recipe": recipe, "spec": dict(spec),
+            "created_at": datetime.now(UTC), "uid": secrets.token_hex(16), "data": data,
+            "audit_of": audit_of,
+        }  # fmt: skip
+
+        def write() -> None:
+            with Session(self._database.engine) as session, session.begin():
+                session.add(SearchRow(**values))
+
+        with suppress(IntegrityError):  # made a moment ago: by another process, or here before the connection broke
+            self._database.patiently(write)
+        row = self._found(name)
+        if row is None:
+            raise LedgerError(f"ledger {self.shown} lost run {name!r}; is it being restored from a backup?")
+        return row
+
+    def _take_up(self, name: str, row: SearchRow, circumstances: Circumstances) -> None:
+        """Makes this process the writer of a search, from the next free position on."""
+        earlier = self._pens.pop(name, None)
+        claim = self._claim(name, row.uid) if earlier is None else earlier.claim
+        tables = (ProposalRow, EvaluationRow)
+        last_positions = self._read(
+            lambda session: [session.scalar(select(func.max(t.position)).where(t.search_id == row.id)) for t in tables]
+        )
+        sitting = 1 + len(self._all(select(SittingRow.id).where(SittingRow.search_id == row.id)))
+        position = 1 + max(place or 0 for place in last_positions)
+        self._pens[name] = _Pen(row.id, row.uid, position, sitting, claim, self._database.interruptions)
+        values = {"search_id": row.id, "number": sitting, "began_at": datetime.now(UTC), **asdict(circumstances)}
+        self._insert(name, {SittingRow: [values]})
+
+    def _claim(self, name: str, uid: str) -> Claim:
+        try:
+            return self._database.patiently(lambda: Claim(self._database.engine, uid))
+        except BlockingIOError:
+            last = self.sittings(name)[-1:]
+            where = f" (process {last[0].circumstances.process} on {last[0].circumstances.host})" if last else ""
+            raise LedgerError(
+                f"another process{where} drives run {name!r} at this moment; "
+                "end it to go on here, or choose another --name"
+            ) from None
+
+    def _write(self, name: str, rows: Mapping[type[Table], Sequence[dict[str, Any]]]) -> None:
+        self._insert(name, rows)
+        pen = self._pens[name]
+        pen.position += 1
+        if pen.interruptions != self._database.interruptions:  # the claim went with the connection
+            pen.claim.release()
+            pen.claim, pen.interruptions = self._claim(name, pen.uid), self._database.interruptions
+
+    def _insert(self, name: str, rows: Mapping[type[Table], Sequence[dict[str, Any]]]) -> None:
+        """Adds rows in one transaction; where it is unknown whether they arrived, looks."""
+
+        def write() -> None:
+            with self._database.engine.begin() as connection:
+                for table, several in rows.items():
+                    if several:
+                        connection.execute(insert(table), several)
+
+        try:
+            self._database.patiently(write)
+        except IntegrityError:
+            if not self._is_there(rows):
+                raise LedgerError(
+                    f"another process has gone on with run {name!r} in the meantime; this one stops here: "
+                    "what it measured is kept, and the same command goes on"
+                ) from None
+
+    def _is_there(self, rows: Mapping[type[Table], Sequence[dict[str, Any]]]) -> bool:
+        """Whether the first of the rows is what was to be written: the answer to it was lost, not the row."""
+        table, values = next((table, several[0]) for table, several in rows.items() if several)
+        same = ("search_id", "position", "number", "key", "sitting", "process", "host")
+        plain = {name: value for name, value in values.items() if name in same}
+        return bool(self._all(select(table).filter_by(**plain)))
+
+    def _pen(self, name: str) -> _Pen:
+        if name not in self._pens:
+            raise LedgerError(f"run {name!r} was not started here")
+        return self._pens[name]
+
+    def _id(self, name: str) -> int:
+        row = self._found(name)
+        if row is None:
+            raise self._unknown(name, [record.name for record in self.searches()])
+        return row.id
+
+    def _unknown(self, name: str, known: Sequence[str]) -> LedgerError:
+        holds = f"it holds: {', '.join(known)}" if known else "it is empty; start one with piip-search run"
+        return LedgerError(f"no run {name!r} in ledger {self.shown}; {holds}")
+
+    def _by_search(self, table: type[ProposalRow] | type[EvaluationRow], number: Any) -> dict[int, int]:
+        question = select(table.search_id, number).group_by(table.search_id)
+        return dict(self._read(lambda session: [(row[0], row[1]) for row in session.execute(question)]))
+
+    def _asked(self, search_id: int, numbers: Sequence[int]) -> dict[int, Candidate]:
+        question = select(ProposalRow).where(ProposalRow.search_id == search_id, ProposalRow.number.in_(numbers))
+        return {row.number: Candidate.from_dict(row.candidate) for row in self._all(question)}
+
+    def _all(self, question: Executable) -> Sequence[Any]:
+        return self._read(lambda session: session.scalars(question).all())
+
+    def _holds(self, key: str) -> bool:
+        done = select(EvaluationRow.id).where(EvaluationRow.key == key, EvaluationRow.status == "done").limit(1)
+        with self._database.engine.connect() as connection:
+            return connection.execute(done).first() is not None
+
+    def _read(self, ask: Callable[[Session], T]) -> T:
+        def read() -> T:
+            with Session(self._database.engine, expire_on_commit=False) as session:
+                return ask(session)
+
+        return self._database.patiently(read)
+
+
+def _costs(architecture: Architecture | TableDesign) -> dict[str, Any]:
+    if isinstance(architecture, TableDesign):
+        return {"table": architecture.cost}
+    return {convention: asdict(price(architecture, convention)) for convention in RECORDED}
+
+
+def _evaluation(row: EvaluationRow, candidate: Candidate) -> Evaluation:
+    status = cast(Status, row.status)
+    return Evaluation(candidate, status, row.metrics, row.error, row.seconds, tuple(row.history), row.facts)
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [key for key in now if key not in ("name", "budget", "resources") and before.get(key) != now[key]]

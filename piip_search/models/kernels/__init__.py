@@ -1,0 +1,1 @@
+"""Operators of the networks: portable, and fused for GPUs."""

@@ -1,0 +1,1 @@
+"""Pre-trained weights: which there are, and how they fit into a network."""

@@ -1,0 +1,1 @@
+"""What to measure next: the search, its policy, its rungs and its plan."""

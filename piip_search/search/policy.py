@@ -1,0 +1,166 @@
+"""What is measured next, and how: a policy proposes whole candidates and learns from whole evaluations."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from piip_search.architecture import Architecture
+from piip_search.cost.kinship import nearest
+from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.evaluation.objectives import Objectives
+from piip_search.search.halving import Halving
+from piip_search.search.samplers.sampler import Sampler
+
+
+class Policy(Protocol):
+    """Proposes candidates, one at a time, and learns what came of them."""
+
+    @property
+    def expected(self) -> int:
+        """About how many candidates it will propose in all."""
+        ...
+
+    @property
+    def ending(self) -> str:
+        """Why it has nothing more to propose until something is told; empty while it may have."""
+        ...
+
+    def ask(self, number: int, recorded: Candidate | None = None) -> Candidate | None:
+        """The next candidate to measure; None where there is none until something is told, or ever.
+
+        Args:
+            number: The candidate's number.
+            recorded: What was proposed at this point of an earlier sitting. It is proposed again, and the policy goes
+                through the same states as it did then.
+        """
+        ...
+
+    def tell(self, evaluation: Evaluation) -> None:
+        """What came of a candidate."""
+        ...
+
+    def close(self, why: str) -> None:
+        """No new design is to be proposed any more; what has begun may go on."""
+        ...
+
+
+class Sampled:
+    """A sampler's proposals, of which a schedule decides who is trained to the end."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        objectives: Objectives,
+        trials: int,
+        rungs: Sequence[Fidelity],
+        seed: int,
+        halving: Halving[Architecture],
+        inherit: bool = False,
+    ) -> None:
+        """Wraps a sampler.
+
+        Args:
+            sampler: Who proposes architectures.
+            objectives: What it is told.
+            trials: How many architectures to propose.
+            rungs: How hard to try, the whole training last.
+            seed: Seed of weights and data order.
+            halving: Who goes on from one rung to the next.
+            inherit: Whether a candidate starts from the nearest relative's weights.
+        """
+        self._sampler = sampler
+        self._objectives = objectives
+        self._trials = trials
+        self._rungs = tuple(rungs)
+        self._seed = seed
+        self._halving = halving
+        self._first: dict[Architecture, Candidate] = {}
+        self._closed = ""
+        self._trained: dict[Architecture, str] | None = {} if inherit else None
+
+    @property
+    def expected(self) -> int:
+        return self._halving.expected(len(self._first) if self._closed else self._trials)
+
+    @property
+    def ending(self) -> str:
+        return self._closed or ("the budget of trials is spent" if len(self._first) >= self._trials else "")
+
+    def close(self, why: str) -> None:
+        self._closed = self._closed or why
+
+    def ask(self, number: int, recorded: Candidate | None = None) -> Candidate | None:
+        if recorded is not None:
+            if recorded.architecture not in self._first:
+                self._sampler.ask(recorded=recorded.architecture)
+            return self._begun(recorded)
+        going = self._halving.promotion(closed=bool(self.ending))
+        if going is not None:
+            architecture, rung = going
+            first = self._first[architecture]
+            why = {"source": "promotion", "of": first.number, "rung": rung}
+            return self._begun(replace(first, number=number, fidelity=self._rungs[rung], why=why))
+        if self.ending:
+            return None
+        sampled = self._sampler.ask()
+        if sampled is None:
+            self.close("every design inside the limit was measured")
+            return self.ask(number)
+        parent = nearest(sampled, self._trained) if self._trained else None
+        name = None if parent is None or self._trained is None else self._trained[parent]
+        fidelity = self._rungs[self._halving.first_rung()]
+        return self._begun(Candidate(number, sampled, fidelity, self._seed, name, self._why()))
+
+    def tell(self, evaluation: Evaluation) -> None:
+        candidate = evaluation.candidate
+        architecture, rung = candidate.architecture, self._rungs.index(candidate.fidelity)
+        measured = self._objectives.value(evaluation) is not None
+        losses = self._objectives.losses([evaluation])[0]
+        self._halving.record(architecture, rung, float(losses[0]) if measured else None)
+        if not measured or rung == self._halving.last:
+            self._sampler.tell(architecture, losses if measured else None)
+        else:
+            self._sampler.report(architecture, candidate.fidelity.epochs, float(losses[0]))
+        # What another run answered has no weights here.
+        if self._trained is not None and measured and "answered_from" not in evaluation.facts:
+            self._trained[architecture] = candidate.weights
+
+    def _begun(self, candidate: Candidate) -> Candidate:
+        self._first.setdefault(candidate.architecture, candidate)
+        gmacs = self._objectives.price(candidate.architecture).gmacs
+        self._halving.start(candidate.architecture, self._rungs.index(candidate.fidelity), gmacs)
+        return candidate
+
+    def _why(self) -> dict[str, Any]:
+        """What the sampler said, with the metric in place of its loss."""
+        why, top = dict(self._sampler.why), self._objectives.top
+        loss = why.pop("loss", None)
+        return why if loss is None else {**why, "predicted": [top - level for level in (loss[0], loss[2], loss[1])]}
+
+
+class Listed:
+    """Candidates that were decided beforehand."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._candidates = tuple(candidates)
+        self._next = 0
+
+    @property
+    def expected(self) -> int:
+        return len(self._candidates)
+
+    @property
+    def ending(self) -> str:
+        return "all that was listed is measured" if self._next >= len(self._candidates) else ""
+
+    def ask(self, number: int, recorded: Candidate | None = None) -> Candidate | None:
+        if number >= len(self._candidates):
+            return None
+        self._next = number + 1
+        return self._candidates[number]
+
+    def tell(self, evaluation: Evaluation) -> None:
+        """Nothing: what comes next was decided beforehand."""
+
+    def close(self, why: str) -> None:
+        """Nothing: see `tell`."""

@@ -1,0 +1,1 @@
+"""Who proposes designs: ask for one, tell what came of it."""

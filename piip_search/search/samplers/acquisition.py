@@ -1,0 +1,406 @@
+"""Which design to measure next: the one whose expected gain of the fronts is largest, its cost being known.
+
+Legend: N designs, Q levels of a predicted distribution, S steps of a front.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from piip_search.search.samplers.rung_extrapolation import extrapolated
+from piip_search.search.samplers.surrogate import Surrogate
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
+START = 10
+"""Designs that are measured before anything is learnt, spread over the costs."""
+POOL = 2000
+"""Designs that are looked at for one proposal, besides neighbours of the front's."""
+REFINED = 5
+"""Designs of a front whose neighbours are looked at as well."""
+CLIMBS, MOST_NEAR = 3, 600
+"""How often the neighbours of the most promising are looked at, and how many of them each time."""
+CHEAP, CHEAPEST = 4.0, 8.0
+"""Cheaper than the cheapest tier by the first factor, and than the dearest by the second, is all the same to the spread
+at the beginning."""
+STRAIGHT = 16
+"""Proposals after the beginning of which every other round of the tiers expects losses to fall with the cost."""
+HOPEFUL, DRAWS = 100, 64
+"""Designs of each tier, and joint draws of their losses, for an estimate of what is left to be gained."""
+
+
+def log_costs(costs_N: Array) -> Array:
+    """Logarithms of costs; what costs nothing counts as half of the cheapest that costs something."""
+    least = costs_N[costs_N > 0].min(initial=np.inf)
+    return np.log(np.maximum(costs_N, least / 2 if np.isfinite(least) else 1.0))
+
+
+def cost_feature(costs_N: Array) -> Array:
+    """Costs as a feature from 0 to 1, on a scale of ratios."""
+    logs_N = log_costs(costs_N)
+    feature_N: Array = (logs_N - logs_N.min()) / max(float(np.ptp(logs_N)), 1e-12)
+    return feature_N
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What may be proposed, by index.
+
+    Attributes:
+        costs_N: Known costs.
+        features: Features of some designs, shape (n, F), each column about as wide as one; the last one is the cost
+            on a scale of ratios (`cost_feature`).
+        near: Indices of the neighbours of a design.
+    """
+
+    costs_N: Array
+    features: Callable[[Indices], Array]
+    near: Callable[[int], Indices]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is believed of designs before any is measured, from elsewhere.
+
+    Attributes:
+        losses: Expected losses of some designs, shape (n,), in any unit: how they order designs is what counts.
+        first: Designs that are known to be good elsewhere; some are measured first.
+    """
+
+    losses: Callable[[Indices], Array]
+    first: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A design to measure, and why.
+
+    Attributes:
+        index: The design.
+        source: `prior` for what is known to be good elsewhere, `start` for the spread at the beginning, `gain` for the
+            largest expected gain, `draw` where nothing promised any.
+        budget: Tier whose turn it was.
+        gain: Expected gain within the tier, in units of the loss (`expected_gain`).
+        loss: What it is expected to reach, with the loss's lowest and highest predicted level.
+        left: By how much the best loss of each tier is expected to fall if all that is left was measured.
+        prior: Whether the prior was of use; None without one.
+    """
+
+    index: int
+    source: Literal["prior", "start", "gain", "draw"]
+    budget: float | None = None
+    gain: float = 0.0
+    loss: tuple[float, float, float] | None = None
+    left: Mapping[float, float] | None = None
+    prior: bool | None = None
+
+    @property
+    def why(self) -> dict[str, Any]:
+        """The same as plain data, without what is not known."""
+        left = {f"{tier:g}": gain for tier, gain in (self.left or {}).items()}
+        if self.source != "gain":
+            return {"source": self.source, **({"left": left} if left else {})}
+        prior = {} if self.prior is None else {"prior": "of use" if self.prior else "dropped"}
+        return {"source": self.source, "tier": self.budget, "gain": self.gain, "loss": self.loss, "left": left, **prior}
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What was found out, in an order that does not depend on who ended first.
+
+    Attributes:
+        known: Designs of which something is known.
+        losses: What they reach in the end, as far as that is known.
+        deviations: Standard deviations of these; zero of what was measured to the end.
+        pending: Designs that are being measured for the first time.
+    """
+
+    known: tuple[int, ...]
+    losses: tuple[float, ...]
+    deviations: tuple[float, ...]
+    pending: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        measured: Mapping[int, float],
+        pending: Sequence[int],
+        failed: Sequence[int],
+        reached: Mapping[int, Mapping[int, float]],
+    ) -> "_Evidence":
+        guessed = extrapolated(reached, measured)
+        found = {index: (loss, 0.0) for index, loss in measured.items()}
+        found |= {index: guess for index, guess in guessed.items() if index not in failed}
+        if found:  # what failed counts as the worst, once there is one
+            worst = max(loss for loss, _ in found.values())
+            found |= dict.fromkeys(failed, (worst, 0.0))
+        known = tuple(sorted(found))
+        waiting = (*sorted(pending), *(() if found else sorted(failed)))
+        return cls(known, tuple(found[i][0] for i in known), tuple(found[i][1] for i in known), waiting)
+
+    @property
+    def taken(self) -> Indices:
+        """All of them."""
+        return np.array([*self.known, *self.pending], dtype=np.intp)
+
+    @property
+    def asked(self) -> int:
+        """How many designs were proposed."""
+        return len(self.known) + len(self.pending)
+
+
+class FrontGain:
+    """Proposes designs one at a time. A function of the evidence alone: equal evidence gives equal proposals.
+
+    Tiers take turns, so that none starves; what is learnt serves all. (On NAS-Bench-201 turns halved the regret that
+    the sum of all tiers' gains left in the largest one.) A tier in which nothing is left to be gained is passed over.
+
+    A prior is one feature more, whose weight may be as large as that of all others together. Each time it is left out
+    unless what was measured is likelier with it: where it misleads, it is dropped.
+    """
+
+    def __init__(
+        self,
+        choices: Choices,
+        budgets: Sequence[float],
+        seed: int,
+        start: int = START,
+        prior: Prior | None = None,
+    ) -> None:
+        """Prepares.
+
+        Args:
+            choices: What may be proposed.
+            budgets: Tiers of cost; designs over the largest are never proposed.
+            seed: Of the spread at the beginning and of draws.
+            start: Designs that are measured before anything is learnt.
+            prior: What is believed beforehand; up to half of the start are its designs.
+        """
+        self._choices = choices
+        self._logs_N = log_costs(choices.costs_N)
+        self._prior = prior
+        if prior is not None:
+            some = np.random.default_rng(seed).permutation(len(choices.costs_N))[:POOL]
+            expected = prior.losses(some)
+            self._centre, self._scale = float(expected.mean()), max(float(expected.std()), 1e-12)
+        self._start = start
+        self._budgets = tuple(sorted(budgets))
+        self._seed = seed
+
+    def propose(
+        self,
+        measured: Mapping[int, float],
+        pending: Sequence[int],
+        failed: Sequence[int],
+        free_N: NDArray[np.bool_],
+        reached: Mapping[int, Mapping[int, float]] | None = None,
+    ) -> Proposal | None:
+        """The next design to measure; None when none is left.
+
+        Args:
+            measured: Final losses of measured designs.
+            pending: Designs that are being measured.
+            failed: Designs that could not be measured; they count as the worst.
+            free_N: Which designs may be proposed.
+            reached: Losses by epochs, of designs that were measured on their way. They are evidence of what the end
+                will be, as far as that follows from them (`extrapolation`), and never taken for it.
+        """
+        evidence = _Evidence.of(measured, pending, failed, reached or {})
+        free = np.flatnonzero(free_N & (self._choices.costs_N <= self._budgets[-1]))
+        if not len(free):
+            return None
+        random = np.random.default_rng([self._seed, evidence.asked])
+        if evidence.asked < self._start or len(set(evidence.losses)) < 2:
+            known = self._known_good(free, evidence.asked)
+            if known is not None:
+                return Proposal(known, "prior")
+            return Proposal(self._spread(free, evidence.taken, evidence.asked, random), "start")
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):  # small matrices: more threads would wait for each other, or for trainings
+            return self._best(evidence, free, free_N, random)
+
+    def _best(
+        self, evidence: "_Evidence", free: Indices, free_N: NDArray[np.bool_], random: np.random.Generator
+    ) -> Proposal:
+        surrogate, features_of, front = self._believe(evidence)
+        worst = max(evidence.losses)
+        turn = evidence.asked % len(self._budgets)
+        pool = self._pool(free, free_N, front[0], random)
+        features, costs = features_of(pool), self._choices.costs_N[pool]
+        losses_NQ = surrogate.losses(features)
+        for tier in (*self._budgets[turn:], *self._budgets[:turn]):
+            gain_N = expected_gain(losses_NQ, costs, front[1:], worst, tier)
+            if gain_N.max() > 0:
+                break
+        for _ in range(CLIMBS if len(free) > POOL else 0):
+            # A large space is drawn from thinly: what is near the most promising may promise more.
+            more = np.setdiff1d(self._near(pool[np.argsort(-gain_N, kind="stable")[:REFINED]], free_N), pool)
+            if not len(more):
+                break
+            more = random.permutation(more)[:MOST_NEAR]
+            beside = features_of(more)
+            losses = surrogate.losses(beside)
+            gained = expected_gain(losses, self._choices.costs_N[more], front[1:], worst, tier)
+            pool, features = np.concatenate([pool, more]), np.concatenate([features, beside])
+            costs, losses_NQ = self._choices.costs_N[pool], np.concatenate([losses_NQ, losses])
+            gain_N = np.concatenate([gain_N, gained])
+        left = self._left(surrogate, features, costs, losses_NQ[:, 0], front[1:], worst)
+        best = int(gain_N.argmax())
+        if gain_N[best] <= 0:
+            return Proposal(int(random.choice(pool)), "draw", tier, left=left)
+        predicted = losses_NQ[best]
+        loss = (float(predicted.mean()), float(predicted[0]), float(predicted[-1]))
+        used = None if self._prior is None else features_of != self._choices.features
+        return Proposal(int(pool[best]), "gain", tier, float(gain_N[best]), loss, left, used)
+
+    def _left(
+        self, surrogate: Surrogate, features_NF: Array, costs_N: Array, hopes_N: Array, front: tuple[Array, Array],
+        worst: float,
+    ) -> dict[float, float]:  # fmt: skip
+        """By how much the best loss of each tier is expected to fall if the most hopeful designs were all measured.
+
+        The mean over joint draws of the belief (cf. Makarova et al., "Automatic termination for hyperparameter
+        optimization", 2022, section 4). It is of what is believed: a belief that is too sure finds too little.
+        """
+        hopeful = [np.flatnonzero(costs_N <= tier) for tier in self._budgets]
+        hopeful = [places[np.argsort(hopes_N[places], kind="stable")[:HOPEFUL]] for places in hopeful]
+        some = np.unique(np.concatenate(hopeful))
+        draws_SN = surrogate.draws(features_NF[some], DRAWS, self._seed)
+        left = {}
+        for tier, places in zip(self._budgets, hopeful, strict=True):
+            inside = front[1][front[0] <= tier]
+            best = min(inside.min(initial=worst), worst)
+            found_S = draws_SN[:, np.isin(some, places)].min(1, initial=worst)
+            left[tier] = float(np.maximum(best - found_S, 0).mean())
+        return left
+
+    def _spread(self, free: Indices, taken: Indices, asked: int, random: np.random.Generator) -> int:
+        """Of the designs whose cost is about right, the one least like those that were taken.
+
+        Costs rise in equal ratios, in an order that halves the gaps: with few designs the range is covered already.
+        """
+        costs = self._logs_N[free]
+        # What costs next to nothing tells little of the tiers.
+        least = np.log(min(self._budgets[0] / CHEAP, self._budgets[-1] / CHEAPEST))
+        costs = np.maximum(costs, min(least, costs.max()))
+        share = (_halving(asked) + random.random() / self._start) % 1
+        wanted = costs.min() + share * (costs.max() - costs.min())
+        window = np.argsort(np.abs(costs - wanted), kind="stable")[: max(3, len(free) // 50)]
+        some = free[random.permutation(window)[:200]]
+        if not len(taken):
+            return int(some[0])
+        gaps = self._choices.features(some)[:, None] - self._choices.features(taken)[None]
+        return int(some[(gaps**2).sum(-1).min(1).argmax()])
+
+    def _known_good(self, free: Indices, asked: int) -> int | None:
+        """The best of the prior's designs in the tier whose turn it is; None once half of the start is made of them."""
+        if self._prior is None or asked >= self._start // 2:
+            return None
+        costs = self._choices.costs_N
+        tier = self._budgets[asked % len(self._budgets)]
+        good = np.intersect1d(np.array(self._prior.first, dtype=np.intp), free)
+        inside = good[costs[good] <= tier]
+        if not len(inside):
+            return None
+        # Of this tier alone while it has some: the best of the others are good in it as well.
+        own = inside[costs[inside] > max([0.0, *(one for one in self._budgets if one < tier)])]
+        chosen = own if len(own) else inside
+        return int(chosen[self._prior.losses(chosen).argmin()])
+
+    def _with_prior(self, indices: Indices) -> Array:
+        if self._prior is None:
+            raise RuntimeError("there is no prior")
+        features_NF = self._choices.features(indices)
+        column_N = (self._prior.losses(indices) - self._centre) / self._scale
+        return np.concatenate([features_NF, column_N[:, None] * np.sqrt(features_NF.shape[1])], 1)
+
+    def _believe(
+        self, evidence: "_Evidence"
+    ) -> tuple[Surrogate, Callable[[Indices], Array], tuple[Indices, Array, Array]]:
+        """The belief, the features it is about, and the front that it sees: indices, costs, losses, cheapest first."""
+        known, pending = np.array(evidence.known, dtype=np.intp), np.array(evidence.pending, dtype=np.intp)
+        losses, deviations = np.array(evidence.losses), np.array(evidence.deviations)
+        features_of = self._choices.features
+        features = features_of(known)
+        line = features.shape[1] - 1 if self._is_straight(evidence.asked) else None
+        surrogate = Surrogate.fit(features, losses, self._seed, deviations, line)
+        if self._prior is not None:
+            informed = Surrogate.fit(self._with_prior(known), losses, self._seed, deviations, line)
+            if informed.evidence > surrogate.evidence:
+                surrogate, features_of = informed, self._with_prior
+        places = np.concatenate([known, pending])
+        features = features_of(places)
+        if len(pending):
+            surrogate = surrogate.with_guesses(features[len(known) :])
+        # What a lucky measurement showed is not yet what a design is worth: the front is what is believed of them.
+        believed = surrogate.expected(features)
+        costs = self._choices.costs_N[places]
+        steps: list[int] = []
+        for place in np.lexsort((believed, costs)):
+            if not steps or believed[place] < believed[steps[-1]]:
+                steps.append(int(place))
+        return surrogate, features_of, (places[steps], costs[steps], believed[steps])
+
+    def _is_straight(self, asked: int) -> bool:
+        """Whether this proposal expects losses to fall with the cost: two beliefs take turns while little is known.
+
+        Without that line a dozen designs teach that all are alike, and the cheapest promise most; with it alone the
+        cheap end is left out where it is good. With one tier, whose front counts from the cheap end on, there is none.
+        """
+        later = asked - self._start
+        return len(self._budgets) > 1 and later < STRAIGHT and later // len(self._budgets) % 2 == 0
+
+    def _pool(self, free: Indices, free_N: NDArray[np.bool_], front: Indices, random: np.random.Generator) -> Indices:
+        if len(free) <= POOL:
+            return free
+        drawn = random.choice(free, POOL, replace=False)
+        pool: Indices = np.union1d(drawn, self._near(random.permutation(front)[:REFINED], free_N))
+        return pool
+
+    def _near(self, chosen: Indices, free_N: NDArray[np.bool_]) -> Indices:
+        """What may be proposed beside some designs."""
+        near: Indices = np.unique(np.concatenate([self._choices.near(int(index)) for index in chosen]))
+        return near[free_N[near] & (self._choices.costs_N[near] <= self._budgets[-1])]
+
+
+def expected_gain(losses_NQ: Array, costs_N: Array, front: tuple[Array, Array], worst: float, budget: float) -> Array:
+    """What measuring a design is expected to gain within a budget, in units of the loss, shape (N,).
+
+    The front says which loss is reached at each cost. A design of cost c and loss y lowers it to y wherever that is
+    better, from c on. The gain is how much that lowers the mean over all costs from zero to the budget, which is the
+    hypervolume gained over the budget, plus how much it lowers the best loss within the budget. Costs are known, so
+    that the expectation is over the loss alone (cf. Emmerich et al., "Computation of the expected improvement in
+    dominated hypervolume", 2008, section 3, with one certain loss).
+
+    Args:
+        losses_NQ: Equally likely losses.
+        costs_N: Known costs.
+        front: Costs and losses of the front, the cheapest first.
+        worst: Loss where nothing was measured, and reference point.
+        budget: Largest cost.
+    """
+    costs_S, losses_S = (part[front[0] <= budget] for part in front)
+    edges = np.concatenate([[0.0], costs_S, [budget]])
+    levels = np.minimum(np.concatenate([[worst], losses_S]), worst)
+    gain_N = np.zeros(len(costs_N))
+    for start, end, level in zip(edges[:-1], edges[1:], levels, strict=True):
+        width_N = np.clip(end - np.maximum(start, costs_N), 0, None)
+        reached = width_N > 0
+        if reached.any():
+            gain_N[reached] += width_N[reached] * np.maximum(level - losses_NQ[reached], 0).mean(1)
+    fits_N = costs_N <= budget
+    gain_N[fits_N] = gain_N[fits_N] / budget + np.maximum(levels[-1] - losses_NQ[fits_N], 0).mean(1)
+    return gain_N
+
+
+def _halving(place: int) -> float:
+    """0, 1/2, 1/4, 3/4, 1/8, ...: the van der Corput sequence."""
+    share, step = 0.0, 0.5
+    while place:
+        share += step * (place % 2)
+        place, step = place // 2, step / 2
+    return share

@@ -1,0 +1,258 @@
+"""Optuna samplers that propose legal designs alone, each once: ours, and any other inside the limits.
+
+Whatever `InsideLimits` is told by the sampler that it wraps, it moves to the nearest design that is legal, fits the
+limit and was never proposed before. So no proposal is ever thrown away, and a search ends by itself when nothing new
+is left. Both work in any Optuna study whose parameters are their `distributions`: with threads, with several processes
+on one storage, and in a study that is taken up again. A study that is optimised is stopped with its last design.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from piip_search.architecture import Architecture
+from piip_search.search.samplers.acquisition import START, Choices, FrontGain, Prior
+from piip_search.search.samplers.design_pool import Offer, Proposals, Space
+from piip_search.space import Designs, Features, SearchSpace
+
+FEWEST = 4
+"""Designs that are spread out first in a short search."""
+REACHED = "piip:reached"
+"""User attribute of a trial: losses that it reached on its way, by epochs."""
+STEPS = 2
+"""Most choices in which a design's neighbours differ from it."""
+
+
+class InsideLimits(BaseSampler):
+    """An Optuna sampler whose every proposal is one of the given designs, and each at most once.
+
+    Legend: N designs, D dimensions.
+
+    Attributes:
+        distributions: One integer parameter for each dimension in which there is a choice.
+    """
+
+    def __init__(self, inner: BaseSampler | None, space: Space, designs: Offer, seed: int) -> None:
+        """Wraps a sampler.
+
+        Args:
+            inner: Whose suggestions are moved to legal ones; None draws uniformly among the legal.
+            space: What the designs are of.
+            designs: All that may be proposed.
+            seed: Of the uniform draws and of ties between equally near designs.
+        """
+        self._inner = inner
+        self.why = {"source": "uniform" if inner is None else type(inner).__name__}
+        self._proposals = Proposals(space, designs, seed)
+        self.distributions = self._proposals.distributions
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every design was proposed."""
+        return not self._proposals.free_N.any()
+
+    def record(self, architecture: Architecture | None) -> None:
+        """Makes the next proposal this architecture, whatever the inner sampler says."""
+        self._proposals.recorded = architecture
+
+    def decode(self, params: dict[str, Any]) -> Architecture:
+        """The architecture that a trial's parameters stand for."""
+        return self._proposals.decode(params)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """All parameters are proposed together: legality is a matter of all of them."""
+        return self.distributions
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The inner sampler's suggestion, moved to the nearest free design."""
+        # Asked first, also where something is recorded: its state has to go on.
+        wish_D = self._wish(study, trial, search_space)
+        return self._proposals.propose(study, trial, lambda: self._proposals.nearest(wish_D))
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Never needed for our own parameters: they are all proposed together."""
+        raise self._proposals.unknown(param_name)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if self._inner is not None:
+            self._inner.before_trial(study, trial)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        if self._inner is not None:
+            self._inner.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        """Nothing to do: a study is asked by one process."""
+
+    def _wish(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> NDArray[np.float64] | None:
+        if self._inner is None:
+            return None
+        params = self._inner.sample_relative(study, trial, search_space)
+        for name, distribution in search_space.items():
+            if name not in params:
+                params[name] = self._inner.sample_independent(study, trial, name, distribution)
+        return self._proposals.row_of(params).astype(float)
+
+
+class FrontSampler(BaseSampler):
+    """Proposes the design that is expected to raise the fronts most, its cost being known (`front_gain`).
+
+    It works in any Optuna study whose parameters are `distributions` and whose first value is the one to be found;
+    further values are not looked at, as costs are known. What a running or pruned trial reported on its way, to
+    Optuna or in its user attribute `REACHED` (a loss by epochs), is evidence of what becomes of it. What else runs
+    counts as measured at what is expected of it; what failed, is no finite number, or was pruned without a report
+    counts as the worst. A function of the study's trials alone: nothing of it needs to be kept.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        designs: Offer,
+        budgets: Sequence[float],
+        trials: int,
+        seed: int,
+        features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
+        prior: Prior | None = None,
+    ) -> None:
+        """Prepares.
+
+        Args:
+            space: What the designs are of.
+            designs: All that may be proposed.
+            budgets: Tiers of cost, in the unit of the designs' costs.
+            trials: How many proposals are planned; a third of them, but no more than needed, spread out first.
+            seed: Of the spread at the beginning, and of draws.
+            features: Of some of the designs, by index, the last one being the cost (`Choices`); those of PIIP networks
+                by default.
+            prior: What is believed of the designs beforehand; dropped where it misleads.
+        """
+        self._proposals = Proposals(space, designs, seed)
+        own = features or Features(cast(SearchSpace, space), cast(Designs, designs)).of
+        choices = Choices(designs.gmacs_N, own, _Near(designs.rows_ND))
+        start = int(np.clip(trials // 3, FEWEST, START))
+        self._gain = FrontGain(choices, budgets, seed, start, prior)
+        self.distributions = self._proposals.distributions
+        self.why: dict[str, Any] = {}
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every design was proposed."""
+        return not self._proposals.free_N.any()
+
+    def record(self, architecture: Architecture | None) -> None:
+        """Makes the next proposal this architecture."""
+        self._proposals.recorded = architecture
+
+    def decode(self, params: dict[str, Any]) -> Architecture:
+        """The architecture that a trial's parameters stand for."""
+        return self._proposals.decode(params)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """All parameters are proposed together: legality is a matter of all of them."""
+        return self.distributions
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The design with the largest expected gain."""
+        self.why = {}
+
+        def choose() -> int:
+            if self._proposals.recorded is not None:
+                return -1  # it is decided already
+            evidence = self._evidence(study, trial)
+            proposal = self._gain.propose(
+                evidence.measured, evidence.pending, evidence.failed, self._proposals.free_N, evidence.reached
+            )
+            if proposal is None:
+                raise RuntimeError("every design of the space was proposed")
+            self.why = proposal.why
+            return proposal.index
+
+        return self._proposals.propose(study, trial, choose)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Never needed for our own parameters: they are all proposed together."""
+        raise self._proposals.unknown(param_name)
+
+    def reseed_rng(self) -> None:
+        """Nothing to do: randomness follows from the seed and the trials."""
+
+    def _evidence(self, study: optuna.Study, trial: FrozenTrial) -> "_Found":
+        """What the other trials found, losses being lower where they are better."""
+        sign = -1.0 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1.0
+        indices, found = self._proposals.catch_up(study, trial), _Found()
+        for other in study.get_trials(deepcopy=False):
+            index = indices.get(other.number)
+            if index is not None:
+                found.add(index, other, sign)
+        return found
+
+
+@dataclass
+class _Found:
+    """What trials found, by design.
+
+    Attributes:
+        losses: Of measurements to the end, one or several.
+        pending: Designs that are being measured.
+        failed: Designs that could not be.
+        reached: Losses by epochs, on the way.
+    """
+
+    losses: dict[int, list[float]] = field(default_factory=dict)
+    pending: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    reached: dict[int, dict[int, float]] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> dict[int, float]:
+        """Of one design measured again, with another seed say, the mean."""
+        return {index: float(np.mean(found)) for index, found in self.losses.items()}
+
+    def add(self, index: int, trial: FrozenTrial, sign: float) -> None:
+        """Takes one trial in."""
+        state = trial.state
+        reported = {step: sign * value for step, value in trial.intermediate_values.items()}
+        reported |= {int(epochs): loss for epochs, loss in trial.user_attrs.get(REACHED, {}).items()}
+        on_its_way = {step: loss for step, loss in reported.items() if np.isfinite(loss)}
+        if on_its_way and state != TrialState.FAIL:
+            self.reached[index] = on_its_way
+        if state == TrialState.COMPLETE and np.isfinite(trial.values[0]):
+            self.losses.setdefault(index, []).append(sign * trial.values[0])
+        elif on_its_way and state in (TrialState.RUNNING, TrialState.PRUNED):
+            return
+        elif state in (TrialState.RUNNING, TrialState.WAITING):
+            self.pending.append(index)
+        else:
+            self.failed.append(index)
+
+
+class _Near:
+    """Finds the designs that differ from one in at most `STEPS` choices."""
+
+    def __init__(self, rows_ND: NDArray[Any]) -> None:
+        self._columns_DN = np.ascontiguousarray(rows_ND.T)
+
+    def __call__(self, index: int) -> NDArray[np.intp]:
+        differing_N = np.zeros(self._columns_DN.shape[1], dtype=np.uint8)
+        for column_N in self._columns_DN:
+            differing_N += column_N != column_N[index]
+        return np.flatnonzero(differing_N <= STEPS)

@@ -1,0 +1,70 @@
+"""What the papers' tables say of the designs of a space, before any is measured."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from piip_search.architecture.published import Published, published_designs
+from piip_search.cost import Convention, Detector, price
+from piip_search.search.samplers.acquisition import Prior
+from piip_search.search.samplers.surrogate import Surrogate
+from piip_search.space import Designs, Features, SearchSpace
+
+METRIC = "box AP"
+FEWEST = 5
+"""Published designs from which a space can learn something."""
+
+
+def published_prior(
+    space: SearchSpace, designs: Designs, convention: Convention, detector: Detector, seed: int = 0
+) -> Prior:
+    """A belief learnt from the published COCO detectors whose parts this space has.
+
+    Their box AP is what is learnt, so that the order of designs carries over and values do not. Designs of the space
+    that were published are known to be good.
+
+    Args:
+        space: What the designs are of.
+        designs: All that may be proposed.
+        convention: How their cost was counted.
+        detector: What reads the merged maps, under the convention `detector`.
+        seed: Of the fit.
+
+    Raises:
+        ValueError: The space shares too few designs with the papers.
+    """
+    rows = [(row, encoded) for row in published_designs() if (encoded := _row_of(row, space)) is not None]
+    if len(rows) < FEWEST:
+        raise ValueError(
+            f"prior: published knows {len(rows)} designs made of this space's models, image sizes and windows, and "
+            f"{FEWEST} are needed; leave the prior out, or offer what the papers used (piip-search init: coco)"
+        )
+    costs = [price(row.architecture, convention, detector=detector) for row, _ in rows]
+    known = Designs(
+        np.stack([encoded for _, encoded in rows]),
+        np.array([cost.macs for cost in costs]),
+        np.array([cost.params for cost in costs]),
+    )
+    losses = np.array([1 - row.metrics[METRIC] / 100 for row, _ in rows])
+    # Both are seen on one scale of costs.
+    together = Features(space, Designs.joined([designs, known]))
+    belief = Surrogate.fit(together.of(len(designs) + np.arange(len(known))), losses, seed)
+    first = [found for _, encoded in rows if (found := _place(designs, encoded)) is not None]
+
+    def expected(indices: NDArray[np.intp]) -> NDArray[np.float64]:
+        return belief.expected(together.of(indices))
+
+    return Prior(expected, tuple(dict.fromkeys(first)))
+
+
+def _row_of(row: Published, space: SearchSpace) -> NDArray[np.int64] | None:
+    if row.task != "detection" or METRIC not in row.metrics:
+        return None
+    try:
+        return np.asarray(space.encode(row.architecture))
+    except ValueError:
+        return None
+
+
+def _place(designs: Designs, row_D: NDArray[np.int64]) -> int | None:
+    found = np.flatnonzero((designs.rows_ND == row_D).all(axis=1))
+    return int(found[0]) if len(found) else None

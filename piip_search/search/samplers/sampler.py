@@ -1,0 +1,131 @@
+"""Who proposes: ask for an architecture, tell what came of it."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from piip_search.architecture import Architecture
+from piip_search.search.samplers.acquisition import Prior
+from piip_search.search.samplers.design_pool import Offer, Space
+from piip_search.search.samplers.optuna import REACHED, FrontSampler, InsideLimits
+
+LOSSES = 2
+"""One for the metric, one for the cost."""
+
+
+class Sampler(Protocol):
+    """Proposes architectures, one at a time, and learns from what they turned out to be."""
+
+    def ask(self, recorded: Architecture | None = None) -> Architecture | None:
+        """The next architecture to measure; None when nothing new is left.
+
+        Args:
+            recorded: What was proposed at this point of an earlier sitting. It is proposed again, and the sampler
+                goes through the same states as it did then.
+        """
+        ...
+
+    def tell(self, architecture: Architecture, losses: Sequence[float] | None) -> None:
+        """What came of a proposal: its losses, all lower is better, or None where it failed."""
+        ...
+
+    def report(self, architecture: Architecture, epochs: int, loss: float) -> None:
+        """What a proposal reached on its way; it is not finished, and may never be."""
+        ...
+
+    @property
+    def why(self) -> dict[str, Any]:
+        """Why the last architecture was proposed: its `source`, and what was expected of it (`Candidate.why`)."""
+        ...
+
+
+class OptunaSampler:
+    """A `Sampler` over an Optuna study in memory; the ledger, not the study, is what lasts."""
+
+    def __init__(self, sampler: InsideLimits | FrontSampler) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._sampler = sampler
+        self._study = optuna.create_study(directions=["minimize"] * LOSSES, sampler=sampler)
+        self._asked: dict[Architecture, optuna.Trial] = {}
+
+    def ask(self, recorded: Architecture | None = None) -> Architecture | None:
+        if self._sampler.exhausted and recorded is None:
+            return None
+        self._sampler.record(recorded)
+        trial = self._study.ask(self._sampler.distributions)
+        architecture = self._sampler.decode(trial.params)
+        self._asked[architecture] = trial
+        return architecture
+
+    @property
+    def why(self) -> dict[str, Any]:
+        return self._sampler.why
+
+    def tell(self, architecture: Architecture, losses: Sequence[float] | None) -> None:
+        trial = self._asked.pop(architecture)
+        if losses is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._study.tell(trial, list(losses))
+
+    def report(self, architecture: Architecture, epochs: int, loss: float) -> None:
+        # Not Optuna's own report, which studies of several losses refuse. The trial stays a running one.
+        trial = self._asked[architecture]
+        trial.set_user_attr(REACHED, {**trial.user_attrs.get(REACHED, {}), str(epochs): loss})
+
+
+def _nsga2(trials: int, seed: int) -> BaseSampler:
+    # Several generations even in a short search; Optuna's own default of 50 would be all of it.
+    population = int(np.clip(2 * np.sqrt(trials), 4, 50))
+    return optuna.samplers.NSGAIISampler(population_size=population, seed=seed)
+
+
+def _tpe(trials: int, seed: int) -> BaseSampler:
+    with warnings.catch_warnings():
+        # Multivariate sampling and the constant liar are the options made for joint, parallel proposals.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            n_startup_trials=max(4, min(10, trials // 3)), multivariate=True, constant_liar=True, seed=seed
+        )
+
+
+def _uniform(trials: int, seed: int) -> BaseSampler | None:
+    return None
+
+
+OPTUNA: dict[str, Callable[[int, int], BaseSampler | None]] = {"nsga2": _nsga2, "tpe": _tpe, "random": _uniform}
+SAMPLERS = ("piip", *OPTUNA)
+
+
+def make_sampler(
+    name: str,
+    space: Space,
+    designs: Offer,
+    trials: int,
+    seed: int,
+    budgets: Sequence[float] = (),
+    features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
+    prior: Prior | None = None,
+) -> Sampler:
+    """The sampler of that name over those designs.
+
+    Args:
+        name: One of `SAMPLERS`.
+        space: What the designs are of.
+        designs: All that may be proposed.
+        trials: How many proposals are planned.
+        seed: Equal seeds and equal tells make equal proposals.
+        budgets: Tiers of cost, in the unit of the designs' costs; by default the dearest design's alone.
+        features: What ours learns from; by default what PIIP networks are made of.
+        prior: What ours believes beforehand.
+    """
+    if name == "piip":
+        tiers = budgets or [float(designs.gmacs_N.max())]
+        return OptunaSampler(FrontSampler(space, designs, tiers, trials, seed, features, prior))
+    return OptunaSampler(InsideLimits(OPTUNA[name](trials, seed), space, designs, seed))

@@ -1,0 +1,324 @@
+"""The search itself: propose, accept, front. It is passive: it owns what is decided and runs nothing.
+
+Resuming and starting are the same: whatever the ledger holds of the run is replayed into the policy first, in the
+order in which it happened, so that the policy is in the state in which the last sitting left it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from piip_search.architecture import Architecture
+from piip_search.config import SearchSpec
+from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront, RunningFronts, finished
+from piip_search.evaluation.tracker import NoTracker, Tracker
+from piip_search.ledger import Circumstances, FrontSnapshot, Ledger
+from piip_search.search.feasible import legal_designs
+from piip_search.search.halving import Halving
+from piip_search.search.policy import Policy, Sampled
+from piip_search.search.samplers.published_prior import published_prior
+from piip_search.search.samplers.sampler import Sampler, make_sampler
+
+PATIENCE = 3
+"""Proposals in a row that must find little left before no new design is begun."""
+
+
+class Search:
+    """One search over one space, kept in one ledger.
+
+    Attributes:
+        run: Name under which the ledger knows it.
+        uid: Its name in every ledger.
+        spec: What is searched.
+        recipe: Fingerprint of data and training.
+        objectives: What is traded off.
+        evaluations: All that ended, in that order.
+        running: Candidates that are being measured.
+        replayed: How many evaluations earlier sittings had made.
+        answered: How many candidates of this sitting the ledger answered from another run.
+        left: By how much the best metric of each tier is expected to rise if everything that is left was measured, as
+            the sampler last estimated it; empty while it has not.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        spec: SearchSpec,
+        policy: Policy,
+        ledger: Ledger,
+        recipe: str,
+        tracker: Tracker | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        question: str | None = None,
+        fresh: bool = False,
+        objectives: Objectives | None = None,
+        data: str = "",
+        circumstances: Circumstances | None = None,
+        audit_of: str | None = None,
+    ) -> None:
+        """Opens the search and replays what the ledger holds of it.
+
+        Args:
+            run: Name under which the ledger knows it.
+            spec: What is searched.
+            policy: Who proposes.
+            ledger: Where everything is kept.
+            recipe: Fingerprint of data and training.
+            tracker: Who mirrors it.
+            clock: Seconds, for the budget of hours.
+            question: Fingerprint of what is asked; the spec's by default.
+            fresh: Whether everything is measured anew, whatever the ledger holds of other runs.
+            objectives: What is traded off; the spec's by default.
+            data: Fingerprint of the data.
+            circumstances: Where, and with what, this process drives the search.
+            audit_of: The search whose proxies are audited, by its name in every ledger; None for a search.
+
+        Raises:
+            LedgerError: A run of that name asked something else, or another process drives it.
+        """
+        self.run = run
+        self.spec = spec
+        self.recipe = recipe
+        self.objectives = objectives or objectives_of(spec)
+        self.evaluations: list[Evaluation] = []
+        self.running: dict[int, Candidate] = {}
+        self.answered = 0
+        self._policy = policy
+        self._ledger = ledger
+        self._tracker = tracker or NoTracker()
+        self._clock = clock
+        self._started = clock()
+        self._fresh = fresh
+        self._proposed = 0
+        self._gpu_seconds = 0.0
+        self._reached = False
+        self._little_left = 0
+        self._since: dict[int, float] = {}
+        self.left: dict[float, float] = {}
+        content = spec.model_dump(mode="json")
+        self._fronts = RunningFronts(self.objectives, spec.bounds.gmacs)
+        self.uid = ledger.start(run, question or spec.question, recipe, content, data, circumstances, audit_of)
+        self._tracker.begin(run, content, self.objectives)
+        self._replay()
+        self.replayed = len(self.evaluations)
+        # What was cut off goes first, under its old number, so that it continues from its checkpoint.
+        self._again = deque(self.running.values())
+        self.running.clear()
+        self._halted = ""
+
+    def propose(self) -> Candidate | None:
+        """The next candidate to measure, noted in the ledger; None when there is nothing to start.
+
+        While something is `running`, its evaluation may bring new candidates about.
+        """
+        if self._halted:
+            return None
+        if self._again:
+            candidate = self._again.popleft()
+            self.running[candidate.number] = candidate
+            self._since[candidate.number] = self._clock()
+            return candidate
+        while not self._spent:
+            proposal = self._policy.ask(self._proposed)
+            if proposal is None:
+                break
+            candidate = proposal
+            self._ledger.propose(self.run, candidate, self.recipe)
+            self._note(candidate)
+            known = None if self._fresh else self._ledger.find(candidate.key(self.recipe))
+            if known is None:
+                self._since[candidate.number] = self._clock()
+                return candidate
+            other, evaluation = known
+            facts = {**evaluation.facts, "answered_from": f"{other}/{evaluation.candidate.number}"}
+            self.answered += 1
+            self.accept(replace(evaluation, candidate=candidate, seconds=0.0, facts=facts))
+        return None
+
+    def accept(self, evaluation: Evaluation) -> None:
+        """Keeps an evaluation, learns from it and mirrors it. A second answer for one candidate is passed over."""
+        if evaluation.candidate.number not in self.running:
+            return
+        evaluation = self._with_metric(evaluation)
+        moved = self._moved(evaluation)
+        snapshots = [
+            FrontSnapshot(front.budget, tuple(e.candidate.number for e in front.evaluations), front.hypervolume)
+            for front in moved
+        ]
+        self._ledger.accept(self.run, evaluation, self.recipe, self._gpu_seconds_of(evaluation), snapshots)
+        self._learn(evaluation)
+
+    def halt(self, candidate: Candidate, why: str) -> None:
+        """A candidate could not be measured, and not by its own fault: nothing more is begun in this sitting.
+
+        The ledger knows it as unfinished, so that the next sitting takes it up.
+
+        Args:
+            candidate: What was to be measured.
+            why: What is at fault, and what can be done about it.
+        """
+        self.running.pop(candidate.number, None)
+        self.stop(why)
+
+    def stop(self, why: str) -> None:
+        """Nothing more is begun in this sitting.
+
+        Args:
+            why: What is at fault, and what can be done about it.
+        """
+        self._halted = self._halted or why
+
+    def postpone(self, candidate: Candidate) -> None:
+        """A candidate whose measurement never began: it is proposed again."""
+        if self.running.pop(candidate.number, None) is not None:
+            self._again.append(candidate)
+
+    def finish(self) -> None:
+        """Ends the sitting."""
+        self._tracker.finish(self.fronts())
+
+    @property
+    def finished(self) -> list[Evaluation]:
+        """Without the lower rungs of the schedule."""
+        return finished(self.evaluations, self.spec.rungs[-1])
+
+    def fronts(self) -> tuple[ParetoFront, ...]:
+        """The front of each tier, the cheapest tier first."""
+        return self._fronts.fronts
+
+    @property
+    def expected(self) -> int:
+        """About how many candidates this search will measure in all."""
+        return max(self._policy.expected, len(self.evaluations) + len(self.running))
+
+    @property
+    def failures(self) -> list[Evaluation]:
+        """Evaluations that failed."""
+        return [evaluation for evaluation in self.evaluations if evaluation.status == "failed"]
+
+    @property
+    def ending(self) -> str:
+        """Why nothing more is proposed; empty while more may be."""
+        if self._halted:
+            return self._halted
+        return "" if self._again else self._spent or ("" if self.running else self._policy.ending)
+
+    @property
+    def halted(self) -> bool:
+        """Whether something that a person has to mend stopped this sitting."""
+        return bool(self._halted)
+
+    @property
+    def measured_nothing(self) -> bool:
+        """Whether every trial failed: of those that were trained to the end, or of all where none was."""
+        ended = self.finished or self.evaluations
+        return bool(ended) and all(evaluation.status == "failed" for evaluation in ended)
+
+    @property
+    def running_seconds(self) -> dict[Candidate, float]:
+        """For how long what is being measured has been."""
+        now = self._clock()
+        running = tuple(self.running.values())
+        return {candidate: now - self._since.get(candidate.number, now) for candidate in running}
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this sitting began."""
+        return self._clock() - self._started
+
+    @property
+    def _spent(self) -> str:
+        """What ends the search at once; empty while nothing does."""
+        budget = self.spec.budget
+        if self._reached:
+            return "the target is reached"
+        if budget.hours is not None and self.elapsed >= budget.hours * 3600:
+            return "the budget of hours is spent"
+        if budget.gpu_hours is not None and self._gpu_seconds >= budget.gpu_hours * 3600:
+            return "the budget of GPU-hours is spent"
+        return ""
+
+    def _replay(self) -> None:
+        for item in self._ledger.events(self.run):
+            if isinstance(item, Candidate):
+                self._policy.ask(item.number, recorded=item)
+                self._note(item)
+            else:
+                self._moved(item)
+                self._learn(item)
+
+    def _note(self, candidate: Candidate) -> None:
+        self.running[candidate.number] = candidate
+        self._proposed = max(self._proposed, candidate.number + 1)
+        if candidate.left:
+            self.left = candidate.left
+            least = self.spec.budget.least_gain
+            little = least is not None and all(gain < least for gain in self.left.values())
+            self._little_left = self._little_left + 1 if little else 0
+            if self._little_left >= PATIENCE:
+                self._policy.close(f"less than {least:g} {self.objectives.metric} is left to be gained")
+
+    def _learn(self, evaluation: Evaluation) -> None:
+        del self.running[evaluation.candidate.number]
+        self.evaluations.append(evaluation)
+        self._policy.tell(evaluation)
+        self._gpu_seconds += self._gpu_seconds_of(evaluation)
+        self._reached = self._reached or self._reaches(evaluation)
+        self._tracker.record(evaluation, self.fronts())
+
+    def _moved(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
+        """The fronts that an evaluation moves; one of a lower rung moves none."""
+        return self._fronts.add(evaluation) if evaluation.candidate.fidelity == self.spec.rungs[-1] else ()
+
+    def _gpu_seconds_of(self, evaluation: Evaluation) -> float:
+        return evaluation.seconds * self.spec.gpu_of(evaluation.candidate.architecture)
+
+    def _reaches(self, evaluation: Evaluation) -> bool:
+        goal, value = self.spec.budget.target, self.objectives.value(evaluation)
+        if goal is None or value is None or evaluation.candidate.fidelity != self.spec.rungs[-1]:
+            return False
+        return value >= goal.metric and (goal.gmacs is None or self.objectives.cost(evaluation).gmacs <= goal.gmacs)
+
+    def _with_metric(self, evaluation: Evaluation) -> Evaluation:
+        """An evaluation without the searched metric is a failed one, and says so."""
+        if evaluation.status == "failed" or self.objectives.value(evaluation) is not None:
+            return evaluation
+        measured = ", ".join(evaluation.metrics)
+        error = f"no {self.objectives.metric} was measured, only {measured}; set metric to one of these"
+        return replace(evaluation, status="failed", error=error)
+
+
+def open_search(
+    run: str,
+    spec: SearchSpec,
+    ledger: Ledger,
+    recipe: str,
+    tracker: Tracker | None = None,
+    fresh: bool = False,
+    data: str = "",
+    circumstances: Circumstances | None = None,
+) -> Search:
+    """A search with the sampler and the schedule that its space names; the rest as for `Search`."""
+    space, designs = legal_designs(spec)
+    limit = spec.bounds
+    prior = published_prior(space, designs, limit.convention, limit.detector, spec.seed) if spec.prior else None
+    sampler = make_sampler(spec.sampler, space, designs, spec.budget.trials, spec.seed, limit.gmacs, prior=prior)
+    policy = policy_of(spec, sampler)
+    return Search(run, spec, policy, ledger, recipe, tracker, fresh=fresh, data=data, circumstances=circumstances)
+
+
+def policy_of(spec: SearchSpec, sampler: Sampler, objectives: Objectives | None = None) -> Sampled:
+    """What proposes whole candidates: a sampler under the schedule of a space."""
+    keep, brackets = (2, 1) if spec.schedule is None else (spec.schedule.keep, spec.schedule.brackets)
+    halving: Halving[Architecture] = Halving(
+        [fidelity.epochs for fidelity in spec.rungs], keep, spec.bounds.gmacs, brackets
+    )
+    trials, inherit = spec.budget.trials, spec.training.inherit
+    return Sampled(sampler, objectives or objectives_of(spec), trials, spec.rungs, spec.seed, halving, inherit)
+
+
+def objectives_of(spec: SearchSpec) -> Objectives:
+    """What a search trades off."""
+    return Objectives(spec.metric, spec.limit.convention, spec.detector)

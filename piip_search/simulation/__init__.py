@@ -1,0 +1,1 @@
+"""A search on a table of finished measurements."""

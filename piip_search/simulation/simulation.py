@@ -1,0 +1,204 @@
+"""A search over the designs of a table: the same sampler, schedule, ledger and search, and no training.
+
+Legend: N designs, D choices.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from piip_search.architecture import Architecture
+from piip_search.config import SearchSpec
+from piip_search.evaluation.evaluation import Evaluation, Fidelity
+from piip_search.evaluation.objectives import Objectives
+from piip_search.evaluation.pareto import hypervolume
+from piip_search.evaluation.table_design import TableDesign
+from piip_search.evaluation.tracker import Tracker
+from piip_search.ledger import Ledger
+from piip_search.search.samplers.acquisition import cost_feature
+from piip_search.search.samplers.sampler import make_sampler
+from piip_search.search.search import Search, policy_of
+from piip_search.simulation.table import Table
+
+SECONDS_AN_EPOCH = 60.0
+"""Of a design of mean cost, where the table gives no times; others take as many times more as they cost."""
+
+
+@dataclass(frozen=True)
+class TableDesigns:
+    """What may be proposed.
+
+    Attributes:
+        rows_ND: One design a row.
+        gmacs_N: Their costs, in the table's unit.
+    """
+
+    rows_ND: NDArray[np.intp]
+    gmacs_N: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.rows_ND)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A table seen through a search's settings.
+
+    Attributes:
+        spec: Limits, budget, schedule, sampler and seed of the search.
+        table: Designs and results.
+        loss: Name of the loss that is lowered.
+        cost: Name of the cost that is known, in whose unit the limits are.
+    """
+
+    spec: SearchSpec
+    table: Table
+    loss: str
+    cost: str
+
+    @classmethod
+    def of(cls, spec: SearchSpec, table: Table, loss: str | None = None, cost: str | None = None) -> "Rehearsal":
+        """Checks that the search can be played on the table.
+
+        Args:
+            spec: The search.
+            table: The table.
+            loss: Name of one of its losses; the first by default.
+            cost: Name of one of its costs; the first by default.
+
+        Raises:
+            ValueError: There is no such loss or cost, no design fits a tier, or the table lacks a rung.
+        """
+        chosen_loss, chosen_cost = table.loss(loss), table.cost(cost)
+        costs = table.costs[chosen_cost]
+        empty = [tier for tier in spec.bounds.gmacs if tier < costs.min()]
+        if empty:
+            raise ValueError(
+                f"limit.gmacs: no design of the table has a {chosen_cost} of {empty[0]:g} or less; it goes from "
+                f"{costs.min():g} to {costs.max():g}; give tiers in its unit, with --budgets"
+            )
+        curve = table.curves.get(chosen_loss, {})
+        epochs = [rung.epochs for rung in spec.rungs]
+        missing = [count for count in epochs if curve and count not in curve]
+        if missing or (len(epochs) > 1 and not curve):
+            known = f"has it after {', '.join(f'{count:g}' for count in curve)}" if curve else "has it at the end alone"
+            raise ValueError(
+                f"the search measures {chosen_loss} after {', '.join(map(str, epochs))} epochs, and the table {known}; "
+                "set fidelity.epochs and schedule.rungs to these, or leave the schedule out"
+            )
+        for count in epochs:
+            table.times(count)
+        return cls(spec, table, chosen_loss, chosen_cost)
+
+    @cached_property
+    def objectives(self) -> Objectives:
+        """One minus a loss that is a share, or else minus the loss, at most zero or, where that is higher, the best."""
+        least, most = np.nanmin(self._losses_N), np.nanmax(self._losses_N)
+        if least >= 0 and most <= 1:
+            return Objectives(f"1-{self.loss}", self.spec.limit.convention)
+        top = max(0.0, -float(least))
+        return Objectives(f"-{self.loss}", self.spec.limit.convention, top=top, span=top + float(most))
+
+    @property
+    def dimensions(self) -> tuple[tuple[str, int], ...]:
+        """Name and number of values of each choice."""
+        names, codes = self.table.choices, self.table.codes
+        return tuple((name, int(codes[:, place].max()) + 1) for place, name in enumerate(names))
+
+    @cached_property
+    def designs(self) -> TableDesigns:
+        """The table's designs within the limit, each combination of choices once."""
+        _, first = np.unique(self.table.codes, axis=0, return_index=True)
+        fits = np.sort(first[self.table.costs[self.cost][first] <= self.spec.bounds.gmacs[-1]])
+        return TableDesigns(self.table.codes[fits], self.table.costs[self.cost][fits])
+
+    def decode(self, row_D: NDArray[Any]) -> Architecture:
+        """The design of a row, in the place of an architecture: a search asks for nothing that it has not."""
+        return cast(Architecture, self._design(self._place[tuple(int(code) for code in row_D)]))
+
+    def encode(self, architecture: Architecture) -> NDArray[Any]:
+        """The row of a design."""
+        row: NDArray[Any] = self.table.codes[self.place(architecture)]
+        return row
+
+    def place(self, architecture: Architecture) -> int:
+        """Number of a design in the table."""
+        return self._by_choices[cast(TableDesign, architecture).choices]
+
+    def metrics_after(self, architecture: Architecture, fidelity: Fidelity) -> dict[str, float] | None:
+        """What is measured of a design after so many epochs; None where the table has no loss of it."""
+        curve = self.table.curves.get(self.loss)
+        loss = float((self._losses_N if curve is None else curve[fidelity.epochs])[self.place(architecture)])
+        return {self.objectives.metric: self._top - loss} if np.isfinite(loss) else None
+
+    def loss_of(self, evaluation: Evaluation) -> float | None:
+        """The table's loss that an evaluation found."""
+        value = self.objectives.value(evaluation)
+        return None if value is None else self._top - value
+
+    def seconds_until(self, architecture: Architecture, epochs: int) -> float:
+        """Time until so many epochs, from the start."""
+        place, times = self.place(architecture), self.table.times(epochs)
+        if times is not None:
+            return float(times[place])
+        costs = self.table.costs[self.cost]
+        return float(SECONDS_AN_EPOCH * max(epochs, 1) * (costs[place] / costs.mean() if costs.any() else 1.0))
+
+    def best(self, budget: float) -> float:
+        """The lowest loss within a budget; infinite where none is known there."""
+        return float(np.fmin.reduce(self._losses_N[self.table.costs[self.cost] <= budget], initial=np.inf))
+
+    def share(self, search: Search, budget: float) -> float:
+        """Hypervolume of a search's front over that of the whole table's, within a budget."""
+        reference = np.array([self.objectives.span, budget])
+        missing = self._losses_N - self._top + self.objectives.top
+        points = np.stack([missing, self.table.costs[self.cost]], 1)
+        whole = hypervolume(points[np.isfinite(missing) & (points[:, 1] <= budget)], reference)
+        found = hypervolume(self.objectives.losses(self.objectives.measured(search.finished)), reference)
+        return found / whole if whole else 1.0
+
+    def open(self, run: str, ledger: Ledger, tracker: Tracker | None = None, clock: Any = None) -> Search:
+        """The search, with the sampler and the schedule of its space.
+
+        Args:
+            run: Its name.
+            ledger: Where it is kept.
+            tracker: Who mirrors it.
+            clock: Gives seconds.
+        """
+        spec, designs = self.spec, self.designs
+        places = np.array([self._place[tuple(row)] for row in designs.rows_ND.tolist()])
+        features_NF = np.concatenate([self.table.features_NF[places], cost_feature(designs.gmacs_N)[:, None]], 1)
+        sampler = make_sampler(
+            spec.sampler, self, designs, spec.budget.trials, spec.seed, spec.bounds.gmacs,
+            lambda indices: features_NF[indices],
+        )  # fmt: skip
+        policy = policy_of(spec, sampler, self.objectives)
+        keywords = {} if clock is None else {"clock": clock}
+        recipe = f"{self.loss}/{self.cost}"[:16]
+        return Search(run, spec, policy, ledger, recipe, tracker, objectives=self.objectives, **keywords)
+
+    @property
+    def _losses_N(self) -> NDArray[np.float64]:
+        return self.table.losses[self.loss]
+
+    @property
+    def _top(self) -> float:
+        """What a loss is taken from to be a metric."""
+        return 1.0 if self.objectives.metric.startswith("1-") else 0.0
+
+    @cached_property
+    def _place(self) -> dict[tuple[int, ...], int]:
+        """Number of the first design with each row."""
+        return {tuple(row): place for place, row in reversed(list(enumerate(self.table.codes.tolist())))}
+
+    @cached_property
+    def _by_choices(self) -> dict[tuple[tuple[str, str], ...], int]:
+        return {self._design(place).choices: place for place in self._place.values()}
+
+    def _design(self, place: int) -> TableDesign:
+        choices = tuple((name, values[place]) for name, values in self.table.choices.items())
+        return TableDesign(choices, float(self.table.costs[self.cost][place]))

@@ -1,0 +1,274 @@
+"""What all designs of a block cost, as arrays: the same closed forms as of one design, over many sizes at once.
+
+Legend: S choices of image sizes, W of windows, T of tails (interactions and merge), M branches, X parts of a tail.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from piip_search.architecture import Interaction, scaled_sides
+from piip_search.architecture.backbones import Backbone
+from piip_search.architecture.segments import KEEPS_PREFIX, interaction_stages, merged_maps, stretches_of
+from piip_search.cost import (
+    Convention,
+    Cost,
+    Detector,
+    Grid,
+    Step,
+    backbone_parts,
+    block_values,
+    branch_inputs,
+    counting,
+    detector_parts,
+    exchange_inputs,
+    exchange_parts,
+    joining_cost,
+    merges,
+    pooled_inputs,
+    published_head_cost,
+)
+from piip_search.space.designs import Counts, Designs
+from piip_search.space.enumeration import Block
+
+if TYPE_CHECKING:
+    from piip_search.space.search_space import SearchSpace
+
+CHUNK = 1 << 18
+"""Designs priced at a time: bounds the memory, whatever the size of the space."""
+
+
+def priced(
+    space: "SearchSpace", block: Block, convention: Convention, detector: Detector, trained: Step | None = None
+) -> Iterator[Designs]:
+    """The designs with their costs, and with the memory of a training step if asked for; some sizes at a time."""
+    step = max(1, CHUNK // max(1, block.legal_SWT[0].size))
+    for start in range(0, len(block.sizes_SM), step):
+        part = replace(
+            block, sizes_SM=block.sizes_SM[start : start + step], legal_SWT=block.legal_SWT[start : start + step]
+        )
+        legal = np.flatnonzero(part.legal_SWT)
+        if len(legal):
+            cost = _costs(space, part, convention, detector, _as_designed(space, part))
+            memory = None if trained is None else _training_bytes(space, part, trained).ravel()[legal]
+            yield Designs(part.rows(space, legal), cost.macs.ravel()[legal], cost.params.ravel()[legal], memory)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """At which sizes the branches of a block see an image.
+
+    Attributes:
+        nominal_MS: Image sizes of the branches, in pixels.
+        sides: Height and width, each of shape (S,), at which each branch sees the image.
+        designed_MS: What windows are meant for: where images are smaller, so are windows, in proportion.
+    """
+
+    nominal_MS: Counts
+    sides: list[Any]
+    designed_MS: Counts
+
+    @property
+    def output_S(self) -> NDArray[np.int64]:
+        """The branch with the largest image, the last of equals."""
+        last_S: NDArray[np.int64] = np.argmax(self.nominal_MS[::-1], axis=0)
+        return len(self.nominal_MS) - 1 - last_S
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """Costs of all combinations of a block, each of shape (S, W, T)."""
+
+    macs: Counts
+    params: Counts
+    kept: Counts
+
+    def add(self, cost: Cost, where: tuple[Any, ...], shape: tuple[int, ...]) -> None:
+        """Adds a cost of shape (S,), or one for all, to some of the combinations."""
+        for total, number in ((self.macs, cost.macs), (self.params, cost.params), (self.kept, cost.kept)):
+            total[where] += _spread(number, shape)
+
+
+def _spread(number: Any, shape: tuple[int, ...]) -> Counts:
+    """A number of each size as a column of that shape; one for all stays one."""
+    numbers: Counts = np.asarray(number, np.int64)
+    return numbers.reshape(shape) if numbers.ndim else numbers
+
+
+def _as_designed(space: "SearchSpace", block: Block) -> _Seen:
+    sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
+    return _Seen(sides_MS, [(side_S, side_S) for side_S in sides_MS], sides_MS)
+
+
+def _as_trained(space: "SearchSpace", block: Block, step: Step) -> _Seen:
+    """The same for what a trial trains: as `Architecture.scaled`, `image` and `sides` say, over arrays."""
+    facts = [space.model(index) for index in block.models]
+    designed_MS = sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
+    if step.image_scale < 1:
+        patches = tuple(fact.patch for fact in facts)
+        fewer_SM = [scaled_sides(tuple(sides_M), patches, step.image_scale) for sides_M in designed_MS.T.tolist()]
+        sides_MS = np.array(fewer_SM, np.int64).reshape(-1, len(facts)).T
+    whole_S = sides_MS.max(axis=0)
+    multiple_S = np.ones_like(whole_S)
+    for fact, side_S in zip(facts, sides_MS, strict=True):
+        multiple_S = np.lcm(multiple_S, fact.patch * whole_S // np.gcd(fact.patch * whole_S, side_S))
+    image = [
+        -(-length_S // multiple_S) * multiple_S for length_S in ((whole_S * step.short_side).astype(np.int64), whole_S)
+    ]
+    sides = [
+        tuple(
+            np.maximum(fact.patch, (2 * length_S * side_S + whole_S) // (2 * whole_S) // fact.patch * fact.patch)
+            for length_S in image
+        )
+        for fact, side_S in zip(facts, sides_MS, strict=True)
+    ]
+    return _Seen(sides_MS, sides, designed_MS)
+
+
+def _costs(space: "SearchSpace", block: Block, convention: Convention, detector: Detector, seen: _Seen) -> _Totals:
+    """Costs of all combinations of a block."""
+    totals = _Totals(*(np.zeros(block.legal_SWT.shape, np.int64) for _ in range(3)))
+    facts = [space.model(index) for index in block.models]
+    for merge, mine_T in _by_merge(space, block):
+        counted = [counting(convention, merge, fact) for fact in facts]
+        for slot, fact in enumerate(facts):
+            for windows, mine_S, mine_W in _by_window(space, block, slot, seen):
+                sides = _some(seen.sides[slot], mine_S)
+                cost = Cost.total(part for _, part in backbone_parts(fact, windows, sides, counted[slot]))
+                totals.add(cost, np.ix_(mine_S, mine_W, mine_T), (-1, 1, 1))
+        for t in mine_T:
+            for cost in _tail_costs(space, block.tails_TX[t], facts, seen, convention, detector):
+                totals.add(cost, (slice(None), slice(None), t), (-1, 1))
+    return totals
+
+
+def _by_merge(space: "SearchSpace", block: Block) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    for place in np.unique(block.tails_TX[:, -1]):
+        yield space.merges[place], np.flatnonzero(block.tails_TX[:, -1] == place)
+
+
+def _by_window(
+    space: "SearchSpace", block: Block, slot: int, seen: _Seen
+) -> Iterator[tuple[tuple[int | None, ...], NDArray[np.int64], NDArray[np.int64]]]:
+    """Windows of all blocks of a branch, for which sizes, and for which choices of windows."""
+    depth = space.model(block.models[slot]).depth
+    for place in np.unique(block.windows_WM[:, slot]):
+        side, every = space.windows[place]
+        mine_W = np.flatnonzero(block.windows_WM[:, slot] == place)
+        pairs = zip(seen.nominal_MS[slot].tolist(), seen.designed_MS[slot].tolist(), strict=True)
+        sides = [side and (side if now == meant else max(1, round(side * now / meant))) for now, meant in pairs]
+        for trained in dict.fromkeys(sides):
+            windows = tuple(None if every and index % every == every - 1 else trained for index in range(depth))
+            yield windows, np.array([place for place, one in enumerate(sides) if one == trained], np.int64), mine_W
+
+
+def _some(sides: Any, mine_S: NDArray[np.int64]) -> Any:
+    return tuple(side_S[mine_S] for side_S in sides)
+
+
+def _training_bytes(space: "SearchSpace", block: Block, step: Step) -> Counts:
+    """Memory of a training step of all combinations of a block: `piip_search.cost.training_bytes`, to the last byte."""
+    seen = _as_trained(space, block, step)
+    whole = _costs(space, block, "detector", step.detector, seen)
+    backbone = _costs(space, block, "backbone", step.detector, seen)
+    kept = backbone.kept
+    if step.checkpointing:
+        kept = _kept_by_checkpoints(space, block, seen)
+    bytes_SWT: Counts = step.bytes_of(whole.params, backbone.params, kept, whole.kept - backbone.kept)
+    return bytes_SWT
+
+
+def _kept_by_checkpoints(space: "SearchSpace", block: Block, seen: _Seen) -> Counts:
+    """Inputs of all blocks and interactions, the merge, and what the largest of them keeps while it runs again."""
+    inputs, most = (np.zeros(block.legal_SWT.shape, np.int64) for _ in range(2))
+    facts = [space.model(index) for index in block.models]
+    for merge, mine_T in _by_merge(space, block):
+        counted = [counting("backbone", merge, fact) for fact in facts]
+        for slot, fact in enumerate(facts):
+            inputs[:, :, mine_T] += _spread(branch_inputs(fact, seen.sides[slot], counted[slot]), (-1, 1, 1))
+            for windows, mine_S, mine_W in _by_window(space, block, slot, seen):
+                where = np.ix_(mine_S, mine_W, mine_T)
+                for kept in block_values(fact, windows, _some(seen.sides[slot], mine_S), counted[slot]):
+                    most[where] = np.maximum(most[where], _spread(kept, (-1, 1, 1)))
+        for t in mine_T:
+            interaction = _interaction(space, block.tails_TX[t], len(facts))
+            if merge == "logits" and not interaction.count:
+                for fact, sides, count in zip(facts, seen.sides, counted, strict=True):
+                    inputs[:, :, t] += _spread(pooled_inputs(fact, sides, count), (-1, 1))
+            for index, pair in enumerate(itertools.pairwise(facts)) if interaction.count else ():
+                sides = (seen.sides[index], seen.sides[index + 1])
+                stages = [interaction_stages(fact, interaction.count) for fact in pair]
+                inputs[:, :, t] += _spread(exchange_inputs(stages[0], stages[1], sides), (-1, 1))
+                parts = exchange_parts(*pair, sides, interaction, published=False, first_stride=False)
+                kept = Cost.total(cost for _, cost in parts).kept // interaction.count
+                most[:, :, t] = np.maximum(most[:, :, t], _spread(kept, (-1, 1)))
+            for cost in _merge_costs(space, block.tails_TX[t], facts, seen, "backbone"):
+                inputs[:, :, t] += _spread(cost.kept, (-1, 1))
+    return inputs + most
+
+
+def _interaction(space: "SearchSpace", tail_X: NDArray[np.int64], branches: int) -> Interaction:
+    count, attention, direction, projection, norm, _ = _tail(space, tail_X)
+    if branches == 1 or not count:
+        return Interaction()
+    points = space.points if attention == "deformable" else 4
+    return Interaction(count, space.heads, points, attention, direction, projection, norm)
+
+
+def _tail(space: "SearchSpace", tail_X: NDArray[np.int64]) -> tuple[Any, ...]:
+    return tuple(choices[place] for choices, place in zip(space.tail_values, tail_X, strict=True))
+
+
+def _tail_costs(
+    space: "SearchSpace", tail_X: NDArray[np.int64], facts: list[Backbone], seen: _Seen, convention: Convention,
+    detector: Detector,
+) -> Iterator[Cost]:  # fmt: skip
+    """Interactions, merge and what follows, over arrays of sides."""
+    interaction, merge = _interaction(space, tail_X, len(facts)), _tail(space, tail_X)[-1]
+    first = counting(convention, merge, facts[0])
+    for index, pair in enumerate(itertools.pairwise(facts)) if interaction.count else ():
+        sides = (seen.sides[index], seen.sides[index + 1])
+        parts = exchange_parts(*pair, sides, interaction, first.published, first.first_stride)
+        yield from (cost for _, cost in parts)
+    yield from _merge_costs(space, tail_X, facts, seen, convention)
+    # Which branch has the largest image, the last of equals, differs from design to design.
+    for output, fact in enumerate(facts):
+        here_S = seen.output_S == output
+        if not here_S.any():
+            continue
+        merged = merged_maps(facts[0], fact, stretches_of(interaction.count, merge), merge)
+        width, stride = merged[-1]
+        height_S, width_S = seen.sides[output]
+        after = []
+        if first.light_merge:
+            after.append(published_head_cost(width, (height_S // stride, width_S // stride)))
+        if convention == "detector" and merge not in KEEPS_PREFIX:  # class scores and tokens are read by no detector
+            after += [part.cost for part in detector_parts(detector, merged, seen.sides[output])]
+        yield from (_only(cost, here_S) for cost in after)
+
+
+def _merge_costs(
+    space: "SearchSpace", tail_X: NDArray[np.int64], facts: list[Backbone], seen: _Seen, convention: Convention
+) -> Iterator[Cost]:
+    """What every branch adds to the merge, over arrays of sides."""
+    merge = _tail(space, tail_X)[-1]
+    if not merges(len(facts), merge):
+        return
+    stretches = stretches_of(_interaction(space, tail_X, len(facts)).count, merge)
+    for output, fact in enumerate(facts):
+        here_S = seen.output_S == output
+        if not here_S.any():
+            continue
+        for index, other in enumerate(facts):
+            target: tuple[Backbone, Grid] = (fact, seen.sides[output])
+            counted = counting(convention, merge, other)
+            cost = joining_cost(other, facts[0], index == 0, seen.sides[index], target, stretches, merge, counted)
+            yield _only(cost, here_S)
+
+
+def _only(cost: Cost, here_S: Any) -> Cost:
+    return Cost(cost.macs * here_S, cost.params * here_S, cost.kept * here_S)

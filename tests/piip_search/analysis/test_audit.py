@@ -1,0 +1,118 @@
+"""Audits of searches whose proxies are known to be good or bad."""
+
+from pathlib import Path
+
+import fakes
+import numpy as np
+import pytest
+
+from piip_search.analysis.audit import AuditPlan, audit, audit_candidates
+from piip_search.config import SearchSpec
+from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.ledger import Ledger
+from piip_search.search.policy import Listed
+from piip_search.search.search import Search, open_search
+from piip_workers.runners import local
+
+LONGER = Fidelity(epochs=36)
+
+
+def measured(candidate: Candidate, noise: float, blind: bool = False) -> Evaluation:
+    """A design's quality, which is unrelated to its cost; a blind proxy sees nothing of it."""
+    digits = int(candidate.architecture.fingerprint, 16)
+    quality = 0.2 + 0.3 * np.random.RandomState(digits % 2**32).rand()
+    proxy = candidate.fidelity != LONGER
+    random = np.random.RandomState([digits % 2**32, candidate.seed, candidate.fidelity.epochs])
+    value = float((0.35 if proxy and blind else quality) + (noise if proxy else 0.0) * random.normal())
+    history = tuple({"epoch": float(epoch), "bbox_mAP": value * epoch / 36} for epoch in (12, 24, 36))
+    return Evaluation(candidate, "done", {"bbox_mAP": value}, history=() if proxy else history)
+
+
+def audited(spec: SearchSpec, ledger: Ledger, noise: float, blind: bool = False, seeds: int = 2) -> str:
+    spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": 60})})
+    search = open_search("run", spec, ledger, "recipe")
+    local.run(search, lambda candidate: measured(candidate, noise, blind))
+    tiers = spec.bounds.gmacs
+    plan = AuditPlan(20, seeds, LONGER)
+    candidates = audit_candidates(search.evaluations, search.objectives, tiers, plan)
+    asked: list[int] = []
+
+    def measure(candidate: Candidate) -> Evaluation:
+        asked.append(candidate.number)
+        return measured(candidate, noise, blind)
+
+    for _ in range(2):
+        check = Search("check", spec, Listed(candidates), ledger, "recipe", question=plan.digest)
+        local.run(check, measure)
+    # What the run had measured is answered by the ledger, and a second sitting measures nothing.
+    assert len(asked) == len(candidates) * seeds // (seeds + 1)
+    found = audit(check.evaluations, check.objectives, tiers, plan)
+    assert [item.tier for item in found] == list(tiers)
+    last = found[-1]
+    assert last.figures is not None
+    assert [epoch for epoch, _ in last.figures.rungs] == [12, 24]
+    assert all(tau.value == 1 for _, tau in last.figures.rungs)
+    assert (last.figures.seeds is None) == (seeds == 1)
+    return last.verdict
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(f"sqlite:///{tmp_path}/ledger.db")
+
+
+def test_a_good_proxy_is_better_than_cost(spec: SearchSpec, ledger: Ledger) -> None:
+    said = audited(spec, ledger, noise=0.01)
+    assert "the proxy is better than" in said
+    assert "by chance" not in said
+
+
+def test_a_blind_proxy_is_no_better_than_cost_and_noise_is_said(spec: SearchSpec, ledger: Ledger) -> None:
+    said = audited(spec, ledger, noise=0.1, blind=True)
+    assert "the proxy is no better than" in said or "the proxy is worse than" in said
+    assert "another seed reorders it as if by chance" in said
+
+
+def test_one_seed_tells_nothing_of_noise(spec: SearchSpec, ledger: Ledger) -> None:
+    assert "another seed" not in audited(spec, ledger, noise=0.2, seeds=1)
+
+
+def test_few_designs_tell_nothing(spec: SearchSpec, ledger: Ledger) -> None:
+    search = open_search("run", spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": 3})}),
+                         ledger, "recipe")  # fmt: skip
+    local.run(search, fakes.measure)
+    plan = AuditPlan(12, 2, LONGER)
+    candidates = audit_candidates(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
+    found = audit([measured(c, 0.1) for c in candidates], search.objectives, spec.bounds.gmacs, plan)
+    assert all("too few to say" in item.verdict and item.figures is None for item in found)
+
+
+def test_proxies_of_several_seeds_are_trained_with_as_many_others(spec: SearchSpec, ledger: Ledger) -> None:
+    averaged = spec.model_copy(update={"fidelity": spec.fidelity.model_copy(update={"seeds": 3})})
+    search = open_search("run", averaged, ledger, "recipe")
+    local.run(search, fakes.measure)
+    plan = AuditPlan(2, 2, LONGER)
+    proxies = [
+        c for c in audit_candidates(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
+        if c.fidelity != LONGER
+    ]  # fmt: skip
+    assert {c.seed for c in proxies} == {0, 3}
+    assert [one.seed for c in proxies[:2] for one in c.single] == [0, 1, 2, 3, 4, 5]
+
+
+def test_longer_trainings_start_from_nobodys_weights(spec: SearchSpec, ledger: Ledger) -> None:
+    inheriting = spec.model_copy(update={"training": spec.training.model_copy(update={"inherit": True})})
+    search = open_search("run", inheriting, ledger, "recipe")
+    local.run(search, fakes.measure)
+    parents = [e.candidate.parent for e in search.evaluations]
+    assert parents[0] is None
+    assert any(parents)
+    known = {e.candidate.weights for e in search.evaluations}
+    assert {parent for parent in parents if parent} <= known
+    candidates = audit_candidates(
+        search.evaluations, search.objectives, spec.bounds.gmacs, AuditPlan(12, 2, LONGER)
+    )  # fmt: skip
+    assert all((c.parent is None) for c in candidates if c.fidelity == LONGER)
+    assert any(c.parent for c in candidates if c.fidelity != LONGER)
+    again = open_search("run", inheriting, ledger, "recipe")
+    assert [e.candidate for e in again.evaluations] == [e.candidate for e in search.evaluations]

@@ -1,0 +1,289 @@
+"""Each pathology raises its check, and nothing else does."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from piip_search.analysis.health import Health, examine
+from piip_search.api.runs import health_of
+from piip_search.architecture import Architecture
+from piip_search.config import SearchSpec
+from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.evaluation.objectives import Objectives, pareto_front
+from piip_search.search.feasible import legal_designs
+
+RUNGS = (Fidelity(1, horizon=9), Fidelity(3, horizon=9), Fidelity(9))
+OBJECTIVES = Objectives("bbox_mAP", "backbone")
+TIERS = (0.02, 0.06)
+
+
+@pytest.fixture
+def designs(spec: SearchSpec) -> list[Architecture]:
+    """Thirty of each tier, in a drawn order."""
+    space, legal = legal_designs(spec)
+    order = np.random.default_rng(0).permutation(len(legal))
+    cheap = [index for index in order if legal.macs_N[index] <= TIERS[0] * 1e9][:30]
+    dear = [index for index in order if legal.macs_N[index] > TIERS[0] * 1e9][:30]
+    return [space.decode(legal.rows_ND[index]) for pair in zip(cheap, dear, strict=True) for index in pair]
+
+
+def gmacs(design: Architecture) -> float:
+    return OBJECTIVES.price(design).gmacs
+
+
+def worth(design: Architecture) -> float:
+    """More pixels and fewer branches are better, whatever they cost."""
+    return min(1.0, 0.2 + 0.004 * design.resolution - 0.1 * len(design.branches))
+
+
+def done(number: int, design: Architecture, value: float, rung: Fidelity = RUNGS[-1]) -> Evaluation:
+    seconds = 100 * gmacs(design) * rung.epochs
+    return Evaluation(Candidate(number, design, rung), "done", {"bbox_mAP": value}, seconds=seconds)
+
+
+def broken(evaluation: Evaluation) -> Evaluation:
+    return replace(evaluation, status="failed", metrics={}, error="RuntimeError: no")
+
+
+def healthy(designs: Sequence[Architecture]) -> list[Evaluation]:
+    """A search that gets better as it goes on: the best of both tiers come last."""
+    ordered = sorted(designs, key=lambda design: (worth(design), design.name))
+    return [done(number, design, worth(design)) for number, design in enumerate(ordered)]
+
+
+def checked(spec: SearchSpec, evaluations: list[Evaluation], **more: object) -> Health:
+    spec = spec.model_copy(
+        update={
+            "fidelity": spec.fidelity.model_copy(update={"epochs": 9}),
+            "budget": spec.budget.model_copy(update={"trials": 60}),
+        }
+    )
+    return health_of(spec, OBJECTIVES, evaluations, **more)  # type: ignore[arg-type]
+
+
+def names(health: Health) -> list[str]:
+    return [finding.check for finding in health.findings]
+
+
+def test_a_clean_search_has_no_findings(spec: SearchSpec, designs: list[Architecture]) -> None:
+    health = checked(spec, healthy(designs))
+    assert names(health) == []
+    assert health.surrogate is not None
+    assert health.macs is not None
+    assert health.surrogate.value > max(0.6, health.macs.value)
+
+
+def test_a_young_search_has_none_either(spec: SearchSpec, designs: list[Architecture]) -> None:
+    for count in range(6):
+        assert checked(spec, healthy(designs[:count])) == Health(())
+
+
+def test_noise_cannot_be_learnt(spec: SearchSpec, designs: list[Architecture]) -> None:
+    random = np.random.default_rng(1)
+    evaluations = [
+        done(number, design, float(0.3 + 0.5 * gmacs(design) / TIERS[1] + 0.15 * random.random()))
+        for number, design in enumerate(sorted(designs, key=gmacs))
+    ]
+    health = examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60, unrelated(random))
+    assert names(health) == ["surrogate"]
+    assert "no better" in health.findings[0].message
+    assert "audit" in health.findings[0].action
+
+
+def unrelated(random: np.random.Generator) -> Callable[[Sequence[Architecture]], NDArray[np.float64]]:
+    return lambda architectures: random.random((len(architectures), 5))
+
+
+def test_a_front_that_stands_still(spec: SearchSpec, designs: list[Architecture]) -> None:
+    evaluations = healthy(designs)
+    front = pareto_front(evaluations, OBJECTIVES, TIERS[1]).evaluations
+    rest = [evaluation for evaluation in evaluations if evaluation not in front]
+    assert names(checked(spec, [*front, *rest])) == ["front"]
+    assert names(checked(spec, [*rest, *front])) == []
+
+
+def test_a_tier_that_starves(spec: SearchSpec, designs: list[Architecture]) -> None:
+    cheap = [design for design in designs if gmacs(design) <= TIERS[0]]
+    dear = [design for design in designs if gmacs(design) > TIERS[0]]
+    health = examine(healthy([*dear, *cheap[:2]]), OBJECTIVES, TIERS, RUNGS, 60)
+    assert names(health) == ["tier"]
+    assert "2 of 32 finished designs cost 0 to 0.02 G" in health.findings[0].message
+
+
+def test_a_rung_that_ranks_badly(spec: SearchSpec, designs: list[Architecture]) -> None:
+    random = np.random.default_rng(2)
+    evaluations = []
+    for number, design in enumerate(sorted(designs, key=worth)):
+        evaluations.append(done(3 * number, design, float(random.random() / 10), RUNGS[0]))
+        evaluations.append(done(3 * number + 1, design, worth(design) / 2, RUNGS[1]))
+        evaluations.append(done(3 * number + 2, design, worth(design), RUNGS[2]))
+    health = examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60)
+    assert names(health) == ["rungs"]
+    assert "after 3 epochs than after 1" in health.findings[0].message
+    assert [(low, high) for low, high, _ in health.rungs] == [(1, 3), (3, 9)]
+    assert health.rungs[1][2].value == 1.0
+
+
+def test_low_rungs_are_not_taken_for_ends(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """What was only measured early tells nothing about the front or the tiers."""
+    early = [done(number, design, worth(design), RUNGS[0]) for number, design in enumerate(designs)]
+    assert examine(early, OBJECTIVES, TIERS, RUNGS, 60) == Health(())
+
+
+def test_failures_that_have_a_cause(spec: SearchSpec, designs: list[Architecture]) -> None:
+    evaluations = [
+        broken(e) if any(b.backbone == "vit_pico" for b in e.candidate.architecture.branches) and n % 4 else e
+        for n, e in enumerate(healthy(designs))
+    ]
+    found = examine(evaluations, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings
+    assert [finding.check for finding in found] == ["failures"]
+    assert "with model vit_pico failed" in found[0].message
+    assert "RuntimeError: no" in found[0].message
+    assert "leave vit_pico out" in found[0].action
+
+
+def test_failures_without_a_cause(spec: SearchSpec, designs: list[Architecture]) -> None:
+    random = np.random.default_rng(3)
+    evaluations = [broken(e) if random.random() < 0.5 else e for e in healthy(designs)]
+    found = examine(evaluations, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings
+    assert [finding.check for finding in found] == ["failures"]
+    assert "of 60 designs failed" in found[0].message
+    few = [broken(e) if number in (3, 20, 41) else e for number, e in enumerate(healthy(designs))]
+    assert examine(few, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings == ()
+
+
+def broken_pico(designs: Sequence[Architecture], error: Callable[[int], str]) -> list[Evaluation]:
+    return [
+        replace(broken(e), error=error(n)) if "vit_pico" in e.candidate.architecture.name and n % 4 else e
+        for n, e in enumerate(healthy(designs))
+    ]
+
+
+def test_errors_that_differ_in_numbers_are_one(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """Three errors of one text elsewhere are fewer than those of the model that fails, each with its own number."""
+    evaluations = broken_pico(designs, lambda number: f"CUDA out of memory: tried to allocate {number}.5 GiB")
+    others = [e for e in evaluations if "vit_pico" not in e.candidate.architecture.name]
+    for evaluation in others[:3]:
+        evaluations[evaluations.index(evaluation)] = replace(broken(evaluation), error="no such file")
+    (found,) = examine(evaluations, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings
+    assert "with model vit_pico failed, 3 of the" in found.message
+    assert "most often with: CUDA out of memory" in found.message
+    assert found.action == "lower training.batch_size, or leave vit_pico out of the space"
+
+
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [
+        (
+            "MemoryError: half of a step's images do not fit the memory either: CUDA out of memory",
+            "lower training.batch",
+        ),
+        (
+            "MemoryError: one image a step does not fit the memory: x",
+            "offer smaller models and images, or set training.",
+        ),
+        ("ValueError: the memory format is not channels last", "look at that error"),
+        ("Ray: 2 worker(s) were killed due to the node running low on memory", "lower training.batch_size"),
+    ],
+)
+def test_a_setting_is_named_only_where_it_would_help(
+    spec: SearchSpec, designs: list[Architecture], error: str, action: str
+) -> None:
+    (found,) = examine(broken_pico(designs, lambda number: error), OBJECTIVES, (TIERS[1],), RUNGS, 60).findings
+    assert found.action.startswith(action)
+    assert found.action.endswith("or leave vit_pico out of the space")
+
+
+def test_a_cluster_says_its_own_error(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """Most designs of one image size fail with one error; more fail elsewhere with another, but seldom."""
+    evaluations = healthy(designs)
+    large = [e for e in evaluations if e.candidate.architecture.resolution == 128]
+    small = [e for e in evaluations if e not in large]
+    errors = {e.candidate.number: "shapes do not match" for e in large[:11]}
+    without = [e for e in small if "vit_micro" not in e.candidate.architecture.name]  # most of the large have it
+    errors |= {e.candidate.number: "connection lost" for e in without[:12]}
+    assert len(errors) == 23
+    broke = [replace(broken(e), error=errors[n]) if n in errors else e for n, e in enumerate(evaluations)]
+    (found,) = [f for f in examine(broke, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings if f.check == "failures"]
+    assert f"11 of the {len(large)} designs with images of 128 failed, 12 of the {len(small)} without" in found.message
+    assert found.message.endswith("shapes do not match")
+
+
+def test_failures_are_counted_in_designs(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """Of 30 designs ten fail on the first rung: a third, though of all evaluations they are fewer than three in ten."""
+    evaluations = []
+    for number, design in enumerate(designs[:30]):
+        if number % 3 == 0:
+            evaluations.append(broken(done(number, design, 0.5, RUNGS[0])))
+        else:
+            evaluations += [
+                done(100 * number + epochs, design, worth(design), rung) for epochs, rung in enumerate(RUNGS)
+            ]
+    (found,) = [f for f in examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60).findings if f.check == "failures"]
+    assert "10 of 30 designs failed" in found.message
+
+
+def test_a_front_under_a_schedule_stands_still_in_fewer_designs(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """Of 200 designs to come one in three is finished: 12 that move nothing are enough to tell, where 40 would be."""
+    evaluations = healthy(designs[:30])
+    front = pareto_front(evaluations, OBJECTIVES, TIERS[1]).evaluations
+    whole = [*front, *(evaluation for evaluation in evaluations if evaluation not in front)]
+    early = [done(100 + number, design, 0.1, RUNGS[0]) for number, design in enumerate(designs)]
+    assert "front" in [f.check for f in examine([*early, *whole], OBJECTIVES, TIERS, RUNGS, 100).findings]
+    assert "front" not in [f.check for f in examine(whole, OBJECTIVES, TIERS, RUNGS, 100).findings]
+
+
+def test_a_rung_that_hangs_is_compared_with_its_like(spec: SearchSpec, designs: list[Architecture]) -> None:
+    evaluations = [
+        done(100 * number + place, design, worth(design), rung)
+        for number, design in enumerate(designs[:10])
+        for place, rung in enumerate(RUNGS)
+    ]
+    first = [e.seconds for e in evaluations if e.candidate.fidelity == RUNGS[0]]
+    slow = Candidate(9999, min(designs[10:], key=gmacs), RUNGS[0])
+    seconds = 1.01 * max(*first, 3 * min(first), 300 * gmacs(slow.architecture))
+    assert seconds < max(e.seconds for e in evaluations)
+    health = examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60, running={slow: seconds})
+    assert names(health) == ["straggler"]
+
+
+def test_what_is_learnt_of_noise_is_no_news(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """Sometimes noise is ranked a little better than MACs rank it, but never surely better than by chance."""
+    for seed in (8, 37, 41):
+        random = np.random.default_rng(seed)
+        evaluations = [done(number, design, float(random.random())) for number, design in enumerate(designs)]
+        assert "surrogate" in names(checked(spec, evaluations))
+
+
+def test_a_straggler(spec: SearchSpec, designs: list[Architecture]) -> None:
+    evaluations = healthy(designs[:-2])
+    slow, usual = (Candidate(90 + number, design, RUNGS[-1]) for number, design in enumerate(designs[-2:]))
+    expected = 900 * gmacs(slow.architecture)
+    running = {slow: 20 * expected + 500, usual: 900 * gmacs(usual.architecture)}
+    health = examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60, running=running)
+    assert names(health) == ["straggler"]
+    assert "trial 90 has run" in health.findings[0].message
+
+
+def test_few_designs_are_not_called_chance(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """From 14 designs an interval often reaches zero though more was learnt than MACs know."""
+    wide = 0
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        values = random.random(14)
+        evaluations = [done(number, designs[number], float(value)) for number, value in enumerate(values)]
+        seen = {design: [value + 0.4 * random.normal()] for design, value in zip(designs, values, strict=False)}
+
+        def features(of: Sequence[Architecture], seen: dict[Architecture, list[float]] = seen) -> NDArray[np.float64]:
+            return np.array([seen[design] for design in of])
+
+        health = examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60, features)
+        assert health.surrogate is not None
+        assert health.macs is not None
+        if health.surrogate.value > max(health.macs.value, 0):
+            assert "surrogate" not in names(health)
+            wide += health.surrogate.low <= 0
+    assert wide

@@ -1,0 +1,256 @@
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from piip_search.architecture import ATTENTIONS, DIRECTIONS, Architecture, Branch, Interaction
+from piip_search.architecture.backbones import backbone_named
+from piip_search.architecture.segments import MERGES
+from piip_search.config import load_spec
+from piip_search.config.shipped import find_space
+from piip_search.cost import CONVENTIONS, Detector, Step, conventions_of, price, training_bytes
+from piip_search.space import PAIRINGS, Designs, Limit, SearchSpace, parse_window
+
+TINY = ["vit_micro", "vit_nano", "vit_pico", "convnext_pico", "vit_w32_d2_h2", "vit_w48_d3_h2_p8"]
+
+
+def some(values: Any, most: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(st.sampled_from(list(values)), min_size=1, max_size=most, unique=True).map(tuple)
+
+
+def spaces(backbones: list[str], resolutions: list[int], most: int = 3) -> st.SearchStrategy[SearchSpace]:
+    return st.builds(
+        SearchSpace,
+        backbones=some(backbones),
+        resolutions=some(resolutions),
+        windows=some(["global", 3, 4, "4g2", "7g5"], 2),
+        interactions=some([0, 1, 4, 6]),
+        branches=some(range(1, most + 1)),
+        merges=some(MERGES, 2),
+        attention=some(ATTENTIONS, 2),
+        direction=some(DIRECTIONS, 2),
+        projection=some([True, False], 2),
+        norm=some([True, False], 1),
+        heads=st.sampled_from([1, 4, 16]),
+        patch=st.sampled_from([None, 16]),
+        pairing=st.sampled_from(PAIRINGS),
+        steps=st.sampled_from([None, (1.0, 2.0), (1.4, 3.0)]),
+        whole_windows=st.booleans(),
+        pretraining_grid=st.booleans(),
+        padding=st.sampled_from([None, 64, 96, 224]),
+    )
+
+
+def everything(space: SearchSpace) -> set[Architecture]:
+    """Every combination of the space's choices that can be built and breaks no rule, by trying all of them."""
+    branches = []
+    for name, side, window in itertools.product(space.backbones, space.resolutions, space.windows):
+        own = backbone_named(name)
+        patch = None if own.family == "convnext" or space.patch in (None, own.patch) else space.patch
+        side_and_global = window if own.family == "vit" else (None, 0)
+        try:
+            branches.append(Branch(name, side, *side_and_global, patch))
+        except ValueError:
+            continue
+    found = set()
+    for count in space.branches:
+        for parts in itertools.product(sorted(set(branches), key=str), repeat=count):
+            for n, attention, direction, projection, norm, merge in itertools.product(
+                space.interactions if count > 1 else (0,), space.attention, space.direction, space.projection,
+                space.norm, space.merges,
+            ):  # fmt: skip
+                interaction = (
+                    Interaction(n, space.heads, 4, attention, direction, projection, norm) if n else Interaction()
+                )
+                try:
+                    architecture = Architecture(parts, interaction, merge)
+                except ValueError:
+                    continue
+                if not space.reasons(architecture):
+                    found.add(architecture)
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(spaces(TINY, [32, 48, 64, 96], most=2))
+def test_a_space_holds_exactly_what_can_be_built_and_breaks_no_rule(space: SearchSpace) -> None:
+    rows = space.priced().rows_ND
+    assert len(np.unique(rows, axis=0)) == len(rows) == len(space) <= space.combinations
+    designs = [space.decode(row) for row in rows]
+    assert len(set(designs)) == len(designs)
+    assert set(designs) == everything(space)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    spaces(["vit_l", "vit_b", "vit_t", "convnext_b", "vit_micro", "vit_nano"], [224, 448, 640, 672, 896]),
+    st.integers(0, 99),
+)
+def test_rows_are_priced_exactly_and_read_back(space: SearchSpace, seed: int) -> None:
+    if not len(space):
+        with pytest.raises(ValueError, match="no design"):
+            space.sample(1, seed)
+        return
+    drawn = space.sample(5, seed)
+    for row in drawn:
+        assert (space.encode(space.decode(row)) == row).all()
+    detector = Detector("retinanet", 64, 7)
+    for convention in CONVENTIONS:
+        if convention == "detector" and {"logits", "tokens"} & set(space.merges):
+            with pytest.raises(ValueError, match="no detector reads"):
+                space.priced(convention)
+            continue
+        designs = space.priced(convention, detector)
+        for index in np.random.default_rng(seed).integers(0, len(designs), 5):
+            architecture = space.decode(designs.rows_ND[index])
+            cost = price(architecture, convention, detector=detector)
+            assert (designs.macs_N[index], designs.params_N[index]) == (cost.macs, cost.params)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    spaces(["vit_l", "vit_b", "vit_t", "convnext_b", "vit_micro", "vit_nano"], [224, 448, 640, 672, 896]),
+    st.floats(0.1, 1.0),
+    st.floats(0.1, 1.0),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_training_memory_is_known_for_all_designs_at_once(
+    space: SearchSpace, image_scale: float, short_side: float, bfloat16: bool, checkpointing: bool, seed: int
+) -> None:
+    if not len(space):
+        return
+    step = Step(image_scale, short_side, 3, Detector("retinanet", 64, 7), bfloat16, checkpointing)
+    designs = Designs.joined(list(space.chunks("backbone", step=step)))
+    assert designs.training_N is not None
+    for index in np.random.default_rng(seed).integers(0, len(designs), 5):
+        assert designs.training_N[index] == training_bytes(space.decode(designs.rows_ND[index]), step)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(spaces(TINY, [32, 64, 96]), st.integers(0, 99))
+def test_designs_build_run_and_cost_what_is_counted(space: SearchSpace, seed: int) -> None:
+    torch = pytest.importorskip("torch")
+    from counting import counted_macs, parameters
+
+    from piip_search.models import PIIP
+
+    if not len(space):
+        return
+    for row in space.sample(2, seed):
+        architecture = space.decode(row)
+        side = architecture.resolution
+        model = PIIP(architecture).eval()
+        cost = price(architecture, "backbone")
+        assert counted_macs(model, torch.randn(1, 3, side, side)) == cost.macs
+        assert parameters(model) == cost.params
+        assert conventions_of(architecture) == CONVENTIONS or architecture.merge in ("logits", "tokens")
+
+
+@settings(max_examples=25, deadline=None)
+@given(spaces(TINY, [32, 48, 64, 96], most=2), st.integers(0, 99))
+def test_neighbours_are_mutual_and_in_the_space(space: SearchSpace, seed: int) -> None:
+    if not len(space):
+        return
+    design = space.decode(space.sample(1, seed)[0])
+    for neighbour in space.neighbours(design)[:20]:
+        assert neighbour != design
+        assert not space.reasons(neighbour)
+        assert design in space.neighbours(neighbour)
+
+
+def test_draws_are_uniform() -> None:
+    space = SearchSpace(("vit_t", "vit_b"), (224, 448, 672), (14,), (0, 6), (1, 2))
+    rows, counts = np.unique(space.sample(12_000, 0), axis=0, return_counts=True)
+    assert len(rows) == len(space) == 12
+    assert abs(counts - 1000).max() < 4 * np.sqrt(1000)
+
+
+def test_the_inverted_rule_by_hand() -> None:
+    space = SearchSpace(("vit_t", "vit_b"), (224, 448, 672), (14,), (0, 6), (1, 2))
+    single = {f"{model}@{side}:w14" for model in ("vit_t", "vit_b") for side in (224, 448, 672)}
+    pairs = {
+        f"vit_b@{small}:w14+vit_t@{large}:w14*{count}"
+        for small, large in itertools.combinations((224, 448, 672), 2)
+        for count in (0, 6)
+    }
+    assert {space.decode(row).name for row in space.priced().rows_ND} == single | pairs
+
+
+@pytest.mark.parametrize(("pairing", "count"), [("inverted", 3), ("equal", 9), ("free", 27)])
+def test_pairings_count(pairing: Any, count: int) -> None:
+    assert len(SearchSpace(("vit_t", "vit_b"), (224, 448, 672), branches=(2,), pairing=pairing)) == count
+
+
+SPACE = SearchSpace(
+    ("vit_t", "vit_b", "convnext_t"), (224, 448, 640, 672), (14, "14g3"), (0, 6), (1, 2), ("conv", "pyramid"),
+    steps=(1.2, 2.5), whole_windows=True, pretraining_grid=True, padding=224,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("vit_s@224:w14+vit_t@448:w14*6", "backbone vit_s is not offered (backbones); nearest: vit_t"),
+        ("vit_b@672:w14+vit_t@448:w14*6", "must see a larger image than vit_b@672:w14 (pairing: inverted)"),
+        ("vit_b@448:w14+vit_t@448:w14*6", "nearest: 640"),
+        ("vit_b@224:w7+vit_t@448:w14*6", "attends in a way that is not offered (windows); nearest: 14"),
+        ("vit_b@224:w14+vit_t@448:w14*6(heads=8)", "8 heads and 4 points, the space has 16 and 4"),
+        ("vit_b@224:w14+vit_t@448:w14*12", "12 interactions are not offered (interactions); nearest: 6"),
+        ("vit_b@224:w14+vit_t@448:w14*6(norm=no)", "norm False is not offered (norm); choose True"),
+        ("vit_b@224:w14+vit_t@448:w14*6/linear", "merge linear is not offered (merges); choose conv, pyramid"),
+        ("vit_b@240:w14", "not offered (resolutions); nearest: 224"),
+        ("vit_b@640:w14", "windows that do not tile its 40 tokens (whole_windows); nearest size: 672"),
+        ("vit_b@640:w14", "no multiple of the 14 of its stored positions (pretraining_grid); nearest size: 672"),
+        ("vit_b@224:w14+vit_t@672:w14*6", "differ by a factor of 3, allowed are 1.2 to 2.5 (steps); nearest: 448"),
+        ("vit_b@224:w14+vit_t@640:w14*6", "padded to multiples of 320 px, at most 224 is allowed (padding)"),
+        ("vit_b@224:w14+vit_t@448:w14+vit_t@672:w14*6", "3 branches, the space has 1, 2"),
+        ("vit_b@224:w14+vit_b@448:w14*6", "a model is repeated"),
+    ],
+)
+def test_each_rule_says_why_and_what_is_near(name: str, reason: str) -> None:
+    architecture = Architecture.parse(name)
+    assert any(reason in found for found in SPACE.reasons(architecture))
+    with pytest.raises(ValueError, match="the space does not hold"):
+        SPACE.encode(architecture)
+
+
+@pytest.mark.parametrize(
+    ("text", "window"), [(14, (14, 0)), ("global", (None, 0)), (None, (None, 0)), ("14g3", (14, 3))]
+)
+def test_windows_are_read(text: Any, window: tuple[int | None, int]) -> None:
+    assert parse_window(text) == window
+
+
+@pytest.mark.parametrize("text", [0, "g", "14g1", "14g", "-3"])
+def test_what_is_no_window_says_so(text: Any) -> None:
+    with pytest.raises(ValueError, match="a window is a number of tokens"):
+        parse_window(text)
+
+
+def test_limits_hold() -> None:
+    space = SearchSpace(("vit_t", "vit_b"), (224, 448, 672), (14,), (0, 6), (1, 2))
+    within = space.within(Limit((20.0, 30.0), mparams=60.0))
+    everything = space.priced("published")
+    fits = (everything.macs_N <= 30e9) & (everything.params_N <= 60e6)
+    assert 0 < fits.sum() < len(everything)
+    assert (within.rows_ND == everything.rows_ND[fits]).all()
+
+
+def test_the_same_space_in_another_order_is_the_same() -> None:
+    one = SearchSpace(("vit_t", "vit_b"), (224, 448), (14, None), (0, 6), (1, 2))
+    other = SearchSpace(("vit_b", "vit_t"), (448, 224), (None, 14), (6, 0), (2, 1))
+    assert one == other
+    assert (one.priced().rows_ND == other.priced().rows_ND).all()
+
+
+def test_the_coco_space_is_large_and_holds_the_published_designs() -> None:
+    space = load_spec(find_space("coco")).space.build()
+    assert len(space) >= 1_000_000
+    for name in ("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12",
+                 "vit_l@448:w28+vit_b@672:w28+vit_s@1120:w28+vit_t@1568:w28*12"):  # fmt: skip
+        assert space.decode(space.encode(Architecture.parse(name))).name == name

@@ -1,0 +1,28 @@
+"""Dashboards of ledgers, as a program visits them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.testclient import TestClient
+
+from piip_dashboards.runs.health import Examination
+from piip_dashboards.runs.run_cache import Shelf
+from piip_dashboards.web.app import create_app
+from piip_dashboards.web.service import Service
+from piip_search.api.runs import health_of
+from piip_search.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Site:
+    """A dashboard with its ledger."""
+
+    ledger: Ledger
+    home: Path
+    service: Service
+    client: TestClient
+
+
+def site_of(ledger: Ledger, home: Path) -> Site:
+    service = Service(Shelf(ledger, home), Examination(health_of))
+    return Site(ledger, home, service, TestClient(create_app(service), base_url="http://localhost:8400"))

@@ -1,0 +1,1 @@
+"""mmengine, mmcv and mmdet without compiled operators."""

@@ -1,0 +1,267 @@
+"""Makes mmengine, mmcv-lite and mmdet work with nothing compiled.
+
+mmdet needs operators that mmcv compiles against one exact torch; mmcv-lite leaves them out. `install` serves those that
+detectors call, from torchvision's compiled operators where they are loaded and in plain torch elsewhere
+(`piip_workers.mmlab.operators`). A compiled mmcv is left alone. Call it before mmcv, mmdet or timm are imported.
+"""
+
+import importlib
+import importlib.util
+import os
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from piip_search.models._torchvision import has_operators, import_torchvision
+from piip_workers.mmlab import operators
+
+_INSTALL = 'pip install "piip-search[detection]"'
+
+
+def install() -> None:
+    """Prepares this process for mmdet; a second call does nothing.
+
+    Raises:
+        ModuleNotFoundError: A package is missing; the message has the line that installs it.
+        ImportError: OpenCV misses a library of the system.
+    """
+    for name in ("mmengine", "mmcv", "mmdet"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"{name} is not installed: {_INSTALL}", name=name)
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"OpenCV cannot be loaded ({error}): pip install opencv-python-headless") from None
+    import_torchvision()
+    _import_yapf()
+    if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
+        sys.modules["mmcv._ext"] = _Operators()
+    _load_checkpoints_safely()
+    _format_once()
+    _look_up_once()
+
+
+def _look_up_once() -> None:
+    """Lets mmengine read mmdet's index of configurations, and ask after compilers, once a process.
+
+    It reads a hundred files to find one configuration, and asks for compilers for the head of every log: up to a second
+    of every training.
+    """
+    from mmengine.config import utils
+    from mmengine.runner import runner
+
+    if not hasattr(utils.load, "cache_info"):
+        utils.load = lru_cache(maxsize=1000)(utils.load)
+        runner.collect_env = lru_cache(maxsize=1)(runner.collect_env)
+
+
+def _format_once() -> None:
+    """Lets mmengine format a configuration once a process, where it does so again for every checkpoint."""
+    from mmengine.config import config
+
+    plain = config.FormatCode
+    if getattr(plain, "_piip_once", False):
+        return
+    known: dict[str, Any] = {}
+
+    def format_code(text: str, **style: Any) -> Any:
+        if text not in known:
+            known.clear()  # of one training there is one text, of its folder and its checkpoints
+            known[text] = plain(text, **style)
+        return known[text]
+
+    format_code._piip_once = True  # type: ignore[attr-defined]
+    config.FormatCode = format_code
+
+
+@contextmanager
+def unformatted() -> Iterator[None]:
+    """Lets mmengine write configurations as they come.
+
+    It formats them for the log, for the folder and for every checkpoint, each time in a second or two: more than many
+    a proxy takes for an epoch.
+    """
+    from mmengine.config import config
+
+    before = config.FormatCode
+    config.FormatCode = lambda text, **_: (text, True)
+    try:
+        yield
+    finally:
+        config.FormatCode = before
+
+
+def _import_yapf() -> None:
+    """Imports mmengine's formatter, whose cache may be half-written.
+
+    On a machine's first import it renames its pickled grammar into the user's cache folder before the file is flushed:
+    another process that starts just then reads a part of it and fails.
+    """
+    try:
+        importlib.import_module("yapf")
+    except (EOFError, pickle.UnpicklingError):
+        before = os.environ.get("XDG_CACHE_HOME")
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["XDG_CACHE_HOME"] = folder
+            try:
+                importlib.import_module("yapf")
+            finally:
+                os.environ.pop("XDG_CACHE_HOME")
+                if before is not None:
+                    os.environ["XDG_CACHE_HOME"] = before
+
+
+class _Operators(ModuleType):
+    """Stands where mmcv looks for its compiled operators, with their signatures."""
+
+    def __init__(self) -> None:
+        super().__init__("mmcv._ext")
+        self.__spec__ = ModuleSpec("mmcv._ext", None)
+        for function in (
+            _nms,
+            _roi_align_forward,
+            _roi_align_backward,
+            _sigmoid_focal_loss_forward,
+            _sigmoid_focal_loss_backward,
+        ):
+            setattr(self, function.__name__.removeprefix("_"), function)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def missing(*_: Any, **__: Any) -> Any:
+            raise NotImplementedError(f"mmcv's operator {name} needs a compiled mmcv; choose a detector without it")
+
+        return missing
+
+
+def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
+    if has_operators() and not offset:
+        kept: Tensor = torch.ops.torchvision.nms(boxes.float(), scores.float(), iou_threshold)
+        return kept
+    return operators.nms(boxes, scores, iou_threshold, offset)
+
+
+def _roi_align(maps: Tensor, rois: Tensor, height: int, width: int, scale: float, ratio: int, aligned: bool) -> Tensor:
+    if has_operators():
+        found: Tensor = torch.ops.torchvision.roi_align(
+            maps.contiguous(), rois.to(maps.dtype), scale, height, width, ratio, aligned
+        )
+        return found
+    return operators.roi_align(maps, rois, (height, width), scale, ratio, aligned)
+
+
+# The compiled operators write into tensors that the caller made; their argument names are mmcv's.
+def _roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    if pool_mode != 1:
+        raise NotImplementedError("RoIAlign by maximum needs a compiled mmcv; set pool_mode='avg'")
+    with torch.no_grad():
+        output.copy_(_roi_align(input, rois, aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned))
+
+
+def _roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    with torch.enable_grad():
+        # Linear in the maps, so their values do not matter for the gradient.
+        maps = torch.zeros_like(grad_input).requires_grad_()
+        output = _roi_align(maps, rois, aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned)
+        grad_input.copy_(torch.autograd.grad(output, maps, grad_output)[0])
+
+
+def _sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, *, gamma: float, alpha: float
+) -> None:
+    with torch.no_grad():
+        output.copy_(operators.sigmoid_focal_loss(input, target, gamma, alpha, weight))
+
+
+def _sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, *, gamma: float, alpha: float
+) -> None:
+    with torch.enable_grad():
+        logits = input.detach().requires_grad_()
+        loss = operators.sigmoid_focal_loss(logits, target, gamma, alpha, weight).sum()
+        grad_input.copy_(torch.autograd.grad(loss, logits)[0])
+
+
+def _load_checkpoints_safely() -> None:
+    """Makes mmengine load checkpoints with `load_safely`."""
+    from mmengine.runner import CheckpointLoader
+
+    if getattr(CheckpointLoader, "_piip_safe", False):
+        return
+
+    @CheckpointLoader.register_scheme(prefixes="", force=True)
+    def _load(filename: str, map_location: Any = None) -> Any:
+        path = Path(filename).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"no checkpoint {path}")
+        return load_safely(path, map_location)
+
+    CheckpointLoader._piip_safe = True
+
+
+def load_safely(path: Path, map_location: Any = None, mmap: bool = False) -> Any:
+    """A checkpoint of mmengine's, which holds more than tensors: with these few types allowed and no others.
+
+    Args:
+        path: The file.
+        map_location: As in `torch.load`.
+        mmap: Whether tensors are read only where they are used.
+
+    Raises:
+        pickle.UnpicklingError: It holds something else.
+    """
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.uint8, np.int32)]
+
+    def history_method(owner: Any, name: str) -> Any:
+        """In place of getattr, which a checkpoint could reach anything with."""
+        if owner is not HistoryBuffer or name.startswith("_"):
+            raise pickle.UnpicklingError(f"a checkpoint may not name {name} of {owner}")
+        return getattr(owner, name)
+
+    getter = (history_method, "builtins.getattr")
+    allowed = [HistoryBuffer, reconstruct, scalar, np.ndarray, np.dtype, *dtypes, getter]
+    with torch.serialization.safe_globals(allowed):
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)

@@ -1,0 +1,85 @@
+"""A design as an ONNX file, for one image of its full size. Deformable attention goes through GridSample."""
+
+import copy
+import tempfile
+import warnings
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import onnxscript  # noqa: F401  torch's exporter imports it late: a missing extra is to be known before the work
+import torch
+from torch import Tensor
+
+from piip_search.architecture import Architecture
+from piip_search.architecture.segments import STRIDES
+from piip_search.models import PIIPPyramid
+from piip_workers.mmlab.quiet import quiet
+from piip_workers.networks.checks import Proof
+from piip_workers.networks.torch_export import greatest_difference
+
+OPSET = 18
+MOST = 1e-4
+"""Greatest difference from torch that passes, relative to a map's greatest value."""
+
+
+def write_onnx(architecture: Architecture, network: PIIPPyramid, folder: Path, log: Path) -> None:
+    """Writes `model.onnx`: backbone and pyramid, from `image` to one map a stride.
+
+    Args:
+        architecture: The design.
+        network: Its network, with weights.
+        folder: Where to write; new or empty.
+        log: File for what the exporter prints.
+    """
+    folder.mkdir(exist_ok=True)
+    image = torch.zeros(1, 3, architecture.resolution, architecture.resolution)
+    with quiet(log):
+        torch.onnx.export(
+            network.eval(), (image,), str(folder / "model.onnx"), dynamo=True, opset_version=OPSET, verbose=False,
+            input_names=["image"], output_names=[f"stride_{stride}" for stride in STRIDES],
+        )  # fmt: skip
+
+
+def prove_onnx(architecture: Architecture, network: PIIPPyramid, folder: Path, proof: Proof, log: Path) -> None:
+    """Checks the file and compares its maps with torch's, on one image of the full size.
+
+    Gates of interactions start at zero, where what an interaction reads has no effect: a network as it starts is also
+    compared with random gates, in a file that is not kept.
+    """
+    _compare("onnx", architecture, network, folder / "model.onnx", proof)
+    gates = [value for key, value in network.named_parameters() if key.endswith((".gamma", ".tau"))]
+    if not any(bool((gate == 0).all()) for gate in gates):
+        return
+    opened = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(0)
+    for key, value in opened.named_parameters():
+        if key.endswith((".gamma", ".tau")):
+            value.data.normal_(generator=generator)
+    with tempfile.TemporaryDirectory() as place:
+        write_onnx(architecture, opened, Path(place), log)
+        _compare("onnx, interactions opened", architecture, opened, Path(place) / "model.onnx", proof)
+
+
+def _compare(name: str, architecture: Architecture, network: PIIPPyramid, path: Path, proof: Proof) -> None:
+    side = architecture.resolution
+    if not proof.check(f"{name}: problems of the file", "", lambda: _problems(path)):
+        return
+    image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network.eval()(image)
+    note = f"at most what is expected; one image of {side} x {side} pixels, in onnxruntime"
+    proof.check(f"{name}: greatest relative difference of the maps", MOST,
+                lambda: greatest_difference(_maps(path, image), expected), float.__le__, note)  # fmt: skip
+
+
+def _problems(path: Path) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        onnx.checker.check_model(str(path), full_check=True)
+    return ""
+
+
+def _maps(path: Path, image: Tensor) -> list[Tensor]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return [torch.from_numpy(map_BCHW) for map_BCHW in session.run(None, {"image": image.numpy()})]

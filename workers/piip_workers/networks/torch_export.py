@@ -1,0 +1,107 @@
+"""A design as a torch network that needs no mmdet: a file that builds it, and its weights."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from piip_search.architecture import Architecture
+from piip_search.models import PIIPPyramid
+from piip_workers.networks.checks import Proof
+
+MOST = 1e-6
+"""Greatest difference between two processes that passes, relative to a map's greatest value."""
+
+_MODEL = '''"""{name}
+
+A PIIP network with the pyramid that detectors read, written by piip-search. Needs: pip install "piip-search[models]"
+
+    network = build()
+    maps = network(images)  # float32 of shape (B, 3, H, W), channels red, green, blue: (pixel - 127.5) / 127.5
+"""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from piip_search.architecture import Architecture
+from piip_search.models import PIIPPyramid
+
+ARCHITECTURE = "{name}"
+DROP_PATH = {rates}
+WEIGHTS = Path(__file__).parent / "weights.safetensors"
+
+
+def build(weights: Path | None = WEIGHTS) -> PIIPPyramid:
+    """The network, ready to run; with random weights where none are named. Both sides of an image should be multiples
+    of {multiple} pixels; it was made for {side}."""
+    network = PIIPPyramid(Architecture.parse(ARCHITECTURE), DROP_PATH)
+    if weights is not None:
+        network.load_state_dict(load_file(weights))
+    return network.eval()
+'''
+
+_RUN = """
+import runpy, sys, torch
+model, image, maps = sys.argv[1:]
+network = runpy.run_path(model)["build"]()
+with torch.no_grad():
+    torch.save(list(network(torch.load(image, weights_only=True))), maps)
+"""
+
+
+def write_torch(architecture: Architecture, network: PIIPPyramid, folder: Path) -> None:
+    """Writes `model.py` and `weights.safetensors`.
+
+    Args:
+        architecture: The design.
+        network: Its network, with weights.
+        folder: Where to write; new or empty.
+    """
+    folder.mkdir(exist_ok=True)
+    rates = [branch.model.drop_path for branch in architecture.branches]
+    text = _MODEL.format(name=architecture.name, rates=rates, multiple=architecture.multiple,
+                         side=architecture.resolution)  # fmt: skip
+    (folder / "model.py").write_text(text)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / "weights.safetensors"
+    )
+
+
+def prove_torch(architecture: Architecture, network: PIIPPyramid, folder: Path, proof: Proof) -> None:
+    """Runs `model.py` in a process of its own and compares its maps with the network's, on one small image."""
+    side = architecture.multiple * -(-64 // architecture.multiple)
+    image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network.eval()(image)
+    note = f"at most what is expected; one image of {side} x {side} pixels, in a process of its own"
+    proof.check("torch: greatest relative difference of the maps", MOST,
+                lambda: greatest_difference(_elsewhere(folder, image), expected), float.__le__, note)  # fmt: skip
+
+
+def greatest_difference(found: list[Tensor], expected: tuple[Tensor, ...]) -> float:
+    """Of all maps, relative to each one's greatest value."""
+    return max(
+        float((one - other).abs().max() / other.abs().max().clamp(min=1e-12))
+        for one, other in zip(found, expected, strict=True)
+    )
+
+
+def _elsewhere(folder: Path, image: Tensor) -> list[Tensor]:
+    with tempfile.TemporaryDirectory() as place:
+        given, maps = Path(place) / "image.pt", Path(place) / "maps.pt"
+        torch.save(image, given)
+        command = [sys.executable, "-c", _RUN, str(folder / "model.py"), str(given), str(maps)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        if ended.returncode:
+            raise RuntimeError(
+                ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else "it ended with an error"
+            )
+        loaded: list[Tensor] = torch.load(maps, weights_only=True)
+        return loaded

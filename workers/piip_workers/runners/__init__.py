@@ -1,0 +1,1 @@
+"""Where candidates run: in this process, on Ray, or on a table."""

@@ -1,0 +1,201 @@
+"""Searches as jobs of a Ray cluster: sent there, looked at, followed, stopped."""
+
+import asyncio
+import re
+import secrets
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+from piip_search import __version__
+from piip_search.file_paths import escaped
+from piip_workers.runners.ray_cluster import TOKEN, ClusterError, check_listens
+
+RUN = "piip-search run"
+"""Key of a job's metadata: the name of the run. A job without it is not ours."""
+EVERY = 1.0
+"""Seconds between two looks at a job."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A search on a cluster.
+
+    Attributes:
+        id: What the cluster calls it.
+        run: Name of the run.
+        status: `pending`, `running`, `succeeded`, `failed` or `stopped`.
+        message: What the cluster says of it.
+        code: Exit code of the driver; None while it has none.
+        began: UTC; None before.
+        ended: UTC; None before.
+    """
+
+    id: str
+    run: str
+    status: str
+    message: str
+    code: int | None
+    began: datetime | None
+    ended: datetime | None
+
+    @property
+    def over(self) -> bool:
+        return self.status in ("succeeded", "failed", "stopped")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A search that is sent.
+
+    Attributes:
+        run: Name of the run.
+        space: Name of a shipped space, or path of a file in the folder that travels.
+        travels: Whether it is the latter.
+        home: Home folder there.
+        options: The other options of `piip-search run`.
+    """
+
+    run: str
+    space: str
+    travels: bool
+    home: Path
+    options: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The shell's command line.
+
+        The search works in its home folder, as the copy that travels may be swept away; and it takes the shell's place,
+        so that whoever ends the one ends the other.
+        """
+        home, space = shlex.quote(str(self.home)), shlex.quote(escaped(self.space))
+        read = f'space="$PWD"/{space}' if self.travels else f"space={space}"
+        words = ["run", "--address", "auto", "--home", escaped(str(self.home)), *self.options]
+        run = shlex.join(["python", "-m", "piip_search.cli", *words])
+        return f'{read} && mkdir -p {home} && cd {home} && exec {run} -- "$space"'
+
+
+class Jobs:
+    """The jobs of one cluster."""
+
+    def __init__(self, address: str) -> None:
+        """Looks whether the cluster answers.
+
+        Args:
+            address: Of its dashboard, such as `http://HEAD:8265`.
+
+        Raises:
+            ClusterError: It does not, or it wants a token.
+        """
+        found = re.fullmatch(r"https?://([^/@\s]+?)(?::(\d{1,5}))?/?", address)
+        if found is None:
+            raise ClusterError(f"jobs are sent to a dashboard, such as http://HEAD:8265, got {address!r}")
+        secure = address.startswith("https")
+        check_listens(address, found[1], int(found[2] or (443 if secure else 80)), "the dashboard listens at 8265")
+        self._address = address
+        with self._asking():
+            self._client = JobSubmissionClient(address)
+
+    def submit(self, sent: Sent, folder: Path | None, environment: Mapping[str, str]) -> Job:
+        """Starts `piip-search run` there, detached from this process.
+
+        Args:
+            sent: What is started. Everybody who sees the cluster sees it.
+            folder: What travels with it, in a copy; None for nothing.
+            environment: Variables that it is started with.
+
+        Raises:
+            ClusterError: The cluster refuses.
+        """
+        runtime: dict[str, Any] = {"env_vars": dict(environment)}
+        if folder is not None:
+            runtime["working_dir"] = str(folder)
+        with self._asking():
+            name = self._client.submit_job(
+                entrypoint=sent.command,
+                submission_id=f"{sent.run}-{secrets.token_hex(4)}",
+                runtime_env=runtime,
+                metadata={RUN: sent.run, "piip-search version": __version__},
+            )
+        return self.job(name)
+
+    def job(self, name: str) -> Job:
+        """One of them.
+
+        Raises:
+            ClusterError: There is none of that name.
+        """
+        with self._asking(name):
+            return _job(self._client.get_job_info(name))
+
+    def all(self) -> list[Job]:
+        """All searches, the oldest first."""
+        with self._asking():
+            found = [_job(one) for one in self._client.list_jobs() if RUN in (one.metadata or {}) and one.submission_id]
+        return sorted(found, key=lambda job: job.began or datetime.now(UTC))
+
+    def log(self, name: str) -> str:
+        """What a search has printed so far."""
+        self.job(name)
+        with self._asking(name):
+            return str(self._client.get_job_logs(name))
+
+    def follow(self, name: str, put: Callable[[str], None]) -> Job:
+        """Passes on what a search prints, until it ends."""
+
+        async def read() -> None:
+            async for lines in self._client.tail_job_logs(name):
+                put(lines)
+
+        self.job(name)
+        with self._asking(name):
+            asyncio.run(read())
+        return self.wait(name)
+
+    def wait(self, name: str) -> Job:
+        """The search once it has ended."""
+        while not (job := self.job(name)).over:
+            time.sleep(EVERY)
+        return job
+
+    def stop(self, name: str) -> Job:
+        """Ends a search's driver, and with it what is being trained. Nothing that is measured is lost."""
+        if not self.job(name).over:
+            with self._asking(name):
+                self._client.stop_job(name)
+        return self.wait(name)
+
+    @contextmanager
+    def _asking(self, name: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except ray.exceptions.AuthenticationError:
+            raise ClusterError(f"the cluster at {self._address} wants a token: {TOKEN}") from None
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            if name is not None and "does not exist" in reason:
+                known = ", ".join(job.id for job in self.all()) or "none"
+                raise ClusterError(f"no job {name} at {self._address}; there are: {known}") from None
+            raise ClusterError(f"the cluster at {self._address}: {reason[:500]}") from None
+
+
+def _job(details: JobDetails) -> Job:
+    status = JobStatus(details.status).value.lower()
+    return Job(
+        id=str(details.submission_id), run=(details.metadata or {}).get(RUN, ""), status=status,
+        message=str(details.message or ""), code=details.driver_exit_code,
+        began=_time(details.start_time), ended=_time(details.end_time),
+    )  # fmt: skip
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return None if not milliseconds else datetime.fromtimestamp(milliseconds / 1000, UTC)

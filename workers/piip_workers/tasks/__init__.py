@@ -1,0 +1,1 @@
+"""One folder a task: its data, training, metric and proof."""

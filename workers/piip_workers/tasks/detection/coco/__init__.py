@@ -1,0 +1,1 @@
+"""Annotation files in COCO's format: read in pieces, and checked against the images."""

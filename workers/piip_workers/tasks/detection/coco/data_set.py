@@ -1,0 +1,188 @@
+"""Data sets in COCO format: where they are, what they hold, and a fingerprint of it.
+
+`data_checks` says what is wrong with one.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from piip_search.config import Data, Orientation
+from piip_search.export import CocoPaths, CocoSplit
+from piip_workers.cache import cache_folder
+from piip_workers.images.pictures import Pictures, Told
+from piip_workers.tasks.detection.coco.annotation_file import AnnotationFile, annotations_of
+from piip_workers.tasks.detection.coco.boxes import usable_boxes
+from piip_workers.tasks.detection.coco.turning import orientation_of
+
+DIGITS = {"train": 160, "val": 40}
+"""Images of the embedded set."""
+
+SIZES = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, math.inf)}
+"""COCO's ranges of an object's area, in pixels; the ends are in both."""
+
+
+def prepare(data: Data, masks: bool = False) -> CocoPaths:
+    """Absolute paths and class names of a checked data set; an embedded one is composed on first use.
+
+    Args:
+        data: The data set.
+        masks: Whether segmentations will be read.
+    """
+    splits = splits_of(data)
+    train, val = (contents(split, masks) for split in splits.values())
+    aspects = [aspect for part in (train, val) for aspect in part.aspects]
+    return CocoPaths(
+        _turned(splits["train"]),
+        _turned(splits["val"]),
+        train.classes,
+        train.classes == val.classes,
+        (min(aspects), max(aspects)),
+    )
+
+
+def _turned(split: CocoSplit) -> CocoSplit:
+    return replace(split, orientation=split.orientation or _orientation(split))
+
+
+def _orientation(split: CocoSplit) -> Orientation:
+    """Which pixels a split's annotations are of."""
+    images = annotations_of(split.annotations).images
+    return orientation_of(images, Pictures(split.images, images.names)) or "exif"
+
+
+def resolved(data: Data) -> Data:
+    """The same data set, with the pixels said that its annotations are of, so that no other machine looks again."""
+    if data.embedded:
+        return data
+    splits = splits_of(data)
+    parts = {name: getattr(data, name) for name in splits}
+    return data.model_copy(
+        update={
+            name: part.model_copy(update={"orientation": part.orientation or _orientation(splits[name])})
+            for name, part in parts.items()
+        }
+    )
+
+
+def fingerprint(data: Data, told: Told = lambda done, total: None) -> str:
+    """16 hexadecimal digits of all that a measurement sees of a data set; where it lies does not count.
+
+    That is the annotation files, the names and contents of the images, and how their pixels are read.
+
+    Args:
+        data: A checked data set.
+        told: Is told how many of how many images were looked at; only those that are new or changed are.
+    """
+    digest = hashlib.sha256()
+    for name, split in splits_of(data).items():
+        digest.update(name.encode() + split.annotations.read_bytes())
+        names = annotations_of(split.annotations).images.names
+        for image, content in zip(names, Pictures(split.images, names).hashes(names, told), strict=True):
+            digest.update(f"{image}:{content}".encode())
+        if split.orientation not in (None, "exif", _orientation(split)):
+            digest.update(f"orientation:{split.orientation}".encode())
+        if split.bits is not None:
+            digest.update(f"bits:{split.bits}".encode())
+    return digest.hexdigest()[:16]
+
+
+def image_counts(data: Data) -> tuple[int, int] | None:
+    """Training and validation images, without composing or checking anything; None where the data is not here."""
+    if data.embedded:
+        return DIGITS["train"], DIGITS["val"]
+    try:
+        train, val = (count_images(split) for split in splits_of(data).values())
+    except (OSError, ValueError):
+        return None
+    return train, val
+
+
+def count_images(split: CocoSplit) -> int:
+    """Images that an annotation file lists."""
+    return len(annotations_of(split.annotations).images)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is to be known of an annotation file before anything is trained.
+
+    Attributes:
+        classes: Class names in the file's order.
+        images: How many it lists.
+        aspects: The least and the greatest ratio of an image's long side to its short one.
+        objects: How many of it are learnt or scored; crowds among them.
+        masked: Of these, those with a mask.
+        sizes: Of the objects that are scored, which of COCO's sizes occur: s, m, l.
+    """
+
+    classes: tuple[str, ...]
+    images: int
+    aspects: tuple[float, float]
+    objects: int
+    masked: int
+    sizes: frozenset[str]
+
+
+def contents(split: CocoSplit, masks: bool = False) -> Contents:
+    """Of a checked annotation file; parsed once a process, as that of a large set takes seconds."""
+    return contents_of(annotations_of(split.annotations, masks, kept=masks))
+
+
+def contents_of(found: AnnotationFile) -> Contents:
+    """What is to be known of a file that was read."""
+    sides_M2 = found.images.sizes_M2
+    aspects_M = sides_M2.max(axis=1) / sides_M2.min(axis=1) if len(sides_M2) else np.ones(1)
+    kept_N, boxes_N4 = usable_boxes(found)
+    objects = found.objects
+    areas_N = np.where(np.isnan(objects.areas_N), boxes_N4[:, 2] * boxes_N4[:, 3], objects.areas_N)
+    scored_N = areas_N[kept_N & ~objects.crowds_N]
+    return Contents(
+        tuple(name for _, name in found.categories),
+        len(found.images),
+        (float(aspects_M.min()), float(aspects_M.max())),
+        int(kept_N.sum()),
+        int(objects.masked_N[kept_N].sum()),
+        frozenset(size for size, (least, most) in SIZES.items() if ((scored_N >= least) & (scored_N <= most)).any()),
+    )
+
+
+def chosen(available: int, wanted: int, seed: int) -> tuple[int, ...] | None:
+    """So many positions, drawn from the seed, in order; None for all."""
+    if wanted >= available:
+        return None
+    drawn = np.random.RandomState(seed).permutation(available)[:wanted]
+    return tuple(sorted(int(index) for index in drawn))
+
+
+def measured_images(split: CocoSplit, wanted: int | None) -> tuple[int, ...] | None:
+    """Positions of the validation images that every proxy is measured on; None for all."""
+    return None if wanted is None else chosen(count_images(split), wanted, 0)
+
+
+def named(names: Sequence[str], places: Sequence[int] | None) -> list[str]:
+    """Names at some places; all where none are given."""
+    return list(names) if places is None else [names[place] for place in places]
+
+
+def splits_of(data: Data) -> dict[str, CocoSplit]:
+    """The two parts of a data set; an embedded one is composed on first use."""
+    if data.embedded:
+        from piip_workers.tasks.detection.digits import compose
+
+        root = compose(cache_folder())
+        return {
+            name: CocoSplit(root / name, root / "annotations" / f"instances_{name}.json", "exif")
+            for name in ("train", "val")
+        }
+    assert data.root is not None, "a checked spec has all three"
+    assert data.train is not None
+    assert data.val is not None
+    root = data.root.resolve()
+    return {
+        name: CocoSplit(root / split.images, root / split.annotations, split.orientation, split.bits)
+        for name, split in (("train", data.train), ("val", data.val))
+    }

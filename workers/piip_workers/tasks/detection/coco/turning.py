@@ -1,0 +1,123 @@
+"""Of which pixels annotations are, where an image file says that it is to be turned (EXIF's orientation).
+
+Tools differ: some annotate an image as people see it, upright, others as its pixels are stored. Both are common, and a
+file does not say which. Its sizes do, where turning changes them.
+
+Legend: M images.
+"""
+
+from collections.abc import Sequence
+
+from piip_search.config import Orientation
+from piip_workers.images.pictures import Header, Pictures, Told
+from piip_workers.tasks.detection.coco.annotation_file import Images
+from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown
+
+_SIZE = Rule("", "height and width must be those of its file")
+_UNKNOWN = Rule(
+    "",
+    "its file says that it is to be turned (EXIF), and it cannot be told whether its boxes are of turned pixels",
+    "say so: orientation: exif where they are, orientation: stored where they are of the pixels as stored, beside "
+    "images and annotations; or take the tag out of the files",
+)
+_DISOBEYED = Rule(
+    "",
+    "its file says that it is to be turned, and OpenCV does not read this kind of file both ways",
+    "write the image anew, upright and without the tag",
+)
+_STORED = Rule(
+    "",
+    "its file says that it is to be turned (EXIF), and its boxes are of the pixels as stored",
+    "",
+    1.0,
+    "so these pixels are read",
+)
+
+
+def orientation_of(images: Images, pictures: Pictures, told: Told = lambda done, total: None) -> Orientation | None:
+    """Which pixels annotations are of, by the sizes of all images; None where these do not say, or no image is turned.
+
+    Args:
+        images: As the annotation file records them.
+        pictures: Their files.
+        told: Is told how many of how many files were looked at.
+    """
+    votes = {vote for vote in _votes(images, pictures.headers(images.names, told)) if vote}
+    return next(iter(votes)) if len(votes) == 1 else None
+
+
+def _votes(images: Images, headers: Sequence[Header | None]) -> list[Orientation | None]:
+    """Which pixels each image's size is of; None where both or neither have it."""
+    found: list[Orientation | None] = []
+    for header, size in zip(headers, images.sizes_M2.tolist(), strict=True):
+        if header is None or not header.is_turned or not header.obeyed or header.stored == header.upright:
+            found.append(None)
+        else:
+            found.append({header.upright: "exif", header.stored: "stored"}.get(tuple(size)))  # type: ignore[arg-type]
+    return found
+
+
+def look_at_sizes(
+    images: Images, headers: Sequence[Header | None], said: Orientation | None, findings: Findings
+) -> bool:
+    """Adds images whose recorded size is not their file's, and those of which it is not known how they are annotated.
+
+    Args:
+        images: As the annotation file records them.
+        headers: Of their files.
+        said: Which pixels the user says that the annotations are of.
+        findings: What was found before.
+
+    Returns:
+        Whether all recorded sizes hold.
+    """
+    votes = _votes(images, headers)
+    known = {vote for vote in votes if vote}
+    usual = said or (next(iter(known)) if len(known) == 1 else None)
+    wrong, ratios = [], set()
+    for at, (header, size) in enumerate(zip(headers, images.sizes_M2.tolist(), strict=True)):
+        if header is None or not header.width:
+            continue
+        height, width = size
+        allowed = {header.upright, header.stored} if said is None else {_sized(header, said)}
+        place = f"images[{images.places_M[at]}]"
+        if (height, width) not in allowed:
+            wrong.append((place, _shown(images.names[at], size, header)))
+            ratios.add(_ratio(size, header))
+        elif header.is_turned and not header.obeyed:
+            if not header.swaps or height == width:
+                findings.add(_DISOBEYED, place, Shown(f"orientation {header.orientation} in {images.names[at]}"))
+        elif header.is_turned and (votes[at] or usual) is None:
+            findings.add(_UNKNOWN, place, Shown(f"orientation {header.orientation} in {images.names[at]}"))
+        elif header.is_turned and (votes[at] or usual) == "stored":
+            findings.add(_STORED, place, Shown(f"orientation {header.orientation} in {images.names[at]}"))
+    if wrong:
+        findings.add_many(_SIZE, len(wrong), wrong[:3], _hint(ratios))
+    return not wrong
+
+
+def _sized(header: Header, said: Orientation) -> tuple[int, int]:
+    return header.upright if said == "exif" else header.stored
+
+
+def _shown(name: str, size: Sequence[int], header: Header) -> Shown:
+    height, width = header.stored
+    turned = f", {header.upright[1]} x {header.upright[0]} turned as its EXIF says" if header.is_turned else ""
+    return Shown(f"{size[1]} x {size[0]}, and {name} has {width} x {height}{turned}")
+
+
+def _ratio(size: Sequence[int], header: Header) -> str:
+    height, width = header.upright
+    if (size[1], size[0]) == (height, width):
+        return "exchanged"
+    factor = height / size[0]
+    return f"{factor:.4g}" if abs(width - factor * size[1]) <= max(1.0, factor) else ""
+
+
+def _hint(ratios: set[str]) -> str:
+    if ratios == {"exchanged"}:
+        return "height and width look exchanged: export the annotations again"
+    (ratio, *others) = ratios
+    if not others and ratio:
+        return f"all of these files are {ratio} times as large: were they resized after the annotations were exported?"
+    return "the annotations are of other images than these: export them again, or restore the images"

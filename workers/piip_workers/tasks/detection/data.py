@@ -1,0 +1,45 @@
+"""Data sets in COCO format: where they are, what they hold, a fingerprint of it, and what is wrong with them."""
+
+from piip_workers.tasks.detection.coco.checks import (
+    SAMPLE,
+    Report,
+    check,
+    examine,
+    shared_images,
+    undecodable_images,
+    undecodable_training_images,
+    unsuited,
+)
+from piip_workers.tasks.detection.coco.data_set import (
+    DIGITS,
+    Contents,
+    chosen,
+    contents,
+    count_images,
+    fingerprint,
+    image_counts,
+    measured_images,
+    prepare,
+    resolved,
+)
+
+__all__ = [
+    "DIGITS",
+    "SAMPLE",
+    "Contents",
+    "Report",
+    "check",
+    "chosen",
+    "contents",
+    "count_images",
+    "examine",
+    "fingerprint",
+    "image_counts",
+    "measured_images",
+    "prepare",
+    "resolved",
+    "shared_images",
+    "undecodable_images",
+    "undecodable_training_images",
+    "unsuited",
+]

@@ -1,0 +1,141 @@
+"""Any detector of mmdet around a PIIP backbone: what of its configuration backbone, classes and data change.
+
+Everything else stays as its configuration says. The three detectors whose cost is known (`READERS`) are written out.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from piip_search.architecture.segments import STRIDES
+from piip_search.config import Training
+from piip_search.export.mmdet.detectors import READERS, Maps, Reader
+from piip_search.export.settings import Settings
+from piip_search.file_paths import located
+from piip_workers.mmlab.shims import install
+
+BASES = {
+    "atss": "mmdet::atss/atss_r50_fpn_1x_coco.py",
+    "cascade_rcnn": "mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py",
+    "cascade_mask_rcnn": "mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py",
+    "dino": "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py",
+}
+"""Configurations by short name."""
+
+
+def reader_of(training: Training) -> Reader:
+    """What reads the backbone's maps.
+
+    Raises:
+        ValueError: The configuration cannot be read, or its neck reads something else than three or four maps.
+    """
+    name = training.detector
+    if name in READERS:
+        return READERS[name]
+    base = BASES.get(name, name)
+    base = base if base.startswith("mmdet::") else str(Path(base).resolve())
+    config = _read(base)
+    model: Settings = config["model"]
+    widths = _neck(model, 0).get("in_channels")
+    if not isinstance(widths, list) or len(widths) not in (3, len(STRIDES)):
+        raise ValueError(
+            f"training.detector: the neck of {base} must read 3 or 4 maps, got in_channels {widths}; "
+            "choose a detector with an FPN or a channel mapper"
+        )
+
+    def settings(training: Training, classes: int, maps: Maps) -> Settings:
+        return _changes(model, training, classes, maps)
+
+    imports = (config.get("custom_imports") or {}).get("imports") or ()
+    modules = (imports,) if isinstance(imports, str) else tuple(imports)
+    return Reader(base, STRIDES[-len(widths) :], _has_masks(model), settings, modules)
+
+
+def _neck(model: Settings, place: int) -> Settings:
+    """A part of the neck, which may have several, one after the other; empty where there is none."""
+    neck = model.get("neck")
+    part = neck[place] if isinstance(neck, list) and neck else neck
+    return part if isinstance(part, dict) else {}
+
+
+def _read(base: str) -> Settings:
+    install()
+    from mmengine.config import Config
+    from mmengine.hub import get_config
+
+    if not base.startswith("mmdet::") and not Path(base).is_file():
+        raise ValueError(
+            f"training.detector: no configuration {located(base)}; give a file, or a name such as {BASES['atss']}"
+        )
+    try:
+        config = get_config(base) if base.startswith("mmdet::") else Config.fromfile(base)
+    except Exception as error:  # a configuration is a program
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"training.detector: {base} cannot be read: {type(error).__name__}: {reason}") from None
+    if "backbone" not in (config.get("model") or {}):
+        raise ValueError(f"training.detector: {base} holds no model with a backbone; give a detector's configuration")
+    plain: Settings = config.to_dict()
+    return plain
+
+
+def _changes(model: Settings, training: Training, classes: int, maps: Maps) -> Settings:
+    """The settings that differ from the configuration's. A list takes the place of the configuration's as a whole."""
+    changed = {
+        part: _with_classes(model[part], classes)
+        for part in model
+        if part not in ("backbone", "neck", "data_preprocessor") and _mentions(model[part], "num_classes")
+    }
+    neck = copy.deepcopy(model["neck"])
+    (neck[0] if isinstance(neck, list) else neck)["in_channels"] = list(maps.widths)
+    changed["neck"] = neck if isinstance(neck, list) else {"in_channels": list(maps.widths)}
+    if (model.get("data_preprocessor") or {}).get("batch_augments"):
+        # They give images other sizes than those whose grids are exact.
+        changed["data_preprocessor"] = {"batch_augments": None}
+    queries = _queries(model, maps)
+    if queries != model.get("num_queries"):
+        changed["num_queries"] = queries
+    test = model.get("test_cfg") or {}
+    for place in (("rcnn",), ()):
+        section = test
+        for step in place:
+            section = section.get(step) or {}
+        if "max_per_img" in section:
+            # A detector with queries fails where it is asked for more detections than queries x classes.
+            most = training.max_detections if queries is None else queries * classes
+            limit: Settings = {"max_per_img": min(training.max_detections, most)}
+            changed["test_cfg"] = {place[0]: limit} if place else limit
+            break
+    return changed
+
+
+def _queries(model: Settings, maps: Maps) -> int | None:
+    """Queries of a detector that has some; one that picks them among the positions of its maps has no more of them.
+
+    The positions are counted in the smallest image, so that the detector is the same in every batch.
+    """
+    queries: int | None = model.get("num_queries")
+    if queries is None or not model.get("as_two_stage"):
+        return queries
+    strides = list(STRIDES[-len(maps.widths) :])
+    while len(strides) < _neck(model, -1).get("num_outs", 0):
+        strides.append(2 * strides[-1])
+    height, width = maps.smallest
+    return min(queries, sum(max(1, height // stride) * max(1, width // stride) for stride in strides))
+
+
+def _with_classes(value: Any, classes: int) -> Any:
+    if isinstance(value, list):
+        return [_with_classes(item, classes) for item in value]
+    if isinstance(value, dict):
+        return {key: classes if key == "num_classes" else _with_classes(item, classes) for key, item in value.items()}
+    return value
+
+
+def _mentions(value: Any, key: str) -> bool:
+    if isinstance(value, dict):
+        return key in value or any(_mentions(item, key) for item in value.values())
+    return isinstance(value, list) and any(_mentions(item, key) for item in value)
+
+
+def _has_masks(model: Settings) -> bool:
+    return _mentions(model, "mask_head")

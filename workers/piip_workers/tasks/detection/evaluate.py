@@ -1,0 +1,235 @@
+"""Measures a candidate of the detection task: builds it, trains the proxy, returns the evaluation."""
+
+import gc
+import resource
+import socket
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from piip_search.analysis.error_kinds import TRACEBACK
+from piip_search.architecture import Architecture
+from piip_search.config import Data, Training
+from piip_search.evaluation.evaluation import HALVES, Candidate, Evaluation, folder_facts
+from piip_search.export.mmdet.config import proxy_config
+from piip_search.export.mmdet.data import ProxyImages
+from piip_workers.jobs.job import MachineError, alone, reason_of, stop_where_full
+from piip_workers.tasks.detection import data as data_sets
+
+if TYPE_CHECKING:
+    from piip_workers.tasks.detection.proxy_training import Measurement
+
+MOST_NAMED = 20
+"""Images listed that could not be decoded."""
+TRAINED, INHERITED = "architecture.txt", "inherited.txt"
+"""Files of a training's folder: the short form of what was trained, and what it took from a relative."""
+MEMORY_TEXTS = (
+    "can't allocate memory", "Cannot allocate memory", "CUDA out of memory", "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "Failed to allocate", "Unable to allocate",
+    "out of shared memory", "is killed by signal: Killed", "is killed by signal: Bus error", "exited unexpectedly",
+)  # fmt: skip
+"""How torch, NumPy, OpenCV and the system say that memory ran out; a loader process is then killed by the system."""
+
+
+def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: str) -> Evaluation:
+    """Trains a candidate's proxy and measures COCO's averages; with several seeds once with each.
+
+    Args:
+        candidate: What to measure.
+        data: `spec.Data` as plain data.
+        training: `spec.Training` as plain data.
+        directory: Folder of all trainings; each gets a folder of its own, where a later attempt goes on.
+
+    Returns:
+        The evaluation; one that failed says why, and its folder holds the traceback.
+
+    Raises:
+        MachineError: The machine is at fault.
+    """
+    found: list[Evaluation] = []
+    for single in candidate.single:
+        found.append(_measured_once(single, data, training, Path(directory)))
+        if found[-1].status == "failed":
+            break
+    return _averaged(candidate, found)
+
+
+def _averaged(candidate: Candidate, found: Sequence[Evaluation]) -> Evaluation:
+    """What came of a candidate with each of its seeds, as one evaluation: means, and what they were taken of."""
+    last, several = found[-1], candidate.fidelity.seeds > 1
+    seconds = sum(one.seconds for one in found)
+    if last.status == "failed":
+        error = f"seed {last.candidate.seed}: {last.error}" if several else last.error
+        return replace(last, candidate=candidate, error=error, seconds=seconds)
+    facts = dict(found[0].facts)
+    if several:
+        metrics = _shared([one.metrics for one in found])
+        facts["seeds"] = {str(one.candidate.seed): dict(one.metrics) for one in found}
+        facts["deviation"] = {name: statistics.stdev(values) for name, values in metrics.items()}
+    history = tuple(_means(rows) for rows in zip(*(one.history for one in found), strict=True))
+    return Evaluation(candidate, "done", _means([one.metrics for one in found]), "", seconds, history, facts)
+
+
+def _shared(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Numbers that all rows have, by name."""
+    return {name: [row[name] for row in rows] for name in rows[0] if all(name in row for row in rows)}
+
+
+def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of one row the numbers themselves, to the last digit."""
+    return {name: statistics.fmean(values) for name, values in _shared(rows).items()}
+
+
+def _measured_once(
+    candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: Path
+) -> Evaluation:
+    started = time.monotonic()
+    folder = directory / candidate.training
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with alone(folder / "lock"):
+            return _measured(candidate, Data.model_validate(data), Training.model_validate(training), folder, started)
+    except MachineError as error:
+        raise MachineError(reason_of(error).removeprefix("MachineError: ")) from error
+    except Exception as error:
+        stop_where_full(error)
+        (folder / TRACEBACK).write_text(traceback.format_exc())
+        return Evaluation(candidate, "failed", error=reason_of(error)[:2000], seconds=time.monotonic() - started)
+
+
+def _measured(candidate: Candidate, data: Data, training: Training, folder: Path, started: float) -> Evaluation:
+    """Trains with the recipe's batches or, where they do not fit the memory, with halves of them, two a step."""
+    torch.set_num_threads(training.threads)
+    _forget_peak_memory()
+    facts: dict[str, Any] = {"host": socket.gethostname(), "torch": torch.__version__, "training": candidate.training}
+    try:
+        found = _trained(candidate, data, training, folder, accumulated=1, facts=facts)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        if training.batch_size < 2:
+            raise MemoryError(f"one image a step does not fit the memory: {reason_of(error)}") from error
+        message = reason_of(error)
+        found = None
+    if found is None:  # outside the handler, which would hold on to all that the first attempt had allocated
+        gc.collect()
+        halves = folder / HALVES
+        halves.mkdir(exist_ok=True)
+        facts["halved_batch"] = message[:300]
+        try:
+            found = _trained(candidate, data, training, halves, accumulated=2, facts=facts)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            raise MemoryError(f"half of a step's images do not fit the memory either: {reason_of(error)}") from error
+    facts |= {"parameters": found.parameters, "peak_memory_mib": _peak_memory()}
+    seconds = time.monotonic() - started
+    return Evaluation(candidate, "done", found.metrics, seconds=seconds, history=found.history, facts=facts)
+
+
+def _trained(
+    candidate: Candidate, data: Data, training: Training, folder: Path, accumulated: int, facts: dict[str, Any]
+) -> "Measurement":
+    from piip_workers.tasks.detection.detectors import reader_of
+    from piip_workers.tasks.detection.images import unreadable_images
+    from piip_workers.tasks.detection.proxy_training import train, usable_images
+
+    fidelity, trained = candidate.fidelity, candidate.architecture.scaled(candidate.fidelity.image_scale)
+    reader = reader_of(training)
+    paths = data_sets.prepare(data, reader.masks)
+    unreadable = folder / "unreadable.txt"
+
+    def settings(images: ProxyImages) -> dict[str, Any]:
+        return proxy_config(
+            trained, paths, training,
+            fidelity=fidelity, images=images, seed=candidate.seed, reader=reader, accumulated=accumulated,
+        )  # fmt: skip
+
+    available = usable_images(settings(ProxyImages(1)))
+    if not available:
+        raise ValueError(f"no training image in {paths.train.annotations} holds an object")
+    used = max(1, round(available * fidelity.data_fraction))
+    chosen = data_sets.chosen(available, used, candidate.seed)
+    val = data_sets.measured_images(paths.val, training.val_images)
+    (folder / TRAINED).write_text(trained.name, encoding="utf-8")
+    facts |= {"trained": trained.name, "images": used, "accumulated": accumulated, **folder_facts(folder)}
+    begin = None if candidate.parent is None else _inheritance(candidate, folder)
+    config = settings(ProxyImages(used, chosen, val, unreadable, torch.cuda.is_available()))
+    if "num_queries" in config["model"]:
+        facts["queries"] = config["model"]["num_queries"]
+    found = train(config, folder, candidate.seed, fidelity.epochs, begin, kept=training.inherit)
+    if candidate.parent is not None:
+        facts |= {"inherited_from": candidate.parent, "inherited": (folder / INHERITED).read_text(encoding="utf-8")}
+    skipped = unreadable_images(unreadable)
+    if skipped:
+        facts |= {"unreadable_images": len(skipped), "unreadable": skipped[:MOST_NAMED]}
+    return found
+
+
+def _inheritance(candidate: Candidate, folder: Path) -> Callable[[nn.Module], None]:
+    """What gives a detector the weights of its relative, as they were after the epochs that the candidate names.
+
+    Raises:
+        FileNotFoundError: They are not there.
+    """
+    from mmengine.runner import CheckpointLoader
+
+    from piip_search.models.weights.inherit import inherit
+    from piip_workers.tasks.detection.proxy_training import last_whole_checkpoint, weights_file
+
+    training, _, epochs = str(candidate.parent).partition("@")
+    relative = (folder.parent if folder.name == HALVES else folder).parent / training
+    places = (relative / HALVES, relative)
+    if epochs:
+        found = [weights_file(place, int(epochs)) for place in places]
+    else:
+        found = [last_whole_checkpoint(place, sys.maxsize) or place for place in places]
+    checkpoint = next((path for path in found if path.is_file()), None)
+    if checkpoint is None:
+        raise FileNotFoundError(
+            f"no weights of the relative in {relative}; bring that folder back, or begin another run with "
+            "training.inherit: false"
+        )
+    parent = Architecture.parse((checkpoint.parent / TRAINED).read_text(encoding="utf-8"))
+    trained = candidate.architecture.scaled(candidate.fidelity.image_scale)
+
+    def begin(detector: nn.Module) -> None:
+        state = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")["state_dict"]
+        (folder / INHERITED).write_text(str(inherit(detector, trained, state, parent)), encoding="utf-8")
+
+    return begin
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: a GPU's, or the machine's in this process or in one that reads images."""
+    said = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return said or any(text in str(error) for text in MEMORY_TEXTS)
+
+
+def _forget_peak_memory() -> None:
+    """Lets the peak count from here: a process measures many candidates."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with suppress(OSError):  # where the system does not allow it, the peak is the process's
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory() -> int:
+    """Most memory since it was last forgotten, MiB: of the GPU where one is used, else of the machine."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated() // 2**20)
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) // 1024
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

@@ -1,0 +1,166 @@
+"""How training images are read: decoded once, with random numbers that follow from the image and the epoch alone.
+
+mmdet seeds a loader process once, so that what an image looks like depends on how many processes there are and on
+whether the training was cut off. Here neither matters: equal seeds give equal batches with 0 or 8 processes, straight
+or resumed.
+"""
+
+import random
+import socket
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from piip_search.config import Orientation
+from piip_workers.images.pixels import Pixels, decoded
+from piip_workers.jobs.job import MachineError
+from piip_workers.mmlab.shims import install
+from piip_workers.tasks.detection.annotations import CocoByName
+
+install()
+from mmcv.transforms import LoadImageFromFile  # noqa: E402
+from mmdet.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS  # noqa: E402
+from mmengine import fileio  # noqa: E402
+from mmengine.dataset import DefaultSampler  # noqa: E402
+
+
+@DATA_SAMPLERS.register_module()
+class EpochSampler(DefaultSampler):  # type: ignore[misc]
+    """mmengine's shuffling sampler, whose indices also say the epoch: index + epoch x images."""
+
+    def __iter__(self) -> Iterator[int]:
+        start = self.epoch * len(self.dataset)
+        return (start + index for index in super().__iter__())
+
+
+@DATASETS.register_module()
+class SeededCocoDataset(CocoByName):
+    """A COCO data set read by `EpochSampler`: draws an image's random numbers from seed, epoch and index."""
+
+    def __init__(self, *arguments: Any, seed: int = 0, **settings: Any) -> None:
+        """Builds the data set.
+
+        Args:
+            arguments: Those of `CocoByName`.
+            seed: Of the augmentation.
+            settings: Those of `CocoByName`.
+        """
+        self.seed = seed
+        super().__init__(*arguments, **settings)
+
+    def get_data_info(self, index: int) -> Any:
+        """What is known of an image, by an index of any epoch: those who group images by shape ask for it."""
+        return super().get_data_info(index % len(self))
+
+    def __getitem__(self, index: int) -> Any:
+        epoch, image = divmod(index, len(self))
+        (state,) = np.random.SeedSequence([self.seed, epoch, image]).generate_state(1)
+        np.random.seed(state)
+        random.seed(int(state))
+        return super().__getitem__(image)
+
+
+class _Cache:
+    """The images that were read last, up to a size."""
+
+    def __init__(self) -> None:
+        self._images: OrderedDict[str, Pixels] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, path: str) -> Pixels | None:
+        image = self._images.get(path)
+        if image is not None:
+            self._images.move_to_end(path)
+        return image
+
+    def put(self, path: str, image: Pixels, limit: int) -> None:
+        if image.nbytes > limit:
+            return
+        self._images[path] = image
+        self._bytes += image.nbytes
+        while self._bytes > limit:
+            _, oldest = self._images.popitem(last=False)
+            self._bytes -= oldest.nbytes
+
+
+_cache = _Cache()
+"""One for the process: a worker trains many candidates on the same images."""
+
+
+class ImageError(ValueError):
+    """An image cannot be decoded; the message says which."""
+
+
+@TRANSFORMS.register_module()
+class ReadImage(LoadImageFromFile):  # type: ignore[misc]
+    """Decodes an image, or remembers it."""
+
+    def __init__(
+        self,
+        cache_mib: int = 0,
+        unreadable: str | None = None,
+        orientation: Orientation = "exif",
+        bits: int = 16,
+        **settings: Any,
+    ) -> None:
+        """Builds the transform.
+
+        Args:
+            cache_mib: Most memory for decoded images in one process, MiB.
+            unreadable: File that lists what cannot be decoded; such an image is replaced by another. None stops there.
+            orientation: Whether annotations are of the pixels turned as EXIF says, or as they are stored, where their
+                size does not tell.
+            bits: Bits that images of 16 bits a channel use.
+            settings: Those of mmcv's `LoadImageFromFile`.
+        """
+        super().__init__(**settings)
+        self._limit = cache_mib * 2**20
+        self._unreadable = unreadable
+        self._orientation: Orientation = orientation
+        self._bits = bits
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Adds the pixels; None where another image is to take its place.
+
+        Raises:
+            ImageError: The image cannot be decoded, and another may not take its place.
+            MachineError: The storage cannot be read.
+        """
+        path = str(results["img_path"])
+        size = (results["height"], results["width"]) if "height" in results else None
+        key = f"{path} {self._orientation} {self._bits} {size}"
+        image = _cache.get(key)
+        if image is None:
+            try:
+                content = fileio.get(path, backend_args=self.backend_args)
+                image = decoded(content, self._orientation, self._bits, size)
+            except (FileNotFoundError, ValueError) as error:
+                if isinstance(error, FileNotFoundError) and not Path(path).parent.is_dir():
+                    raise _storage_error(path, error) from error
+                self._pass_over(path, error)
+                return None
+            except OSError as error:
+                raise _storage_error(path, error) from error
+            _cache.put(key, image, self._limit)
+        height, width = image.shape[:2]
+        return {**results, "img": image.copy(), "img_shape": (height, width), "ori_shape": (height, width)}
+
+    def _pass_over(self, path: str, error: BaseException) -> None:
+        if self._unreadable is None:
+            raise ImageError(f"{path} {error}; restore the file, or take it out of the annotations") from error
+        with Path(self._unreadable).open("a", encoding="utf-8") as file:
+            file.write(f"{path}\n")
+
+
+def _storage_error(path: str, error: OSError) -> MachineError:
+    """No fault of the image's: a lost mount, too many open files, a permission."""
+    return MachineError(f"{socket.gethostname()} cannot read {path}: {error}; mend its storage, and the same command "
+                        "goes on where this stopped")  # fmt: skip
+
+
+def unreadable_images(file: Path) -> list[str]:
+    """The images that `ReadImage` listed, each once."""
+    return sorted(set(file.read_text(encoding="utf-8").splitlines())) if file.exists() else []

@@ -1,0 +1,107 @@
+"""Layer-wise decay of the learning rate, as in PIIP's detection recipe; importing this registers `PIIPLayerDecay`."""
+
+from typing import Any
+
+from torch import nn
+
+from piip_search.architecture import Architecture
+from piip_search.architecture.backbones import Backbone, Transformer
+from piip_search.models import PIIP
+from piip_workers.mmlab.shims import install
+
+install()
+from mmengine.optim import OptimWrapper  # noqa: E402
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS  # noqa: E402
+
+UNDECAYED = ("pos_embed", "prefix", "prefix_positions", "relative_position_bias_table")
+
+
+def rate_scales(architecture: Architecture, rate: float) -> dict[str, float]:
+    """Factor on the learning rate by the beginning of a parameter's name within a `PIIP`; all others have 1.
+
+    With L blocks in the first ViT: rate^(L + 1 - id), where embeddings have the id 0 and block i of branch j, which has
+    L_j blocks, the id (i + 1) L / L_j (PIIP's public detection recipe). Convolutional branches train at the full rate,
+    as there.
+    """
+    models = (branch.model for branch in architecture.branches)
+    deepest = next((model.depth for model in models if isinstance(model, Transformer)), 0)
+    scales: dict[str, float] = {}
+    for index, branch in enumerate(architecture.branches):
+        model = branch.model
+        if not isinstance(model, Transformer):
+            continue
+        for part in ("patch_embed", "norm_pre", *UNDECAYED):
+            scales[f"branches.{index}.{part}"] = rate ** (deepest + 1)
+        for block in range(model.depth):
+            scales[f"branches.{index}.blocks.{block}."] = rate ** (deepest + 1 - (block + 1) * deepest / model.depth)
+    return scales
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module(name="PIIPLayerDecay")
+class LayerDecay:
+    """Builds an optimiser with a group for each learning rate and weight decay; none decays vectors and positions."""
+
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any]) -> None:
+        """Takes what mmengine hands every constructor.
+
+        Args:
+            optim_wrapper_cfg: Wrapper and optimiser.
+            paramwise_cfg: `architecture`, a short form, and `rate`.
+
+        Raises:
+            ValueError: One of the two is missing, or the short form describes no network.
+        """
+        missing = {"architecture", "rate"} - set(paramwise_cfg)
+        if missing:
+            raise ValueError(
+                f"PIIPLayerDecay needs paramwise_cfg with {' and '.join(sorted(missing))}; write "
+                "paramwise_cfg=dict(architecture='vit_s@96:g+vit_t@128:g*2', rate=0.85)"
+            )
+        self._wrapper = dict(optim_wrapper_cfg)
+        self._optimizer = dict(self._wrapper.pop("optimizer"))
+        self._architecture = Architecture.parse(paramwise_cfg["architecture"])
+        self._scales = rate_scales(self._architecture, paramwise_cfg["rate"])
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """The optimiser over a `PIIP`, or over whatever holds one: a detector, a classifier, a wrapper.
+
+        Raises:
+            ValueError: There is no `PIIP` in the model, or one with other backbones than the architecture names: no
+                rate, or the wrong ones, would decay.
+        """
+        places = self._places(model)
+        rate, decay = self._optimizer["lr"], self._optimizer.get("weight_decay", 0.0)
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                undecayed = parameter.dim() <= 1 or name.rpartition(".")[2] in UNDECAYED
+                groups.setdefault((self._scale(name, places), 0.0 if undecayed else decay), []).append(parameter)
+        self._optimizer["params"] = [
+            {"params": parameters, "lr": rate * scale, "weight_decay": kept}
+            for (scale, kept), parameters in groups.items()
+        ]
+        return OPTIM_WRAPPERS.build(self._wrapper, default_args={"optimizer": OPTIMIZERS.build(self._optimizer)})
+
+    def _places(self, model: nn.Module) -> list[str]:
+        """Where the names of a network's parameters begin."""
+        networks = {name: module for name, module in model.named_modules() if isinstance(module, PIIP)}
+        if not networks:
+            raise ValueError(
+                f"PIIPLayerDecay found no PIIP network in {type(model).__name__}; use it with a PIIP backbone, or take "
+                "mmengine's DefaultOptimWrapperConstructor"
+            )
+        for network in networks.values():
+            if _models(network.architecture) != _models(self._architecture):
+                raise ValueError(
+                    f"PIIPLayerDecay was given paramwise_cfg['architecture'] {self._architecture}, and the network is "
+                    f"{network.architecture}; name the network's own"
+                )
+        return [f"{name}." if name else "" for name in networks]
+
+    def _scale(self, name: str, places: list[str]) -> float:
+        inside = [name.removeprefix(place) for place in places if name.startswith(place)]
+        return next((scale for part, scale in self._scales.items() if any(one.startswith(part) for one in inside)), 1.0)
+
+
+def _models(architecture: Architecture) -> list[Backbone]:
+    return [branch.model for branch in architecture.branches]

@@ -1,0 +1,133 @@
+"""The weights that a full training starts from: its proxy's, pre-trained branches', or random ones."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from piip_search.architecture import Architecture
+from piip_search.evaluation.evaluation import Evaluation, training_folders
+from piip_search.export import Start
+from piip_search.models import PIIPPyramid
+from piip_search.models.weights.inherit import inherit
+from piip_search.models.weights.pretrained import load_pretrained
+
+NETWORK = "backbone.network."
+"""Where a detector has the network."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network with its weights, and the rest of its detector where the weights come from one.
+
+    Attributes:
+        network: With random weights where nothing else was found.
+        start: What they are.
+        tensors: Those of the detector that a training starts from; none where it starts at random.
+    """
+
+    network: PIIPPyramid
+    start: Start
+    tensors: dict[str, Tensor]
+
+    def write(self, path: Path) -> None:
+        """A checkpoint that mmengine loads."""
+        torch.save({"state_dict": self.tensors}, path)
+
+
+def trial_folder(trials: Path, evaluation: Evaluation) -> Path:
+    """Where a trial's checkpoints are.
+
+    Args:
+        trials: Folder of all trials of its search (`piip_search.evaluation.evaluation.trials_folder`).
+        evaluation: The trial; where its folder is not in this home, as in one that shares the ledger, it knows where it
+            was.
+    """
+    here = training_folders(trials, evaluation)
+    elsewhere = Path(str(evaluation.facts.get("home", ""))) / str(evaluation.facts.get("folder", ""))
+    places = [*here, *([elsewhere] if elsewhere.is_absolute() else [])]
+    return next((place for place in places if place.is_dir()), here[0])
+
+
+def proxy_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a trial; None where it has none, as when it trained for no epoch."""
+    files = sorted(folder.glob("epoch_*.pth"), key=lambda path: int(path.stem.removeprefix("epoch_")))
+    return files[-1] if files else None
+
+
+def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: Path) -> Weights:
+    """What fits of a proxy's weights: all, as sizes of images and windows are not part of them.
+
+    Args:
+        architecture: The design.
+        evaluation: Of the proxy, which may have seen smaller images.
+        checkpoint: Of the proxy, written by mmengine.
+
+    Raises:
+        ValueError: The file cannot be read, or is of another design.
+    """
+    from piip_workers.mmlab.shims import install
+
+    install()
+    from mmengine.runner import CheckpointLoader
+
+    try:
+        state: dict[str, Any] = CheckpointLoader.load_checkpoint(str(checkpoint), "cpu", "silent")["state_dict"]
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError) as error:
+        raise ValueError(
+            f"{checkpoint} cannot be read ({error}); start from others with --weights random or pretrained"
+        ) from None
+    trained = architecture.scaled(evaluation.candidate.fidelity.image_scale)
+    network = _network(architecture)
+    taken = inherit(network, architecture, _inside(state), trained)
+    if taken.fresh:
+        raise ValueError(f"{checkpoint} is not of {trained}: {taken}; start from others with --weights random")
+    around = {name: tensor for name, tensor in state.items() if not name.startswith(NETWORK)}
+    text = (
+        f"Training starts from `weights.pth`: the proxy's weights after its last epoch ({taken}, "
+        f"and {len(around)} of the detector)."
+    )
+    return Weights(network, Start("proxy", text, "weights.pth"), {**around, **_outside(network.state_dict())})
+
+
+def from_pretrained(architecture: Architecture, place: str) -> Weights:
+    """Every branch's weights from timm.
+
+    Args:
+        architecture: The design.
+        place: `hub`, or a folder of files named like the timm models.
+
+    Raises:
+        ValueError: They cannot be had; the message says which file to place where.
+    """
+    network = _network(architecture)
+    taken = load_pretrained(network.piip, place)
+    branches = {
+        name: tensor for name, tensor in network.state_dict().items() if name.startswith("piip.branches.")
+    }  # fmt: skip
+    text = "Training starts from `weights.pth`: pre-trained branches, the rest at random.\n\n" + "\n".join(
+        f"- {one}" for one in taken
+    )
+    return Weights(network, Start("pretrained", text, "weights.pth"), _outside(branches))
+
+
+def at_random(architecture: Architecture, start: Start) -> Weights:
+    """Random weights from a fixed seed."""
+    return Weights(_network(architecture), start, {})
+
+
+def _network(architecture: Architecture) -> PIIPPyramid:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return PIIPPyramid(architecture).eval()
+
+
+def _inside(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(NETWORK): tensor for name, tensor in state.items() if name.startswith(NETWORK)}
+
+
+def _outside(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {NETWORK + name: tensor for name, tensor in state.items()}

@@ -1,0 +1,143 @@
+"""Mirrors a search without ever holding it up: a thread of its own, which tries again while the mirror is away."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront
+from piip_search.evaluation.tracker import StoreError, Tracker
+from piip_search.redact import without_secrets
+
+LONGEST_PAUSE = 60.0
+PATIENCE = 30.0
+"""Seconds without progress after which the end of a search does not wait for its mirror any longer."""
+OPENING = 300.0
+"""The same while the mirror is opened: its tables are made, or another search makes them."""
+REST, LONGEST_REST = 9.0, 10.0
+"""While the search goes on the mirror rests so many times as long as it worked, but no more seconds than that: both
+share an interpreter, and trials that take next to no time would wait for the mirror."""
+
+
+class GatheringTracker(Tracker, Protocol):
+    """A tracker that may gather what it is told until it is asked to write it.
+
+    To be told everything once more does no harm: it recognises what it has.
+    """
+
+    def flush(self) -> None:
+        """Writes what was gathered."""
+        ...
+
+
+class InBackground:
+    """A `Tracker` that passes everything on to another one in a thread.
+
+    The other one is opened there too. Whatever goes wrong with it, it is opened anew after a pause and told
+    everything once more.
+    """
+
+    def __init__(
+        self,
+        opened: Callable[[], GatheringTracker],
+        told: Callable[[str], None] = lambda text: None,
+        patience: float = PATIENCE,
+        options: str = "",
+    ) -> None:
+        """Prepares; the thread starts with the search.
+
+        Args:
+            opened: Opens the other one.
+            told: Is told, once, when it cannot be reached, and when the search ends without it.
+            patience: Seconds without progress for which the end of the search waits.
+            options: What is typed after `piip-search mirror RUN`, so that it finds this ledger and this mirror.
+        """
+        self._open = opened
+        self._told = told
+        self._patience = patience
+        self._records: list[tuple[Evaluation, Sequence[ParetoFront]]] = []
+        self._ending: Sequence[ParetoFront] | None = None
+        self._wake = threading.Event()
+        self._over = threading.Event()
+        self._done = threading.Event()
+        self._progress = time.monotonic()
+        self._passed = 0
+        self._trouble = ""
+        self._opening = self._hopeless = False
+        self._options = options
+
+    def begin(self, run: str, spec: Mapping[str, Any], objectives: Objectives) -> None:
+        self._begun = (run, spec, objectives)
+        threading.Thread(target=self._work, name="mirror", daemon=True).start()
+
+    def record(self, evaluation: Evaluation, fronts: Sequence[ParetoFront]) -> None:
+        self._records.append((evaluation, fronts))
+        self._wake.set()
+
+    def finish(self, fronts: Sequence[ParetoFront]) -> None:
+        self._progress, self._ending = time.monotonic(), fronts
+        self._over.set()
+        self._wake.set()
+        while not self._done.wait(0.1):
+            silent = time.monotonic() - self._progress
+            if self._hopeless or silent > (OPENING if self._opening else self._patience):
+                missed = len(self._records) - self._passed
+                self._told(
+                    f"MLflow misses {missed} of {len(self._records)} evaluations"
+                    f"{f' ({self._trouble})' if self._trouble and not self._hopeless else ''}; "
+                    f"{'to write them' if self._hopeless else 'once it can be reached'}: "
+                    f"piip-search mirror {self._begun[0]}{self._options}"
+                )
+                return
+
+    def _work(self) -> None:
+        # Its client would try a dead server for minutes before it says so.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        pause, ending = 1.0, False
+        while not ending:
+            try:
+                ending = self._mirror()
+            except Exception as error:
+                # Whatever it is, the search goes on, and so does the mirror once it can.
+                self._opening, self._hopeless = False, isinstance(error, StoreError)
+                if not self._trouble:
+                    state = "cannot be used" if self._hopeless else "cannot be reached"
+                    self._told(f"MLflow {state} and is tried again, the search goes on: {_line(error)}")
+                self._trouble = _line(error)
+                self._wake.wait(pause) if self._ending is None else time.sleep(1.0)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        self._done.set()
+
+    def _mirror(self) -> bool:
+        """Opens the mirror and passes on until it fails, or everything is passed on: then true."""
+        self._passed = 0
+        self._opening = True
+        mirror = self._open()
+        self._opening, self._hopeless, self._progress = False, False, time.monotonic()
+        mirror.begin(*self._begun)
+        while True:
+            self._wake.clear()
+            while self._passed < len(self._records):
+                started = time.monotonic()
+                mirror.record(*self._records[self._passed])
+                self._passed += 1
+                self._progress = time.monotonic()
+                self._over.wait(min(REST * (self._progress - started), LONGEST_REST))
+            mirror.flush()
+            if self._trouble:
+                self._told("MLflow is back")
+                self._trouble = ""
+            if self._ending is not None and self._passed == len(self._records):
+                mirror.finish(self._ending)
+                return True
+            self._wake.wait()
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, StoreError):  # ours: it ends with the way out
+        return str(error)
+    text = without_secrets(" ".join(f"{type(error).__name__}: {error}".split()))
+    return text if len(text) <= 200 else f"{text[:197]}..."
