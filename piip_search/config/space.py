@@ -9,8 +9,8 @@ from piip_search.architecture.backbones import ConvNeXt, backbone_named
 from piip_search.architecture.segments import Merge
 from piip_search.config.fields import MOST_CHOICES, Count, Positive, Section
 from piip_search.cost import Convention, Detector
+from piip_search.space import Choices, Pairing, SearchSpace, parse_window, write_window
 from piip_search.space import Limit as SpaceLimit
-from piip_search.space import Pairing, SearchSpace, parse_window, write_window
 from piip_search.space import Window as SpaceWindow
 
 
@@ -28,23 +28,23 @@ def _rising(value: tuple[float, float]) -> tuple[float, float]:
 
 T = TypeVar("T")
 Window = Annotated[SpaceWindow, BeforeValidator(_window), PlainSerializer(write_window)]
-Choices = Annotated[tuple[T, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
+Offers = Annotated[tuple[T, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
 Steps = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_rising)]
 
 
 class Space(Section):
     """What may be built; the fields are those of `piip_search.space.SearchSpace`."""
 
-    backbones: Choices[str]
-    resolutions: Choices[int]
-    windows: Choices[Window] = ((None, 0),)
-    interactions: Choices[Annotated[int, Field(ge=0, le=10**6)]] = (0,)
-    branches: Choices[Annotated[int, Field(ge=1, le=MAX_BRANCHES)]] = (1,)
-    merges: Choices[Merge] | None = None
-    attention: Choices[Attention] = ("deformable",)
-    direction: Choices[Direction] = ("both",)
-    projection: Choices[bool] = (True,)
-    norm: Choices[bool] = (True,)
+    backbones: Offers[str]
+    resolutions: Offers[int]
+    windows: Offers[Window] = ((None, 0),)
+    interactions: Offers[Annotated[int, Field(ge=0, le=10**6)]] = (0,)
+    branches: Offers[Annotated[int, Field(ge=1, le=MAX_BRANCHES)]] = (1,)
+    merges: Offers[Merge] | None = None
+    attention: Offers[Attention] = ("deformable",)
+    direction: Offers[Direction] = ("both",)
+    projection: Offers[bool] = (True,)
+    norm: Offers[bool] = (True,)
     heads: Annotated[int, Field(ge=1, le=1024)] = 16
     points: Annotated[int, Field(ge=1, le=64)] = 4
     patch: Count | None = None
@@ -60,7 +60,7 @@ class Space(Section):
         if self.merges is None:
             convolutional = any(isinstance(backbone_named(name), ConvNeXt) for name in self.backbones)
             values["merges"] = ("pyramid",) if convolutional else ("conv",)
-        return SearchSpace(**values)
+        return SearchSpace(Choices(**values))
 
 
 class Limit(Section):

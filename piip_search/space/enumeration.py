@@ -8,20 +8,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture.backbones import Backbone, Transformer
 from piip_search.architecture.segments import KEEPS_PREFIX
+from piip_search.space.choices import TAIL, Choices
 from piip_search.space.designs import Rows
-
-if TYPE_CHECKING:
-    from piip_search.space.search_space import SearchSpace
-
-TAIL = ("interactions", "attention", "direction", "projection", "norm", "merge")
-"""Columns of a row after its branches."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Block:
     def _length(self) -> int:
         return int(self.legal_SWT.sum())
 
-    def rows(self, space: "SearchSpace", flat: NDArray[np.int64]) -> Rows:
+    def rows(self, space: Choices, flat: NDArray[np.int64]) -> Rows:
         """Rows of combinations, given by their places in the flattened product."""
         s, w, t = np.unravel_index(flat, self.legal_SWT.shape)
         rows = np.zeros((len(flat), len(space.dimensions)), np.int8)
@@ -61,7 +55,7 @@ class Block:
         return rows
 
 
-def block_of(space: "SearchSpace", models: tuple[int, ...]) -> Block:
+def block_of(space: Choices, models: tuple[int, ...]) -> Block:
     facts = [space.model(index) for index in models]
     sizes = np.array([pick for pick in _size_choices(space, len(models)) if _sizes_fit(space, facts, pick)], np.int64)
     windows = np.array(list(itertools.product(*(_window_choices(space, fact) for fact in facts))), np.int64)
@@ -86,7 +80,7 @@ def block_of(space: "SearchSpace", models: tuple[int, ...]) -> Block:
     return Block(models, sizes, windows, tails, legal_SW[:, :, None] & legal_WT)
 
 
-def size_count(space: "SearchSpace", count: int) -> int:
+def size_count(space: Choices, count: int) -> int:
     """How many choices of image sizes that many branches have under the pairing alone."""
     sizes = len(space.resolutions)
     if space.pairing == "equal":
@@ -94,7 +88,7 @@ def size_count(space: "SearchSpace", count: int) -> int:
     return math.comb(sizes, count) if space.pairing == "inverted" else math.prod([sizes] * count)
 
 
-def _size_choices(space: "SearchSpace", count: int) -> Iterator[tuple[int, ...]]:
+def _size_choices(space: Choices, count: int) -> Iterator[tuple[int, ...]]:
     choices = range(len(space.resolutions))
     if space.pairing == "inverted":
         return itertools.combinations(choices, count)
@@ -103,7 +97,7 @@ def _size_choices(space: "SearchSpace", count: int) -> Iterator[tuple[int, ...]]
     return itertools.product(choices, repeat=count)
 
 
-def _sizes_fit(space: "SearchSpace", facts: list[Backbone], places: tuple[int, ...]) -> bool:
+def _sizes_fit(space: Choices, facts: list[Backbone], places: tuple[int, ...]) -> bool:
     sides = [space.resolutions[place] for place in places]
     for fact, side in zip(facts, sides, strict=True):
         if side % fact.patch:
@@ -124,13 +118,13 @@ def _sizes_fit(space: "SearchSpace", facts: list[Backbone], places: tuple[int, .
     return math.lcm(*multiples) <= space.padding
 
 
-def _window_choices(space: "SearchSpace", fact: Backbone) -> list[int]:
+def _window_choices(space: Choices, fact: Backbone) -> list[int]:
     if not isinstance(fact, Transformer):
         return [0]
     return [place for place, (_, every) in enumerate(space.windows) if every <= fact.depth]
 
 
-def _tail_choices(space: "SearchSpace", branches: int) -> Iterator[tuple[int, ...]]:
+def _tail_choices(space: Choices, branches: int) -> Iterator[tuple[int, ...]]:
     """Without interactions there is nothing to choose about them."""
     interactions = range(len(space.interactions)) if branches > 1 else [0]
     for count in interactions:
@@ -140,7 +134,7 @@ def _tail_choices(space: "SearchSpace", branches: int) -> Iterator[tuple[int, ..
         yield from itertools.product([count], *axes, range(len(space.merges)))
 
 
-def _tail_builds(space: "SearchSpace", models: tuple[int, ...], tail: tuple[int, ...]) -> bool:
+def _tail_builds(space: Choices, models: tuple[int, ...], tail: tuple[int, ...]) -> bool:
     """Whether these backbones can be joined so; neither image sizes nor windows matter to that."""
     # Any size that suits all patches, and the global attention that suits every merge.
     side = math.lcm(*(space.model(index).patch for index in models))

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from piip_search.cost.branch import branch_parts
 from piip_search.cost.conventions import Counting
+from piip_search.space.choices import TAIL
 from piip_search.space.designs import Designs
-from piip_search.space.enumeration import TAIL
 from piip_search.space.search_space import SearchSpace
 
 Array = NDArray[np.float64]
@@ -28,10 +28,10 @@ class Features:
             space: What the designs are of.
             designs: All that features may be asked of.
         """
-        self._space, self._designs = space, designs
+        self._choices, self._designs = space.choices, designs
         log_macs = np.log(designs.macs_N)
         self._cheapest, self._range = log_macs.min(), max(np.ptp(log_macs), 1e-12)
-        models = [space.model(index) for index in range(len(space.backbones))]
+        models = [space.choices.model(index) for index in range(len(space.choices.backbones))]
         absent = [0.0]
         self._facts_KM = np.stack(
             [
@@ -42,13 +42,13 @@ class Features:
         )
         self._depths = np.array([1.0, *(model.depth for model in models)])
         self._patches = np.array([1.0, *(model.patch for model in models)])
-        self._sides = np.log2(np.array(space.resolutions, dtype=float))
-        self._macs = np.zeros((len(models) + 1, len(space.resolutions), len(space.windows)))
+        self._sides = np.log2(np.array(space.choices.resolutions, dtype=float))
+        self._macs = np.zeros((len(models) + 1, len(space.choices.resolutions), len(space.choices.windows)))
         for model in range(len(models)):
-            for size in range(len(space.resolutions)):
-                for window in range(len(space.windows)):
+            for size in range(len(space.choices.resolutions)):
+                for window in range(len(space.choices.windows)):
                     try:
-                        branch = space.branch(model, size, window)
+                        branch = space.choices.branch(model, size, window)
                     except ValueError:
                         continue  # no legal design has it
                     parts = branch_parts(branch, (branch.resolution, branch.resolution), Counting())
@@ -57,8 +57,8 @@ class Features:
     def of(self, indices: NDArray[np.intp]) -> Array:
         """The features of some of the designs, shape (n, F)."""
         designs = self._designs[indices]
-        space, rows = self._space, designs.rows_ND
-        slots = space.slots
+        choices, rows = self._choices, designs.rows_ND
+        slots = choices.slots
         model_NB, size_NB, window_NB = (rows[:, part : 3 * slots : 3] for part in range(3))
         there_NB = model_NB > 0
         side_NB = np.where(there_NB, self._sides[size_NB], 0.0)
@@ -66,25 +66,25 @@ class Features:
         columns: list[Array] = []
         for slot in range(slots):
             there, model, window = there_NB[:, slot], model_NB[:, slot], window_NB[:, slot]
-            columns.extend((model == kind).astype(float) for kind in range(len(space.backbones) + 1))
+            columns.extend((model == kind).astype(float) for kind in range(len(choices.backbones) + 1))
             columns.extend(facts_M[model] for facts_M in self._facts_KM)
             columns.append(np.where(there, 0.2 + 0.8 * (self._sides[size_NB[:, slot]] - self._sides.min()) / span, 0.0))
             tokens = 2 * (side_NB[:, slot] - np.log2(self._patches[model]))
             columns.append(np.where(there, tokens / 16, 0.0))
-            if len(space.windows) > 1:
-                columns.extend((there & (window == kind)).astype(float) for kind in range(len(space.windows)))
+            if len(choices.windows) > 1:
+                columns.extend((there & (window == kind)).astype(float) for kind in range(len(choices.windows)))
             macs = self._macs[model, size_NB[:, slot], window]
             columns.append(np.minimum(macs / designs.macs_N, 1.0))
         for slot in range(slots - 1):
             both = there_NB[:, slot] & there_NB[:, slot + 1]
             columns.append(np.where(both, (side_NB[:, slot + 1] - side_NB[:, slot]) / 2, 0.0))
         count = there_NB.sum(1)
-        columns.extend((count == number).astype(float) for number in space.branches if len(space.branches) > 1)
-        for place, values in enumerate(space.tail_values):
+        columns.extend((count == number).astype(float) for number in choices.branches if len(choices.branches) > 1)
+        for place, values in enumerate(choices.tail_values):
             chosen = rows[:, -len(TAIL) + place]
             if len(values) > 1:
                 columns.extend((chosen == kind).astype(float) for kind in range(len(values)))
-        interactions = np.array([float(value) for value in space.tail_values[0]])[rows[:, -len(TAIL)]]
+        interactions = np.array([float(value) for value in choices.tail_values[0]])[rows[:, -len(TAIL)]]
         columns.append(interactions / np.maximum(self._depths[model_NB].max(1), 1.0))
         columns.append((np.log(designs.macs_N) - self._cheapest) / self._range)
         return np.stack(columns, 1)

@@ -2,17 +2,15 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from piip_search.architecture import Architecture, Branch, Interaction
 from piip_search.architecture.segments import Merge
+from piip_search.space.choices import Choices
 from piip_search.space.windows import Window
 
-if TYPE_CHECKING:
-    from piip_search.space.search_space import SearchSpace
 
-
-def changed(space: "SearchSpace", old: Architecture) -> Iterator[Architecture | None]:
+def changed(space: Choices, old: Architecture) -> Iterator[Architecture | None]:
     """Architectures one change away, legal or not; None where no network is left."""
     branches, interaction, merge = old.branches, old.interaction, old.merge
     for place, branch in enumerate(branches):
@@ -29,7 +27,7 @@ def changed(space: "SearchSpace", old: Architecture) -> Iterator[Architecture | 
         yield _built(branches, interaction, new_merge)
 
 
-def _all_branches(space: "SearchSpace") -> Iterator[Branch]:
+def _all_branches(space: Choices) -> Iterator[Branch]:
     for model, size, window in itertools.product(
         range(len(space.backbones)), range(len(space.resolutions)), range(len(space.windows))
     ):
@@ -39,7 +37,7 @@ def _all_branches(space: "SearchSpace") -> Iterator[Branch]:
             continue  # a size or a window that does not suit the model
 
 
-def _other_branches(space: "SearchSpace", branch: Branch) -> Iterator[Branch]:
+def _other_branches(space: Choices, branch: Branch) -> Iterator[Branch]:
     """The same model at the next size or window, or another model at the same."""
     for other in _all_branches(space):
         same = (other.resolution == branch.resolution, _attends(other) == _attends(branch))
@@ -53,7 +51,7 @@ def _other_branches(space: "SearchSpace", branch: Branch) -> Iterator[Branch]:
             yield other
 
 
-def _all_interactions(space: "SearchSpace") -> Iterator[Interaction]:
+def _all_interactions(space: Choices) -> Iterator[Interaction]:
     for count, attention, direction, projection, norm in itertools.product(*space.tail_values[:-1]):
         points = space.points if attention == "deformable" else 4
         yield (
@@ -61,7 +59,7 @@ def _all_interactions(space: "SearchSpace") -> Iterator[Interaction]:
         )
 
 
-def _other_interactions(space: "SearchSpace", old: Interaction) -> Iterator[Interaction]:
+def _other_interactions(space: Choices, old: Interaction) -> Iterator[Interaction]:
     names = ("count", "attention", "direction", "projection", "norm")
     for new in _all_interactions(space):
         changed = [name for name in names if getattr(new, name) != getattr(old, name)]

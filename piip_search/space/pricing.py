@@ -6,7 +6,7 @@ Legend: S choices of image sizes, W of windows, T of tails (interactions and mer
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,18 +32,16 @@ from piip_search.cost import (
     pooled_inputs,
     published_head_cost,
 )
+from piip_search.space.choices import Choices
 from piip_search.space.designs import Counts, Designs
 from piip_search.space.enumeration import Block
-
-if TYPE_CHECKING:
-    from piip_search.space.search_space import SearchSpace
 
 CHUNK = 1 << 18
 """Designs priced at a time: bounds the memory, whatever the size of the space."""
 
 
 def priced(
-    space: "SearchSpace", block: Block, convention: Convention, detector: Detector, trained: Step | None = None
+    space: Choices, block: Block, convention: Convention, detector: Detector, trained: Step | None = None
 ) -> Iterator[Designs]:
     """The designs with their costs, and with the memory of a training step if asked for; some sizes at a time."""
     step = max(1, CHUNK // max(1, block.legal_SWT[0].size))
@@ -99,12 +97,12 @@ def _spread(number: Any, shape: tuple[int, ...]) -> Counts:
     return numbers.reshape(shape) if numbers.ndim else numbers
 
 
-def _as_designed(space: "SearchSpace", block: Block) -> _Seen:
+def _as_designed(space: Choices, block: Block) -> _Seen:
     sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
     return _Seen(sides_MS, [(side_S, side_S) for side_S in sides_MS], sides_MS)
 
 
-def _as_trained(space: "SearchSpace", block: Block, step: Step) -> _Seen:
+def _as_trained(space: Choices, block: Block, step: Step) -> _Seen:
     """The same for what a trial trains: as `Architecture.scaled`, `image` and `sides` say, over arrays."""
     facts = [space.model(index) for index in block.models]
     designed_MS = sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
@@ -129,7 +127,7 @@ def _as_trained(space: "SearchSpace", block: Block, step: Step) -> _Seen:
     return _Seen(sides_MS, sides, designed_MS)
 
 
-def _costs(space: "SearchSpace", block: Block, convention: Convention, detector: Detector, seen: _Seen) -> _Totals:
+def _costs(space: Choices, block: Block, convention: Convention, detector: Detector, seen: _Seen) -> _Totals:
     """Costs of all combinations of a block."""
     totals = _Totals(*(np.zeros(block.legal_SWT.shape, np.int64) for _ in range(3)))
     facts = [space.model(index) for index in block.models]
@@ -146,13 +144,13 @@ def _costs(space: "SearchSpace", block: Block, convention: Convention, detector:
     return totals
 
 
-def _by_merge(space: "SearchSpace", block: Block) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+def _by_merge(space: Choices, block: Block) -> Iterator[tuple[Any, NDArray[np.int64]]]:
     for place in np.unique(block.tails_TX[:, -1]):
         yield space.merges[place], np.flatnonzero(block.tails_TX[:, -1] == place)
 
 
 def _by_window(
-    space: "SearchSpace", block: Block, slot: int, seen: _Seen
+    space: Choices, block: Block, slot: int, seen: _Seen
 ) -> Iterator[tuple[tuple[int | None, ...], NDArray[np.int64], NDArray[np.int64]]]:
     """Windows of all blocks of a branch, for which sizes, and for which choices of windows."""
     depth = space.model(block.models[slot]).depth
@@ -170,7 +168,7 @@ def _some(sides: Any, mine_S: NDArray[np.int64]) -> Any:
     return tuple(side_S[mine_S] for side_S in sides)
 
 
-def _training_bytes(space: "SearchSpace", block: Block, step: Step) -> Counts:
+def _training_bytes(space: Choices, block: Block, step: Step) -> Counts:
     """Memory of a training step of all combinations of a block: `piip_search.cost.training_bytes`, to the last byte."""
     seen = _as_trained(space, block, step)
     whole = _costs(space, block, "detector", step.detector, seen)
@@ -182,7 +180,7 @@ def _training_bytes(space: "SearchSpace", block: Block, step: Step) -> Counts:
     return bytes_SWT
 
 
-def _kept_by_checkpoints(space: "SearchSpace", block: Block, seen: _Seen) -> Counts:
+def _kept_by_checkpoints(space: Choices, block: Block, seen: _Seen) -> Counts:
     """Inputs of all blocks and interactions, the merge, and what the largest of them keeps while it runs again."""
     inputs, most = (np.zeros(block.legal_SWT.shape, np.int64) for _ in range(2))
     facts = [space.model(index) for index in block.models]
@@ -211,7 +209,7 @@ def _kept_by_checkpoints(space: "SearchSpace", block: Block, seen: _Seen) -> Cou
     return inputs + most
 
 
-def _interaction(space: "SearchSpace", tail_X: NDArray[np.int64], branches: int) -> Interaction:
+def _interaction(space: Choices, tail_X: NDArray[np.int64], branches: int) -> Interaction:
     count, attention, direction, projection, norm, _ = _tail(space, tail_X)
     if branches == 1 or not count:
         return Interaction()
@@ -219,12 +217,12 @@ def _interaction(space: "SearchSpace", tail_X: NDArray[np.int64], branches: int)
     return Interaction(count, space.heads, points, attention, direction, projection, norm)
 
 
-def _tail(space: "SearchSpace", tail_X: NDArray[np.int64]) -> tuple[Any, ...]:
+def _tail(space: Choices, tail_X: NDArray[np.int64]) -> tuple[Any, ...]:
     return tuple(choices[place] for choices, place in zip(space.tail_values, tail_X, strict=True))
 
 
 def _tail_costs(
-    space: "SearchSpace", tail_X: NDArray[np.int64], facts: list[Backbone], seen: _Seen, convention: Convention,
+    space: Choices, tail_X: NDArray[np.int64], facts: list[Backbone], seen: _Seen, convention: Convention,
     detector: Detector,
 ) -> Iterator[Cost]:  # fmt: skip
     """Interactions, merge and what follows, over arrays of sides."""
@@ -252,7 +250,7 @@ def _tail_costs(
 
 
 def _merge_costs(
-    space: "SearchSpace", tail_X: NDArray[np.int64], facts: list[Backbone], seen: _Seen, convention: Convention
+    space: Choices, tail_X: NDArray[np.int64], facts: list[Backbone], seen: _Seen, convention: Convention
 ) -> Iterator[Cost]:
     """What every branch adds to the merge, over arrays of sides."""
     merge = _tail(space, tail_X)[-1]

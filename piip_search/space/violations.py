@@ -2,17 +2,15 @@
 
 import itertools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from piip_search.architecture import Architecture, Branch
 from piip_search.architecture.backbones import Transformer, backbone_named
+from piip_search.space.choices import Choices
 from piip_search.space.windows import write_window
 
-if TYPE_CHECKING:
-    from piip_search.space.search_space import SearchSpace
 
-
-def broken_rules(space: "SearchSpace", architecture: Architecture) -> list[str]:
+def broken_rules(space: Choices, architecture: Architecture) -> list[str]:
     """Why the space does not hold an architecture: each broken rule and what is near; empty if it does."""
     found = [] if len(architecture.branches) in space.branches else [
         f"{len(architecture.branches)} branches, the space has {listed(space.branches)}"
@@ -29,7 +27,7 @@ def broken_rules(space: "SearchSpace", architecture: Architecture) -> list[str]:
     return found
 
 
-def _branch_reasons(space: "SearchSpace", branch: Branch) -> list[str]:
+def _branch_reasons(space: Choices, branch: Branch) -> list[str]:
     if branch.backbone not in space.backbones:
         wanted = branch.model
         known = [backbone_named(name) for name in space.backbones]
@@ -63,7 +61,7 @@ def _branch_reasons(space: "SearchSpace", branch: Branch) -> list[str]:
     return found
 
 
-def _tail_reasons(space: "SearchSpace", architecture: Architecture) -> list[str]:
+def _tail_reasons(space: Choices, architecture: Architecture) -> list[str]:
     interaction = architecture.interaction
     found = []
     if architecture.merge not in space.merges:
@@ -87,7 +85,7 @@ def _tail_reasons(space: "SearchSpace", architecture: Architecture) -> list[str]
     return found
 
 
-def _pairing_reasons(space: "SearchSpace", architecture: Architecture) -> list[str]:
+def _pairing_reasons(space: Choices, architecture: Architecture) -> list[str]:
     sides = [branch.resolution for branch in architecture.branches]
     models = [branch.backbone for branch in architecture.branches]
     found = []

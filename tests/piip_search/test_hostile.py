@@ -14,7 +14,7 @@ from typed import Cli
 from piip_search.config import SpecError, load_spec, parse_spec
 from piip_search.config.shipped import find_space
 from piip_search.redact import without_secrets
-from piip_search.space import SearchSpace
+from piip_search.space import Choices, SearchSpace
 
 FEW = settings(max_examples=300, deadline=None, derandomize=True,
                suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
@@ -67,10 +67,12 @@ def test_what_yaml_can_do_to_a_reader(tmp_path: Path, text: str, message: str) -
 
 def test_a_space_of_a_trillion_designs_is_counted_at_once() -> None:
     space = SearchSpace(
-        backbones=tuple(f"vit_w{width}_d12_h1" for width in range(16, 1616, 16)),
-        resolutions=tuple(range(16, 1616, 16)),
-        branches=(1, 2, 3, 4),
-        pairing="free",
+        Choices(
+            backbones=tuple(f"vit_w{width}_d12_h1" for width in range(16, 1616, 16)),
+            resolutions=tuple(range(16, 1616, 16)),
+            branches=(1, 2, 3, 4),
+            pairing="free",
+        )
     )
     assert space.combinations > 10**12
 
@@ -78,7 +80,7 @@ def test_a_space_of_a_trillion_designs_is_counted_at_once() -> None:
 @pytest.mark.parametrize("pairing", ["inverted", "equal", "free"])
 def test_counting_is_what_listing_gives(pairing: str) -> None:
     names = ("vit_w32_d2_h2", "vit_w32_d3_h2", "vit_w48_d2_h2", "vit_w64_d2_h2", "vit_w64_d4_h2")
-    space = SearchSpace(names, (32, 64), branches=(1, 2, 3, 4), pairing=pairing)  # type: ignore[arg-type]
+    space = SearchSpace(Choices(names, (32, 64), branches=(1, 2, 3, 4), pairing=pairing))  # type: ignore[arg-type]
     for count in (1, 2, 3, 4):
         listed = list(space._model_choices(count))
         assert len(set(listed)) == len(listed) == space._model_count(count)

@@ -12,7 +12,7 @@ from piip_search.architecture.segments import MERGES
 from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
 from piip_search.cost import CONVENTIONS, Detector, Step, conventions_of, price, training_bytes
-from piip_search.space import PAIRINGS, Designs, Limit, SearchSpace, parse_window
+from piip_search.space import PAIRINGS, Choices, Designs, Limit, SearchSpace, parse_window
 
 TINY = ["vit_micro", "vit_nano", "vit_pico", "convnext_pico", "vit_w32_d2_h2", "vit_w48_d3_h2_p8"]
 
@@ -46,24 +46,29 @@ def spaces(backbones: list[str], resolutions: list[int], most: int = 3) -> st.Se
 
 def everything(space: SearchSpace) -> set[Architecture]:
     """Every combination of the space's choices that can be built and breaks no rule, by trying all of them."""
+    choices = space.choices
     branches = []
-    for name, side, window in itertools.product(space.backbones, space.resolutions, space.windows):
+    for name, side, window in itertools.product(choices.backbones, choices.resolutions, choices.windows):
         own = backbone_named(name)
-        patch = None if own.family == "convnext" or space.patch in (None, own.patch) else space.patch
+        patch = None if own.family == "convnext" or choices.patch in (None, own.patch) else choices.patch
         side_and_global = window if own.family == "vit" else (None, 0)
         try:
             branches.append(Branch(name, side, *side_and_global, patch))
         except ValueError:
             continue
     found = set()
-    for count in space.branches:
+    for count in choices.branches:
         for parts in itertools.product(sorted(set(branches), key=str), repeat=count):
             for n, attention, direction, projection, norm, merge in itertools.product(
-                space.interactions if count > 1 else (0,), space.attention, space.direction, space.projection,
-                space.norm, space.merges,
-            ):  # fmt: skip
+                choices.interactions if count > 1 else (0,),
+                choices.attention,
+                choices.direction,
+                choices.projection,
+                choices.norm,
+                choices.merges,
+            ):
                 interaction = (
-                    Interaction(n, space.heads, 4, attention, direction, projection, norm) if n else Interaction()
+                    Interaction(n, choices.heads, 4, attention, direction, projection, norm) if n else Interaction()
                 )
                 try:
                     architecture = Architecture(parts, interaction, merge)
@@ -99,7 +104,7 @@ def test_rows_are_priced_exactly_and_read_back(space: SearchSpace, seed: int) ->
         assert (space.encode(space.decode(row)) == row).all()
     detector = Detector("retinanet", 64, 7)
     for convention in CONVENTIONS:
-        if convention == "detector" and {"logits", "tokens"} & set(space.merges):
+        if convention == "detector" and {"logits", "tokens"} & set(space.choices.merges):
             with pytest.raises(ValueError, match="no detector reads"):
                 space.priced(convention)
             continue
@@ -164,14 +169,14 @@ def test_neighbours_are_mutual_and_in_the_space(space: SearchSpace, seed: int) -
 
 
 def test_draws_are_uniform() -> None:
-    space = SearchSpace(("vit_t", "vit_b"), (224, 448, 672), (14,), (0, 6), (1, 2))
+    space = SearchSpace(Choices(("vit_t", "vit_b"), (224, 448, 672), (14,), (0, 6), (1, 2)))
     rows, counts = np.unique(space.sample(12_000, 0), axis=0, return_counts=True)
     assert len(rows) == len(space) == 12
     assert abs(counts - 1000).max() < 4 * np.sqrt(1000)
 
 
 def test_the_inverted_rule_by_hand() -> None:
-    space = SearchSpace(("vit_t", "vit_b"), (224, 448, 672), (14,), (0, 6), (1, 2))
+    space = SearchSpace(Choices(("vit_t", "vit_b"), (224, 448, 672), (14,), (0, 6), (1, 2)))
     single = {f"{model}@{side}:w14" for model in ("vit_t", "vit_b") for side in (224, 448, 672)}
     pairs = {
         f"vit_b@{small}:w14+vit_t@{large}:w14*{count}"
@@ -183,13 +188,13 @@ def test_the_inverted_rule_by_hand() -> None:
 
 @pytest.mark.parametrize(("pairing", "count"), [("inverted", 3), ("equal", 9), ("free", 27)])
 def test_pairings_count(pairing: Any, count: int) -> None:
-    assert len(SearchSpace(("vit_t", "vit_b"), (224, 448, 672), branches=(2,), pairing=pairing)) == count
+    assert len(SearchSpace(Choices(("vit_t", "vit_b"), (224, 448, 672), branches=(2,), pairing=pairing))) == count
 
 
-SPACE = SearchSpace(
+SPACE = SearchSpace(Choices(
     ("vit_t", "vit_b", "convnext_t"), (224, 448, 640, 672), (14, "14g3"), (0, 6), (1, 2), ("conv", "pyramid"),
     steps=(1.2, 2.5), whole_windows=True, pretraining_grid=True, padding=224,
-)  # fmt: skip
+))  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -233,7 +238,7 @@ def test_what_is_no_window_says_so(text: Any) -> None:
 
 
 def test_limits_hold() -> None:
-    space = SearchSpace(("vit_t", "vit_b"), (224, 448, 672), (14,), (0, 6), (1, 2))
+    space = SearchSpace(Choices(("vit_t", "vit_b"), (224, 448, 672), (14,), (0, 6), (1, 2)))
     within = space.within(Limit((20.0, 30.0), mparams=60.0))
     everything = space.priced("published")
     fits = (everything.macs_N <= 30e9) & (everything.params_N <= 60e6)
@@ -242,8 +247,8 @@ def test_limits_hold() -> None:
 
 
 def test_the_same_space_in_another_order_is_the_same() -> None:
-    one = SearchSpace(("vit_t", "vit_b"), (224, 448), (14, None), (0, 6), (1, 2))
-    other = SearchSpace(("vit_b", "vit_t"), (448, 224), (None, 14), (6, 0), (2, 1))
+    one = SearchSpace(Choices(("vit_t", "vit_b"), (224, 448), (14, None), (0, 6), (1, 2)))
+    other = SearchSpace(Choices(("vit_b", "vit_t"), (448, 224), (None, 14), (6, 0), (2, 1)))
     assert one == other
     assert (one.priced().rows_ND == other.priced().rows_ND).all()
 

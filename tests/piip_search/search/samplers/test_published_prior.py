@@ -34,9 +34,9 @@ def test_the_papers_order_is_learnt(papers: SearchSpec) -> None:
     rows = [space.encode(space.decode(designs.rows_ND[index])) for index in range(0, len(designs), len(designs) // 50)]
     pairs = []
     for row in rows:
-        row[-len(space.tail_values)] = 0
+        row[-len(space.choices.tail_values)] = 0
         without = np.flatnonzero((designs.rows_ND == row).all(axis=1))
-        row[-len(space.tail_values)] = 2
+        row[-len(space.choices.tail_values)] = 2
         twelve = np.flatnonzero((designs.rows_ND == row).all(axis=1))
         if len(without) and len(twelve):
             pairs.append(prior.losses(np.array([without[0], twelve[0]])))

@@ -11,7 +11,6 @@ from piip_workers.tasks.detection.coco.checks import (
     unsuited,
 )
 from piip_workers.tasks.detection.coco.data_set import (
-    DIGITS,
     Contents,
     chosen,
     contents,
@@ -22,6 +21,7 @@ from piip_workers.tasks.detection.coco.data_set import (
     prepare,
     resolved,
 )
+from piip_workers.tasks.detection.digits import DIGITS
 
 __all__ = [
     "DIGITS",

@@ -17,9 +17,7 @@ from piip_workers.images.pictures import Pictures, Told
 from piip_workers.tasks.detection.coco.annotation_file import AnnotationFile, annotations_of
 from piip_workers.tasks.detection.coco.boxes import usable_boxes
 from piip_workers.tasks.detection.coco.turning import orientation_of
-
-DIGITS = {"train": 160, "val": 40}
-"""Images of the embedded set."""
+from piip_workers.tasks.detection.digits import DIGITS, compose
 
 SIZES = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, math.inf)}
 """COCO's ranges of an object's area, in pixels; the ends are in both."""
@@ -171,8 +169,6 @@ def named(names: Sequence[str], places: Sequence[int] | None) -> list[str]:
 def splits_of(data: Data) -> dict[str, CocoSplit]:
     """The two parts of a data set; an embedded one is composed on first use."""
     if data.embedded:
-        from piip_workers.tasks.detection.digits import compose
-
         root = compose(cache_folder())
         return {
             name: CocoSplit(root / name, root / "annotations" / f"instances_{name}.json", "exif")
