@@ -20,7 +20,7 @@ cluster: $(VENV)/.dev-ready  ## Run the tests that start clusters and kill parts
 
 kernel: $(VENV)/.dev-ready  ## Run the tests of the GPU kernels in Triton's interpreter (290 MB, once)
 	$(INSTALL) --no-deps triton
-	$(BIN)/python -m pytest tests/piip_search/test_kernels.py
+	$(BIN)/python -m pytest tests/piip_search/models/kernels/test_kernels.py
 
 bare: $(VENV)-bare/.ready  ## Run the tests that need no extra, with no extra installed
 	$(VENV)-bare/bin/python -m pytest -m 'not slow'

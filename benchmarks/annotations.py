@@ -55,8 +55,8 @@ def an_object(draw: random.Random, number: int, images: int, corners: int) -> di
 
 
 CHECK = """
-from piip_search.spec import Data
-from piip_workers import data
+from piip_search.config import Data
+from piip_workers.tasks.detection import data
 part = {{"images": "images", "annotations": "instances.json"}}
 told = []
 report = data.examine(Data.model_validate({{"root": {folder!r}, "train": part, "val": part}}), True, told.append)

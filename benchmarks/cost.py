@@ -21,13 +21,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from counting import counted_macs
-
 from piip_search.architecture import Architecture
 from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
 from piip_search.cost import price
 from piip_search.models import PIIP
+from support.counting import counted_macs
 
 DESIGN = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 DRAWN = 2000

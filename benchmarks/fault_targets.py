@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from two_nodes import cluster_environment, free_port
+
+from support.two_nodes import cluster_environment, free_port
 
 
 class MlflowServer:
@@ -88,7 +89,7 @@ def ledger_url(
         disks["disk of the ledger"] = SmallDisk(folder / "ledger", 16)
         yield f"sqlite:///{folder}/ledger/ledger.db"
         return
-    from postgres import Postgres
+    from support.postgres import Postgres
 
     server = Postgres()
     url = server.database()

@@ -50,8 +50,9 @@ from piip_search.search.search import open_search
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 from fault_targets import MlflowServer, SmallDisk, ledger_url  # noqa: E402
-from memory import fill_memory, memory_monitor  # noqa: E402
-from two_nodes import Cluster, cluster_environment  # noqa: E402
+
+from support.memory import fill_memory, memory_monitor  # noqa: E402
+from support.two_nodes import Cluster, cluster_environment  # noqa: E402
 
 SPEC: dict[str, Any] = {
     "name": "faults",

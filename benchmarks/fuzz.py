@@ -3,9 +3,10 @@
 python benchmarks/fuzz.py --inputs 10000
 python benchmarks/fuzz.py --atheris space --seconds 600     # guided by coverage, where atheris is installed
 
-Damaged by chance, from well-formed files (`tests/hostile.py`): values replaced by what types, ranges and encodings
-cannot take, keys removed, doubled and misnamed, letters, lines and bytes changed, aliases that multiply or hold
-themselves, nesting, numbers of thousands of digits, not-a-numbers, files outside of the folder, ids twice and missing.
+Damaged by chance, from well-formed files (`tests/support/hostile.py`): values replaced by what types, ranges and
+encodings cannot take, keys removed, doubled and misnamed, letters, lines and bytes changed, aliases that multiply or
+hold themselves, nesting, numbers of thousands of digits, not-a-numbers, files outside of the folder, ids twice and
+missing.
 An input is bad if it ends in anything but one of the package's own errors with the file's name in it, or takes longer
 than its time. A part is given to the command line itself, in a process of its own: its exit code must be 0 or 2.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT), str(ROOT / "workers"), str(ROOT / "dashboards")]
-import hostile  # noqa: E402
+from support import hostile  # noqa: E402
 
 KINDS: dict[str, tuple[Callable[[random.Random], bytes], Callable[[bytes, Path], hostile.Outcome]]] = {
     "space": (hostile.hostile_space, hostile.space_outcome),

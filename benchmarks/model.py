@@ -28,13 +28,12 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from counting import kept_values, live_values
-
 from piip_search.architecture import Architecture
 from piip_search.cost import breakdown, price
 from piip_search.models import PIIP
 from piip_search.models.kernels import dispatch
 from piip_workers.networks.cuda_graphs import Recorded
+from support.counting import kept_values, live_values
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")

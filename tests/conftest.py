@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import small_ledger
-from postgres import Postgres
-from typed import Cli, Ended
 
 from piip_search.config import SearchSpec, parse_spec
+from support import small_ledger
+from support.postgres import Postgres
+from support.typed import Cli, Ended
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # a refused download is refused at once
 # Tests run side by side, and threads that share a core wait for each other most of the time.

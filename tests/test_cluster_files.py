@@ -6,12 +6,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import kuberay
 import pytest
 import yaml
-from commands import problems_of
 
-ROOT = Path(__file__).parents[1]
+from support import ROOT, kuberay
+from support.commands import problems_of
+
 WORKERS = ROOT / "workers"
 
 

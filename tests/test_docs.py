@@ -8,12 +8,12 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from commands import problems_of
 from pydantic import BaseModel
 
 from piip_search.config import SearchSpec
+from support import ROOT
+from support.commands import problems_of
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

@@ -1,13 +1,16 @@
 """What deciding may load, and what a missing extra says."""
 
+import ast
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from support import ROOT
+
 HEAVY = ("torch", "timm", "torchvision", "ray", "mlflow", "mmdet", "mmengine", "mmcv", "matplotlib", "sklearn", "cv2")
 
 
@@ -54,3 +57,45 @@ def test_the_dashboard_without_its_extra_prints_the_install_line(tmp_path: Path)
     assert ended.returncode == 2
     assert 'pip install "piip-search[dashboard]"' in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+NAMES = re.compile(r"(piip_(?:search|workers|dashboards)(?:\.\w+)+)(?::\w+)?")
+MAY_NAME_WORKERS = ("api/", "export/mmdet/config.py", "export/mmdet/data.py")
+"""Where a string of piip_search may name the workers: where candidates are sent, and what exports import."""
+
+
+def strings() -> list[tuple[str, str]]:
+    """Strings of the packages that are a module's name, perhaps with a function after it: where, and the module."""
+    found = []
+    for folder in ("piip_search", "workers/piip_workers", "dashboards/piip_dashboards"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                text = node.value if isinstance(node, ast.Constant) else None
+                match = NAMES.fullmatch(text) if isinstance(text, str) else None
+                found += [(str(file.relative_to(ROOT)), match[1])] if match else []
+    return found
+
+
+def test_a_module_that_a_string_names_is_there() -> None:
+    from piip_workers import FORMER
+
+    named = strings()
+    assert len(named) > 8
+    for file, module in named:
+        assert module in FORMER or importlib.util.find_spec(module), f"{file} names {module}"
+
+
+def test_a_name_of_the_workers_in_a_string_counts_as_an_import() -> None:
+    files = {file.removeprefix("piip_search/") for file, module in strings() if module.startswith("piip_workers.")}
+    own = {file for file in files if not file.startswith(("workers/", "dashboards/"))}
+    assert own
+    assert all(file.startswith(MAY_NAME_WORKERS) for file in own), own
+
+
+def test_what_earlier_exports_import_is_imported_under_its_former_name() -> None:
+    pytest.importorskip("mmdet")
+    ended = python(
+        "import importlib; from piip_workers import FORMER\n"
+        "print(all(importlib.import_module(old) is importlib.import_module(new) for old, new in FORMER.items()))"
+    )
+    assert ended.stdout.splitlines()[-1:] == ["True"], ended.stderr

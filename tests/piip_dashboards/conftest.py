@@ -4,15 +4,15 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-import ledgers
 import pytest
 
 from piip_search.ledger import Ledger
+from support import ledgers
 
 if not all(importlib.util.find_spec(name) for name in ("fastapi", "plotly", "pyarrow", "httpx2")):
     collect_ignore_glob = ["test_*.py"]
 else:
-    from sites import Site, site_of
+    from support.sites import Site, site_of
 
     @pytest.fixture(scope="session")
     def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import fakes
 import pytest
 
 from piip_search.config import SearchSpec
 from piip_search.ledger import Ledger
 from piip_search.search.search import open_search
+from support import fakes
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from typing import Any, Literal, get_args, get_type_hints
 
 import pytest
 import yaml
-from commands import every_command
-from small_ledger import Fill
-from typed import Cli
 from typer.core import TyperArgument, TyperOption
 
 from piip_search.config import SpecError, load_spec, parse_spec, space_file
 from piip_search.file_paths import escaped, escaped_url, expanded, expanded_url, located, typed_path, typed_url
+from support.commands import every_command
+from support.small_ledger import Fill
+from support.typed import Cli
 
 HERE = {"HOME": "/home/ada", "DATA": "/data", "_x1": "deep", "EMPTY": ""}
 

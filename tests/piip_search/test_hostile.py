@@ -4,17 +4,17 @@ import json
 import random
 from pathlib import Path
 
-import hostile
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from typed import Cli
 
 from piip_search.config import SpecError, load_spec, parse_spec
 from piip_search.config.shipped import find_space
 from piip_search.redact import without_secrets
 from piip_search.space import Choices, SearchSpace
+from support import hostile
+from support.typed import Cli
 
 FEW = settings(max_examples=300, deadline=None, derandomize=True,
                suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip

@@ -8,11 +8,11 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import fakes
 import pytest
 
 from piip_search.config import Data
 from piip_workers.tasks.detection import data as data_sets
+from support import ROOT
 
 if all(importlib.util.find_spec(name) for name in ("torch", "mmengine", "mmcv", "mmdet")):
     from piip_workers.mmlab.shims import install
@@ -46,7 +46,7 @@ def cluster() -> Iterator[None]:
     ray = pytest.importorskip("ray")
     from piip_workers.runners import ray_cluster
 
-    tests = str(Path(fakes.__file__).parent)
+    tests = str(ROOT / "tests")
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [tests, before]))
     ray_cluster.connect()

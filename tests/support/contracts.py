@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import fakes
 import pytest
 
 from piip_search.config import SearchSpec, parse_spec
@@ -14,6 +13,7 @@ from piip_search.ledger import Ledger
 from piip_search.search.feasible import legal_designs
 from piip_search.search.samplers.sampler import Sampler
 from piip_search.search.search import Search, open_search
+from support import fakes
 
 MakeSampler = Callable[[int], Sampler]
 

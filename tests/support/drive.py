@@ -1,6 +1,7 @@
 """Drives a search with instant evaluations on a Ray cluster, as `piip-search run` does, and prints what came of it.
 
-python tests/drive.py '{"address": ..., "folder": ..., "spec": ..., "function": "fakes:measure", "settings": {}}'
+    python tests/support/drive.py \\
+        '{"address": ..., "folder": ..., "spec": ..., "function": "support.fakes:measure", "settings": {}}'
 """
 
 import json

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-import fakes
 import numpy as np
 
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger
 from piip_search.search.search import Search, open_search
+from support import fakes
 
 RECIPE = "recipe"
 ERRORS = ("MemoryError: one image a step does not fit the memory", "FloatingPointError: the loss is nan in epoch 2")

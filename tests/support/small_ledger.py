@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import fakes
-
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger
 from piip_search.search.search import open_search
+from support import fakes
 
 Fill = Callable[..., Ledger]
 

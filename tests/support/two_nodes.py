@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[1]
+from support import ROOT
+
 STARTS_WITHIN = 120.0
 STARTED = "Ray runtime started"
 """What ray start prints once a node is there."""

@@ -12,11 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-import fakes
 import numpy as np
 import pytest
-from small_ledger import Fill
-from typed import Cli
 
 from piip_dashboards.report import Report, Source, make_report
 from piip_dashboards.report.paper import BROWSERS
@@ -29,6 +26,9 @@ from piip_search.evaluation.objectives import pareto_front
 from piip_search.ledger import Ledger
 from piip_search.search.policy import Listed
 from piip_search.search.search import Search
+from support import fakes
+from support.small_ledger import Fill
+from support.typed import Cli
 
 html_page = pytest.importorskip("piip_dashboards.report.html", exc_type=ImportError).html_page
 markdown = pytest.importorskip("piip_dashboards.report.markdown", exc_type=ImportError)

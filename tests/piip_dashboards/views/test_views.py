@@ -6,10 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import fakes
-import ledgers
 import pytest
-from sites import Site, site_of
 
 from piip_dashboards.runs.differences import at_least, differences
 from piip_dashboards.runs.run_snapshot import Reading
@@ -29,6 +26,8 @@ from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, finished, pareto_front
 from piip_search.ledger import Ledger
 from piip_search.search.search import open_search
+from support import fakes, ledgers
+from support.sites import Site, site_of
 
 NOW = datetime.now(UTC)
 

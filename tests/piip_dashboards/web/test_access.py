@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from sites import Site
 from starlette.testclient import TestClient
 
 from piip_dashboards.web.access import MARK, MARKED, is_loopback, needed_token
 from piip_dashboards.web.app import create_app
+from support.sites import Site
 
 TOKEN = "a-token-that-is-long"
 

@@ -6,12 +6,10 @@ import io
 import tempfile
 from queue import SimpleQueue
 
-import ledgers
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from pyarrow import parquet
-from sites import Site
 from starlette.testclient import TestClient
 
 from piip_dashboards.runs.run_cache import Shelf
@@ -20,6 +18,8 @@ from piip_dashboards.web.app import create_app
 from piip_search.config import parse_spec
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.search.search import open_search
+from support import ledgers
+from support.sites import Site
 
 PARTS = ("summary", "fronts", "axes", "rungs", "health", "workers", "effects")
 HTML = {"accept": "text/html"}

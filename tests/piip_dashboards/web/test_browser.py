@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sites import Site
 
 from piip_dashboards.runs.run_snapshot import Reading
 from piip_dashboards.web.app import create_app
 from piip_search.api.runs import history_of
 from piip_search.ledger import Ledger
+from support import ROOT
+from support.sites import Site
 
 pytest.importorskip("playwright", reason="needs playwright, of the extra dev")
 import uvicorn
@@ -29,7 +30,6 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install one, or name it in PIIP_CHROMIUM"),
 ]
-ROOT = Path(__file__).parents[2]
 SIZES = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
 WAIT = 30_000
 

@@ -14,14 +14,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import ledgers
 import pytest
 
 from piip_dashboards.web.access import MARK, MARKED
 from piip_search import cli
 from piip_search.ledger import Ledger, sqlite_url
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT, ledgers
 
 
 def command(*arguments: str) -> tuple[list[str], dict[str, str]]:

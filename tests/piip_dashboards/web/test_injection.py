@@ -7,10 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-import fakes
-import ledgers
 import pytest
-from sites import Site, site_of
 
 from piip_dashboards.runs.examples import folder_of, picture_file, trial_with_checkpoint
 from piip_dashboards.web.access import MARK, MARKED
@@ -18,6 +15,8 @@ from piip_dashboards.web.downloads import as_csv
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
 from piip_search.ledger import Ledger
 from piip_search.search.search import open_search
+from support import fakes, ledgers
+from support.sites import Site, site_of
 
 EVIL = '"><img src=x onerror="document.title=1"><script>document.title=2</script>'
 NAMES = ['"><img src=x onerror="document.title=1">', EVIL, "../../etc", "..", "a b?c=d#e", "O'Brien & {{ 7*7 }}"]

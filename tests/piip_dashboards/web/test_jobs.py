@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sites import Site
 from starlette.testclient import TestClient
 
 from piip_dashboards.web.access import MARK, MARKED
 from piip_dashboards.web.app import create_app
 from piip_dashboards.web.jobs import Jobs, JobView
+from support.sites import Site
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import fakes
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from piip_search.ledger import Ledger
 from piip_search.search.policy import Listed
 from piip_search.search.search import Search, open_search
 from piip_workers.runners import local
+from support import fakes
 
 LONGER = Fidelity(epochs=36)
 

@@ -5,11 +5,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from typed import Cli
 
 from piip_search.api.extras import UserError
 from piip_search.api.mlflow_store import check_store
 from piip_search.api.stores import mlflow_uri
+from support.typed import Cli
 
 FOLDER = "it is a folder, and MLflow keeps runs in databases and servers alone"
 

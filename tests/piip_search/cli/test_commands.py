@@ -9,11 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import fakes
 import pytest
 import yaml
-from commands import every_command, problems_of
-from typed import Cli
 
 from piip_search.analysis.audit import LONGER, AuditPlan, audit_candidates
 from piip_search.api.runs import history_of
@@ -25,6 +22,9 @@ from piip_search.evaluation.evaluation import Evaluation, trials_folder
 from piip_search.ledger import Ledger
 from piip_search.search.policy import Listed
 from piip_search.search.search import Search, open_search
+from support import fakes
+from support.commands import every_command, problems_of
+from support.typed import Cli
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 

@@ -7,11 +7,9 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import fakes
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typed import Cli
 
 from piip_search.api.stores import keep_store, kept_store, mlflow_uri
 from piip_search.architecture import Architecture
@@ -34,6 +32,8 @@ from piip_search.ledger import (
     url_text,
     without_password,
 )
+from support import fakes
+from support.typed import Cli
 
 NAMES = [
     "a%20b", "feature%2Fabc", "100%25", "%", "a?b=c", "a#b", "two words", " lead", "dot.", "-dash", "~", "$HOME",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from support import ROOT
+
 PROGRAM = """
 import os, signal, sys, threading
 from piip_search.cli import main

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from typed import Cli
 
 from piip_search.config.shipped import find_space
 from piip_search.ledger import Ledger
+from support.typed import Cli
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 

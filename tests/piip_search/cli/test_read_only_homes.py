@@ -13,16 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import fakes
 import pytest
-import small_ledger
 
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate
 from piip_search.ledger import Ledger, sqlite_url
 from piip_search.search.search import open_search
+from support import ROOT, fakes, small_ledger
 
-ROOT = Path(__file__).parents[2]
 READER = "23456"
 Typed = Callable[..., "subprocess.CompletedProcess[str]"]
 

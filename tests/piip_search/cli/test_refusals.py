@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typed import Cli
 
 from piip_search.config.shipped import find_space
+from support.typed import Cli
 
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 SET = {"root": "set", **{part: {"images": part, "annotations": f"{part}.json"} for part in ("train", "val")}}

@@ -5,11 +5,8 @@ import json
 import re
 import time
 
-import fakes
 import pytest
 from rich.console import Console
-from small_ledger import Fill
-from typed import Cli
 
 from piip_search.analysis.error_kinds import kinds
 from piip_search.api.runs import health_of, history_of
@@ -23,6 +20,9 @@ from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives, pareto_front
 from piip_search.ledger import Ledger
 from piip_search.search.search import Search, open_search
+from support import fakes
+from support.small_ledger import Fill
+from support.typed import Cli
 
 OBJECTIVES = Objectives("bbox_mAP", "backbone")
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"

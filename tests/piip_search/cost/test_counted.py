@@ -7,15 +7,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
 
-from counting import counted_macs, parameters  # noqa: E402
-from networks import DESIGNS, LABELS, LARGE, network  # noqa: E402
-
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.architecture.backbones import BACKBONES, Transformer, refused_models, timm_models  # noqa: E402
 from piip_search.architecture.published import Published, published_designs  # noqa: E402
 from piip_search.cost import memory, price  # noqa: E402
 from piip_search.models import PIIP, PIIPClassifier, PIIPPyramid  # noqa: E402
 from piip_search.models.weights.timm_catalogue import facts_of  # noqa: E402
+from support.counting import counted_macs, parameters  # noqa: E402
+from support.networks import DESIGNS, LABELS, LARGE, network  # noqa: E402
 
 
 @pytest.mark.parametrize("name", [*DESIGNS, *LABELS, *LARGE])

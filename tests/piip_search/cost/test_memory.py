@@ -8,12 +8,11 @@ pytestmark = [
     pytest.mark.usefixtures("seeded"),
 ]
 
-from counting import kept_values, live_values  # noqa: E402
-from networks import DESIGNS, LABELS  # noqa: E402
-
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.cost import Step, breakdown, kept_by_checkpoints, memory, price, training_bytes  # noqa: E402
 from piip_search.models import PIIP  # noqa: E402
+from support.counting import kept_values, live_values  # noqa: E402
+from support.networks import DESIGNS, LABELS  # noqa: E402
 
 MEMORY = [
     *DESIGNS,

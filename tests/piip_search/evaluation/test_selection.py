@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-import fakes
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +8,7 @@ from piip_search.architecture import Architecture
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives, RunningFronts, pareto_front
 from piip_search.evaluation.selection import cheapest_near, choose
+from support import fakes
 
 OBJECTIVES = Objectives("bbox_mAP", "backbone")
 NAMES = ["vit_pico@32:g", "vit_pico@128:g", "vit_micro@32:g+vit_pico@128:g*2", "vit_micro@128:g", "vit_micro@64:g"]

@@ -4,15 +4,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import fakes
 import pytest
-from typed import Cli
 
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.ledger import Ledger, LedgerError
 from piip_search.ledger.copies import merge, rows
 from piip_search.search.search import open_search
+from support import fakes
+from support.typed import Cli
 
 
 def drive(spec: SearchSpec, ledger: Ledger, count: int, name: str = "run", seed: int = 0) -> None:

@@ -13,7 +13,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from postgres import Postgres
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
@@ -23,6 +22,8 @@ from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.ledger import Circumstances, FrontSnapshot, Ledger, LedgerError
 from piip_search.ledger.sqlite import is_local
 from piip_search.ledger.tables import APPEND_ONLY, NEWEST, Table
+from support import ROOT
+from support.postgres import Postgres
 
 CANDIDATE = Candidate(0, Architecture.parse("vit_nano@64:g+vit_pico@128:w4*2"), Fidelity(epochs=3), seed=5)
 DONE = Evaluation(CANDIDATE, "done", {"bbox_mAP": 0.25}, seconds=2.5, history=({"epoch": 1.0, "loss": 3.0},),
@@ -60,7 +61,7 @@ def connected(url: str) -> Iterator[Connection]:
 
 def migrate(url: str, to: str) -> None:
     config = Config()
-    config.set_main_option("script_location", "piip_search:migrations")
+    config.set_main_option("script_location", "piip_search.ledger:migrations")
     with connected(url) as connection:
         config.attributes["connection"] = connection
         (command.downgrade if to in ("base", "0001", "0002") else command.upgrade)(config, to)
@@ -113,9 +114,7 @@ def test_readers_see_whether_a_search_is_driven(url: str) -> None:
     )
     book = Ledger(url)
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
-    ) as driver:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as driver:
         assert driver.stdout is not None
         assert driver.stdout.readline() == "begun\n"
         assert book.driven("one") is True
@@ -301,7 +300,7 @@ except LedgerError as error:
 def test_a_second_process_is_refused_until_the_first_ends(ledger: Ledger) -> None:
     def tried() -> str:
         command = [sys.executable, "-c", OTHER_PROCESS, ledger.url]
-        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
     assert "drives run 'one' at this moment" in tried()
     ledger.close()
@@ -395,7 +394,7 @@ def test_processes_that_begin_at_once_make_one_ledger(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
         )
         for number in range(4)
     ]

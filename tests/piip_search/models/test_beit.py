@@ -12,13 +12,13 @@ pytestmark = [
 ]
 
 import torch.nn.functional as F  # noqa: E402
-from networks import TIGHT  # noqa: E402
 from torch import nn  # noqa: E402
 
 from piip_search.architecture import Branch  # noqa: E402
 from piip_search.architecture.backbones import backbone_named  # noqa: E402
 from piip_search.models.attention import RelativeAttention, attend  # noqa: E402
 from piip_search.models.vit import VisionTransformer  # noqa: E402
+from support.networks import TIGHT  # noqa: E402
 
 import timm  # noqa: E402 isort:skip
 

@@ -13,11 +13,10 @@ pytestmark = [
     pytest.mark.usefixtures("seeded"),
 ]
 
-from networks import open_gates  # noqa: E402
-
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.models import PIIP  # noqa: E402
 from piip_search.models.piip import COMPILED_SIZES  # noqa: E402
+from support.networks import open_gates  # noqa: E402
 
 
 class Counted:

@@ -13,8 +13,6 @@ pytestmark = [
 ]
 
 import torch.nn.functional as F  # noqa: E402
-from counting import kept_values, parameters  # noqa: E402
-from networks import DESIGNS, LABELS, TIGHT, open_gates  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from piip_search.architecture import Architecture, Branch  # noqa: E402
@@ -24,6 +22,8 @@ from piip_search.models.attention import WidthNormAttention, attend  # noqa: E40
 from piip_search.models.interaction import DeformableAttention, RegularAttention  # noqa: E402
 from piip_search.models.kernels.streams import ONE  # noqa: E402
 from piip_search.models.vit import VisionTransformer  # noqa: E402
+from support.counting import kept_values, parameters  # noqa: E402
+from support.networks import DESIGNS, LABELS, TIGHT, open_gates  # noqa: E402
 
 
 def deformable_by_loops(attention: DeformableAttention, query: Tensor, feature: Tensor) -> Tensor:

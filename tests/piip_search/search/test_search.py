@@ -1,12 +1,12 @@
 from pathlib import Path
 
-import fakes
 import pytest
 
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger, LedgerError
 from piip_search.search.search import Search, open_search
+from support import fakes
 
 
 @pytest.fixture

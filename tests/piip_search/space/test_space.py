@@ -140,9 +140,8 @@ def test_training_memory_is_known_for_all_designs_at_once(
 @given(spaces(TINY, [32, 64, 96]), st.integers(0, 99))
 def test_designs_build_run_and_cost_what_is_counted(space: SearchSpace, seed: int) -> None:
     torch = pytest.importorskip("torch")
-    from counting import counted_macs, parameters
-
     from piip_search.models import PIIP
+    from support.counting import counted_macs, parameters
 
     if not len(space):
         return

@@ -14,19 +14,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-cv2 = pytest.importorskip("cv2")
+from support import ROOT
 
-import squares  # noqa: E402
-from hostile import deadline  # noqa: E402
-from squares import each  # noqa: E402
+cv2 = pytest.importorskip("cv2")
 
 from piip_search.api.checks import watched_images  # noqa: E402
 from piip_search.config import Data, load_spec  # noqa: E402
 from piip_search.config.shipped import find_space  # noqa: E402
 from piip_workers.images.pixels import decoded  # noqa: E402
 from piip_workers.tasks.detection import data as data_sets  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[2]
+from support import squares  # noqa: E402
+from support.hostile import deadline  # noqa: E402
+from support.squares import each  # noqa: E402
 
 
 def problems_of(data: Data, masks: bool = False) -> list[str]:

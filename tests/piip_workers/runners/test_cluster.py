@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 import yaml
-from typed import Cli
 
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.config.shipped import find_space
+from support.typed import Cli
 
 for package in ("ray", "psutil", "grpc", "aiohttp"):
     pytest.importorskip(package)
-from two_nodes import ROOT, Cluster, cluster_environment  # noqa: E402
+from support import ROOT  # noqa: E402
+from support.two_nodes import Cluster, cluster_environment  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,9 +41,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def drive(address: str, folder: Path, spec: SearchSpec, **options: Any) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
     asked = {"address": address, "folder": str(folder), "spec": spec.model_dump(mode="json"),
-             "function": "fakes:measure", "settings": {}, **options}  # fmt: skip
+             "function": "support.fakes:measure", "settings": {}, **options}  # fmt: skip
     return subprocess.run(
-        [sys.executable, "-W", "ignore", str(ROOT / "tests" / "drive.py"), json.dumps(asked)],
+        [sys.executable, "-W", "ignore", str(ROOT / "tests" / "support" / "drive.py"), json.dumps(asked)],
         capture_output=True, text=True, env=cluster_environment(), timeout=240, check=False,
     )  # fmt: skip
 
@@ -83,7 +84,7 @@ def test_trials_share_gpus_by_what_they_are_predicted_to_take(
     )  # fmt: skip
     log = tmp_path / "log.jsonl"
     ended = drive(
-        cluster.address, tmp_path / "home", shared, function="fakes:noted", share="fakes:keep_to",
+        cluster.address, tmp_path / "home", shared, function="support.fakes:noted", share="support.fakes:keep_to",
         settings={"log": str(log), "seconds": 2.0},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -108,7 +109,7 @@ def test_trials_share_gpus_by_what_they_are_predicted_to_take(
 def test_every_trial_may_have_a_process_of_its_own(cluster: Cluster, spec: SearchSpec, tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     own = changed(spec, budget={"trials": 3}, resources={"cpu": 2, "reuse_actors": False})
-    ended = drive(cluster.address, tmp_path / "home", own, function="fakes:noted", settings={"log": str(log)})
+    ended = drive(cluster.address, tmp_path / "home", own, function="support.fakes:noted", settings={"log": str(log)})
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert len({json.loads(line)["process"] for line in log.read_text().splitlines()}) == 3
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contracts import Run, RunnerContract
 
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate
@@ -14,12 +13,13 @@ from piip_search.ledger import Ledger
 from piip_search.search.search import Search, open_search
 from piip_workers.jobs.job import Work
 from piip_workers.runners import local
+from support.contracts import Run, RunnerContract
 
 
 class TestLocal(RunnerContract):
     @pytest.fixture
     def run(self) -> Run:
-        work = Work("fakes:measure", {"fail": (2, 5)})
+        work = Work("support.fakes:measure", {"fail": (2, 5)})
         return lambda search, directory: local.run(search, work)
 
 
@@ -32,7 +32,7 @@ class TestRay(RunnerContract):
     def run(self) -> Run:
         from piip_workers.runners import ray_tune
 
-        work = Work("fakes:measure", {"fail": (2, 5)})
+        work = Work("support.fakes:measure", {"fail": (2, 5)})
         return lambda search, directory: ray_tune.run(search, work, directory / "ray")
 
     def test_a_worker_that_dies_is_a_failed_evaluation(self, spec: SearchSpec, tmp_path: Path) -> None:
@@ -40,7 +40,9 @@ class TestRay(RunnerContract):
         from piip_workers.runners.ray_desk import Placement
 
         search = _small(spec, tmp_path)
-        ray_tune.run(search, Work("fakes:measure", {"die": 1}), tmp_path / "ray", placement=Placement(retries=1))
+        ray_tune.run(
+            search, Work("support.fakes:measure", {"die": 1}), tmp_path / "ray", placement=Placement(retries=1)
+        )
         assert [e.candidate.number for e in search.failures] == [1]
         assert "worker process ended" in search.failures[0].error
         assert len(search.evaluations) == 4
@@ -49,7 +51,7 @@ class TestRay(RunnerContract):
         from piip_workers.runners import ray_tune
         from piip_workers.runners.ray_desk import Placement
 
-        search, work = _small(spec, tmp_path), Work("fakes:measure", {"die": 1}, str(tmp_path / "results"))
+        search, work = _small(spec, tmp_path), Work("support.fakes:measure", {"die": 1}, str(tmp_path / "results"))
         ray_tune.run(search, work, tmp_path / "ray", placement=Placement(retries=1))
         assert [e.candidate.number for e in search.failures] == [1]
         assert [work.begun(e.candidate) for e in search.failures] == [2]
@@ -58,7 +60,7 @@ class TestRay(RunnerContract):
     def test_a_trial_whose_process_never_began_is_tried_again(self, spec: SearchSpec, tmp_path: Path) -> None:
         from piip_workers.runners.ray_desk import FRESH, Desk, Placement
 
-        search, work = _small(spec, tmp_path), Work("fakes:measure", {}, str(tmp_path / "results"))
+        search, work = _small(spec, tmp_path), Work("support.fakes:measure", {}, str(tmp_path / "results"))
         desk = Desk(search, work, lambda: None, Placement(at_once=1, retries=1))
         first = desk.suggest("0")
         desk.complete("0", {}, error=True)  # as Tune tells it of a node that died a moment ago
@@ -80,7 +82,7 @@ class TestRay(RunnerContract):
     ) -> None:
         from piip_workers.runners.ray_desk import FRESH, NOTHING, OVER, Desk, Placement
 
-        search, work = _small(spec, tmp_path), Work("fakes:measure", {}, str(tmp_path / "results"))
+        search, work = _small(spec, tmp_path), Work("support.fakes:measure", {}, str(tmp_path / "results"))
         desk = Desk(search, work, lambda: None, Placement(at_once=2))
         desk.suggest("0")
         desk.suggest("1")
@@ -98,7 +100,7 @@ class TestRay(RunnerContract):
         with pytest.raises(ValueError, match="lower resources in the space or add nodes"):
             ray_tune.run(
                 _small(spec, tmp_path),
-                Work("fakes:measure"),
+                Work("support.fakes:measure"),
                 tmp_path / "ray",
                 placement=Placement(cpu=10_000),
             )
@@ -117,8 +119,8 @@ def test_whatever_goes_wrong_in_a_worker_is_a_failed_evaluation(spec: SearchSpec
     candidate = _small(spec, tmp_path).propose()
     assert candidate is not None
     for work, error in [
-        (Work("fakes:measure", {"fail": (0,)}), "ValueError: out of luck"),
-        (Work("fakes:nothing"), "AttributeError"),
+        (Work("support.fakes:measure", {"fail": (0,)}), "ValueError: out of luck"),
+        (Work("support.fakes:nothing"), "AttributeError"),
         (Work("no_such_module:measure"), "ModuleNotFoundError"),
     ]:
         evaluation = work(candidate)
@@ -130,13 +132,13 @@ def test_whatever_goes_wrong_in_a_worker_is_a_failed_evaluation(spec: SearchSpec
 def test_half_of_a_result_is_measured_again(spec: SearchSpec, tmp_path: Path, left: str) -> None:
     candidate = _small(spec, tmp_path).propose()
     assert candidate is not None
-    work = Work("fakes:measure", {}, str(tmp_path / "results"))
+    work = Work("support.fakes:measure", {}, str(tmp_path / "results"))
     first = work(candidate)
     (kept,) = (tmp_path / "results").glob("*.json")
     kept.write_text(left)
     assert work(candidate).metrics == first.metrics
     assert json.loads(kept.read_text())["status"] == "done"
-    assert Work("fakes:measure", {"fail": (0,)}, str(tmp_path / "results"))(candidate) == first
+    assert Work("support.fakes:measure", {"fail": (0,)}, str(tmp_path / "results"))(candidate) == first
 
 
 def test_a_process_is_kept_to_its_share_of_a_gpu() -> None:
@@ -158,7 +160,7 @@ def test_what_is_measured_is_told_also_where_it_cannot_be_kept(spec: SearchSpec,
     candidate = _small(spec, tmp_path).propose()
     assert candidate is not None
     (tmp_path / "file").touch()
-    evaluation = Work("fakes:measure", {}, str(tmp_path / "file" / "results"))(candidate)
+    evaluation = Work("support.fakes:measure", {}, str(tmp_path / "file" / "results"))(candidate)
     assert evaluation.status == "done"
 
 
@@ -166,7 +168,7 @@ def test_a_full_disk_is_no_fault_of_a_candidate(spec: SearchSpec, tmp_path: Path
     from piip_workers.jobs.job import MachineError
 
     search = _small(spec, tmp_path)
-    work = Work("fakes:measure", {"full": True})
+    work = Work("support.fakes:measure", {"full": True})
     candidate = search.propose()
     assert candidate is not None
     with pytest.raises(MachineError, match=r"is full .*No space left on device"):
@@ -185,7 +187,7 @@ def test_what_another_process_is_measuring_is_not_measured_again(spec: SearchSpe
     candidate = _small(spec, tmp_path).propose()
     assert candidate is not None
     log = tmp_path / "log.jsonl"
-    work = Work("fakes:counted", {"log": str(log), "seconds": 1.0}, str(tmp_path / "results"))
+    work = Work("support.fakes:counted", {"log": str(log), "seconds": 1.0}, str(tmp_path / "results"))
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=work, args=(candidate,)) for _ in range(2)]
     for process in processes:

@@ -16,10 +16,10 @@ from piip_workers.jobs.job import Work
 for package in ("ray", "psutil"):
     pytest.importorskip(package)
 
-from memory import fill_memory, memory_monitor  # noqa: E402
-from two_nodes import ROOT, cluster_environment, processes_of_trials  # noqa: E402
-
 from piip_workers.runners.ray_deaths import CALM, LONGEST_CALM, MemoryKill, TrialLimit, memory_kill  # noqa: E402
+from support import ROOT  # noqa: E402
+from support.memory import fill_memory, memory_monitor  # noqa: E402
+from support.two_nodes import cluster_environment, processes_of_trials  # noqa: E402
 
 SAID = """OutOfMemoryError: 2 worker(s) were killed due to the node running low on memory. Memory on the node (IP: \
 192.0.2.2, ID: 56ad) was 2.98GB used / 23.54GB limit (0.126781)
@@ -76,7 +76,7 @@ def test_fewer_trials_run_at_a_time_and_one_more_after_each_calm_time() -> None:
 def open_small(spec: SearchSpec, folder: Path) -> tuple[Search, Work]:
     few = parse_spec({**spec.model_dump(mode="json"), "sampler": "random", "budget": {"trials": 4}})
     search = open_search("run", few, Ledger(f"sqlite:///{folder}/ledger.db"), "recipe")
-    return search, Work("fakes:measure", {}, str(folder / "results"))
+    return search, Work("support.fakes:measure", {}, str(folder / "results"))
 
 
 @pytest.mark.slow
@@ -174,11 +174,16 @@ class TestDesk:
 @pytest.mark.xdist_group("ray")
 def test_trials_that_the_memory_monitor_ends_are_measured_in_the_end(spec: SearchSpec, tmp_path: Path) -> None:
     few = parse_spec({**spec.model_dump(mode="json"), "sampler": "random", "budget": {"trials": 4}})
-    asked = {"address": None, "folder": str(tmp_path), "spec": few.model_dump(mode="json"),
-             "function": "fakes:counted", "settings": {"log": str(tmp_path / "log"), "seconds": 5.0}}  # fmt: skip
+    asked = {
+        "address": None,
+        "folder": str(tmp_path),
+        "spec": few.model_dump(mode="json"),
+        "function": "support.fakes:counted",
+        "settings": {"log": str(tmp_path / "log"), "seconds": 5.0},
+    }
     with (tmp_path / "printed").open("w+") as printed:
         driver = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(ROOT / "tests" / "drive.py"), json.dumps(asked)],
+            [sys.executable, "-W", "ignore", str(ROOT / "tests" / "support" / "drive.py"), json.dumps(asked)],
             stdout=printed, stderr=printed, env={**cluster_environment(), **memory_monitor()},
         )  # fmt: skip
         try:

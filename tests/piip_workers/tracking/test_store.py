@@ -12,10 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import fakes
 import pytest
-import small_ledger
-from typed import Cli
 
 from piip_search.api.stores import mlflow_uri
 from piip_search.config import SearchSpec
@@ -23,6 +20,8 @@ from piip_search.evaluation.tracker import BrokenStoreError, StoreError
 from piip_search.ledger import Ledger, sqlite_url, url_text
 from piip_search.search.search import open_search
 from piip_workers.tracking.background import InBackground
+from support import fakes, small_ledger
+from support.typed import Cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 tracking = pytest.importorskip("piip_workers.tracking", exc_type=ImportError)

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import fakes
 import pytest
 
 from piip_search.config import SearchSpec, parse_spec
@@ -13,6 +12,7 @@ from piip_search.evaluation.objectives import RunningFronts
 from piip_search.ledger import Ledger
 from piip_search.search.search import Search, open_search
 from piip_workers.tracking.background import InBackground
+from support import fakes
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 tracking = pytest.importorskip("piip_workers.tracking", exc_type=ImportError)
@@ -82,7 +82,7 @@ def test_failures_are_mirrored_with_their_reason(spec: SearchSpec, tmp_path: Pat
     search, tracker = open_run(spec, tmp_path)
     candidate = search.propose()
     assert candidate is not None
-    search.accept(Work("fakes:measure", {"fail": (0,)})(candidate))
+    search.accept(Work("support.fakes:measure", {"fail": (0,)})(candidate))
     search.finish()
     failed = list(tracker._runs("attributes.status = 'FAILED'"))
     assert [run.data.tags["piip.error"] for run in failed] == ["ValueError: out of luck"]

@@ -10,13 +10,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("seeded")
 
-from networks import open_gates  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.models import PIIP  # noqa: E402
+from support.networks import open_gates  # noqa: E402
 
 
 class Clocks(TorchDispatchMode):

@@ -10,7 +10,6 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*:FutureWarning")
 
-import fakes  # noqa: E402
 from torch import nn  # noqa: E402
 
 from piip_search.architecture import Architecture, Branch  # noqa: E402
@@ -18,6 +17,7 @@ from piip_search.architecture.backbones import Transformer, backbone_named, timm
 from piip_search.models import PIIP  # noqa: E402
 from piip_search.models.vit import VisionTransformer  # noqa: E402
 from piip_search.models.weights.pretrained import WeightsError, branch_state, load_pretrained  # noqa: E402
+from support import fakes  # noqa: E402
 
 
 def published(name: str, folder: Path, ending: str = ".safetensors") -> Any:

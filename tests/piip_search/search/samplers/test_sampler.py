@@ -1,13 +1,13 @@
 import numpy as np
 import optuna
 import pytest
-from contracts import MakeSampler, SamplerContract
 
 from piip_search.config import SearchSpec
 from piip_search.search.feasible import legal_designs
 from piip_search.search.samplers.optuna import FrontSampler, InsideLimits
 from piip_search.search.samplers.sampler import SAMPLERS, make_sampler
 from piip_search.space import Features
+from support.contracts import MakeSampler, SamplerContract
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

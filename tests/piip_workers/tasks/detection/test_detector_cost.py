@@ -9,8 +9,6 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-from counting import counted_macs, kept_values, parameters  # noqa: E402
-
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.config import Training  # noqa: E402
 from piip_search.cost import Detector, breakdown, price  # noqa: E402
@@ -19,6 +17,7 @@ from piip_search.evaluation.evaluation import Fidelity  # noqa: E402
 from piip_search.export.mmdet.config import proxy_config  # noqa: E402
 from piip_search.export.mmdet.data import CocoPaths, CocoSplit, ProxyImages  # noqa: E402
 from piip_search.export.settings import render  # noqa: E402
+from support.counting import counted_macs, kept_values, parameters  # noqa: E402
 
 CLASSES = 7
 DETECTIONS = 20

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("cv2")
 
-import squares
-from hostile import deadline
-
 from piip_workers.tasks.detection import data as data_sets
+from support import squares
+from support.hostile import deadline
 
 NUMBERS = st.one_of(
     st.integers(-(2**70), 2**70), st.floats(), st.floats(-1e6, 1e6), st.none(), st.text(max_size=3), st.booleans()

@@ -16,11 +16,9 @@ pytest.importorskip("mmdet")
 cv2 = pytest.importorskip("cv2")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-import squares  # noqa: E402
 from mmdet.registry import DATASETS  # noqa: E402
 from mmengine.registry import DefaultScope  # noqa: E402
 from PIL import Image  # noqa: E402
-from squares import each, put  # noqa: E402
 
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.config import Data, Training  # noqa: E402
@@ -30,6 +28,8 @@ from piip_search.export.mmdet.data import ProxyImages  # noqa: E402
 from piip_workers.tasks.detection import data as data_sets  # noqa: E402
 from piip_workers.tasks.detection import images as registered  # noqa: E402, F401 - its data set and transforms
 from piip_workers.tasks.detection.metric import CocoAverages  # noqa: E402
+from support import squares  # noqa: E402
+from support.squares import each, put  # noqa: E402
 
 DESIGN = Architecture.parse("vit_pico@96:g")
 TRAINING = Training(detector="mask_rcnn", channels=32, flip=0)
