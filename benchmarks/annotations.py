@@ -111,8 +111,10 @@ def main() -> None:
         found = {name: cost(code.format(folder=folder)) for name, code in tried}
     for name, (seconds, cpu, memory) in found.items():
         print(f"{name:12} {seconds:6.1f} s, {cpu:6.1f} s of CPU, {memory:6,.0f} MiB")
-    print(f"checks / json.load: {found['checks'][1] / found['json.load'][1]:.2f} of the CPU time, "
-          f"{found['checks'][2] / found['json.load'][2]:.2f} of the memory")  # fmt: skip
+    print(
+        f"checks / json.load: {found['checks'][1] / found['json.load'][1]:.2f} of the CPU time, "
+        f"{found['checks'][2] / found['json.load'][2]:.2f} of the memory"
+    )
 
 
 if __name__ == "__main__":

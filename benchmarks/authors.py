@@ -41,9 +41,17 @@ DRAWS = 3
 """Of weights and images. Where a sample falls onto the middle of a token, bilinear sampling has a kink, and rounding
 alone decides which gradient it has; so the draw whose gradients are nearest is told."""
 INTERN = Transformer(
-    "intern_small", "InternViT", 128, 4, 4, norm="rms", layer_scale=0.1, qkv_bias=False, query_norm="width",
+    "intern_small",
+    "InternViT",
+    128,
+    4,
+    4,
+    norm="rms",
+    layer_scale=0.1,
+    qkv_bias=False,
+    query_norm="width",
     intern_class=True,
-)  # fmt: skip
+)
 """InternViT-6B's kind of block, small."""
 BACKBONES[INTERN.name] = INTERN
 
@@ -70,8 +78,10 @@ ROWS = [
     Row("three branches, windows that need filling up", "vit_micro@64:w3+vit_nano@96:w4+vit_pico@128:w3*4", (128, 192)),
     Row("without projections and norms", "vit_micro@64:w3+vit_nano@96:w4+vit_pico@128:w3*4(projection=no,norm=no)"),
     Row("regular attention", "vit_micro@64:w3+vit_nano@96:w4+vit_pico@128:w3*4(attention=regular)"),
-    Row("four branches, the fourth with the third's settings",
-        "vit_micro@64:w3+vit_nano@96:w4+vit_pico@128:w3+vit_pico@256:w3*2"),
+    Row(
+        "four branches, the fourth with the third's settings",
+        "vit_micro@64:w3+vit_nano@96:w4+vit_pico@128:w3+vit_pico@256:w3*2",
+    ),
     Row("three levels, as for DINO", "vit_micro@64:w2+vit_pico@128:w4*2", strides=STRIDES[1:]),
     Row("InternViT-6B's blocks, global, and a ViT in windows", "intern_small@64:g+vit_nano@128:w3*2", (128, 160)),
     Row("InternViT-6B's blocks in windows", "intern_small@64:w3+vit_nano@128:g*4(projection=no,norm=no)"),
@@ -80,7 +90,7 @@ ROWS = [
     Row("ConvNeXt, ViT, ViT", "convnext_pico@64+vit_nano@96:g+vit_pico@128:w3*4"),
     Row("three ConvNeXts", "convnext_pico@64+convnext_pico@96+convnext_pico@128*4"),
     Row("classification from scratch", "vit_micro@64:g+vit_nano@96:g+vit_pico@128:g*4/linear"),
-]  # fmt: skip
+]
 TIMED = [
     Row("TSB, windows of 7", "vit_b@112:w7+vit_s@224:w7+vit_t@336:w7*12"),
     Row("TSB, windows of 6 that need filling up", "vit_b@112:w6+vit_s@224:w6+vit_t@336:w6*12"),
@@ -122,11 +132,15 @@ class Authors:
         interaction, branches = architecture.interaction, architecture.branches
         classifies = architecture.merge == "linear"
         settings: dict[str, Any] = {
-            "n_points": interaction.points, "deform_num_heads": interaction.heads, "cffn_ratio": 0.25,
-            "deform_ratio": 0.5, "with_cffn": True, "interaction_drop_path_rate": 0.4,
+            "n_points": interaction.points,
+            "deform_num_heads": interaction.heads,
+            "cffn_ratio": 0.25,
+            "deform_ratio": 0.5,
+            "with_cffn": True,
+            "interaction_drop_path_rate": 0.4,
             "interact_attn_type": "deform" if interaction.attention == "deformable" else "normal",
             "interaction_proj": interaction.projection,
-        }  # fmt: skip
+        }
         if not interaction.norm:
             settings["norm_layer"] = "none"
         for index, branch in enumerate(branches):
@@ -178,15 +192,27 @@ def _title(model: ConvNeXt) -> str:
 
 def _vit(model: Transformer, windows: Sequence[int | None]) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "patch_size": model.patch, "depth": model.depth, "embed_dim": model.width, "num_heads": model.heads,
-        "mlp_ratio": model.mlp_width / model.width, "qkv_bias": model.qkv_bias, "use_flash_attn": False,
-        "window_attn": [window is not None for window in windows], "window_size": [window or -1 for window in windows],
-    }  # fmt: skip
+        "patch_size": model.patch,
+        "depth": model.depth,
+        "embed_dim": model.width,
+        "num_heads": model.heads,
+        "mlp_ratio": model.mlp_width / model.width,
+        "qkv_bias": model.qkv_bias,
+        "use_flash_attn": False,
+        "window_attn": [window is not None for window in windows],
+        "window_size": [window or -1 for window in windows],
+    }
     if not model.intern_class:
         return {**settings, "init_scale": 1.0}
     norm = "RMSNorm" if model.norm == "rms" else "LayerNorm"
-    return {**settings, "init_values": model.layer_scale, "with_cp": False, "norm_layer_type": norm,
-            "qk_normalization": model.query_norm == "width", "pretrain_patch_size": model.patch}  # fmt: skip
+    return {
+        **settings,
+        "init_values": model.layer_scale,
+        "with_cp": False,
+        "norm_layer_type": norm,
+        "qk_normalization": model.query_norm == "width",
+        "pretrain_patch_size": model.patch,
+    }
 
 
 class Operator:
@@ -333,8 +359,11 @@ def timed(row: Row, authors: Authors) -> None:
             network.train(what == "training")
         mine, other = seconds([lambda call=call: call(ours), lambda call=call: call(theirs)])
         ratios = [b / a for a, b in zip(mine, other, strict=True)]
-        print(f"| {what}, {row.title} | {statistics.median(mine):.2f} s | {statistics.median(other):.2f} s | "
-              f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |", flush=True)  # fmt: skip
+        print(
+            f"| {what}, {row.title} | {statistics.median(mine):.2f} s | {statistics.median(other):.2f} s | "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
+            flush=True,
+        )
 
 
 def main() -> None:

@@ -66,9 +66,14 @@ def _ptflops(model: nn.Module, image: Tensor, backend: str) -> int:
     from ptflops import get_model_complexity_info
 
     macs, _ = get_model_complexity_info(
-        model, tuple(image.shape[1:]), as_strings=False, print_per_layer_stat=False, verbose=False, backend=backend,
+        model,
+        tuple(image.shape[1:]),
+        as_strings=False,
+        print_per_layer_stat=False,
+        verbose=False,
+        backend=backend,
         input_constructor=lambda _: {"image_BCHW": image},
-    )  # fmt: skip
+    )
     return int(macs)
 
 

@@ -32,8 +32,20 @@ class MlflowServer:
     def up(self) -> None:
         if self._served and (self._process is None or self._process.poll() is not None):
             log = (self._folder / "mlflow.log").open("ab")
-            command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.store, "--port",
-                       str(self._port), "--default-artifact-root", self.artifacts, "--workers", "1"]  # fmt: skip
+            command = [
+                sys.executable,
+                "-m",
+                "mlflow",
+                "server",
+                "--backend-store-uri",
+                self.store,
+                "--port",
+                str(self._port),
+                "--default-artifact-root",
+                self.artifacts,
+                "--workers",
+                "1",
+            ]
             environment = {**cluster_environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 

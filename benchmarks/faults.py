@@ -83,7 +83,7 @@ def train(candidate: Candidate, data: str, folder: str, pause: float) -> Evaluat
     """Trains a small network for the candidate's epochs, from the checkpoint if there is one; logs what it does."""
     home = Path(folder) / candidate.training
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as lock:
+    with (home / "lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _trained(candidate, np.load(data), home, Path(data).with_name("log.jsonl"), pause)
 
@@ -128,7 +128,7 @@ def _epoch(weights: list[Any], data: Any, generator: np.random.Generator) -> flo
 
 
 def _note(log: Path, what: dict[str, Any]) -> None:
-    with log.open("a") as file:
+    with log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(what) + "\n")
 
 
@@ -175,9 +175,7 @@ class Run:
         folder, options = self.folder, self._options
         folder.mkdir(parents=True)
         kills: dict[str, Callable[[], Any]] = {}
-        disks = {
-            "disk of the trials": SmallDisk(folder / "trials", 64), "disk of Ray": SmallDisk(folder / "ray", 256)
-        }  # fmt: skip
+        disks = {"disk of the trials": SmallDisk(folder / "trials", 64), "disk of Ray": SmallDisk(folder / "ray", 256)}
         with ledger_url(options.database, folder, kills, disks) as url:
             cluster = Cluster(
                 folder, environment={**cluster_environment(), **memory_monitor(ROOM)}, temporary=folder / "ray"
@@ -198,12 +196,18 @@ class Run:
             }
             kills = {name: kill for name, kill in kills.items() if not options.of or name in options.of.split(",")}
             settings = {
-                "folder": str(folder), "ledger": url, "spec": self.spec.model_dump(mode="json"),
-                "mlflow": server.uri, "artifacts": server.artifacts, "address": cluster.address,
-                "data": str(_digits(folder)), "pause": options.pause, "retries": 20,
-            }  # fmt: skip
+                "folder": str(folder),
+                "ledger": url,
+                "spec": self.spec.model_dump(mode="json"),
+                "mlflow": server.uri,
+                "artifacts": server.artifacts,
+                "address": cluster.address,
+                "data": str(_digits(folder)),
+                "pause": options.pause,
+                "retries": 20,
+            }
             file = folder / "settings.json"
-            file.write_text(json.dumps(settings))
+            file.write_text(json.dumps(settings), encoding="utf-8")
             try:
                 self._disturbed(cluster, server, kills, disks, file, most)
                 server.up()
@@ -215,9 +219,14 @@ class Run:
                     disk.gone()
 
     def _disturbed(
-        self, cluster: Cluster, server: MlflowServer, kills: dict[str, Callable[[], Any]], disks: dict[str, SmallDisk],
-        settings: Path, most: int,
-    ) -> None:  # fmt: skip
+        self,
+        cluster: Cluster,
+        server: MlflowServer,
+        kills: dict[str, Callable[[], Any]],
+        disks: dict[str, SmallDisk],
+        settings: Path,
+        most: int,
+    ) -> None:
         names, driver = list(kills), None
         deadline = time.monotonic() + self._options.limit
         while True:
@@ -267,10 +276,10 @@ class Run:
 
     def _lines(self) -> int:
         log = self.folder / "log.jsonl"
-        return len(log.read_text().splitlines()) if log.exists() else 0
+        return len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
 
     def _checked(self, url: str, store: str) -> dict[str, Any]:
-        log = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+        log = [json.loads(line) for line in (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         measured = Counter(line["measured"] for line in log if "measured" in line)
         epochs = Counter((line["training"], line["epoch"]) for line in log if "epoch" in line)
         with closing(Ledger(url)) as ledger:
@@ -279,16 +288,19 @@ class Run:
                 if evaluation.status == "failed":
                     print(f"  {self.kind}: trial {evaluation.candidate.number} failed: {evaluation.error}")
             return {
-                "search": self.kind, "driver starts": self.starts, "kills": sum(self.killed.values()),
+                "search": self.kind,
+                "driver starts": self.starts,
+                "kills": sum(self.killed.values()),
                 "evaluations": len(evaluations),
                 "lost": len(ledger.unfinished(self.spec.name)) + sum(e.status == "failed" for e in evaluations),
                 "measured twice": sum(count - 1 for count in measured.values())
-                + len(evaluations) - len({e.candidate.number for e in evaluations}),
+                + len(evaluations)
+                - len({e.candidate.number for e in evaluations}),
                 "epochs twice": sum(count - 1 for count in epochs.values()),
                 "proposals as undisturbed": replayed(self.spec, ledger),
                 "front as undisturbed": "yes" if self.kind != "random" else _same_front(self.spec, ledger, self.folder),
                 "mirror": mirrored(store, ledger, self.spec.name),
-            }  # fmt: skip
+            }
 
 
 def replayed(spec: SearchSpec, ledger: Ledger) -> str:
@@ -392,6 +404,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["drive"]:
-        drive(json.loads(Path(sys.argv[2]).read_text()))
+        drive(json.loads(Path(sys.argv[2]).read_text(encoding="utf-8")))
     else:
         main()

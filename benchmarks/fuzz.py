@@ -49,10 +49,15 @@ def throw(kind: str, inputs: int, seed: int, bad_folder: Path) -> dict[str, obje
                 (bad_folder / f"{kind}-{seed}-{number}").write_bytes(content)
                 print(f"bad: {kind} {number}: {found.text}", flush=True)
     return {
-        "kind": kind, "inputs": inputs, "accepted": counts["accepted"], "refused": counts["refused"],
-        "wrong": counts["wrong"], "slow": counts["slow"], "longest s": round(longest, 2),
+        "kind": kind,
+        "inputs": inputs,
+        "accepted": counts["accepted"],
+        "refused": counts["refused"],
+        "wrong": counts["wrong"],
+        "slow": counts["slow"],
+        "longest s": round(longest, 2),
         "longest message": max(lengths),
-    }  # fmt: skip
+    }
 
 
 def typed(inputs: int, seed: int) -> dict[str, object]:
@@ -73,9 +78,15 @@ def typed(inputs: int, seed: int) -> dict[str, object]:
             if not good:
                 print(f"bad: typed {number}: {ended.returncode} {ended.stderr[-300:]}", flush=True)
     return {
-        "kind": "command line", "inputs": inputs, "accepted": 0, "refused": counts["refused"], "wrong": counts["wrong"],
-        "slow": 0, "longest s": round(longest, 2), "longest message": 0,
-    }  # fmt: skip
+        "kind": "command line",
+        "inputs": inputs,
+        "accepted": 0,
+        "refused": counts["refused"],
+        "wrong": counts["wrong"],
+        "slow": 0,
+        "longest s": round(longest, 2),
+        "longest message": 0,
+    }
 
 
 def guided(kind: str, seconds: int) -> None:

@@ -75,11 +75,14 @@ def evidence() -> list[Published]:
     return [
         row
         for row in published_designs()
-        if row.task == "detection" and "box AP" in row.metrics and not row.id.startswith("det_cnx")
+        if row.task == "detection"
+        and "box AP" in row.metrics
+        and not row.id.startswith("det_cnx")
         and all(branch.backbone in MODELS for branch in row.architecture.branches)
-        and row.architecture.interaction.attention == "deformable" and row.architecture.interaction.direction == "both"
+        and row.architecture.interaction.attention == "deformable"
+        and row.architecture.interaction.direction == "both"
         and row.id != "det_t7_b_ms"  # another recipe
-    ]  # fmt: skip
+    ]
 
 
 def fitted(rows: Sequence[Published]) -> Landscape:
@@ -131,9 +134,12 @@ def space_of(inverted: bool) -> SearchSpec:
         return spec
     content = spec.model_dump(mode="json")
     content["space"] |= {
-        "pairing": "free", "branches": [2, 3], "windows": [14], "interactions": [0, 4, 12],
+        "pairing": "free",
+        "branches": [2, 3],
+        "windows": [14],
+        "interactions": [0, 4, 12],
         "resolutions": [224, 448, 672, 896, 1120, 1344, 1568],
-    }  # fmt: skip
+    }
     return parse_spec(content)
 
 
@@ -194,10 +200,14 @@ def main() -> None:
         random = np.random.default_rng(0)
         drawn = [space.decode(designs.rows_ND[i]) for i in random.permutation(len(designs))[: options.draws]]
         known = front_of(drawn, spec)
-        print(f"\n{len(designs):,} designs, {'inverted' if inverted else 'any pairing'}, up to {tiers[-1]:g} G; "
-              f"{options.seeds} seeds, {options.trials} trials", flush=True)  # fmt: skip
-        chosen = [row.architecture for row in evidence() if price(row.architecture, spec.limit.convention).gmacs
-                  <= tiers[-1]]  # fmt: skip
+        print(
+            f"\n{len(designs):,} designs, {'inverted' if inverted else 'any pairing'}, up to {tiers[-1]:g} G; "
+            f"{options.seeds} seeds, {options.trials} trials",
+            flush=True,
+        )
+        chosen = [
+            row.architecture for row in evidence() if price(row.architecture, spec.limit.convention).gmacs <= tiers[-1]
+        ]
         published = front_of(chosen, spec)
         results: dict[str, list[list[float]]] = {}
         for name in options.samplers.split(","):
@@ -209,8 +219,9 @@ def main() -> None:
                 row: list[float] = []
                 for count in (20, options.trials):
                     front = front_of(found[:count], spec)
-                    row.append(sum(any(g <= gmacs and value > best for g, value, _ in front)
-                                   for gmacs, best, _ in published))  # fmt: skip
+                    row.append(
+                        sum(any(g <= gmacs and value > best for g, value, _ in front) for gmacs, best, _ in published)
+                    )
                     for tier in tiers:
                         best = max(value for gmacs, value, _ in known if gmacs <= tier)
                         row.append(best - max([v for g, v, _ in front if g <= tier], default=0.0))

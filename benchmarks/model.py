@@ -44,14 +44,20 @@ ROWS = {
     "ViT-S": ("vit_s@1120:w14", "vit_s@224:w7"),
     "ViT-B, small image": ("vit_b@672:w14", "vit_b@112:w7"),
     "PIIP-TSB": ("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12", "vit_b@112:w7+vit_s@224:w7+vit_t@336:w7*12"),
-    "PIIP-TSB, no interactions": ("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*0",
-                                  "vit_b@112:w7+vit_s@224:w7+vit_t@336:w7*0"),
-    "PIIP-TSB, no projections": ("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12(projection=no,norm=no)",
-                                 "vit_b@112:w7+vit_s@224:w7+vit_t@336:w7*12(projection=no,norm=no)"),
-    "PIIP-TSB, padded windows": ("vit_b@672:w28+vit_s@1120:w28+vit_t@1568:w28*12",
-                                 "vit_b@112:w6+vit_s@224:w6+vit_t@336:w6*12"),
+    "PIIP-TSB, no interactions": (
+        "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*0",
+        "vit_b@112:w7+vit_s@224:w7+vit_t@336:w7*0",
+    ),
+    "PIIP-TSB, no projections": (
+        "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12(projection=no,norm=no)",
+        "vit_b@112:w7+vit_s@224:w7+vit_t@336:w7*12(projection=no,norm=no)",
+    ),
+    "PIIP-TSB, padded windows": (
+        "vit_b@672:w28+vit_s@1120:w28+vit_t@1568:w28*12",
+        "vit_b@112:w6+vit_s@224:w6+vit_t@336:w6*12",
+    ),
     "CT-VS-VB": ("vit_b@448:w14+vit_s@672:w14+convnext_t@1024*12", "vit_b@64:w7+vit_s@96:w7+convnext_t@160*12"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

@@ -123,8 +123,9 @@ def ours(kind: str, trials: int, folder: Path) -> tuple[list[float], float]:
 
         artifacts = (folder / "artifacts").as_uri()
         mirror = InBackground(lambda: MlflowTracker(f"sqlite:///{folder}/mlflow.db", artifacts), patience=600)
-    search = open_search(spec.name, spec, Ledger(f"sqlite:///{folder}/ledger.db"), "recipe", mirror,
-                         circumstances=circumstances())  # fmt: skip
+    search = open_search(
+        spec.name, spec, Ledger(f"sqlite:///{folder}/ledger.db"), "recipe", mirror, circumstances=circumstances()
+    )
     ends: list[float] = []
 
     def changed() -> None:
@@ -146,11 +147,13 @@ def measure(kind: str, trials: int) -> dict[str, Any]:
             ends, mirrored = ours(kind, trials, folder)
     middle = len(ends) // 2
     return {
-        "kind": kind, "trials": trials, "s a trial": (ends[-1] - ends[0]) / (trials - 1),
+        "kind": kind,
+        "trials": trials,
+        "s a trial": (ends[-1] - ends[0]) / (trials - 1),
         "first half": (ends[middle] - ends[0]) / middle,
         "second half": (ends[-1] - ends[middle]) / (len(ends) - 1 - middle),
         "mirrored": max(0.0, mirrored - ends[-1]) if kind == "with mirror" else None,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -184,8 +187,10 @@ def main() -> None:
         base = rows.get(("Ray Tune", count))
         ratio = "" if base is None else f"{row['s a trial'] / base['s a trial']:.2f}"
         after = "" if row["mirrored"] is None else f"{row['mirrored']:.1f} s"
-        print(f"| {kind} | {count} | {row['s a trial']:.3f} | {ratio} | {row['first half']:.3f} | "
-              f"{row['second half']:.3f} | {after} |")  # fmt: skip
+        print(
+            f"| {kind} | {count} | {row['s a trial']:.3f} | {ratio} | {row['first half']:.3f} | "
+            f"{row['second half']:.3f} | {after} |"
+        )
 
 
 if __name__ == "__main__":

@@ -92,9 +92,14 @@ class Inputs:
 
 
 def through_optuna(
-    make: Callable[[int], optuna.samplers.BaseSampler], inside: bool,
-    table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int,
-) -> Ask:  # fmt: skip
+    make: Callable[[int], optuna.samplers.BaseSampler],
+    inside: bool,
+    table: Table,
+    cost: str,
+    loss: str,
+    budgets: Sequence[float],
+    seed: int,
+) -> Ask:
     inputs = Inputs(table)
     spaces: dict[str, optuna.distributions.BaseDistribution] = {
         name: optuna.distributions.CategoricalDistribution(range(count))
@@ -330,7 +335,9 @@ def budgets_of(text: str | None, costs: np.ndarray) -> list[float]:
 
 def answered(path: Path | None, question: dict[str, object]) -> dict[tuple[str, int], dict[str, float]]:
     """What searches reached that an earlier run of the same question kept, by sampler and seed."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path and path.exists() else []
+    lines = (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path and path.exists() else []
+    )
     return {(line["sampler"], line["seed"]): line["measures"] for line in lines if line["question"] == question}
 
 
@@ -357,8 +364,14 @@ def main() -> None:
         parser.error(str(error))
     what = f"{options.table.name}: {len(table)} designs, {loss} against {cost}, budgets {budgets}"
     print(f"{what}, {options.seeds} seeds, {options.trials} trials; median (10 %-90 % of seeds)\n", flush=True)
-    question = {"table": options.table.name, "designs": len(table), "loss": loss, "cost": cost, "budgets": budgets,
-                "trials": options.trials}  # fmt: skip
+    question = {
+        "table": options.table.name,
+        "designs": len(table),
+        "loss": loss,
+        "cost": cost,
+        "budgets": budgets,
+        "trials": options.trials,
+    }
     known = answered(options.keep, question)
     searches = [(name, seed) for name in names for seed in range(options.seeds)]
     missing = [search for search in searches if search not in known]
@@ -371,7 +384,7 @@ def main() -> None:
             name, seed = jobs[job]
             known[name, seed] = job.result()
             if options.keep:
-                with options.keep.open("a") as file:
+                with options.keep.open("a", encoding="utf-8") as file:
                     line = {"question": question, "sampler": name, "seed": seed, "measures": known[name, seed]}
                     file.write(json.dumps(line) + "\n")
             print(f"{done} of {len(missing)} searches: {name}, seed {seed}", file=sys.stderr, flush=True)

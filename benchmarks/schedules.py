@@ -96,9 +96,14 @@ def syne_tune(rungs: list[int], seed: int) -> Callable[..., bool]:
     from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
     scheduler = MOASHA(
-        config_space={"x": uniform(0, 1)}, metrics=["loss", "cost"], time_attr="step",
-        max_t=3 ** (len(rungs) - 1), grace_period=1, reduction_factor=3, random_seed=seed,
-    )  # fmt: skip
+        config_space={"x": uniform(0, 1)},
+        metrics=["loss", "cost"],
+        time_attr="step",
+        max_t=3 ** (len(rungs) - 1),
+        grace_period=1,
+        reduction_factor=3,
+        random_seed=seed,
+    )
     # It compares at powers of its factor alone: the rungs are shown to it as these.
     steps = {epochs: 3**place for place, epochs in enumerate(rungs)}
     trials: dict[int, Any] = {}
@@ -203,14 +208,18 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS[:-1]))
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    print(f"{', '.join(path.name for path in options.table)}: rungs {options.rungs} of {options.epochs} epochs, "
-          f"{options.workers} workers, {options.seeds} seeds each; median (10 %-90 %)\n", flush=True)  # fmt: skip
+    print(
+        f"{', '.join(path.name for path in options.table)}: rungs {options.rungs} of {options.epochs} epochs, "
+        f"{options.workers} workers, {options.seeds} seeds each; median (10 %-90 %)\n",
+        flush=True,
+    )
     with ProcessPoolExecutor(options.processes) as pool:
         jobs = {
-            name: [pool.submit(run, name, path, options, seed) for path in options.table
-                   for seed in range(options.seeds)]
+            name: [
+                pool.submit(run, name, path, options, seed) for path in options.table for seed in range(options.seeds)
+            ]
             for name in options.methods.split(",")
-        }  # fmt: skip
+        }
         results = {name: [job.result() for job in found] for name, found in jobs.items()}
     mine = next(iter(results))
     print(f"| measure | {' | '.join(results)} | against the best peer |")

@@ -25,7 +25,7 @@ Row = dict[str, str | float]
 
 def macro(path: Path) -> Iterator[Row]:
     """NAS-Bench-Macro: eight layers with three choices each; error in percent, and millions of multiply-accumulates."""
-    for name, facts in json.loads(path.read_text()).items():
+    for name, facts in json.loads(path.read_text(encoding="utf-8")).items():
         choices: Row = {f"choice:layer{place + 1}": f"op{value}" for place, value in enumerate(name)}
         yield {**choices, "cost:mmacs": facts["flops"] / 1e6, "loss:error": 100 - facts["mean_acc"]}
 
@@ -119,7 +119,7 @@ def main() -> None:
             rows = list(lcbench(Path(source), int(task)))
         case _:
             sys.exit(__doc__)
-    with Path(target).open("w", newline="") as file:
+    with Path(target).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -38,16 +38,27 @@ DESIGN = "vit_s@192:g+vit_t@256:g+vit_w96_d12_h3@384:g*4" if GPU else "vit_micro
 def settings_of(data: Data, workers: int, epochs: int, replays: bool = False) -> tuple[Settings, int]:
     """The proxy's configuration, and its training images."""
     training = Training(
-        channels=64, anchor_scale=1.5, batch_size=8 if GPU else 4, learning_rate=1e-3, loader_workers=workers,
-        val_images=1, cache_mib=1024, precision="bfloat16" if GPU else "float32", cuda_graphs=replays,
-    )  # fmt: skip
+        channels=64,
+        anchor_scale=1.5,
+        batch_size=8 if GPU else 4,
+        learning_rate=1e-3,
+        loader_workers=workers,
+        val_images=1,
+        cache_mib=1024,
+        precision="bfloat16" if GPU else "float32",
+        cuda_graphs=replays,
+    )
     paths, design = data_sets.prepare(data), Architecture.parse(DESIGN)
 
     def config(images: int) -> Settings:
         return proxy_config(
-            design, paths, training,
-            fidelity=Fidelity(epochs), images=ProxyImages(images, val=(0,), pinned=GPU), seed=0,
-        )  # fmt: skip
+            design,
+            paths,
+            training,
+            fidelity=Fidelity(epochs),
+            images=ProxyImages(images, val=(0,), pinned=GPU),
+            seed=0,
+        )
 
     count = usable_images(config(1))
     return config(count), count
@@ -104,7 +115,7 @@ def timed(settings: Settings, images: int, folder: Path) -> tuple[float, float]:
                 self.seconds += time.perf_counter() - self.start
 
     path = folder / "config.py"
-    path.write_text(render({**settings, "work_dir": str(folder)}, "benchmark"))
+    path.write_text(render({**settings, "work_dir": str(folder)}, "benchmark"), encoding="utf-8")
     runner = Runner.from_cfg(Config.fromfile(path))
     clock = Clock()
     runner.register_hook(clock, priority="VERY_LOW")

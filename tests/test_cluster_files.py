@@ -16,7 +16,7 @@ WORKERS = ROOT / "workers"
 
 
 def pinned() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return dict(line.lower().split("==") for line in lines if "==" in line)
 
 
@@ -35,7 +35,7 @@ def test_the_image_takes_what_is_there_and_pins_what_it_installs(image: list[dic
     assert all((ROOT / source).exists() for source in sources)
     built = {"pyproject.toml", "README.md", "LICENSE", "piip_search", "workers", "dashboards", "search_spaces"}
     assert built | {"constraints.txt"} == sources
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == sources
     installs = [step["value"] for step in image if step["instruction"] == "RUN" and "pip install" in step["value"]]
     assert len(installs) == 2
@@ -46,7 +46,7 @@ def test_the_image_takes_what_is_there_and_pins_what_it_installs(image: list[dic
 
 def test_what_the_build_needs_is_in_the_source_distribution() -> None:
     tomllib = pytest.importorskip("tomllib")
-    content = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     included = content["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     assert {"workers", "/constraints.txt"} <= set(included)
     assert "cluster" in " ".join(content["project"]["optional-dependencies"]["all"])
@@ -55,8 +55,8 @@ def test_what_the_build_needs_is_in_the_source_distribution() -> None:
 def test_the_cluster_of_machines_is_as_ray_wants_it() -> None:
     ray = pytest.importorskip("ray")
     jsonschema = pytest.importorskip("jsonschema")
-    content = yaml.safe_load((WORKERS / "ray_cluster.yaml").read_text())
-    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+    content = yaml.safe_load((WORKERS / "ray_cluster.yaml").read_text(encoding="utf-8"))
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(content, schema)
     types = content["available_node_types"]
     assert content["head_node_type"] in types
@@ -70,7 +70,7 @@ def test_the_cluster_of_machines_is_as_ray_wants_it() -> None:
 def test_the_manifest_is_as_kuberay_and_kubernetes_want_it() -> None:
     kubernetes = pytest.importorskip("kubernetes_validate")
     jsonschema = pytest.importorskip("jsonschema")
-    claim, job = yaml.safe_load_all((WORKERS / "kuberay.yaml").read_text())
+    claim, job = yaml.safe_load_all((WORKERS / "kuberay.yaml").read_text(encoding="utf-8"))
     kubernetes.validate(claim, kubernetes.latest_version(), strict=True)
     jsonschema.validate(job, kuberay.RAY_JOB)
     cluster = job["spec"]["rayClusterSpec"]
@@ -95,7 +95,7 @@ def test_the_manifest_is_as_kuberay_and_kubernetes_want_it() -> None:
 
 def test_a_slip_in_the_manifest_is_found() -> None:
     jsonschema = pytest.importorskip("jsonschema")
-    _, job = yaml.safe_load_all((WORKERS / "kuberay.yaml").read_text())
+    _, job = yaml.safe_load_all((WORKERS / "kuberay.yaml").read_text(encoding="utf-8"))
     job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["maxReplica"] = 8
     with pytest.raises(jsonschema.ValidationError, match="maxReplica"):
         jsonschema.validate(job, kuberay.RAY_JOB)

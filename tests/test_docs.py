@@ -19,7 +19,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 def lines_of(page: Path) -> Iterator[str]:
     """Lines of its shell blocks, those that go on joined, and of its inline code."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
         yield from block.replace("\\\n", " ").splitlines()
     without = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
@@ -55,7 +55,7 @@ def held(content: Any, prefix: str = "") -> Iterator[str]:
 
 
 def test_the_coco_space_explains_every_field() -> None:
-    text = (ROOT / "search_spaces" / "coco.yaml").read_text()
+    text = (ROOT / "search_spaces" / "coco.yaml").read_text(encoding="utf-8")
     shown = set(held(yaml.safe_load(text)))
     # What stands in the place of others is told in their comment.
     explained = {field for field in fields_of(SearchSpec) if f"{field.rpartition('.')[2]}:" in text}
@@ -71,7 +71,7 @@ def python_blocks() -> list[Any]:
     """Every block of Python in the documentation, with its page and line."""
     found = []
     for page in [*PAGES, ROOT / "CHANGELOG.md"]:
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         for match in re.finditer(r"^```(?:python|py)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
             line = text.count("\n", 0, match.start()) + 1
             found.append(pytest.param(match[1], id=f"{page.name}:{line}"))

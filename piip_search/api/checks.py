@@ -137,9 +137,10 @@ def looked_through(spec: SearchSpec, told: Callable[[str], None], noted: Callabl
     from piip_workers.tasks.detection import data
 
     problems = data.undecodable_images(
-        spec.data, spec.training.val_images,
+        spec.data,
+        spec.training.val_images,
         lambda done, total: told(f"looking at validation image {done:,} of {total:,}"),
-    )  # fmt: skip
+    )
     if problems:
         raise UserError("\n  ".join(["no candidate could be measured with these validation images:", *problems]))
     told("looking at training images")

@@ -102,9 +102,14 @@ def placement_of(spec: SearchSpec) -> "Placement":
 
     resources = spec.resources
     return Placement(
-        resources.cpu, spec.gpu_of, _least_gpu(spec), resources.custom, resources.at_once, resources.retries,
+        resources.cpu,
+        spec.gpu_of,
+        _least_gpu(spec),
+        resources.custom,
+        resources.at_once,
+        resources.retries,
         resources.reuse_actors,
-    )  # fmt: skip
+    )
 
 
 def _least_gpu(spec: SearchSpec) -> float:

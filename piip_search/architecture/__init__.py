@@ -21,6 +21,14 @@ from piip_search.architecture.scaling import scaled_sides
 from piip_search.architecture.validity import GROUPS, MAX_BRANCHES
 
 __all__ = [
-    "ATTENTIONS", "DIRECTIONS", "GROUPS", "MAX_BRANCHES", "Architecture", "Attention", "Branch", "Direction",
-    "Interaction", "scaled_sides",
-]  # fmt: skip
+    "ATTENTIONS",
+    "DIRECTIONS",
+    "GROUPS",
+    "MAX_BRANCHES",
+    "Architecture",
+    "Attention",
+    "Branch",
+    "Direction",
+    "Interaction",
+    "scaled_sides",
+]

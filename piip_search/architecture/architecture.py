@@ -62,8 +62,9 @@ class Architecture:
 
         A side of s pixels reaches branch j as s r_j / r: the least s for which all of these are multiples of p_j.
         """
-        return common_multiple([branch.resolution for branch in self.branches],
-                               [branch.model.patch for branch in self.branches])  # fmt: skip
+        return common_multiple(
+            [branch.resolution for branch in self.branches], [branch.model.patch for branch in self.branches]
+        )
 
     @property
     def stretches(self) -> int:
@@ -166,8 +167,9 @@ class Architecture:
 
         sides = scaled_sides(
             tuple(branch.resolution for branch in self.branches),
-            tuple(branch.model.patch for branch in self.branches), image_scale,
-        )  # fmt: skip
+            tuple(branch.model.patch for branch in self.branches),
+            image_scale,
+        )
         branches = tuple(
             replace(
                 branch,

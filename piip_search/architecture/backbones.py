@@ -225,10 +225,20 @@ def _published() -> Iterable[Backbone]:
     """The sizes that the PIIP papers build on: DeiT (T), DeiT III (S, B, L), MAE (H), InternVL (6B), ConvNeXt."""
     deit3 = "deit3_{}_patch16_224.fb_in22k_ft_in1k"
     yield Transformer(
-        "vit_6b", "InternViT-6B", 3200, 48, 25, 12800, norm="rms", layer_scale=0.1, qkv_bias=False, query_norm="width",
-        intern_class=True, drop_path=0.4,
+        "vit_6b",
+        "InternViT-6B",
+        3200,
+        48,
+        25,
+        12800,
+        norm="rms",
+        layer_scale=0.1,
+        qkv_bias=False,
+        query_norm="width",
+        intern_class=True,
+        drop_path=0.4,
         weights_url="https://huggingface.co/OpenGVLab/InternVL/resolve/main/intern_vit_6b_224px.pth",
-    )  # fmt: skip
+    )
     yield Transformer(
         "vit_h", "ViT-H", 1280, 32, 16, intern_class=True, drop_path=0.4, timm_name="vit_huge_patch14_224.mae"
     )
@@ -243,9 +253,13 @@ def _published() -> Iterable[Backbone]:
         ("t", "tiny", (96, 192, 384, 768), (3, 3, 9, 3), 0.3),
     ):
         yield ConvNeXt(
-            f"convnext_{letter}", f"ConvNeXt-{letter.upper()}", widths, depths, drop_path=rate,
+            f"convnext_{letter}",
+            f"ConvNeXt-{letter.upper()}",
+            widths,
+            depths,
+            drop_path=rate,
             timm_name=f"convnext_{size}.fb_in1k",
-        )  # fmt: skip
+        )
 
 
 def _small() -> Iterable[Backbone]:

@@ -81,9 +81,13 @@ def audit(
     history = history_of(book, run)
     spec, proxy = history.spec, history.spec.fidelity.build()
     chosen = replace(
-        proxy, epochs=epochs or LONGER * max(1, proxy.epochs), data_fraction=data_fraction or proxy.data_fraction,
-        image_scale=image_scale or proxy.image_scale, horizon=None, seeds=1,
-    )  # fmt: skip
+        proxy,
+        epochs=epochs or LONGER * max(1, proxy.epochs),
+        data_fraction=data_fraction or proxy.data_fraction,
+        image_scale=image_scale or proxy.image_scale,
+        horizon=None,
+        seeds=1,
+    )
     if chosen == proxy:
         raise UserError(f"the longer training is the proxy itself ({chosen.epochs} epochs); give more --epochs")
     plan = AuditPlan(designs, seeds, chosen, spec.seed)
@@ -109,9 +113,15 @@ def audit(
         tracker = open_tracker(store, home, mlflow is not None, told)
         name = plan.run_name(run)
         search = Search(
-            name, spec, Listed(candidates), book, recipe, tracker,
-            question=plan.digest, audit_of=book.search(run).uid,
-        )  # fmt: skip
+            name,
+            spec,
+            Listed(candidates),
+            book,
+            recipe,
+            tracker,
+            question=plan.digest,
+            audit_of=book.search(run).uid,
+        )
     measure = measurement(measured_often, home, run, search)
     drive_to_end(search, drive, measure, usage, at_once, shown_on, examined=False)
     if search.halted:

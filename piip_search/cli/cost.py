@@ -69,8 +69,10 @@ def cost(
     memories = {name: memory(design, name, sides, reader) for name in known}
     spec = None if space is None else load_spec(find_space(space))
     if spec is not None and "detector" not in known:
-        raise UserError(f"a trial of {spec.name} trains a detector, which the merge {design.merge} gives no maps for; "
-                        "leave --space out")  # fmt: skip
+        raise UserError(
+            f"a trial of {spec.name} trains a detector, which the merge {design.merge} gives no maps for; "
+            "leave --space out"
+        )
     if as_json:
         content = _cost_content(design, sides, reader, costs, memories)
         put_json(content if spec is None else {**content, "trial": _trial_content(design, spec)})
@@ -115,18 +117,26 @@ def _cost_content(
         "fingerprint": design.fingerprint,
         "image": (design.resolution,) * 2 if sides is None else design.image(*sides),
         "cost": {
-            name: {**numbers(value), "training_bytes": memories[name].training,
-                   "inference_bytes": memories[name].inference}
+            name: {
+                **numbers(value),
+                "training_bytes": memories[name].training,
+                "inference_bytes": memories[name].inference,
+            }
             for name, value in costs.items()
         },
         "breakdown": [
-            {"convention": name, "part": part.group, "kind": part.kind, "share": part.cost.macs / costs[name].macs,
-             **numbers(part.cost)}
+            {
+                "convention": name,
+                "part": part.group,
+                "kind": part.kind,
+                "share": part.cost.macs / costs[name].macs,
+                **numbers(part.cost),
+            }
             for name in costs
             for part in breakdown(design, name, sides, reader)
         ],
         "published_as": [row.id for row in published_as(design)],
-    }  # fmt: skip
+    }
 
 
 def _trial_content(design: Architecture, spec: SearchSpec) -> dict[str, Any]:

@@ -72,9 +72,12 @@ def dashboard(
     with closing(read_ledger(url, home)) as book, _listening(host, port) as listening:
         number = listening.getsockname()[1]
         service = Service(
-            Shelf(book, home), Examination(health_of),
-            options=_options(url, home), environment=environment, cluster=address,
-        )  # fmt: skip
+            Shelf(book, home),
+            Examination(health_of),
+            options=_options(url, home),
+            environment=environment,
+            cluster=address,
+        )
         app = create_app(service, needed, number, _keep_for_good)
         own = f"http://{_named(host)}:{number}/" + ("" if needed is None else f"?token={needed}")
         console.print(f"dashboard of {book.shown}: {own} (end it with Ctrl-C)", markup=False, soft_wrap=True)

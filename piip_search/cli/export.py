@@ -183,9 +183,17 @@ def _request(
     )
     training = spec.training.model_copy(update={"pretrained": absolute(spec.training.pretrained)})
     return Export(
-        design, paths, training, SCHEDULES[schedule], formats,
-        reader=reader, images=image_counts(spec), seed=spec.seed, provenance=provenance, notes=notes,
-    )  # fmt: skip
+        design,
+        paths,
+        training,
+        SCHEDULES[schedule],
+        formats,
+        reader=reader,
+        images=image_counts(spec),
+        seed=spec.seed,
+        provenance=provenance,
+        notes=notes,
+    )
 
 
 def _start(

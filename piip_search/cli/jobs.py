@@ -94,8 +94,12 @@ def submit(
     if problems:
         raise SpecError(file, problems)
     environment = _environment(ledger, mlflow, env or [])
-    options = [*(["--name", name] if name else []), *(["--trials", str(trials)] if trials else []),
-               *(["--resume"] if resume else []), *(["--fresh"] if fresh else [])]  # fmt: skip
+    options = [
+        *(["--name", name] if name else []),
+        *(["--trials", str(trials)] if trials else []),
+        *(["--resume"] if resume else []),
+        *(["--fresh"] if fresh else []),
+    ]
     jobs = jobs_at(address)
     with _travelling(space, file, working_dir) as (folder, there):
         job = jobs.submit(sent_search(run_name, there, folder is not None, home, options), folder, environment)

@@ -48,14 +48,22 @@ def list_searches(
     records = book.searches()
     hosts = {record.name: [s.circumstances.host for s in book.sittings(record.name)][-1:] for record in records}
     if as_json:
-        put_json([
-            {
-                "name": record.name, "uid": record.uid, "created_at": record.created_at.isoformat(),
-                "proposals": record.proposals, "evaluations": record.evaluations, "recipe": record.recipe,
-                "data": record.data, "host": "".join(hosts[record.name]), "audit_of": record.audit_of,
-            }
-            for record in records
-        ])  # fmt: skip
+        put_json(
+            [
+                {
+                    "name": record.name,
+                    "uid": record.uid,
+                    "created_at": record.created_at.isoformat(),
+                    "proposals": record.proposals,
+                    "evaluations": record.evaluations,
+                    "recipe": record.recipe,
+                    "data": record.data,
+                    "host": "".join(hosts[record.name]),
+                    "audit_of": record.audit_of,
+                }
+                for record in records
+            ]
+        )
         return
     if quiet:
         put(*(record.name for record in records))
@@ -65,9 +73,13 @@ def list_searches(
         table.add_column(heading, justify="right" if heading in ("proposals", "evaluations") else "left")
     for record in records:
         table.add_row(
-            record.name, f"{record.created_at:%Y-%m-%d %H:%M}", str(record.proposals), str(record.evaluations),
-            "".join(hosts[record.name]), record.uid[:12],
-        )  # fmt: skip
+            record.name,
+            f"{record.created_at:%Y-%m-%d %H:%M}",
+            str(record.proposals),
+            str(record.evaluations),
+            "".join(hosts[record.name]),
+            record.uid[:12],
+        )
     put(table)
 
 

@@ -69,15 +69,25 @@ def _trials(book: "Ledger", run: str, home: Path) -> Path:
 def _list(book: "Ledger", as_json: bool, quiet: bool) -> None:
     records = book.searches()
     if as_json:
-        put_json([
-            {"run": record.name, "evaluations": record.evaluations, "proposals": record.proposals,
-             "begun": record.created_at.isoformat()}
-            for record in records
-        ])  # fmt: skip
+        put_json(
+            [
+                {
+                    "run": record.name,
+                    "evaluations": record.evaluations,
+                    "proposals": record.proposals,
+                    "begun": record.created_at.isoformat(),
+                }
+                for record in records
+            ]
+        )
         return
     for record in records:
-        put(record.name if quiet else f"{record.name}: {record.evaluations} of {record.proposals} proposals measured, "
-            f"begun {record.created_at:%Y-%m-%d %H:%M} UTC")  # fmt: skip
+        put(
+            record.name
+            if quiet
+            else f"{record.name}: {record.evaluations} of {record.proposals} proposals measured, "
+            f"begun {record.created_at:%Y-%m-%d %H:%M} UTC"
+        )
     if not records and not quiet:
         put(f"no run in ledger {book.shown} yet; start one with piip-search run")
 
@@ -92,8 +102,10 @@ def _show(book: "Ledger", run: str, trials: Path, as_json: bool, quiet: bool) ->
     if as_json:
         put_json({**_content(run, history, failed, running, health), "failures": failures_of(failed, trials)})
         return
-    put(f"{run}: {done} done, {len(failed)} failed, {len(running)} unfinished; "
-        f"{history.objectives.metric} against GMACs ({history.objectives.convention})")  # fmt: skip
+    put(
+        f"{run}: {done} done, {len(failed)} failed, {len(running)} unfinished; "
+        f"{history.objectives.metric} against GMACs ({history.objectives.convention})"
+    )
     if quiet:
         return
     _put_fronts(history)
@@ -131,8 +143,14 @@ def failures_of(failed: Sequence[Evaluation], trials: Path | None = None) -> lis
     found = []
     for kind in kinds(failed):
         folder = None if trials is None else kind.folder(trials)
-        found.append({"count": kind.count, "error": kind.error, "trials": kind.trials,
-                      "folder": None if folder is None else str(folder)})  # fmt: skip
+        found.append(
+            {
+                "count": kind.count,
+                "error": kind.error,
+                "trials": kind.trials,
+                "folder": None if folder is None else str(folder),
+            }
+        )
     return found
 
 
@@ -161,8 +179,9 @@ def front(
         raise UserError("give --json or --csv, not both")
     history = history_of(read_ledger(ledger, home), run)
     if as_json:
-        put_json({"run": run, "metric": history.objectives.metric,
-                  "tiers": tiers_of(history.fronts, history.objectives)})  # fmt: skip
+        put_json(
+            {"run": run, "metric": history.objectives.metric, "tiers": tiers_of(history.fronts, history.objectives)}
+        )
     elif as_csv:
         rows = [{"tier_gmacs": f.budget, **row} for f in history.fronts for row in _rows(f, history.objectives)]
         print(_csv(rows), end="")
@@ -170,8 +189,10 @@ def front(
         for member in history.fronts[-1].evaluations:
             put(member.candidate.architecture.name)
     else:
-        put(f"{run}: {len(history.objectives.measured(history.finished))} designs measured; "
-            f"{history.objectives.metric} against GMACs ({history.objectives.convention})")  # fmt: skip
+        put(
+            f"{run}: {len(history.objectives.measured(history.finished))} designs measured; "
+            f"{history.objectives.metric} against GMACs ({history.objectives.convention})"
+        )
         _put_fronts(history)
 
 

@@ -66,12 +66,14 @@ def train(
     if store is None:
         note("note: not mirrored into MLflow: the export names no store; --mlflow names one")
     arguments = [
-        str((folder / CONFIG).resolve()), "--work-dir", str(work.resolve()),
+        str((folder / CONFIG).resolve()),
+        "--work-dir",
+        str(work.resolve()),
         *(["--resume"] if resume else []),
         *(["--epochs", str(epochs)] if epochs else []),
         *(["--mlflow", store] if store not in (None, "none") else []),
         *(["--cfg-options", *options] if options else []),
-    ]  # fmt: skip
+    ]
     try:
         code = launch.train(arguments, gpus)
     except KeyboardInterrupt:
@@ -94,7 +96,7 @@ def _share(gpus: int, settings: list[str]) -> list[str]:
 
 
 def _tell(work: Path, provenance: Provenance) -> None:
-    history = json.loads((work / "history.json").read_text())
+    history = json.loads((work / "history.json").read_text(encoding="utf-8"))
     metric = provenance.metric
     measured = [row for row in history if metric in row]
     if not measured:
@@ -102,5 +104,8 @@ def _tell(work: Path, provenance: Provenance) -> None:
         return
     last, proxy = measured[-1], provenance.proxy_metrics.get(metric)
     beside = "" if proxy is None else f" (the proxy reached {proxy:.4f})"
-    console.print(f"{metric} {last[metric]:.4f} after {last['epoch']:.0f} epochs{beside}; checkpoints and log are in "
-                  f"{work}", markup=False, soft_wrap=True)  # fmt: skip
+    console.print(
+        f"{metric} {last[metric]:.4f} after {last['epoch']:.0f} epochs{beside}; checkpoints and log are in {work}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -13,6 +13,23 @@ from piip_search.config.space import Limit, Space
 from piip_search.config.training import DETECTORS, Data, Orientation, Split, Training
 
 __all__ = [
-    "DETECTORS", "NAME", "Budget", "Data", "Fidelity", "Goal", "Limit", "Orientation", "Resources", "SamplerName",
-    "Schedule", "SearchSpec", "Space", "SpecError", "Split", "Training", "load_spec", "parse_spec", "space_file",
-]  # fmt: skip
+    "DETECTORS",
+    "NAME",
+    "Budget",
+    "Data",
+    "Fidelity",
+    "Goal",
+    "Limit",
+    "Orientation",
+    "Resources",
+    "SamplerName",
+    "Schedule",
+    "SearchSpec",
+    "Space",
+    "SpecError",
+    "Split",
+    "Training",
+    "load_spec",
+    "parse_spec",
+    "space_file",
+]

@@ -88,8 +88,9 @@ def _interaction_problem(place: str, count: int, models: list[Backbone], most: i
     width = heads if type(heads) is int and heads > 0 else 16
     try:
         interaction = Interaction(count, width) if count else Interaction()
-        Architecture(tuple(Branch(model.name, model.patch, None, 0, _changed_patch(model)) for model in pair),
-                     interaction, merge)  # fmt: skip
+        Architecture(
+            tuple(Branch(model.name, model.patch, None, 0, _changed_patch(model)) for model in pair), interaction, merge
+        )
     except ValueError as error:
         return [f"{place}: no two backbones of this space can interact {count} times: {error}"]
     return []

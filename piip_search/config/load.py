@@ -15,9 +15,14 @@ from piip_search.config.yaml_file import YamlError, read_yaml, write_yaml
 from piip_search.file_paths import escaped, expanded
 
 PATHS = (
-    ("data", "root"), ("data", "train", "images"), ("data", "train", "annotations"), ("data", "val", "images"),
-    ("data", "val", "annotations"), ("training", "pretrained"), ("training", "detector"),
-)  # fmt: skip
+    ("data", "root"),
+    ("data", "train", "images"),
+    ("data", "train", "annotations"),
+    ("data", "val", "images"),
+    ("data", "val", "annotations"),
+    ("training", "pretrained"),
+    ("training", "detector"),
+)
 """Fields that are paths, or may be."""
 
 

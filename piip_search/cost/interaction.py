@@ -37,9 +37,13 @@ def interaction_parts(
 
 
 def exchange_parts(
-    large: Backbone, small: Backbone, sides: tuple[Grid, Grid], interaction: Interaction, published: bool,
+    large: Backbone,
+    small: Backbone,
+    sides: tuple[Grid, Grid],
+    interaction: Interaction,
+    published: bool,
     first_stride: bool,
-) -> tuple[tuple[str, Cost], ...]:  # fmt: skip
+) -> tuple[tuple[str, Cost], ...]:
     """The same for two backbones; arrays of sides give arrays of costs."""
     total = [Cost()] * len(KINDS)
     for reader, query, feature, first, times in _kinds(large, small, interaction):
@@ -77,9 +81,14 @@ def _tokens(stage: Stage, sides: Grid) -> int:
 
 
 def _direction(
-    query: Stage, query_sides: Grid, feature: Stage, feature_sides: Grid, interaction: Interaction, published: bool,
+    query: Stage,
+    query_sides: Grid,
+    feature: Stage,
+    feature_sides: Grid,
+    interaction: Interaction,
+    published: bool,
     sampled: int,
-) -> tuple[Cost, Cost, Cost, Cost]:  # fmt: skip
+) -> tuple[Cost, Cost, Cost, Cost]:
     """One direction, by kind.
 
     m e d (projection), m d d/2 (values) and n d d/2 (output), 3 n d H P (offsets and weights) and 5 n P d/2 (bilinear

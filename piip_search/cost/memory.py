@@ -175,9 +175,13 @@ def _exchange(large: tuple[Stage, Grid], small: tuple[Stage, Grid], interaction:
 
 
 def _merging(
-    architecture: Architecture, convention: Convention, stages: list[tuple[Stage, ...]], sides: Sequence[Grid],
-    detector: Detector, outputs: int,
-) -> int:  # fmt: skip
+    architecture: Architecture,
+    convention: Convention,
+    stages: list[tuple[Stage, ...]],
+    sides: Sequence[Grid],
+    detector: Detector,
+    outputs: int,
+) -> int:
     """Every branch at the first one's width, on its own grid and on the output's; a detector's finest maps."""
     width, stride = architecture.merged[-1]
     own = [_area(branch[-1], side) for branch, side in zip(stages, sides, strict=True)]

@@ -32,9 +32,15 @@ def merge_cost(
 
 
 def joining_cost(
-    model: Backbone, first: Backbone, is_first: bool, sides: Grid, output: tuple[Backbone, Grid], stretches: int,
-    merge: Merge, counted: Counting,
-) -> Cost:  # fmt: skip
+    model: Backbone,
+    first: Backbone,
+    is_first: bool,
+    sides: Grid,
+    output: tuple[Backbone, Grid],
+    stretches: int,
+    merge: Merge,
+    counted: Counting,
+) -> Cost:
     """What one backbone adds to the merge; arrays of sides give arrays of costs.
 
     Args:

@@ -69,8 +69,9 @@ def breakdown(
     ]
     for index, (large, small) in enumerate(itertools.pairwise(branches)) if interaction.count else ():
         group = f"interactions {large.backbone} - {small.backbone}"
-        works = interaction_parts(large, small, (sides[index], sides[index + 1]), interaction, counted[0].published,
-                                  counted[0].first_stride)  # fmt: skip
+        works = interaction_parts(
+            large, small, (sides[index], sides[index + 1]), interaction, counted[0].published, counted[0].first_stride
+        )
         parts += [Part(group, kind, cost) for kind, cost in works]
     merged = merged_maps(branches[0].model, branches[output].model, architecture.stretches, merge)
     if merges(len(branches), merge):

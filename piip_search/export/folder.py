@@ -54,14 +54,14 @@ def write_export(export: Export, folder: Path) -> None:
     """Writes all that needs no network: configurations, architecture, provenance and README."""
     architecture = export.architecture
     if "mmdet" in export.formats:
-        (folder / CONFIG).write_text(_mmdet(export))
+        (folder / CONFIG).write_text(_mmdet(export), encoding="utf-8")
         if not refusals(architecture, export.training):
-            (folder / OFFICIAL).write_text(_official(export))
+            (folder / OFFICIAL).write_text(_official(export), encoding="utf-8")
     content = yaml.safe_dump(architecture_content(export), sort_keys=False, allow_unicode=True)
-    (folder / ARCHITECTURE).write_text(content)
+    (folder / ARCHITECTURE).write_text(content, encoding="utf-8")
     if export.provenance is not None:
         export.provenance.write(folder)
-    (folder / README).write_text(readme(export))
+    (folder / README).write_text(readme(export), encoding="utf-8")
 
 
 def architecture_content(export: Export) -> dict[str, Any]:
@@ -89,16 +89,22 @@ def read_architecture(folder: Path) -> Architecture:
     path = folder / ARCHITECTURE
     if not path.is_file():
         raise ValueError(f"{located(folder)} is no export: it has no {ARCHITECTURE}; write one with piip-search export")
-    return Architecture.from_dict(yaml.safe_load(path.read_text()))
+    return Architecture.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def _mmdet(export: Export) -> str:
     weights, unreadable = (None if file is None else f"{HERE}/{file}" for file in (export.start.file, UNREADABLE))
     settings = full_config(
-        export.architecture, export.data, export.training, export.schedule,
-        images=None if export.images is None else export.images[0], weights=weights, reader=export.around,
-        seed=export.seed, unreadable=unreadable,
-    )  # fmt: skip
+        export.architecture,
+        export.data,
+        export.training,
+        export.schedule,
+        images=None if export.images is None else export.images[0],
+        weights=weights,
+        reader=export.around,
+        seed=export.seed,
+        unreadable=unreadable,
+    )
     title = f"{export.architecture.name}, written by piip-search; the README says how to train it"
     return render(settings, title, [value for value in (weights, unreadable) if value])
 

@@ -40,7 +40,7 @@ class Provenance:
     mlflow: str | None = None
 
     def write(self, folder: Path) -> None:
-        (folder / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        (folder / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Provenance":
@@ -54,7 +54,7 @@ class Provenance:
             raise ValueError(f"{located(folder)} is no export: it has no {FILE}; write one with piip-search export")
         content: dict[str, Any] = {}
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             return cls(**content)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} cannot be read: {error}; export the design again") from None

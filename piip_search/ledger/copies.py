@@ -51,7 +51,10 @@ def rows(ledger: Ledger, names: Sequence[str]) -> Iterator[dict[str, Any]]:
             for proposal, evaluation in found:
                 circumstances = sittings.get(proposal.sitting)
                 yield {
-                    "search": name, "uid": record.uid, "audit_of": record.audit_of, "data": record.data,
+                    "search": name,
+                    "uid": record.uid,
+                    "audit_of": record.audit_of,
+                    "data": record.data,
                     "recipe": record.recipe,
                     "sampler": record.spec.get("sampler", ""),
                     **_proposed(proposal),
@@ -59,7 +62,7 @@ def rows(ledger: Ledger, names: Sequence[str]) -> Iterator[dict[str, Any]]:
                     "driver": "" if circumstances is None else circumstances.host,
                     "revision": "" if circumstances is None else circumstances.revision,
                     "versions": "" if circumstances is None else json.dumps(dict(circumstances.versions)),
-                }  # fmt: skip
+                }
 
 
 def _proposed(row: ProposalRow) -> dict[str, Any]:
@@ -68,21 +71,29 @@ def _proposed(row: ProposalRow) -> dict[str, Any]:
         f"gmacs.{convention}": cost["macs"] / 1e9 for convention, cost in row.costs.items() if isinstance(cost, Mapping)
     }
     return {
-        "number": row.number, "architecture": row.architecture, "fingerprint": row.fingerprint, **costs,
+        "number": row.number,
+        "architecture": row.architecture,
+        "fingerprint": row.fingerprint,
+        **costs,
         **{name: getattr(candidate.fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},
-        "seed": candidate.seed, "source": str(candidate.why.get("source", "")),
+        "seed": candidate.seed,
+        "source": str(candidate.why.get("source", "")),
         "proposed_at": utc(row.proposed_at).isoformat(),
-    }  # fmt: skip
+    }
 
 
 def _came_of(row: EvaluationRow | None) -> dict[str, Any]:
     if row is None:
         return {"status": "unfinished"}
     return {
-        "status": row.status, "error": row.error, "seconds": row.seconds, "gpu_seconds": row.gpu_seconds,
-        "host": row.host, "finished_at": utc(row.finished_at).isoformat(),
+        "status": row.status,
+        "error": row.error,
+        "seconds": row.seconds,
+        "gpu_seconds": row.gpu_seconds,
+        "host": row.host,
+        "finished_at": utc(row.finished_at).isoformat(),
         **{f"metric.{name}": value for name, value in row.metrics.items()},
-    }  # fmt: skip
+    }
 
 
 def write_csv(table: Sequence[Mapping[str, Any]], path: Path) -> None:

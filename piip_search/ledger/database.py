@@ -148,8 +148,10 @@ def is_claimed(engine: Engine, uid: str) -> bool | None:
     backend, database = engine.url.get_backend_name(), engine.url.database
     if backend == "postgresql":
         key = int(uid[:15], 16)
-        held = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND "
-                    "(classid::bigint << 32) | objid::bigint = :key")  # fmt: skip
+        held = text(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND "
+            "(classid::bigint << 32) | objid::bigint = :key"
+        )
         with engine.connect() as connection:
             return bool(connection.scalar(held, {"key": key}))
     if backend != "sqlite" or not database or database == ":memory:" or sys.platform != "linux" or not uid:

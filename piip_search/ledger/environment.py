@@ -22,8 +22,12 @@ def revision(folder: Path) -> str:
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--match=", "--dirty=+"],
-            cwd=folder, capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return found.stdout.strip() if found.returncode == 0 else ""

@@ -136,16 +136,34 @@ class Ledger:
         """
         pen, now = self._pen(name), datetime.now(UTC)
         architecture = candidate.architecture
-        rows: list[dict[str, Any]] = [{
-            "search_id": pen.search_id, "position": pen.position, "number": candidate.number,
-            "key": candidate.key(recipe), "architecture": architecture.name, "fingerprint": architecture.fingerprint,
-            "candidate": candidate.to_dict(), "costs": _costs(architecture), "proposed_at": now, "sitting": pen.sitting,
-        }]  # fmt: skip
+        rows: list[dict[str, Any]] = [
+            {
+                "search_id": pen.search_id,
+                "position": pen.position,
+                "number": candidate.number,
+                "key": candidate.key(recipe),
+                "architecture": architecture.name,
+                "fingerprint": architecture.fingerprint,
+                "candidate": candidate.to_dict(),
+                "costs": _costs(architecture),
+                "proposed_at": now,
+                "sitting": pen.sitting,
+            }
+        ]
         why = candidate.why
-        promotions = [
-            {"search_id": pen.search_id, "number": candidate.number, "first": why["of"], "rung": why["rung"],
-             "promoted_at": now}
-        ] if why.get("source") == "promotion" else []  # fmt: skip
+        promotions = (
+            [
+                {
+                    "search_id": pen.search_id,
+                    "number": candidate.number,
+                    "first": why["of"],
+                    "rung": why["rung"],
+                    "promoted_at": now,
+                }
+            ]
+            if why.get("source") == "promotion"
+            else []
+        )
         self._write(name, {ProposalRow: rows, PromotionRow: promotions})
 
     def accept(
@@ -170,17 +188,32 @@ class Ledger:
         """
         pen, now = self._pen(name), datetime.now(UTC)
         row = {
-            "search_id": pen.search_id, "position": pen.position, "number": evaluation.candidate.number,
-            "key": evaluation.candidate.key(recipe), "status": evaluation.status, "metrics": dict(evaluation.metrics),
-            "error": evaluation.error, "seconds": evaluation.seconds,
-            "history": [dict(row) for row in evaluation.history], "facts": dict(evaluation.facts), "finished_at": now,
-            "sitting": pen.sitting, "host": str(evaluation.facts.get("host", ""))[:255], "gpu_seconds": gpu_seconds,
-        }  # fmt: skip
+            "search_id": pen.search_id,
+            "position": pen.position,
+            "number": evaluation.candidate.number,
+            "key": evaluation.candidate.key(recipe),
+            "status": evaluation.status,
+            "metrics": dict(evaluation.metrics),
+            "error": evaluation.error,
+            "seconds": evaluation.seconds,
+            "history": [dict(row) for row in evaluation.history],
+            "facts": dict(evaluation.facts),
+            "finished_at": now,
+            "sitting": pen.sitting,
+            "host": str(evaluation.facts.get("host", ""))[:255],
+            "gpu_seconds": gpu_seconds,
+        }
         fronts = [
-            {"search_id": pen.search_id, "position": pen.position, "tier": front.tier, "members": list(front.members),
-             "hypervolume": front.hypervolume, "found_at": now}
+            {
+                "search_id": pen.search_id,
+                "position": pen.position,
+                "tier": front.tier,
+                "members": list(front.members),
+                "hypervolume": front.hypervolume,
+                "found_at": now,
+            }
             for front in moved
-        ]  # fmt: skip
+        ]
         self._write(name, {EvaluationRow: [row], FrontRow: fronts})
 
     def events(self, name: str) -> Iterator[Candidate | Evaluation]:
@@ -199,8 +232,11 @@ class Ledger:
             candidates |= self._asked(search_id, [row.number for row in evaluations if row.number not in candidates])
         found = [Event(row.position, utc(row.proposed_at), candidates[row.number]) for row in proposals]
         # An evaluation may have arrived between the two questions.
-        found += [Event(row.position, utc(row.finished_at), _evaluation(row, candidates[row.number]))
-                  for row in evaluations if row.number in candidates]  # fmt: skip
+        found += [
+            Event(row.position, utc(row.finished_at), _evaluation(row, candidates[row.number]))
+            for row in evaluations
+            if row.number in candidates
+        ]
         return sorted(found, key=lambda event: event.position)
 
     def positions(self) -> dict[str, int]:
@@ -257,11 +293,19 @@ class Ledger:
         proposals, evaluations = (self._by_search(table, func.count()) for table in (ProposalRow, EvaluationRow))
         return [
             SearchRecord(
-                row.name, row.question, row.recipe, row.spec, utc(row.created_at),
-                proposals.get(row.id, 0), evaluations.get(row.id, 0), row.uid, row.data, row.audit_of,
+                row.name,
+                row.question,
+                row.recipe,
+                row.spec,
+                utc(row.created_at),
+                proposals.get(row.id, 0),
+                evaluations.get(row.id, 0),
+                row.uid,
+                row.data,
+                row.audit_of,
             )
             for row in rows
-        ]  # fmt: skip
+        ]
 
     def search(self, name: str) -> SearchRecord:
         """The search of that name.
@@ -301,10 +345,15 @@ class Ledger:
         self, name: str, question: str, recipe: str, spec: Mapping[str, Any], data: str, audit_of: str | None
     ) -> SearchRow:
         values = {
-            "name": name, "question": question, "recipe": recipe, "spec": dict(spec),
-            "created_at": datetime.now(UTC), "uid": secrets.token_hex(16), "data": data,
+            "name": name,
+            "question": question,
+            "recipe": recipe,
+            "spec": dict(spec),
+            "created_at": datetime.now(UTC),
+            "uid": secrets.token_hex(16),
+            "data": data,
             "audit_of": audit_of,
-        }  # fmt: skip
+        }
 
         def write() -> None:
             with Session(self._database.engine) as session, session.begin():

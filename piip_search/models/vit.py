@@ -208,7 +208,7 @@ def _block(block: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
     elif isinstance(block, ParallelThingsBlock):
         reads = [part.drop_path(part.ls(attend(part.attn, part.norm(x_BHWC), window))) for part in block.attns]
         x_BHWC = sum(reads, x_BHWC)
-        x_BHWC = sum([part(x_BHWC) for part in block.ffns], x_BHWC)
+        x_BHWC = sum((part(x_BHWC) for part in block.ffns), x_BHWC)
     elif isinstance(block, ResPostBlock):
         x_BHWC = x_BHWC + block.drop_path1(block.norm1(attend(block.attn, x_BHWC, window)))
         x_BHWC = x_BHWC + block.drop_path2(block.norm2(block.mlp(x_BHWC)))

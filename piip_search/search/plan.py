@@ -136,17 +136,22 @@ class Plan:
             "dearest": {"architecture": self.dearest[0].name, "gmacs": self.dearest[1]},
             "histogram": {"gmacs": list(self.edges), "designs": list(self.counts)},
             "published": [
-                {"id": one.row.id, "architecture": one.row.architecture.name, "gmacs": one.gmacs,
-                 "in_space": not one.reasons, "reasons": list(one.reasons)}
+                {
+                    "id": one.row.id,
+                    "architecture": one.row.architecture.name,
+                    "gmacs": one.gmacs,
+                    "in_space": not one.reasons,
+                    "reasons": list(one.reasons),
+                }
                 for one in self.published
             ],
             "largest": {"architecture": self.largest[0].name, "training_bytes": self.largest[1]},
             "placement": None if self.placement is None else asdict(self.placement),
             "trials": self.spec.budget.trials,
-            "effort": None if self.effort is None else {
-                name: getattr(self.effort, name) for name in Effort.__dataclass_fields__
-            },
-        }  # fmt: skip
+            "effort": None
+            if self.effort is None
+            else {name: getattr(self.effort, name) for name in Effort.__dataclass_fields__},
+        }
 
 
 def make_plan(spec: SearchSpec, source: object, images: tuple[int, int] | None, throughput: float) -> Plan:
@@ -171,9 +176,14 @@ def make_plan(spec: SearchSpec, source: object, images: tuple[int, int] | None, 
     if images is not None:
         mean = float(np.mean(hours))
         effort = Effort(
-            _used(images[0], spec), images[1], throughput, mean, min(hours), max(hours),
+            _used(images[0], spec),
+            images[1],
+            throughput,
+            mean,
+            min(hours),
+            max(hours),
             mean * min(spec.budget.trials, len(within)),
-        )  # fmt: skip
+        )
     return Plan(
         spec=spec,
         designs=int(survey.counts.sum()),

@@ -173,9 +173,14 @@ class Rehearsal:
         places = np.array([self._place[tuple(row)] for row in designs.rows_ND.tolist()])
         features_NF = np.concatenate([self.table.features_NF[places], cost_feature(designs.gmacs_N)[:, None]], 1)
         sampler = make_sampler(
-            spec.sampler, self, designs, spec.budget.trials, spec.seed, spec.bounds.gmacs,
+            spec.sampler,
+            self,
+            designs,
+            spec.budget.trials,
+            spec.seed,
+            spec.bounds.gmacs,
             lambda indices: features_NF[indices],
-        )  # fmt: skip
+        )
         policy = policy_of(spec, sampler, self.objectives)
         keywords = {} if clock is None else {"clock": clock}
         recipe = f"{self.loss}/{self.cost}"[:16]

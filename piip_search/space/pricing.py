@@ -222,9 +222,13 @@ def _tail(space: Choices, tail_X: NDArray[np.int64]) -> tuple[Any, ...]:
 
 
 def _tail_costs(
-    space: Choices, tail_X: NDArray[np.int64], facts: list[Backbone], seen: _Seen, convention: Convention,
+    space: Choices,
+    tail_X: NDArray[np.int64],
+    facts: list[Backbone],
+    seen: _Seen,
+    convention: Convention,
     detector: Detector,
-) -> Iterator[Cost]:  # fmt: skip
+) -> Iterator[Cost]:
     """Interactions, merge and what follows, over arrays of sides."""
     interaction, merge = _interaction(space, tail_X, len(facts)), _tail(space, tail_X)[-1]
     first = counting(convention, merge, facts[0])

@@ -12,9 +12,11 @@ from piip_search.space.windows import write_window
 
 def broken_rules(space: Choices, architecture: Architecture) -> list[str]:
     """Why the space does not hold an architecture: each broken rule and what is near; empty if it does."""
-    found = [] if len(architecture.branches) in space.branches else [
-        f"{len(architecture.branches)} branches, the space has {listed(space.branches)}"
-    ]  # fmt: skip
+    found = (
+        []
+        if len(architecture.branches) in space.branches
+        else [f"{len(architecture.branches)} branches, the space has {listed(space.branches)}"]
+    )
     for branch in architecture.branches:
         found += _branch_reasons(space, branch)
     found += _tail_reasons(space, architecture)

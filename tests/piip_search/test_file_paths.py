@@ -29,11 +29,22 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("$DATA/a", "/data/a"), ("${DATA}/a", "/data/a"), ("a/$_x1/b", "a/deep/b"), ("a/${_x1}y", "a/deepy"),
-        ("$DATA$_x1", "/datadeep"), ("a$$b", "a$b"), ("a$$DATA", "a$DATA"), ("a$", "a$"), ("a$-b", "a$-b"),
-        ("a b/ü", "a b/ü"), ("", ""), ("a~b", "a~b"), ("a/~", "a/~"), ("/x/y", "/x/y"),
+        ("$DATA/a", "/data/a"),
+        ("${DATA}/a", "/data/a"),
+        ("a/$_x1/b", "a/deep/b"),
+        ("a/${_x1}y", "a/deepy"),
+        ("$DATA$_x1", "/datadeep"),
+        ("a$$b", "a$b"),
+        ("a$$DATA", "a$DATA"),
+        ("a$", "a$"),
+        ("a$-b", "a$-b"),
+        ("a b/ü", "a b/ü"),
+        ("", ""),
+        ("a~b", "a~b"),
+        ("a/~", "a/~"),
+        ("/x/y", "/x/y"),
     ],
-)  # fmt: skip
+)
 def test_variables_are_replaced(text: str, path: str) -> None:
     assert expanded(text, HERE) == path
 
@@ -109,7 +120,7 @@ CONTENT: dict[str, Any] = {
 def test_every_path_of_a_space_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PART", "part")
     file = tmp_path / "mine.yaml"
-    file.write_text(yaml.safe_dump(CONTENT))
+    file.write_text(yaml.safe_dump(CONTENT), encoding="utf-8")
     spec = load_spec(file)
     data = spec.data
     assert data.root == tmp_path / "data"
@@ -121,7 +132,7 @@ def test_every_path_of_a_space_is_replaced(tmp_path: Path, monkeypatch: pytest.M
     # A file that is written from a run asks the same question, a dollar sign in a path included.
     for root in ("~b", "/a$b/c"):
         kept = spec.model_dump(mode="json") | {"data": CONTENT["data"] | {"root": root}}
-        file.write_text(space_file(kept))
+        file.write_text(space_file(kept), encoding="utf-8")
         assert str(load_spec(file).data.root) == root
     assert str(parse_spec(kept).data.root) == "/a$b/c", "what a ledger holds is no file of a person's"
 
@@ -143,7 +154,9 @@ def test_a_folder_may_have_the_name_of_a_home_folder_or_a_variable(
 
 def test_all_that_cannot_be_replaced_is_said_at_once(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(yaml.safe_dump(CONTENT | {"seed": -1, "training": {"pretrained": "~nobodyofthatname"}}))
+    file.write_text(
+        yaml.safe_dump(CONTENT | {"seed": -1, "training": {"pretrained": "~nobodyofthatname"}}), encoding="utf-8"
+    )
     with pytest.raises(SpecError) as caught:
         load_spec(file)
     places = [line.partition(":")[0] for line in caught.value.problems]
@@ -183,9 +196,15 @@ def test_every_option_that_is_a_path_says_which_variable_is_missing(
 
 
 @pytest.mark.parametrize(
-    "words", [["run", "$NOWHERE/x.yaml"], ["train", "$NOWHERE"], ["dashboard", "$NOWHERE"], ["plan", "$NOWHERE"],
-              ["ledger", "merge", "$NOWHERE/x.db"]]
-)  # fmt: skip
+    "words",
+    [
+        ["run", "$NOWHERE/x.yaml"],
+        ["train", "$NOWHERE"],
+        ["dashboard", "$NOWHERE"],
+        ["plan", "$NOWHERE"],
+        ["ledger", "merge", "$NOWHERE/x.db"],
+    ],
+)
 def test_so_does_every_argument(run_cli: Cli, words: list[str]) -> None:
     ended = run_cli(*words)
     assert (ended.code, "the variable NOWHERE is not set" in ended.err) == (2, True)
@@ -228,8 +247,10 @@ def test_a_relative_path_that_is_not_there_is_said_whole(
 
 def test_relative_files_of_a_space_are_said_whole(run_cli: Cli, tmp_path: Path) -> None:
     content = CONTENT | {"data": {"embedded": "digits"}, "training": {"pretrained": "weights"}}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content | {"space": CONTENT["space"] | {"backbones": ["vit_t"]},
-                                                                  "limit": {"gmacs": [10]}}))  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump(content | {"space": CONTENT["space"] | {"backbones": ["vit_t"]}, "limit": {"gmacs": [10]}}),
+        encoding="utf-8",
+    )
     ended = run_cli("run", "mine.yaml")
     assert f"no weights of vit_t in weights ({tmp_path}/weights: a relative path starts at" in ended.err
 

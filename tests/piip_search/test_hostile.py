@@ -16,8 +16,12 @@ from piip_search.space import Choices, SearchSpace
 from support import hostile
 from support.typed import Cli
 
-FEW = settings(max_examples=300, deadline=None, derandomize=True,
-               suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
+FEW = settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @FEW
@@ -55,10 +59,10 @@ BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]
         ("# " + "x" * 1_000_001, "has 1,000,003 bytes"),
         ("1: 2\n2: 3\n", "keys should be strings"),
     ],
-)  # fmt: skip
+)
 def test_what_yaml_can_do_to_a_reader(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "space.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(SpecError, match="problem") as caught:
         load_spec(path)
     assert message in str(caught.value)
@@ -142,7 +146,7 @@ def test_configurations_run_nothing_that_names_say(tmp_path: Path, monkeypatch: 
     ]
     settings_ = {"classes": tuple(names), "path": "/data/it's {{ $INJECTED:y }}", "load_from": f"{HERE}/weights.pth"}
     path = tmp_path / "config.py"
-    path.write_text(render(settings_, "title", [settings_["load_from"]]))
+    path.write_text(render(settings_, "title", [settings_["load_from"]]), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     read = config.fromfile(path)
     assert list(read.classes) == names
@@ -241,5 +245,5 @@ def test_a_password_of_mlflow_is_not_told(run_cli: Cli, tmp_path: Path) -> None:
 
 def test_the_shipped_spaces_are_read_as_before() -> None:
     for name in ("coco", "quickstart"):
-        content = yaml.safe_load(find_space(name).read_text())
+        content = yaml.safe_load(find_space(name).read_text(encoding="utf-8"))
         assert load_spec(find_space(name)) == parse_spec(content)

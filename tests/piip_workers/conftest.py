@@ -28,14 +28,14 @@ def small(tmp_path: Path, cache: Path) -> Data:
     source = data_sets.prepare(Data(embedded="digits"))
     root = tmp_path / "small"
     for name, split, count in (("train", source.train, 12), ("val", source.val, 6)):
-        content = json.loads(split.annotations.read_text())
+        content = json.loads(split.annotations.read_text(encoding="utf-8"))
         content["images"] = content["images"][:count]
         kept = {image["id"] for image in content["images"]}
         content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
         (root / name).mkdir(parents=True)
         for image in content["images"]:
             shutil.copy(split.images / image["file_name"], root / name)
-        (root / f"{name}.json").write_text(json.dumps(content))
+        (root / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     part = {name: {"images": name, "annotations": f"{name}.json"} for name in ("train", "val")}
     return Data.model_validate({"root": root, **part})
 

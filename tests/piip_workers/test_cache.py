@@ -51,7 +51,7 @@ def test_what_the_xdg_standard_passes_over(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_a_home_that_cannot_hold_it_leaves_a_temporary_folder_of_the_user(tmp_path: Path) -> None:
-    (tmp_path / "home").write_text("no folder")
+    (tmp_path / "home").write_text("no folder", encoding="utf-8")
     folder = cache_folder()
     assert folder == tmp_path / "temporary" / f"piip-search-{os.getuid()}"
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -71,7 +71,7 @@ def test_a_user_id_without_an_account(home: str | None) -> None:
 
 @pytest.mark.parametrize("planted", ["link", "open", "file"])
 def test_a_temporary_folder_of_somebody_else_is_refused(tmp_path: Path, planted: str) -> None:
-    (tmp_path / "home").write_text("no folder")
+    (tmp_path / "home").write_text("no folder", encoding="utf-8")
     folder = tmp_path / "temporary" / f"piip-search-{os.getuid()}"
     if planted == "link":
         folder.symlink_to(tmp_path, target_is_directory=True)

@@ -62,6 +62,9 @@ def _unknown(command: Any, words: list[str]) -> list[str]:
         context = command.context_class(command, parent=context, info_name=command.name)
     known = {name for parameter in command.get_params(context) for name in (*parameter.opts, *parameter.secondary_opts)}
     known |= {"--help"}
-    used = [word.split("=")[0] for word in rest[: rest.index("--")] if word.startswith("-")] if "--" in rest else [
-        word.split("=")[0] for word in rest if word.startswith("-")]  # fmt: skip
+    used = (
+        [word.split("=")[0] for word in rest[: rest.index("--")] if word.startswith("-")]
+        if "--" in rest
+        else [word.split("=")[0] for word in rest if word.startswith("-")]
+    )
     return [f"{' '.join(words)}: no option {option}" for option in used if option not in known and option != "-"]

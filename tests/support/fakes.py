@@ -24,9 +24,15 @@ def noted(candidate: Candidate, log: str, seconds: float = 0.0) -> Evaluation:
     import ray
 
     context = ray.get_runtime_context()
-    note = {"number": candidate.number, "node": context.get_node_id(), "process": os.getpid(), "began": began,
-            "ended": time.time(), "resources": context.get_assigned_resources(),
-            "kept_to": os.environ.pop("KEPT_TO", None)}  # fmt: skip
+    note = {
+        "number": candidate.number,
+        "node": context.get_node_id(),
+        "process": os.getpid(),
+        "began": began,
+        "ended": time.time(),
+        "resources": context.get_assigned_resources(),
+        "kept_to": os.environ.pop("KEPT_TO", None),
+    }
     with Path(log).open("a", encoding="utf-8") as file:
         file.write(json.dumps(note) + "\n")
     return Evaluation(candidate, "done", {"bbox_mAP": quality(candidate)}, seconds=0.5)

@@ -15,8 +15,12 @@ def _object(required: list[str], **properties: Any) -> dict[str, Any]:
 
 
 TEMPLATE = _object(["spec"], metadata={"type": "object"}, spec={"type": "object"})
-HEAD = _object(["rayStartParams", "template"], rayStartParams=TEXTS, template=TEMPLATE,
-               serviceType={"enum": ["ClusterIP", "NodePort", "LoadBalancer"]})  # fmt: skip
+HEAD = _object(
+    ["rayStartParams", "template"],
+    rayStartParams=TEXTS,
+    template=TEMPLATE,
+    serviceType={"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
+)
 WORKERS = _object(
     ["groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"],
     groupName={"type": "string"},

@@ -42,7 +42,7 @@ class Postgres:
 
     def crash(self) -> None:
         """Ends the server at once, as a machine that dies does."""
-        pid = int((self._folder / "postmaster.pid").read_text().split()[0])
+        pid = int((self._folder / "postmaster.pid").read_text(encoding="utf-8").split()[0])
         subprocess.run(["kill", "-QUIT", str(pid)], check=True)
         while (self._folder / "postmaster.pid").exists() and Path(f"/proc/{pid}").exists():
             pass

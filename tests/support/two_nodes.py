@@ -110,9 +110,17 @@ class Cluster:
         node_id = self._node_id(name)
         if node_id is None:
             return False
-        command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", f"--address={self.address}",
-                   f"--node-id={node_id}", "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=taken back",
-                   f"--deadline-remaining-seconds={NOTICE}"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "drain-node",
+            f"--address={self.address}",
+            f"--node-id={node_id}",
+            "--reason=DRAIN_NODE_REASON_PREEMPTION",
+            "--reason-message=taken back",
+            f"--deadline-remaining-seconds={NOTICE}",
+        ]
         environment = self._environment or cluster_environment()
         if subprocess.run(command, capture_output=True, env=environment, check=False).returncode != 0:
             return False
@@ -137,17 +145,27 @@ class Cluster:
 
     def _start(self, name: str, *options: str) -> None:
         # Ports of its own, as other clusters may run on this machine.
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *self._sizes, "--block",
-                   f"--dashboard-agent-listen-port={free_port()}", f"--dashboard-agent-grpc-port={free_port()}",
-                   "--object-store-memory=100000000", "--disable-usage-stats"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            *options,
+            *self._sizes,
+            "--block",
+            f"--dashboard-agent-listen-port={free_port()}",
+            f"--dashboard-agent-grpc-port={free_port()}",
+            "--object-store-memory=100000000",
+            "--disable-usage-stats",
+        ]
         path = self._folder / f"{name}.log"
-        before = path.read_text(errors="replace").count(STARTED) if path.exists() else 0
+        before = path.read_text(errors="replace", encoding="utf-8").count(STARTED) if path.exists() else 0
         with path.open("ab") as log:
             self._nodes[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, env=self._environment or cluster_environment()
             )
         deadline = time.monotonic() + STARTS_WITHIN
-        while path.read_text(errors="replace").count(STARTED) == before:
+        while path.read_text(errors="replace", encoding="utf-8").count(STARTED) == before:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"Ray's {name} node does not start; see {path}")
             time.sleep(0.2)
@@ -173,10 +191,15 @@ def cluster_environment() -> dict[str, str]:
     paths = [str(ROOT / folder) for folder in (".", "workers", "dashboards", "benchmarks", "tests")]
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {
-        **os.environ, "PATH": programs, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1",
-        "RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
-        "RAY_gcs_rpc_server_reconnect_timeout_s": "10", "PYTHONWARNINGS": "ignore",
-    }  # fmt: skip
+        **os.environ,
+        "PATH": programs,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": "1",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+        "PYTHONWARNINGS": "ignore",
+    }
 
 
 def free_port() -> int:

@@ -108,9 +108,11 @@ def exchange(architecture: Architecture) -> str:
     if not interaction.count:
         return "no interactions"
     ways = {
-        "both": "both ways", "to_large": "the larger model reads", "to_small": "the smaller model reads",
+        "both": "both ways",
+        "to_large": "the larger model reads",
+        "to_small": "the smaller model reads",
         "alternating": "the two models read by turns",
-    }  # fmt: skip
+    }
     plural = "" if interaction.count == 1 else "s"
     lacks = [f"without {part}" for part in ("projection", "norm") if not getattr(interaction, part)]
     kind = f"{interaction.attention} attention of {interaction.heads} heads"

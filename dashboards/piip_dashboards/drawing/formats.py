@@ -75,17 +75,27 @@ def glyph(branches: list[tuple[str, int]], size: int = 44) -> Markup:
     largest = max((side for _, side in branches), default=1)
     squares = Markup("").join(
         Markup('<rect class="shade{}" x="0.5" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
-            min(place, 3), size - 0.5 - (size - 1) * side / largest, (size - 1) * side / largest,
+            min(place, 3),
+            size - 0.5 - (size - 1) * side / largest,
+            (size - 1) * side / largest,
             (size - 1) * side / largest,
         )
         for place, (_, side) in sorted(enumerate(branches), key=lambda item: -item[1][1])
-    )  # fmt: skip
+    )
     words = ", ".join(f"{model} at {side} px" for model, side in branches)
     start = '<svg class="glyph" role="img" aria-label="{}" width="{}" height="{}" viewBox="0 0 {} {}">'
     return Markup(start).format(words, size, size, size, size) + squares + Markup("</svg>")
 
 
 FILTERS = {
-    "significant": significant, "metric": metric, "signed": signed, "percent": percent, "duration": duration,
-    "hours": hours, "moment": moment, "ago": ago, "breakable": breakable, "glyph": glyph,
-}  # fmt: skip
+    "significant": significant,
+    "metric": metric,
+    "signed": signed,
+    "percent": percent,
+    "duration": duration,
+    "hours": hours,
+    "moment": moment,
+    "ago": ago,
+    "breakable": breakable,
+    "glyph": glyph,
+}

@@ -23,16 +23,34 @@ def draw_plan(plan: Plan, path: Path) -> None:
     top = max(plan.counts)
     for tier in plan.tiers:
         axes.axvline(tier.gmacs, color=_LINES, linestyle="--", linewidth=1)
-        axes.annotate(f"{tier.gmacs:g} G: {tier.designs:,}", (tier.gmacs, 0.99), xycoords=("data", "axes fraction"),
-                      rotation=90, va="top", ha="right", fontsize=8, color=_LINES,
-            bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5})  # fmt: skip
+        axes.annotate(
+            f"{tier.gmacs:g} G: {tier.designs:,}",
+            (tier.gmacs, 0.99),
+            xycoords=("data", "axes fraction"),
+            rotation=90,
+            va="top",
+            ha="right",
+            fontsize=8,
+            color=_LINES,
+            bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5},
+        )
     for inside, fill, where in ((True, "full", "in this space"), (False, "none", "not in this space")):
         costs = [one.gmacs for one in plan.published if (not one.reasons) is inside and one.gmacs <= plan.edges[-1]]
         if costs:
-            axes.plot(costs, [-0.03 * top] * len(costs), "^", color=_POINTS, fillstyle=fill,
-                      label=f"published designs, {where}")  # fmt: skip
-    axes.set(xscale="log", xlabel=f"GMACs ({plan.spec.limit.convention} convention)", ylabel="designs",
-             title=f"{plan.spec.name}: {plan.designs:,} legal designs, {plan.within:,} within the limit")  # fmt: skip
+            axes.plot(
+                costs,
+                [-0.03 * top] * len(costs),
+                "^",
+                color=_POINTS,
+                fillstyle=fill,
+                label=f"published designs, {where}",
+            )
+    axes.set(
+        xscale="log",
+        xlabel=f"GMACs ({plan.spec.limit.convention} convention)",
+        ylabel="designs",
+        title=f"{plan.spec.name}: {plan.designs:,} legal designs, {plan.within:,} within the limit",
+    )
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.spines[["top", "right"]].set_visible(False)

@@ -36,8 +36,16 @@ def front_chart(report: Report, standalone: bool = False) -> str:
     parts += _steps(report, across, up)
     shown = [("front", f'<circle cx="{{x}}" cy="{{y}}" r="5" fill="{_BLUE}"/>')]
     shown += [("other designs", '<circle cx="{x}" cy="{y}" r="3" opacity="0.45"/>')] if others else []
-    shown += [(f"failed ({len(failed)})", f'<path d="M{{x}} {{y}}m-3.5 -3.5l7 7m0 -7l-7 7" stroke="{_ORANGE}" '
-               'stroke-width="1.6" fill="none"/>')] if failed else []  # fmt: skip
+    shown += (
+        [
+            (
+                f"failed ({len(failed)})",
+                f'<path d="M{{x}} {{y}}m-3.5 -3.5l7 7m0 -7l-7 7" stroke="{_ORANGE}" stroke-width="1.6" fill="none"/>',
+            )
+        ]
+        if failed
+        else []
+    )
     parts += _key(shown)
     best = report.front[-1]
     told = (
@@ -122,8 +130,14 @@ def progress_chart(report: Report, standalone: bool = False) -> str:
         y = max(end, y + 13)
         parts.append(text(across.stop + 6, y + 4, f"{tier:g} G", 'font-size="11"'))
     told = "; ".join(f"{steps[-1][1]:.4f} within {tier:g} GMACs" for tier, steps in report.progress if steps)
-    return picture(WIDTH, height, "Hypervolume of each tier over evaluations", told, parts,
-                   standalone_style() if standalone else "")  # fmt: skip
+    return picture(
+        WIDTH,
+        height,
+        "Hypervolume of each tier over evaluations",
+        told,
+        parts,
+        standalone_style() if standalone else "",
+    )
 
 
 def effects_chart(effects: Sequence[Effect], metric: str, standalone: bool = False) -> str:
@@ -139,15 +153,23 @@ def effects_chart(effects: Sequence[Effect], metric: str, standalone: bool = Fal
     bottom = _TOP + row * len(effects)
     across = Axis.over(_without_wild(ends), left, _RIGHT, log=False)
     parts = [
-        *(line(across.at(tick), _TOP, across.at(tick), bottom, 'stroke="currentColor" opacity="0.14"')
-          for tick in across.ticks()),
-        *(text(across.at(tick), bottom + 16, f"{tick:+.4g}" if tick else "0", 'text-anchor="middle" font-size="11"')
-          for tick in across.ticks()),
+        *(
+            line(across.at(tick), _TOP, across.at(tick), bottom, 'stroke="currentColor" opacity="0.14"')
+            for tick in across.ticks()
+        ),
+        *(
+            text(across.at(tick), bottom + 16, f"{tick:+.4g}" if tick else "0", 'text-anchor="middle" font-size="11"')
+            for tick in across.ticks()
+        ),
         line(across.at(0), _TOP - 4, across.at(0), bottom, 'stroke="currentColor" opacity="0.7"'),
         text((left + _RIGHT) / 2, bottom + 36, f"{metric} gained, with 90 % intervals", 'text-anchor="middle"'),
-        *_key([("as measured", f'<circle cx="{{x}}" cy="{{y}}" r="4.5" {_FILLED}/>'),
-               ("at equal cost", f'<circle cx="{{x}}" cy="{{y}}" r="4" {_HOLLOW}/>')]),
-    ]  # fmt: skip
+        *_key(
+            [
+                ("as measured", f'<circle cx="{{x}}" cy="{{y}}" r="4.5" {_FILLED}/>'),
+                ("at equal cost", f'<circle cx="{{x}}" cy="{{y}}" r="4" {_HOLLOW}/>'),
+            ]
+        ),
+    ]
     for place, effect in enumerate(effects):
         y = _TOP + row * place + row / 2
         weight = "600" if effect.broad else "400"
@@ -189,8 +211,10 @@ def weights_chart(weights: Sequence[Weight], standalone: bool = False) -> str:
     most = max(weight.share + weight.deviation for weight in weights)
     across = Axis(0, max(most, 1e-9) * 1.05, left, _RIGHT)
     parts = [line(left, 4, left, bottom, 'stroke="currentColor" opacity="0.7"')]
-    parts += [text(across.at(tick), bottom + 16, f"{tick:.0%}", 'text-anchor="middle" font-size="11"')
-              for tick in across.ticks()]  # fmt: skip
+    parts += [
+        text(across.at(tick), bottom + 16, f"{tick:.0%}", 'text-anchor="middle" font-size="11"')
+        for tick in across.ticks()
+    ]
     for place, weight in enumerate(weights):
         y, share = 8 + row * place, max(weight.share, 0.0)
         parts.append(text(left - 8, y + 15, weight.choice, 'text-anchor="end"'))

@@ -124,12 +124,21 @@ def spending(evaluations: Sequence[Evaluation], spec: SearchSpec) -> tuple[Fact,
     failed = sum(evaluation.seconds for evaluation in measured if evaluation.status == "failed")
     answered = len(evaluations) - len(measured)
     epochs = sum(int(row.get("epoch", 0)) > 0 for evaluation in evaluations for row in evaluation.history)
-    facts = [Fact("Evaluations", f"{len(evaluations):,}, of which {answered:,} took no training" if answered
-                  else f"{len(evaluations):,}")]  # fmt: skip
+    facts = [
+        Fact(
+            "Evaluations",
+            f"{len(evaluations):,}, of which {answered:,} took no training" if answered else f"{len(evaluations):,}",
+        )
+    ]
     if measured:
         facts.append(Fact("Time of all trainings", hours(seconds)))
-        facts.append(Fact("One training", f"{hours(seconds / len(measured))} on average, the longest "
-                                          f"{hours(max(evaluation.seconds for evaluation in measured))}"))  # fmt: skip
+        facts.append(
+            Fact(
+                "One training",
+                f"{hours(seconds / len(measured))} on average, the longest "
+                f"{hours(max(evaluation.seconds for evaluation in measured))}",
+            )
+        )
     if spec.resources.gpu:
         gpu_seconds = sum(one.seconds * spec.gpu_of(one.candidate.architecture) for one in measured)
         facts.append(Fact("GPU time", hours(gpu_seconds)))

@@ -144,8 +144,10 @@ def _prices(design: Architecture, objectives: Objectives) -> tuple[Price, ...]:
 def _parts(design: Architecture, objectives: Objectives) -> tuple[Share, ...]:
     parts = breakdown(design, objectives.convention, None, objectives.detector)
     total = Cost.total(part.cost for part in parts).macs
-    groups = [(name, Cost.total(part.cost for part in inside)) for name, inside in
-              itertools.groupby(parts, key=lambda part: part.group)]  # fmt: skip
+    groups = [
+        (name, Cost.total(part.cost for part in inside))
+        for name, inside in itertools.groupby(parts, key=lambda part: part.group)
+    ]
     return tuple(Share(name, cost.gmacs, cost.macs / total, cost.mparams) for name, cost in groups)
 
 

@@ -28,13 +28,21 @@ def draw_front(report: Report) -> Figure:
     right = max([tier.gmacs for tier in report.tiers] + costs)
     axes.step([*costs, right], [*values, values[-1]], where="post", color=COLOURS[0], linewidth=1.4)
     axes.scatter(costs, values, s=26, color=COLOURS[0], zorder=3, label="front")
-    if right >= LOG_FROM * min([p.gmacs for p in report.points if p.value is not None]):
+    if right >= LOG_FROM * min(p.gmacs for p in report.points if p.value is not None):
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
     for tier in report.tiers:
         axes.axvline(tier.gmacs, color=GREY, linestyle="--", linewidth=0.8)
-        axes.annotate(f"{tier.gmacs:g} G", (tier.gmacs, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
-                      textcoords="offset points", fontsize=7, ha="center", color="#555555")  # fmt: skip
+        axes.annotate(
+            f"{tier.gmacs:g} G",
+            (tier.gmacs, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            fontsize=7,
+            ha="center",
+            color="#555555",
+        )
     _letter(report, axes)
     axes.set(xlabel=f"GMACs ({report.convention} convention)", ylabel=report.metric)
     axes.spines[["top", "right"]].set_visible(False)
@@ -53,8 +61,9 @@ def _letter(report: Report, axes: Axes) -> None:
     for row in report.front:
         x, y = (np.log(row.gmacs) if axes.get_xscale() == "log" else row.gmacs) / wide, row.value / tall
         if row.letter and all(abs(x - there[0]) > 0.025 or abs(y - there[1]) > 0.04 for there in named):
-            axes.annotate(row.letter, (row.gmacs, row.value), xytext=(-3, 4), textcoords="offset points", fontsize=8,
-                          ha="right")  # fmt: skip
+            axes.annotate(
+                row.letter, (row.gmacs, row.value), xytext=(-3, 4), textcoords="offset points", fontsize=8, ha="right"
+            )
             named.append((x, y))
 
 

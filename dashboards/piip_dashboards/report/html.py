@@ -31,9 +31,12 @@ def html_page(report: Report) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     environment.filters.update(phrases.FILTERS, drawing=Markup, breakable=_breakable)
     environment.globals.update(phrases.WORDS)
     return environment

@@ -40,9 +40,13 @@ def pictures(report: Report) -> dict[str, str]:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=False, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, finalize=plain,
-    )  # fmt: skip
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=plain,
+    )
     environment.filters.update(phrases.FILTERS, code=code, block=block, ready=Markup)
     environment.globals.update(phrases.WORDS)
     return environment

@@ -7,11 +7,17 @@ import tempfile
 from pathlib import Path
 
 BROWSERS = (
-    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge", "msedge",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+    "msedge",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
-)  # fmt: skip
+)
 """Commands and places of browsers that print without a screen; all are Chromium."""
 PATIENCE = 120
 """Seconds that printing may take."""
@@ -49,10 +55,17 @@ def print_page(page: str, browser: str) -> bytes:
         source, target = Path(place) / "report.html", Path(place) / "report.pdf"
         source.write_text(page, encoding="utf-8")
         arguments = [
-            browser, "--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-            "--no-pdf-header-footer", f"--user-data-dir={place}/profile",
-            f"--print-to-pdf={target}", *_in_containers(), source.as_uri(),
-        ]  # fmt: skip
+            browser,
+            "--headless",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--no-pdf-header-footer",
+            f"--user-data-dir={place}/profile",
+            f"--print-to-pdf={target}",
+            *_in_containers(),
+            source.as_uri(),
+        ]
         try:
             ended = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:

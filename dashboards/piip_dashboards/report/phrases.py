@@ -109,10 +109,23 @@ def no_published() -> str:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    "metric": metric, "short": short, "percent": percent, "gigabytes": gigabytes, "tau": tau, "gain": gain,
-    "evidence": evidence, "sentence": sentence, "heading": heading,
-}  # fmt: skip
+    "metric": metric,
+    "short": short,
+    "percent": percent,
+    "gigabytes": gigabytes,
+    "tau": tau,
+    "gain": gain,
+    "evidence": evidence,
+    "sentence": sentence,
+    "heading": heading,
+}
 WORDS: dict[str, Any] = {
-    "status": status, "summary": summary, "chance": CHANCE, "shuffled": SHUFFLED, "no_audit": no_audit,
-    "no_belief": no_belief, "no_published": no_published, "fewest": FEWEST,
-}  # fmt: skip
+    "status": status,
+    "summary": summary,
+    "chance": CHANCE,
+    "shuffled": SHUFFLED,
+    "no_audit": no_audit,
+    "no_belief": no_belief,
+    "no_published": no_published,
+    "fewest": FEWEST,
+}

@@ -119,16 +119,26 @@ def picture_file(folder: Path, name: str) -> Path | None:
 def _picture(item: dict[str, Any]) -> Picture:
     width, height = int(item["width"]), int(item["height"])
     return Picture(
-        str(item["file"]), str(item["name"]), width, height,
-        [_box(box, width, height) for box in item["truth"]], [_box(box, width, height) for box in item["found"]],
-    )  # fmt: skip
+        str(item["file"]),
+        str(item["name"]),
+        width,
+        height,
+        [_box(box, width, height) for box in item["truth"]],
+        [_box(box, width, height) for box in item["found"]],
+    )
 
 
 def _box(item: dict[str, Any], width: int, height: int) -> Box:
     left, top, across, down = (float(number) for number in item["box"])
     score = item.get("score")
-    return Box(str(item["label"]), left / width, top / height, across / width, down / height,
-               None if score is None else float(score))  # fmt: skip
+    return Box(
+        str(item["label"]),
+        left / width,
+        top / height,
+        across / width,
+        down / height,
+        None if score is None else float(score),
+    )
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -169,11 +169,15 @@ class Reading:
         rungs, last = self.epochs, self.spec.rungs[-1]
         designs = [
             Design(
-                architecture, mine[0], tuple(mine), tuple(came[architecture]), rungs,
+                architecture,
+                mine[0],
+                tuple(mine),
+                tuple(came[architecture]),
+                rungs,
                 tuple(e for e in came[architecture] if e.status == "done" and e.candidate.fidelity == last),
             )
             for architecture, mine in asked.items()
-        ]  # fmt: skip
+        ]
         return {design.fingerprint: design for design in designs}
 
     @property

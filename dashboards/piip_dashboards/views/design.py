@@ -253,9 +253,18 @@ def _branches(architecture: Architecture, parts: list[Part]) -> list[BranchView]
     for branch in architecture.branches:
         cost = Cost.total(part.cost for part in parts if part.group == str(branch))
         found.append(
-            BranchView(branch.backbone, branch.model.title, branch.resolution, branch.grid, attention(branch),
-                       branch.model.width, branch.model.depth, cost.mparams, cost.gmacs)
-        )  # fmt: skip
+            BranchView(
+                branch.backbone,
+                branch.model.title,
+                branch.resolution,
+                branch.grid,
+                attention(branch),
+                branch.model.width,
+                branch.model.depth,
+                cost.mparams,
+                cost.gmacs,
+            )
+        )
     return found
 
 
@@ -272,9 +281,17 @@ def costs_of(reading: Reading, architecture: Architecture) -> list[CostView]:
         ]
         works = [_share(part.group, part.kind, part.cost, total) for part in parts]
         found.append(
-            CostView(convention, CONVENTION_TITLES[convention], total.gmacs, total.mparams, needed.training / 1e9,
-                     needed.inference / 1e9, groups, works)
-        )  # fmt: skip
+            CostView(
+                convention,
+                CONVENTION_TITLES[convention],
+                total.gmacs,
+                total.mparams,
+                needed.training / 1e9,
+                needed.inference / 1e9,
+                groups,
+                works,
+            )
+        )
     return found
 
 
@@ -286,13 +303,24 @@ def _evaluations(reading: Reading, design: Design) -> list[EvaluationView]:
     ended = {e.candidate.number: at for e, at in zip(reading.evaluations, reading.ended_at, strict=True)}
     return [
         EvaluationView(
-            c.number, c.fidelity.epochs, c.fidelity.schedule_epochs, c.fidelity.data_fraction, c.fidelity.image_scale,
-            c.seed, e.status, dict(e.metrics), e.error, e.seconds, str(e.facts.get("host") or ""), ended[c.number],
-            str(c.why.get("source", "")), {key: _words(item) for key, item in e.facts.items() if key != "host"},
+            c.number,
+            c.fidelity.epochs,
+            c.fidelity.schedule_epochs,
+            c.fidelity.data_fraction,
+            c.fidelity.image_scale,
+            c.seed,
+            e.status,
+            dict(e.metrics),
+            e.error,
+            e.seconds,
+            str(e.facts.get("host") or ""),
+            ended[c.number],
+            str(c.why.get("source", "")),
+            {key: _words(item) for key, item in e.facts.items() if key != "host"},
         )
         for e in design.evaluations
         for c in [e.candidate]
-    ]  # fmt: skip
+    ]
 
 
 def curves_of(design: Design) -> list[Curve]:
@@ -325,10 +353,16 @@ def _published(architecture: Architecture) -> list[PublishedView]:
     rows = {row.architecture: row for row in reversed(published_designs()) if row.task == "detection"}
     near = sorted(rows.values(), key=lambda row: _distance(architecture, row.architecture))
     return [
-        PublishedView(row.title, row.architecture.name, differences(architecture, row.architecture), row.gmacs,
-                      dict(row.metrics), row.source)
+        PublishedView(
+            row.title,
+            row.architecture.name,
+            differences(architecture, row.architecture),
+            row.gmacs,
+            dict(row.metrics),
+            row.source,
+        )
         for row in near[:MOST_PUBLISHED]
-    ]  # fmt: skip
+    ]
 
 
 def _distance(one: Architecture, other: Architecture) -> tuple[int, int]:
@@ -339,8 +373,11 @@ def _distance(one: Architecture, other: Architecture) -> tuple[int, int]:
 def _near(reading: Reading, design: Design) -> list[Near]:
     """Designs with the fewest changes; of equally many, those trained to the end, and then those nearest in cost."""
     own, metric = reading.gmacs(design.architecture), reading.objectives.metric
-    rest = [(at_least(design.architecture, other.architecture), other, gmacs)
-            for other, gmacs in reading.priced if other is not design]  # fmt: skip
+    rest = [
+        (at_least(design.architecture, other.architecture), other, gmacs)
+        for other, gmacs in reading.priced
+        if other is not design
+    ]
     others: list[tuple[int, bool, float, list[str], Design]] = []
     for fewest, other, gmacs in sorted(rest, key=lambda item: item[0]):
         if len(others) >= MOST_NEAR and fewest > others[MOST_NEAR - 1][0]:

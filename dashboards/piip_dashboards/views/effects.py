@@ -107,10 +107,14 @@ def effects_of(reading: Reading) -> EffectsView:
     views = [_view(effect, numbers) for effect in ordered]
     ends = [abs(end) for view in views for one in (view.gain, view.equal_cost) if one for end in _ends(one)]
     return EffectsView(
-        found.designs, found.said, found.cost, found.choices,
+        found.designs,
+        found.said,
+        found.cost,
+        found.choices,
         [WeightView(weight.choice, weight.share, weight.deviation) for weight in found.weights],
-        views, max(ends, default=0.0),
-    )  # fmt: skip
+        views,
+        max(ends, default=0.0),
+    )
 
 
 def _view(effect: Effect, numbers: dict[int, str]) -> EffectView:
@@ -119,10 +123,16 @@ def _view(effect: Effect, numbers: dict[int, str]) -> EffectView:
         for pair in effect.pairs[:MOST_PAIRS]
     ]
     return EffectView(
-        effect.choice, effect.title, effect.broad, _estimate(effect.gain),
+        effect.choice,
+        effect.title,
+        effect.broad,
+        _estimate(effect.gain),
         None if effect.equal_cost is None else _estimate(effect.equal_cost),
-        multiple(effect.costs), len(effect.pairs), effect.sure, pairs,
-    )  # fmt: skip
+        multiple(effect.costs),
+        len(effect.pairs),
+        effect.sure,
+        pairs,
+    )
 
 
 def _estimate(gain: Interval | float) -> Estimate:

@@ -272,9 +272,15 @@ def member_of(reading: Reading, evaluation: Evaluation) -> FrontMember:
     design = reading.designs[architecture.fingerprint]
     cost = reading.objectives.price(architecture)
     return FrontMember(
-        evaluation.candidate.number, design.fingerprint, architecture.name, evaluation.metrics[metric],
-        design.deviation(metric), len(design.values(metric)), cost.gmacs, cost.mparams,
-    )  # fmt: skip
+        evaluation.candidate.number,
+        design.fingerprint,
+        architecture.name,
+        evaluation.metrics[metric],
+        design.deviation(metric),
+        len(design.values(metric)),
+        cost.gmacs,
+        cost.mparams,
+    )
 
 
 def _rungs(reading: Reading) -> list[Rung]:
@@ -290,9 +296,16 @@ def _rungs(reading: Reading) -> list[Rung]:
         values = [value for e in ended[epochs] if (value := reading.objectives.value(e)) is not None]
         promoted = sent_to[reading.epochs[place + 1]] if place + 1 < len(reading.epochs) else 0
         rungs.append(
-            Rung(epochs, begun[epochs], len(ended[epochs]) - failed, failed, running[epochs], promoted,
-                 max(values, default=None))
-        )  # fmt: skip
+            Rung(
+                epochs,
+                begun[epochs],
+                len(ended[epochs]) - failed,
+                failed,
+                running[epochs],
+                promoted,
+                max(values, default=None),
+            )
+        )
     return rungs
 
 
@@ -316,18 +329,28 @@ def _workers(reading: Reading) -> list[Worker]:
 def _running(reading: Reading, now: datetime) -> list[Running]:
     since = sorted(running_since(reading, now).items(), key=lambda pair: -pair[1])
     return [
-        Running(c.number, c.architecture.fingerprint, c.architecture.name, c.fidelity.epochs,
-                reading.gmacs(c.architecture), seconds)
+        Running(
+            c.number,
+            c.architecture.fingerprint,
+            c.architecture.name,
+            c.fidelity.epochs,
+            reading.gmacs(c.architecture),
+            seconds,
+        )
         for c, seconds in since[:MOST_RUNNING]
-    ]  # fmt: skip
+    ]
 
 
 def _failure(evaluation: Evaluation) -> Failure:
     candidate = evaluation.candidate
     return Failure(
-        candidate.number, candidate.architecture.fingerprint, candidate.architecture.name, candidate.fidelity.epochs,
-        str(evaluation.facts.get("host") or ""), evaluation.error,
-    )  # fmt: skip
+        candidate.number,
+        candidate.architecture.fingerprint,
+        candidate.architecture.name,
+        candidate.fidelity.epochs,
+        str(evaluation.facts.get("host") or ""),
+        evaluation.error,
+    )
 
 
 def _kinds(failed: list[Evaluation]) -> list[FailureKind]:

@@ -95,8 +95,9 @@ class Access:
         """What is answered in place of the application; None for whom it answers."""
         headers, query = Headers(scope=scope), QueryParams(scope.get("query_string", b""))
         if self._token is None and not is_loopback(_host_name(headers)):
-            return PlainTextResponse("this dashboard answers to localhost alone; to reach it by another name, start it "
-                                     "with --token\n", 403)  # fmt: skip
+            return PlainTextResponse(
+                "this dashboard answers to localhost alone; to reach it by another name, start it with --token\n", 403
+            )
         if self._token is not None:
             if "token" in query and scope["method"] == "GET":
                 return self._enter(scope["path"], query)

@@ -45,9 +45,13 @@ def create_app(
 
     render = renderer(service)
     app = FastAPI(
-        title="piip-search dashboard", version=__version__, openapi_url="/api/openapi.json", docs_url=None,
-        redoc_url=None, lifespan=life,
-    )  # fmt: skip
+        title="piip-search dashboard",
+        version=__version__,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+    )
     app.include_router(api(service))
     app.include_router(pages(service, render))
     app.add_route("/static/{name}", assets.serve)

@@ -48,9 +48,13 @@ class Jobs:
                 known.output.close()
             output = tempfile.TemporaryFile()  # noqa: SIM115  closed with the job
             process = subprocess.Popen(
-                list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                env={**os.environ, "COLUMNS": "120", **(environment or {})}, start_new_session=True,
-            )  # fmt: skip
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "COLUMNS": "120", **(environment or {})},
+                start_new_session=True,
+            )
             self._jobs[key] = _Job(process, output)
 
     def view(self, key: str) -> JobView | None:

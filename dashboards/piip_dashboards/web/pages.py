@@ -59,15 +59,24 @@ class Address:
 def renderer(service: Service) -> Render:
     """What turns a template into an answer; everything in it is escaped unless it is known to be harmless."""
     environment = Environment(
-        loader=PackageLoader("piip_dashboards.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("piip_dashboards.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     environment.filters.update(formats.FILTERS)
     environment.globals.update(
-        address=Address, ledger=service.shelf.shown, live=service.live, sheets=assets.sheets_of_plotly(),
+        address=Address,
+        ledger=service.shelf.shown,
+        live=service.live,
+        sheets=assets.sheets_of_plotly(),
         command=lambda *parts: " ".join(["piip-search", *map(shlex.quote, parts)]) + service.options,
-        addressable=is_addressable, branches=_branches, options=service.options, drawing=_drawing,
-    )  # fmt: skip
+        addressable=is_addressable,
+        branches=_branches,
+        options=service.options,
+        drawing=_drawing,
+    )
 
     def render(template: str, status: int = 200, **values: Any) -> HTMLResponse:
         return HTMLResponse(environment.get_template(template).render(**values), status)
@@ -122,8 +131,13 @@ def pages(service: Service, render: Render) -> APIRouter:
             effects = service.what_matters(reading)
             return render("parts/effects.html", run=run, effects=effects, metric=reading.objectives.metric)
         if part == "axes":
-            return render("parts/axes.html", reading=reading, axes=_axes(reading), titles=CONVENTION_TITLES,
-                          conventions=conventions(reading))  # fmt: skip
+            return render(
+                "parts/axes.html",
+                reading=reading,
+                axes=_axes(reading),
+                titles=CONVENTION_TITLES,
+                conventions=conventions(reading),
+            )
         if part == "cluster":
             job = service.jobs.view(service.cluster_key(run))
             driven = service.shelf.driven(run)
@@ -154,8 +168,13 @@ def pages(service: Service, render: Render) -> APIRouter:
         found = service.design(reading, fingerprint)
         if part == "export":
             job = service.jobs.view(service.export_key(run, fingerprint))
-            return render("parts/export.html", run=run, fingerprint=fingerprint, job=job,
-                          folder=service.export_folder(run, fingerprint))  # fmt: skip
+            return render(
+                "parts/export.html",
+                run=run,
+                fingerprint=fingerprint,
+                job=job,
+                folder=service.export_folder(run, fingerprint),
+            )
         if part == "examples":
             return _examples_part(service, render, reading, found)
         raise HTTPException(404, f"no part {part!r}")
@@ -218,5 +237,12 @@ def _examples_part(service: Service, render: Render, reading: Reading, design: D
     examples = None if trained is None else read_examples(*trained)
     job = None if trained is None else service.jobs.view(service.examples_key(trained[1]))
     may_write = trained is not None and os.access(trained[1], os.W_OK)
-    return render("parts/examples.html", run=reading.name, fingerprint=design.fingerprint, trained=trained,
-                  examples=examples, job=job, may_write=may_write)  # fmt: skip
+    return render(
+        "parts/examples.html",
+        run=reading.name,
+        fingerprint=design.fingerprint,
+        trained=trained,
+        examples=examples,
+        job=job,
+        may_write=may_write,
+    )

@@ -61,8 +61,13 @@ class Importance:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         weights = [{"choice": w.choice, "share": w.share, "deviation": w.deviation} for w in self.weights]
-        return {"designs": self.designs, "cost": self.cost, "choices": self.choices, "weights": weights,
-                "said": self.said}  # fmt: skip
+        return {
+            "designs": self.designs,
+            "cost": self.cost,
+            "choices": self.choices,
+            "weights": weights,
+            "said": self.said,
+        }
 
 
 def importance(evaluations: Sequence[Evaluation], objectives: Objectives, seed: int = 0) -> Importance:
@@ -88,9 +93,13 @@ def importance(evaluations: Sequence[Evaluation], objectives: Objectives, seed: 
 
 
 def _told(
-    designs: Sequence[Measured], values_N: Floats, groups: dict[str, list[int]], features_NF: Floats,
-    random: np.random.Generator, seed: int,
-) -> Importance:  # fmt: skip
+    designs: Sequence[Measured],
+    values_N: Floats,
+    groups: dict[str, list[int]],
+    features_NF: Floats,
+    random: np.random.Generator,
+    seed: int,
+) -> Importance:
     doublings_N = np.array([design.doublings for design in designs])
     variance = float(values_N.var())
     by_cost_N, by_both_N = np.zeros(len(designs)), np.zeros(len(designs))

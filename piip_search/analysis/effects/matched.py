@@ -20,9 +20,18 @@ from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives
 
 CHOICES = (
-    "branches", "image order", "model", "image size", "window", "interactions", "attention", "direction",
-    "projection", "norm", "merge",
-)  # fmt: skip
+    "branches",
+    "image order",
+    "model",
+    "image size",
+    "window",
+    "interactions",
+    "attention",
+    "direction",
+    "projection",
+    "norm",
+    "merge",
+)
 """What pairs may differ in."""
 
 
@@ -50,8 +59,7 @@ class Pair:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"less": self.less, "more": self.more, "gain": self.gain, "costs": self.costs,
-                "expected": self.expected}  # fmt: skip
+        return {"less": self.less, "more": self.more, "gain": self.gain, "costs": self.costs, "expected": self.expected}
 
 
 @dataclass(frozen=True, slots=True)

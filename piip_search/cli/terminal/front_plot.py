@@ -80,8 +80,11 @@ def plot_front(
     for line in reversed(range(height)):
         label = f"{labels[line]:.4f}" if line in labels else ""
         lines.append(f"{label:>{LABEL}} {marks.left}{''.join(cells[line])}")
-    return [*lines, " " * (LABEL + 1) + marks.corner.replace("┘", "└") + marks.bottom * across.cells,
-            _costs(across, tiers)]  # fmt: skip
+    return [
+        *lines,
+        " " * (LABEL + 1) + marks.corner.replace("┘", "└") + marks.bottom * across.cells,
+        _costs(across, tiers),
+    ]
 
 
 @dataclass(frozen=True)

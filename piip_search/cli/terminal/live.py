@@ -139,8 +139,11 @@ def watch(
         for candidate in search.running.values():
             if candidate.number not in started:
                 started.add(candidate.number)
-                console.print(f"[{time.strftime('%H:%M:%S')}] started {candidate.number}: {candidate.architecture}",
-                              markup=False, soft_wrap=True)  # fmt: skip
+                console.print(
+                    f"[{time.strftime('%H:%M:%S')}] started {candidate.number}: {candidate.architecture}",
+                    markup=False,
+                    soft_wrap=True,
+                )
         for evaluation in search.evaluations[shown:]:
             console.print(_line(search, evaluation, at_once), markup=False, soft_wrap=True)
         shown = len(search.evaluations)

@@ -30,8 +30,14 @@ def totals_table(costs: Mapping[Convention, Cost], memories: Mapping[Convention,
     table.add_column("counts")
     for convention, cost in costs.items():
         memory = memories[convention]
-        table.add_row(convention, f"{cost.gmacs:.4g}", f"{cost.mparams:.4g}", gigabytes(memory.training),
-                      gigabytes(memory.inference), _COUNTED[convention])  # fmt: skip
+        table.add_row(
+            convention,
+            f"{cost.gmacs:.4g}",
+            f"{cost.mparams:.4g}",
+            gigabytes(memory.training),
+            gigabytes(memory.inference),
+            _COUNTED[convention],
+        )
     return table
 
 
@@ -87,10 +93,15 @@ def plan_view(plan: Plan, width: int) -> RenderableType:
     facts.add_row("trials", _trials(plan))
     if plan.effort is not None:
         effort = plan.effort
-        facts.add_row("one trial", f"{_hours(effort.mean_hours)} ({_hours(effort.least_hours)} to "
-                                   f"{_hours(effort.most_hours)}), {effort.train_images:,} images a pass")  # fmt: skip
-        facts.add_row("whole search", f"{_hours(effort.search_hours)} of one device at a sustained "
-                                      f"{effort.throughput:g} TMAC/s (--throughput)")  # fmt: skip
+        facts.add_row(
+            "one trial",
+            f"{_hours(effort.mean_hours)} ({_hours(effort.least_hours)} to "
+            f"{_hours(effort.most_hours)}), {effort.train_images:,} images a pass",
+        )
+        facts.add_row(
+            "whole search",
+            f"{_hours(effort.search_hours)} of one device at a sustained {effort.throughput:g} TMAC/s (--throughput)",
+        )
     else:
         facts.add_row("effort", "not known without the data; give --images TRAIN,VAL")
     return Group(facts, Text(), _histogram(plan, width))
@@ -179,9 +190,11 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: boo
         table.add_column("architecture", overflow="fold")
     for front in fronts:
         best = front.best
-        found = ("-", "-", "-") if best is None else (
-            f"{objectives.value(best):.4f}", f"{objectives.cost(best).gmacs:.4g}", str(best.candidate.number)
-        )  # fmt: skip
+        found = (
+            ("-", "-", "-")
+            if best is None
+            else (f"{objectives.value(best):.4f}", f"{objectives.cost(best).gmacs:.4g}", str(best.candidate.number))
+        )
         name = Text("nothing measured yet") if best is None else Design(best.candidate.architecture.name)
         table.add_row(f"{front.budget:g} G", f"{front.hypervolume:.4f}", *found, *([name] if named else []))
     return table
@@ -225,12 +238,18 @@ def health_view(health: "Health") -> RenderableType:
 
     lines: list[RenderableType] = []
     if health.surrogate is not None:
-        lines.append(Text(f"what was learnt ranks designs it did not see with tau {health.surrogate}, "
-                          f"MACs alone with {health.macs}"))  # fmt: skip
+        lines.append(
+            Text(
+                f"what was learnt ranks designs it did not see with tau {health.surrogate}, "
+                f"MACs alone with {health.macs}"
+            )
+        )
     else:
         lines.append(Text(f"what was learnt is judged from {FEWEST_LEARNT} finished designs on"))
-    lines += [Text(f"after {low} and {high} epochs designs are ranked alike with tau {tau}")
-              for low, high, tau in health.rungs]  # fmt: skip
+    lines += [
+        Text(f"after {low} and {high} epochs designs are ranked alike with tau {tau}")
+        for low, high, tau in health.rungs
+    ]
     lines += [Text(str(finding), style="yellow") for finding in health.findings]
     if not health.findings:
         lines.append(Text("no check found anything wrong"))

@@ -64,7 +64,7 @@ FILES: dict[str, File] = {
         for size, rate in (("tiny", 0.3), ("small", 0.3), ("base", 0.4), ("large", 0.4))
         for name in (f"convnext_{size[0]}", f"convnext_{size}.fb_in1k")
     },
-}  # fmt: skip
+}
 """By backbone; those of ConvNeXts are downloaded by themselves."""
 
 

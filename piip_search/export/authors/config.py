@@ -155,8 +155,11 @@ def _reader(architecture: Architecture, data: CocoPaths, training: Training) -> 
     """Neck and heads."""
     merged = [width for width, _ in architecture.merged]
     if training.detector == "dino":
-        return {"neck": {"in_channels": merged * 3}, "bbox_head": {"num_classes": len(data.classes)},
-                "test_cfg": {"max_per_img": training.max_detections}}  # fmt: skip
+        return {
+            "neck": {"in_channels": merged * 3},
+            "bbox_head": {"num_classes": len(data.classes)},
+            "test_cfg": {"max_per_img": training.max_detections},
+        }
     reader = READERS[training.detector]
     widths = tuple(merged * (len(reader.strides) // len(merged)))
     return reader.settings(training, len(data.classes), Maps(widths, box(architecture, training)))

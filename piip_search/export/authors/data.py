@@ -105,7 +105,7 @@ def _sizes(training: Training, scale: tuple[int, int]) -> list[Settings]:
     return [
         {**resize, "ratio_range": training.scale_jitter},
         {"type": "RandomCrop", "crop_size": (max(scale),) * 2, "recompute_bbox": True, "allow_negative_crop": True},
-    ]  # fmt: skip
+    ]
 
 
 def _queried_sizes(architecture: Architecture) -> list[Settings]:
@@ -118,8 +118,12 @@ def _queried_sizes(architecture: Architecture) -> list[Settings]:
         return {"type": "Resize", "img_scale": scales, "multiscale_mode": "value", "keep_ratio": True, **more}
 
     def crop(least: float, most: float) -> Settings:
-        return {"type": "RandomCrop", "crop_type": "absolute_range", "crop_size": (int(least), int(most)),
-                "allow_negative_crop": True}  # fmt: skip
+        return {
+            "type": "RandomCrop",
+            "crop_type": "absolute_range",
+            "crop_size": (int(least), int(most)),
+            "allow_negative_crop": True,
+        }
 
     cropped = [resize(FIRST_SHORT_SIDES), crop(CROP[0] * factor, CROP[1] * factor), resize(SHORT_SIDES, override=True)]
     return [{"type": "AutoAugment", "policies": [[resize(SHORT_SIDES)], cropped]}, crop(side, side)]

@@ -53,17 +53,27 @@ def proxy_config(
     rise = _rise(0.01, round(total * training.warmup))
     begin = rise[0]["end"] if rise else 0
     fall: Settings = {
-        "type": "CosineAnnealingLR", "by_epoch": False, "begin": begin, "end": total,
-        "T_max": max(1, total - begin), "eta_min_ratio": 0.01,
-    }  # fmt: skip
+        "type": "CosineAnnealingLR",
+        "by_epoch": False,
+        "begin": begin,
+        "end": total,
+        "T_max": max(1, total - begin),
+        "eta_min_ratio": 0.01,
+    }
     clip = {"max_norm": training.clip_norm}
     optimiser = _optimiser(architecture, training.learning_rate, training.weight_decay, clip, training.layer_decay)
     if accumulated > 1:
         optimiser["accumulative_counts"] = accumulated
     parts = loaders(
-        architecture, data, training, masks=reader.masks, batch=batch, measured=batch,
-        workers=training.loader_workers, unreadable=None if images.unreadable is None else str(images.unreadable),
-    )  # fmt: skip
+        architecture,
+        data,
+        training,
+        masks=reader.masks,
+        batch=batch,
+        measured=batch,
+        workers=training.loader_workers,
+        unreadable=None if images.unreadable is None else str(images.unreadable),
+    )
     read_as_proxies(parts, training, images, seed)
     epochs = max(1, fidelity.epochs)
     model = _model(architecture, training, reader, data, regularised=False)
@@ -131,15 +141,25 @@ def full_config(
         "load_from": weights,
         "model": _model(architecture, training, reader, data, regularised=True),
         **loaders(
-            architecture, data, training, masks=reader.masks, batch=recipe.BATCH, measured=1,
-            workers=max(2, training.loader_workers), unreadable=unreadable,
+            architecture,
+            data,
+            training,
+            masks=reader.masks,
+            batch=recipe.BATCH,
+            measured=1,
+            workers=max(2, training.loader_workers),
+            unreadable=unreadable,
         ),
         "train_cfg": replaced(type="EpochBasedTrainLoop", max_epochs=schedule.epochs, val_interval=1),
         "param_scheduler": [
             *_rise(0.001, _warmup(schedule, images)),
             {
-                "type": "MultiStepLR", "begin": 0, "end": schedule.epochs, "by_epoch": True,
-                "milestones": list(schedule.steps), "gamma": 0.1,
+                "type": "MultiStepLR",
+                "begin": 0,
+                "end": schedule.epochs,
+                "by_epoch": True,
+                "milestones": list(schedule.steps),
+                "gamma": 0.1,
             },
         ],
         "optim_wrapper": _optimiser(architecture, recipe.LEARNING_RATE, training.weight_decay, None, decay),
@@ -148,7 +168,7 @@ def full_config(
         # One-stage heads read no map of stride 4, so that its level has no gradient.
         "find_unused_parameters": training.detector != "mask_rcnn",
         "randomness": {"seed": seed},
-    }  # fmt: skip
+    }
 
 
 def _warmup(schedule: Schedule, images: int | None) -> int:

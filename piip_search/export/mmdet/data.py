@@ -210,9 +210,13 @@ def _augmentation(training: Training, resize: Settings) -> list[Settings]:
         longest = max(resize["scale"])  # upright images are fitted with the box on end
         steps = [
             {**resize, "type": "RandomResize", "ratio_range": training.scale_jitter},
-            {"type": "RandomCrop", "crop_size": (longest, longest), "recompute_bbox": True,
-             "allow_negative_crop": True},
-        ]  # fmt: skip
+            {
+                "type": "RandomCrop",
+                "crop_size": (longest, longest),
+                "recompute_bbox": True,
+                "allow_negative_crop": True,
+            },
+        ]
     if training.colour_jitter:
         steps.append({"type": "PhotoMetricDistortion"})
     return [*steps, {"type": "RandomFlip", "prob": training.flip}]

@@ -87,8 +87,11 @@ def from_official(state: State, architecture: Architecture, strides: Sequence[in
         missing += _read_positions(rest, index, architecture, wanted, found)
         _fold_scales(rest, index, architecture, found)
     left = sorted(name for name in rest if not is_spare(name, architecture, strides))
-    problems = [f"{len(names)} tensors {what}, the first is {names[0]}"
-                for what, names in (("are missing", missing), ("have no place in it", left)) if names]  # fmt: skip
+    problems = [
+        f"{len(names)} tensors {what}, the first is {names[0]}"
+        for what, names in (("are missing", missing), ("have no place in it", left))
+        if names
+    ]
     if problems:
         raise ValueError(
             f"not a checkpoint of {architecture}: {'; '.join(problems)}; name the architecture it was trained with"
@@ -118,8 +121,10 @@ def _read(tensors: State, like: Tensor) -> Tensor:
     if tensor.dim() == 2 and like.shape == (*tensor.shape, 1, 1):
         return tensor[..., None, None]
     if tensor.shape != like.shape:
-        raise ValueError(f"{next(iter(tensors))} has the shape {tuple(tensor.shape)}, not {tuple(like.shape)}; "
-                         "name the architecture it was trained with")  # fmt: skip
+        raise ValueError(
+            f"{next(iter(tensors))} has the shape {tuple(tensor.shape)}, not {tuple(like.shape)}; "
+            "name the architecture it was trained with"
+        )
     return tensor
 
 
@@ -229,6 +234,14 @@ def _check(architecture: Architecture) -> None:
 
 
 def _is_plain(model: Transformer) -> bool:
-    extras = (model.gated, model.inner_norms, model.patch_norm, model.embedding_norm, model.query_norm == "head",
-              model.block != "plain", model.prefix > 1, not model.patch_bias)  # fmt: skip
+    extras = (
+        model.gated,
+        model.inner_norms,
+        model.patch_norm,
+        model.embedding_norm,
+        model.query_norm == "head",
+        model.block != "plain",
+        model.prefix > 1,
+        not model.patch_bias,
+    )
     return not any(extras) and (model.intern_class or (model.norm == "layer" and model.query_norm == "none"))

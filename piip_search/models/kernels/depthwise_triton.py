@@ -67,9 +67,19 @@ def _neighbour(x, t_T, c_C, inside_T, inside_C, H, W, down, right, C: tl.constex
 
 @triton.jit(do_not_specialize=["count", "H", "W"])
 def _convolve(
-    x, weight, bias, y, count, H, W,
-    C: tl.constexpr, FLIPPED: tl.constexpr, BIASED: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_C: tl.constexpr,
-):  # fmt: skip
+    x,
+    weight,
+    bias,
+    y,
+    count,
+    H,
+    W,
+    C: tl.constexpr,
+    FLIPPED: tl.constexpr,
+    BIASED: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
     t_T = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     c_C = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     inside_T, inside_C = t_T < count, c_C < C
@@ -86,9 +96,17 @@ def _convolve(
 
 @triton.jit(do_not_specialize=["count", "H", "W"])
 def _weigh(
-    grad, x, parts, count, H, W,
-    C: tl.constexpr, STEPS: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_C: tl.constexpr,
-):  # fmt: skip
+    grad,
+    x,
+    parts,
+    count,
+    H,
+    W,
+    C: tl.constexpr,
+    STEPS: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
     """What some of the tokens add to the gradients of the nine weights and the bias of each channel."""
     c_C = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     inside_C = c_C < C

@@ -131,9 +131,7 @@ def _(value: Tensor, learnt: Tensor, height: int, width: int) -> Tensor:
 
 
 @fused_backward.register_fake
-def _(
-    grad: Tensor, value: Tensor, learnt: Tensor, read: Tensor, height: int, width: int
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+def _(grad: Tensor, value: Tensor, learnt: Tensor, read: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     return torch.empty_like(value), torch.empty_like(learnt)
 
 

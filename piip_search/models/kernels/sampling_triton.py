@@ -91,9 +91,20 @@ def _place(x_R, y_R, inside_R, H, W):
 # Heads and channels are constants: whether several neighbours can be moved at once is known from them alone.
 @triton.jit(do_not_specialize=["height", "width", "H", "W"])
 def _forward(
-    value, learnt, read, N, height, width, H, W,
-    M: tl.constexpr, D: tl.constexpr, P: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
+    value,
+    learnt,
+    read,
+    N,
+    height,
+    width,
+    H,
+    W,
+    M: tl.constexpr,
+    D: tl.constexpr,
+    P: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
     b = tl.program_id(1).to(tl.int64)
     row_R = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     d_D = tl.arange(0, BLOCK_D)
@@ -125,9 +136,23 @@ def _forward(
 
 @triton.jit(do_not_specialize=["height", "width", "H", "W"])
 def _backward(
-    grad, value, learnt, read, value_grad, learnt_grad, N, height, width, H, W,
-    M: tl.constexpr, D: tl.constexpr, P: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
+    grad,
+    value,
+    learnt,
+    read,
+    value_grad,
+    learnt_grad,
+    N,
+    height,
+    width,
+    H,
+    W,
+    M: tl.constexpr,
+    D: tl.constexpr,
+    P: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
     b = tl.program_id(1).to(tl.int64)
     row_R = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     d_D = tl.arange(0, BLOCK_D)

@@ -120,8 +120,10 @@ def _tensors(backbone: Backbone, source: str | Path) -> State:
         )
     if source == HUB:
         if not name:
-            raise WeightsError(f"{backbone.name} is on no hub of timm's; {weights_hint(backbone, Path('weights'))}, "
-                               "and name that folder instead of hub")  # fmt: skip
+            raise WeightsError(
+                f"{backbone.name} is on no hub of timm's; {weights_hint(backbone, Path('weights'))}, "
+                "and name that folder instead of hub"
+            )
         return _from_hub(backbone)
     path = weight_file(backbone, Path(source))
     if path is None:
@@ -296,9 +298,11 @@ def _convnext(rest: dict[str, Tensor]) -> tuple[State, list[str]]:
         rest.pop(name, None)
     state = {name: rest.pop(name) for name in list(rest) if name.startswith("stem.")}
     inside = sorted(
-        {(int(n[0]), n[1] == "blocks", int(n[2]) if n[1] == "blocks" else 0)
-         for n in (name.split(".")[1:] for name in rest if name.startswith("stages."))}
-    )  # fmt: skip
+        {
+            (int(n[0]), n[1] == "blocks", int(n[2]) if n[1] == "blocks" else 0)
+            for n in (name.split(".")[1:] for name in rest if name.startswith("stages."))
+        }
+    )
     for row, (stage, is_block, place) in enumerate(inside):
         prefix = f"stages.{stage}.blocks.{place}." if is_block else f"stages.{stage}.downsample."
         for name in [name for name in rest if name.startswith(prefix)]:

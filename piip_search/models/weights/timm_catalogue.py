@@ -40,8 +40,11 @@ STRANGERS = {
 }
 """Modules of timm with ViTs that no branch can be, and why."""
 _BLOCKS: dict[type[nn.Module], backbones.BlockKind] = {
-    Block: "plain", ResPostBlock: "post", ParallelScalingBlock: "parallel", ParallelThingsBlock: "twin",
-}  # fmt: skip
+    Block: "plain",
+    ResPostBlock: "post",
+    ParallelScalingBlock: "parallel",
+    ParallelThingsBlock: "twin",
+}
 
 
 def facts_of(name: str) -> Facts | str:

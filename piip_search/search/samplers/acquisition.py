@@ -258,9 +258,14 @@ class FrontGain:
         return Proposal(int(pool[best]), "gain", tier, float(gain_N[best]), loss, left, used)
 
     def _left(
-        self, surrogate: Surrogate, features_NF: Array, costs_N: Array, hopes_N: Array, front: tuple[Array, Array],
+        self,
+        surrogate: Surrogate,
+        features_NF: Array,
+        costs_N: Array,
+        hopes_N: Array,
+        front: tuple[Array, Array],
         worst: float,
-    ) -> dict[float, float]:  # fmt: skip
+    ) -> dict[float, float]:
         """By how much the best loss of each tier is expected to fall if the most hopeful designs were all measured.
 
         The mean over joint draws of the belief (cf. Makarova et al., "Automatic termination for hyperparameter

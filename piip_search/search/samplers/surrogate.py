@@ -132,10 +132,9 @@ def _kernel(count: int, line: int | None) -> Any:
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
     far = np.sqrt(count)
-    kernel = (
-        ConstantKernel(1 / count, (1e-3 / count, 1e2 / count)) * DotProduct(0.0, "fixed")
-        + ConstantKernel(0.5, (1e-2, 1e2)) * RBF(0.5 * far, (0.1 * far, 10 * far))
-    )  # fmt: skip
+    kernel = ConstantKernel(1 / count, (1e-3 / count, 1e2 / count)) * DotProduct(0.0, "fixed") + ConstantKernel(
+        0.5, (1e-2, 1e2)
+    ) * RBF(0.5 * far, (0.1 * far, 10 * far))
     if line is not None:
         # A slope of about one and a half standard deviations over the whole range, seldom less than half of one.
         kernel += ConstantKernel(2.0, (0.3, 1e2)) * _line_kernel()(line)

@@ -38,9 +38,20 @@ def test_every_block_has_a_bar() -> None:
 
 @pytest.mark.parametrize(
     ("number", "word"),
-    [(2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (21, "21st"), (22, "22nd"),
-     (23, "23rd"), (91, "91st"), (100, "100th")],
-)  # fmt: skip
+    [
+        (2, "2nd"),
+        (3, "3rd"),
+        (4, "4th"),
+        (11, "11th"),
+        (12, "12th"),
+        (13, "13th"),
+        (21, "21st"),
+        (22, "22nd"),
+        (23, "23rd"),
+        (91, "91st"),
+        (100, "100th"),
+    ],
+)
 def test_every_so_many_blocks_are_counted_as_people_do(number: int, word: str) -> None:
     form = f"vit_w64_d100_h2@224:w7g{number}"
     assert f"windows of 7, every {word} block global" in _words(_drawn(form))

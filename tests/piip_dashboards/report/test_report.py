@@ -224,7 +224,7 @@ def test_the_space_file_asks_the_same_question(fill: Fill, tmp_path: Path) -> No
 
     ledger = fill()
     path = tmp_path / "space.yaml"
-    path.write_text(_report(ledger).space_file)
+    path.write_text(_report(ledger).space_file, encoding="utf-8")
     assert load_spec(path).question == ledger.search("small").question
 
 
@@ -256,14 +256,14 @@ def test_the_command_writes_what_is_asked_for(fill: Fill, run_cli: Cli, tmp_path
     fill(trials=20)
     ended = run_cli("report", "small", "-o", "out/report.html", "--figures", "figures")
     assert ended.code == 0
-    assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert (tmp_path / "figures" / "front.png").read_bytes().startswith(b"\x89PNG")
     ElementTree.parse(tmp_path / "figures" / "front.svg")
     assert "wrote out/report.html" in ended.out
     first = (tmp_path / "figures" / "front.svg").read_bytes()
     assert run_cli("report", "small", "--figures", "figures", "--format", "md", "--quiet").code == 0
     assert (tmp_path / "figures" / "front.svg").read_bytes() == first
-    text = (tmp_path / "small.md").read_text()
+    text = (tmp_path / "small.md").read_text(encoding="utf-8")
     for linked in re.findall(r"!\[[^]]*]\(([^)]+)\)", text):
         assert (tmp_path / linked).is_file()
     assert "small_files/front.svg" in text
@@ -273,7 +273,7 @@ def test_pictures_are_found_whatever_the_report_is_called(fill: Fill, run_cli: C
     fill(trials=3)
     name = "a report#1 (50%20?) é.md"
     assert run_cli("report", "small", "-o", name).code == 0
-    linked = re.findall(r"!\[[^]]*]\(([^)]+)\)", (tmp_path / name).read_text())
+    linked = re.findall(r"!\[[^]]*]\(([^)]+)\)", (tmp_path / name).read_text(encoding="utf-8"))
     assert linked
     assert all((tmp_path / unquote(link)).is_file() for link in linked)
 

@@ -82,8 +82,10 @@ def test_seeds_of_a_design_are_averaged(past: Site, reading: Reading) -> None:
         assert table.value[row] == pytest.approx(statistics.fmean(values))
         assert table.seeds[row] == len(values)
         assert table.deviation[row] == (pytest.approx(statistics.stdev(values)) if len(values) > 1 else None)
-    means = [replace(e, metrics={"bbox_mAP": statistics.fmean(seeds[e.candidate.architecture.fingerprint])})
-             for e in reading.representatives]  # fmt: skip
+    means = [
+        replace(e, metrics={"bbox_mAP": statistics.fmean(seeds[e.candidate.architecture.fingerprint])})
+        for e in reading.representatives
+    ]
     front = pareto_front(means, reading.objectives, reading.tiers[-1])
     on_front = {name for name, there in zip(table.fingerprint, table.front, strict=True) if there}
     assert on_front == {e.candidate.architecture.fingerprint for e in front.evaluations}
@@ -119,8 +121,12 @@ def test_costs_on_any_axis_are_those_of_the_cost_model(reading: Reading, convent
             architecture = Architecture.parse(table.architecture[row])
             cost = price(architecture, convention, detector=detector)  # type: ignore[arg-type]
             needed = memory(architecture, convention, detector=detector)  # type: ignore[arg-type]
-            expected = {"gmacs": cost.gmacs, "mparams": cost.mparams, "training_gb": needed.training / 1e9,
-                        "inference_gb": needed.inference / 1e9}  # fmt: skip
+            expected = {
+                "gmacs": cost.gmacs,
+                "mparams": cost.mparams,
+                "training_gb": needed.training / 1e9,
+                "inference_gb": needed.inference / 1e9,
+            }
             assert table.paid[row] == pytest.approx(expected[paid])
         assert bool(table.tiers) is (convention == "published" and paid == "gmacs")
     hours = design_table(reading, "bbox_mAP", convention, "hours")  # type: ignore[arg-type]
@@ -254,14 +260,20 @@ def test_a_design_says_how_its_branches_attend(tmp_path: Path) -> None:
     ("one", "other", "changes"),
     [
         ("vit_b@448:w14+vit_s@672:w14*12", "vit_b@448:w14+vit_s@672:w14*12", []),
-        ("vit_b@448:w14+vit_s@672:w14*12", "vit_b@448:w14+vit_s@896:w14*6",
-         ["vit_s at 672 → 896 px", "interactions 12 → 6"]),
-        ("vit_b@448:w14+vit_s@672:w14*12", "vit_l@448:w14+vit_s@672:g*12",
-         ["vit_b → vit_l", "vit_s attention w14 → g"]),
+        (
+            "vit_b@448:w14+vit_s@672:w14*12",
+            "vit_b@448:w14+vit_s@896:w14*6",
+            ["vit_s at 672 → 896 px", "interactions 12 → 6"],
+        ),
+        (
+            "vit_b@448:w14+vit_s@672:w14*12",
+            "vit_l@448:w14+vit_s@672:g*12",
+            ["vit_b → vit_l", "vit_s attention w14 → g"],
+        ),
         ("vit_b@448:w14", "vit_b@448:w14+vit_s@672:w14*3", ["with vit_s@672:w14"]),
         ("vit_b@448:w14+vit_s@672:w14*3", "vit_s@672:w14/linear", ["without vit_b@448:w14", "merge conv → linear"]),
     ],
-)  # fmt: skip
+)
 def test_differences_in_words(one: str, other: str, changes: list[str]) -> None:
     assert differences(Architecture.parse(one), Architecture.parse(other)) == changes
 

@@ -60,8 +60,16 @@ def test_every_page_and_part_is_there(past: Site) -> None:
     name = past.service.reading("big").representatives[0].candidate.architecture.fingerprint
     parts = [f"/search/big/part/{one}" for one in PARTS]
     design = f"/search/big/design/{name}"
-    for path in ("/", "/part/searches", "/search/big", "/search/big/choose", design, f"{design}/part/examples",
-                 f"{design}/part/export", *parts):  # fmt: skip
+    for path in (
+        "/",
+        "/part/searches",
+        "/search/big",
+        "/search/big/choose",
+        design,
+        f"{design}/part/examples",
+        f"{design}/part/export",
+        *parts,
+    ):
         answer = past.client.get(path, headers=HTML)
         assert (answer.status_code, path) == (200, path)
         assert "text/html" in answer.headers["content-type"]

@@ -94,10 +94,14 @@ def paths(reading: Reading) -> dict[str, str]:
     failed = reading.failed[0].candidate.architecture.fingerprint
     two = f"design={best}&design={reading.representatives[0].candidate.architecture.fingerprint}"
     return {
-        "searches": "/", "search": "/search/big", "design": f"/search/big/design/{best}",
-        "failed": f"/search/big/design/{failed}", "compare": f"/search/big/compare?{two}",
-        "choose": "/search/big/choose", "api": "/api",
-    }  # fmt: skip
+        "searches": "/",
+        "search": "/search/big",
+        "design": f"/search/big/design/{best}",
+        "failed": f"/search/big/design/{failed}",
+        "compare": f"/search/big/compare?{two}",
+        "choose": "/search/big/choose",
+        "api": "/api",
+    }
 
 
 CHECKS = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
@@ -161,10 +165,12 @@ def test_filters_plot_and_lines_follow_each_other(watched: Watched, address: str
         for name in ("value-from", "value-to", "paid-from", "paid-to")
     ]
     inside = [
-        d for d in reading.designs.values()
+        d
+        for d in reading.designs.values()
         if (value := d.value("bbox_mAP")) is not None
-        and limits[0] <= value <= limits[1] and limits[2] <= reading.gmacs(d.architecture) <= limits[3]
-    ]  # fmt: skip
+        and limits[0] <= value <= limits[1]
+        and limits[2] <= reading.gmacs(d.architecture) <= limits[3]
+    ]
     expect(page.locator("#table-count")).to_have_text(f"{len(inside)} of {len(reading.designs)} designs")
     page.get_by_role("button", name="Show all").click()
     canvas = page.locator("#parallel-plot")
@@ -184,9 +190,11 @@ def test_filters_plot_and_lines_follow_each_other(watched: Watched, address: str
 
 def test_axes_can_be_chosen(watched: Watched, address: str, past: Site) -> None:
     page = watched.visit(f"{address}/search/big")
-    for label, option, title in (("Cost", "mparams", "parameters (10⁶) (published)"),
-                                 ("Counted", "backbone", "parameters (10⁶) (backbone)"),
-                                 ("Cost", "hours", "GPU-hours of the training")):  # fmt: skip
+    for label, option, title in (
+        ("Cost", "mparams", "parameters (10⁶) (published)"),
+        ("Counted", "backbone", "parameters (10⁶) (backbone)"),
+        ("Cost", "hours", "GPU-hours of the training"),
+    ):
         page.locator("#axes").get_by_label(label).select_option(option)
         expect(page.locator("#front-plot .xtitle")).to_have_text(title)
     page.locator("#axes").get_by_label("Metric").select_option("bbox_mAP_50")
@@ -262,7 +270,7 @@ def test_a_real_search_is_followed_to_its_end(watched: Watched, tmp_path: Path) 
     pytest.importorskip("mmdet")
     home = tmp_path / "home"
     space = tmp_path / "tiny.yaml"
-    space.write_text(yaml.safe_dump(SPACE))
+    space.write_text(yaml.safe_dump(SPACE), encoding="utf-8")
     open_once = Ledger(f"sqlite:///{home}/ledger.db")
     dashboard = started("dashboard", "--home", str(home), "--port", "0", "--no-browser")
     try:

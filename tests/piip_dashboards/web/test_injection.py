@@ -57,8 +57,13 @@ def test_markup_in_names_errors_and_facts_stays_text(hostile: Site) -> None:
     name = quote(NAMES[0], safe="")
     reading = hostile.service.reading(NAMES[0])
     fingerprint = next(iter(reading.designs))
-    pages = ["", "/choose", *(f"/part/{part}" for part in PARTS),
-             f"/design/{fingerprint}", f"/design/{fingerprint}/part/examples"]  # fmt: skip
+    pages = [
+        "",
+        "/choose",
+        *(f"/part/{part}" for part in PARTS),
+        f"/design/{fingerprint}",
+        f"/design/{fingerprint}/part/examples",
+    ]
     for page in pages:
         answer = hostile.client.get(f"/search/{name}{page}")
         assert answer.status_code == 200, page
@@ -107,12 +112,13 @@ def trained(tmp_path: Path) -> Iterator[Site]:
         (folder / "examples").mkdir(parents=True)
         (folder / "epoch_18.pth").write_bytes(b"weights")
         (folder / "examples" / "0.jpg").write_bytes(b"picture")
-        (folder / "examples" / "secret.txt").write_text("secret")
+        (folder / "examples" / "secret.txt").write_text("secret", encoding="utf-8")
         box = {"label": EVIL, "box": [1, 2, 30, 40]}
-        pictures = [{"file": "0.jpg", "name": EVIL, "width": 64, "height": 64, "truth": [box],
-                     "found": [{**box, "score": 0.5}]}]  # fmt: skip
+        pictures = [
+            {"file": "0.jpg", "name": EVIL, "width": 64, "height": 64, "truth": [box], "found": [{**box, "score": 0.5}]}
+        ]
         content = {"epochs": 18, "classes": [EVIL], "pictures": pictures}
-        (folder / "examples" / "examples.json").write_text(json.dumps(content))
+        (folder / "examples" / "examples.json").write_text(json.dumps(content), encoding="utf-8")
     yield site_of(ledger, home)
     ledger.close()
 

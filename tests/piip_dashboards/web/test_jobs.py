@@ -61,10 +61,10 @@ def test_what_runs_ends_with_the_dashboard(tmp_path: Path) -> None:
     jobs, file = Jobs(), tmp_path / "pid"
     code = f"import os, pathlib, time; pathlib.Path({str(file)!r}).write_text(str(os.getpid())); time.sleep(600)"
     jobs.start("one", python(code))
-    seen(lambda: jobs.view("one"), lambda view: file.exists() and bool(file.read_text()))
+    seen(lambda: jobs.view("one"), lambda view: file.exists() and bool(file.read_text(encoding="utf-8")))
     jobs.close()
     with pytest.raises(ProcessLookupError):
-        os.kill(int(file.read_text()), 0)
+        os.kill(int(file.read_text(encoding="utf-8")), 0)
 
 
 def test_an_export_that_fails_says_why(past: Site) -> None:

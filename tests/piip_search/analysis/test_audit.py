@@ -78,8 +78,9 @@ def test_one_seed_tells_nothing_of_noise(spec: SearchSpec, ledger: Ledger) -> No
 
 
 def test_few_designs_tell_nothing(spec: SearchSpec, ledger: Ledger) -> None:
-    search = open_search("run", spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": 3})}),
-                         ledger, "recipe")  # fmt: skip
+    search = open_search(
+        "run", spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": 3})}), ledger, "recipe"
+    )
     local.run(search, fakes.measure)
     plan = AuditPlan(12, 2, LONGER)
     candidates = audit_candidates(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
@@ -93,9 +94,10 @@ def test_proxies_of_several_seeds_are_trained_with_as_many_others(spec: SearchSp
     local.run(search, fakes.measure)
     plan = AuditPlan(2, 2, LONGER)
     proxies = [
-        c for c in audit_candidates(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
+        c
+        for c in audit_candidates(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
         if c.fidelity != LONGER
-    ]  # fmt: skip
+    ]
     assert {c.seed for c in proxies} == {0, 3}
     assert [one.seed for c in proxies[:2] for one in c.single] == [0, 1, 2, 3, 4, 5]
 
@@ -109,9 +111,7 @@ def test_longer_trainings_start_from_nobodys_weights(spec: SearchSpec, ledger: L
     assert any(parents)
     known = {e.candidate.weights for e in search.evaluations}
     assert {parent for parent in parents if parent} <= known
-    candidates = audit_candidates(
-        search.evaluations, search.objectives, spec.bounds.gmacs, AuditPlan(12, 2, LONGER)
-    )  # fmt: skip
+    candidates = audit_candidates(search.evaluations, search.objectives, spec.bounds.gmacs, AuditPlan(12, 2, LONGER))
     assert all((c.parent is None) for c in candidates if c.fidelity == LONGER)
     assert any(c.parent for c in candidates if c.fidelity != LONGER)
     again = open_search("run", inheriting, ledger, "recipe")

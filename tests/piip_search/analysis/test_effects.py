@@ -77,28 +77,64 @@ def test_a_single_pair_has_no_interval_and_few_designs_no_equal_cost() -> None:
 @pytest.mark.parametrize(
     ("less", "more", "choice", "title"),
     [
-        ("vit_t@672:w14+vit_t@1120:w14*4", "vit_s@672:w14+vit_t@1120:w14*4", "model",
-         "ViT-S instead of ViT-T in branch 1 of 2"),
-        ("vit_b@448:w14+vit_t@1120:w14*4", "vit_b@672:w14+vit_t@1120:w14*4", "image size",
-         "672 px instead of 448 px in branch 1 of 2"),
+        (
+            "vit_t@672:w14+vit_t@1120:w14*4",
+            "vit_s@672:w14+vit_t@1120:w14*4",
+            "model",
+            "ViT-S instead of ViT-T in branch 1 of 2",
+        ),
+        (
+            "vit_b@448:w14+vit_t@1120:w14*4",
+            "vit_b@672:w14+vit_t@1120:w14*4",
+            "image size",
+            "672 px instead of 448 px in branch 1 of 2",
+        ),
         ("vit_b@672:w14", "vit_b@672:g", "window", "global attention instead of windows of 14 in a single branch"),
-        ("vit_b@672:w14", "vit_b@672:w14g3", "window",
-         "windows of 14 with 1 in 3 blocks global instead of windows of 14 in a single branch"),
+        (
+            "vit_b@672:w14",
+            "vit_b@672:w14g3",
+            "window",
+            "windows of 14 with 1 in 3 blocks global instead of windows of 14 in a single branch",
+        ),
         ("vit_b@672:w14", "vit_b@672:w14+vit_t@1120:w14*4", "branches", "2 instead of 1 branch"),
-        ("vit_b@448:w14+vit_t@1120:w14*4", "vit_b@448:w14+vit_s@672:w14+vit_t@1120:w14*4", "branches",
-         "3 instead of 2 branches"),
-        ("vit_b@1120:w14+vit_t@448:w14*4", "vit_b@448:w14+vit_t@1120:w14*4", "image order",
-         "inverted instead of upright image sizes"),
-        ("vit_b@448:w14+vit_t@1120:w14*0", "vit_b@448:w14+vit_t@1120:w14*4(heads=8)", "interactions",
-         "4 instead of 0 interactions"),
-        ("vit_b@448:w14+vit_t@1120:w14*4", "vit_b@448:w14+vit_t@1120:w14*4(attention=regular)", "attention",
-         "regular instead of deformable attention"),
-        ("vit_b@448:w14+vit_t@1120:w14*4(norm=no)", "vit_b@448:w14+vit_t@1120:w14*4", "norm",
-         "with norm instead of without norm"),
-        ("vit_b@448:w14+vit_t@1120:w14*4", "vit_b@448:w14+vit_t@1120:w14*4/linear", "merge",
-         "linear instead of conv merge"),
+        (
+            "vit_b@448:w14+vit_t@1120:w14*4",
+            "vit_b@448:w14+vit_s@672:w14+vit_t@1120:w14*4",
+            "branches",
+            "3 instead of 2 branches",
+        ),
+        (
+            "vit_b@1120:w14+vit_t@448:w14*4",
+            "vit_b@448:w14+vit_t@1120:w14*4",
+            "image order",
+            "inverted instead of upright image sizes",
+        ),
+        (
+            "vit_b@448:w14+vit_t@1120:w14*0",
+            "vit_b@448:w14+vit_t@1120:w14*4(heads=8)",
+            "interactions",
+            "4 instead of 0 interactions",
+        ),
+        (
+            "vit_b@448:w14+vit_t@1120:w14*4",
+            "vit_b@448:w14+vit_t@1120:w14*4(attention=regular)",
+            "attention",
+            "regular instead of deformable attention",
+        ),
+        (
+            "vit_b@448:w14+vit_t@1120:w14*4(norm=no)",
+            "vit_b@448:w14+vit_t@1120:w14*4",
+            "norm",
+            "with norm instead of without norm",
+        ),
+        (
+            "vit_b@448:w14+vit_t@1120:w14*4",
+            "vit_b@448:w14+vit_t@1120:w14*4/linear",
+            "merge",
+            "linear instead of conv merge",
+        ),
     ],
-)  # fmt: skip
+)
 def test_every_choice_is_compared(less: str, more: str, choice: str, title: str) -> None:
     effects = matched_effects([_evaluation(less, 0.3), _evaluation(more, 0.35, 1)], OBJECTIVES)
     assert [(effect.choice, effect.title) for effect in effects] == [(choice, title)]

@@ -59,7 +59,7 @@ def test_what_mlflow_could_not_use_is_refused(uri: str, problem: str) -> None:
 
 
 def test_files_that_are_no_database(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no database, though it is long enough to be one")
+    (tmp_path / "notes.txt").write_text("no database, though it is long enough to be one", encoding="utf-8")
     for path, problem in [
         (tmp_path / "notes.txt", "is no SQLite database"),
         (tmp_path, "is no file"),
@@ -73,10 +73,17 @@ def test_what_mlflow_can_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     sqlite3.connect(tmp_path / "old.db").executescript("CREATE TABLE one (a)")
     (tmp_path / "empty.db").touch()
     for uri in [
-        f"sqlite:///{tmp_path}/new.db", f"sqlite:///{tmp_path}/new/folder/mlflow.db", f"sqlite:///{tmp_path}/old.db",
-        f"sqlite:///{tmp_path}/empty.db", "http://mlflow:5000", "https://me:secret@mlflow/path", "HTTP://mlflow",
-        "http://[::1]:5000", "databricks", "databricks://profile",
-    ]:  # fmt: skip
+        f"sqlite:///{tmp_path}/new.db",
+        f"sqlite:///{tmp_path}/new/folder/mlflow.db",
+        f"sqlite:///{tmp_path}/old.db",
+        f"sqlite:///{tmp_path}/empty.db",
+        "http://mlflow:5000",
+        "https://me:secret@mlflow/path",
+        "HTTP://mlflow",
+        "http://[::1]:5000",
+        "databricks",
+        "databricks://profile",
+    ]:
         check_store(uri)
     assert not (tmp_path / "new").exists()
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")

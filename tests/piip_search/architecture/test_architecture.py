@@ -33,8 +33,14 @@ def architectures(draw: st.DrawFn) -> Architecture:
     count = draw(st.integers(0, 14)) if len(branches) > 1 else 0
     attention = draw(st.sampled_from(ATTENTIONS))
     points = draw(st.integers(1, 8)) if attention == "deformable" else 4
-    settings = (draw(st.sampled_from([1, 2, 8, 16])), points, attention, draw(st.sampled_from(DIRECTIONS)),
-                draw(st.booleans()), draw(st.booleans()))  # fmt: skip
+    settings = (
+        draw(st.sampled_from([1, 2, 8, 16])),
+        points,
+        attention,
+        draw(st.sampled_from(DIRECTIONS)),
+        draw(st.booleans()),
+        draw(st.booleans()),
+    )
     merge = draw(st.sampled_from(MERGES))
     try:
         return Architecture(tuple(branches), Interaction(count, *settings) if count else Interaction(), merge)
@@ -228,11 +234,19 @@ def test_a_scale_outside_its_range_is_refused(scale: float) -> None:
 @pytest.mark.parametrize(
     ("name", "rate"),
     [
-        ("vit_t", 0.05), ("deit3_small_patch16_224", 0.05), ("deit3_base_patch16_224.fb_in22k_ft_in1k", 0.15),
-        ("beitv2_large_patch16_224", 0.4), ("vit_w640_d12_h10", 0.15), ("vit_small_patch16_384.augreg_in21k", 0.2),
-        ("vit_base_patch14_dinov2", 0.3), ("vit_large_patch14_dinov2", 0.4), ("convnext_t", 0.3),
-        ("convnext_small.fb_in22k", 0.3), ("convnextv2_base", 0.4), ("vit_pico", 0.0),
+        ("vit_t", 0.05),
+        ("deit3_small_patch16_224", 0.05),
+        ("deit3_base_patch16_224.fb_in22k_ft_in1k", 0.15),
+        ("beitv2_large_patch16_224", 0.4),
+        ("vit_w640_d12_h10", 0.15),
+        ("vit_small_patch16_384.augreg_in21k", 0.2),
+        ("vit_base_patch14_dinov2", 0.3),
+        ("vit_large_patch14_dinov2", 0.4),
+        ("convnext_t", 0.3),
+        ("convnext_small.fb_in22k", 0.3),
+        ("convnextv2_base", 0.4),
+        ("vit_pico", 0.0),
     ],
-)  # fmt: skip
+)
 def test_every_backbone_has_the_drop_path_of_its_size(name: str, rate: float) -> None:
     assert backbone_named(name).drop_path == rate

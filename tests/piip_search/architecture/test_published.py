@@ -67,15 +67,18 @@ COUNTED = [
     ("vit_l@1024:w14g3", 1541.77),
     ("vit_6b@512:g+vit_h@1024:g*12", 11079.79),
     ("vit_6b@1024:g", 29323.23),
-    ("vit_large_patch16_384.augreg_in21k_ft_in1k@672:w28+vit_base_patch16_384.augreg_in21k_ft_in1k@1120:w28"
-     "+vit_small_patch16_384.augreg_in21k_ft_in1k@1568:w28*12", 1873.99),
+    (
+        "vit_large_patch16_384.augreg_in21k_ft_in1k@672:w28+vit_base_patch16_384.augreg_in21k_ft_in1k@1120:w28"
+        "+vit_small_patch16_384.augreg_in21k_ft_in1k@1568:w28*12",
+        1873.99,
+    ),
     ("vit_l@128:g+vit_b@192:g+vit_s@384:g*12/logits", 61.19),
     ("vit_b@448:w14+vit_s@672:w14+convnext_t@1024*12", 373.33),
     ("vit_l@336:g+convnext_b@1024*12/tokens", 598.20),
     ("vit_l@336:g+convnext_l@1024*12/tokens", 1037.68),
     ("vit_l@336:g+convnext_b@1024*24/tokens", 732.0),
     ("vit_l@336:g+convnext_l@1024*24/tokens", 1214.0),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "gmacs"), COUNTED)

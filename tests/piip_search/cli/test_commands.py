@@ -80,8 +80,9 @@ def test_cost_as_a_table_and_as_json(run_cli: Cli) -> None:
     content = json.loads(run_cli("cost", TSB, "--json").out)
     assert content["fingerprint"] == Architecture.parse(TSB).fingerprint
     assert content["cost"]["published"]["gmacs"] == pytest.approx(453.25, abs=0.01)
-    assert {"NeurIPS 2024 Table 12", "ViTDet-B", "box AP 46.6"} <= set(re.findall(
-        "NeurIPS 2024 Table 12|ViTDet-B|box AP 46.6", table.out))  # fmt: skip
+    assert {"NeurIPS 2024 Table 12", "ViTDet-B", "box AP 46.6"} <= set(
+        re.findall("NeurIPS 2024 Table 12|ViTDet-B|box AP 46.6", table.out)
+    )
     for convention in ("published", "backbone", "detector"):
         parts = [part["gmacs"] for part in content["breakdown"] if part["convention"] == convention]
         assert sum(parts) == pytest.approx(content["cost"][convention]["gmacs"])
@@ -97,9 +98,9 @@ def test_cost_at_a_real_image_shape(run_cli: Cli) -> None:
 
 
 def test_cost_of_a_trial(run_cli: Cli, tmp_path: Path) -> None:
-    content = yaml.safe_load(find_space("coco").read_text())
+    content = yaml.safe_load(find_space("coco").read_text(encoding="utf-8"))
     content["resources"] |= {"gpu": "auto", "gpu_memory": 80}
-    (tmp_path / "shared.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "shared.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     trial = json.loads(run_cli("cost", TSB, "--space", "shared.yaml", "--json").out)["trial"]
     assert trial["fits"]
     assert 0.05 < trial["gpu"] < 1
@@ -131,7 +132,7 @@ def test_a_plan_in_three_forms(run_cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     drawn = run_cli("plan", "quickstart", "--plot", "plan.svg")
     assert drawn.code == 0
-    assert "<svg" in (tmp_path / "plan.svg").read_text()
+    assert "<svg" in (tmp_path / "plan.svg").read_text(encoding="utf-8")
 
 
 def test_the_front_in_three_forms(run_cli: Cli, finished: list[str], spec: SearchSpec) -> None:
@@ -222,7 +223,7 @@ def test_the_store_of_a_run_is_kept_without_secrets(tmp_path: Path, given: str, 
     assert kept_store(tmp_path, "run") == f"sqlite:///{tmp_path}/mlflow.db"
     keep_store(given, tmp_path, "run")
     assert kept_store(tmp_path, "run") == kept
-    assert "s3cret" not in (tmp_path / "run" / "mlflow.txt").read_text()
+    assert "s3cret" not in (tmp_path / "run" / "mlflow.txt").read_text(encoding="utf-8")
 
 
 def test_a_search_without_a_result_suggests_no_export(
@@ -286,8 +287,9 @@ def test_the_commonest_reason_is_said_first_with_a_place_to_look(run_cli: Cli, t
     assert lines[1] == "2 failed: twice 1 image (trials 1, 3)"
     assert re.fullmatch(r"  its log and traceback are in runs/quickstart/trials/\w+/[\w-]+", lines[2])
     assert [line for line in lines if "failed: " in line][1:] == [
-        "1 failed: once (trial 0)", "1 failed: twice 2 images (trial 2)",
-    ]  # fmt: skip
+        "1 failed: once (trial 0)",
+        "1 failed: twice 2 images (trial 2)",
+    ]
     assert (tmp_path / lines[2].split()[-1] / "error.txt").is_file()
     quiet = run_cli(*command, "--quiet")
     assert (quiet.code, quiet.out) == (1, "")
@@ -295,8 +297,9 @@ def test_the_commonest_reason_is_said_first_with_a_place_to_look(run_cli: Cli, t
     shown = run_cli(*command, "--json")
     failures = json.loads(shown.out)["failures"]
     assert (shown.code, [(kind["count"], kind["error"], kind["trials"]) for kind in failures]) == (
-        1, [(2, "twice 1 image", [1, 3]), (1, "once", [0]), (1, "twice 2 images", [2])],
-    )  # fmt: skip
+        1,
+        [(2, "twice 1 image", [1, 3]), (1, "once", [0]), (1, "twice 2 images", [2])],
+    )
     assert (tmp_path / failures[0]["folder"] / "error.txt").is_file()
     assert lines[2] in run_cli("show", "quickstart").out
     assert json.loads(run_cli("show", "quickstart", "--json").out)["failures"] == failures
@@ -318,9 +321,15 @@ def test_an_audit_of_which_every_trial_failed(run_cli: Cli, tmp_path: Path) -> N
     plan = AuditPlan(2, 2, replace(proxy, epochs=LONGER * proxy.epochs, horizon=None, seeds=1), spec.seed)
     candidates = audit_candidates(history.finished, history.objectives, spec.bounds.gmacs, plan)
     audited = Search(
-        plan.run_name("quickstart"), spec, Listed(candidates), ledger, record.recipe,
-        question=plan.digest, audit_of=record.uid, fresh=True,
-    )  # fmt: skip
+        plan.run_name("quickstart"),
+        spec,
+        Listed(candidates),
+        ledger,
+        record.recipe,
+        question=plan.digest,
+        audit_of=record.uid,
+        fresh=True,
+    )
     while (candidate := audited.propose()) is not None:
         audited.accept(Evaluation(candidate, "failed", error="no luck"))
     ledger.close()
@@ -333,7 +342,7 @@ def test_an_audit_of_which_every_trial_failed(run_cli: Cli, tmp_path: Path) -> N
 
 
 def test_a_rehearsal_of_which_every_trial_fails(run_cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "table.csv").write_text("choice:a,cost:gmacs,loss:x\n0,1,1\n1,2,0.5\n2,3,0.2\n")
+    (tmp_path / "table.csv").write_text("choice:a,cost:gmacs,loss:x\n0,1,1\n1,2,0.5\n2,3,0.2\n", encoding="utf-8")
     command = ("simulate", "quickstart", "--table", "table.csv", "--budgets", "1,3", "--trials", "3")
     assert run_cli(*command).code == 0
     ended = run_cli(*command, "--failures", "0.999999")

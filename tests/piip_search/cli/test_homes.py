@@ -36,10 +36,29 @@ from support import fakes
 from support.typed import Cli
 
 NAMES = [
-    "a%20b", "feature%2Fabc", "100%25", "%", "a?b=c", "a#b", "two words", " lead", "dot.", "-dash", "~", "$HOME",
-    "file:x", "it's \"q\"", "back\\slash", "new\nline", "a:b@c", "[1]*{2}", "a&timeout=3;x|y", "жé☃",
-    "x" * 240, "é" * 120,
-]  # fmt: skip
+    "a%20b",
+    "feature%2Fabc",
+    "100%25",
+    "%",
+    "a?b=c",
+    "a#b",
+    "two words",
+    " lead",
+    "dot.",
+    "-dash",
+    "~",
+    "$HOME",
+    "file:x",
+    'it\'s "q"',
+    "back\\slash",
+    "new\nline",
+    "a:b@c",
+    "[1]*{2}",
+    "a&timeout=3;x|y",
+    "жé☃",
+    "x" * 240,
+    "é" * 120,
+]
 NAME = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60)
 CANDIDATE = Candidate(0, Architecture.parse("vit_nano@64:g+vit_pico@128:w4*2"), Fidelity(epochs=3))
 
@@ -143,7 +162,9 @@ def test_a_store_in_the_home_moves_with_it(tmp_path: Path, name: str) -> None:
     (home / "mlflow.db").touch()
     keep_store(str(mlflow_uri(None, home)), home, "run")
     (home / "early").mkdir()
-    (home / "early" / "mlflow.txt").write_text(f"{mlflow_uri(None, home)}\n")  # as earlier versions wrote it
+    (home / "early" / "mlflow.txt").write_text(
+        f"{mlflow_uri(None, home)}\n", encoding="utf-8"
+    )  # as earlier versions wrote it
     shutil.copytree(home, moved)
     assert kept_store(moved, "run") == mlflow_uri(None, moved)
     shutil.rmtree(home)

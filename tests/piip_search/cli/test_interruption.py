@@ -26,9 +26,14 @@ main()
 def interrupted(name: str, prepare: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join(str(ROOT / folder) for folder in (".", "workers", "dashboards"))
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(name=name, prepare=prepare)], capture_output=True, text=True,
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths}, timeout=120, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", PROGRAM.format(name=name, prepare=prepare)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        timeout=120,
+        check=False,
+    )
 
 
 WHILE_LOADING = """

@@ -21,11 +21,11 @@ TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> None:
     for package in ("mmdet", "mlflow"):
         pytest.importorskip(package)
-    content = yaml.safe_load(find_space("quickstart").read_text())
+    content = yaml.safe_load(find_space("quickstart").read_text(encoding="utf-8"))
     content["space"] = {"backbones": ["vit_nano", "vit_pico"], "resolutions": [32, 64], "branches": [1, 2]}
     content["limit"]["gmacs"] = [0.05]
     content["fidelity"] = {"epochs": 1, "data_fraction": 0.05}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     first = run_cli("run", "tiny.yaml", "--on", "local", "--trials", "1")
     assert first.code == 0, first.err
     assert "1 done, 0 failed, 1 new" in first.out
@@ -55,7 +55,7 @@ def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> 
     exported = run_cli(*command[1].split())
     assert exported.code == 0, exported.err
     assert (tmp_path / "exported/quickstart/config.py").is_file()
-    assert json.loads((tmp_path / "exported/quickstart/proof.json").read_text())["passed"]
+    assert json.loads((tmp_path / "exported/quickstart/proof.json").read_text(encoding="utf-8"))["passed"]
     _the_export_trains_in_full(run_cli, tmp_path)
     front = run_cli("export", "quickstart", "all", "-o", "front", "--format", "torch", "--weights", "random", "--json")
     assert front.code == 0, front.err
@@ -77,7 +77,7 @@ def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> 
 def _another_recipe_is_trained_anew(run_cli: Cli, tmp_path: Path, content: dict[str, Any]) -> None:
     """Under the name of a run whose ledger is gone: its checkpoints are no answer."""
     content["training"]["learning_rate"] *= 0.1
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     anew = run_cli(
         "run", "tiny.yaml", "--on", "local", "--trials", "1", "--ledger", "sqlite:///anew.db", "--mlflow", "none"
     )
@@ -94,10 +94,13 @@ def _the_export_trains_in_full(run_cli: Cli, tmp_path: Path) -> None:
     """One epoch and one more; MLflow shows the training beside its proxy."""
     from mlflow.tracking import MlflowClient
 
-    few = [f"{part}_dataloader.{setting}" for part in ("train", "val")
-           for setting in ("num_workers=0", "persistent_workers=False", "dataset.indices=8")]  # fmt: skip
+    few = [
+        f"{part}_dataloader.{setting}"
+        for part in ("train", "val")
+        for setting in ("num_workers=0", "persistent_workers=False", "dataset.indices=8")
+    ]
     folder = "exported/quickstart"
-    provenance = json.loads((tmp_path / folder / "provenance.json").read_text())
+    provenance = json.loads((tmp_path / folder / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["mlflow"] == f"sqlite:///{tmp_path}/runs/mlflow.db"
     early = run_cli("train", folder, "--resume")
     assert (early.code, "no checkpoint to go on from" in early.err) == (2, True)
@@ -138,7 +141,7 @@ def test_a_training_that_cannot_start_says_why(
     from piip_search.export import Provenance
 
     (tmp_path / "made").mkdir()
-    (tmp_path / "made" / "config.py").write_text("")
+    (tmp_path / "made" / "config.py").write_text("", encoding="utf-8")
     Provenance("small", 3, TSB, "0" * 16, "bbox_mAP", {"bbox_mAP": 0.2}, {"epochs": 1}, "1x", "random").write(
         tmp_path / "made"
     )

@@ -31,12 +31,12 @@ BAD = {
 @pytest.mark.parametrize("fault", list(BAD))
 def test_a_bad_space_ends_with_one_message_and_code_2(run_cli: Cli, tmp_path: Path, fault: str) -> None:
     line, message = BAD[fault]
-    text = find_space("quickstart").read_text()
+    text = find_space("quickstart").read_text(encoding="utf-8")
     if fault == "syntax":
         text += line
     else:
         text = yaml.safe_dump({**yaml.safe_load(text), **yaml.safe_load(line)})
-    (tmp_path / "bad.yaml").write_text(text)
+    (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
     ended = run_cli("run", "bad.yaml", "--on", "local")
     assert ended.code == 2
     assert "bad.yaml: 1 problem" in ended.err
@@ -48,11 +48,13 @@ def test_a_bad_space_ends_with_one_message_and_code_2(run_cli: Cli, tmp_path: Pa
 def test_a_malformed_coco_file_names_file_and_place(run_cli: Cli, tmp_path: Path) -> None:
     for part in ("train", "val"):
         (tmp_path / "set" / part).mkdir(parents=True)
-        (tmp_path / "set" / f"{part}.json").write_text('{"images": [{}], "annotations": [], "categories": []}')
-    content = yaml.safe_load(find_space("quickstart").read_text())
+        (tmp_path / "set" / f"{part}.json").write_text(
+            '{"images": [{}], "annotations": [], "categories": []}', encoding="utf-8"
+        )
+    content = yaml.safe_load(find_space("quickstart").read_text(encoding="utf-8"))
     content["limit"]["gmacs"] = [0.0001]
     content["data"] = SET
-    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     ended = run_cli("run", "bad.yaml", "--on", "local")
     assert ended.code == 2
     assert "11 problems" in ended.err
@@ -92,11 +94,11 @@ def test_an_unknown_run_and_choice(run_cli: Cli, finished: list[str]) -> None:
 
 
 def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path: Path) -> None:
-    content = yaml.safe_load(find_space("quickstart").read_text())
+    content = yaml.safe_load(find_space("quickstart").read_text(encoding="utf-8"))
     content["space"] = {"backbones": ["vit_t", "vit_pico"], "resolutions": [32]}
     content["limit"] = {"gmacs": [1.0]}
     content["training"]["pretrained"] = "weights"
-    (tmp_path / "pretrained.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "pretrained.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     ended = run_cli("run", "pretrained.yaml", "--on", "local")
     assert ended.code == 2
     assert "2 problems" in ended.err
@@ -108,7 +110,7 @@ def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path:
 
 def test_what_no_candidate_could_be_measured_with_is_said_before_anything_starts(run_cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("mmdet")
-    content = yaml.safe_load(find_space("quickstart").read_text())
+    content = yaml.safe_load(find_space("quickstart").read_text(encoding="utf-8"))
     content["data"] = SET
     coco = {
         "images": [{"id": 1, "file_name": "a.png", "height": 8, "width": 8}],
@@ -118,15 +120,15 @@ def test_what_no_candidate_could_be_measured_with_is_said_before_anything_starts
     for part in ("train", "val"):
         (tmp_path / "set" / part).mkdir(parents=True)
         (tmp_path / "set" / part / "a.png").write_bytes(b"no picture")
-        (tmp_path / "set" / f"{part}.json").write_text(json.dumps(coco))
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+        (tmp_path / "set" / f"{part}.json").write_text(json.dumps(coco), encoding="utf-8")
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     ended = run_cli("run", "own.yaml", "--on", "local")
     assert (ended.code, "Traceback" in ended.err) == (2, False)
     assert "no candidate could be measured with these validation images" in ended.err
     assert "set/val/a.png cannot be decoded; restore the file" in ended.err
     assert not (tmp_path / "runs").exists()
     content["training"] |= {"detector": "mask_rcnn", "anchor_scale": None}
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     masks = run_cli("run", "own.yaml", "--on", "local")
     assert masks.code == 2
     assert "mask_rcnn learns masks, and 1 of 1 objects in" in masks.err

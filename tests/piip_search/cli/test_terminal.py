@@ -93,8 +93,9 @@ def test_there_is_no_plot_of_nothing() -> None:
 def test_a_design_is_broken_between_its_branches() -> None:
     assert _written(Design(TSB), width=60).splitlines() == [TSB]
     assert [line.rstrip() for line in _written(Design(TSB), width=35).splitlines()] == [
-        "vit_b@672:w14+vit_s@1120:w14", "+vit_t@1568:w14*12",
-    ]  # fmt: skip
+        "vit_b@672:w14+vit_s@1120:w14",
+        "+vit_t@1568:w14*12",
+    ]
     assert "".join(line.rstrip() for line in _written(Design(TSB), width=9).splitlines()) == TSB
 
 

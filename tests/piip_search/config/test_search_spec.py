@@ -130,7 +130,7 @@ def test_a_ledger_may_hold_a_search_that_reserved_several_gpus() -> None:
 
 def test_yaml_syntax_names_line_and_column(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
-    path.write_text("name: x\nspace: [1, 2\nlimit: 3\n")
+    path.write_text("name: x\nspace: [1, 2\nlimit: 3\n", encoding="utf-8")
     with pytest.raises(SpecError, match=r"line 3, column 6: not YAML"):
         load_spec(path)
 
@@ -147,10 +147,21 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     [
         ({"limit__gmacs": [0.5, 100]}, "the cheapest costs"),
         ({"limit": {"gmacs": [100], "mparams": 1}}, "the smallest design has"),
-        ({"space": {"backbones": ["vit_t"], "resolutions": [224], "branches": [2], "pairing": "free",
-                    "interactions": [0]}, "limit": {"gmacs": [0.1]}}, "the cheapest costs"),
+        (
+            {
+                "space": {
+                    "backbones": ["vit_t"],
+                    "resolutions": [224],
+                    "branches": [2],
+                    "pairing": "free",
+                    "interactions": [0],
+                },
+                "limit": {"gmacs": [0.1]},
+            },
+            "the cheapest costs",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_impossible_limit_names_the_cheapest_design(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         legal_designs(parse_spec(broken(**changes)))
@@ -210,8 +221,10 @@ def test_shares_hold_what_is_needed_and_no_step_more(training: int, gpu_memory: 
 def test_rungs_are_one_training() -> None:
     spec = parse_spec(broken(schedule={"rungs": [1, 3]}, fidelity={"epochs": 9, "data_fraction": 0.5}))
     assert [(rung.epochs, rung.schedule_epochs, rung.data_fraction) for rung in spec.rungs] == [
-        (1, 9, 0.5), (3, 9, 0.5), (9, 9, 0.5),
-    ]  # fmt: skip
+        (1, 9, 0.5),
+        (3, 9, 0.5),
+        (9, 9, 0.5),
+    ]
     assert spec.rungs[-1] == spec.fidelity.build()
     assert parse_spec(spec.model_dump(mode="json")) == spec
 

@@ -7,8 +7,15 @@ from piip_search.cost import CONVENTIONS, Cost, Detector, breakdown, conventions
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
-@pytest.mark.parametrize("name", ["vit_b@448:w14+vit_t@1120:w14*6", "vit_b@448:w14+vit_t@1120:w14*6/linear",
-                                  "vit_b@448:w14+convnext_t@1024*6", "convnext_b@1024"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_b@448:w14+vit_t@1120:w14*6",
+        "vit_b@448:w14+vit_t@1120:w14*6/linear",
+        "vit_b@448:w14+convnext_t@1024*6",
+        "convnext_b@1024",
+    ],
+)
 def test_parts_sum_to_the_whole(convention: Any, name: str) -> None:
     architecture = Architecture.parse(name)
     parts = breakdown(architecture, convention, (700, 1100))

@@ -128,8 +128,10 @@ def test_a_published_hybrid_is_written_as_the_authors_did() -> None:
     optimizer = settings["optimizer"]
     assert optimizer["lr"] == 2e-4
     assert {**optimizer["paramwise_cfg"], "skip_stride": 1} == {
-        "num_layers": 12, "layer_decay_rate": 0.8, "skip_stride": 1,
-    }  # fmt: skip
+        "num_layers": 12,
+        "layer_decay_rate": 0.8,
+        "skip_stride": 1,
+    }
     assert optimizer["paramwise_cfg"]["skip_stride"][0] == 1
     train = {step["type"]: step for step in settings["data"]["train"]["pipeline"]}
     assert train["Pad"]["size_divisor"] == 32

@@ -147,13 +147,13 @@ def test_a_folder_of_something_else_is_kept(tmp_path: Path) -> None:
         prepare_folder(folder)
         write_export(export, folder)
     (folder / "torch").mkdir()
-    (folder / "torch" / "model.py").write_text("of an earlier export")
+    (folder / "torch" / "model.py").write_text("of an earlier export", encoding="utf-8")
     prepare_folder(folder)
     assert not any(folder.iterdir())
     write_export(export, folder)
     names = {"config.py", "official_config.py", "architecture.yaml", "README.md"}
     assert {path.name for path in folder.iterdir()} == names
-    (folder / "thesis.tex").write_text("years of work")
+    (folder / "thesis.tex").write_text("years of work", encoding="utf-8")
     with pytest.raises(ValueError, match="holds other files"):
         prepare_folder(folder)
     with pytest.raises(ValueError, match="is a file"):
@@ -164,7 +164,7 @@ def test_a_folder_of_something_else_is_kept(tmp_path: Path) -> None:
 def test_the_design_is_data_too(tmp_path: Path) -> None:
     write_export(Export(ARCHITECTURE, PATHS, Training()), tmp_path)
     assert read_architecture(tmp_path) == ARCHITECTURE
-    content = yaml.safe_load((tmp_path / "architecture.yaml").read_text())
+    content = yaml.safe_load((tmp_path / "architecture.yaml").read_text(encoding="utf-8"))
     assert content["architecture"] == ARCHITECTURE.name
     assert content["cost"]["published"]["macs"] == price(ARCHITECTURE, "published").macs
     own = Detector("retinanet", 256, classes=1)
@@ -179,22 +179,30 @@ def test_a_detector_of_unknown_cost_is_told_without_it(tmp_path: Path) -> None:
     export = Export(ARCHITECTURE, PATHS, training, reader=reader, images=(1000, 100))
     write_export(export, tmp_path)
     assert set(export.costs) == {"published", "backbone"}
-    text = (tmp_path / "README.md").read_text()
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "without the heads of dino" in text
     assert "1,000 images a pass" in text
-    assert "dino-4scale" in (tmp_path / "config.py").read_text()
+    assert "dino-4scale" in (tmp_path / "config.py").read_text(encoding="utf-8")
 
 
 def test_where_it_comes_from_is_read_back(tmp_path: Path) -> None:
     provenance = Provenance(
-        "small", 3, ARCHITECTURE.name, ARCHITECTURE.fingerprint, "bbox_mAP", {"bbox_mAP": 0.25}, {"epochs": 6}, "1x",
-        "proxy", "sqlite:///mlflow.db",
-    )  # fmt: skip
+        "small",
+        3,
+        ARCHITECTURE.name,
+        ARCHITECTURE.fingerprint,
+        "bbox_mAP",
+        {"bbox_mAP": 0.25},
+        {"epochs": 6},
+        "1x",
+        "proxy",
+        "sqlite:///mlflow.db",
+    )
     provenance.write(tmp_path)
     assert Provenance.read(tmp_path) == provenance
     with pytest.raises(ValueError, match="is no export"):
         Provenance.read(tmp_path / "elsewhere")
-    (tmp_path / "provenance.json").write_text('{"run": ')
+    (tmp_path / "provenance.json").write_text('{"run": ', encoding="utf-8")
     with pytest.raises(ValueError, match="cannot be read"):
         Provenance.read(tmp_path)
 

@@ -26,8 +26,9 @@ from support import ROOT
 from support.postgres import Postgres
 
 CANDIDATE = Candidate(0, Architecture.parse("vit_nano@64:g+vit_pico@128:w4*2"), Fidelity(epochs=3), seed=5)
-DONE = Evaluation(CANDIDATE, "done", {"bbox_mAP": 0.25}, seconds=2.5, history=({"epoch": 1.0, "loss": 3.0},),
-                  facts={"host": "here"})  # fmt: skip
+DONE = Evaluation(
+    CANDIDATE, "done", {"bbox_mAP": 0.25}, seconds=2.5, history=({"epoch": 1.0, "loss": 3.0},), facts={"host": "here"}
+)
 
 
 POSTGRES = pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.xdist_group("postgres")])
@@ -158,7 +159,7 @@ def test_a_ledger_that_cannot_be_opened(url: str) -> None:
 
 def test_a_ledger_on_a_disk_of_its_own_writes_ahead(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
-    mounts.write_text(f"disk / ext4 rw 0 0\nhost:/x {tmp_path}/far\\040away nfs4 rw 0 0\n")
+    mounts.write_text(f"disk / ext4 rw 0 0\nhost:/x {tmp_path}/far\\040away nfs4 rw 0 0\n", encoding="utf-8")
     assert is_local(tmp_path / "ledger.db", mounts)
     assert not is_local(tmp_path / "far away" / "runs" / "ledger.db", mounts)
     assert not is_local(tmp_path / "ledger.db", tmp_path / "nowhere")
@@ -230,8 +231,10 @@ def test_audits_of_an_old_ledger_are_known_by_their_run(url: str) -> None:
         "one.audit-mine": None,
     }
     assert [record.name for record in book.searches() if record.is_audit] == [
-        "one.audit-0a1b2c", "one.audit-0a1b2c-ffeedd", "gone.audit-aaaaaa",
-    ]  # fmt: skip
+        "one.audit-0a1b2c",
+        "one.audit-0a1b2c-ffeedd",
+        "gone.audit-aaaaaa",
+    ]
     for statement in ("UPDATE search SET name = 'x'", "DELETE FROM search"):
         with pytest.raises(DBAPIError, match="append-only"), connected(url) as connection:
             connection.execute(text(statement))  # still guarded
@@ -241,7 +244,7 @@ def test_audits_of_an_old_ledger_are_known_by_their_run(url: str) -> None:
 def test_the_file_of_the_first_version_is_read(tmp_path: Path) -> None:
     database = tmp_path / "ledger.db"
     with closing(sqlite3.connect(database)) as connection:
-        connection.executescript((Path(__file__).parent / "ledger_0001.sql").read_text())
+        connection.executescript((Path(__file__).parent / "ledger_0001.sql").read_text(encoding="utf-8"))
     book = Ledger(f"sqlite:///{database}")
     assert [evaluation.metrics["bbox_mAP"] for evaluation in book.evaluations("small")] == [0.25, 0.5]
     assert book.find(book.evaluations("small")[0].candidate.key("recipe")) is not None

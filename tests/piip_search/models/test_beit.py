@@ -56,8 +56,9 @@ def test_beit_equals_timms_with_its_class_token(image: tuple[int, int]) -> None:
 
 def test_beits_windows_add_the_bias_of_every_pair() -> None:
     """Written out, pair by pair, for windows smaller and larger than the stored grid."""
-    attention = RelativeAttention(dataclasses.replace(backbone_named("beit_base_patch16_224"), width=8, heads=2,
-                                                      relative_grid=3)).double()  # fmt: skip
+    attention = RelativeAttention(
+        dataclasses.replace(backbone_named("beit_base_patch16_224"), width=8, heads=2, relative_grid=3)
+    ).double()
     for parameter in attention.parameters():
         nn.init.normal_(parameter, std=0.5)
     x = torch.randn(1, 4, 4, 8, dtype=torch.float64)

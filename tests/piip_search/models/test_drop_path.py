@@ -47,8 +47,12 @@ def test_drop_path_rates_are_chances(rate: float) -> None:
 def test_drop_path_rates_are_the_authors(name: str, rates: list[float]) -> None:
     with torch.device("meta"):
         blocks = PIIP(Architecture.parse(name), drop_path=[0.3]).branches[0].blocks
-    found = [module.rate for block in (blocks[0], blocks[1], blocks[-1]) for module in block.modules()
-             if isinstance(module, DropPath)]  # fmt: skip
+    found = [
+        module.rate
+        for block in (blocks[0], blocks[1], blocks[-1])
+        for module in block.modules()
+        if isinstance(module, DropPath)
+    ]
     per_block = len(found) // 3
     assert found == pytest.approx([rate for rate in rates for _ in range(per_block)])
     every = [module.rate for block in blocks for module in block.modules() if isinstance(module, DropPath)]

@@ -89,8 +89,11 @@ def test_offsets_start_as_a_compass() -> None:
 @pytest.mark.parametrize("backbone", ["vit_pico", "test_vit3", "width_norm"])
 def test_windows_equal_full_attention_with_a_mask(height: int, width: int, window: int | None, backbone: str) -> None:
     """The authors' way: zeros fill up windows before the projections and are attended to like any token."""
-    attention = WidthNormAttention(64, 2) if backbone == "width_norm" else VisionTransformer(
-        Branch(backbone, 64)).blocks[0].attn  # fmt: skip
+    attention = (
+        WidthNormAttention(64, 2)
+        if backbone == "width_norm"
+        else VisionTransformer(Branch(backbone, 64)).blocks[0].attn
+    )
     attention.double()  # large weights, and no rounding to hide behind
     channels = attention.qkv.in_features
     for parameter in attention.parameters():
@@ -211,14 +214,21 @@ def test_new_parts_start_in_the_authors_distributions() -> None:
     injector, projections = model.piip.interactions[0][0].large_reads, model.piip.merges[0].projections
     xavier = math.sqrt(2 / (128 + 64))
     expected = {
-        injector.projection: 0.02, injector.ffn.fc1: 0.02, injector.ffn.fc2: 0.02,
-        injector.ffn.dwconv: math.sqrt(2 / 9), injector.attn.value_proj: xavier, injector.attn.output_proj: xavier,
-        injector.attn.attention_weights: 0, projections[0][0]: math.sqrt(2 / (9 * 128)),
-        projections[1][3]: math.sqrt(2 / (9 * 128)), model.pyramid.levels[0][0]: math.sqrt(2 / (4 * 128)),
+        injector.projection: 0.02,
+        injector.ffn.fc1: 0.02,
+        injector.ffn.fc2: 0.02,
+        injector.ffn.dwconv: math.sqrt(2 / 9),
+        injector.attn.value_proj: xavier,
+        injector.attn.output_proj: xavier,
+        injector.attn.attention_weights: 0,
+        projections[0][0]: math.sqrt(2 / (9 * 128)),
+        projections[1][3]: math.sqrt(2 / (9 * 128)),
+        model.pyramid.levels[0][0]: math.sqrt(2 / (4 * 128)),
         model.pyramid.levels[1]: math.sqrt(2 / (4 * 128)),
         regular.interactions[0][0].small_reads.attn.query_proj: 0.02,
-        regular.interactions[0][0].small_reads.attn.key_value_proj: 0.02, regular.merges[0].projections[1][1]: 0.02,
-    }  # fmt: skip
+        regular.interactions[0][0].small_reads.attn.key_value_proj: 0.02,
+        regular.merges[0].projections[1][1]: 0.02,
+    }
     for layer, deviation in expected.items():
         # Three standard errors of a deviation that is estimated from so many weights.
         error = 3 / math.sqrt(2 * layer.weight.numel())
@@ -227,9 +237,14 @@ def test_new_parts_start_in_the_authors_distributions() -> None:
         assert layer.bias is None or not layer.bias.any()
 
 
-@pytest.mark.parametrize("name", ["vit_micro@32:g+vit_nano@64:w3+convnext_pico@96*4",
-                                  "vit_micro@32:g+vit_nano@64:w3*2(attention=regular)",
-                                  "vit_micro@32:g+vit_nano@64:g*2/logits"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_micro@32:g+vit_nano@64:w3+convnext_pico@96*4",
+        "vit_micro@32:g+vit_nano@64:w3*2(attention=regular)",
+        "vit_micro@32:g+vit_nano@64:g*2/logits",
+    ],
+)
 def test_no_images_give_no_maps(name: str) -> None:
     architecture = Architecture.parse(name)
     outputs = PIIP(architecture)(torch.zeros(0, 3, architecture.resolution, architecture.resolution))
@@ -241,8 +256,10 @@ def test_images_smaller_than_a_patch_are_refused() -> None:
         PIIP(Architecture.parse("convnext_pico@64"))(torch.zeros(1, 3, 64, 16))
 
 
-@pytest.mark.parametrize("name", ["vit_micro@32:g+vit_nano@64:w3*2", "vit_micro@64:g+convnext_pico@128*4",
-                                  "vit_micro@64:g+vit_nano@96:g*4/logits"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["vit_micro@32:g+vit_nano@64:w3*2", "vit_micro@64:g+convnext_pico@128*4", "vit_micro@64:g+vit_nano@96:g*4/logits"],
+)
 def test_checkpointing_changes_memory_and_nothing_else(name: str) -> None:
     architecture = Architecture.parse(name)
     image = torch.randn(2, 3, architecture.resolution, architecture.resolution)

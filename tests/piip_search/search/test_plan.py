@@ -10,14 +10,19 @@ from piip_search.search.plan import make_plan
 
 SPEC: dict[str, Any] = {
     "name": "planned",
-    "space": {"backbones": ["vit_t", "vit_s"], "resolutions": [224, 448], "windows": [14], "interactions": [0, 6],
-              "branches": [1, 2]},
+    "space": {
+        "backbones": ["vit_t", "vit_s"],
+        "resolutions": [224, 448],
+        "windows": [14],
+        "interactions": [0, 6],
+        "branches": [1, 2],
+    },
     "limit": {"gmacs": [5, 20]},
     "budget": {"trials": 4},
     "data": {"embedded": "digits"},
     "fidelity": {"epochs": 2, "data_fraction": 0.5, "image_scale": 0.5},
     "training": {"detector": "retinanet", "channels": 64, "batch_size": 4},
-}  # fmt: skip
+}
 
 
 def spec(**changes: Any) -> SearchSpec:
@@ -26,8 +31,14 @@ def spec(**changes: Any) -> SearchSpec:
 
 def test_a_plan_counts_by_hand() -> None:
     made = make_plan(spec(), "x", (160, 40), 1.0)
-    designs = ["vit_t@224:w14", "vit_t@448:w14", "vit_s@224:w14", "vit_s@448:w14", "vit_s@224:w14+vit_t@448:w14*0",
-               "vit_s@224:w14+vit_t@448:w14*6"]  # fmt: skip
+    designs = [
+        "vit_t@224:w14",
+        "vit_t@448:w14",
+        "vit_s@224:w14",
+        "vit_s@448:w14",
+        "vit_s@224:w14+vit_t@448:w14*0",
+        "vit_s@224:w14+vit_t@448:w14*6",
+    ]
     from piip_search.architecture import Architecture
 
     parsed = [Architecture.parse(name) for name in designs]
@@ -46,8 +57,12 @@ def test_a_plan_counts_by_hand() -> None:
 
 
 def test_effort_is_work_over_throughput() -> None:
-    one = make_plan(spec(space={**SPEC["space"], "backbones": ["vit_t"], "resolutions": [448], "branches": [1]}), "x",
-                    (160, 40), 2.0)  # fmt: skip
+    one = make_plan(
+        spec(space={**SPEC["space"], "backbones": ["vit_t"], "resolutions": [448], "branches": [1]}),
+        "x",
+        (160, 40),
+        2.0,
+    )
     macs = price(one.cheapest[0].scaled(0.5), "detector", None, spec().detector).macs
     assert one.effort is not None
     assert one.effort.train_images == 80

@@ -21,17 +21,21 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six choices of three: what is dear is good, and the first epoch says less of it than the third."""
     lines = [
         ",".join(
-            [*(f"choice:{name}" for name in "abcdef"), "cost:work", *(f"loss:error@{e}" for e in EPOCHS),
-             *(f"seconds@{e}" for e in EPOCHS)]
+            [
+                *(f"choice:{name}" for name in "abcdef"),
+                "cost:work",
+                *(f"loss:error@{e}" for e in EPOCHS),
+                *(f"seconds@{e}" for e in EPOCHS),
+            ]
         )
-    ]  # fmt: skip
+    ]
     for number, row in enumerate(itertools.product(range(3), repeat=6)):
         work = 1 + sum(row)
         error = 0.9 - 0.05 * sum(row) - 0.03 * (row[0] == 2) + 0.002 * (number * 7919 % 11)
         early = [min(1.0, error + 0.3 / e + 0.01 / e * (number * 104729 % 7)) for e in EPOCHS[:-1]]
         lines.append(",".join(map(str, [*row, work, *early, error, *(10 * work * e for e in EPOCHS)])))
     file = tmp_path_factory.mktemp("table") / "table.csv"
-    file.write_text("\n".join(lines))
+    file.write_text("\n".join(lines), encoding="utf-8")
     return file
 
 
@@ -175,7 +179,7 @@ def test_what_no_cluster_is_like(wrong: dict[str, float]) -> None:
 def test_tables_that_cannot_be_played_on(spec: SearchSpec, tmp_path: Path, header: str, row: str, message: str) -> None:
     file = tmp_path / "table.csv"
     other = row if header[-6:] == "loss:l" else row.replace("1,1,1", "2,1,2")
-    file.write_text("\n".join([header, row, other]))
+    file.write_text("\n".join([header, row, other]), encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         Rehearsal.of(played(spec, schedule=None, fidelity={"epochs": 2}), Table.read(file))
 
@@ -187,7 +191,7 @@ def test_losses_below_zero_missing_ones_and_costs_of_nothing_are_played(spec: Se
         f"{a},{b},{0 if a == b == 0 else (1 + a + b) * 1e11},{'' if a == 3 else -10 - a + 0.1 * b}"
         for a, b in itertools.product(range(6), repeat=2)
     ]
-    file.write_text("\n".join(["choice:a,choice:b,cost:c,loss:l", *rows]))
+    file.write_text("\n".join(["choice:a,choice:b,cost:c,loss:l", *rows]), encoding="utf-8")
     settings = {"schedule": None, "budget": {"trials": 36}, "limit": {"gmacs": [3e11, 1.1e12]}}
     rehearsal = Rehearsal.of(played(spec, **settings), Table.read(file))
     search, _ = rehearse(rehearsal, simulated.Cluster())
@@ -206,7 +210,7 @@ def test_the_command(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     content = played(spec, sampler="random").model_dump(mode="json")
     space = tmp_path / "space.yaml"
-    space.write_text(json.dumps(content))
+    space.write_text(json.dumps(content), encoding="utf-8")
     command = ["simulate", str(space), "--table", str(path), "--workers", "4"]
     app([*command, "--failures", "0.1"], standalone_mode=False)
     text = capsys.readouterr().out

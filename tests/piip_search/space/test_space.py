@@ -190,10 +190,20 @@ def test_pairings_count(pairing: Any, count: int) -> None:
     assert len(SearchSpace(Choices(("vit_t", "vit_b"), (224, 448, 672), branches=(2,), pairing=pairing))) == count
 
 
-SPACE = SearchSpace(Choices(
-    ("vit_t", "vit_b", "convnext_t"), (224, 448, 640, 672), (14, "14g3"), (0, 6), (1, 2), ("conv", "pyramid"),
-    steps=(1.2, 2.5), whole_windows=True, pretraining_grid=True, padding=224,
-))  # fmt: skip
+SPACE = SearchSpace(
+    Choices(
+        ("vit_t", "vit_b", "convnext_t"),
+        (224, 448, 640, 672),
+        (14, "14g3"),
+        (0, 6),
+        (1, 2),
+        ("conv", "pyramid"),
+        steps=(1.2, 2.5),
+        whole_windows=True,
+        pretraining_grid=True,
+        padding=224,
+    )
+)
 
 
 @pytest.mark.parametrize(
@@ -255,6 +265,8 @@ def test_the_same_space_in_another_order_is_the_same() -> None:
 def test_the_coco_space_is_large_and_holds_the_published_designs() -> None:
     space = load_spec(find_space("coco")).space.build()
     assert len(space) >= 1_000_000
-    for name in ("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12",
-                 "vit_l@448:w28+vit_b@672:w28+vit_s@1120:w28+vit_t@1568:w28*12"):  # fmt: skip
+    for name in (
+        "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12",
+        "vit_l@448:w28+vit_b@672:w28+vit_s@1120:w28+vit_t@1568:w28*12",
+    ):
         assert space.decode(space.encode(Architecture.parse(name))).name == name

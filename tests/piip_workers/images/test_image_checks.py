@@ -34,8 +34,15 @@ def problems_of(data: Data, masks: bool = False) -> list[str]:
 
 def stored_pixels(pixels: squares.Picture, orientation: int) -> squares.Picture:
     """The pixels that stand upright once they are turned as an orientation means (EXIF 2.3, 4.6.4)."""
-    turned = {2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1], 5: np.swapaxes(pixels, 0, 1),
-              6: np.rot90(pixels), 7: np.swapaxes(pixels[::-1, ::-1], 0, 1), 8: np.rot90(pixels, -1)}  # fmt: skip
+    turned = {
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: np.swapaxes(pixels, 0, 1),
+        6: np.rot90(pixels),
+        7: np.swapaxes(pixels[::-1, ::-1], 0, 1),
+        8: np.rot90(pixels, -1),
+    }
     return np.ascontiguousarray(turned[orientation])
 
 

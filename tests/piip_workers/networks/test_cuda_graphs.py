@@ -15,8 +15,32 @@ from piip_search.models.kernels import dispatch  # noqa: E402
 from piip_workers.networks.cuda_graphs import SIZES, Recorded  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-SIDES = (96, 112, 96, 128, 96, 144, 112, 128, 96, 160, 112, 96,
-         128, 128, 144, 160, 144, 144, 160, 176, 96, 176, 176, 176)  # fmt: skip
+SIDES = (
+    96,
+    112,
+    96,
+    128,
+    96,
+    144,
+    112,
+    128,
+    96,
+    160,
+    112,
+    96,
+    128,
+    128,
+    144,
+    160,
+    144,
+    144,
+    160,
+    176,
+    96,
+    176,
+    176,
+    176,
+)
 
 
 def in_place(function: Callable[[], list[Any]]) -> tuple[list[Any], Callable[[], None]]:

@@ -40,12 +40,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def drive(address: str, folder: Path, spec: SearchSpec, **options: Any) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
-    asked = {"address": address, "folder": str(folder), "spec": spec.model_dump(mode="json"),
-             "function": "support.fakes:measure", "settings": {}, **options}  # fmt: skip
+    asked = {
+        "address": address,
+        "folder": str(folder),
+        "spec": spec.model_dump(mode="json"),
+        "function": "support.fakes:measure",
+        "settings": {},
+        **options,
+    }
     return subprocess.run(
         [sys.executable, "-W", "ignore", str(ROOT / "tests" / "support" / "drive.py"), json.dumps(asked)],
-        capture_output=True, text=True, env=cluster_environment(), timeout=240, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=cluster_environment(),
+        timeout=240,
+        check=False,
+    )
 
 
 def told(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -79,16 +89,22 @@ def test_trials_share_gpus_by_what_they_are_predicted_to_take(
     cluster: Cluster, spec: SearchSpec, tmp_path: Path
 ) -> None:
     shared = changed(
-        spec, budget={"trials": 10}, resources={"cpu": 0.5, "gpu": "auto", "gpu_memory": 4},
+        spec,
+        budget={"trials": 10},
+        resources={"cpu": 0.5, "gpu": "auto", "gpu_memory": 4},
         training={"channels": 64, "batch_size": 128},
-    )  # fmt: skip
+    )
     log = tmp_path / "log.jsonl"
     ended = drive(
-        cluster.address, tmp_path / "home", shared, function="support.fakes:noted", share="support.fakes:keep_to",
+        cluster.address,
+        tmp_path / "home",
+        shared,
+        function="support.fakes:noted",
+        share="support.fakes:keep_to",
         settings={"log": str(log), "seconds": 2.0},
-    )  # fmt: skip
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    notes = {note["number"]: note for note in map(json.loads, log.read_text().splitlines())}
+    notes = {note["number"]: note for note in map(json.loads, log.read_text(encoding="utf-8").splitlines())}
     evaluations = told(ended)["evaluations"]
     assert len(notes) == 10
     for number, (name, _) in evaluations.items():
@@ -99,8 +115,11 @@ def test_trials_share_gpus_by_what_they_are_predicted_to_take(
     assert len(shares) > 1
     at_once = []
     for note in notes.values():
-        beside = [other for other in notes.values()
-                  if other["node"] == note["node"] and other["began"] <= note["began"] < other["ended"]]  # fmt: skip
+        beside = [
+            other
+            for other in notes.values()
+            if other["node"] == note["node"] and other["began"] <= note["began"] < other["ended"]
+        ]
         assert sum(other["resources"]["GPU"] for other in beside) <= 1 + 1e-6
         at_once.append(len(beside))
     assert max(at_once) > 1
@@ -111,7 +130,7 @@ def test_every_trial_may_have_a_process_of_its_own(cluster: Cluster, spec: Searc
     own = changed(spec, budget={"trials": 3}, resources={"cpu": 2, "reuse_actors": False})
     ended = drive(cluster.address, tmp_path / "home", own, function="support.fakes:noted", settings={"log": str(log)})
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert len({json.loads(line)["process"] for line in log.read_text().splitlines()}) == 3
+    assert len({json.loads(line)["process"] for line in log.read_text(encoding="utf-8").splitlines()}) == 3
 
 
 def test_a_cluster_that_is_not_ready_is_one_error_before_anything_starts(
@@ -140,12 +159,12 @@ def test_what_a_node_tells_of_itself(tmp_path: Path) -> None:
 @pytest.fixture
 def submitted(tmp_path: Path) -> tuple[str, ...]:
     """A real search of two tiny designs that each train for an epoch, as submit is told of it."""
-    content = yaml.safe_load(find_space("quickstart").read_text())
+    content = yaml.safe_load(find_space("quickstart").read_text(encoding="utf-8"))
     content |= {"name": "sent", "budget": {"trials": 2}, "sampler": "random"}
     content["space"] = {"backbones": ["vit_nano", "vit_pico"], "resolutions": [32, 64], "branches": [1, 2]}
     content["limit"]["gmacs"] = [0.05]
     content["fidelity"] = {"epochs": 1, "data_fraction": 0.05}
-    (tmp_path / "it's a space.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "it's a space.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return (str(tmp_path / "it's a space.yaml"), "--home", str(tmp_path / "shared home"), "--mlflow", "none")
 
 
@@ -186,9 +205,19 @@ def test_no_password_is_in_a_job_s_command_line(
     space, *options = submitted[:3]
     secret = "hunter2"
     followed = run_cli(
-        "submit", space, *options, "--address", cluster.dashboard, "--name", "secret", "--follow",
-        "--ledger", f"postgresql://me:{secret}@127.0.0.1:1/none", "--mlflow", f"http://me:{secret}@127.0.0.1:1",
-    )  # fmt: skip
+        "submit",
+        space,
+        *options,
+        "--address",
+        cluster.dashboard,
+        "--name",
+        "secret",
+        "--follow",
+        "--ledger",
+        f"postgresql://me:{secret}@127.0.0.1:1/none",
+        "--mlflow",
+        f"http://me:{secret}@127.0.0.1:1",
+    )
     assert followed.code == 2
     assert "ledger postgresql" in followed.out
     assert secret not in followed.out + followed.err
@@ -199,11 +228,11 @@ def test_no_password_is_in_a_job_s_command_line(
 
 
 def test_paths_of_this_machine_are_refused(run_cli: Cli, tmp_path: Path) -> None:
-    content = yaml.safe_load(find_space("quickstart").read_text())
+    content = yaml.safe_load(find_space("quickstart").read_text(encoding="utf-8"))
     part = {"images": "images", "annotations": "file.json"}
     content["data"] = {"root": "data", "train": part, "val": part}
     content["training"] |= {"detector": "own.py", "anchor_scale": None}
-    (tmp_path / "space.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     ended = run_cli("submit", "space.yaml", "--ledger", "sqlite:///ledger.db", "--mlflow", "mlruns")
     assert ended.code == 2
     assert "space.yaml: 5 problems" in ended.err
@@ -250,9 +279,14 @@ def test_a_cluster_that_wants_a_token_says_how_to_give_it(
             ["run", "quickstart", "--address", guarded.address],
         ):
             ended = subprocess.run(
-                [sys.executable, "-W", "ignore", "-m", "piip_search.cli", *command], capture_output=True, text=True,
-                cwd=tmp_path, timeout=120, check=False, env=environment,
-            )  # fmt: skip
+                [sys.executable, "-W", "ignore", "-m", "piip_search.cli", *command],
+                capture_output=True,
+                text=True,
+                cwd=tmp_path,
+                timeout=120,
+                check=False,
+                env=environment,
+            )
             assert ended.returncode == 2, ended.stderr
             assert "wants a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" in ended.stderr
             assert len(ended.stderr.splitlines()) == 1

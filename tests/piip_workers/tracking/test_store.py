@@ -199,7 +199,9 @@ def front_of(home: Path, run: str) -> dict[str, Any]:
     client = tracking.MlflowTracker(uri_of(home))._client
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
     (found,) = client.search_runs([experiment], f"tags.`piip.run` = '{run}' and tags.`piip.role` = 'search'")
-    content: dict[str, Any] = json.loads(Path(client.download_artifacts(found.info.run_id, "front.json")).read_text())
+    content: dict[str, Any] = json.loads(
+        Path(client.download_artifacts(found.info.run_id, "front.json")).read_text(encoding="utf-8")
+    )
     return content
 
 

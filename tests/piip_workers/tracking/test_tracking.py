@@ -258,8 +258,9 @@ def test_an_exported_network_is_registered_once_with_its_signature(
         from piip_workers.networks.onnx_export import write_onnx
 
         write_onnx(design, network, folder, tmp_path / "log")
-    origin = Provenance("run", 1, design.name, design.fingerprint, "bbox_mAP", {"bbox_mAP": 0.5}, {"epochs": 1}, "1x",
-                        "proxy")  # fmt: skip
+    origin = Provenance(
+        "run", 1, design.name, design.fingerprint, "bbox_mAP", {"bbox_mAP": 0.5}, {"epochs": 1}, "1x", "proxy"
+    )
     channels = tuple(one.shape[1] for one in network(torch.zeros(1, 3, 64, 64)))
     name = tracking.register(tracker.uri, origin, folder, channels)
     assert name == tracking.register(tracker.uri, origin, folder, channels) == "piip-search run, version 1"

@@ -98,8 +98,11 @@ class Work:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {
-            "function": self.function, "settings": dict(self.settings), "results": self.results, "share": self.share
-        }  # fmt: skip
+            "function": self.function,
+            "settings": dict(self.settings),
+            "results": self.results,
+            "share": self.share,
+        }
 
     def _kept(self, candidate: Candidate) -> Path | None:
         if not self.results:
@@ -151,7 +154,7 @@ def alone(file: Path, wait: float = LONGEST_WAIT) -> Iterator[None]:
         MachineError: The other one does not end.
         OSError: The file cannot be made.
     """
-    with file.open("w") as held:
+    with file.open("w", encoding="utf-8") as held:
         deadline = time.monotonic() + wait
         while True:
             try:

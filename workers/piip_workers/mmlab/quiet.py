@@ -11,7 +11,12 @@ from pathlib import Path
 def quiet(log: Path) -> Iterator[None]:
     """What is printed goes into a file; warnings and what is logged short of an error go nowhere."""
     before = logging.root.manager.disable
-    with warnings.catch_warnings(), log.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+    with (
+        warnings.catch_warnings(),
+        log.open("a", encoding="utf-8") as file,
+        redirect_stdout(file),
+        redirect_stderr(file),
+    ):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:

@@ -89,7 +89,7 @@ class Proof:
             "skipped": self.skipped,
             "versions": {"python": platform.python_version(), **_versions()},
         }
-        path.write_text(json.dumps(content, indent=2) + "\n")
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

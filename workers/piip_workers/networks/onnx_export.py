@@ -36,9 +36,15 @@ def write_onnx(architecture: Architecture, network: PIIPPyramid, folder: Path, l
     image = torch.zeros(1, 3, architecture.resolution, architecture.resolution)
     with quiet(log):
         torch.onnx.export(
-            network.eval(), (image,), str(folder / "model.onnx"), dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=["image"], output_names=[f"stride_{stride}" for stride in STRIDES],
-        )  # fmt: skip
+            network.eval(),
+            (image,),
+            str(folder / "model.onnx"),
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            input_names=["image"],
+            output_names=[f"stride_{stride}" for stride in STRIDES],
+        )
 
 
 def prove_onnx(architecture: Architecture, network: PIIPPyramid, folder: Path, proof: Proof, log: Path) -> None:
@@ -69,8 +75,13 @@ def _compare(name: str, architecture: Architecture, network: PIIPPyramid, path: 
     with torch.no_grad():
         expected = network.eval()(image)
     note = f"at most what is expected; one image of {side} x {side} pixels, in onnxruntime"
-    proof.check(f"{name}: greatest relative difference of the maps", MOST,
-                lambda: greatest_difference(_maps(path, image), expected), float.__le__, note)  # fmt: skip
+    proof.check(
+        f"{name}: greatest relative difference of the maps",
+        MOST,
+        lambda: greatest_difference(_maps(path, image), expected),
+        float.__le__,
+        note,
+    )
 
 
 def _problems(path: Path) -> str:

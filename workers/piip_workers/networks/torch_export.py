@@ -65,9 +65,10 @@ def write_torch(architecture: Architecture, network: PIIPPyramid, folder: Path) 
     """
     folder.mkdir(exist_ok=True)
     rates = [branch.model.drop_path for branch in architecture.branches]
-    text = _MODEL.format(name=architecture.name, rates=rates, multiple=architecture.multiple,
-                         side=architecture.resolution)  # fmt: skip
-    (folder / "model.py").write_text(text)
+    text = _MODEL.format(
+        name=architecture.name, rates=rates, multiple=architecture.multiple, side=architecture.resolution
+    )
+    (folder / "model.py").write_text(text, encoding="utf-8")
     save_file(
         {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / "weights.safetensors"
     )
@@ -80,8 +81,13 @@ def prove_torch(architecture: Architecture, network: PIIPPyramid, folder: Path, 
     with torch.no_grad():
         expected = network.eval()(image)
     note = f"at most what is expected; one image of {side} x {side} pixels, in a process of its own"
-    proof.check("torch: greatest relative difference of the maps", MOST,
-                lambda: greatest_difference(_elsewhere(folder, image), expected), float.__le__, note)  # fmt: skip
+    proof.check(
+        "torch: greatest relative difference of the maps",
+        MOST,
+        lambda: greatest_difference(_elsewhere(folder, image), expected),
+        float.__le__,
+        note,
+    )
 
 
 def greatest_difference(found: list[Tensor], expected: tuple[Tensor, ...]) -> float:

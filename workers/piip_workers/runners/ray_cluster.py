@@ -57,12 +57,16 @@ def connect(address: str | None = None) -> None:
         _check_answer(address)
     else:
         _prepare()
-    with tempfile.TemporaryFile("w+", errors="replace") as said:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         try:
             with _overhearing(said), _own_sigterm():
                 # Without an address Ray would join whatever cluster this machine last had, and wait for a killed one.
-                ray.init(address=address or "local", include_dashboard=False if address is None else None,
-                         log_to_driver=False, logging_level=logging.ERROR)  # fmt: skip
+                ray.init(
+                    address=address or "local",
+                    include_dashboard=False if address is None else None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
         except ImportError as error:
             raise ModuleNotFoundError(name=error.name or "grpc") from None
         except Exception as error:  # a node that does not start is the plainest of all

@@ -191,10 +191,14 @@ class Jobs:
 def _job(details: JobDetails) -> Job:
     status = JobStatus(details.status).value.lower()
     return Job(
-        id=str(details.submission_id), run=(details.metadata or {}).get(RUN, ""), status=status,
-        message=str(details.message or ""), code=details.driver_exit_code,
-        began=_time(details.start_time), ended=_time(details.end_time),
-    )  # fmt: skip
+        id=str(details.submission_id),
+        run=(details.metadata or {}).get(RUN, ""),
+        status=status,
+        message=str(details.message or ""),
+        code=details.driver_exit_code,
+        began=_time(details.start_time),
+        ended=_time(details.end_time),
+    )
 
 
 def _time(milliseconds: int | None) -> datetime | None:

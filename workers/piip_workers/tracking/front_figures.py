@@ -24,8 +24,15 @@ def draw_front(fronts: Sequence[ParetoFront], objectives: Objectives) -> Figure:
     axes.set_axisbelow(True)
     for front in fronts:
         axes.axvline(front.budget, color=GREY, linestyle="--", linewidth=1)
-        axes.annotate(f"{front.budget:g} G", (front.budget, 0.02), xycoords=("data", "axes fraction"),
-                      rotation=90, fontsize=8, color="#666666", ha="right")  # fmt: skip
+        axes.annotate(
+            f"{front.budget:g} G",
+            (front.budget, 0.02),
+            xycoords=("data", "axes fraction"),
+            rotation=90,
+            fontsize=8,
+            color="#666666",
+            ha="right",
+        )
     axes.step(costs, values, where="post", color=BLUE, linewidth=1.5)
     axes.scatter(costs, values, color=BLUE, zorder=3)
     lines = []
@@ -56,9 +63,12 @@ def front_page(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation],
     for front in fronts:
         figure.add_vline(x=front.budget, line_dash="dash", line_color=GREY, annotation_text=f"{front.budget:g} G")
     figure.update_layout(
-        template="plotly_white", xaxis_title=f"GMACs ({objectives.convention} convention)",
-        yaxis_title=objectives.metric, title="Pareto front", legend={"orientation": "h", "y": -0.2},
-    )  # fmt: skip
+        template="plotly_white",
+        xaxis_title=f"GMACs ({objectives.convention} convention)",
+        yaxis_title=objectives.metric,
+        title="Pareto front",
+        legend={"orientation": "h", "y": -0.2},
+    )
     return str(figure.to_html(include_plotlyjs=True, full_html=True))
 
 
@@ -73,6 +83,10 @@ def _points(
     figure.add_scatter(
         x=[objectives.price(design).gmacs for design in designs],
         y=[objectives.value(evaluation) for evaluation in evaluations],
-        text=texts, name=name, mode=mode, line={"shape": "hv", "color": color}, marker={"color": color},
+        text=texts,
+        name=name,
+        mode=mode,
+        line={"shape": "hv", "color": color},
+        marker={"color": color},
         hovertemplate="%{text}<br>%{x:.4g} G, " + escape(objectives.metric) + " %{y:.4f}<extra></extra>",
-    )  # fmt: skip
+    )

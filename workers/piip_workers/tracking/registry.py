@@ -55,9 +55,12 @@ def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int
     with suppress(MlflowException):  # it is there
         client.create_registered_model(name, description=f"Networks that search {provenance.run} found.")
     tags = {
-        "mlflow.parentRunId": parents[0].info.run_id, "piip.role": "export", "piip.number": str(provenance.trial),
-        "piip.fingerprint": provenance.fingerprint, "piip.digest": weights,
-    }  # fmt: skip
+        "mlflow.parentRunId": parents[0].info.run_id,
+        "piip.role": "export",
+        "piip.number": str(provenance.trial),
+        "piip.fingerprint": provenance.fingerprint,
+        "piip.digest": weights,
+    }
     run = client.create_run(
         places[0], run_name=f"{provenance.trial:04d} export {provenance.architecture}"[:250], tags=tags
     )
@@ -91,9 +94,13 @@ def _save(folder: Path, place: Path, signature: ModelSignature, metadata: Mappin
     import mlflow.pyfunc
 
     mlflow.pyfunc.save_model(
-        str(place), loader_module="piip_workers.networks.mlflow_model", data_path=str(folder), signature=signature,
-        pip_requirements=["piip-search[models,onnx]"], metadata=dict(metadata),
-    )  # fmt: skip
+        str(place),
+        loader_module="piip_workers.networks.mlflow_model",
+        data_path=str(folder),
+        signature=signature,
+        pip_requirements=["piip-search[models,onnx]"],
+        metadata=dict(metadata),
+    )
 
 
 def _versions(client: MlflowClient, name: str) -> list[Any]:

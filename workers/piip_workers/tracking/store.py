@@ -42,8 +42,12 @@ BESIDE = ("", "-journal", "-wal", "-shm")
 """Endings of the files that SQLite keeps a database in."""
 PLACES = ("/tmp", "/var/tmp", "/dev/shm")
 """Where a folder can be given another name for a while."""
-MOVED = {"experiments": ("artifact_location",), "runs": ("artifact_uri",), "logged_models": ("artifact_location",),
-         "model_versions": ("source", "storage_location")}  # fmt: skip
+MOVED = {
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
 """Where MLflow writes down in which folder files are."""
 
 
@@ -156,8 +160,11 @@ def _revision(file: Path) -> str | None:
         own = {name for name in tables if not name.startswith(("alembic_", "_alembic_", "sqlite_"))}
         if own and "experiments" not in own:
             raise StoreError(f"{file} is no store of MLflow, but the database of another program; name another file")
-        found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if (
-            "alembic_version" in tables) else None  # fmt: skip
+        found = (
+            connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            if ("alembic_version" in tables)
+            else None
+        )
     if not tables:
         return None
     return "" if found is None else str(found[0])

@@ -49,9 +49,8 @@ def _audited(audit: Any, rows: Any) -> str:
     """
     name = audit.name.partition(f"{MARK}{audit.question}")[0]
     alike = [
-        row for row in rows
-        if not _is_audit(row) and row.recipe == audit.recipe and _content(row) == _content(audit)
-    ]  # fmt: skip
+        row for row in rows if not _is_audit(row) and row.recipe == audit.recipe and _content(row) == _content(audit)
+    ]
     named = [row for row in alike if row.name == name]
     return next((row.uid for row in (*named, *alike) if row.name == name or row.name.startswith(f"{name}-")), "")
 

@@ -162,8 +162,12 @@ def test_the_portable_path_equals_loops() -> None:
 def test_the_kernels_equal_the_portable_path_in_tritons_interpreter() -> None:
     if importlib.util.find_spec("triton") is None:
         pytest.skip("Triton is not installed: pip install triton --no-deps")
-    environment = {**os.environ, "TRITON_INTERPRET": "1", dispatch.VARIABLE: "fused",
-                   "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # fmt: skip
+    environment = {
+        **os.environ,
+        "TRITON_INTERPRET": "1",
+        dispatch.VARIABLE: "fused",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
     ended = subprocess.run([sys.executable, str(Path(__file__))], env=environment, capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr.decode()[-3000:]
     assert b"equal" in ended.stdout

@@ -33,9 +33,14 @@ def child_of(parent: str, name: str, kind: Any = PIIP) -> tuple[Any, Any, Inheri
 @pytest.mark.parametrize("kind", [PIIP, PIIPPyramid])
 @pytest.mark.parametrize(
     "name",
-    [PARENT, "vit_micro@32:g+vit_nano@64:w2+vit_pico@96:g*2", "vit_w128_d6_h4@64:g+convnext_pico@128*6",
-     "vit_micro@64:g+vit_nano@64:g*2/logits", "vit_micro@32:g+vit_pico@64:g*2(attention=regular)/linear"],
-)  # fmt: skip
+    [
+        PARENT,
+        "vit_micro@32:g+vit_nano@64:w2+vit_pico@96:g*2",
+        "vit_w128_d6_h4@64:g+convnext_pico@128*6",
+        "vit_micro@64:g+vit_nano@64:g*2/logits",
+        "vit_micro@32:g+vit_pico@64:g*2(attention=regular)/linear",
+    ],
+)
 def test_a_twin_computes_the_same(name: str, kind: Any) -> None:
     architecture = Architecture.parse(name)
     if kind is PIIPPyramid and architecture.merge == "logits":
@@ -44,8 +49,9 @@ def test_a_twin_computes_the_same(name: str, kind: Any) -> None:
     assert report.fresh == ()
     assert report.tensors == report.of
     image = torch.randn(1, 3, architecture.resolution, architecture.resolution)
-    for one, other in zip(torch.utils._pytree.tree_leaves(source(image)), torch.utils._pytree.tree_leaves(child(image)),
-                          strict=True):  # fmt: skip
+    for one, other in zip(
+        torch.utils._pytree.tree_leaves(source(image)), torch.utils._pytree.tree_leaves(child(image)), strict=True
+    ):
         assert torch.equal(one, other)
 
 

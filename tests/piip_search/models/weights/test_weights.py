@@ -115,8 +115,15 @@ def test_every_kind_of_timms_vits_is_equal_to_the_bit(name: str) -> None:
         assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("name", ["vit_base_patch16_rpn_224", "vit_pwee_patch16_reg1_gap_256",
-                                  "vit_small_patch16_18x2_224", "beit3_base_patch16_224"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_base_patch16_rpn_224",
+        "vit_pwee_patch16_reg1_gap_256",
+        "vit_small_patch16_18x2_224",
+        "beit3_base_patch16_224",
+    ],
+)
 def test_other_kinds_of_blocks_see_windows_as_if_each_was_an_image(name: str) -> None:
     """Against timm's own block on every window; its windows need no filling up."""
     import timm
@@ -174,10 +181,19 @@ def intern() -> Iterator[str]:
     """A backbone like InternViT-6B, small: root-mean-square norms, also of queries and keys over the whole width."""
     with fakes.registered(
         Transformer(
-            "vit_intern_tiny", "InternViT", 32, 2, 2, norm="rms", layer_scale=0.1, qkv_bias=False, query_norm="width",
-            intern_class=True, weights_url="https://example.org/intern_vit_tiny.pth",
+            "vit_intern_tiny",
+            "InternViT",
+            32,
+            2,
+            2,
+            norm="rms",
+            layer_scale=0.1,
+            qkv_bias=False,
+            query_norm="width",
+            intern_class=True,
+            weights_url="https://example.org/intern_vit_tiny.pth",
         )
-    ) as name:  # fmt: skip
+    ) as name:
         yield name
 
 

@@ -173,7 +173,7 @@ def test_flat_losses_end_no_search() -> None:
 
 
 def write(path: Path, rows: list[str], header: str = "choice:a,choice:b,cost:gmacs,loss:error") -> Path:
-    path.write_text("\n".join([header, *rows]) + "\n")
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return path
 
 
@@ -195,7 +195,9 @@ def used(table: Table) -> tuple[str, str]:
 def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
     """With a mark at its beginning, empty lines, blanks, a design that costs nothing and one without a loss."""
     file = tmp_path / "t.csv"
-    file.write_text("\ufeffchoice:a, cost:gmacs,loss:error,note\n\nx,0,0.3,\n y ,2,0.2,good\nz,3,,lost\n")
+    file.write_text(
+        "\ufeffchoice:a, cost:gmacs,loss:error,note\n\nx,0,0.3,\n y ,2,0.2,good\nz,3,,lost\n", encoding="utf-8"
+    )
     table = Table.read(file)
     assert used(table) == ("error", "gmacs")
     assert table.choices["a"] == ("x", "y", "z")
@@ -225,13 +227,14 @@ def test_a_broken_table_is_refused(tmp_path: Path, rows: list[str], message: str
 @pytest.mark.slow
 def test_nas_bench_macro_is_solved_within_the_promised_evaluations(shared: Path) -> None:
     """Error against FLOPs, worst corner: 95 % of the hypervolume within 25 evaluations, with each seed."""
-    content = json.loads((shared / "bench/nas-bench-macro_cifar10.json").read_text())
+    content = json.loads((shared / "bench/nas-bench-macro_cifar10.json").read_text(encoding="utf-8"))
     table = Table(
-        shared, np.arange(len(content)),
+        shared,
+        np.arange(len(content)),
         {f"layer{place}": tuple(f"op{name[place]}" for name in content) for place in range(8)},
         {"mmacs": np.array([facts["flops"] / 1e6 for facts in content.values()])},
         {"error": np.array([100 - facts["mean_acc"] for facts in content.values()])},
-    )  # fmt: skip
+    )
     costs, losses = table.costs["mmacs"], table.losses["error"]
     points = np.stack([losses, costs], 1)
     reference = points.max(0)

@@ -28,7 +28,7 @@ def write(file: Path, names: tuple[str, ...] = CLASSES, images: int = 3, **more:
         {"id": place, "image_id": image, "category_id": 5 + names.index(name), "bbox": [1, 2, 10, 20], **more}
         for place, (image, name) in enumerate(labels)
     ]
-    file.write_text(json.dumps(content))
+    file.write_text(json.dumps(content), encoding="utf-8")
     return file
 
 

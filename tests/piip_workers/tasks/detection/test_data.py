@@ -28,7 +28,9 @@ def write(root: Path, train: object = CONTENT, val: object = CONTENT) -> Data:
     for name, content in (("train", train), ("val", val)):
         (root / name).mkdir(parents=True)
         (root / name / "a.png").write_bytes(b"picture")
-        (root / f"{name}.json").write_text(content if isinstance(content, str) else json.dumps(content))
+        (root / f"{name}.json").write_text(
+            content if isinstance(content, str) else json.dumps(content), encoding="utf-8"
+        )
     part = {name: {"images": name, "annotations": f"{name}.json"} for name in ("train", "val")}
     return Data.model_validate({"root": root, **part})
 

@@ -34,7 +34,7 @@ def detector_of(architecture: Architecture, training: Training, folder: Path) ->
     split = CocoSplit(folder, folder / "instances.json")
     paths = CocoPaths(split, split, tuple(map(str, range(CLASSES))))
     settings = proxy_config(architecture, paths, training, fidelity=Fidelity(1), images=ProxyImages(1), seed=0)
-    (folder / "config.py").write_text(render(settings, "counted"))
+    (folder / "config.py").write_text(render(settings, "counted"), encoding="utf-8")
     return MODELS.build(Config.fromfile(folder / "config.py").model).eval()
 
 
@@ -57,8 +57,11 @@ def counted_parts(model: Any, image: Any, channels: int) -> dict[str, int]:
 def test_memory_is_what_torch_keeps(detector: Any, name: str, tmp_path: Path) -> None:
     architecture = Architecture.parse(name)
     model = detector_of(architecture, Training(detector=detector, channels=64), tmp_path).train()
-    after = [part.cost.kept for part in breakdown(architecture, "detector", None, Detector(detector, 64, CLASSES))
-             if part.group in ("pyramid", "neck", "head")]  # fmt: skip
+    after = [
+        part.cost.kept
+        for part in breakdown(architecture, "detector", None, Detector(detector, 64, CLASSES))
+        if part.group in ("pyramid", "neck", "head")
+    ]
     network = model.backbone.network
     with torch.no_grad():
         merged = network.piip(torch.zeros(1, 3, 256, 256))

@@ -95,7 +95,7 @@ def test_a_training_that_goes_on_rung_after_rung_is_one_that_ran_straight_throug
     # A lower rung that is asked for again is measured as it was, though the training has gone further.
     assert comparable(train(small, tmp_path / "climbed", rungs[0], **jitter)) == comparable(climbed[0])
     (history,) = (tmp_path / "climbed").rglob("history.json")
-    assert [row["epoch"] for row in json.loads(history.read_text())] == [1.0, 2.0, 3.0]
+    assert [row["epoch"] for row in json.loads(history.read_text(encoding="utf-8"))] == [1.0, 2.0, 3.0]
 
 
 def test_results_do_not_depend_on_how_images_are_read(small: Data, tmp_path: Path) -> None:
@@ -162,11 +162,11 @@ def test_validation_images_without_any_object_measure_nothing(small: Data, tmp_p
     """`val_images` is named where the others hold objects, and nowhere else."""
     assert small.root is not None
     file = small.root / "val.json"
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf-8"))
     untrained = dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs=0))
 
     def error(annotations: list[dict[str, Any]], name: str) -> str:
-        file.write_text(json.dumps({**content, "annotations": annotations}))
+        file.write_text(json.dumps({**content, "annotations": annotations}), encoding="utf-8")
         return train(small, tmp_path / name, untrained, val_images=images).error
 
     assert error([], "none") == (
@@ -200,7 +200,7 @@ def test_a_loss_that_explodes_fails_with_the_reason(small: Data, tmp_path: Path)
     assert evaluation.status == "failed"
     assert evaluation.error.startswith("FloatingPointError: the loss is")
     assert evaluation.error.endswith("; lower training.learning_rate or training.clip_norm")
-    assert "Traceback" in next(tmp_path.rglob("error.txt")).read_text()
+    assert "Traceback" in next(tmp_path.rglob("error.txt")).read_text(encoding="utf-8")
 
 
 def test_a_corrupt_training_image_is_passed_over_and_said(small: Data, tmp_path: Path) -> None:
@@ -268,15 +268,15 @@ def test_memory_runs_out_in_many_words(error: Exception, said: bool) -> None:
 def test_images_without_objects_and_classes_without_images_are_survived(small: Data, tmp_path: Path) -> None:
     assert small.root is not None
     file = small.root / "train.json"
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf-8"))
     empty = content["images"][0]["id"]
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] != empty]
-    file.write_text(json.dumps(content))
+    file.write_text(json.dumps(content), encoding="utf-8")
     file = small.root / "val.json"
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf-8"))
     missing = content["annotations"][0]["category_id"]
     content["annotations"] = [a for a in content["annotations"] if a["category_id"] != missing]
-    file.write_text(json.dumps(content))
+    file.write_text(json.dumps(content), encoding="utf-8")
     evaluation = train(small, tmp_path / "run")
     assert evaluation.error == ""
     assert evaluation.facts["images"] == 11
@@ -298,7 +298,8 @@ def little_memory(folder: Path, images: int) -> str:
     path = folder / f"memory_{images}.py"
     path.write_text(
         "_base_ = ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py']\n"
-        f"model = dict(data_preprocessor=dict(type='MemoryFor{images}'))\n"
+        f"model = dict(data_preprocessor=dict(type='MemoryFor{images}'))\n",
+        encoding="utf-8",
     )
     return str(path)
 
@@ -364,7 +365,7 @@ SMALL = {
 @pytest.mark.parametrize("base", SMALL)
 def test_any_detector_of_mmdet_trains(small: Data, tmp_path: Path, base: str) -> None:
     file = tmp_path / "own.py"
-    file.write_text(f"_base_ = ['{base}']\nmodel = {SMALL[base]}\n")
+    file.write_text(f"_base_ = ['{base}']\nmodel = {SMALL[base]}\n", encoding="utf-8")
     candidate = dataclasses.replace(CANDIDATE, fidelity=Fidelity(1))
     evaluation = train(small, tmp_path, candidate, detector=str(file), anchor_scale=None, val_images=3)
     assert evaluation.error == ""
@@ -398,7 +399,7 @@ def test_detectors_are_known_by_short_names(name: str, levels: int, masks: bool)
 def test_configurations_that_are_no_detectors_are_refused(tmp_path: Path, text: str, problem: str) -> None:
     from piip_workers.tasks.detection.detectors import reader_of
 
-    (tmp_path / "own.py").write_text(text)
+    (tmp_path / "own.py").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=problem):
         reader_of(Training(detector=str(tmp_path / "own.py")))
     with pytest.raises(ValueError, match="no configuration"):

@@ -55,7 +55,7 @@ def said(
     last = len(losses) - 1
     with pytest.raises(FloatingPointError) as caught:
         watch.see(losses[last], SimpleNamespace(iter=begun + last, epoch=2), last, rate, content or batch())
-    assert json.loads((folder / FILE).read_text()) == {"images": ["a.jpg", "b.jpg"]}
+    assert json.loads((folder / FILE).read_text(encoding="utf-8")) == {"images": ["a.jpg", "b.jpg"]}
     return str(caught.value)
 
 

@@ -54,7 +54,7 @@ def test_nothing_in_a_file_hangs_or_fills_the_memory(
 
     data = squares.write(tmp_path_factory.getbasetemp() / f"fuzz-{os.getpid()}", change, parts=("val",))
     before = resource.getrlimit(resource.RLIMIT_AS)
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    size = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     try:
         resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, before[1]))
         with deadline(20):

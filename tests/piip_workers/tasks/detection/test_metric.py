@@ -40,22 +40,32 @@ def made(objects: int, seed: int) -> tuple[dict[str, Any], list[tuple[dict[str, 
         for _ in range(objects if image["id"] < 9 else 0):
             corner, side = random.uniform(0, 400, 2), random.uniform(8, 200, 2)
             label = int(random.randint(2))
-            content["annotations"].append({
-                "id": len(content["annotations"]) + 1, "image_id": image["id"], "category_id": 10 + label,
-                "bbox": [*corner, *side], "area": side[0] * side[1], "iscrowd": 0,
-            })  # fmt: skip
+            content["annotations"].append(
+                {
+                    "id": len(content["annotations"]) + 1,
+                    "image_id": image["id"],
+                    "category_id": 10 + label,
+                    "bbox": [*corner, *side],
+                    "area": side[0] * side[1],
+                    "iscrowd": 0,
+                }
+            )
             moved = np.concatenate([corner, corner + side]) + random.normal(0, 4, 4)
             boxes.append(moved)
             labels.append(label if random.rand() < 0.9 else 2)
-        found = {"img_id": image["id"], "bboxes": np.array(boxes).reshape(-1, 4), "labels": np.array(labels, dtype=int),
-                 "scores": random.rand(len(boxes))}  # fmt: skip
+        found = {
+            "img_id": image["id"],
+            "bboxes": np.array(boxes).reshape(-1, 4),
+            "labels": np.array(labels, dtype=int),
+            "scores": random.rand(len(boxes)),
+        }
         results.append(({}, found))
     return content, results
 
 
 def metric(content: dict[str, Any], folder: Path, detections: int = 100, kind: str = "bbox") -> CocoAverages:
     file = folder / "val.json"
-    file.write_text(json.dumps(content))
+    file.write_text(json.dumps(content), encoding="utf-8")
     with redirect_stdout(io.StringIO()):
         found = CocoAverages(detections, ann_file=str(file), metric=[kind])
     found.dataset_meta = {"classes": CLASSES}
@@ -69,10 +79,19 @@ def summary(content: dict[str, Any], results: list[Any], folder: Path, kind: str
         rows = []
         for _, found in results:
             for index, box in enumerate(found["bboxes"]):
-                place = {"segmentation": found["masks"][index]} if kind == "segm" else {
-                    "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]]}  # fmt: skip
-                rows.append({"image_id": found["img_id"], "category_id": 10 + int(found["labels"][index]),
-                             "score": float(found["scores"][index]), **place})  # fmt: skip
+                place = (
+                    {"segmentation": found["masks"][index]}
+                    if kind == "segm"
+                    else {"bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]]}
+                )
+                rows.append(
+                    {
+                        "image_id": found["img_id"],
+                        "category_id": 10 + int(found["labels"][index]),
+                        "score": float(found["scores"][index]),
+                        **place,
+                    }
+                )
         scorer = COCOeval(truth, truth.loadRes(rows), kind)
         scorer.evaluate()
         scorer.accumulate()

@@ -36,9 +36,14 @@ def write(small: Data, folder: Path, formats: tuple[Format, ...] = ("mmdet",), *
         "small", 3, DESIGN.name, DESIGN.fingerprint, "bbox_mAP", {"bbox_mAP": 0.25}, {"epochs": 2}, "1x", "random"
     )
     export = Export(
-        DESIGN, data_sets.prepare(small), training, formats=formats, reader=reader_of(training), images=(12, 6),
+        DESIGN,
+        data_sets.prepare(small),
+        training,
+        formats=formats,
+        reader=reader_of(training),
+        images=(12, 6),
         provenance=provenance,
-    )  # fmt: skip
+    )
     prepare_folder(folder)
     write_export(export, folder)
     return export
@@ -61,10 +66,14 @@ def test_the_cost_of_a_known_detector_is_proved(small: Data, out: Path, detector
     assert failures(proof) == []
     names = {check.name.removeprefix("mmdet: ") for check in proof.checks}
     assert {
-        "parameters of the backbone", "parameters of the detector", "multiply-accumulates of the backbone",
-        "multiply-accumulates of the detector", "trained parameters without a gradient after a step",
-        "images with detections, all finite", "an image of the data set, in pixels",
-    } <= names  # fmt: skip
+        "parameters of the backbone",
+        "parameters of the detector",
+        "multiply-accumulates of the backbone",
+        "multiply-accumulates of the detector",
+        "trained parameters without a gradient after a step",
+        "images with detections, all finite",
+        "an image of the data set, in pixels",
+    } <= names
     assert not proof.skipped
 
 
@@ -93,16 +102,18 @@ def test_bfloat16_and_checkpointing_are_proved_too(small: Data, out: Path) -> No
 def test_a_broken_export_fails_its_proof(small: Data, out: Path) -> None:
     export = write(small, out)
     config = out / "config.py"
-    config.write_text(config.read_text().replace(DESIGN.name, "vit_nano@32:g+vit_pico@64:g*4"))
+    config.write_text(
+        config.read_text(encoding="utf-8").replace(DESIGN.name, "vit_nano@32:g+vit_pico@64:g*4"), encoding="utf-8"
+    )
     proof = Proof()
     prove_mmdet(export, out, proof)
     assert any("configuration parses" in line for line in failures(proof))
     proof.write(out / "proof.json")
-    content = json.loads((out / "proof.json").read_text())
+    content = json.loads((out / "proof.json").read_text(encoding="utf-8"))
     assert content["passed"] is False
     assert content["versions"]["torch"] == torch.__version__
 
-    config.write_text("model = dict(")
+    config.write_text("model = dict(", encoding="utf-8")
     broken = Proof()
     prove_mmdet(export, out, broken)
     assert "SyntaxError" in failures(broken)[0]
@@ -113,7 +124,8 @@ def test_a_detector_of_ones_own_modules_is_built_by_whoever_trains_it(
 ) -> None:
     (tmp_path / "own_heads.py").write_text(
         "from mmdet.models import RetinaHead\nfrom mmdet.registry import MODELS\n\n"
-        "@MODELS.register_module(force=True)\nclass OwnHead(RetinaHead):\n    pass\n"
+        "@MODELS.register_module(force=True)\nclass OwnHead(RetinaHead):\n    pass\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     base = tmp_path / "own.py"
@@ -121,7 +133,8 @@ def test_a_detector_of_ones_own_modules_is_built_by_whoever_trains_it(
         "_base_ = ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py']\n"
         "custom_imports = dict(imports=['own_heads'], allow_failed_imports=False)\n"
         "custom_hooks = [dict(type='OwnHook')]\nload_from = 'nowhere.pth'\n"
-        "model = dict(bbox_head=dict(type='OwnHead'))\n"
+        "model = dict(bbox_head=dict(type='OwnHead'))\n",
+        encoding="utf-8",
     )
     export = write(small, out, detector=str(base))
     proof = Proof()
@@ -135,7 +148,7 @@ def test_a_detector_of_ones_own_modules_is_built_by_whoever_trains_it(
 
     # This process has imported the module meanwhile; one that begins to train has not.
     config = out / "config.py"
-    config.write_text(config.read_text().replace("'own_heads'", "'json'"))
+    config.write_text(config.read_text(encoding="utf-8").replace("'own_heads'", "'json'"), encoding="utf-8")
     forgotten = Proof()
     prove_mmdet(export, out, forgotten)
     (line,) = failures(forgotten)
@@ -275,7 +288,7 @@ def test_the_command_of_the_readme_trains_goes_on_and_is_short_on_demand(small: 
     assert main([*command, "--epochs", "1", "--cfg-options", *IN_PROCESS]) == 0
     assert (work / "epoch_1.pth").is_file()
     assert main([*command, "--epochs", "2", "--resume", "--cfg-options", *IN_PROCESS]) == 0
-    history = json.loads((work / "history.json").read_text())
+    history = json.loads((work / "history.json").read_text(encoding="utf-8"))
     assert [row["epoch"] for row in history] == [1.0, 2.0]
     assert all("loss" in row and "bbox_mAP" in row for row in history)
     assert main([str(tmp_path / "none.py")]) == 2
@@ -290,7 +303,7 @@ def test_a_training_that_goes_on_for_longer_has_the_longer_schedule(small: Data,
     settings = ["--cfg-options", *IN_PROCESS, "train_cfg.val_interval=100"]
 
     def rates() -> list[float]:
-        return [row["learning_rate"] for row in json.loads((work / "history.json").read_text())]
+        return [row["learning_rate"] for row in json.loads((work / "history.json").read_text(encoding="utf-8"))]
 
     assert main([*command, "--epochs", "3", *settings]) == 0
     assert rates() == pytest.approx([1e-4, 1e-4, 1e-5])  # a step after the second of three epochs
@@ -311,7 +324,7 @@ def test_a_corrupt_image_does_not_end_a_full_training(
     work = tmp_path / "work"
     command = [str(tmp_path / "out" / "config.py"), "--work-dir", str(work), "--epochs", "1", "--cfg-options"]
     assert main([*command, *IN_PROCESS]) == 0
-    assert Path((work / "unreadable.txt").read_text().strip()).name == "0003.png"
+    assert Path((work / "unreadable.txt").read_text(encoding="utf-8").strip()).name == "0003.png"
     assert "1 training images cannot be decoded" in capsys.readouterr().err
 
 
@@ -337,12 +350,12 @@ def test_several_processes_train_together(small: Data, tmp_path: Path) -> None:
     command = [str(tmp_path / "out" / "config.py"), "--work-dir", str(work), "--epochs", "1", "--cfg-options", *share]
     assert launch.train(command, gpus=2) == 0
     assert (work / "epoch_1.pth").is_file()
-    assert len(json.loads((work / "history.json").read_text())) == 1
+    assert len(json.loads((work / "history.json").read_text(encoding="utf-8"))) == 1
 
 
 def read_as_the_readme_says(folder: Path) -> dict[str, Any]:
     """Runs the Python block of an export's README in its folder, where there is an `image.jpg`."""
-    (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
     exec(block, names)  # the documentation is what is tested
     return names

@@ -43,7 +43,11 @@ def read(data: Data) -> list[dict[str, Any]]:
     )
     found = []
     for loader in ("train_dataloader", "val_dataloader"):
-        with DefaultScope.overwrite_default_scope("mmdet"), Path(os.devnull).open("w") as out, redirect_stdout(out):
+        with (
+            DefaultScope.overwrite_default_scope("mmdet"),
+            Path(os.devnull).open("w", encoding="utf-8") as out,
+            redirect_stdout(out),
+        ):
             dataset = DATASETS.build(dict(config[loader]["dataset"]))
         for place in range(len(dataset)):
             item = dataset[place]

@@ -84,9 +84,12 @@ def _object_rows(found: AnnotationFile) -> list[dict[str, Any]]:
     areas_N = np.where(np.isnan(objects.areas_N), boxes_N4[:, 2] * boxes_N4[:, 3], objects.areas_N)
     places = np.flatnonzero(kept_N)
     columns = (
-        ids_M[objects.images_N[places]], categories_N, boxes_N4[places], areas_N[places],
+        ids_M[objects.images_N[places]],
+        categories_N,
+        boxes_N4[places],
+        areas_N[places],
         objects.crowds_N[places].astype(int),
-    )  # fmt: skip
+    )
     rows = []
     for number, values in enumerate(zip(*(column.tolist() for column in columns), strict=True), 1):
         image, category, box, area, crowd = values
@@ -219,9 +222,16 @@ class CocoByName(CocoDataset):  # type: ignore[misc]
         """What the list follows from."""
         file = Path(self.ann_file)
         return json.dumps(
-            [str(file), file.stat().st_mtime_ns, self.data_prefix, self.metainfo["classes"], self.filter_cfg,
-             self.test_mode, self._masks]
-        )  # fmt: skip
+            [
+                str(file),
+                file.stat().st_mtime_ns,
+                self.data_prefix,
+                self.metainfo["classes"],
+                self.filter_cfg,
+                self.test_mode,
+                self._masks,
+            ]
+        )
 
 
 Listed = tuple[NDArray[np.uint8], NDArray[np.int64]]

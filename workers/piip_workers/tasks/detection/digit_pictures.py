@@ -64,7 +64,7 @@ def _write_split(folder: Path, split: str, count: int, digits: NDArray[Any], lab
             )
     categories = [{"id": number + 1, "name": f"digit {label}"} for number, label in enumerate(CLASSES)]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def _picture(

@@ -33,10 +33,19 @@ MOST_NAMED = 20
 TRAINED, INHERITED = "architecture.txt", "inherited.txt"
 """Files of a training's folder: the short form of what was trained, and what it took from a relative."""
 MEMORY_TEXTS = (
-    "can't allocate memory", "Cannot allocate memory", "CUDA out of memory", "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "Failed to allocate", "Unable to allocate",
-    "out of shared memory", "is killed by signal: Killed", "is killed by signal: Bus error", "exited unexpectedly",
-)  # fmt: skip
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "Failed to allocate",
+    "Unable to allocate",
+    "out of shared memory",
+    "is killed by signal: Killed",
+    "is killed by signal: Bus error",
+    "exited unexpectedly",
+)
 """How torch, NumPy, OpenCV and the system say that memory ran out; a loader process is then killed by the system."""
 
 
@@ -102,7 +111,7 @@ def _measured_once(
         raise MachineError(reason_of(error).removeprefix("MachineError: ")) from error
     except Exception as error:
         stop_where_full(error)
-        (folder / TRACEBACK).write_text(traceback.format_exc())
+        (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
         return Evaluation(candidate, "failed", error=reason_of(error)[:2000], seconds=time.monotonic() - started)
 
 
@@ -150,9 +159,15 @@ def _trained(
 
     def settings(images: ProxyImages) -> dict[str, Any]:
         return proxy_config(
-            trained, paths, training,
-            fidelity=fidelity, images=images, seed=candidate.seed, reader=reader, accumulated=accumulated,
-        )  # fmt: skip
+            trained,
+            paths,
+            training,
+            fidelity=fidelity,
+            images=images,
+            seed=candidate.seed,
+            reader=reader,
+            accumulated=accumulated,
+        )
 
     available = usable_images(settings(ProxyImages(1)))
     if not available:
@@ -221,7 +236,7 @@ def _forget_peak_memory() -> None:
         torch.cuda.reset_peak_memory_stats()
         return
     with suppress(OSError):  # where the system does not allow it, the peak is the process's
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _peak_memory() -> int:
@@ -229,7 +244,7 @@ def _peak_memory() -> int:
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated() // 2**20)
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) // 1024
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

@@ -82,14 +82,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _begun_for(work: Path) -> int | None:
     """Epochs that the training in the folder was last meant to have; None where that was not noted."""
     file = work / EPOCHS
-    return int(file.read_text()) if file.is_file() else None
+    return int(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def _note_epochs(work: Path, epochs: int) -> None:
     """Notes them, all at once: processes that train together read and write the same file."""
     work.mkdir(parents=True, exist_ok=True)
     draft = work / f"{EPOCHS}.{os.getpid()}"
-    draft.write_text(f"{epochs}\n")
+    draft.write_text(f"{epochs}\n", encoding="utf-8")
     draft.replace(work / EPOCHS)
 
 

@@ -157,8 +157,10 @@ class ReadImage(LoadImageFromFile):  # type: ignore[misc]
 
 def _storage_error(path: str, error: OSError) -> MachineError:
     """No fault of the image's: a lost mount, too many open files, a permission."""
-    return MachineError(f"{socket.gethostname()} cannot read {path}: {error}; mend its storage, and the same command "
-                        "goes on where this stopped")  # fmt: skip
+    return MachineError(
+        f"{socket.gethostname()} cannot read {path}: {error}; mend its storage, and the same command "
+        "goes on where this stopped"
+    )
 
 
 def unreadable_images(file: Path) -> list[str]:

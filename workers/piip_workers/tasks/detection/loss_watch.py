@@ -54,7 +54,7 @@ class LossWatch:
         if math.isfinite(loss):
             self._last, self._lowest = loss, min(self._lowest, loss)
             return
-        self._file.write_text(json.dumps({"images": _images(batch)}, indent=2))
+        self._file.write_text(json.dumps({"images": _images(batch)}, indent=2), encoding="utf-8")
         first = " (the first of all)" if runner.iter == 0 else ""
         when = f"in epoch {runner.epoch + 1}, step {step + 1}{first}, at a learning rate of {rate:.3g}"
         raise FloatingPointError(f"the loss is {loss} {when}; {self._cause(runner, rate, batch)}")

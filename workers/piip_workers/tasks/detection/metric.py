@@ -86,8 +86,12 @@ def _rows(item: dict[str, Any], categories: Sequence[int], masks: bool) -> list[
     rows = []
     for index, (label, score, box) in enumerate(zip(item["labels"], item["scores"], item["bboxes"], strict=True)):
         left, top, right, bottom = (float(side) for side in box)
-        row = {"image_id": item["img_id"], "category_id": categories[int(label)], "score": float(score),
-               "bbox": [left, top, right - left, bottom - top]}  # fmt: skip
+        row = {
+            "image_id": item["img_id"],
+            "category_id": categories[int(label)],
+            "score": float(score),
+            "bbox": [left, top, right - left, bottom - top],
+        }
         if masks:
             # With a box, COCO would take its area for the object's.
             del row["bbox"]

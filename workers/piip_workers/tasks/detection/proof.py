@@ -99,10 +99,12 @@ def _prove(export: Export, folder: Path, proof: Proof, memory: int) -> None:
         weights = folder / export.start.file
         proof.check("mmdet: weights that fit no parameter", [], lambda: _misfits(weights, model))
     proof.check(
-        "mmdet: an image of the data set, in pixels", list(box(architecture, export.training)),
-        lambda: _image_of(config), lambda found, most: all(map(int.__le__, sorted(found), sorted(most))),
+        "mmdet: an image of the data set, in pixels",
+        list(box(architecture, export.training)),
+        lambda: _image_of(config),
+        lambda found, most: all(map(int.__le__, sorted(found), sorted(most))),
         note="fitted into what is expected",
-    )  # fmt: skip
+    )
     _run(export, folder, config, model, proof, memory)
 
 
@@ -141,8 +143,12 @@ def _count(export: Export, model: Any, proof: Proof) -> None:
         return
     cost = price(architecture, "detector", detector=detector)
     proof.check("mmdet: parameters of the detector", cost.params, lambda: _parameters(model))
-    proof.check("mmdet: multiply-accumulates of the detector", cost.macs,
-                lambda: _detector_macs(detector, model, image), note=note)  # fmt: skip
+    proof.check(
+        "mmdet: multiply-accumulates of the detector",
+        cost.macs,
+        lambda: _detector_macs(detector, model, image),
+        note=note,
+    )
 
 
 def _parameters(module: nn.Module) -> int:
@@ -236,8 +242,12 @@ def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, me
         return [len(found), all(bool(one.scores.isfinite().all() and one.bboxes.isfinite().all()) for one in found)]
 
     if proof.check("mmdet: trained parameters without a gradient after a step", [], step, note=note):
-        proof.check("mmdet: the loss of the step is finite", True, lambda: math.isfinite(made["loss"]),
-                    note=f"loss {made['loss']:.4g}")  # fmt: skip
+        proof.check(
+            "mmdet: the loss of the step is finite",
+            True,
+            lambda: math.isfinite(made["loss"]),
+            note=f"loss {made['loss']:.4g}",
+        )
         proof.check("mmdet: images with detections, all finite", [IMAGES, True], infer, note=note)
 
 
@@ -299,5 +309,5 @@ def _written(export: Export) -> Any:
     settings = full_config(export.architecture, export.data, export.training, reader=export.around)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / CONFIG
-        path.write_text(render(settings, "narrowed"))
+        path.write_text(render(settings, "narrowed"), encoding="utf-8")
         return Config.fromfile(path)

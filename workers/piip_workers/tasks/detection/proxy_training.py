@@ -83,7 +83,7 @@ def train(
         last = last_whole_checkpoint(directory, epochs)
         start = {"work_dir": str(directory), "resume": last is not None, "load_from": last and str(last)}
         text = render({**settings, **start}, "what this trial trains")
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         try:
             runner = Runner.from_cfg(Config.fromfile(path))
             found = _run(runner, settings, directory, seed, epochs, None if last else begin)
@@ -91,7 +91,7 @@ def train(
                 _write_weights(runner.model, weights_file(directory, epochs))
             return found
         finally:
-            path.write_text(text)  # in place of what mmengine wrote there, which nobody can read
+            path.write_text(text, encoding="utf-8")  # in place of what mmengine wrote there, which nobody can read
             forget_runners()
 
 
@@ -184,7 +184,7 @@ class _Observer(Hook):  # type: ignore[misc]
     """Keeps losses and metrics, stops at a loss that is not finite, and ties randomness to the epoch."""
 
     def __init__(self, file: Path, seed: int, epochs: int, begin: Callable[[nn.Module], None] | None) -> None:
-        earlier: list[dict[str, float]] = json.loads(file.read_text()) if file.exists() else []
+        earlier: list[dict[str, float]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
         self.history = [row for row in earlier if row["epoch"] <= epochs]
         self._later = [row for row in earlier if row["epoch"] > epochs]  # a lower rung that is asked for again
         self._begin = begin
@@ -226,7 +226,7 @@ class _Observer(Hook):  # type: ignore[misc]
 
     def _write(self) -> None:
         draft = self._file.with_suffix(".draft")
-        draft.write_text(json.dumps([*self.history, *self._later]))
+        draft.write_text(json.dumps([*self.history, *self._later]), encoding="utf-8")
         draft.replace(self._file)
 
 
@@ -240,7 +240,7 @@ def _quiet(log: Path | None) -> Iterator[None]:
     """What the libraries print goes into a file: a search shows its own progress."""
     with (
         warnings.catch_warnings(),
-        Path(log or "/dev/null").open("a") as file,
+        Path(log or "/dev/null").open("a", encoding="utf-8") as file,
         redirect_stdout(file),
         redirect_stderr(file),
     ):

@@ -105,9 +105,7 @@ def from_pretrained(architecture: Architecture, place: str) -> Weights:
     """
     network = _network(architecture)
     taken = load_pretrained(network.piip, place)
-    branches = {
-        name: tensor for name, tensor in network.state_dict().items() if name.startswith("piip.branches.")
-    }  # fmt: skip
+    branches = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("piip.branches.")}
     text = "Training starts from `weights.pth`: pre-trained branches, the rest at random.\n\n" + "\n".join(
         f"- {one}" for one in taken
     )

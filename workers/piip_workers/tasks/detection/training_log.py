@@ -42,7 +42,7 @@ class TrainingLog(Hook):  # type: ignore[misc]
             open_mirror: Opens the mirror; called in the first process alone.
         """
         file = folder / HISTORY
-        self.history: list[dict[str, float]] = json.loads(file.read_text()) if file.exists() else []
+        self.history: list[dict[str, float]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
         self._file = file
         self._losses: list[float] = []
         self._rate = 0.0
@@ -91,7 +91,7 @@ class TrainingLog(Hook):  # type: ignore[misc]
         self.history = [*(other for other in self.history if other["epoch"] < epoch), {**row, **values}]
         draft = self._file.with_suffix(".draft")
         draft.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(self.history))
+        draft.write_text(json.dumps(self.history), encoding="utf-8")
         draft.replace(self._file)
         mirror = self._mirror
         if mirror is not None:

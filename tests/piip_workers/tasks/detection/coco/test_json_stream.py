@@ -38,8 +38,11 @@ def joined(file: Path) -> Any:
 
 
 @settings(max_examples=200, deadline=None)
-@given(document=st.one_of(st.dictionaries(st.text(max_size=4), VALUES, max_size=5), st.lists(VALUES), SCALARS),
-       indent=st.sampled_from([None, 1]), mark=st.booleans())  # fmt: skip
+@given(
+    document=st.one_of(st.dictionaries(st.text(max_size=4), VALUES, max_size=5), st.lists(VALUES), SCALARS),
+    indent=st.sampled_from([None, 1]),
+    mark=st.booleans(),
+)
 def test_any_document_is_read_as_json_reads_it(
     tmp_path_factory: pytest.TempPathFactory, document: Any, indent: int | None, mark: bool
 ) -> None:
@@ -62,10 +65,14 @@ def test_entries_are_read_many_at_once_however_they_are_separated(tmp_path: Path
 @pytest.mark.parametrize("separators", [(", ", ": "), (",", ":"), (" ,\n", " : ")])
 def test_a_document_of_many_chunks_is_read_whole(tmp_path: Path, separators: tuple[str, str]) -> None:
     entries = [
-        {"id": number, "text": "}, {" if number % 5 == 0 else '"}],{[{\\', "inner": [{"a": 1}, {"b": [number, 0.5]}],
-         "name": "\U0001f98a" * (number % 3)}
+        {
+            "id": number,
+            "text": "}, {" if number % 5 == 0 else '"}],{[{\\',
+            "inner": [{"a": 1}, {"b": [number, 0.5]}],
+            "name": "\U0001f98a" * (number % 3),
+        }
         for number in range(CHUNK // 40)
-    ]  # fmt: skip
+    ]
     document = {"info": {"x": [1, {"y": 2}]}, "images": entries[:9], "empty": [], "annotations": entries, "last": 12345}
     file = tmp_path / "large.json"
     file.write_text(json.dumps(document, separators=separators, ensure_ascii=False), encoding="utf-8")
@@ -95,7 +102,7 @@ def test_a_document_of_many_chunks_is_read_whole(tmp_path: Path, separators: tup
 )
 def test_what_is_no_json_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
     file = tmp_path / "wrong.json"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     with pytest.raises(NotJsonError) as caught:
         list(parts(file))
     assert told in str(caught.value)
