@@ -21,17 +21,28 @@ from piip_search.search.samplers.surrogate import Surrogate
 
 FeaturesOf = Callable[[Sequence[Architecture]], NDArray[np.float64]]
 
-FEWEST_LEARNT, MOST_LEARNT, FOLDS = 12, 300, 5
-"""Finished designs from which the surrogate is judged, the most that it is judged from, and parts of its
-cross-validation."""
+FEWEST_LEARNT = 12
+"""Fewest finished designs from which the surrogate is judged."""
+MOST_LEARNT = 300
+"""Most finished designs from which the surrogate is judged."""
+FOLDS = 5
+"""Parts of the cross-validation of the surrogate."""
 FEWEST_SURE = 30
 """Finished designs from which an interval that reaches zero means chance; from fewer it is wide whatever was learnt."""
-FEWEST_STILL, STILL = 10, 0.2
-"""Finished designs that may move no front: at least so many, and this share of all that the search will finish."""
-FEWEST_PAIRS, NOISY = 8, 0.3
-"""Designs that reached two rungs from which their ranking is judged, and the tau below which it is called noisy."""
-FEWEST_FAILURES, CHANCE, MANY = 3, 0.05, 0.3
-"""Failures from which a cause is looked for, how likely chance may explain it, and the share that is too many."""
+FEWEST_STILL = 10
+"""Fewest finished designs that moved no front before the search counts as still."""
+STILL = 0.2
+"""Share of all designs of the search that must have moved no front as well."""
+FEWEST_PAIRS = 8
+"""Fewest designs that reached two rungs from which their ranking is judged."""
+NOISY = 0.3
+"""Kendall's tau below which that ranking is called noisy."""
+FEWEST_FAILURES = 3
+"""Fewest failures from which a cause is looked for."""
+CHANCE = 0.05
+"""Greatest probability that chance explains them."""
+MANY = 0.3
+"""Share of failures that is too many."""
 LONGEST = 3.0
 """Times the expected time from which an evaluation is called a straggler."""
 _MEMORY = re.compile(r"MemoryError|out of memory|low on memory", re.IGNORECASE)

@@ -17,8 +17,10 @@ ANCHORS = {"retinanet": 9, "mask_rcnn": 3}
 """Anchors a position: three scales of three shapes; one scale in region proposals."""
 PROPOSALS = 1000
 """Regions that Mask R-CNN classifies in an image."""
-TRAINED_REGIONS, TRAINED_MASKS = 512, 128
-"""Regions of an image that Mask R-CNN is trained on: for their boxes, and the quarter of them that are objects."""
+TRAINED_REGIONS = 512
+"""Regions of an image on which Mask R-CNN's box head is trained."""
+TRAINED_MASKS = 128
+"""Regions of an image on which its mask head is trained: the quarter of them that are objects."""
 
 
 def stacked_convolutions(channels: int) -> int:

@@ -11,8 +11,10 @@ from piip_search.cost.detector import COCO_MASK_RCNN, Detector
 from piip_search.cost.interaction import exchange_parts
 from piip_search.cost.memory import STATE_BYTES, block_values, branch_inputs, exchange_inputs, pooled_inputs
 
-VALUE_BYTES, HALF_BYTES = 4, 2
-"""Bytes of a value in float32 and in bfloat16."""
+VALUE_BYTES = 4
+"""Bytes of a value in float32."""
+HALF_BYTES = 2
+"""Bytes of a value in bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)

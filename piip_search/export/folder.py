@@ -17,8 +17,20 @@ from piip_search.export.request import Export
 from piip_search.export.settings import HERE, render
 from piip_search.file_paths import located
 
-CONFIG, OFFICIAL, ARCHITECTURE, README = "config.py", "official_config.py", "architecture.yaml", "README.md"
-WEIGHTS, PROOF, PROOF_LOG = "weights.pth", "proof.json", "proof.log"
+CONFIG = "config.py"
+"""The mmdet configuration."""
+OFFICIAL = "official_config.py"
+"""The configuration for the authors' repository."""
+ARCHITECTURE = "architecture.yaml"
+"""The design as data."""
+README = "README.md"
+"""What the folder holds, and how it is used."""
+WEIGHTS = "weights.pth"
+"""Weights that a training starts from."""
+PROOF = "proof.json"
+"""What the export was tried with."""
+PROOF_LOG = "proof.log"
+"""What libraries printed meanwhile."""
 UNREADABLE = "unreadable.txt"
 """Lists training images that cannot be decoded."""
 FOLDERS = ("torch", "onnx")

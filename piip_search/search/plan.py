@@ -20,8 +20,10 @@ from piip_search.search.feasible import legal_designs
 from piip_search.space import Designs, SearchSpace
 
 BINS_A_DECADE = 60
-_LOWEST, _HIGHEST = -6, 9
-"""Powers of ten, in GMACs, between which costs are sorted."""
+_LOWEST = -6
+"""Power of ten, in GMACs, from which costs are sorted."""
+_HIGHEST = 9
+"""Power of ten, in GMACs, up to which costs are sorted."""
 DRAWN = 400
 """Designs drawn to estimate what a trial takes on average."""
 PASSES = 3

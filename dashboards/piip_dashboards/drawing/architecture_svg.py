@@ -23,11 +23,24 @@ ON_DARK = ("#56B4E9", "#F0884A", "#2BC79A", "#E5A3C8")
 WIDTH = 880
 _IMAGE = 116
 """Side of the largest image; the others in proportion."""
-_WORDS, _BLOCKS, _END, _MERGE = 140, 352, 718, 760
-"""Where words, blocks, the end of the blocks, and the box of the merge begin."""
-_LANE, _GAP, _TOP = 84, 14, 30
-_TALLEST, _WIDEST = 46, 1280
-"""Height of a block of that width; wider ones are no taller."""
+_WORDS = 140
+"""Where the words of a branch begin, in pixels."""
+_BLOCKS = 352
+"""Where its blocks begin."""
+_END = 718
+"""Where they end."""
+_MERGE = 760
+"""Where the box of the merge begins."""
+_LANE = 84
+"""Height of a branch, in pixels."""
+_GAP = 14
+"""Space between two branches."""
+_TOP = 30
+"""Space above the first one."""
+_TALLEST = 46
+"""Height of the tallest block, in pixels."""
+_WIDEST = 1280
+"""Width of the network whose blocks are the tallest; wider ones are no taller."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,12 @@ from matplotlib.figure import Figure
 
 from piip_search.search.plan import Plan
 
-_BARS, _LINES, _POINTS = "#56B4E9", "#555555", "#D55E00"
+_BARS = "#56B4E9"
+"""Colour of the bars."""
+_LINES = "#555555"
+"""Colour of the tiers."""
+_POINTS = "#D55E00"
+"""Colour of the published designs."""
 
 
 def draw_plan(plan: Plan, path: Path) -> None:

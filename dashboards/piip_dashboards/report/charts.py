@@ -11,10 +11,23 @@ from piip_dashboards.report.content import Report
 from piip_search.analysis.effects import Effect, Weight
 from piip_search.analysis.rank_correlation import Interval
 
-WIDTH, HEIGHT = 760, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 740, 46, 344
+WIDTH = 760
+"""Of a chart, in pixels."""
+HEIGHT = 400
+"""Of a chart, in pixels."""
+_LEFT = 70
+"""Left edge of the axes."""
+_RIGHT = 740
+"""Right edge of the axes."""
+_TOP = 46
+"""Top edge of the axes."""
+_BOTTOM = 344
+"""Bottom edge of the axes."""
 _BLUE, _ORANGE = (f"var(--branch-{place + 1}, {COLOURS[place]})" for place in (0, 1))
-_FILLED, _HOLLOW = f'fill="{_BLUE}"', f'fill="none" stroke="{_ORANGE}" stroke-width="1.8"'
+_FILLED = f'fill="{_BLUE}"'
+"""Look of a point."""
+_HOLLOW = f'fill="none" stroke="{_ORANGE}" stroke-width="1.8"'
+"""Look of a point that stands out less."""
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 
 

@@ -14,8 +14,10 @@ from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.evaluation.selection import cheapest_near, knee
 
-NEAR, SHOWN = 0.25, 3
-"""How near in cost a published design counts as one to compare with, and how many are named."""
+NEAR = 0.25
+"""Relative difference in cost within which a published design is compared with."""
+SHOWN = 3
+"""Most published designs that are named."""
 TASKS = {"logits": "classification", "tokens": "multimodal"}
 """What a merge is for; all others are for detection."""
 

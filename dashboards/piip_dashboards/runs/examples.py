@@ -9,7 +9,10 @@ from typing import Any
 from piip_dashboards.runs.run_snapshot import Design
 from piip_search.evaluation.evaluation import Evaluation, training_folders, trials_folder
 
-FOLDER, FILE = "examples", "examples.json"
+FOLDER = "examples"
+"""Folder of the examples beside a checkpoint."""
+FILE = "examples.json"
+"""File in it that lists them."""
 _CHECKPOINT = re.compile(r"epoch_\d+\.pth")
 _PICTURE = re.compile(r"\d{1,4}\.(png|jpg)")
 

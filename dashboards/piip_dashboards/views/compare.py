@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from piip_dashboards.runs.run_snapshot import Reading
 from piip_dashboards.views.design import DesignView, design_view
 
-FEWEST, MOST = 2, 4
+FEWEST = 2
+"""Fewest designs that can be compared."""
+MOST = 4
+"""Most designs that can be compared."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SAFE = ("GET", "HEAD", "OPTIONS")
-MARK, MARKED = "x-requested-by", "piip-dashboard"
-"""Header of our own requests that change something."""
+MARK = "x-requested-by"
+"""Header of the dashboard's own requests that change something."""
+MARKED = "piip-dashboard"
+"""Value of that header."""
 SHORTEST_TOKEN = 12
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "

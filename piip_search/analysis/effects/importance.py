@@ -21,7 +21,12 @@ FEWEST_DESIGNS = 30
 """Finished designs from which importance is told."""
 MOST_DESIGNS = 1000
 """Finished designs that are looked at; of more, some are drawn."""
-FOLDS, SHUFFLES, TREES = 5, 10, 100
+FOLDS = 5
+"""Parts of the cross-validation."""
+SHUFFLES = 10
+"""Permutations of a column."""
+TREES = 100
+"""Trees of a forest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,10 @@ if TYPE_CHECKING:  # a search brings the database with it
 
 RUNNING = 6
 """Running trials that are named."""
-PLOT_FROM, PLOT = 30, 8
-"""Lines of a terminal that has room for the plot, and lines of the plot."""
+PLOT_FROM = 30
+"""Fewest lines of a terminal that has room for the plot."""
+PLOT = 8
+"""Lines of the plot."""
 
 
 class _View:

@@ -28,12 +28,22 @@ BASES = {
 }
 GPUS = 8
 """Of the command that the README gives."""
-DINO_BATCH, DINO_CLIP = 32, 0.1
+DINO_BATCH = 32
+"""Images of a step in their DINO configurations."""
+DINO_CLIP = 0.1
+"""Norm to which these clip gradients."""
 FAST_RATE = 2e-4
 """Learning rate of their recipes for DINO and for ConvNeXts."""
-CONVNEXT_LAYER_DECAY, CONVNEXT_LAYERS = 0.8, 12
-WINDOW_PADDING, GLOBAL_PADDING, CONVNEXT_PADDING = 224, 64, 32
-"""Multiples that their configurations pad images to: with windows, with InternViT-6B, with ConvNeXts."""
+CONVNEXT_LAYER_DECAY = 0.8
+"""Layer decay of their configurations with ConvNeXts."""
+CONVNEXT_LAYERS = 12
+"""Layers that it counts in a ConvNeXt."""
+WINDOW_PADDING = 224
+"""Multiple to which their configurations with windows pad images, in pixels."""
+GLOBAL_PADDING = 64
+"""The multiple with InternViT-6B."""
+CONVNEXT_PADDING = 32
+"""The multiple with ConvNeXts."""
 
 
 def refusals(architecture: Architecture, training: Training) -> list[str]:

@@ -14,7 +14,12 @@ SHORT_SIDES = tuple(range(480, 801, 32))
 """Of DINO's training images, over a long side of `LONG_SIDE`, for networks of `USUAL` pixels."""
 FIRST_SHORT_SIDES = (400, 500, 600)
 """Of those that are cropped first."""
-CROP, LONG_SIDE, USUAL = (384, 600), 1333, 1024
+CROP = (384, 600)
+"""Least and greatest side of their random crops, in pixels."""
+LONG_SIDE = 1333
+"""Longest side of their training images, in pixels."""
+USUAL = 1024
+"""Image size for which both are meant, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)

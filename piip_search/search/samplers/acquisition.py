@@ -21,15 +21,20 @@ POOL = 2000
 """Designs that are looked at for one proposal, besides neighbours of the front's."""
 REFINED = 5
 """Designs of a front whose neighbours are looked at as well."""
-CLIMBS, MOST_NEAR = 3, 600
-"""How often the neighbours of the most promising are looked at, and how many of them each time."""
-CHEAP, CHEAPEST = 4.0, 8.0
-"""Cheaper than the cheapest tier by the first factor, and than the dearest by the second, is all the same to the spread
-at the beginning."""
+CLIMBS = 3
+"""How often the neighbours of the most promising designs are looked at."""
+MOST_NEAR = 600
+"""Most neighbours that are looked at each time."""
+CHEAP = 4.0
+"""In the first designs' spread, costs below the least tier divided by this count as equal."""
+CHEAPEST = 8.0
+"""In that spread, costs below the greatest tier divided by this count as equal."""
 STRAIGHT = 16
 """Proposals after the beginning of which every other round of the tiers expects losses to fall with the cost."""
-HOPEFUL, DRAWS = 100, 64
-"""Designs of each tier, and joint draws of their losses, for an estimate of what is left to be gained."""
+HOPEFUL = 100
+"""Designs of each tier from which the remaining gain is estimated."""
+DRAWS = 64
+"""Joint draws of their losses for that estimate."""
 
 
 def log_costs(costs_N: Array) -> Array:

@@ -17,8 +17,10 @@ Array = NDArray[np.float64]
 LEVELS = 9
 QUANTILES_Q = np.array([NormalDist().inv_cdf((level + 0.5) / LEVELS) for level in range(LEVELS)])
 """Equally likely levels of a standard normal distribution."""
-MOST_TUNED, MOST_USED = 100, 800
-"""Evidence that scales are found from, and that predictions use: both cost the cube of it."""
+MOST_TUNED = 100
+"""Most observations that scales are found from: the time grows with their cube."""
+MOST_USED = 800
+"""Most observations that predictions use: the time grows with their cube."""
 TUNING_STEPS = 15
 JITTER = 1e-8
 """Variance that keeps matrices invertible."""

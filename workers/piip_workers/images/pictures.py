@@ -36,8 +36,14 @@ LARGE = 2**25
 """Pixels of an image that is decoded while no other is."""
 BRIGHT = 99.9
 """Percentile of an image's values that is taken for its brightest: single pixels of a sensor are often broken."""
-ORIENTATION, BITS_A_SAMPLE, SAMPLE_FORMAT, UNSIGNED = 0x0112, 258, 339, 1
-"""Tags of EXIF and TIFF, and the sample format of whole numbers without a sign."""
+ORIENTATION = 0x0112
+"""Tag of EXIF: how an image is to be turned."""
+BITS_A_SAMPLE = 258
+"""Tag of TIFF."""
+SAMPLE_FORMAT = 339
+"""Tag of TIFF."""
+UNSIGNED = 1
+"""Sample format of whole numbers without a sign."""
 PLAIN = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "MPO")
 """Formats whose depth the first bytes say."""
 

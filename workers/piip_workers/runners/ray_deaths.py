@@ -23,8 +23,10 @@ VICTIM = re.compile(r"Selected to kill:.*?actual memory used=([\d.]+)GB")
 """What it says of each process that it killed."""
 MOST = 0.5
 """A process that used this share of what is used, and was the only one that was killed, filled the memory itself."""
-CALM, LONGEST_CALM = 120.0, 3600.0
+CALM = 120.0
 """Seconds without a kill after which one more trial runs at a time; they double with each kill."""
+LONGEST_CALM = 3600.0
+"""Most seconds that they grow to."""
 
 _cause: ContextVar[str] = ContextVar("cause of death", default="")
 

@@ -45,8 +45,10 @@ TOO_LARGE = (
     "training.cache_mib takes less"
 )
 DISK = "a disk of a machine is full (Ray: {}); free some space, and the same command goes on where this stopped"
-NOTHING, OVER = "nothing", "over"
-"""Answers to who asks for a trial: none now, and none ever."""
+NOTHING = "nothing"
+"""Answer to a request for a trial: there is none now."""
+OVER = "over"
+"""Answer to a request for a trial: there will be none."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.search.search import Search
 from piip_search.simulation.simulation import Rehearsal
 
-SLOWEST, SLOW = 10.0, 3.0
-"""Range of factors by which a straggler takes longer."""
+SLOWEST = 10.0
+"""Greatest factor by which a straggler takes longer."""
+SLOW = 3.0
+"""Least factor by which a straggler takes longer."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,13 @@ PATIENCE = 30.0
 """Seconds without progress after which the end of a search does not wait for its mirror any longer."""
 OPENING = 300.0
 """The same while the mirror is opened: its tables are made, or another search makes them."""
-REST, LONGEST_REST = 9.0, 10.0
-"""While the search goes on the mirror rests so many times as long as it worked, but no more seconds than that: both
-share an interpreter, and trials that take next to no time would wait for the mirror."""
+REST = 9.0
+"""While the search goes on the mirror rests so many times as long as it worked.
+
+Both share an interpreter, and trials that take next to no time would wait for the mirror.
+"""
+LONGEST_REST = 10.0
+"""Most seconds of a rest."""
 
 
 class GatheringTracker(Tracker, Protocol):

@@ -10,7 +10,10 @@ from matplotlib.figure import Figure
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 
-BLUE, GREY = "#0072B2", "#999999"
+BLUE = "#0072B2"
+"""Colour of the front."""
+GREY = "#999999"
+"""Colour of the other designs."""
 
 
 def draw_front(fronts: Sequence[ParetoFront], objectives: Objectives) -> Figure:

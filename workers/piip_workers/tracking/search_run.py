@@ -25,10 +25,14 @@ from piip_workers.tracking.store import artifacts_of, open_store
 
 EXPERIMENT = "piip-search"
 LONGEST_VALUE = 500
-BATCH, PARAMS = 1000, 100
-"""Most metrics and parameters of one request."""
-FRONT_EVERY, PAGE_EVERY = 60.0, 600.0
-"""Seconds between two versions of the front's files while it moves; the page is 5 MB."""
+BATCH = 1000
+"""Most metrics of one request."""
+PARAMS = 100
+"""Most parameters of one request."""
+FRONT_EVERY = 60.0
+"""Seconds between two versions of the front's files while it moves."""
+PAGE_EVERY = 600.0
+"""Seconds between two versions of the front's page, which is 5 MB."""
 
 
 @dataclass

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 20
 """Images listed that could not be decoded."""
-TRAINED, INHERITED = "architecture.txt", "inherited.txt"
-"""Files of a training's folder: the short form of what was trained, and what it took from a relative."""
+TRAINED = "architecture.txt"
+"""File with the short form of what was trained."""
+INHERITED = "inherited.txt"
+"""File with what it took from a relative."""
 MEMORY_TEXTS = (
     "can't allocate memory",
     "Cannot allocate memory",

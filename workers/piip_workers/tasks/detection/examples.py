@@ -19,11 +19,16 @@ from piip_search.file_paths import located
 from piip_workers.mmlab.quiet import quiet
 from piip_workers.mmlab.shims import install
 
-FOLDER, FILE = "examples", "examples.json"
+FOLDER = "examples"
+"""Folder of the examples beside a checkpoint."""
+FILE = "examples.json"
+"""File in it that lists them."""
 LONGEST = 640
 """Longest side of a picture, in pixels."""
-LEAST_SCORE, MOST_BOXES = 0.05, 60
-"""What is kept of an image's detections."""
+LEAST_SCORE = 0.05
+"""Least score of a detection that is kept."""
+MOST_BOXES = 60
+"""Most detections of an image that are kept."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

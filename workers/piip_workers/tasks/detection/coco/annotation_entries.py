@@ -155,7 +155,9 @@ def _image(reading: Entries, index: int, entry: dict[str, Any]) -> bool:
     return True
 
 
-_NAN, _NAN2, _NAN4 = math.nan, (math.nan,) * 2, (math.nan,) * 4
+_NAN = math.nan
+_NAN2 = (math.nan,) * 2
+_NAN4 = (math.nan,) * 4
 _NUMBERS = {int, float}
 _LARGEST_NUMBER = 1e9
 _LARGEST_ID = 2**63 - 1

@@ -188,7 +188,14 @@ def _run_lengths(counts: Any) -> NDArray[np.int64] | None:
     return None
 
 
-_ZERO, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
+_ZERO = 48
+"""What is added to a number to make it a printable letter."""
+_BITS = 5
+"""Bits of a number that a letter holds."""
+_MORE = 0x20
+"""Bit of a letter that says that the number goes on."""
+_SIGN = 0x10
+"""Bit of the last letter that makes the number negative."""
 _MOST_DIGITS = 10
 """Of a run in COCO's text: 50 bits."""
 
