@@ -25,7 +25,7 @@ from piip_search.architecture.published import Published, published_designs
 from piip_search.config import SearchSpec, load_spec, parse_spec
 from piip_search.config.shipped import find_space
 from piip_search.cost import price
-from piip_search.search.feasible import legal_designs
+from piip_search.search.feasible import feasible_designs
 from piip_search.search.samplers.sampler import make_sampler
 
 NOISE = 0.1
@@ -195,7 +195,7 @@ def main() -> None:
     print("Table 7, AP at about 460 G: " + ", ".join(f"{name} {value:.1f}" for name, value in compared.items()))
     for inverted in (True, False):
         spec = space_of(inverted)
-        space, designs = legal_designs(spec)
+        space, designs = feasible_designs(spec)
         tiers = spec.bounds.gmacs
         random = np.random.default_rng(0)
         drawn = [space.decode(designs.rows_ND[i]) for i in random.permutation(len(designs))[: options.draws]]

@@ -29,7 +29,7 @@ import optuna
 from scipy.stats import wilcoxon
 
 from piip_search.evaluation.pareto import hypervolume
-from piip_search.search.samplers.acquisition import FrontGain
+from piip_search.search.samplers.acquisition import ExpectedFrontGain
 from piip_search.simulation.table import Table, sizes_of
 
 Ask = Iterator[int]
@@ -39,7 +39,7 @@ NEVER = 10**6
 
 
 def ours(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
-    proposer = FrontGain(table.offered(cost), budgets, seed)
+    proposer = ExpectedFrontGain(table.offered(cost), budgets, seed)
     free = np.ones(len(table), dtype=bool)
     measured: dict[int, float] = {}
     failed: list[int] = []

@@ -26,7 +26,7 @@ from scipy.stats import wilcoxon
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.pareto import hypervolume
 from piip_search.ledger import Ledger
-from piip_search.simulation.simulation import Rehearsal
+from piip_search.simulation.simulation import Simulation
 from piip_search.simulation.table import Table
 from piip_workers.runners import simulated
 
@@ -36,7 +36,7 @@ Finished = list[tuple[float, int]]
 """When a design was finished, in whole trainings, and which."""
 
 
-def played(name: str, rehearsal: Rehearsal, options: argparse.Namespace, seed: int) -> Finished:
+def played(name: str, rehearsal: Simulation, options: argparse.Namespace, seed: int) -> Finished:
     """The package's own search, as it is."""
     clock = simulated.Clock()
     search = rehearsal.open("run", Ledger("sqlite://"), clock=clock)
@@ -54,7 +54,7 @@ def played(name: str, rehearsal: Rehearsal, options: argparse.Namespace, seed: i
     return finished
 
 
-def stopping(decide: Callable[..., bool], rehearsal: Rehearsal, options: argparse.Namespace, seed: int) -> Finished:
+def stopping(decide: Callable[..., bool], rehearsal: Simulation, options: argparse.Namespace, seed: int) -> Finished:
     """Random designs on workers; whoever is stopped at a rung frees its worker and never comes back."""
     table, random = rehearsal.table, np.random.default_rng(seed)
     fitting = random.permutation(np.flatnonzero(table.costs[rehearsal.cost] <= rehearsal.spec.bounds.gmacs[-1]))
@@ -120,7 +120,7 @@ def syne_tune(rungs: list[int], seed: int) -> Callable[..., bool]:
     return decide
 
 
-def whole(rehearsal: Rehearsal) -> float:
+def whole(rehearsal: Simulation) -> float:
     """Mean seconds of a whole training."""
     return float(rehearsal.table.seconds[rehearsal.spec.rungs[-1].epochs].mean())
 
@@ -132,7 +132,7 @@ def run(name: str, path: Path, options: argparse.Namespace, seed: int) -> dict[s
     """What one method reached with one seed."""
     warnings.simplefilter("ignore")
     table = Table.read(path)
-    rehearsal = Rehearsal.of(spec_of(name, table, options, seed), table, options.loss, options.cost)
+    rehearsal = Simulation.of(spec_of(name, table, options, seed), table, options.loss, options.cost)
     if name == "asha-stop":
         finished = stopping(best_third(), rehearsal, options, seed)
     elif name == "moasha":
@@ -162,7 +162,7 @@ def spec_of(name: str, table: Table, options: argparse.Namespace, seed: int) -> 
     )
 
 
-def figures(finished: Finished, rehearsal: Rehearsal, options: argparse.Namespace) -> dict[str, float]:
+def figures(finished: Finished, rehearsal: Simulation, options: argparse.Namespace) -> dict[str, float]:
     table, tiers = rehearsal.table, rehearsal.spec.bounds.gmacs
     losses, costs = table.losses[rehearsal.loss], table.costs[rehearsal.cost]
     reference = np.array([losses.max(), tiers[-1]])

@@ -17,7 +17,7 @@ from piip_search.architecture import Architecture
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives
 
-FEWEST = 5
+FEWEST_RANKED = 5
 """Designs below which a ranking says nothing."""
 LONGER = 3
 """Epochs of the longer training over those of the proxy, unless told otherwise."""
@@ -106,7 +106,7 @@ def _drawn(
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class RankFigures:
     """How well scores rank the designs of one tier, as Kendall's tau.
 
     Attributes:
@@ -145,7 +145,7 @@ class Audit:
     tier: float
     designs: int
     verdict: str
-    figures: Figures | None = None
+    figures: RankFigures | None = None
 
 
 def audit(
@@ -165,15 +165,15 @@ def _audit(
         if evaluation.candidate.fidelity != plan.reference:
             seeds.setdefault(evaluation.candidate.architecture, []).append(objectives.value(evaluation) or 0.0)
     whole = [design for design in longer if len(seeds.get(design, ())) == plan.seeds]
-    if len(whole) < FEWEST:
-        few = f"{len(whole)} designs were measured in full, too few to say; {FEWEST} are needed, more are better"
+    if len(whole) < FEWEST_RANKED:
+        few = f"{len(whole)} designs were measured in full, too few to say; {FEWEST_RANKED} are needed, more are better"
         return Audit(tier, len(whole), few)
     values_NS = np.array([seeds[design] for design in whole])
     truth_N = np.array([objectives.value(longer[design]) for design in whole], float)
     proxy_N = values_NS[:, 0]
     costs = [objectives.cost(longer[design]) for design in whole]
     macs_N, parameters_N = ([getattr(cost, name) for cost in costs] for name in ("macs", "params"))
-    figures = Figures(
+    figures = RankFigures(
         tau_interval(proxy_N, truth_N),
         _between_seeds(values_NS),
         tau_interval(macs_N, truth_N),
@@ -202,7 +202,7 @@ def _rungs(longer: Sequence[Evaluation], metric: str, truth_N: np.ndarray) -> tu
     return tuple((epoch, tau_interval([curve[epoch] for curve in curves], truth_N)) for epoch in shared[:-1])
 
 
-def verdict(found: Figures) -> str:
+def verdict(found: RankFigures) -> str:
     """What a tier's figures mean, in words."""
     rivals = (("MACs", found.macs, found.over_macs), ("parameters", found.parameters, found.over_parameters))
     name, rival, over = max(rivals, key=lambda item: item[1].value)

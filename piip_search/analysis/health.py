@@ -25,7 +25,7 @@ FEWEST_LEARNT = 12
 """Fewest finished designs from which the surrogate is judged."""
 MOST_LEARNT = 300
 """Most finished designs from which the surrogate is judged."""
-FOLDS = 5
+SURROGATE_FOLDS = 5
 """Parts of the cross-validation of the surrogate."""
 FEWEST_SURE = 30
 """Finished designs from which an interval that reaches zero means chance; from fewer it is wide whatever was learnt."""
@@ -43,7 +43,7 @@ CHANCE = 0.05
 """Greatest probability that chance explains them."""
 MANY = 0.3
 """Share of failures that is too many."""
-LONGEST = 3.0
+STRAGGLER = 3.0
 """Times the expected time from which an evaluation is called a straggler."""
 _MEMORY = re.compile(r"MemoryError|out of memory|low on memory", re.IGNORECASE)
 """How an error says that memory ran out; others speak of memory too, such as that of a pinned batch."""
@@ -135,7 +135,7 @@ def learnt(
     features_NF = features([measured[place].candidate.architecture for place in order])
     places, predicted_N = np.arange(len(order)), np.zeros(len(order))
     with threadpool_limits(1):
-        for part in np.array_split(places, FOLDS):
+        for part in np.array_split(places, SURROGATE_FOLDS):
             others = np.setdiff1d(places, part)
             predicted_N[part] = Surrogate.fit(features_NF[others], losses_N[others, 0], seed).expected(
                 features_NF[part]
@@ -284,7 +284,7 @@ def _stragglers(
         # A first rung that hangs need not wait until it is older than a whole training.
         alike = [e.seconds for e in timed if e.candidate.fidelity == candidate.fidelity]
         longest = max(alike, default=max(taken)[0])
-        if seconds > LONGEST * expected and seconds > longest:
+        if seconds > STRAGGLER * expected and seconds > longest:
             message = f"trial {candidate.number} has run for {seconds:.0f} s where {expected:.0f} s were expected"
             action = (
                 "look at its worker and log, and whether the run was cut off; stop it if it was not, and the same "

@@ -12,7 +12,7 @@ RESAMPLINGS = 2000
 LEVEL = 0.9
 """Share of the resamplings that lie inside an interval."""
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def tau_difference(better_N: ArrayLike, worse_N: ArrayLike, truth_N: ArrayLike, 
     return _interval(np.asarray([better_N, truth_N], float), np.asarray(worse_N, float), seed)
 
 
-def _interval(scores_2N: Floats, other_N: Floats | None, seed: int) -> Interval:
+def _interval(scores_2N: _Floats, other_N: _Floats | None, seed: int) -> Interval:
     N = scores_2N.shape[1]
     drawn_RN = np.random.RandomState(seed).randint(N, size=(RESAMPLINGS, N))
     taus_R = []
@@ -63,7 +63,7 @@ def _interval(scores_2N: Floats, other_N: Floats | None, seed: int) -> Interval:
     return Interval(float(taus_R[0][0]), float(low), float(high))
 
 
-def _taus(first_N: Floats, second_N: Floats, rows_RN: NDArray[np.int64]) -> Floats:
+def _taus(first_N: _Floats, second_N: _Floats, rows_RN: NDArray[np.int64]) -> _Floats:
     """Tau-b of each resampling, shape (R,).
 
     A sum over all pairs of a resampling's rows is c^T S c, with c how often each design was drawn and S the signs of
@@ -76,5 +76,5 @@ def _taus(first_N: Floats, second_N: Floats, rows_RN: NDArray[np.int64]) -> Floa
     pairs = (signs[0] * signs[1], signs[0] ** 2, signs[1] ** 2)
     agree, *untied = (((counts_RN @ product) * counts_RN).sum(1) for product in pairs)
     scale_R = np.sqrt(untied[0] * untied[1])
-    taus_R: Floats = np.divide(agree, scale_R, out=np.zeros_like(scale_R), where=scale_R > 0)
+    taus_R: _Floats = np.divide(agree, scale_R, out=np.zeros_like(scale_R), where=scale_R > 0)
     return taus_R

@@ -9,9 +9,9 @@ from pathlib import Path
 from piip_search.api.extras import UserError, extra
 from piip_search.architecture.backbones import backbone_named, has_weights, weight_file, weights_hint
 from piip_search.config import SearchSpec, SpecError, load_spec
-from piip_search.export.mmdet.detectors import READERS, Reader
+from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig
 from piip_search.file_paths import located
-from piip_search.search.feasible import legal_designs
+from piip_search.search.feasible import feasible_designs
 
 
 def _silent(text: str) -> None:
@@ -35,7 +35,7 @@ def checked_spec(
     spec = load_spec(path)
     problems: list[str] = []
     try:
-        legal_designs(spec, path)
+        feasible_designs(spec, path)
     except SpecError as error:
         problems += error.problems
     reader = _reader(spec)
@@ -63,9 +63,9 @@ def usable_data(spec: SearchSpec, told: Callable[[str], None], noted: Callable[[
         raise UserError("\n  ".join(["the data of this run cannot be used:", *problems]))
 
 
-def _reader(spec: SearchSpec) -> Reader | str:
+def _reader(spec: SearchSpec) -> DetectorConfig | str:
     """The detector, or what is wrong with it; one that only mmdet knows is read, in seconds."""
-    reader = READERS.get(spec.training.detector)
+    reader = DETECTOR_CONFIGS.get(spec.training.detector)
     if reader is None:
         with extra("detection"):
             from piip_workers.tasks.detection.detectors import reader_of
@@ -79,7 +79,7 @@ def _reader(spec: SearchSpec) -> Reader | str:
 
 
 def _data_problems(
-    spec: SearchSpec, reader: Reader | None, told: Callable[[str], None], noted: Callable[[str], None]
+    spec: SearchSpec, reader: DetectorConfig | None, told: Callable[[str], None], noted: Callable[[str], None]
 ) -> list[str]:
     """What is wrong with the data, or with sound data for the detector."""
     from piip_workers.tasks.detection import data

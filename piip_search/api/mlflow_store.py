@@ -10,11 +10,11 @@ from piip_search.api.extras import UserError
 
 SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-WAY_OUT = (
+STORE_WAY_OUT = (
     "give --mlflow or MLFLOW_TRACKING_URI a database such as sqlite:////shared/mlflow.db, a server such as "
     "http://mlflow:5000, or none"
 )
-FOLDER = "it is a folder, and MLflow keeps runs in databases and servers alone"
+IS_A_FOLDER = "it is a folder, and MLflow keeps runs in databases and servers alone"
 SQLITE = b"SQLite format 3\0"
 """How a database file begins."""
 
@@ -27,7 +27,7 @@ def check_store(uri: str) -> None:
     """
     problem = kind_problem(uri) or _place_problem(uri)
     if problem is not None:
-        raise UserError(f"the MLflow store {uri} cannot be used: {problem}; {WAY_OUT}")
+        raise UserError(f"the MLflow store {uri} cannot be used: {problem}; {STORE_WAY_OUT}")
 
 
 def is_database(uri: str) -> bool:
@@ -45,7 +45,7 @@ def kind_problem(uri: str) -> str | None:
     if uri == "databricks":
         return None
     if not colon or scheme == "file" or uri.startswith(("/", ".", "~")):
-        return None if _folders_are_allowed() else FOLDER
+        return None if _folders_are_allowed() else IS_A_FOLDER
     if re.fullmatch(r"\d+(/.*)?", rest):
         return f"it names no scheme; a server is http://{uri}"
     kind = _kind(uri)

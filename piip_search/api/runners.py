@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from piip_search.api.extras import TRAINER, extra
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import trials_folder
-from piip_search.search.feasible import legal_designs
+from piip_search.search.feasible import feasible_designs
 
 if TYPE_CHECKING:  # they bring the database and Ray with them, for which a message need not wait
     from piip_search.search.search import Search
-    from piip_workers.runners.ray_desk import Placement
-    from piip_workers.runners.ray_jobs import Jobs, Sent
+    from piip_workers.runners.ray_desk import TrialResources
+    from piip_workers.runners.ray_jobs import ClusterJobs, JobRequest
 
 
 class Place(StrEnum):
@@ -49,7 +49,10 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
     settings["directory"] = str(trials_folder(home, run_name, search.recipe))
     results = str(home / run_name / "results" / search.uid)
     return Work(
-        "piip_workers.tasks.detection.evaluate:measure", settings, results, share="piip_workers.jobs.gpu_cap:keep_to"
+        "piip_workers.tasks.detection.evaluate:measure",
+        settings,
+        results,
+        share="piip_workers.jobs.gpu_cap:cap_gpu_memory",
     )
 
 
@@ -96,12 +99,12 @@ def runner(
     return drive, ray_cluster.usage, at_once
 
 
-def placement_of(spec: SearchSpec) -> "Placement":
+def placement_of(spec: SearchSpec) -> "TrialResources":
     """What a trial of a search occupies on a Ray cluster; needs the extra."""
-    from piip_workers.runners.ray_desk import Placement
+    from piip_workers.runners.ray_desk import TrialResources
 
     resources = spec.resources
-    return Placement(
+    return TrialResources(
         resources.cpu,
         spec.gpu_of,
         _least_gpu(spec),
@@ -116,12 +119,12 @@ def _least_gpu(spec: SearchSpec) -> float:
     """GPUs of the smallest trial."""
     if spec.resources.gpu != "auto":
         return spec.resources.gpu
-    space, designs = legal_designs(spec)
+    space, designs = feasible_designs(spec)
     assert designs.training_N is not None, "a share needs the memory"
     return spec.gpu_of(space.decode(designs.rows_ND[designs.training_N.argmin()]))
 
 
-def jobs_at(address: str) -> "Jobs":
+def jobs_at(address: str) -> "ClusterJobs":
     """The jobs of the Ray cluster whose dashboard is at an address.
 
     Raises:
@@ -130,12 +133,12 @@ def jobs_at(address: str) -> "Jobs":
     with extra("cluster"):
         import aiohttp  # noqa: F401 - without it Ray's own module can be imported, and nothing else
 
-        from piip_workers.runners.ray_jobs import Jobs
-    return Jobs(address)
+        from piip_workers.runners.ray_jobs import ClusterJobs
+    return ClusterJobs(address)
 
 
-def sent_search(run: str, space: str, travels: bool, home: Path, options: Sequence[str]) -> "Sent":
-    """A search as it is sent to a cluster; the arguments are the fields of `piip_workers.runners.ray_jobs.Sent`."""
-    from piip_workers.runners.ray_jobs import Sent
+def sent_search(run: str, space: str, travels: bool, home: Path, options: Sequence[str]) -> "JobRequest":
+    """A search as it is sent to a cluster; the arguments are the fields of `JobRequest`."""
+    from piip_workers.runners.ray_jobs import JobRequest
 
-    return Sent(run, space, travels, home, tuple(options))
+    return JobRequest(run, space, travels, home, tuple(options))

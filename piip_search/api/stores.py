@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # they bring the database and MLflow with them, for which a m
 STORE = "mlflow.txt"
 """File in a run's folder that names the MLflow store that it is mirrored into."""
 OUTSIDE = "# outside of the home folder"
-OWN = "mlflow.db"
+STORE_FILE = "mlflow.db"
 """The store in a home folder."""
 
 
@@ -107,7 +107,7 @@ def mlflow_uri(given: str | None, home: Path) -> str | None:
     if given == "none":
         return None
     if not given:
-        return url_text(sqlite_url(home / OWN))
+        return url_text(sqlite_url(home / STORE_FILE))
     check_store(given)
     return url_text(database_url(given)) if is_database(given) else given
 
@@ -133,7 +133,7 @@ def kept_store(home: Path, run: str) -> str | None:
     """The MLflow store that a run was last mirrored into; None where it was not, as far as is known here."""
     from piip_search.ledger import sqlite_file, sqlite_url, url_text
 
-    own = mlflow_uri(None, home) if (home / OWN).exists() else None
+    own = mlflow_uri(None, home) if (home / STORE_FILE).exists() else None
     file = home / run / STORE
     if not file.is_file():
         return own
@@ -142,7 +142,7 @@ def kept_store(home: Path, run: str) -> str | None:
         return url_text(sqlite_url(home / unquote(kept)))
     # Earlier versions named the home's own by its absolute path as well, and the home may have been moved since.
     path = sqlite_file(kept) if kept.startswith("sqlite:") and OUTSIDE not in rest else None
-    moved = path is not None and path.name == OWN and not path.exists()
+    moved = path is not None and path.name == STORE_FILE and not path.exists()
     return own if moved and own is not None else kept
 
 

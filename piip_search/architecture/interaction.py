@@ -7,7 +7,7 @@ Attention = Literal["deformable", "regular"]
 ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
 Direction = Literal["both", "to_large", "to_small", "alternating"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-WORDS = {"yes": True, "no": False}
+SWITCH_WORDS = {"yes": True, "no": False}
 """Of the short form, for settings that are on or off."""
 
 
@@ -53,7 +53,7 @@ class Interaction:
 
     def __str__(self) -> str:
         changed = [(f.name, getattr(self, f.name)) for f in fields(self)[1:] if getattr(self, f.name) != f.default]
-        words = {value: word for word, value in WORDS.items()}
+        words = {value: word for word, value in SWITCH_WORDS.items()}
         parts = [f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in changed]
         return f"*{self.count}" + (f"({','.join(parts)})" if parts else "")
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from piip_search.architecture.backbones import ConvNeXt, Transformer, backbone_named
 from piip_search.architecture.branch import Branch
-from piip_search.architecture.interaction import WORDS, Interaction
+from piip_search.architecture.interaction import SWITCH_WORDS, Interaction
 from piip_search.architecture.segments import Merge
 
 _BRANCH = re.compile(
@@ -68,8 +68,8 @@ def _settings(text: str, whole: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, _, value in (pair.partition("=") for pair in text.split(",") if pair):
         default = known.get(key)
-        if isinstance(default, bool) and value in WORDS:
-            settings[key] = WORDS[value]
+        if isinstance(default, bool) and value in SWITCH_WORDS:
+            settings[key] = SWITCH_WORDS[value]
         elif isinstance(default, str) or (type(default) is int and value.isdecimal()):
             settings[key] = value if isinstance(default, str) else int(value)
         else:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from piip_search.analysis.audit import LONGER, AuditPlan, Figures, audit_candidates
+from piip_search.analysis.audit import LONGER, AuditPlan, RankFigures, audit_candidates
 from piip_search.analysis.audit import audit as audited
 from piip_search.analysis.rank_correlation import Interval
 from piip_search.api.checks import looked_through, usable_data
@@ -94,7 +94,7 @@ def audit(
     candidates = audit_candidates(history.finished, history.objectives, spec.bounds.gmacs, plan)
     if not candidates:
         raise UserError(f"run {run} holds no finished evaluation yet; nothing can be audited")
-    from piip_search.search.policy import Listed
+    from piip_search.search.policy import FixedPolicy
     from piip_search.search.search import Search
 
     with extra("detection"):
@@ -115,7 +115,7 @@ def audit(
         search = Search(
             name,
             spec,
-            Listed(candidates),
+            FixedPolicy(candidates),
             book,
             recipe,
             tracker,
@@ -144,7 +144,7 @@ def audit(
     end(search, trials, as_json, quiet)
 
 
-def _table(tier: float, designs: int, found: Figures, metric: str) -> Table:
+def _table(tier: float, designs: int, found: RankFigures, metric: str) -> Table:
     """Tau and its interval, a row a score."""
     spread = "" if found.spread is None else f"; seeds differ by {found.spread:.4f} {metric} (median of deviations)"
     table = Table(

@@ -16,7 +16,7 @@ from piip_search.config.shipped import find_space
 from piip_search.cost import (
     Convention,
     Cost,
-    Detector,
+    DetectorCost,
     DetectorName,
     Memory,
     breakdown,
@@ -25,9 +25,9 @@ from piip_search.cost import (
     price,
     training_bytes,
 )
-from piip_search.cost.gpu_share import GIB, needed
+from piip_search.cost.gpu_share import GIB, process_bytes
 
-SHOWN = 5
+PUBLISHED_LISTED = 5
 """Published designs listed beside one."""
 
 
@@ -61,7 +61,7 @@ def cost(
     """
     design = Architecture.parse(architecture)
     sides = None if image is None else _image(image)
-    reader = Detector(detector)
+    reader = DetectorCost(detector)
     known = conventions_of(design)
     if convention is not None and convention not in known:
         raise UserError(f"the merge {design.merge} gives no maps that a detector could read; leave --convention out")
@@ -105,7 +105,7 @@ def _image(text: str) -> tuple[int, int]:
 def _cost_content(
     design: Architecture,
     sides: tuple[int, int] | None,
-    reader: Detector,
+    reader: DetectorCost,
     costs: dict[Convention, Cost],
     memories: dict[Convention, Memory],
 ) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _trial_content(design: Architecture, spec: SearchSpec) -> dict[str, Any]:
         "space": spec.name,
         "trained": design.scaled(spec.fidelity.image_scale).name,
         "training_bytes": training,
-        "needed_bytes": round(needed(training)),
+        "needed_bytes": round(process_bytes(training)),
         "gpu": spec.gpu_of(design),
         "fits": spec.resources.gpu_memory is None or training <= spec.bounds.step_bytes,
     }
@@ -174,5 +174,5 @@ def _compare(design: Architecture) -> None:
     near = [row for row in published_near(gmacs, task) if row.architecture != design]
     if near:
         put(f"\nthe authors' designs within 10 % of its published {gmacs:.4g} GMACs:")
-    for row in near[:SHOWN]:
+    for row in near[:PUBLISHED_LISTED]:
         put(f"  {row.summary}", f"    {row.architecture}")

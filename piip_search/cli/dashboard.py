@@ -58,7 +58,7 @@ def dashboard(
         import uvicorn
 
         from piip_dashboards.runs.health import Examination
-        from piip_dashboards.runs.run_cache import Shelf
+        from piip_dashboards.runs.run_cache import RunCache
         from piip_dashboards.web.access import needed_token
         from piip_dashboards.web.app import create_app
         from piip_dashboards.web.service import Service
@@ -72,7 +72,7 @@ def dashboard(
     with closing(read_ledger(url, home)) as book, _listening(host, port) as listening:
         number = listening.getsockname()[1]
         service = Service(
-            Shelf(book, home),
+            RunCache(book, home),
             Examination(health_of),
             options=_options(url, home),
             environment=environment,

@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from piip_search.api.checks import with_trials
 from piip_search.api.extras import UserError
-from piip_search.api.mlflow_store import WAY_OUT, kind_problem
+from piip_search.api.mlflow_store import STORE_WAY_OUT, kind_problem
 from piip_search.api.runners import jobs_at, sent_search
 from piip_search.cli.application import (
     DEFAULT_HOME,
@@ -39,12 +39,12 @@ from piip_search.cli.terminal.tables import printable
 from piip_search.config import DETECTORS, SearchSpec, SpecError, load_spec
 from piip_search.config.shipped import find_space, shipped_spaces
 from piip_search.file_paths import escaped_url, located
-from piip_search.search.feasible import legal_designs
+from piip_search.search.feasible import feasible_designs
 
 if TYPE_CHECKING:
     from piip_workers.runners.ray_jobs import Job
 
-Address = Annotated[
+ClusterAddress = Annotated[
     str,
     typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard: http://HOST:8265."),
 ]
@@ -54,7 +54,7 @@ JobName = Annotated[str, typer.Argument(metavar="JOB", help="What submit printed
 
 def submit(
     space: SpaceName,
-    address: Address = DASHBOARD,
+    address: ClusterAddress = DASHBOARD,
     name: Name = None,
     trials: Trials = None,
     resume: Resume = False,
@@ -88,7 +88,7 @@ def submit(
         raise UserError(f"--working-dir: no folder {located(working_dir)}; name one that is there")
     file = find_space(space)
     spec = with_trials(load_spec(file), trials)
-    legal_designs(spec, file)
+    feasible_designs(spec, file)
     run_name = checked_name(name, spec)
     problems = list(_bound_to_this_machine(spec, home, ledger, mlflow))
     if problems:
@@ -120,7 +120,7 @@ def submit(
 
 def status(
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="One of them; all searches by default.")] = None,
-    address: Address = DASHBOARD,
+    address: ClusterAddress = DASHBOARD,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -149,7 +149,7 @@ def status(
 
 def logs(
     job: JobName,
-    address: Address = DASHBOARD,
+    address: ClusterAddress = DASHBOARD,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the search ends.")] = False,
 ) -> None:
     """Print what a search on a Ray cluster has printed.
@@ -163,7 +163,7 @@ def logs(
     sys.stdout.write(jobs.log(name))
 
 
-def stop(job: JobName, address: Address = DASHBOARD) -> None:
+def stop(job: JobName, address: ClusterAddress = DASHBOARD) -> None:
     """Stop a search on a Ray cluster. Nothing that is measured is lost; submitting it again goes on.
 
     Example: piip-search stop coco --address http://head:8265
@@ -183,7 +183,7 @@ def _bound_to_this_machine(spec: SearchSpec, home: Path, ledger: str | None, mlf
     if mlflow not in (None, "none") and _relative_file(str(mlflow)):
         yield f"--mlflow must be a server, or a file by its absolute path (sqlite:////shared/mlflow.db), got {mlflow}"
     elif mlflow not in (None, "none") and (problem := kind_problem(str(mlflow))):
-        yield f"--mlflow {mlflow} cannot be used: {problem}; {WAY_OUT}"
+        yield f"--mlflow {mlflow} cannot be used: {problem}; {STORE_WAY_OUT}"
     if spec.data.root is not None and not spec.data.root.is_absolute():
         yield f"data.root must be an absolute path {shared}, got {spec.data.root}"
     pretrained, detector = spec.training.pretrained, spec.training.detector

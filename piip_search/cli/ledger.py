@@ -26,7 +26,7 @@ from piip_search.cli.application import (
 ledger_app = typer.Typer(help="List, export and merge ledgers.", no_args_is_help=True)
 
 
-class Format(StrEnum):
+class TableFormat(StrEnum):
     """Of an export."""
 
     CSV = "csv"
@@ -90,7 +90,7 @@ def export(
         list[str] | None, typer.Argument(help="Runs to write; all by default.", autocompletion=run_names)
     ] = None,
     form: Annotated[
-        Format | None, typer.Option("--format", help="csv or parquet; by default as the file's name ends.")
+        TableFormat | None, typer.Option("--format", help="csv or parquet; by default as the file's name ends.")
     ] = None,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
@@ -106,7 +106,7 @@ def export(
     table = list(rows(book, runs or [record.name for record in book.searches()]))
     out.parent.mkdir(parents=True, exist_ok=True)
     with extra("parquet"):
-        (write_csv if chosen is Format.CSV else write_parquet)(table, out)
+        (write_csv if chosen is TableFormat.CSV else write_parquet)(table, out)
     console.print(f"wrote {len(table)} rows to {out}", markup=False, highlight=False)
 
 
@@ -133,8 +133,8 @@ def merge(
         console.print(f"{merged.name}: {merged.rows} rows added{named}", markup=False, highlight=False)
 
 
-def _format_of(path: Path) -> Format:
+def _format_of(path: Path) -> TableFormat:
     ending = path.suffix.removeprefix(".")
-    if ending not in list(Format):
+    if ending not in list(TableFormat):
         raise UserError(f"a table ends in .csv or .parquet, got {path.name!r}; name one, or give --format")
-    return Format(ending)
+    return TableFormat(ending)

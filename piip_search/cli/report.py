@@ -58,9 +58,9 @@ def report(
     if out is not None or not as_json:
         with extra("dashboard"):
             from piip_dashboards.report.paper import NoPaperError
-            from piip_dashboards.report.writing import Format, write_report
+            from piip_dashboards.report.writing import ReportFormat, write_report
         try:
-            written += write_report(content, Format(chosen), out or Path(f"{run}.{chosen}"), browser)
+            written += write_report(content, ReportFormat(chosen), out or Path(f"{run}.{chosen}"), browser)
         except NoPaperError as error:
             raise UserError(str(error)) from None
     if figures is not None:

@@ -37,7 +37,7 @@ from piip_search.cli.application import (
 from piip_search.cli.show import failures_of, tiers_of
 from piip_search.cli.terminal import tables
 from piip_search.cli.terminal.live import ahead, watch
-from piip_search.config import NAME, SearchSpec
+from piip_search.config import RUN_NAME, SearchSpec
 from piip_search.config.shipped import find_space
 from piip_search.evaluation.evaluation import trials_folder
 from piip_search.file_paths import typed_path, typed_url
@@ -156,7 +156,7 @@ def checked_name(name: str | None, spec: SearchSpec) -> str:
         UserError: It is none that a folder can have.
     """
     chosen = name or spec.name
-    if not re.fullmatch(NAME, chosen):
+    if not re.fullmatch(RUN_NAME, chosen):
         raise UserError(f"a run's name has up to 100 letters, digits, dots, dashes and underscores, got {chosen!r}")
     return chosen
 

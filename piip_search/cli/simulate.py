@@ -19,7 +19,7 @@ from piip_search.config.shipped import find_space
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_search.search.search import Search
-    from piip_search.simulation.simulation import Rehearsal
+    from piip_search.simulation.simulation import Simulation
 
 
 def simulate(
@@ -47,7 +47,7 @@ def simulate(
     Example: piip-search simulate quickstart --table macro.csv --budgets 30,60,106 --workers 16 --failures 0.05
     """
     from piip_search.ledger import Ledger
-    from piip_search.simulation.simulation import Rehearsal
+    from piip_search.simulation.simulation import Simulation
     from piip_search.simulation.table import Table
     from piip_workers.runners import simulated
 
@@ -60,7 +60,7 @@ def simulate(
     if seed is not None:
         changes["seed"] = seed
     spec = parse_spec({**spec.model_dump(mode="json"), **changes}, space)
-    rehearsal = Rehearsal.of(spec, Table.read(table), loss, cost)
+    rehearsal = Simulation.of(spec, Table.read(table), loss, cost)
     cluster = simulated.Cluster(workers, failures, stragglers, preemptions, spec.seed)
     clock, started = simulated.Clock(), time.monotonic()
     search = rehearsal.open("rehearsal", Ledger("sqlite://"), clock=clock)
@@ -95,7 +95,7 @@ def simulate(
     end(search, None, as_json, quiet)
 
 
-def _tier(search: "Search", rehearsal: "Rehearsal", tier: float) -> dict[str, Any]:
+def _tier(search: "Search", rehearsal: "Simulation", tier: float) -> dict[str, Any]:
     front = next(front for front in search.fronts() if front.budget == tier)
     best = None if front.best is None else rehearsal.loss_of(front.best)
     least = rehearsal.best(tier)
@@ -108,7 +108,7 @@ def _tier(search: "Search", rehearsal: "Rehearsal", tier: float) -> dict[str, An
     }
 
 
-def _front(search: "Search", rehearsal: "Rehearsal") -> View:
+def _front(search: "Search", rehearsal: "Simulation") -> View:
     """The front within the largest budget, in the table's own terms."""
     view = View(box=None, pad_edge=False, title="Front", title_justify="left")
     for title in ("trial", rehearsal.loss, rehearsal.cost):

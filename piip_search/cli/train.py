@@ -11,7 +11,7 @@ from piip_search.api.mlflow_store import check_store
 from piip_search.cli.application import console, expanded_store, note, stopped
 from piip_search.export import Provenance
 from piip_search.export.folder import CONFIG
-from piip_search.export.mmdet.recipe import BATCH
+from piip_search.export.mmdet.recipe import IMAGES_A_STEP
 from piip_search.file_paths import located
 
 WORK = "work"
@@ -88,11 +88,11 @@ def _share(gpus: int, settings: list[str]) -> list[str]:
     key = "train_dataloader.batch_size"
     if gpus == 1 or any(setting.startswith(f"{key}=") for setting in settings):
         return []
-    if BATCH % gpus:
+    if IMAGES_A_STEP % gpus:
         raise UserError(
-            f"{gpus} GPUs cannot share the recipe's {BATCH} images a step; say how many each takes: -- {key}=2"
+            f"{gpus} GPUs cannot share the recipe's {IMAGES_A_STEP} images a step; say how many each takes: -- {key}=2"
         )
-    return [f"{key}={BATCH // gpus}"]
+    return [f"{key}={IMAGES_A_STEP // gpus}"]
 
 
 def _tell(work: Path, provenance: Provenance) -> None:

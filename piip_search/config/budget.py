@@ -56,7 +56,7 @@ class Budget(Section):
     least_gain: Positive | None = None
 
 
-class Fidelity(Section):
+class FidelitySection(Section):
     """How much effort one evaluation takes; the fields are those of `piip_search.evaluation.evaluation.Fidelity`."""
 
     epochs: Annotated[int, Field(ge=0, le=10**6)] = 12

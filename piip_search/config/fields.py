@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """A run's name is also that of a folder."""
 MOST_CHOICES = 100
 """Of one kind; a design is a row of small numbers."""

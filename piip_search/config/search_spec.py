@@ -9,13 +9,13 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from piip_search.architecture import Architecture
-from piip_search.config.budget import Budget, Fidelity, Schedule
-from piip_search.config.fields import NAME, Section
+from piip_search.config.budget import Budget, FidelitySection, Schedule
+from piip_search.config.fields import RUN_NAME, Section
 from piip_search.config.resources import Resources
-from piip_search.config.space import Limit, Space
+from piip_search.config.space import LimitSection, SpaceSection
 from piip_search.config.training import DETECTORS, UNSEEN, Data, Training
-from piip_search.cost import COCO_MASK_RCNN, Detector, DetectorName, Step, training_bytes
-from piip_search.cost.gpu_share import most_training, share_of
+from piip_search.cost import COCO_MASK_RCNN, DetectorCost, DetectorName, Step, training_bytes
+from piip_search.cost.gpu_share import max_step_bytes, share_of
 from piip_search.evaluation import evaluation
 from piip_search.evaluation.table_design import TableDesign
 from piip_search.space import Limit as SpaceLimit
@@ -44,17 +44,17 @@ class SearchSpec(Section):
         resources: What one trial occupies.
     """
 
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[str, Field(pattern=RUN_NAME)]
     task: Literal["detection"] = "detection"
     metric: str = "bbox_mAP"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     sampler: SamplerName = "piip"
     prior: Literal["published"] | None = None
-    space: Space
-    limit: Limit
+    space: SpaceSection
+    limit: LimitSection
     budget: Budget = Budget()
     data: Data
-    fidelity: Fidelity = Fidelity()
+    fidelity: FidelitySection = FidelitySection()
     schedule: Schedule | None = None
     training: Training = Training()
     resources: Resources = Resources()
@@ -119,7 +119,7 @@ class SearchSpec(Section):
         )
 
     @property
-    def detector(self) -> Detector:
+    def detector(self) -> DetectorCost:
         """What is trained around the backbone, with COCO's 80 classes: the data is not looked at to price a design.
 
         Around a detector whose cost is not known, Mask R-CNN stands in, for a plan's estimates and for the memory of a
@@ -128,7 +128,7 @@ class SearchSpec(Section):
         training = self.training
         if training.known_detector is None:
             return COCO_MASK_RCNN
-        return Detector(training.known_detector, training.channels, detections=training.max_detections)
+        return DetectorCost(training.known_detector, training.channels, detections=training.max_detections)
 
     @property
     def bounds(self) -> SpaceLimit:
@@ -137,7 +137,7 @@ class SearchSpec(Section):
         if resources.gpu_memory is None:
             return limit
         share = 1.0 if resources.gpu == "auto" else resources.gpu
-        return replace(limit, step=self.step, step_bytes=most_training(resources.gpu_memory, share))
+        return replace(limit, step=self.step, step_bytes=max_step_bytes(resources.gpu_memory, share))
 
     @property
     def step(self) -> Step:

@@ -8,7 +8,7 @@ from piip_search.architecture import MAX_BRANCHES, Attention, Direction
 from piip_search.architecture.backbones import ConvNeXt, backbone_named
 from piip_search.architecture.segments import Merge
 from piip_search.config.fields import MOST_CHOICES, Count, Positive, Section
-from piip_search.cost import Convention, Detector
+from piip_search.cost import Convention, DetectorCost
 from piip_search.space import Choices, Pairing, SearchSpace, parse_window, write_window
 from piip_search.space import Limit as SpaceLimit
 from piip_search.space import Window as SpaceWindow
@@ -26,18 +26,18 @@ def _rising(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-T = TypeVar("T")
-Window = Annotated[SpaceWindow, BeforeValidator(_window), PlainSerializer(write_window)]
-Offers = Annotated[tuple[T, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
+_T = TypeVar("_T")
+WindowField = Annotated[SpaceWindow, BeforeValidator(_window), PlainSerializer(write_window)]
+Offers = Annotated[tuple[_T, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
 Steps = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_rising)]
 
 
-class Space(Section):
+class SpaceSection(Section):
     """What may be built; the fields are those of `piip_search.space.SearchSpace`."""
 
     backbones: Offers[str]
     resolutions: Offers[int]
-    windows: Offers[Window] = ((None, 0),)
+    windows: Offers[WindowField] = ((None, 0),)
     interactions: Offers[Annotated[int, Field(ge=0, le=10**6)]] = (0,)
     branches: Offers[Annotated[int, Field(ge=1, le=MAX_BRANCHES)]] = (1,)
     merges: Offers[Merge] | None = None
@@ -63,14 +63,14 @@ class Space(Section):
         return SearchSpace(Choices(**values))
 
 
-class Limit(Section):
+class LimitSection(Section):
     """What one architecture may cost; the fields are those of `piip_search.space.Limit`."""
 
     gmacs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
     convention: Convention = "published"
     mparams: Positive | None = None
 
-    def build(self, detector: Detector) -> SpaceLimit:
+    def build(self, detector: DetectorCost) -> SpaceLimit:
         """The limit as a plain value, its tiers rising.
 
         Args:

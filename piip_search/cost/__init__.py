@@ -19,18 +19,18 @@ price all its designs at once.
 """
 
 from piip_search.cost.branch import backbone_parts as backbone_parts
-from piip_search.cost.conventions import CLASSES as CLASSES
 from piip_search.cost.conventions import CONVENTIONS as CONVENTIONS
+from piip_search.cost.conventions import IMAGENET_CLASSES as IMAGENET_CLASSES
 from piip_search.cost.conventions import OUTPUTS as OUTPUTS
 from piip_search.cost.conventions import Convention as Convention
 from piip_search.cost.conventions import Cost as Cost
-from piip_search.cost.conventions import Counting as Counting
+from piip_search.cost.conventions import CountingRules as CountingRules
 from piip_search.cost.conventions import Grid as Grid
 from piip_search.cost.conventions import Part as Part
-from piip_search.cost.conventions import counting as counting
+from piip_search.cost.conventions import rules_for as rules_for
 from piip_search.cost.detector import COCO_MASK_RCNN as COCO_MASK_RCNN
 from piip_search.cost.detector import FULL_CHANNELS as FULL_CHANNELS
-from piip_search.cost.detector import Detector as Detector
+from piip_search.cost.detector import DetectorCost as DetectorCost
 from piip_search.cost.detector import DetectorName as DetectorName
 from piip_search.cost.detector import detector_parts as detector_parts
 from piip_search.cost.detector import stacked_convolutions as stacked_convolutions

@@ -9,11 +9,11 @@ from functools import lru_cache
 
 from piip_search.architecture import Branch
 from piip_search.architecture.backbones import Backbone, ConvNeXt, Transformer
-from piip_search.cost.conventions import Cost, Counting, Grid
+from piip_search.cost.conventions import Cost, CountingRules, Grid
 
 
 @lru_cache(maxsize=100_000)
-def branch_parts(branch: Branch, sides: Grid, counted: Counting) -> tuple[tuple[str, Cost], ...]:
+def branch_parts(branch: Branch, sides: Grid, counted: CountingRules) -> tuple[tuple[str, Cost], ...]:
     """Kinds of work of a branch and what they cost.
 
     Args:
@@ -25,7 +25,7 @@ def branch_parts(branch: Branch, sides: Grid, counted: Counting) -> tuple[tuple[
 
 
 def backbone_parts(
-    model: Backbone, windows: Sequence[int | None], sides: Grid, counted: Counting
+    model: Backbone, windows: Sequence[int | None], sides: Grid, counted: CountingRules
 ) -> tuple[tuple[str, Cost], ...]:
     """The same for a backbone whose blocks have these windows; arrays of sides give arrays of costs."""
     if isinstance(model, ConvNeXt):
@@ -34,7 +34,7 @@ def backbone_parts(
 
 
 def _transformer(
-    model: Transformer, windows: Sequence[int | None], sides: Grid, counted: Counting
+    model: Transformer, windows: Sequence[int | None], sides: Grid, counted: CountingRules
 ) -> tuple[tuple[str, Cost], ...]:
     """A ViT: n 3 p^2 d to embed; a block 4 n d^2 and 2 n k d for attention, 2 n d h for the MLP (3 with a gate).
 
@@ -94,26 +94,26 @@ def _transformer(
     return ("embedding", embedding), ("attention", attention), ("mlp", mlp)
 
 
-def _norm(model: Transformer, n: int, wide: int, counted: Counting) -> Cost:
+def _norm(model: Transformer, n: int, wide: int, counted: CountingRules) -> Cost:
     """A norm over n tokens, of which what leaves it is kept."""
     layer = model.norm == "layer"
     stats = n * (2 if layer else 1 + wide)
     return Cost(2 * n * wide * (counted.published and layer), wide * (2 if layer else 1), n * wide + stats)
 
 
-def _filled(height: int, width: int, window: int | None, counted: Counting) -> int:
+def _filled(height: int, width: int, window: int | None, counted: CountingRules) -> int:
     """Tokens with those that fill up windows, or with prefix tokens where attention is global."""
     if window is None:
         return height * width + counted.prefix
     return -(-height // window) * -(-width // window) * window**2  # whole windows, also over arrays
 
 
-def _keys(height: int, width: int, window: int | None, counted: Counting) -> int:
+def _keys(height: int, width: int, window: int | None, counted: CountingRules) -> int:
     """Tokens that a query attends to."""
     return height * width + counted.prefix if window is None else window**2
 
 
-def _attention(height: int, width: int, d: int, window: int | None, counted: Counting) -> int:
+def _attention(height: int, width: int, d: int, window: int | None, counted: CountingRules) -> int:
     """Projections and products of one block. The published count leaves prefix tokens out of the products."""
     tokens = height * width
     n, filled = tokens + counted.prefix, _filled(height, width, window, counted)
@@ -123,7 +123,7 @@ def _attention(height: int, width: int, d: int, window: int | None, counted: Cou
     return 3 * projected * d * d + n * d * d + 2 * (n if counted.published else filled) * window**2 * d
 
 
-def _convnext(model: ConvNeXt, sides: Grid, counted: Counting) -> tuple[tuple[str, Cost], ...]:
+def _convnext(model: ConvNeXt, sides: Grid, counted: CountingRules) -> tuple[tuple[str, Cost], ...]:
     """A ConvNeXt: 48 n d for the stem; a block 49 n d and 8 n d^2; a downsampling 4 n d_before d.
 
     The authors' counter passes over the layer norms of ConvNeXts.

@@ -14,9 +14,9 @@ CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 Grid = tuple[int, int]
 """Height and width in tokens, or in pixels of a map."""
 
-CLASSES = 1000
+IMAGENET_CLASSES = 1000
 """Classes of ImageNet heads: those that the published counts include."""
-OUTPUTS: dict[Merge, int] = {"logits": CLASSES, "tokens": 4096}
+OUTPUTS: dict[Merge, int] = {"logits": IMAGENET_CLASSES, "tokens": 4096}
 """What leaves by default: scores of ImageNet's classes; tokens as wide as those of Vicuna-7B, as in PIIP-LLaVA (13B:
 5120)."""
 
@@ -79,7 +79,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Counting:
+class CountingRules:
     """What is counted in one branch.
 
     Attributes:
@@ -105,7 +105,7 @@ class Counting:
 
 
 @lru_cache(maxsize=1000)
-def counting(convention: Convention, merge: Merge, model: Backbone, outputs: int | None = None) -> Counting:
+def rules_for(convention: Convention, merge: Merge, model: Backbone, outputs: int | None = None) -> CountingRules:
     """What a convention counts in one branch.
 
     The authors counted with three scripts: ViT networks as their classification class, whatever the task (so for the
@@ -115,8 +115,8 @@ def counting(convention: Convention, merge: Merge, model: Backbone, outputs: int
     prefix = model.prefix if isinstance(model, Transformer) and merge in KEEPS_PREFIX else 0
     outputs = outputs or OUTPUTS.get(merge, 0)
     if convention != "published":
-        return Counting(prefix=prefix, outputs=outputs)
-    return Counting(
+        return CountingRules(prefix=prefix, outputs=outputs)
+    return CountingRules(
         published=True,
         pads=merge == "pyramid" or (isinstance(model, Transformer) and model.intern_class),
         prefix=prefix,

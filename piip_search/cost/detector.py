@@ -29,7 +29,7 @@ def stacked_convolutions(channels: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Detector:
+class DetectorCost:
     """What reads the merged maps.
 
     Attributes:
@@ -45,11 +45,11 @@ class Detector:
     detections: int = 100
 
 
-COCO_MASK_RCNN = Detector()
+COCO_MASK_RCNN = DetectorCost()
 """What the papers' detection tables train, on COCO."""
 
 
-def detector_parts(detector: Detector, merged: tuple[tuple[int, int], ...], sides: Grid) -> tuple[Part, ...]:
+def detector_parts(detector: DetectorCost, merged: tuple[tuple[int, int], ...], sides: Grid) -> tuple[Part, ...]:
     """Pyramid, neck and head; arrays of sides give arrays of costs.
 
     Left out besides norms, activations and biases: region align, non-maximum suppression, and anything that only
@@ -101,7 +101,7 @@ def _convolution(grid: Grid, before: int, after: int, side: int = 3, bias: bool 
     return Cost(grid[0] * grid[1] * weights, weights + after * bias, grid[0] * grid[1] * before)
 
 
-def _neck(detector: Detector, widths: list[int], grids: list[Grid]) -> tuple[Cost, list[Grid]]:
+def _neck(detector: DetectorCost, widths: list[int], grids: list[Grid]) -> tuple[Cost, list[Grid]]:
     """Feature pyramid: a 1x1 and a 3x3 convolution a level, and coarser levels. One-stage heads skip stride 4."""
     C = detector.channels
     first = 0 if detector.name == "mask_rcnn" else 1
@@ -130,14 +130,14 @@ def _outputs(levels: list[Grid], before: int, channels: tuple[int, ...]) -> Cost
     return Cost(sum(cost.macs for cost in costs), sum(cost.params for cost in costs), costs[0].kept)
 
 
-def _retinanet(detector: Detector, levels: list[Grid]) -> tuple[Part, ...]:
+def _retinanet(detector: DetectorCost, levels: list[Grid]) -> tuple[Part, ...]:
     C, anchors = detector.channels, ANCHORS["retinanet"]
     towers = _over(levels, C, C) * (2 * stacked_convolutions(C))
     outputs = _outputs(levels, C, (anchors * detector.classes, anchors * 4))
     return (Part("head", "convolutions", towers), Part("head", "outputs", outputs))
 
 
-def _fcos(detector: Detector, levels: list[Grid]) -> tuple[Part, ...]:
+def _fcos(detector: DetectorCost, levels: list[Grid]) -> tuple[Part, ...]:
     C = detector.channels
     towers = (_over(levels, C, C, bias=False) + Cost(0, 2 * C, sum(h * w for h, w in levels) * C)) * (
         2 * stacked_convolutions(C)
@@ -146,7 +146,7 @@ def _fcos(detector: Detector, levels: list[Grid]) -> tuple[Part, ...]:
     return (Part("head", "convolutions", towers), Part("head", "outputs", outputs))
 
 
-def _mask_rcnn(detector: Detector, levels: list[Grid]) -> tuple[Part, ...]:
+def _mask_rcnn(detector: DetectorCost, levels: list[Grid]) -> tuple[Part, ...]:
     """Region proposals; boxes by two linear layers of 4 C on 7x7 regions; masks by four convolutions on 14x14."""
     C, K, anchors = detector.channels, detector.classes, ANCHORS["mask_rcnn"]
     proposals = _over(levels, C, C) + _over(levels, C, anchors, 1) + _over(levels, C, anchors * 4, 1)

@@ -14,11 +14,11 @@ CONTEXT = GIB
 """Bytes that CUDA takes for each process before it trains anything."""
 MARGIN = 1.25
 """Factor on the predicted memory of a step."""
-STEP = 0.05
+SHARE_STEP = 0.05
 """Shares are whole multiples of this."""
 
 
-def needed(training: Number) -> Number:
+def process_bytes(training: Number) -> Number:
     """Bytes of a GPU that a process takes whose training step is predicted to take so many; arrays give arrays."""
     return MARGIN * training + CONTEXT
 
@@ -30,16 +30,16 @@ def share_of(training: int, gpu_memory: float) -> float:
         training: Predicted bytes of a training step.
         gpu_memory: Of one GPU, GiB.
     """
-    steps = math.ceil(needed(training) / (gpu_memory * GIB) / STEP - 1e-9)
-    return float(min(1.0, round(max(1, steps) * STEP, 2)))
+    steps = math.ceil(process_bytes(training) / (gpu_memory * GIB) / SHARE_STEP - 1e-9)
+    return float(min(1.0, round(max(1, steps) * SHARE_STEP, 2)))
 
 
-def most_training(gpu_memory: float, share: float = 1.0) -> int:
+def max_step_bytes(gpu_memory: float, share: float = 1.0) -> int:
     """Predicted bytes of a training step up to which it fits a share of a GPU; negative where nothing does."""
     return math.floor((min(share, 1.0) * gpu_memory * GIB - CONTEXT) / MARGIN)
 
 
-def allowed(share: float, total: int) -> float:
+def torch_fraction(share: float, total: int) -> float:
     """Share of a GPU's memory that torch may hand out in a process that has a share of the GPU.
 
     CUDA's own context lies outside of what torch hands out, but inside the share.

@@ -11,7 +11,7 @@ from piip_search.architecture.backbones import Backbone, Stage
 from piip_search.architecture.segments import interaction_stages
 from piip_search.cost.conventions import Cost, Grid
 
-KINDS = ("projection", "values and output", "sampling", "ffn")
+INTERACTION_PARTS = ("projection", "values and output", "sampling", "ffn")
 
 
 @lru_cache(maxsize=200_000)
@@ -45,12 +45,12 @@ def exchange_parts(
     first_stride: bool,
 ) -> tuple[tuple[str, Cost], ...]:
     """The same for two backbones; arrays of sides give arrays of costs."""
-    total = [Cost()] * len(KINDS)
+    total = [Cost()] * len(INTERACTION_PARTS)
     for reader, query, feature, first, times in _kinds(large, small, interaction):
         sampled = _tokens(first if first_stride else query, sides[reader])
         costs = _direction(query, sides[reader], feature, sides[1 - reader], interaction, published, sampled)
         total = [before + cost * times for before, cost in zip(total, costs, strict=True)]
-    return tuple(zip(KINDS, total, strict=True))
+    return tuple(zip(INTERACTION_PARTS, total, strict=True))
 
 
 @lru_cache(maxsize=10_000)

@@ -14,8 +14,8 @@ from piip_search.architecture import Architecture, Interaction
 from piip_search.architecture.backbones import Backbone, ConvNeXt, Stage, Transformer
 from piip_search.architecture.segments import STRIDES, first_stages, interaction_stages
 from piip_search.cost.branch import backbone_parts, convnext_blocks
-from piip_search.cost.conventions import OUTPUTS, Convention, Cost, Counting, Grid, counting
-from piip_search.cost.detector import Detector
+from piip_search.cost.conventions import OUTPUTS, Convention, Cost, CountingRules, Grid, rules_for
+from piip_search.cost.detector import DetectorCost
 
 WEIGHT_BYTES = 4
 """Bytes of a weight: float32, also under autocast."""
@@ -53,7 +53,7 @@ def memory_of(cost: Cost, live: int, images: int = 1, value_bytes: int = 4) -> M
     )
 
 
-def branch_inputs(model: Backbone, sides: Grid, counted: Counting) -> int:
+def branch_inputs(model: Backbone, sides: Grid, counted: CountingRules) -> int:
     """Values that go into the blocks of a backbone, and those that its embedding keeps; arrays give arrays."""
     embedding = backbone_parts(model, (None,), sides, counted)[0][1].kept
     if not isinstance(model, ConvNeXt):
@@ -66,7 +66,7 @@ def branch_inputs(model: Backbone, sides: Grid, counted: Counting) -> int:
     return inputs
 
 
-def pooled_inputs(model: Backbone, sides: Grid, counted: Counting) -> int:
+def pooled_inputs(model: Backbone, sides: Grid, counted: CountingRules) -> int:
     """Values that a head of class scores keeps of what the last block gives; arrays give arrays.
 
     A class token is a part of the tensor of all tokens, which stays with it. Where the branches interact at the end,
@@ -77,7 +77,7 @@ def pooled_inputs(model: Backbone, sides: Grid, counted: Counting) -> int:
     return ((sides[0] // model.patch) * (sides[1] // model.patch) + counted.prefix) * model.width
 
 
-def block_values(model: Backbone, windows: Sequence[int | None], sides: Grid, counted: Counting) -> list[int]:
+def block_values(model: Backbone, windows: Sequence[int | None], sides: Grid, counted: CountingRules) -> list[int]:
     """What each kind of block of a backbone keeps while it runs again: one of these is the most; arrays give arrays."""
     if isinstance(model, ConvNeXt):
         return convnext_blocks(model, sides)
@@ -103,7 +103,7 @@ def live_values(
     architecture: Architecture,
     convention: Convention,
     sides: Sequence[Grid],
-    detector: Detector,
+    detector: DetectorCost,
     outputs: int | None = None,
 ) -> int:
     """The most values alive at once in a forward pass of one image: the largest of the moments that can be it.
@@ -148,7 +148,7 @@ def _block(architecture: Architecture, index: int, stage: Stage, sides: Grid, co
     model = branch.model
     if not isinstance(model, Transformer):
         return (14 if model.response_norm else 9) * _values(stage, sides)
-    counted = counting(convention, architecture.merge, model)
+    counted = rules_for(convention, architecture.merge, model)
     height, width = sides[0] // model.patch, sides[1] // model.patch
     n = height * width + counted.prefix
     sides_of_windows = [side for side in branch.windows if side is not None]
@@ -179,7 +179,7 @@ def _merging(
     convention: Convention,
     stages: list[tuple[Stage, ...]],
     sides: Sequence[Grid],
-    detector: Detector,
+    detector: DetectorCost,
     outputs: int,
 ) -> int:
     """Every branch at the first one's width, on its own grid and on the output's; a detector's finest maps."""
@@ -201,7 +201,7 @@ def _merging(
     return max(merging, _pyramid(architecture, output, detector)) if convention == "detector" else merging
 
 
-def _pyramid(architecture: Architecture, output: Grid, detector: Detector) -> int:
+def _pyramid(architecture: Architecture, output: Grid, detector: DetectorCost) -> int:
     """The map of stride 4 while it is made or read, beside the merged map; and the neck's own finest maps."""
     width, stride = architecture.merged[0]
     n = (output[0] // stride) * (output[1] // stride)

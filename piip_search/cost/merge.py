@@ -8,7 +8,7 @@ from functools import lru_cache
 from piip_search.architecture import Branch
 from piip_search.architecture.backbones import Backbone, Stage, Transformer
 from piip_search.architecture.segments import KEEPS_PREFIX, Merge, interaction_stages, merge_taps
-from piip_search.cost.conventions import CLASSES, Cost, Counting, Grid
+from piip_search.cost.conventions import IMAGENET_CLASSES, Cost, CountingRules, Grid
 
 
 def merges(branches: int, merge: Merge) -> bool:
@@ -25,7 +25,7 @@ def merge_cost(
     output: tuple[Backbone, Grid],
     stretches: int,
     merge: Merge,
-    counted: Counting,
+    counted: CountingRules,
 ) -> Cost:
     """What one branch adds to the merge; the arguments are those of `joining_cost`, with branches."""
     return joining_cost(branch.model, first.model, is_first, sides, output, stretches, merge, counted)
@@ -39,7 +39,7 @@ def joining_cost(
     output: tuple[Backbone, Grid],
     stretches: int,
     merge: Merge,
-    counted: Counting,
+    counted: CountingRules,
 ) -> Cost:
     """What one backbone adds to the merge; arrays of sides give arrays of costs.
 
@@ -76,7 +76,7 @@ def _area(stage: Stage, sides: Grid) -> int:
     return (sides[0] // stage.stride) * (sides[1] // stage.stride)
 
 
-def _linear(stage: Stage, sides: Grid, width: int, is_first: bool, counted: Counting, resized: int) -> Cost:
+def _linear(stage: Stage, sides: Grid, width: int, is_first: bool, counted: CountingRules, resized: int) -> Cost:
     """Group norm; for all but the first branch a linear layer d_j -> d_1 and another group norm: n_j d_j d_1."""
     n, d, norms = _area(stage, sides), stage.width, int(counted.published)
     weight = 0 if counted.published else 1
@@ -86,14 +86,14 @@ def _linear(stage: Stage, sides: Grid, width: int, is_first: bool, counted: Coun
     return norm + Cost(n * (d * width + 2 * width * norms), (d + 1) * width + 2 * width, n * (d + width))
 
 
-def _pyramid_level(stage: Stage, sides: Grid, width: int, is_first: bool, counted: Counting, resized: int) -> Cost:
+def _pyramid_level(stage: Stage, sides: Grid, width: int, is_first: bool, counted: CountingRules, resized: int) -> Cost:
     """A 3x3 convolution d_j -> d_1 without bias, for all but the first branch, and a group norm: 9 n_j d_j d_1."""
     n, d, norms = _area(stage, sides), stage.width, int(counted.published)
     norm = Cost(3 * n * width * norms, 2 * width + 1, n * width + (resized != n) * resized * width)
     return norm if is_first else norm + Cost(9 * n * d * width, 9 * d * width, n * width)
 
 
-def _logits(model: Backbone, sides: Grid, counted: Counting) -> Cost:
+def _logits(model: Backbone, sides: Grid, counted: CountingRules) -> Cost:
     """A branch's own norm and linear head to K classes, over its class token or the mean of its tokens: K d_j."""
     stage, classes = model.stages[-1], counted.outputs
     d = stage.width
@@ -113,4 +113,6 @@ def _tokens(model: Backbone, n: int, width: int) -> Cost:
 
 def published_head_cost(width: int, output: Grid) -> Cost:
     """The classification head of the papers' counts of ViT networks: a norm over the merged map and 1000 d_1."""
-    return Cost(2 * output[0] * output[1] * width + CLASSES * width, 2 * width + (width + 1) * CLASSES)
+    return Cost(
+        2 * output[0] * output[1] * width + IMAGENET_CLASSES * width, 2 * width + (width + 1) * IMAGENET_CLASSES
+    )

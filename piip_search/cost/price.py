@@ -5,8 +5,8 @@ import itertools
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import KEEPS_PREFIX, merged_maps
 from piip_search.cost.branch import branch_parts
-from piip_search.cost.conventions import CONVENTIONS, Convention, Cost, Grid, Part, counting
-from piip_search.cost.detector import COCO_MASK_RCNN, Detector, detector_parts
+from piip_search.cost.conventions import CONVENTIONS, Convention, Cost, Grid, Part, rules_for
+from piip_search.cost.detector import COCO_MASK_RCNN, DetectorCost, detector_parts
 from piip_search.cost.interaction import interaction_parts
 from piip_search.cost.memory import Memory, live_values, memory_of
 from piip_search.cost.merge import merge_cost, merges, published_head_cost
@@ -22,7 +22,7 @@ def price(
     architecture: Architecture,
     convention: Convention = "published",
     image: Grid | None = None,
-    detector: Detector = COCO_MASK_RCNN,
+    detector: DetectorCost = COCO_MASK_RCNN,
     outputs: int | None = None,
 ) -> Cost:
     """Cost of one image.
@@ -49,7 +49,7 @@ def breakdown(
     architecture: Architecture,
     convention: Convention = "published",
     image: Grid | None = None,
-    detector: Detector = COCO_MASK_RCNN,
+    detector: DetectorCost = COCO_MASK_RCNN,
     outputs: int | None = None,
 ) -> list[Part]:
     """Where the cost sits: named parts that sum to `price`, whose arguments it takes."""
@@ -61,7 +61,7 @@ def breakdown(
     whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
     sides = architecture.sides(whole)
     output = architecture.output
-    counted = [counting(convention, merge, branch.model, outputs) for branch in branches]
+    counted = [rules_for(convention, merge, branch.model, outputs) for branch in branches]
     parts = [
         Part(str(branch), kind, cost)
         for branch, side, count in zip(branches, sides, counted, strict=True)
@@ -94,7 +94,7 @@ def memory(
     architecture: Architecture,
     convention: Convention = "backbone",
     image: Grid | None = None,
-    detector: Detector = COCO_MASK_RCNN,
+    detector: DetectorCost = COCO_MASK_RCNN,
     images: int = 1,
     value_bytes: int = 4,
     outputs: int | None = None,

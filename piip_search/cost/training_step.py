@@ -6,8 +6,8 @@ from typing import Any
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import interaction_stages
-from piip_search.cost.conventions import Cost, Grid, counting
-from piip_search.cost.detector import COCO_MASK_RCNN, Detector
+from piip_search.cost.conventions import Cost, Grid, rules_for
+from piip_search.cost.detector import COCO_MASK_RCNN, DetectorCost
 from piip_search.cost.interaction import exchange_parts
 from piip_search.cost.memory import STATE_BYTES, block_values, branch_inputs, exchange_inputs, pooled_inputs
 
@@ -33,7 +33,7 @@ class Step:
     image_scale: float = 1.0
     short_side: float = 1.0
     images: int = 1
-    detector: Detector = COCO_MASK_RCNN
+    detector: DetectorCost = COCO_MASK_RCNN
     bfloat16: bool = False
     checkpointing: bool = False
 
@@ -67,7 +67,7 @@ def kept_by_checkpoints(architecture: Architecture, sides: tuple[Grid, ...]) -> 
     branches, interaction = architecture.branches, architecture.interaction
     inputs, most = 0, [0]
     for branch, side in zip(branches, sides, strict=True):
-        counted = counting("backbone", architecture.merge, branch.model)
+        counted = rules_for("backbone", architecture.merge, branch.model)
         inputs += branch_inputs(branch.model, side, counted)
         if architecture.merge == "logits" and not interaction.count:
             inputs += pooled_inputs(branch.model, side, counted)

@@ -195,7 +195,11 @@ def trials_folder(home: Path, run: str, recipe: str) -> Path:
     return home / run / "trials" / recipe
 
 
-HALVES = "halves"
+EXAMPLES_FOLDER = "examples"
+"""Folder of the examples beside a checkpoint."""
+EXAMPLES_FILE = "examples.json"
+"""File in it that lists them."""
+HALVED_FOLDER = "halves"
 """Folder, inside a training's own, of its second attempt with half the images a step."""
 
 
@@ -221,8 +225,8 @@ def training_folders(trials: Path, evaluation: Evaluation) -> tuple[Path, ...]:
     """
     own, told = trials / evaluation.candidate.training, PurePosixPath(str(evaluation.facts.get("folder", ""))).parts
     if not told:
-        return own / HALVES, own
-    half = (HALVES,) if told[-1] == HALVES else ()
+        return own / HALVED_FOLDER, own
+    half = (HALVED_FOLDER,) if told[-1] == HALVED_FOLDER else ()
     other = told[-_depth(told[-1]) :]
     named = len(other) == _depth(told[-1]) and other[1] == "trials" and all(map(_is_name, other))
     return (own.joinpath(*half), *((trials.parents[2].joinpath(*other),) if named else ()))
@@ -234,4 +238,4 @@ def _is_name(text: str) -> bool:
 
 def _depth(name: str) -> int:
     """Names from the home folder to a training's: run, `trials`, recipe, training, and that of a second attempt."""
-    return 5 if name == HALVES else 4
+    return 5 if name == HALVED_FOLDER else 4

@@ -7,14 +7,14 @@ from functools import lru_cache
 import numpy as np
 
 from piip_search.architecture import Architecture
-from piip_search.cost import COCO_MASK_RCNN, Convention, Cost, Detector, price
+from piip_search.cost import COCO_MASK_RCNN, Convention, Cost, DetectorCost, price
 from piip_search.evaluation.evaluation import Evaluation, Fidelity
 from piip_search.evaluation.pareto import Losses, hypervolume, undominated
 from piip_search.evaluation.table_design import TableDesign
 
 
 @lru_cache(maxsize=100_000)
-def _price(architecture: Architecture, convention: Convention, detector: Detector) -> Cost:
+def _price(architecture: Architecture, convention: Convention, detector: DetectorCost) -> Cost:
     """Fronts ask for the same prices after every evaluation."""
     return price(architecture, convention, detector=detector)
 
@@ -33,7 +33,7 @@ class Objectives:
 
     metric: str
     convention: Convention
-    detector: Detector = COCO_MASK_RCNN
+    detector: DetectorCost = COCO_MASK_RCNN
     top: float = 1.0
     span: float = 1.0
 

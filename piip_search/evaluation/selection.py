@@ -11,7 +11,7 @@ from piip_search.evaluation.objectives import Objectives, ParetoFront, pareto_fr
 _BEST = re.compile(r"best(?:<=(?P<budget>\d+(?:\.\d+)?)G?)?")
 
 
-NOTHING = "the search holds no finished evaluation yet; nothing can be chosen"
+NOTHING_FINISHED = "the search holds no finished evaluation yet; nothing can be chosen"
 SHORTEST_FINGERPRINT = 6
 """Digits of a fingerprint that must be given; anything shorter is a trial's number."""
 
@@ -26,7 +26,7 @@ def chosen(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
         return (choose(evaluations, objectives, choice),)
     measured = objectives.measured(evaluations)
     if not measured:
-        raise ValueError(NOTHING)
+        raise ValueError(NOTHING_FINISHED)
     return pareto_front(measured, objectives, max(objectives.cost(e).gmacs for e in measured)).evaluations
 
 
@@ -43,7 +43,7 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
     """
     measured = objectives.measured(evaluations)
     if not measured:
-        raise ValueError(NOTHING)
+        raise ValueError(NOTHING_FINISHED)
     whole = pareto_front(measured, objectives, max(objectives.cost(e).gmacs for e in measured))
     best = _BEST.fullmatch(choice)
     if best:

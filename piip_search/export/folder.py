@@ -9,7 +9,7 @@ import yaml
 
 from piip_search.architecture import Architecture
 from piip_search.export import provenance
-from piip_search.export.authors.config import PLACE, official_config, refusals, remarks
+from piip_search.export.authors.config import CONFIG_PLACE, official_config, refusals, remarks
 from piip_search.export.mmdet.config import full_config
 from piip_search.export.mmdet.data import box
 from piip_search.export.readme import readme
@@ -34,8 +34,19 @@ PROOF_LOG = "proof.log"
 UNREADABLE = "unreadable.txt"
 """Lists training images that cannot be decoded."""
 FOLDERS = ("torch", "onnx")
-PLAIN = re.compile(r"[^'\"\\{}\x00-\x1f\x7f]+")
-FILES = (CONFIG, OFFICIAL, ARCHITECTURE, README, WEIGHTS, PROOF, PROOF_LOG, UNREADABLE, provenance.FILE, *FOLDERS)
+PLAIN_TEXT = re.compile(r"[^'\"\\{}\x00-\x1f\x7f]+")
+EXPORT_FILES = (
+    CONFIG,
+    OFFICIAL,
+    ARCHITECTURE,
+    README,
+    WEIGHTS,
+    PROOF,
+    PROOF_LOG,
+    UNREADABLE,
+    provenance.PROVENANCE,
+    *FOLDERS,
+)
 
 
 def prepare_folder(folder: Path) -> None:
@@ -44,14 +55,14 @@ def prepare_folder(folder: Path) -> None:
     Raises:
         ValueError: The folder holds something else, such as a training.
     """
-    if not PLAIN.fullmatch(str(folder.resolve())):
+    if not PLAIN_TEXT.fullmatch(str(folder.resolve())):
         raise ValueError(
             f"{str(folder)!r}: mmengine writes the folder's path into the configuration that it runs; name one without "
             "quotes, backslashes, braces and characters that cannot be printed"
         )
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{located(folder)} is a file; name a folder for the export")
-    other = sorted({path.name for path in folder.iterdir()} - set(FILES)) if folder.is_dir() else []
+    other = sorted({path.name for path in folder.iterdir()} - set(EXPORT_FILES)) if folder.is_dir() else []
     if other:
         raise ValueError(
             f"{located(folder)} holds other files ({', '.join(other[:3])}); name a new folder, or that of an earlier "
@@ -123,5 +134,7 @@ def _mmdet(export: Export) -> str:
 
 def _official(export: Export) -> str:
     settings = official_config(export.architecture, export.data, export.training, export.schedule)
-    title = [f"{export.architecture.name}, written by piip-search for the authors' code base: copy it into {PLACE}/"]
+    title = [
+        f"{export.architecture.name}, written by piip-search for the authors' code base: copy it into {CONFIG_PLACE}/"
+    ]
     return render(settings, "\n# ".join(title + remarks(export.architecture, export.data, export.training)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from piip_search.file_paths import located
 
-FILE = "provenance.json"
+PROVENANCE = "provenance.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Provenance:
     mlflow: str | None = None
 
     def write(self, folder: Path) -> None:
-        (folder / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        (folder / PROVENANCE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Provenance":
@@ -49,9 +49,11 @@ class Provenance:
         Raises:
             ValueError: The folder is no export.
         """
-        path = folder / FILE
+        path = folder / PROVENANCE
         if not path.is_file():
-            raise ValueError(f"{located(folder)} is no export: it has no {FILE}; write one with piip-search export")
+            raise ValueError(
+                f"{located(folder)} is no export: it has no {PROVENANCE}; write one with piip-search export"
+            )
         content: dict[str, Any] = {}
         try:
             content = json.loads(path.read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ from piip_search.cost import COCO_MASK_RCNN, Convention, memory, price
 from piip_search.export.authors import config
 from piip_search.export.mmdet.config import MEAN, STD
 from piip_search.export.mmdet.data import box
-from piip_search.export.mmdet.recipe import BATCH
+from piip_search.export.mmdet.recipe import IMAGES_A_STEP
 from piip_search.export.request import Export
 
 THROUGHPUT = 20.0
@@ -141,7 +141,7 @@ def readme(export: Export) -> str:
         text += _MMDET.format(
             schedule=export.schedule.name,
             epochs=export.schedule.epochs,
-            batch=BATCH,
+            batch=IMAGES_A_STEP,
             weights=_weights(export),
             width=width,
             height=height,
@@ -194,7 +194,7 @@ def _official(export: Export) -> str:
         return _NOT_OFFICIAL.format(reasons="\n".join(f"- {reason}" for reason in reasons))
     said = config.remarks(export.architecture, export.data, export.training)
     return _OFFICIAL.format(
-        place=config.PLACE,
+        place=config.CONFIG_PLACE,
         padding=config.padding_of(export.architecture),
         gpus=config.GPUS,
         seed=export.seed,
@@ -212,11 +212,12 @@ def _cost(export: Export) -> str:
     detector = export.detector or COCO_MASK_RCNN
     image = (height, width)
     one = price(architecture, convention, image, detector)
-    step = memory(architecture, convention, image, detector, BATCH, value_bytes)
+    step = memory(architecture, convention, image, detector, IMAGES_A_STEP, value_bytes)
     extent = "with the detector" if known else f"without the heads of {training.detector}, whose cost is not known"
     parts = [
         f"{one.gmacs:.4g} GMACs for {width} x {height} pixels, {one.mparams:.4g} M parameters, {extent}",
-        f"about {step.training / 1e9:.3g} GB in {training.precision} for the {BATCH} images of a step on one GPU",
+        f"about {step.training / 1e9:.3g} GB in {training.precision} for the {IMAGES_A_STEP} images of a step "
+        "on one GPU",
     ]
     if export.images is not None:
         train, val = export.images

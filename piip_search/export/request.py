@@ -6,10 +6,10 @@ from typing import Literal, get_args
 
 from piip_search.architecture import Architecture
 from piip_search.config import Training
-from piip_search.cost import COCO_MASK_RCNN, Cost, Detector, conventions_of, price
+from piip_search.cost import COCO_MASK_RCNN, Cost, DetectorCost, conventions_of, price
 from piip_search.export.mmdet.data import CocoPaths
-from piip_search.export.mmdet.detectors import READERS, Reader
-from piip_search.export.mmdet.recipe import SCHEDULES, Schedule
+from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig
+from piip_search.export.mmdet.recipe import SCHEDULES, TrainingLength
 from piip_search.export.provenance import Provenance
 
 Format = Literal["mmdet", "torch", "onnx"]
@@ -61,10 +61,10 @@ class Export:
     architecture: Architecture
     data: CocoPaths
     training: Training
-    schedule: Schedule = SCHEDULES["1x"]
+    schedule: TrainingLength = SCHEDULES["1x"]
     formats: tuple[Format, ...] = ("mmdet",)
     start: Start = RANDOM
-    reader: Reader | None = None
+    reader: DetectorConfig | None = None
     images: tuple[int, int] | None = None
     seed: int = 0
     proved: bool = True
@@ -72,21 +72,21 @@ class Export:
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def around(self) -> Reader:
+    def around(self) -> DetectorConfig:
         """The detector around the backbone.
 
         Raises:
             KeyError: It is none of the known ones, and none was given.
         """
-        return self.reader or READERS[self.training.detector]
+        return self.reader or DETECTOR_CONFIGS[self.training.detector]
 
     @property
-    def detector(self) -> Detector | None:
+    def detector(self) -> DetectorCost | None:
         """The detector as the cost model knows it, for the data set's own classes; None where it does not."""
         training, name = self.training, self.training.known_detector
         if name is None:
             return None
-        return Detector(name, training.channels, len(self.data.classes), training.max_detections)
+        return DetectorCost(name, training.channels, len(self.data.classes), training.max_detections)
 
     @property
     def costs(self) -> dict[str, Cost]:

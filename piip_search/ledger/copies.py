@@ -16,11 +16,11 @@ from piip_search.ledger.ledger import Ledger
 from piip_search.ledger.tables import (
     EvaluationRow,
     FrontRow,
+    LedgerTable,
     PromotionRow,
     ProposalRow,
     SearchRow,
     SittingRow,
-    Table,
     utc,
 )
 
@@ -115,7 +115,7 @@ def write_parquet(table: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class MergeReport:
     """What became of one search of a merged ledger.
 
     Attributes:
@@ -129,7 +129,7 @@ class Merged:
     rows: int
 
 
-def merge(source: Ledger, target: Ledger) -> list[Merged]:
+def merge(source: Ledger, target: Ledger) -> list[MergeReport]:
     """Copies all searches of a ledger into another one.
 
     A search that is in both is one search: what the target misses of it is added. Two copies of one search that went on
@@ -143,7 +143,7 @@ def merge(source: Ledger, target: Ledger) -> list[Merged]:
     return merged
 
 
-def _merged(search: SearchRow, reader: Session, writer: Session) -> Merged:
+def _merged(search: SearchRow, reader: Session, writer: Session) -> MergeReport:
     here = writer.scalar(select(SearchRow).where(SearchRow.uid == search.uid))
     if here is None:
         taken = writer.scalar(select(SearchRow.id).where(SearchRow.name == search.name)) is not None
@@ -166,7 +166,7 @@ def _merged(search: SearchRow, reader: Session, writer: Session) -> Merged:
                 )
     # What this ledger alone holds must come before what was added, or the two went on separately.
     _check_order(writer, here)
-    return Merged(search.name, here.name, added)
+    return MergeReport(search.name, here.name, added)
 
 
 def _check_order(writer: Session, here: SearchRow) -> None:
@@ -189,10 +189,10 @@ def _by_key(session: Session, table: type[Any], search_id: int) -> dict[Any, Any
     return {row.number: row for row in found}
 
 
-def _values(row: Table) -> dict[str, Any]:
+def _values(row: LedgerTable) -> dict[str, Any]:
     return {column.key: getattr(row, column.key) for column in inspect(type(row)).columns if column.key != "id"}
 
 
-def _meaning(row: Table) -> dict[str, Any]:
+def _meaning(row: LedgerTable) -> dict[str, Any]:
     """What two copies of one row have in common: databases keep times differently."""
     return {key: value for key, value in _values(row).items() if key != "search_id" and not key.endswith("_at")}

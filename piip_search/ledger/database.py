@@ -20,8 +20,8 @@ from piip_search.ledger.urls import FORMS, UrlError, database_url, sqlite_file, 
 if TYPE_CHECKING:  # it takes a tenth of a second
     from alembic.config import Config
 
-T = TypeVar("T")
-PATIENCE = 600.0
+_T = TypeVar("_T")
+DATABASE_PATIENCE = 600.0
 """Seconds for which a database may be away before a search gives up."""
 LONGEST_PAUSE = 10.0
 MIGRATING = 0x7069_6970
@@ -51,7 +51,7 @@ class Database:
     """
 
     def __init__(
-        self, url: str | URL, told: Callable[[str], None], patience: float = PATIENCE, reading: bool = False
+        self, url: str | URL, told: Callable[[str], None], patience: float = DATABASE_PATIENCE, reading: bool = False
     ) -> None:
         """Opens it and brings its tables up to date.
 
@@ -78,7 +78,7 @@ class Database:
         except (SQLAlchemyError, OSError, ValueError, TypeError) as error:
             raise self._not_opened(f"{_reason(error)}; give a database URL such as {FORMS}") from None
 
-    def patiently(self, work: Callable[[], T]) -> T:
+    def patiently(self, work: Callable[[], _T]) -> _T:
         """Does something with the database; while that is away, again and again.
 
         Raises:

@@ -16,26 +16,26 @@ from piip_search.architecture import Architecture
 from piip_search.cost import Convention, price
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Status
 from piip_search.evaluation.table_design import TableDesign
-from piip_search.ledger.database import PATIENCE, Claim, Database, LedgerError, is_claimed
+from piip_search.ledger.database import DATABASE_PATIENCE, Claim, Database, LedgerError, is_claimed
 from piip_search.ledger.records import Circumstances, Event, FrontSnapshot, Promotion, SearchRecord, Sitting
 from piip_search.ledger.tables import (
     EvaluationRow,
     FrontRow,
+    LedgerTable,
     PromotionRow,
     ProposalRow,
     SearchRow,
     SittingRow,
-    Table,
     utc,
 )
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 RECORDED: tuple[Convention, ...] = ("published", "backbone")
 """Costs kept beside a proposal, for whoever reads the database; they follow from the architecture alone."""
 
 
 @dataclass
-class _Pen:
+class _Writer:
     """What a writer knows of its search, so that a row takes one statement."""
 
     search_id: int
@@ -59,7 +59,7 @@ class Ledger:
         self,
         url: str | URL,
         told: Callable[[str], None] = lambda text: None,
-        patience: float = PATIENCE,
+        patience: float = DATABASE_PATIENCE,
         reading: bool = False,
     ) -> None:
         """Opens the database, and makes or upgrades its tables.
@@ -76,7 +76,7 @@ class Ledger:
         self.url = url
         self._database = Database(url, told, patience, reading)
         self.shown = self._database.shown
-        self._pens: dict[str, _Pen] = {}
+        self._pens: dict[str, _Writer] = {}
 
     @property
     def engine(self) -> Engine:
@@ -376,7 +376,7 @@ class Ledger:
         )
         sitting = 1 + len(self._all(select(SittingRow.id).where(SittingRow.search_id == row.id)))
         position = 1 + max(place or 0 for place in last_positions)
-        self._pens[name] = _Pen(row.id, row.uid, position, sitting, claim, self._database.interruptions)
+        self._pens[name] = _Writer(row.id, row.uid, position, sitting, claim, self._database.interruptions)
         values = {"search_id": row.id, "number": sitting, "began_at": datetime.now(UTC), **asdict(circumstances)}
         self._insert(name, {SittingRow: [values]})
 
@@ -391,7 +391,7 @@ class Ledger:
                 "end it to go on here, or choose another --name"
             ) from None
 
-    def _write(self, name: str, rows: Mapping[type[Table], Sequence[dict[str, Any]]]) -> None:
+    def _write(self, name: str, rows: Mapping[type[LedgerTable], Sequence[dict[str, Any]]]) -> None:
         self._insert(name, rows)
         pen = self._pens[name]
         pen.position += 1
@@ -399,7 +399,7 @@ class Ledger:
             pen.claim.release()
             pen.claim, pen.interruptions = self._claim(name, pen.uid), self._database.interruptions
 
-    def _insert(self, name: str, rows: Mapping[type[Table], Sequence[dict[str, Any]]]) -> None:
+    def _insert(self, name: str, rows: Mapping[type[LedgerTable], Sequence[dict[str, Any]]]) -> None:
         """Adds rows in one transaction; where it is unknown whether they arrived, looks."""
 
         def write() -> None:
@@ -417,14 +417,14 @@ class Ledger:
                     "what it measured is kept, and the same command goes on"
                 ) from None
 
-    def _is_there(self, rows: Mapping[type[Table], Sequence[dict[str, Any]]]) -> bool:
+    def _is_there(self, rows: Mapping[type[LedgerTable], Sequence[dict[str, Any]]]) -> bool:
         """Whether the first of the rows is what was to be written: the answer to it was lost, not the row."""
         table, values = next((table, several[0]) for table, several in rows.items() if several)
         same = ("search_id", "position", "number", "key", "sitting", "process", "host")
         plain = {name: value for name, value in values.items() if name in same}
         return bool(self._all(select(table).filter_by(**plain)))
 
-    def _pen(self, name: str) -> _Pen:
+    def _pen(self, name: str) -> _Writer:
         if name not in self._pens:
             raise LedgerError(f"run {name!r} was not started here")
         return self._pens[name]
@@ -455,8 +455,8 @@ class Ledger:
         with self._database.engine.connect() as connection:
             return connection.execute(done).first() is not None
 
-    def _read(self, ask: Callable[[Session], T]) -> T:
-        def read() -> T:
+    def _read(self, ask: Callable[[Session], _T]) -> _T:
+        def read() -> _T:
             with Session(self._database.engine, expire_on_commit=False) as session:
                 return ask(session)
 

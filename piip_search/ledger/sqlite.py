@@ -11,11 +11,11 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.pool import NullPool
 
-from piip_search.ledger.urls import MEMORY, UrlError
+from piip_search.ledger.urls import IN_MEMORY, UrlError
 
-BUSY = 60
+BUSY_SECONDS = 60
 """Seconds that a writer waits for another one's transaction."""
-LONGEST_PATH = 503
+LONGEST_DATABASE_PATH = 503
 """Bytes of the longest path that SQLite opens: 511, and its journal's name is eight longer."""
 LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay")
 """File systems that no other machine writes."""
@@ -37,7 +37,7 @@ def file_engine(url: URL) -> Engine:
     path = _path_of(url)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={} if "timeout" in url.query else {"timeout": BUSY})
+    engine = create_engine(url, connect_args={} if "timeout" in url.query else {"timeout": BUSY_SECONDS})
     local = path is not None and is_local(path)
 
     @event.listens_for(engine, "connect")
@@ -86,17 +86,21 @@ def is_local(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
 
 
 def _path_of(url: URL) -> Path | None:
-    if url.database in MEMORY:
+    if url.database in IN_MEMORY:
         return None
     size = len(os.fsencode(str(url.database)))
-    if size > LONGEST_PATH:
-        raise UrlError(f"SQLite opens paths of up to {LONGEST_PATH} bytes, this one has {size}; use a shorter one")
+    if size > LONGEST_DATABASE_PATH:
+        raise UrlError(
+            f"SQLite opens paths of up to {LONGEST_DATABASE_PATH} bytes, this one has {size}; use a shorter one"
+        )
     return Path(str(url.database))
 
 
 def _opener(path: Path) -> Callable[[], sqlite3.Connection]:
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(f"{path.as_uri()}?{_reading(path)}", uri=True, timeout=BUSY, check_same_thread=False)
+        return sqlite3.connect(
+            f"{path.as_uri()}?{_reading(path)}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+        )
 
     return connect
 

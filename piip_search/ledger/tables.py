@@ -10,7 +10,7 @@ NEWEST = "0003"
 """Revision of these tables."""
 
 
-class Table(DeclarativeBase):
+class LedgerTable(DeclarativeBase):
     """All tables of the ledger. Rows are added and never changed: the database refuses it."""
 
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a plain class attribute
@@ -21,7 +21,7 @@ class Table(DeclarativeBase):
     }
 
 
-class SearchRow(Table):
+class SearchRow(LedgerTable):
     """A search: `uid` is its name for ever, `name` its name in this database, `data` the fingerprint of the data.
 
     `audit_of` is the uid of the search that an audit is of: empty where that is not known, null for a search.
@@ -40,7 +40,7 @@ class SearchRow(Table):
     audit_of: Mapped[str | None] = mapped_column(String(32))
 
 
-class SittingRow(Table):
+class SittingRow(LedgerTable):
     """A process that drove a search: where, when and with what."""
 
     __tablename__ = "sitting"
@@ -55,7 +55,7 @@ class SittingRow(Table):
     versions: Mapped[dict[str, Any]]
 
 
-class ProposalRow(Table):
+class ProposalRow(LedgerTable):
     """A candidate that is to be measured. `position` orders proposals and evaluations of a search."""
 
     __tablename__ = "proposal"
@@ -73,7 +73,7 @@ class ProposalRow(Table):
     sitting: Mapped[int] = mapped_column(server_default="0")
 
 
-class EvaluationRow(Table):
+class EvaluationRow(LedgerTable):
     """What came of a candidate."""
 
     __tablename__ = "evaluation"
@@ -95,7 +95,7 @@ class EvaluationRow(Table):
     gpu_seconds: Mapped[float] = mapped_column(server_default="0")
 
 
-class PromotionRow(Table):
+class PromotionRow(LedgerTable):
     """A design that the schedule sent on: candidate `number` goes on with the training that `first` began."""
 
     __tablename__ = "promotion"
@@ -108,7 +108,7 @@ class PromotionRow(Table):
     promoted_at: Mapped[datetime]
 
 
-class FrontRow(Table):
+class FrontRow(LedgerTable):
     """The front of a budget tier as an evaluation changed it: the evaluation's `position`, the members' numbers."""
 
     __tablename__ = "front"

@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from piip_search.redact import without_secrets
 
-MEMORY = (None, "", ":memory:")
+IN_MEMORY = (None, "", ":memory:")
 OPTIONS = ("timeout",)
 """What may stand behind the question mark of a SQLite URL."""
 SPECIAL = re.compile(r"[%?\x00-\x1f\x7f]")
@@ -50,7 +50,7 @@ def sqlite_file(given: str | URL) -> Path | None:
         UrlError: It cannot be read.
     """
     url = database_url(given)
-    in_file = url.get_backend_name() == "sqlite" and url.database not in MEMORY
+    in_file = url.get_backend_name() == "sqlite" and url.database not in IN_MEMORY
     return Path(str(url.database)) if in_file else None
 
 
@@ -59,7 +59,7 @@ def url_text(url: URL) -> str:
 
     SQLAlchemy would write a letter beyond ASCII by its bytes, and MLflow takes what it reads for names of folders.
     """
-    if url.get_backend_name() != "sqlite" or url.database in MEMORY:
+    if url.get_backend_name() != "sqlite" or url.database in IN_MEMORY:
         return url.render_as_string(hide_password=False)
     query = "&".join(f"{name}={value}" for name, value in url.query.items())
     path = SPECIAL.sub(lambda found: quote(found[0]), str(url.database))
@@ -99,7 +99,7 @@ def _checked_sqlite(url: URL) -> URL:
         float(str(url.query.get("timeout", 0)))
     except ValueError:
         raise UrlError(f"timeout is a number of seconds, got {url.query['timeout']!r}") from None
-    if url.database in MEMORY:
+    if url.database in IN_MEMORY:
         return url
     path = str(url.database)
     if "\0" in path:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import KEEPS_PREFIX, PYRAMID_LEVELS, STRIDES
-from piip_search.cost import CLASSES
+from piip_search.cost import IMAGENET_CLASSES
 from piip_search.models.init_weights import initialise
 from piip_search.models.merge import Pyramid
 from piip_search.models.piip import PIIP
@@ -72,7 +72,7 @@ class PIIPClassifier(nn.Module):
         drop_path: Sequence[float] | None = None,
         interaction_drop_path: float = 0.4,
         checkpointing: bool = False,
-        classes: int = CLASSES,
+        classes: int = IMAGENET_CLASSES,
     ) -> None:
         """Builds the network; the first arguments are those of `PIIP`.
 

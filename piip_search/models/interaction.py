@@ -16,7 +16,7 @@ from piip_search.models.drop_path import DropPath
 from piip_search.models.init_weights import initialise
 from piip_search.models.kernels.depthwise import depthwise
 from piip_search.models.kernels.sampling import Grids, grid_of, sample
-from piip_search.models.kernels.streams import ONE, Lane, meet
+from piip_search.models.kernels.streams import ONE, BranchStream, join
 
 
 class DeformableAttention(nn.Module):
@@ -190,7 +190,11 @@ class InteractionUnit(nn.Module):
         self.small_reads = Injector(small, large, interaction, drop_path) if small_reads else None
 
     def forward(
-        self, large_BHWC: Tensor, small_BHWC: Tensor, grids: Grids, lanes: tuple[Lane, Lane] = (ONE, ONE)
+        self,
+        large_BHWC: Tensor,
+        small_BHWC: Tensor,
+        grids: Grids,
+        lanes: tuple[BranchStream, BranchStream] = (ONE, ONE),
     ) -> tuple[Tensor, Tensor]:
         """Both branches' tokens, in their shapes.
 
@@ -201,7 +205,7 @@ class InteractionUnit(nn.Module):
             lanes: On which both run.
         """
         large, small = large_BHWC, small_BHWC
-        meet(lanes, [large_BHWC, small_BHWC, *(grid.token_2 for grid in grids)])  # centres are the reader's own
+        join(lanes, [large_BHWC, small_BHWC, *(grid.token_2 for grid in grids)])  # centres are the reader's own
         if self.large_reads is not None:
             with lanes[0]():
                 large = self.large_reads(large_BHWC, small_BHWC, grids)

@@ -15,7 +15,7 @@ from piip_search.architecture import GROUPS, Architecture
 from piip_search.architecture.backbones import Backbone, ConvNeXt, Pool
 from piip_search.architecture.segments import STRIDES, Merge, interaction_stages
 from piip_search.models.init_weights import initialise
-from piip_search.models.kernels.streams import fork, lanes_of, meet
+from piip_search.models.kernels.streams import fork, join, streams_of
 from piip_search.models.resize import resize
 from piip_search.models.vit import norm_of
 
@@ -56,13 +56,13 @@ class BranchMerge(nn.Module):
         Args:
             branches: One map a branch, each of shape (B, C, H, W) with its own C, H and W.
         """
-        lanes = lanes_of(branches[0], len(branches))
+        lanes = streams_of(branches[0], len(branches))
         fork(lanes, branches)
         projected: list[Tensor] = []
         for projection, x_BCHW, lane in zip(self.projections, branches, lanes, strict=True):
             with lane():
                 projected.append(self._project(projection, x_BCHW))
-        meet(lanes, projected)
+        join(lanes, projected)
         return self._join(projected, branches[self.output].shape[-2:], self.branch_weights)
 
 

@@ -18,8 +18,8 @@ from piip_search.architecture.segments import KEEPS_PREFIX, interaction_ranges, 
 from piip_search.cost import OUTPUTS
 from piip_search.models.convnext import ConvNeXtBranch
 from piip_search.models.interaction import Injector, InteractionUnit
-from piip_search.models.kernels.sampling import Grid, grid_of
-from piip_search.models.kernels.streams import Lane, fork, lanes_of, meet
+from piip_search.models.kernels.sampling import TokenGrid, grid_of
+from piip_search.models.kernels.streams import BranchStream, fork, join, streams_of
 from piip_search.models.merge import BranchMerge, LogitMerge, TokenMerge
 from piip_search.models.vit import VisionTransformer
 
@@ -150,7 +150,7 @@ class PIIP(nn.Module):
     def forward_branches(self, image_BCHW: Tensor) -> tuple[list[tuple[Tensor, ...]], list[Tensor | None]]:
         """One map a branch before each merge, of shape (B, C, H, W) on its own grid; and prefix tokens at the end."""
         branches: list[Any] = list(self.branches)
-        lanes = lanes_of(image_BCHW, len(branches))
+        lanes = streams_of(image_BCHW, len(branches))
         fork(lanes, [image_BCHW])
         tokens: list[Tensor] = []
         prefixes: list[Tensor | None] = []
@@ -161,7 +161,7 @@ class PIIP(nn.Module):
             prefixes.append(prefix_BKC)
         del x_BHWC, prefix_BKC
         taps: list[tuple[Tensor, ...]] = []
-        grids: dict[tuple[int, int, int], Grid] = {}
+        grids: dict[tuple[int, int, int], TokenGrid] = {}
         for step in range(len(self._ranges[0])):
             for index, branch in enumerate(branches):
                 with lanes[index]():
@@ -171,11 +171,11 @@ class PIIP(nn.Module):
                 self._interact(tokens, step, grids, lanes)
             if step in self._taps:
                 taps.append(tuple(x_BHWC.permute(0, 3, 1, 2) for x_BHWC in tokens))
-        meet(lanes, [*itertools.chain(*taps), *prefixes])
+        join(lanes, [*itertools.chain(*taps), *prefixes])
         return taps, prefixes
 
     def _interact(
-        self, tokens: list[Tensor], step: int, grids: dict[tuple[int, int, int], Grid], lanes: list[Lane]
+        self, tokens: list[Tensor], step: int, grids: dict[tuple[int, int, int], TokenGrid], lanes: list[BranchStream]
     ) -> None:
         """All neighbours once, the pair with the smallest models first: details travel down in one interaction.
 

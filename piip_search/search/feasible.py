@@ -2,14 +2,14 @@
 
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, SpecError
-from piip_search.cost.gpu_share import GIB, needed
+from piip_search.cost.gpu_share import GIB, process_bytes
 from piip_search.space import Designs, Limit, SearchSpace
 
 MOST_COMBINATIONS = 200_000_000
 """Looking through more takes minutes and gigabytes before the first trial."""
 
 
-def legal_designs(spec: SearchSpec, source: object = "search space") -> tuple[SearchSpace, Designs]:
+def feasible_designs(spec: SearchSpec, source: object = "search space") -> tuple[SearchSpace, Designs]:
     """The designs that a search may propose.
 
     Raises:
@@ -53,7 +53,7 @@ def _too_large(spec: SearchSpec, space: SearchSpace, lightest: list[Designs]) ->
     share = "" if resources.gpu == "auto" or resources.gpu >= 1 else f" x {resources.gpu:g}"
     return [
         f"resources.gpu_memory: no design's training fits {resources.gpu_memory:g} GiB{share}: the smallest needs "
-        f"about {needed(training) / GIB:.3g} GiB at {spec.training.batch_size} images a step ({design}); "
+        f"about {process_bytes(training) / GIB:.3g} GiB at {spec.training.batch_size} images a step ({design}); "
         f"{_less_memory(spec)}"
     ]
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from piip_search.evaluation.pareto import Losses, contributions, ranks
 
-Design = TypeVar("Design", bound=Hashable)
+_Design = TypeVar("_Design", bound=Hashable)
 
 
-class Halving(Generic[Design]):
+class Halving(Generic[_Design]):
     """Decides who goes on to which rung. A function of what it was told, in that order.
 
     A design belongs to the cheapest tier that it fits. Of each tier's designs at a rung the best share may go on, so
@@ -53,8 +53,8 @@ class Halving(Generic[Design]):
         self._weights = [1 / max(count, 1) for count in epochs[:brackets]]
         self._begun = [0] * brackets
         # Designs by numbers in the order of their start, which are quicker than designs to look up.
-        self._numbers: dict[Design, int] = {}
-        self._designs: list[Design] = []
+        self._numbers: dict[_Design, int] = {}
+        self._designs: list[_Design] = []
         self._tier: list[int] = []
         self._cost: list[float] = []
         self._losses: list[dict[int, float]] = [{} for _ in epochs]
@@ -69,7 +69,7 @@ class Halving(Generic[Design]):
         shares = [(begun + 1) / weight for begun, weight in zip(self._begun, self._weights, strict=True)]
         return int(np.argmin(shares))
 
-    def start(self, design: Design, rung: int, cost: float) -> None:
+    def start(self, design: _Design, rung: int, cost: float) -> None:
         """A design begins, or goes on, towards a rung."""
         if design not in self._numbers:
             self._begun[min(rung, len(self._begun) - 1)] += 1
@@ -84,7 +84,7 @@ class Halving(Generic[Design]):
         self._entered[rung].add(number)
         self._running[rung].add(number)
 
-    def record(self, design: Design, rung: int, loss: float | None) -> None:
+    def record(self, design: _Design, rung: int, loss: float | None) -> None:
         """A design reached a rung with that loss, or failed on its way (None), which ends it."""
         number = self._numbers[design]
         tier = self._tier[number]
@@ -98,11 +98,11 @@ class Halving(Generic[Design]):
             for below in range(self.last):
                 self._sent[below, tier] -= number in self._entered[below + 1] and number in self._losses[below]
 
-    def reached(self, design: Design, rung: int) -> bool:
+    def reached(self, design: _Design, rung: int) -> bool:
         """Whether a design was measured at a rung."""
         return self._numbers.get(design, -1) in self._losses[rung]
 
-    def promotion(self, closed: bool = False) -> tuple[Design, int] | None:
+    def promotion(self, closed: bool = False) -> tuple[_Design, int] | None:
         """Who goes on now, and to which rung; None for nobody yet. The highest rung goes first.
 
         Args:

@@ -14,9 +14,9 @@ from piip_search.architecture import Architecture
 from piip_search.architecture.published import Published, published_designs
 from piip_search.config import SearchSpec
 from piip_search.cost import price, training_bytes
-from piip_search.cost.gpu_share import GIB, needed
-from piip_search.cost.gpu_share import STEP as SHARE
-from piip_search.search.feasible import legal_designs
+from piip_search.cost.gpu_share import GIB, process_bytes
+from piip_search.cost.gpu_share import SHARE_STEP as SHARE
+from piip_search.search.feasible import feasible_designs
 from piip_search.space import Designs, SearchSpace
 
 BINS_A_DECADE = 60
@@ -32,7 +32,7 @@ TASK = "detection"
 
 
 @dataclass(frozen=True)
-class Tier:
+class TierCount:
     """How many designs a tier of the limit allows."""
 
     gmacs: float
@@ -40,7 +40,7 @@ class Tier:
 
 
 @dataclass(frozen=True)
-class Placed:
+class PublishedPosition:
     """Where a published design falls.
 
     Attributes:
@@ -78,7 +78,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Placement:
+class GpuPlan:
     """How trials share GPUs, by their predicted memory.
 
     Attributes:
@@ -116,14 +116,14 @@ class Plan:
     spec: SearchSpec
     designs: int
     within: int
-    tiers: tuple[Tier, ...]
+    tiers: tuple[TierCount, ...]
     cheapest: tuple[Architecture, float]
     dearest: tuple[Architecture, float]
     edges: tuple[float, ...]
     counts: tuple[int, ...]
-    published: tuple[Placed, ...]
+    published: tuple[PublishedPosition, ...]
     largest: tuple[Architecture, int]
-    placement: Placement | None
+    placement: GpuPlan | None
     effort: Effort | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def make_plan(spec: SearchSpec, source: object, images: tuple[int, int] | None, 
     Raises:
         SpecError: The space is empty, or a tier of the limit lies below its cheapest design.
     """
-    space, within = legal_designs(spec, source)
+    space, within = feasible_designs(spec, source)
     survey = _survey(space, spec)
     looked_at = list(_looked_at(space, within, spec.seed))
     drawn = looked_at[-DRAWN:]
@@ -190,7 +190,7 @@ def make_plan(spec: SearchSpec, source: object, images: tuple[int, int] | None, 
         spec=spec,
         designs=int(survey.counts.sum()),
         within=len(within),
-        tiers=tuple(Tier(gmacs, int((within.macs_N <= gmacs * 1e9).sum())) for gmacs in spec.bounds.gmacs),
+        tiers=tuple(TierCount(gmacs, int((within.macs_N <= gmacs * 1e9).sum())) for gmacs in spec.bounds.gmacs),
         cheapest=survey.cheapest,
         dearest=survey.dearest,
         edges=survey.edges,
@@ -232,17 +232,17 @@ def _survey(space: SearchSpace, spec: SearchSpec) -> _Survey:
     return _Survey(tuple(edges[first : last + 1].tolist()), counts[first:last], low, high, fitting)
 
 
-def _placement(spec: SearchSpec, space: SearchSpace, within: Designs, refused: int) -> Placement | None:
+def _placement(spec: SearchSpec, space: SearchSpace, within: Designs, refused: int) -> GpuPlan | None:
     if within.training_N is None or spec.resources.gpu_memory is None:
         return None
     gpu = spec.resources.gpu
     if gpu != "auto":
-        return Placement(refused, gpu, gpu, gpu)
+        return GpuPlan(refused, gpu, gpu, gpu)
     order_N = np.argsort(within.training_N)
     least, most = (spec.gpu_of(space.decode(within.rows_ND[place])) for place in order_N[[0, -1]])
-    needed_N = needed(within.training_N) / (spec.resources.gpu_memory * GIB)
+    needed_N = process_bytes(within.training_N) / (spec.resources.gpu_memory * GIB)
     mean = float(np.clip(np.ceil(needed_N / SHARE - 1e-9) * SHARE, SHARE, 1).mean())
-    return Placement(refused, least, round(mean, 3), most)
+    return GpuPlan(refused, least, round(mean, 3), most)
 
 
 def _looked_at(space: SearchSpace, within: Designs, seed: int) -> Iterator[Architecture]:
@@ -271,10 +271,12 @@ def _hours(design: Architecture, spec: SearchSpec, images: tuple[int, int], thro
     return passes * price(scaled, "detector", image, spec.detector).macs / (throughput * 1e12) / 3600
 
 
-def _published(space: SearchSpace, spec: SearchSpec) -> tuple[Placed, ...]:
+def _published(space: SearchSpace, spec: SearchSpec) -> tuple[PublishedPosition, ...]:
     rows = {row.architecture: row for row in reversed(published_designs()) if row.task == TASK}
     placed = [
-        Placed(row, price(design, spec.bounds.convention, detector=spec.detector).gmacs, tuple(space.reasons(design)))
+        PublishedPosition(
+            row, price(design, spec.bounds.convention, detector=spec.detector).gmacs, tuple(space.reasons(design))
+        )
         for design, row in rows.items()
     ]
     return tuple(sorted(placed, key=lambda one: one.gmacs))

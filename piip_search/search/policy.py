@@ -44,7 +44,7 @@ class Policy(Protocol):
         ...
 
 
-class Sampled:
+class SamplerPolicy:
     """A sampler's proposals, of which a schedule decides who is trained to the end."""
 
     def __init__(
@@ -138,7 +138,7 @@ class Sampled:
         return why if loss is None else {**why, "predicted": [top - level for level in (loss[0], loss[2], loss[1])]}
 
 
-class Listed:
+class FixedPolicy:
     """Candidates that were decided beforehand."""
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:

@@ -15,13 +15,13 @@ from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront, RunningFronts, finished
 from piip_search.evaluation.tracker import NoTracker, Tracker
 from piip_search.ledger import Circumstances, FrontSnapshot, Ledger
-from piip_search.search.feasible import legal_designs
+from piip_search.search.feasible import feasible_designs
 from piip_search.search.halving import Halving
-from piip_search.search.policy import Policy, Sampled
+from piip_search.search.policy import Policy, SamplerPolicy
 from piip_search.search.samplers.published_prior import published_prior
 from piip_search.search.samplers.sampler import Sampler, make_sampler
 
-PATIENCE = 3
+GAIN_PATIENCE = 3
 """Proposals in a row that must find little left before no new design is begun."""
 
 
@@ -257,7 +257,7 @@ class Search:
             least = self.spec.budget.least_gain
             little = least is not None and all(gain < least for gain in self.left.values())
             self._little_left = self._little_left + 1 if little else 0
-            if self._little_left >= PATIENCE:
+            if self._little_left >= GAIN_PATIENCE:
                 self._policy.close(f"less than {least:g} {self.objectives.metric} is left to be gained")
 
     def _learn(self, evaluation: Evaluation) -> None:
@@ -301,7 +301,7 @@ def open_search(
     circumstances: Circumstances | None = None,
 ) -> Search:
     """A search with the sampler and the schedule that its space names; the rest as for `Search`."""
-    space, designs = legal_designs(spec)
+    space, designs = feasible_designs(spec)
     limit = spec.bounds
     prior = published_prior(space, designs, limit.convention, limit.detector, spec.seed) if spec.prior else None
     sampler = make_sampler(spec.sampler, space, designs, spec.budget.trials, spec.seed, limit.gmacs, prior=prior)
@@ -309,14 +309,14 @@ def open_search(
     return Search(run, spec, policy, ledger, recipe, tracker, fresh=fresh, data=data, circumstances=circumstances)
 
 
-def policy_of(spec: SearchSpec, sampler: Sampler, objectives: Objectives | None = None) -> Sampled:
+def policy_of(spec: SearchSpec, sampler: Sampler, objectives: Objectives | None = None) -> SamplerPolicy:
     """What proposes whole candidates: a sampler under the schedule of a space."""
     keep, brackets = (2, 1) if spec.schedule is None else (spec.schedule.keep, spec.schedule.brackets)
     halving: Halving[Architecture] = Halving(
         [fidelity.epochs for fidelity in spec.rungs], keep, spec.bounds.gmacs, brackets
     )
     trials, inherit = spec.budget.trials, spec.training.inherit
-    return Sampled(sampler, objectives or objectives_of(spec), trials, spec.rungs, spec.seed, halving, inherit)
+    return SamplerPolicy(sampler, objectives or objectives_of(spec), trials, spec.rungs, spec.seed, halving, inherit)
 
 
 def objectives_of(spec: SearchSpec) -> Objectives:

@@ -44,7 +44,7 @@ class TableDesigns:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class Simulation:
     """A table seen through a search's settings.
 
     Attributes:
@@ -60,7 +60,7 @@ class Rehearsal:
     cost: str
 
     @classmethod
-    def of(cls, spec: SearchSpec, table: Table, loss: str | None = None, cost: str | None = None) -> "Rehearsal":
+    def of(cls, spec: SearchSpec, table: Table, loss: str | None = None, cost: str | None = None) -> "Simulation":
         """Checks that the search can be played on the table.
 
         Args:

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.file_paths import located
-from piip_search.search.samplers.acquisition import Choices, cost_feature
+from piip_search.search.samplers.acquisition import AcquisitionPool, cost_feature
 
-Array = NDArray[np.float64]
-KINDS = ("choice", "cost", "loss")
+_Array = NDArray[np.float64]
+COLUMN_KINDS = ("choice", "cost", "loss")
 FEW = 8
 """Numbers of which there are no more than this may also differ in kind, not only in size."""
 MOST_KINDS = 64
@@ -43,10 +43,10 @@ class Table:
     path: Path
     lines_N: NDArray[np.intp]
     choices: dict[str, tuple[str, ...]]
-    costs: dict[str, Array]
-    losses: dict[str, Array]
-    curves: dict[str, dict[float, Array]] = field(default_factory=dict)
-    seconds: dict[float, Array] = field(default_factory=dict)
+    costs: dict[str, _Array]
+    losses: dict[str, _Array]
+    curves: dict[str, dict[float, _Array]] = field(default_factory=dict)
+    seconds: dict[float, _Array] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Table":
@@ -65,9 +65,9 @@ class Table:
             ) from None
         header = [name.strip() for name in found[0][1]] if found else []
         lines, rows = [line for line, _ in found[1:]], [row for _, row in found[1:]]
-        kinds = {kind: [name for name in header if name.startswith(f"{kind}:")] for kind in KINDS}
+        kinds = {kind: [name for name in header if name.startswith(f"{kind}:")] for kind in COLUMN_KINDS}
         if missing := [kind for kind, names in kinds.items() if not names]:
-            raise ValueError(f"{path} has no column {missing[0]}:...; it needs one of each: {', '.join(KINDS)}")
+            raise ValueError(f"{path} has no column {missing[0]}:...; it needs one of each: {', '.join(COLUMN_KINDS)}")
         if twice := sorted({name for name in header if header.count(name) > 1 and name}):
             raise ValueError(f"{path} has the column {twice[0]} more than once; give each a name of its own")
         if len(rows) < 2:
@@ -83,8 +83,8 @@ class Table:
                 raise ValueError(f"{path}, column {name}: after the @ stand epochs, a number greater than 0")
             return value
 
-        losses: dict[str, Array] = {}
-        curves: dict[str, dict[float, Array]] = {}
+        losses: dict[str, _Array] = {}
+        curves: dict[str, dict[float, _Array]] = {}
         for name in kinds["loss"]:
             kind = name.partition(":")[2].partition("@")[0]
             if "@" in name:
@@ -128,7 +128,7 @@ class Table:
         self._check(f"cost:{chosen}", self.costs[chosen])
         return chosen
 
-    def times(self, epochs: float) -> Array | None:
+    def times(self, epochs: float) -> _Array | None:
         """Seconds until so many epochs; None where the table does not give them.
 
         Raises:
@@ -139,7 +139,7 @@ class Table:
         self._check(f"seconds@{epochs:g}", self.seconds[epochs])
         return self.seconds[epochs]
 
-    def _check(self, column: str, values_N: Array) -> None:
+    def _check(self, column: str, values_N: _Array) -> None:
         for place in np.flatnonzero(~(values_N >= 0))[:1]:
             raise ValueError(
                 f"{self.path}, line {self.lines_N[place]}, {column}: a number of at least 0 is needed, got "
@@ -152,9 +152,9 @@ class Table:
         return np.stack([np.unique(values, return_inverse=True)[1] for values in self.choices.values()], 1)
 
     @cached_property
-    def features_NF(self) -> Array:
+    def features_NF(self) -> _Array:
         """A column for each value of a choice, and one for the size of what is a number; each within [0, 1]."""
-        columns: list[Array] = []
+        columns: list[_Array] = []
         for values in self.choices.values():
             kinds, places_N = np.unique(values, return_inverse=True)
             sizes_K = sizes_of(kinds)
@@ -166,18 +166,18 @@ class Table:
                 columns.extend((places_N == place).astype(float) for place in sorted(common))
         return np.stack(columns, 1)
 
-    def offered(self, cost: str) -> Choices:
+    def offered(self, cost: str) -> AcquisitionPool:
         """What a sampler may propose, where that cost is traded off."""
         codes = self.codes
         features_NF = np.concatenate([self.features_NF, cost_feature(self.costs[cost])[:, None]], 1)
-        return Choices(
+        return AcquisitionPool(
             self.costs[cost],
             lambda indices: features_NF[indices],
             lambda index: np.flatnonzero((codes != codes[index]).sum(1) == 1),
         )
 
 
-def sizes_of(kinds: Iterable[str]) -> Array | None:
+def sizes_of(kinds: Iterable[str]) -> _Array | None:
     """Values as numbers in [0, 1], on a scale of ratios where they span more than a factor of ten.
 
     An empty value is not a number; None where another one is none, or where fewer than two are.
@@ -191,7 +191,7 @@ def sizes_of(kinds: Iterable[str]) -> Array | None:
     if known.min() > 0 and known.max() > 10 * known.min():
         sizes_K = np.log(sizes_K)
         known = sizes_K[there_K]
-    spread_K: Array = (sizes_K - known.min()) / max(known.max() - known.min(), 1e-12)
+    spread_K: _Array = (sizes_K - known.min()) / max(known.max() - known.min(), 1e-12)
     return spread_K
 
 
@@ -203,7 +203,7 @@ def _number(text: str) -> float:
     return value if np.isfinite(value) else np.nan
 
 
-def _numbers(column: Iterable[str]) -> Array:
+def _numbers(column: Iterable[str]) -> _Array:
     return np.array([_number(text) for text in column])
 
 

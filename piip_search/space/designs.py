@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, Step
+from piip_search.cost import COCO_MASK_RCNN, Convention, DetectorCost, Step
 
 Rows = NDArray[Any]
 Counts = NDArray[np.int64]
@@ -29,7 +29,7 @@ class Limit:
     gmacs: tuple[float, ...]
     convention: Convention = "published"
     mparams: float | None = None
-    detector: Detector = COCO_MASK_RCNN
+    detector: DetectorCost = COCO_MASK_RCNN
     step: Step | None = None
     step_bytes: int = 0
 

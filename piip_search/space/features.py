@@ -4,12 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.cost.branch import branch_parts
-from piip_search.cost.conventions import Counting
+from piip_search.cost.conventions import CountingRules
 from piip_search.space.choices import TAIL
 from piip_search.space.designs import Designs
 from piip_search.space.search_space import SearchSpace
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 
 
 class Features:
@@ -51,10 +51,10 @@ class Features:
                         branch = space.choices.branch(model, size, window)
                     except ValueError:
                         continue  # no legal design has it
-                    parts = branch_parts(branch, (branch.resolution, branch.resolution), Counting())
+                    parts = branch_parts(branch, (branch.resolution, branch.resolution), CountingRules())
                     self._macs[model + 1, size, window] = sum(cost.macs for _, cost in parts)
 
-    def of(self, indices: NDArray[np.intp]) -> Array:
+    def of(self, indices: NDArray[np.intp]) -> _Array:
         """The features of some of the designs, shape (n, F)."""
         designs = self._designs[indices]
         choices, rows = self._choices, designs.rows_ND
@@ -63,7 +63,7 @@ class Features:
         there_NB = model_NB > 0
         side_NB = np.where(there_NB, self._sides[size_NB], 0.0)
         span = max(np.ptp(self._sides), 1.0)
-        columns: list[Array] = []
+        columns: list[_Array] = []
         for slot in range(slots):
             there, model, window = there_NB[:, slot], model_NB[:, slot], window_NB[:, slot]
             columns.extend((model == kind).astype(float) for kind in range(len(choices.backbones) + 1))
@@ -90,7 +90,7 @@ class Features:
         return np.stack(columns, 1)
 
 
-def _scaled(values: Array, before: list[float]) -> Array:
+def _scaled(values: _Array, before: list[float]) -> _Array:
     """Values from 0.2 to 1 in proportion, after those of what is absent."""
     spread = max(np.ptp(values), 1e-12)
     return np.concatenate([before, 0.2 + 0.8 * (values - values.min()) / spread])

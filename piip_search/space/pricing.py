@@ -17,13 +17,12 @@ from piip_search.architecture.segments import KEEPS_PREFIX, interaction_stages, 
 from piip_search.cost import (
     Convention,
     Cost,
-    Detector,
+    DetectorCost,
     Grid,
     Step,
     backbone_parts,
     block_values,
     branch_inputs,
-    counting,
     detector_parts,
     exchange_inputs,
     exchange_parts,
@@ -31,6 +30,7 @@ from piip_search.cost import (
     merges,
     pooled_inputs,
     published_head_cost,
+    rules_for,
 )
 from piip_search.space.choices import Choices
 from piip_search.space.designs import Counts, Designs
@@ -41,7 +41,7 @@ CHUNK = 1 << 18
 
 
 def priced(
-    space: Choices, block: Block, convention: Convention, detector: Detector, trained: Step | None = None
+    space: Choices, block: Block, convention: Convention, detector: DetectorCost, trained: Step | None = None
 ) -> Iterator[Designs]:
     """The designs with their costs, and with the memory of a training step if asked for; some sizes at a time."""
     step = max(1, CHUNK // max(1, block.legal_SWT[0].size))
@@ -127,12 +127,12 @@ def _as_trained(space: Choices, block: Block, step: Step) -> _Seen:
     return _Seen(sides_MS, sides, designed_MS)
 
 
-def _costs(space: Choices, block: Block, convention: Convention, detector: Detector, seen: _Seen) -> _Totals:
+def _costs(space: Choices, block: Block, convention: Convention, detector: DetectorCost, seen: _Seen) -> _Totals:
     """Costs of all combinations of a block."""
     totals = _Totals(*(np.zeros(block.legal_SWT.shape, np.int64) for _ in range(3)))
     facts = [space.model(index) for index in block.models]
     for merge, mine_T in _by_merge(space, block):
-        counted = [counting(convention, merge, fact) for fact in facts]
+        counted = [rules_for(convention, merge, fact) for fact in facts]
         for slot, fact in enumerate(facts):
             for windows, mine_S, mine_W in _by_window(space, block, slot, seen):
                 sides = _some(seen.sides[slot], mine_S)
@@ -185,7 +185,7 @@ def _kept_by_checkpoints(space: Choices, block: Block, seen: _Seen) -> Counts:
     inputs, most = (np.zeros(block.legal_SWT.shape, np.int64) for _ in range(2))
     facts = [space.model(index) for index in block.models]
     for merge, mine_T in _by_merge(space, block):
-        counted = [counting("backbone", merge, fact) for fact in facts]
+        counted = [rules_for("backbone", merge, fact) for fact in facts]
         for slot, fact in enumerate(facts):
             inputs[:, :, mine_T] += _spread(branch_inputs(fact, seen.sides[slot], counted[slot]), (-1, 1, 1))
             for windows, mine_S, mine_W in _by_window(space, block, slot, seen):
@@ -227,11 +227,11 @@ def _tail_costs(
     facts: list[Backbone],
     seen: _Seen,
     convention: Convention,
-    detector: Detector,
+    detector: DetectorCost,
 ) -> Iterator[Cost]:
     """Interactions, merge and what follows, over arrays of sides."""
     interaction, merge = _interaction(space, tail_X, len(facts)), _tail(space, tail_X)[-1]
-    first = counting(convention, merge, facts[0])
+    first = rules_for(convention, merge, facts[0])
     for index, pair in enumerate(itertools.pairwise(facts)) if interaction.count else ():
         sides = (seen.sides[index], seen.sides[index + 1])
         parts = exchange_parts(*pair, sides, interaction, first.published, first.first_stride)
@@ -267,7 +267,7 @@ def _merge_costs(
             continue
         for index, other in enumerate(facts):
             target: tuple[Backbone, Grid] = (fact, seen.sides[output])
-            counted = counting(convention, merge, other)
+            counted = rules_for(convention, merge, other)
             cost = joining_cost(other, facts[0], index == 0, seen.sides[index], target, stretches, merge, counted)
             yield _only(cost, here_S)
 

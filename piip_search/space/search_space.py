@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import KEEPS_PREFIX
-from piip_search.cost import COCO_MASK_RCNN, Convention, Detector, Step
+from piip_search.cost import COCO_MASK_RCNN, Convention, DetectorCost, Step
 from piip_search.space.choices import TAIL, Choices
 from piip_search.space.designs import Designs, Limit, Rows
 from piip_search.space.enumeration import Block, block_of, size_count
@@ -62,7 +62,7 @@ class SearchSpace:
         return tuple(block for block in found if len(block))
 
     def chunks(
-        self, convention: Convention = "published", detector: Detector = COCO_MASK_RCNN, step: Step | None = None
+        self, convention: Convention = "published", detector: DetectorCost = COCO_MASK_RCNN, step: Step | None = None
     ) -> Iterator[Designs]:
         """Every legal design once with its cost, at most `CHUNK` or so at a time.
 
@@ -84,7 +84,7 @@ class SearchSpace:
         for block in self.blocks:
             yield from priced(self.choices, block, convention, detector, step)
 
-    def priced(self, convention: Convention = "published", detector: Detector = COCO_MASK_RCNN) -> Designs:
+    def priced(self, convention: Convention = "published", detector: DetectorCost = COCO_MASK_RCNN) -> Designs:
         """Every legal design with its cost, at once."""
         return Designs.joined([self._none, *self.chunks(convention, detector)])
 

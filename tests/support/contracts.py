@@ -10,7 +10,7 @@ from piip_search.cost import price
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives
 from piip_search.ledger import Ledger
-from piip_search.search.feasible import legal_designs
+from piip_search.search.feasible import feasible_designs
 from piip_search.search.samplers.sampler import Sampler
 from piip_search.search.search import Search, open_search
 from support import fakes
@@ -49,7 +49,7 @@ class SamplerContract:
         return names
 
     def test_proposes_every_legal_design_once_and_ends(self, make: MakeSampler, spec: SearchSpec) -> None:
-        space, designs = legal_designs(spec)
+        space, designs = feasible_designs(spec)
         names = self.drive(make(0), asks=len(designs) + 5)
         assert sorted(names) == sorted(space.decode(row).name for row in designs.rows_ND)
 

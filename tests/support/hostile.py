@@ -263,7 +263,7 @@ def outcome_of(read: Callable[[], object], named: Path, seconds: int = 20) -> Ou
 
 def space_outcome(content: bytes, folder: Path) -> Outcome:
     """Reads a space and looks through what it holds."""
-    from piip_search.search.feasible import legal_designs
+    from piip_search.search.feasible import feasible_designs
 
     path = folder / "space.yaml"
     path.write_bytes(content)
@@ -272,7 +272,7 @@ def space_outcome(content: bytes, folder: Path) -> Outcome:
         spec = load_spec(path)
         if not 0 < spec.space.build().combinations <= MOST_COMBINATIONS:
             return
-        legal_designs(spec, path)
+        feasible_designs(spec, path)
 
     return outcome_of(read, path)
 

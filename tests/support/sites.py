@@ -6,7 +6,7 @@ from pathlib import Path
 from starlette.testclient import TestClient
 
 from piip_dashboards.runs.health import Examination
-from piip_dashboards.runs.run_cache import Shelf
+from piip_dashboards.runs.run_cache import RunCache
 from piip_dashboards.web.app import create_app
 from piip_dashboards.web.service import Service
 from piip_search.api.runs import health_of
@@ -24,5 +24,5 @@ class Site:
 
 
 def site_of(ledger: Ledger, home: Path) -> Site:
-    service = Service(Shelf(ledger, home), Examination(health_of))
+    service = Service(RunCache(ledger, home), Examination(health_of))
     return Site(ledger, home, service, TestClient(create_app(service), base_url="http://localhost:8400"))

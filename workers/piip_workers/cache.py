@@ -5,8 +5,8 @@ import stat
 import tempfile
 from pathlib import Path
 
-VARIABLE = "PIIP_SEARCH_CACHE"
-WAY_OUT = f"set {VARIABLE} to a folder that you may write to, such as {VARIABLE}=/tmp/piip-cache"
+CACHE_VARIABLE = "PIIP_SEARCH_CACHE"
+CACHE_WAY_OUT = f"set {CACHE_VARIABLE} to a folder that you may write to, such as {CACHE_VARIABLE}=/tmp/piip-cache"
 
 
 class CacheError(ValueError):
@@ -22,7 +22,7 @@ def cache_folder() -> Path:
     Raises:
         CacheError: None of these can be used.
     """
-    given = os.environ.get(VARIABLE)
+    given = os.environ.get(CACHE_VARIABLE)
     if given:
         return _expanded(given)
     folder = _of_the_user()
@@ -35,7 +35,9 @@ def _expanded(given: str) -> Path:
     try:
         return Path(given).expanduser()
     except RuntimeError:
-        raise CacheError(f"{VARIABLE} is {given}, and this user has no home folder; give the whole path") from None
+        raise CacheError(
+            f"{CACHE_VARIABLE} is {given}, and this user has no home folder; give the whole path"
+        ) from None
 
 
 def _of_the_user() -> Path | None:
@@ -67,7 +69,7 @@ def _temporary() -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise CacheError(f"no folder for a cache: {error.strerror or error}; {WAY_OUT}") from error
+        raise CacheError(f"no folder for a cache: {error.strerror or error}; {CACHE_WAY_OUT}") from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise CacheError(f"no folder for a cache: other users can write to {folder}; {WAY_OUT}")
+        raise CacheError(f"no folder for a cache: other users can write to {folder}; {CACHE_WAY_OUT}")
     return folder

@@ -14,13 +14,13 @@ from piip_search.architecture import Architecture, Branch
 from piip_search.architecture.backbones import ConvNeXt
 from piip_search.architecture.segments import KEEPS_PREFIX, interaction_ranges
 from piip_search.cost.branch import branch_parts
-from piip_search.cost.conventions import Cost, counting
+from piip_search.cost.conventions import Cost, rules_for
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 """Of the branches, told apart by colour-blind eyes too (Okabe and Ito, 2008); readable on white and on black."""
 ON_DARK = ("#56B4E9", "#F0884A", "#2BC79A", "#E5A3C8")
 
-WIDTH = 880
+DRAWING_WIDTH = 880
 _IMAGE = 116
 """Side of the largest image; the others in proportion."""
 _WORDS = 140
@@ -82,7 +82,7 @@ def architecture_svg(architecture: Architecture, standalone: bool = False) -> st
     name = escape(architecture.name)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="Architecture {name}" '
-        f'viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}" fill="currentColor" '
+        f'viewBox="0 0 {DRAWING_WIDTH} {height:.0f}" width="{DRAWING_WIDTH}" height="{height:.0f}" fill="currentColor" '
         "font-family=\"system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif\" font-size=\"12\">"
         f"<title>{name}</title><desc>{escape(described(architecture))}</desc>"
         f"{standalone_style() if standalone else ''}{''.join(parts)}</svg>"
@@ -197,7 +197,7 @@ def _image(lane: _Lane) -> Iterator[str]:
 def _words(lane: _Lane, architecture: Architecture) -> Iterator[str]:
     branch, model = lane.branch, lane.branch.model
     sides = (branch.resolution, branch.resolution)
-    cost = Cost.total(cost for _, cost in branch_parts(branch, sides, counting("backbone", architecture.merge, model)))
+    cost = Cost.total(cost for _, cost in branch_parts(branch, sides, rules_for("backbone", architecture.merge, model)))
     y = lane.middle - 24
     yield _text(_WORDS, y, _shortened(model.title), 'font-weight="600" font-size="13"')
     patches = f" of {model.patch} px" if branch.patch_size else ""

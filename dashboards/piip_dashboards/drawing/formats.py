@@ -4,26 +4,26 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from piip_dashboards.runs.run_state import spoken
+from piip_dashboards.runs.run_state import silence_text
 
-NOTHING = "–"
+DASH = "–"
 
 
 def significant(value: float | None, digits: int = 4) -> str:
     """A number in so many significant digits, thousands set apart: 1,234 and 0.06421."""
     if value is None:
-        return NOTHING
+        return DASH
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def metric(value: float | None) -> str:
     """A metric: four places, as everywhere in the project."""
-    return NOTHING if value is None else f"{value:.4f}"
+    return DASH if value is None else f"{value:.4f}"
 
 
 def signed(value: float | None) -> str:
     """A difference of metrics."""
-    return NOTHING if value is None else f"{value:+.4f}"
+    return DASH if value is None else f"{value:+.4f}"
 
 
 def percent(share: float) -> str:
@@ -33,7 +33,7 @@ def percent(share: float) -> str:
 def duration(seconds: float | None) -> str:
     """40 s, 12:05 min, 3:07 h."""
     if seconds is None:
-        return NOTHING
+        return DASH
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -52,7 +52,7 @@ def moment(at: datetime) -> str:
 
 
 def ago(at: datetime) -> str:
-    return f"{spoken(datetime.now(UTC) - at)} ago"
+    return f"{silence_text(datetime.now(UTC) - at)} ago"
 
 
 def breakable(name: str) -> Markup:
@@ -87,7 +87,7 @@ def glyph(branches: list[tuple[str, int]], size: int = 44) -> Markup:
     return Markup(start).format(words, size, size, size, size) + squares + Markup("</svg>")
 
 
-FILTERS = {
+PAGE_FILTERS = {
     "significant": significant,
     "metric": metric,
     "signed": signed,

@@ -1,5 +1,5 @@
 """A search as one document that can be attached to a paper or a pull request."""
 
-from piip_dashboards.report.content import Report as Report
+from piip_dashboards.report.content import SearchReport as SearchReport
 from piip_dashboards.report.content import Source as Source
 from piip_dashboards.report.content import make_report as make_report

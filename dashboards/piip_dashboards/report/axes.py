@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-LOG_FROM = 8.0
+LOG_AXIS_FROM = 8.0
 """Greatest over least number from which an axis is logarithmic."""
 
 
@@ -39,7 +39,7 @@ class Axis:
             zero: Whether it never ends below zero, since no value can.
         """
         low, high = min(values, default=0.0), max(values, default=1.0)
-        log = (low > 0 and high / low >= LOG_FROM) if log is None else log
+        log = (low > 0 and high / low >= LOG_AXIS_FROM) if log is None else log
         if log:
             room = (high / low) ** 0.05 if high > low else 2.0
             return cls(low / room, high * room, start, stop, True)

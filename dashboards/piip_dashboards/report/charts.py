@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from piip_dashboards.drawing.architecture_svg import COLOURS, standalone_style
 from piip_dashboards.report.axes import Axis, frame, line, picture, text
-from piip_dashboards.report.content import Report
+from piip_dashboards.report.content import SearchReport
 from piip_search.analysis.effects import Effect, Weight
 from piip_search.analysis.rank_correlation import Interval
 
-WIDTH = 760
+CHART_WIDTH = 760
 """Of a chart, in pixels."""
-HEIGHT = 400
+CHART_HEIGHT = 400
 """Of a chart, in pixels."""
 _LEFT = 70
 """Left edge of the axes."""
@@ -31,7 +31,7 @@ _HOLLOW = f'fill="none" stroke="{_ORANGE}" stroke-width="1.8"'
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 
 
-def front_chart(report: Report, standalone: bool = False) -> str:
+def front_chart(report: SearchReport, standalone: bool = False) -> str:
     """Metric against cost: every finished design, the front, the budgets, and below the axis what failed."""
     measured = [(point.gmacs, point.value) for point in report.points if point.value is not None]
     if not measured:
@@ -65,7 +65,9 @@ def front_chart(report: Report, standalone: bool = False) -> str:
         f"{len(measured)} designs; the front has {len(report.front)} members and reaches {report.metric} "
         f"{best.value:.4f} at {best.gmacs:.4g} GMACs."
     )
-    return picture(WIDTH, HEIGHT, f"Front of {report.run}", told, parts, standalone_style() if standalone else "")
+    return picture(
+        CHART_WIDTH, CHART_HEIGHT, f"Front of {report.run}", told, parts, standalone_style() if standalone else ""
+    )
 
 
 def _budgets(tiers: Sequence[float], across: Axis) -> list[str]:
@@ -97,7 +99,7 @@ def _crosses(places: Sequence[float]) -> str:
     return f'<path d="{marks}" stroke="{_ORANGE}" stroke-width="1.4" fill="none"/>' if marks else ""
 
 
-def _steps(report: Report, across: Axis, up: Axis) -> list[str]:
+def _steps(report: SearchReport, across: Axis, up: Axis) -> list[str]:
     places = [(across.at(row.gmacs), up.at(row.value), row.letter) for row in report.front]
     path = f"M{places[0][0]:.1f} {_BOTTOM}V{places[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y, _ in places[1:])
     parts = [f'<path d="{path}H{_RIGHT}" stroke="{_BLUE}" stroke-width="1.6" fill="none"/>']
@@ -118,7 +120,7 @@ def _key(shown: Sequence[tuple[str, str]]) -> list[str]:
     return parts
 
 
-def progress_chart(report: Report, standalone: bool = False) -> str:
+def progress_chart(report: SearchReport, standalone: bool = False) -> str:
     """The hypervolume of each tier over evaluations."""
     if not any(steps for _, steps in report.progress):
         return ""
@@ -144,7 +146,7 @@ def progress_chart(report: Report, standalone: bool = False) -> str:
         parts.append(text(across.stop + 6, y + 4, f"{tier:g} G", 'font-size="11"'))
     told = "; ".join(f"{steps[-1][1]:.4f} within {tier:g} GMACs" for tier, steps in report.progress if steps)
     return picture(
-        WIDTH,
+        CHART_WIDTH,
         height,
         "Hypervolume of each tier over evaluations",
         told,
@@ -192,7 +194,9 @@ def effects_chart(effects: Sequence[Effect], metric: str, standalone: bool = Fal
         parts += _mark(effect.gain, across, y - 3, _BLUE, _FILLED)
         parts += [] if effect.equal_cost is None else _mark(effect.equal_cost, across, y + 6, _ORANGE, _HOLLOW)
     told = "; ".join(effect.said(metric) for effect in effects)
-    return picture(WIDTH, height, "Effects of single choices", told, parts, standalone_style() if standalone else "")
+    return picture(
+        CHART_WIDTH, height, "Effects of single choices", told, parts, standalone_style() if standalone else ""
+    )
 
 
 def _without_wild(ends: Sequence[float]) -> list[float]:
@@ -239,5 +243,5 @@ def weights_chart(weights: Sequence[Weight], standalone: bool = False) -> str:
     parts.append(text((left + _RIGHT) / 2, bottom + 34, "of the metric's variance", 'text-anchor="middle"'))
     told = "; ".join(f"{weight.choice} {weight.share:.1%}" for weight in weights)
     return picture(
-        WIDTH, bottom + 44, "What matters beyond cost", told, parts, standalone_style() if standalone else ""
+        CHART_WIDTH, bottom + 44, "What matters beyond cost", told, parts, standalone_style() if standalone else ""
     )

@@ -11,7 +11,7 @@ from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives
 from piip_search.ledger import SearchRecord
 from piip_search.ledger import Sitting as LedgerSitting
-from piip_search.search.feasible import legal_designs
+from piip_search.search.feasible import feasible_designs
 
 HOSTS = 12
 """Hosts that are named."""
@@ -33,7 +33,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Sitting:
+class SittingFacts:
     """A process that drove the search."""
 
     number: int
@@ -92,7 +92,7 @@ def _space(spec: SearchSpec) -> tuple[Fact, ...]:
         if name not in known
     ]
     try:
-        designs = f"{len(legal_designs(spec)[1]):,}"
+        designs = f"{len(feasible_designs(spec)[1]):,}"
     except SpecError:
         return tuple(facts)
     return (*facts, Fact("Designs within the limit", designs))
@@ -190,10 +190,10 @@ def reproduction(
     return (*facts, Fact("Failed evaluations", f"{failed:,} of {len(evaluations):,}"))
 
 
-def sittings_of(sittings: Sequence[LedgerSitting]) -> tuple[Sitting, ...]:
+def sittings_of(sittings: Sequence[LedgerSitting]) -> tuple[SittingFacts, ...]:
     """The processes that drove a search, for people."""
     return tuple(
-        Sitting(
+        SittingFacts(
             one.number,
             f"{one.began_at:%Y-%m-%d %H:%M} UTC",
             one.circumstances.host,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from piip_dashboards.report.circumstances import Fact, Sitting, ask, reproduction, sittings_of, spending
+from piip_dashboards.report.circumstances import Fact, SittingFacts, ask, reproduction, sittings_of, spending
 from piip_dashboards.report.designs import Chosen, chosen_designs
 from piip_search.analysis.audit import Audit, audit, plan_of
 from piip_search.analysis.effects import Effect, Importance, importance, matched_effects
@@ -53,7 +53,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Row:
+class MemberRow:
     """A member of the front.
 
     Attributes:
@@ -81,12 +81,12 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Tier:
+class TierResult:
     """What was found within a budget."""
 
     gmacs: float
     hypervolume: float
-    best: Row | None
+    best: MemberRow | None
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class AuditView:
 
 
 @dataclass(frozen=True)
-class Report:
+class SearchReport:
     """A search as a document.
 
     Attributes:
@@ -142,8 +142,8 @@ class Report:
     question: tuple[Fact, ...]
     space: tuple[Fact, ...]
     budget: tuple[Fact, ...]
-    tiers: tuple[Tier, ...]
-    front: tuple[Row, ...]
+    tiers: tuple[TierResult, ...]
+    front: tuple[MemberRow, ...]
     points: tuple[Point, ...]
     progress: tuple[tuple[float, tuple[tuple[int, float], ...]], ...]
     chosen: tuple[Chosen, ...]
@@ -155,7 +155,7 @@ class Report:
     failures: tuple[Kind, ...]
     spent: tuple[Fact, ...]
     reproduce: tuple[Fact, ...]
-    sittings: tuple[Sitting, ...]
+    sittings: tuple[SittingFacts, ...]
     space_file: str
 
     @property
@@ -194,7 +194,7 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def make_report(source: Source, within: float, now: datetime | None = None) -> Report:
+def make_report(source: Source, within: float, now: datetime | None = None) -> SearchReport:
     """Works out a report.
 
     Args:
@@ -209,7 +209,7 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> R
     failed = [evaluation for evaluation in source.evaluations if evaluation.status == "failed"]
     health = source.health
     question, space, budget = ask(spec, objectives)
-    return Report(
+    return SearchReport(
         run=source.record.name,
         written_at=now or datetime.now(UTC),
         metric=objectives.metric,
@@ -223,7 +223,8 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> R
         space=space,
         budget=budget,
         tiers=tuple(
-            Tier(front.budget, front.hypervolume, _row_of(front.best, rows) if front.best else None) for front in fronts
+            TierResult(front.budget, front.hypervolume, _row_of(front.best, rows) if front.best else None)
+            for front in fronts
         ),
         front=tuple(rows.values()),
         points=tuple(
@@ -246,13 +247,13 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> R
     )
 
 
-def _rows(fronts: Sequence[ParetoFront], objectives: Objectives) -> dict[int, Row]:
+def _rows(fronts: Sequence[ParetoFront], objectives: Objectives) -> dict[int, MemberRow]:
     """Members of the largest tier's front, by trial; a smaller tier's front is a part of it."""
     members = fronts[-1].evaluations
     rows = {}
     for place, evaluation in enumerate(members):
         cost, design = objectives.cost(evaluation), evaluation.candidate.architecture
-        rows[evaluation.candidate.number] = Row(
+        rows[evaluation.candidate.number] = MemberRow(
             letter=chr(ord("A") + place) if len(members) <= LETTERED else "",
             trial=evaluation.candidate.number,
             value=objectives.value(evaluation) or 0.0,
@@ -265,7 +266,7 @@ def _rows(fronts: Sequence[ParetoFront], objectives: Objectives) -> dict[int, Ro
     return rows
 
 
-def _row_of(best: Evaluation, rows: Mapping[int, Row]) -> Row:
+def _row_of(best: Evaluation, rows: Mapping[int, MemberRow]) -> MemberRow:
     return rows[best.candidate.number]
 
 

@@ -16,9 +16,9 @@ from piip_search.evaluation.selection import cheapest_near, knee
 
 NEAR = 0.25
 """Relative difference in cost within which a published design is compared with."""
-SHOWN = 3
+PUBLISHED_SHOWN = 3
 """Most published designs that are named."""
-TASKS = {"logits": "classification", "tokens": "multimodal"}
+MERGE_TASKS = {"logits": "classification", "tokens": "multimodal"}
 """What a merge is for; all others are for detection."""
 
 
@@ -34,7 +34,7 @@ class Price:
 
 
 @dataclass(frozen=True)
-class Share:
+class CostPart:
     """A part of a design's cost."""
 
     part: str
@@ -73,7 +73,7 @@ class Chosen:
     metrics: tuple[tuple[str, float], ...]
     predicted: str
     prices: tuple[Price, ...]
-    parts: tuple[Share, ...]
+    parts: tuple[CostPart, ...]
     same: tuple[str, ...]
     near: tuple[tuple[str, str], ...]
     drawing: str
@@ -143,20 +143,20 @@ def _prices(design: Architecture, objectives: Objectives) -> tuple[Price, ...]:
     return tuple(found)
 
 
-def _parts(design: Architecture, objectives: Objectives) -> tuple[Share, ...]:
+def _parts(design: Architecture, objectives: Objectives) -> tuple[CostPart, ...]:
     parts = breakdown(design, objectives.convention, None, objectives.detector)
     total = Cost.total(part.cost for part in parts).macs
     groups = [
         (name, Cost.total(part.cost for part in inside))
         for name, inside in itertools.groupby(parts, key=lambda part: part.group)
     ]
-    return tuple(Share(name, cost.gmacs, cost.macs / total, cost.mparams) for name, cost in groups)
+    return tuple(CostPart(name, cost.gmacs, cost.macs / total, cost.mparams) for name, cost in groups)
 
 
 def _near(design: Architecture) -> list[Published]:
-    task = TASKS.get(design.merge, "detection")
+    task = MERGE_TASKS.get(design.merge, "detection")
     near = [row for row in published_near(price(design).gmacs, task, NEAR) if row.architecture != design]
-    return near[:SHOWN]
+    return near[:PUBLISHED_SHOWN]
 
 
 def cheapest_published() -> float:

@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from piip_dashboards.drawing.architecture_svg import COLOURS
-from piip_dashboards.report.axes import LOG_FROM
-from piip_dashboards.report.content import Report
+from piip_dashboards.report.axes import LOG_AXIS_FROM
+from piip_dashboards.report.content import SearchReport
 
-NAME = "front"
-GREY = "#8a8f98"
+FRONT_FILE = "front"
+MUTED = "#8a8f98"
 
 
-def draw_front(report: Report) -> Figure:
+def draw_front(report: SearchReport) -> Figure:
     """Metric against cost: every finished design, the front as steps, the budgets."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
@@ -24,15 +24,15 @@ def draw_front(report: Report) -> Figure:
     costs, values = [row.gmacs for row in report.front], [row.value for row in report.front]
     if others:
         x, y = zip(*others, strict=True)
-        axes.scatter(x, y, s=9, color=GREY, alpha=0.5, linewidths=0, label="other designs")
+        axes.scatter(x, y, s=9, color=MUTED, alpha=0.5, linewidths=0, label="other designs")
     right = max([tier.gmacs for tier in report.tiers] + costs)
     axes.step([*costs, right], [*values, values[-1]], where="post", color=COLOURS[0], linewidth=1.4)
     axes.scatter(costs, values, s=26, color=COLOURS[0], zorder=3, label="front")
-    if right >= LOG_FROM * min(p.gmacs for p in report.points if p.value is not None):
+    if right >= LOG_AXIS_FROM * min(p.gmacs for p in report.points if p.value is not None):
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
     for tier in report.tiers:
-        axes.axvline(tier.gmacs, color=GREY, linestyle="--", linewidth=0.8)
+        axes.axvline(tier.gmacs, color=MUTED, linestyle="--", linewidth=0.8)
         axes.annotate(
             f"{tier.gmacs:g} G",
             (tier.gmacs, 1),
@@ -52,7 +52,7 @@ def draw_front(report: Report) -> Figure:
     return figure
 
 
-def _letter(report: Report, axes: Axes) -> None:
+def _letter(report: SearchReport, axes: Axes) -> None:
     """A letter at each member of the front, but where it would lie on another one."""
     low, high = (sorted(axes.get_xlim())[end] for end in (0, 1))
     wide = np.log(high / low) if axes.get_xscale() == "log" else high - low
@@ -67,7 +67,7 @@ def _letter(report: Report, axes: Axes) -> None:
             named.append((x, y))
 
 
-def write_figures(report: Report, folder: Path) -> list[Path]:
+def write_figures(report: SearchReport, folder: Path) -> list[Path]:
     """Writes the front as SVG and PNG, and the drawings of the chosen designs.
 
     Returns:
@@ -79,7 +79,7 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     figure, written = draw_front(report), []
     with mpl.rc_context({"svg.hashsalt": report.run, "svg.fonttype": "none"}):  # equal reports give equal files
         for ending in ("svg", "png"):
-            written.append(folder / f"{NAME}.{ending}")
+            written.append(folder / f"{FRONT_FILE}.{ending}")
             figure.savefig(written[-1], dpi=300, metadata={"Date": None} if ending == "svg" else None)
     for design in report.chosen:
         if design.alone:

@@ -7,12 +7,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from piip_dashboards.report import charts, phrases
-from piip_dashboards.report.content import Report
+from piip_dashboards.report.content import SearchReport
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def html_page(report: Report) -> str:
+def html_page(report: SearchReport) -> str:
     """The page. What comes from the ledger is escaped; drawings are ours and escape what they write."""
     drawings = {
         "front_chart": charts.front_chart(report),
@@ -37,8 +37,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(phrases.FILTERS, drawing=Markup, breakable=_breakable)
-    environment.globals.update(phrases.WORDS)
+    environment.filters.update(phrases.REPORT_FILTERS, drawing=Markup, breakable=_breakable)
+    environment.globals.update(phrases.REPORT_WORDS)
     return environment
 
 

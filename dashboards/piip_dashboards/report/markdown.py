@@ -8,14 +8,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from piip_dashboards.report import charts, phrases
-from piip_dashboards.report.content import Report
+from piip_dashboards.report.content import SearchReport
 from piip_dashboards.report.html import TEMPLATES
 
 _SPECIAL = re.compile(r"^(\d+)([.)])(?=\s|$)|^()([-+#])(?=[\s#]|$)|()([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))")
 """What would begin a numbered list; a list or a heading; emphasis, code, a link, a cell, mathematics."""
 
 
-def markdown_page(report: Report, folder: str) -> str:
+def markdown_page(report: SearchReport, folder: str) -> str:
     """The text; what comes from the ledger can be neither markup nor HTML in it.
 
     Args:
@@ -25,7 +25,7 @@ def markdown_page(report: Report, folder: str) -> str:
     return _environment().get_template("report.md").render(report=report, folder=Markup(folder))
 
 
-def pictures(report: Report) -> dict[str, str]:
+def pictures(report: SearchReport) -> dict[str, str]:
     """The pictures of a report by their file names: SVG that suits light and dark pages."""
     drawn = {
         "front.svg": charts.front_chart(report, standalone=True),
@@ -47,8 +47,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=plain,
     )
-    environment.filters.update(phrases.FILTERS, code=code, block=block, ready=Markup)
-    environment.globals.update(phrases.WORDS)
+    environment.filters.update(phrases.REPORT_FILTERS, code=code, block=block, ready=Markup)
+    environment.globals.update(phrases.REPORT_WORDS)
     return environment
 
 

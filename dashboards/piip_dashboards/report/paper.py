@@ -19,7 +19,7 @@ BROWSERS = (
     "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
 )
 """Commands and places of browsers that print without a screen; all are Chromium."""
-PATIENCE = 120
+PRINT_SECONDS = 120
 """Seconds that printing may take."""
 
 
@@ -67,7 +67,7 @@ def print_page(page: str, browser: str) -> bytes:
             source.as_uri(),
         ]
         try:
-            ended = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE, check=False)
+            ended = subprocess.run(arguments, capture_output=True, text=True, timeout=PRINT_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NoPaperError(f"{browser} printed nothing: {error}; print the HTML report from a browser") from None
         if not target.is_file():

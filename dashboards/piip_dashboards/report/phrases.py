@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from piip_dashboards.report.content import Report
+from piip_dashboards.report.content import SearchReport
 from piip_dashboards.report.designs import cheapest_published
-from piip_search.analysis.audit import FEWEST
+from piip_search.analysis.audit import FEWEST_RANKED
 from piip_search.analysis.effects.matched import plus_minus
 from piip_search.analysis.health import FEWEST_LEARNT
 from piip_search.analysis.rank_correlation import Interval
@@ -44,7 +44,7 @@ def evidence(effect: Any, most: int = 4) -> str:
     return ", ".join(pairs) + (f" and {len(effect.pairs) - most} more" if len(effect.pairs) > most else "")
 
 
-def status(report: Report) -> str:
+def status(report: SearchReport) -> str:
     """What came of the search, in a sentence or two."""
     done, failed, unfinished = (report.counts[name] for name in ("done", "failed", "unfinished"))
     if not done + failed + unfinished:
@@ -57,7 +57,7 @@ def status(report: Report) -> str:
     return said
 
 
-def summary(report: Report) -> list[str]:
+def summary(report: SearchReport) -> list[str]:
     """What was found, a sentence a line."""
     if not report.front:
         return []
@@ -82,7 +82,7 @@ def heading(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-CHANCE = (
+CHANCE_NOTE = (
     "Each line compares designs of this search that are equal but for the one choice; intervals are at 90 %, over "
     "settings, from three on. The search chose what was measured, and of many such lines one in ten lies off zero by "
     "chance. At equal cost: less what the difference in cost alone brings, by the trend over all finished designs."
@@ -93,7 +93,7 @@ SHUFFLED = (
 )
 
 
-def no_audit(report: Report) -> str:
+def no_audit(report: SearchReport) -> str:
     return (
         f"The ledger holds no audit of this run: whether its proxies rank designs as a longer training would is not "
         f"known. Measure it with: piip-search audit {report.run}"
@@ -108,7 +108,7 @@ def no_published() -> str:
     return f"No published design costs about as much: the authors' detectors begin at {cheapest_published():g} GMACs."
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+REPORT_FILTERS: dict[str, Callable[..., str]] = {
     "metric": metric,
     "short": short,
     "percent": percent,
@@ -119,13 +119,13 @@ FILTERS: dict[str, Callable[..., str]] = {
     "sentence": sentence,
     "heading": heading,
 }
-WORDS: dict[str, Any] = {
+REPORT_WORDS: dict[str, Any] = {
     "status": status,
     "summary": summary,
-    "chance": CHANCE,
+    "chance": CHANCE_NOTE,
     "shuffled": SHUFFLED,
     "no_audit": no_audit,
     "no_belief": no_belief,
     "no_published": no_published,
-    "fewest": FEWEST,
+    "fewest": FEWEST_RANKED,
 }

@@ -4,13 +4,13 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
-from piip_dashboards.report.content import Report
+from piip_dashboards.report.content import SearchReport
 from piip_dashboards.report.html import html_page
 from piip_dashboards.report.markdown import markdown_page, pictures
 from piip_dashboards.report.paper import find_browser, print_page
 
 
-class Format(StrEnum):
+class ReportFormat(StrEnum):
     """Of a report."""
 
     HTML = "html"
@@ -18,7 +18,7 @@ class Format(StrEnum):
     PDF = "pdf"
 
 
-def write_report(report: Report, form: Format, path: Path, browser: str | None = None) -> list[Path]:
+def write_report(report: SearchReport, form: ReportFormat, path: Path, browser: str | None = None) -> list[Path]:
     """Writes a report.
 
     Args:
@@ -34,16 +34,16 @@ def write_report(report: Report, form: Format, path: Path, browser: str | None =
         NoPaperError: No browser prints.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if form is Format.MD:
+    if form is ReportFormat.MD:
         return _markdown(report, path)
-    if form is Format.PDF:
+    if form is ReportFormat.PDF:
         path.write_bytes(print_page(html_page(report), find_browser(browser)))
     else:
         path.write_text(html_page(report), encoding="utf-8")
     return [path]
 
 
-def _markdown(report: Report, path: Path) -> list[Path]:
+def _markdown(report: SearchReport, path: Path) -> list[Path]:
     folder = path.with_name(f"{path.stem}_files")
     drawn = pictures(report)
     if drawn:

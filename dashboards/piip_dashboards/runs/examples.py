@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from piip_dashboards.runs.run_snapshot import Design
-from piip_search.evaluation.evaluation import Evaluation, training_folders, trials_folder
+from piip_dashboards.runs.run_snapshot import DesignSnapshot
+from piip_search.evaluation.evaluation import (
+    EXAMPLES_FILE,
+    EXAMPLES_FOLDER,
+    Evaluation,
+    training_folders,
+    trials_folder,
+)
 
-FOLDER = "examples"
-"""Folder of the examples beside a checkpoint."""
-FILE = "examples.json"
-"""File in it that lists them."""
 _CHECKPOINT = re.compile(r"epoch_\d+\.pth")
 _PICTURE = re.compile(r"\d{1,4}\.(png|jpg)")
 
 
 @dataclass(frozen=True)
-class Box:
+class ShownObject:
     """An object: its class, and left, top, width and height as shares of the image; a score where it was detected."""
 
     label: str
@@ -30,15 +32,15 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ExampleImage:
     """A validation image with what is in it and what was found."""
 
     file: str
     name: str
     width: int
     height: int
-    truth: list[Box]
-    found: list[Box]
+    truth: list[ShownObject]
+    found: list[ShownObject]
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Examples:
     trial: int
     epochs: int
     classes: list[str]
-    pictures: list[Picture]
+    pictures: list[ExampleImage]
 
     @property
     def threshold(self) -> float:
@@ -90,7 +92,9 @@ def has_checkpoint(folder: Path) -> bool:
     return folder.is_dir() and any(_CHECKPOINT.fullmatch(path.name) for path in folder.iterdir())
 
 
-def trial_with_checkpoint(home: Path | None, run: str, recipe: str, design: Design) -> tuple[Evaluation, Path] | None:
+def trial_with_checkpoint(
+    home: Path | None, run: str, recipe: str, design: DesignSnapshot
+) -> tuple[Evaluation, Path] | None:
     """The furthest training of a design whose checkpoint is here."""
     done = [evaluation for evaluation in design.evaluations if evaluation.status == "done"]
     for evaluation in sorted(done, key=lambda e: -e.candidate.fidelity.epochs):
@@ -103,7 +107,7 @@ def trial_with_checkpoint(home: Path | None, run: str, recipe: str, design: Desi
 def read_examples(evaluation: Evaluation, folder: Path) -> Examples | None:
     """What was written beside a checkpoint; None where nothing, or nothing that can be read, was."""
     try:
-        content: dict[str, Any] = json.loads((folder / FOLDER / FILE).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((folder / EXAMPLES_FOLDER / EXAMPLES_FILE).read_text(encoding="utf-8"))
         pictures = [_picture(item) for item in content["pictures"]]
         classes = [str(name) for name in content["classes"]]
         return Examples(evaluation.candidate.number, int(content["epochs"]), classes, pictures)
@@ -115,13 +119,13 @@ def picture_file(folder: Path, name: str) -> Path | None:
     """A picture by its name; None for anything that is none of the folder's own."""
     if not _PICTURE.fullmatch(name):
         return None
-    path = folder / FOLDER / name
+    path = folder / EXAMPLES_FOLDER / name
     return path if _is_inside(path, folder) and path.is_file() else None
 
 
-def _picture(item: dict[str, Any]) -> Picture:
+def _picture(item: dict[str, Any]) -> ExampleImage:
     width, height = int(item["width"]), int(item["height"])
-    return Picture(
+    return ExampleImage(
         str(item["file"]),
         str(item["name"]),
         width,
@@ -131,10 +135,10 @@ def _picture(item: dict[str, Any]) -> Picture:
     )
 
 
-def _box(item: dict[str, Any], width: int, height: int) -> Box:
+def _box(item: dict[str, Any], width: int, height: int) -> ShownObject:
     left, top, across, down = (float(number) for number in item["box"])
     score = item.get("score")
-    return Box(
+    return ShownObject(
         str(item["label"]),
         left / width,
         top / height,

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from piip_dashboards.runs.cached import Kept
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.cached import CachedValue
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.runs.run_state import running_since
 from piip_search.analysis.health import Health
 from piip_search.analysis.rank_correlation import Interval
@@ -69,16 +69,16 @@ class Examination:
 
     def __init__(self, examine: Examine) -> None:
         self._examine = examine
-        self._kept: Kept[HealthView] = Kept()
+        self._kept: CachedValue[HealthView] = CachedValue()
 
-    def of(self, reading: Reading, driven: bool | None, now: datetime) -> HealthView:
+    def of(self, reading: RunSnapshot, driven: bool | None, now: datetime) -> HealthView:
         """What the checks say of a run."""
         count = len(reading.evaluations)
         if reading.record.is_audit:
             return HealthView(False, count, [], None, None, [])
         return self._kept.of(reading, lambda: self._view(reading, driven, now))
 
-    def _view(self, reading: Reading, driven: bool | None, now: datetime) -> HealthView:
+    def _view(self, reading: RunSnapshot, driven: bool | None, now: datetime) -> HealthView:
         # What nobody drives lags behind nothing.
         running = {} if driven is False else running_since(reading, now)
         found = self._examine(reading.spec, reading.objectives, reading.evaluations, running)

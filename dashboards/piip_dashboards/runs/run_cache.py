@@ -4,7 +4,7 @@ import threading
 from collections import defaultdict
 from pathlib import Path
 
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_search.config import SpecError, parse_spec
 from piip_search.ledger import Ledger, LedgerError, SearchRecord
 
@@ -18,7 +18,7 @@ def is_addressable(name: str) -> bool:
     return "/" not in name and name not in ("", ".", "..")
 
 
-class Shelf:
+class RunCache:
     """Readings of the runs of a ledger.
 
     Attributes:
@@ -28,7 +28,7 @@ class Shelf:
     def __init__(self, ledger: Ledger, home: Path | None = None) -> None:
         self._ledger = ledger
         self.home = home
-        self._readings: dict[str, Reading] = {}
+        self._readings: dict[str, RunSnapshot] = {}
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @property
@@ -56,11 +56,11 @@ class Shelf:
         """Whether a process drives a run at this moment; None where that cannot be told."""
         return self._ledger.driven(name)
 
-    def known(self, name: str) -> Reading | None:
+    def known(self, name: str) -> RunSnapshot | None:
         """A run as it was last read; None before the first time."""
         return self._readings.get(name)
 
-    def reading(self, name: str) -> Reading:
+    def reading(self, name: str) -> RunSnapshot:
         """A run as it is now.
 
         Raises:
@@ -82,7 +82,7 @@ class Shelf:
             except (LedgerError, UnreadableRunError):
                 continue
 
-    def _first(self, name: str) -> Reading:
+    def _first(self, name: str) -> RunSnapshot:
         if not is_addressable(name):
             raise UnreadableRunError(f"a run named {name!r} has no address here; piip-search run makes no such name")
         record = self._ledger.search(name)
@@ -91,9 +91,9 @@ class Shelf:
             events = self._ledger.happened(name)
         except (SpecError, ValueError, KeyError, TypeError) as error:
             raise UnreadableRunError(f"run {name!r} cannot be read by this version: {error}") from None
-        return Reading(record, spec, events, self._ledger.sittings(name))
+        return RunSnapshot(record, spec, events, self._ledger.sittings(name))
 
-    def _later(self, known: Reading) -> Reading:
+    def _later(self, known: RunSnapshot) -> RunSnapshot:
         events = self._ledger.happened(known.name, known.position)
         sittings = self._ledger.sittings(known.name)
         if not events and len(sittings) == len(known.sittings):

@@ -15,7 +15,7 @@ from piip_search.ledger import Event, SearchRecord, Sitting
 
 
 @dataclass(frozen=True)
-class Design:
+class DesignSnapshot:
     """One architecture, and all that was measured of it.
 
     Attributes:
@@ -91,7 +91,7 @@ def _by_seed(evaluation: Evaluation, metric: str) -> list[float]:
     return values if len(values) == evaluation.candidate.fidelity.seeds > 1 else [evaluation.metrics[metric]]
 
 
-class Reading:
+class RunSnapshot:
     """A run at one moment. It does not change; `with_events` gives the next one.
 
     Attributes:
@@ -109,9 +109,9 @@ class Reading:
         self.objectives = Objectives(spec.metric, spec.limit.convention, spec.detector)
         self.events, self.sittings = tuple(events), tuple(sittings)
 
-    def with_events(self, events: Sequence[Event], sittings: Sequence[Sitting]) -> "Reading":
+    def with_events(self, events: Sequence[Event], sittings: Sequence[Sitting]) -> "RunSnapshot":
         """The same run later."""
-        return Reading(self.record, self.spec, (*self.events, *events), sittings)
+        return RunSnapshot(self.record, self.spec, (*self.events, *events), sittings)
 
     @property
     def name(self) -> str:
@@ -158,7 +158,7 @@ class Reading:
         return [evaluation for evaluation in self.evaluations if evaluation.status == "failed"]
 
     @cached_property
-    def designs(self) -> dict[str, Design]:
+    def designs(self) -> dict[str, DesignSnapshot]:
         """By fingerprint, in the order in which they were first proposed."""
         asked: dict[Architecture, list[Candidate]] = defaultdict(list)
         came: dict[Architecture, list[Evaluation]] = defaultdict(list)
@@ -168,7 +168,7 @@ class Reading:
             came[evaluation.candidate.architecture].append(evaluation)
         rungs, last = self.epochs, self.spec.rungs[-1]
         designs = [
-            Design(
+            DesignSnapshot(
                 architecture,
                 mine[0],
                 tuple(mine),
@@ -220,7 +220,7 @@ class Reading:
         return sorted(gmacs for design, gmacs in self.priced if design.whole)
 
     @cached_property
-    def priced(self) -> list[tuple[Design, float]]:
+    def priced(self) -> list[tuple[DesignSnapshot, float]]:
         """All designs with their GMACs."""
         return [(design, self.gmacs(design.architecture)) for design in self.designs.values()]
 

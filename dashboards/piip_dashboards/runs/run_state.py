@@ -4,19 +4,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_search.evaluation.evaluation import Candidate
 from piip_search.search.halving import Halving
 
 StateName = Literal["empty", "running", "stalled", "stopped", "finished", "failed"]
-PATIENCE = timedelta(minutes=10)
+STALLED_AFTER = timedelta(minutes=10)
 """Silence after which a search that nobody vouches for is called stalled, unless its trials take longer."""
-LONGEST = 3.0
+SILENT_TRIALS = 3.0
 """Times the longest trial for which a search may be silent."""
 
 
 @dataclass(frozen=True)
-class State:
+class RunState:
     """What a search is doing.
 
     Attributes:
@@ -28,7 +28,7 @@ class State:
     reason: str
 
 
-def state_of(reading: Reading, driven: bool | None, now: datetime) -> State:
+def state_of(reading: RunSnapshot, driven: bool | None, now: datetime) -> RunState:
     """What a search is doing.
 
     Args:
@@ -39,24 +39,24 @@ def state_of(reading: Reading, driven: bool | None, now: datetime) -> State:
     ended, failed, silence = len(reading.evaluations), len(reading.failed), now - reading.last_at
     under_way = len(reading.unfinished)
     if driven and silence <= _patience(reading):
-        return State("running", f"{under_way} under way" if under_way else "starting")
+        return RunState("running", f"{under_way} under way" if under_way else "starting")
     if driven:
-        return State("stalled", f"a process drives it, but nothing has come back for {spoken(silence)}")
+        return RunState("stalled", f"a process drives it, but nothing has come back for {silence_text(silence)}")
     if ended and ended == failed:
-        return State("failed", f"all of its {ended} evaluations failed; the first with: {reading.failed[0].error}")
+        return RunState("failed", f"all of its {ended} evaluations failed; the first with: {reading.failed[0].error}")
     if _is_complete(reading):
-        return State("finished", ending(reading))
+        return RunState("finished", ending(reading))
     if driven is None and reading.events and silence <= _patience(reading):
-        return State("running", f"{under_way} under way, last heard of {spoken(silence)} ago")
+        return RunState("running", f"{under_way} under way, last heard of {silence_text(silence)} ago")
     if not reading.events:
-        return State("empty", "nothing was proposed yet")
+        return RunState("empty", "nothing was proposed yet")
     left = f"{under_way} unfinished" if under_way else "between two trials"
     if driven is None:
-        return State("stalled", f"nothing has happened for {spoken(silence)}; {left}")
-    return State("stopped", f"nobody drives it, {left}; the command that began it goes on where it stopped")
+        return RunState("stalled", f"nothing has happened for {silence_text(silence)}; {left}")
+    return RunState("stopped", f"nobody drives it, {left}; the command that began it goes on where it stopped")
 
 
-def ending(reading: Reading) -> str:
+def ending(reading: RunSnapshot) -> str:
     """Why a search has nothing more to measure."""
     if _reached(reading):
         return "the target is reached"
@@ -68,7 +68,7 @@ def ending(reading: Reading) -> str:
     return "no design is left, or too little to gain"
 
 
-def expected_evaluations(reading: Reading) -> int:
+def expected_evaluations(reading: RunSnapshot) -> int:
     """About how many evaluations the search makes in all."""
     keep, brackets = (
         (2, 1) if reading.spec.schedule is None else (reading.spec.schedule.keep, reading.spec.schedule.brackets)
@@ -77,13 +77,13 @@ def expected_evaluations(reading: Reading) -> int:
     return max(halving.expected(reading.spec.budget.trials), len(reading.candidates))
 
 
-def running_since(reading: Reading, now: datetime) -> dict[Candidate, float]:
+def running_since(reading: RunSnapshot, now: datetime) -> dict[Candidate, float]:
     """What has not ended, and the seconds since it was proposed; no more than since its last sitting began."""
     began = reading.sittings[-1].began_at if reading.sittings else reading.record.created_at
     return {candidate: (now - max(at, began)).total_seconds() for candidate, at in reading.unfinished.items()}
 
 
-def spoken(silence: timedelta) -> str:
+def silence_text(silence: timedelta) -> str:
     """A time span in words: 40 s, 12 min, 3 h, 5 days."""
     seconds = max(0, int(silence.total_seconds()))
     for size, unit in ((86400 * 2, "days"), (3600 * 2, "h"), (60 * 2, "min")):
@@ -92,12 +92,12 @@ def spoken(silence: timedelta) -> str:
     return f"{seconds} s"
 
 
-def _patience(reading: Reading) -> timedelta:
+def _patience(reading: RunSnapshot) -> timedelta:
     longest = max((evaluation.seconds for evaluation in reading.evaluations), default=0.0)
-    return max(PATIENCE, timedelta(seconds=LONGEST * longest))
+    return max(STALLED_AFTER, timedelta(seconds=SILENT_TRIALS * longest))
 
 
-def _is_complete(reading: Reading) -> bool:
+def _is_complete(reading: RunSnapshot) -> bool:
     if reading.unfinished or not reading.evaluations:
         return False
     budget = reading.spec.budget
@@ -107,7 +107,7 @@ def _is_complete(reading: Reading) -> bool:
     return len(reading.designs) >= budget.trials or spent or little or _reached(reading)
 
 
-def _reached(reading: Reading) -> bool:
+def _reached(reading: RunSnapshot) -> bool:
     goal = reading.spec.budget.target
     if goal is None:
         return False

@@ -3,9 +3,9 @@
 from functools import lru_cache
 from typing import Literal, get_args
 
-from piip_dashboards.runs.run_snapshot import Design, Reading
+from piip_dashboards.runs.run_snapshot import DesignSnapshot, RunSnapshot
 from piip_search.architecture import Architecture
-from piip_search.cost import CONVENTIONS, Convention, Detector, Memory, conventions_of, memory
+from piip_search.cost import CONVENTIONS, Convention, DetectorCost, Memory, conventions_of, memory
 from piip_search.evaluation.objectives import Objectives
 
 Paid = Literal["gmacs", "mparams", "training_gb", "inference_gb", "hours"]
@@ -18,7 +18,7 @@ CONVENTION_TITLES: dict[Convention, str] = {
 
 
 @lru_cache(maxsize=100_000)
-def _memory(architecture: Architecture, convention: Convention, detector: Detector) -> Memory:
+def _memory(architecture: Architecture, convention: Convention, detector: DetectorCost) -> Memory:
     return memory(architecture, convention, detector=detector)
 
 
@@ -33,7 +33,7 @@ def paid_title(paid: Paid, gpu: bool) -> str:
     }[paid]
 
 
-def conventions(reading: Reading) -> list[Convention]:
+def conventions(reading: RunSnapshot) -> list[Convention]:
     """Under which conventions a run's designs have a cost, its own first."""
     own = reading.objectives.convention
     merges = {design.architecture.merge: design.architecture for design in reading.designs.values()}
@@ -42,7 +42,7 @@ def conventions(reading: Reading) -> list[Convention]:
     return [own, *(name for name in known if name != own)]
 
 
-def price_of(reading: Reading, architecture: Architecture, convention: Convention, paid: Paid) -> float | None:
+def price_of(reading: RunSnapshot, architecture: Architecture, convention: Convention, paid: Paid) -> float | None:
     """What is paid for an architecture; None for what is measured and not known beforehand."""
     if paid == "hours":
         return None
@@ -53,7 +53,7 @@ def price_of(reading: Reading, architecture: Architecture, convention: Conventio
     return float(getattr(objectives.price(architecture), paid))
 
 
-def hours_of(reading: Reading, design: Design) -> float | None:
+def hours_of(reading: RunSnapshot, design: DesignSnapshot) -> float | None:
     """Hours that the whole training of a design took, its rungs together; None where it was answered from elsewhere."""
     if not design.whole:
         return None

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.overview import FrontMember, member_of
 from piip_search.architecture.published import published_near
 from piip_search.evaluation.evaluation import Evaluation
@@ -30,7 +30,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Choices:
+class Answers:
     """The answers to three questions.
 
     Attributes:
@@ -56,13 +56,13 @@ class Choices:
     problem: str = ""
 
 
-def choices(reading: Reading, budget: float | None, below: float | None) -> Choices:
+def choices(reading: RunSnapshot, budget: float | None, below: float | None) -> Answers:
     """Answers for a budget in GMACs (the widest tier by default) and a distance (the noise, or 0.01)."""
     # No choice falls on a design that another one dominates.
     measured, objectives = reading.front.evaluations, reading.objectives
     limit = reading.tiers[-1] if budget is None else budget
     near = (round(reading.noise, 4) if reading.noise else 0.01) if below is None else below
-    empty = Choices(reading.name, objectives.metric, objectives.convention, limit, near, None, None, None)
+    empty = Answers(reading.name, objectives.metric, objectives.convention, limit, near, None, None, None)
     if not measured:
         return replace(empty, problem="no design was trained to the end yet")
     best, problem = None, ""
@@ -79,7 +79,7 @@ def choices(reading: Reading, budget: float | None, below: float | None) -> Choi
     )
 
 
-def _choice(reading: Reading, question: str, chosen: Evaluation) -> Choice:
+def _choice(reading: RunSnapshot, question: str, chosen: Evaluation) -> Choice:
     front = reading.fronts[-1].evaluations
     place = next((i for i, e in enumerate(front) if e.candidate.architecture == chosen.candidate.architecture), None)
     cheaper = member_of(reading, front[place - 1]) if place else None
@@ -89,7 +89,7 @@ def _choice(reading: Reading, question: str, chosen: Evaluation) -> Choice:
 
 
 def _evidence(
-    reading: Reading, member: FrontMember, cheaper: FrontMember | None, dearer: FrontMember | None
+    reading: RunSnapshot, member: FrontMember, cheaper: FrontMember | None, dearer: FrontMember | None
 ) -> list[str]:
     metric = reading.objectives.metric
     rivals = bisect_right(reading.costs, member.gmacs)

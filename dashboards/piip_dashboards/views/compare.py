@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.design import DesignView, design_view
 
-FEWEST = 2
+FEWEST_COMPARED = 2
 """Fewest designs that can be compared."""
-MOST = 4
+MOST_COMPARED = 4
 """Most designs that can be compared."""
 
 
 @dataclass(frozen=True)
-class Row:
+class PropertyRow:
     """One property of all designs.
 
     Attributes:
@@ -41,11 +41,11 @@ class Comparison:
 
     run: str
     designs: list[DesignView]
-    rows: list[Row]
+    rows: list[PropertyRow]
     noise: float | None
 
 
-def comparison(reading: Reading, fingerprints: list[str]) -> Comparison:
+def comparison(reading: RunSnapshot, fingerprints: list[str]) -> Comparison:
     """Sets designs side by side.
 
     Raises:
@@ -53,15 +53,16 @@ def comparison(reading: Reading, fingerprints: list[str]) -> Comparison:
         KeyError: The run holds no such design.
     """
     asked = list(dict.fromkeys(fingerprints))
-    if not FEWEST <= len(asked) <= MOST:
+    if not FEWEST_COMPARED <= len(asked) <= MOST_COMPARED:
         raise ValueError(
-            f"{FEWEST} to {MOST} different designs are compared, got {len(asked)}; choose them in the table"
+            f"{FEWEST_COMPARED} to {MOST_COMPARED} different designs are compared, got {len(asked)}; "
+            "choose them in the table"
         )
     designs = [design_view(reading, reading.designs[fingerprint]) for fingerprint in asked]
     return Comparison(reading.name, designs, _rows(designs), reading.noise)
 
 
-def _rows(designs: list[DesignView]) -> list[Row]:
+def _rows(designs: list[DesignView]) -> list[PropertyRow]:
     first = designs[0]
     rows = [
         _row("state", [d.state for d in designs]),
@@ -88,12 +89,12 @@ def _rows(designs: list[DesignView]) -> list[Row]:
     return rows
 
 
-def _row(title: str, values: list[str]) -> Row:
-    return Row(title, values, len(set(values)) > 1)
+def _row(title: str, values: list[str]) -> PropertyRow:
+    return PropertyRow(title, values, len(set(values)) > 1)
 
 
-def _numbers(title: str, values: list[float | None], form: str, highest: bool) -> Row:
+def _numbers(title: str, values: list[float | None], form: str, highest: bool) -> PropertyRow:
     shown = ["–" if value is None else form.format(value) for value in values]
     known = [(value if highest else -value, index) for index, value in enumerate(values) if value is not None]
     best = max(known)[1] if len(set(shown)) > 1 and known else None
-    return Row(title, shown, len(set(shown)) > 1, best)
+    return PropertyRow(title, shown, len(set(shown)) > 1, best)

@@ -7,14 +7,14 @@ from datetime import datetime
 
 from piip_dashboards.drawing.architecture_svg import attention
 from piip_dashboards.runs.differences import at_least, differences
-from piip_dashboards.runs.run_snapshot import Design, Reading
+from piip_dashboards.runs.run_snapshot import DesignSnapshot, RunSnapshot
 from piip_dashboards.views.axes import CONVENTION_TITLES, conventions
 from piip_search.architecture import Architecture
 from piip_search.architecture.published import published_designs
 from piip_search.cost import Cost, Part, breakdown, memory
 from piip_search.evaluation.evaluation import Evaluation
 
-MOST_NEAR = 12
+NEAREST_SHOWN = 12
 MOST_PUBLISHED = 4
 MOST_FACTS = 400
 """Characters of a fact that are shown."""
@@ -36,7 +36,7 @@ class BranchView:
 
 
 @dataclass(frozen=True)
-class Share:
+class CostShare:
     """A part of a cost.
 
     Attributes:
@@ -75,8 +75,8 @@ class CostView:
     mparams: float
     training_gb: float
     inference_gb: float
-    groups: list[Share]
-    parts: list[Share]
+    groups: list[CostShare]
+    parts: list[CostShare]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class EvaluationView:
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """How one training of a design went.
 
     Attributes:
@@ -201,12 +201,12 @@ class DesignView:
     branches: list[BranchView]
     costs: list[CostView]
     evaluations: list[EvaluationView]
-    curves: list[Curve]
+    curves: list[TrainingCurve]
     published: list[PublishedView]
     near: list[Near]
 
 
-def design_view(reading: Reading, design: Design) -> DesignView:
+def design_view(reading: RunSnapshot, design: DesignSnapshot) -> DesignView:
     """Everything about a design of a search."""
     metric, architecture = reading.objectives.metric, design.architecture
     gmacs, value = reading.gmacs(architecture), design.value(metric)
@@ -268,7 +268,7 @@ def _branches(architecture: Architecture, parts: list[Part]) -> list[BranchView]
     return found
 
 
-def costs_of(reading: Reading, architecture: Architecture) -> list[CostView]:
+def costs_of(reading: RunSnapshot, architecture: Architecture) -> list[CostView]:
     """What a design costs under each convention, the search's own first."""
     found = []
     for convention in conventions(reading):
@@ -295,11 +295,11 @@ def costs_of(reading: Reading, architecture: Architecture) -> list[CostView]:
     return found
 
 
-def _share(group: str, kind: str, cost: Cost, total: Cost) -> Share:
-    return Share(group, kind, cost.gmacs, cost.macs / total.macs, cost.mparams)
+def _share(group: str, kind: str, cost: Cost, total: Cost) -> CostShare:
+    return CostShare(group, kind, cost.gmacs, cost.macs / total.macs, cost.mparams)
 
 
-def _evaluations(reading: Reading, design: Design) -> list[EvaluationView]:
+def _evaluations(reading: RunSnapshot, design: DesignSnapshot) -> list[EvaluationView]:
     ended = {e.candidate.number: at for e, at in zip(reading.evaluations, reading.ended_at, strict=True)}
     return [
         EvaluationView(
@@ -323,7 +323,7 @@ def _evaluations(reading: Reading, design: Design) -> list[EvaluationView]:
     ]
 
 
-def curves_of(design: Design) -> list[Curve]:
+def curves_of(design: DesignSnapshot) -> list[TrainingCurve]:
     """A curve for each training: the rungs of one training are one curve."""
     trainings: dict[str, list[Evaluation]] = {}
     for evaluation in design.evaluations:
@@ -332,7 +332,7 @@ def curves_of(design: Design) -> list[Curve]:
     return [_curve(evaluations) for evaluations in trainings.values()]
 
 
-def _curve(evaluations: list[Evaluation]) -> Curve:
+def _curve(evaluations: list[Evaluation]) -> TrainingCurve:
     rows: dict[float, dict[str, float]] = {}
     for evaluation in sorted(evaluations, key=lambda e: e.candidate.fidelity.epochs):
         for row in evaluation.history:
@@ -346,7 +346,7 @@ def _curve(evaluations: list[Evaluation]) -> Curve:
     label += f", {fidelity.data_fraction:.0%} of the data" if fidelity.data_fraction < 1 else ""
     label += f", images × {fidelity.image_scale:g}" if fidelity.image_scale < 1 else ""
     label += ", inherited weights" if candidate.parent else ""
-    return Curve(label, epochs, {name: [rows[epoch].get(name) for epoch in epochs] for name in names})
+    return TrainingCurve(label, epochs, {name: [rows[epoch].get(name) for epoch in epochs] for name in names})
 
 
 def _published(architecture: Architecture) -> list[PublishedView]:
@@ -370,7 +370,7 @@ def _distance(one: Architecture, other: Architecture) -> tuple[int, int]:
     return abs(len(one.branches) - len(other.branches)), len(differences(one, other))
 
 
-def _near(reading: Reading, design: Design) -> list[Near]:
+def _near(reading: RunSnapshot, design: DesignSnapshot) -> list[Near]:
     """Designs with the fewest changes; of equally many, those trained to the end, and then those nearest in cost."""
     own, metric = reading.gmacs(design.architecture), reading.objectives.metric
     rest = [
@@ -378,14 +378,14 @@ def _near(reading: Reading, design: Design) -> list[Near]:
         for other, gmacs in reading.priced
         if other is not design
     ]
-    others: list[tuple[int, bool, float, list[str], Design]] = []
+    others: list[tuple[int, bool, float, list[str], DesignSnapshot]] = []
     for fewest, other, gmacs in sorted(rest, key=lambda item: item[0]):
-        if len(others) >= MOST_NEAR and fewest > others[MOST_NEAR - 1][0]:
+        if len(others) >= NEAREST_SHOWN and fewest > others[NEAREST_SHOWN - 1][0]:
             break  # nor is any that follows among the nearest
         changes = differences(design.architecture, other.architecture)
         insort(others, (len(changes), not other.whole, abs(gmacs - own), changes, other), key=lambda item: item[:3])
     value, found = design.value(metric), []
-    for *_, changes, other in others[:MOST_NEAR]:
+    for *_, changes, other in others[:NEAREST_SHOWN]:
         reached = other.value(metric)
         gain = None if reached is None or value is None else reached - value
         cost = reading.gmacs(other.architecture)

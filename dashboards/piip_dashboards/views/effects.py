@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_search.analysis.effects import Effect, importance, matched_effects
 from piip_search.analysis.effects.matched import multiple, plus_minus
 from piip_search.analysis.rank_correlation import Interval
@@ -98,7 +98,7 @@ class EffectsView:
     span: float
 
 
-def effects_of(reading: Reading) -> EffectsView:
+def effects_of(reading: RunSnapshot) -> EffectsView:
     """What matters in a search; takes seconds where thousands of designs are finished."""
     found = importance(reading.finished, reading.objectives)
     numbers = {e.candidate.number: e.candidate.architecture.fingerprint for e in reading.finished}

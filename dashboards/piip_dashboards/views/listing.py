@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from piip_dashboards.runs.run_cache import Shelf, UnreadableRunError
+from piip_dashboards.runs.run_cache import RunCache, UnreadableRunError
 from piip_dashboards.views.overview import Overview, overview
 from piip_dashboards.views.progress import Progress, progress_of
 from piip_search.ledger import LedgerError, SearchRecord
@@ -13,7 +13,7 @@ SPARK = (140.0, 32.0)
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedSearch:
     """A search of the list.
 
     Attributes:
@@ -38,18 +38,18 @@ class Listing:
     """All searches, the newest first."""
 
     ledger: str
-    searches: list[Listed]
+    searches: list[ListedSearch]
 
 
-def listing(shelf: Shelf, now: datetime) -> Listing:
+def listing(shelf: RunCache, now: datetime) -> Listing:
     """All searches of a ledger at a time, UTC."""
     return Listing(shelf.shown, [_listed(shelf, record, now) for record in reversed(shelf.records())])
 
 
-def _listed(shelf: Shelf, record: SearchRecord, now: datetime) -> Listed:
+def _listed(shelf: RunCache, record: SearchRecord, now: datetime) -> ListedSearch:
     try:
         reading = shelf.reading(record.name)
     except (LedgerError, UnreadableRunError) as error:
-        return Listed(record.name, record.created_at, record.evaluations, None, None, str(error))
+        return ListedSearch(record.name, record.created_at, record.evaluations, None, None, str(error))
     found = overview(reading, shelf.driven(record.name), now)
-    return Listed(record.name, record.created_at, record.evaluations, found, progress_of(reading))
+    return ListedSearch(record.name, record.created_at, record.evaluations, found, progress_of(reading))

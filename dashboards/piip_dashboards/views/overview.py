@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
-from piip_dashboards.runs.run_snapshot import Reading
-from piip_dashboards.runs.run_state import State, expected_evaluations, running_since, state_of
+from piip_dashboards.runs.run_snapshot import RunSnapshot
+from piip_dashboards.runs.run_state import RunState, expected_evaluations, running_since, state_of
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import ParetoFront
 
@@ -41,7 +41,7 @@ class FrontMember:
 
 
 @dataclass(frozen=True)
-class Tier:
+class TierRow:
     """A budget tier.
 
     Attributes:
@@ -136,7 +136,7 @@ class FailureKind:
 
 
 @dataclass(frozen=True)
-class SittingRow:
+class SittingLine:
     """A process that drove the search."""
 
     number: int
@@ -180,7 +180,7 @@ class Overview:
 
     run: str
     audit: bool
-    state: State
+    state: RunState
     metric: str
     convention: str
     created_at: datetime
@@ -195,13 +195,13 @@ class Overview:
     hours: float
     gpu: bool
     noise: float | None
-    tiers: list[Tier]
+    tiers: list[TierRow]
     rungs: list[Rung]
     workers: list[Worker]
     running: list[Running]
     failed: list[Failure]
     kinds: list[FailureKind]
-    sittings: list[SittingRow]
+    sittings: list[SittingLine]
     sampler: str
 
     @property
@@ -210,7 +210,7 @@ class Overview:
         return min(1.0, (self.done + self.failures) / max(self.expected, 1))
 
 
-def overview(reading: Reading, driven: bool | None, now: datetime) -> Overview:
+def overview(reading: RunSnapshot, driven: bool | None, now: datetime) -> Overview:
     """What a search has come to at a time, UTC."""
     failed = reading.failed
     return Overview(
@@ -238,19 +238,19 @@ def overview(reading: Reading, driven: bool | None, now: datetime) -> Overview:
         failed=[_failure(evaluation) for evaluation in failed[: -MOST_FAILURES - 1 : -1]],
         kinds=_kinds(failed),
         sittings=[
-            SittingRow(s.number, s.began_at, s.circumstances.host, s.circumstances.process, s.circumstances.revision)
+            SittingLine(s.number, s.began_at, s.circumstances.host, s.circumstances.process, s.circumstances.revision)
             for s in reading.sittings
         ],
         sampler=reading.spec.sampler,
     )
 
 
-def tiers_of(reading: Reading) -> list[Tier]:
+def tiers_of(reading: RunSnapshot) -> list[TierRow]:
     """The front of each tier."""
     left = next((candidate.left for candidate in reversed(reading.candidates) if candidate.left), {})
     costs = [reading.gmacs(e.candidate.architecture) for e in reading.representatives]
     return [
-        Tier(
+        TierRow(
             front.budget,
             front.hypervolume,
             sum(cost <= front.budget for cost in costs),
@@ -262,11 +262,11 @@ def tiers_of(reading: Reading) -> list[Tier]:
     ]
 
 
-def _members(reading: Reading, front: ParetoFront) -> list[FrontMember]:
+def _members(reading: RunSnapshot, front: ParetoFront) -> list[FrontMember]:
     return [member_of(reading, evaluation) for evaluation in front.evaluations]
 
 
-def member_of(reading: Reading, evaluation: Evaluation) -> FrontMember:
+def member_of(reading: RunSnapshot, evaluation: Evaluation) -> FrontMember:
     """A design as a front shows it."""
     architecture, metric = evaluation.candidate.architecture, reading.objectives.metric
     design = reading.designs[architecture.fingerprint]
@@ -283,7 +283,7 @@ def member_of(reading: Reading, evaluation: Evaluation) -> FrontMember:
     )
 
 
-def _rungs(reading: Reading) -> list[Rung]:
+def _rungs(reading: RunSnapshot) -> list[Rung]:
     begun = Counter(candidate.fidelity.epochs for candidate in reading.candidates)
     running = Counter(candidate.fidelity.epochs for candidate in reading.unfinished)
     ended: dict[int, list[Evaluation]] = defaultdict(list)
@@ -309,7 +309,7 @@ def _rungs(reading: Reading) -> list[Rung]:
     return rungs
 
 
-def _workers(reading: Reading) -> list[Worker]:
+def _workers(reading: RunSnapshot) -> list[Worker]:
     found: dict[str, list[tuple[Evaluation, datetime]]] = defaultdict(list)
     for evaluation, at in zip(reading.evaluations, reading.ended_at, strict=True):
         if "answered_from" not in evaluation.facts:
@@ -326,7 +326,7 @@ def _workers(reading: Reading) -> list[Worker]:
     ]
 
 
-def _running(reading: Reading, now: datetime) -> list[Running]:
+def _running(reading: RunSnapshot, now: datetime) -> list[Running]:
     since = sorted(running_since(reading, now).items(), key=lambda pair: -pair[1])
     return [
         Running(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import RunningFronts
 
@@ -45,7 +45,7 @@ class Progress:
 
 
 @lru_cache(maxsize=16)
-def progress_of(reading: Reading) -> Progress:
+def progress_of(reading: RunSnapshot) -> Progress:
     """Follows the fronts of a search. A design counts with the mean of its seeds from when the first was measured."""
     tiers = [TierProgress(tier, [], [], [], []) for tier in reading.tiers]
     standing = {evaluation.candidate.number: evaluation for evaluation in reading.representatives}
@@ -60,7 +60,7 @@ def progress_of(reading: Reading) -> Progress:
     return Progress(reading.name, reading.objectives.metric, reading.gpu, tiers)
 
 
-def _note(reading: Reading, fronts: RunningFronts, tiers: list[TierProgress], count: int) -> None:
+def _note(reading: RunSnapshot, fronts: RunningFronts, tiers: list[TierProgress], count: int) -> None:
     for tier, front in zip(tiers, fronts.fronts, strict=True):
         tier.evaluations.append(count)
         tier.hours.append(round(reading.hours[count - 1], 5) if count else 0.0)
@@ -68,7 +68,7 @@ def _note(reading: Reading, fronts: RunningFronts, tiers: list[TierProgress], co
         tier.best.append(None if front.best is None else reading.objectives.value(front.best))
 
 
-def _is_dominated(reading: Reading, fronts: RunningFronts, evaluation: Evaluation) -> bool:
+def _is_dominated(reading: RunSnapshot, fronts: RunningFronts, evaluation: Evaluation) -> bool:
     """Whether the widest front holds something as good and no dearer: then no tier's front can be moved."""
     value, cost = reading.objectives.value(evaluation), reading.gmacs(evaluation.candidate.architecture)
     return value is None or any(

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from piip_dashboards.runs.run_snapshot import Design, Reading
+from piip_dashboards.runs.run_snapshot import DesignSnapshot, RunSnapshot
 from piip_dashboards.views.axes import Paid, hours_of, paid_title, price_of
 from piip_search.architecture.published import published_designs
 from piip_search.cost import Convention
@@ -96,7 +96,7 @@ class DesignTable:
 
 
 @lru_cache(maxsize=16)
-def design_table(reading: Reading, metric: str, convention: Convention, paid: Paid) -> DesignTable:
+def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid: Paid) -> DesignTable:
     """All designs of a search on chosen axes."""
     designs = list(reading.designs.values())
     values = [design.value(metric) for design in designs]
@@ -135,12 +135,12 @@ def design_table(reading: Reading, metric: str, convention: Convention, paid: Pa
     )
 
 
-def _models(designs: list[Design]) -> list[str]:
+def _models(designs: list[DesignSnapshot]) -> list[str]:
     found = {branch.backbone: branch.model.width for design in designs for branch in design.architecture.branches}
     return sorted(found, key=lambda name: (found[name], name))
 
 
-def _lower(design: Design, metric: str) -> float | None:
+def _lower(design: DesignSnapshot, metric: str) -> float | None:
     found = [e for e in design.evaluations if e.status == "done" and metric in e.metrics]
     return max(found, key=lambda e: e.candidate.fidelity.epochs).metrics[metric] if found else None
 
@@ -158,7 +158,7 @@ def _front(values: list[float | None], costs: list[float | None]) -> list[bool]:
     return front
 
 
-def _overlays(reading: Reading, metric: str, convention: Convention, paid: Paid) -> list[Overlay]:
+def _overlays(reading: RunSnapshot, metric: str, convention: Convention, paid: Paid) -> list[Overlay]:
     column = METRICS_OF_PAPERS.get(metric)
     if column is None or paid == "hours":
         return []

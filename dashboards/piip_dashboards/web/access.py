@@ -17,9 +17,9 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SAFE = ("GET", "HEAD", "OPTIONS")
-MARK = "x-requested-by"
+REQUEST_HEADER = "x-requested-by"
 """Header of the dashboard's own requests that change something."""
-MARKED = "piip-dashboard"
+REQUEST_VALUE = "piip-dashboard"
 """Value of that header."""
 SHORTEST_TOKEN = 12
 POLICY = (
@@ -138,7 +138,7 @@ def _host_name(headers: Headers) -> str:
 
 def _is_ours(headers: Headers) -> bool:
     """Whether a request that changes something comes from our own pages (or a program that knows the header)."""
-    if headers.get(MARK) != MARKED or headers.get("sec-fetch-site", "same-origin") != "same-origin":
+    if headers.get(REQUEST_HEADER) != REQUEST_VALUE or headers.get("sec-fetch-site", "same-origin") != "same-origin":
         return False
     origin = headers.get("origin")
     return origin is None or urlsplit(origin).netloc == headers.get("host")

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, HTTPException, Query, Response
 
 from piip_dashboards.runs.health import HealthView
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.axes import Paid, conventions
-from piip_dashboards.views.choosing import Choices, choices
+from piip_dashboards.views.choosing import Answers, choices
 from piip_dashboards.views.compare import Comparison, comparison
 from piip_dashboards.views.design import DesignView, design_view
 from piip_dashboards.views.effects import EffectsView
@@ -15,14 +15,14 @@ from piip_dashboards.views.listing import Listing, listing
 from piip_dashboards.views.overview import Overview, overview
 from piip_dashboards.views.progress import Progress, progress_of
 from piip_dashboards.views.table import DesignTable, design_table
-from piip_dashboards.web.downloads import Rows, as_csv, as_parquet, evaluation_rows, front_rows
+from piip_dashboards.web.downloads import TableRows, as_csv, as_parquet, evaluation_rows, front_rows
 from piip_dashboards.web.service import Service
 from piip_search.cost import Convention
 
-Budget = Annotated[float | None, Query(gt=0, description="GMACs; the widest tier by default.")]
+TierQuery = Annotated[float | None, Query(gt=0, description="GMACs; the widest tier by default.")]
 Below = Annotated[float | None, Query(ge=0, description="Distance from the best; the noise between seeds by default.")]
-Designs = Annotated[list[str], Query(description="Fingerprints of two to four designs.")]
-TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+DesignsQuery = Annotated[list[str], Query(description="Fingerprints of two to four designs.")]
+DOWNLOAD_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
 
 def api(service: Service) -> APIRouter:
@@ -74,12 +74,12 @@ def api(service: Service) -> APIRouter:
         return design_view(reading, service.design(reading, fingerprint))
 
     @router.get("/searches/{run}/compare")
-    def compare(run: str, design: Designs) -> Comparison:
+    def compare(run: str, design: DesignsQuery) -> Comparison:
         """Two to four designs side by side."""
         return compared(service, run, design)
 
     @router.get("/searches/{run}/choose")
-    def choose(run: str, budget: Budget = None, below: Below = None) -> Choices:
+    def choose(run: str, budget: TierQuery = None, below: Below = None) -> Answers:
         """Which design to take, and on what evidence."""
         return choices(service.reading(run), budget, below)
 
@@ -92,9 +92,9 @@ def api(service: Service) -> APIRouter:
     def download(run: str, table: Literal["evaluations", "front"], ending: Literal["csv", "parquet"]) -> Response:
         """A table to take along: every evaluation, or the members of each tier's front."""
         reading = service.reading(run)
-        rows: Rows = evaluation_rows(reading) if table == "evaluations" else front_rows(reading)
+        rows: TableRows = evaluation_rows(reading) if table == "evaluations" else front_rows(reading)
         content = as_csv(rows) if ending == "csv" else as_parquet(rows)
-        return _file(content, TYPES[ending], f"{run}-{table}.{ending}")
+        return _file(content, DOWNLOAD_TYPES[ending], f"{run}-{table}.{ending}")
 
     return router
 
@@ -105,7 +105,7 @@ def _file(content: bytes, kind: str, name: str) -> Response:
     return Response(content, media_type=kind, headers={"content-disposition": f'attachment; filename="{plain}"'})
 
 
-def axes_of(reading: Reading, metric: str | None, convention: Convention | None) -> tuple[str, Convention]:
+def axes_of(reading: RunSnapshot, metric: str | None, convention: Convention | None) -> tuple[str, Convention]:
     """The metric and convention that are meant; the search's own by default."""
     metric, convention = metric or reading.objectives.metric, convention or reading.objectives.convention
     if metric not in reading.metrics:

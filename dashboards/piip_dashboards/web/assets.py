@@ -11,9 +11,9 @@ import plotly
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-OWN = Path(__file__).parent / "static"
+STATIC = Path(__file__).parent / "static"
 PLOTLY = "plotly.min.js"
-TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+ASSET_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -34,14 +34,14 @@ class Asset:
 @cache
 def asset(name: str) -> Asset | None:
     """A file by its name; None where there is none. Names are looked up, so that none leads out of the folder."""
-    files = {path.name: path for path in OWN.iterdir() if path.suffix in TYPES}
+    files = {path.name: path for path in STATIC.iterdir() if path.suffix in ASSET_TYPES}
     files[PLOTLY] = Path(plotly.__file__).parent / "package_data" / PLOTLY
     path = files.get(name)
     if path is None:
         return None
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:12]
-    return Asset(TYPES[path.suffix], content, digest)
+    return Asset(ASSET_TYPES[path.suffix], content, digest)
 
 
 def address(name: str) -> str:

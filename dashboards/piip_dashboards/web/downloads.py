@@ -4,13 +4,13 @@ import csv
 import io
 from typing import Any
 
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.axes import conventions, price_of
 
-Rows = list[dict[str, Any]]
+TableRows = list[dict[str, Any]]
 
 
-def evaluation_rows(reading: Reading) -> Rows:
+def evaluation_rows(reading: RunSnapshot) -> TableRows:
     """A row an evaluation, in the order in which they ended."""
     ended = zip(reading.evaluations, reading.ended_at, reading.hours, strict=True)
     shared = conventions(reading)
@@ -39,7 +39,7 @@ def evaluation_rows(reading: Reading) -> Rows:
     ]
 
 
-def front_rows(reading: Reading) -> Rows:
+def front_rows(reading: RunSnapshot) -> TableRows:
     """A row a member of a tier's front."""
     metric = reading.objectives.metric
     return [
@@ -58,7 +58,7 @@ def front_rows(reading: Reading) -> Rows:
     ]
 
 
-def as_csv(rows: Rows) -> bytes:
+def as_csv(rows: TableRows) -> bytes:
     """With a header; a spreadsheet takes no cell of it for a formula."""
     text = io.StringIO()
     if rows:
@@ -68,7 +68,7 @@ def as_csv(rows: Rows) -> bytes:
     return text.getvalue().encode()
 
 
-def as_parquet(rows: Rows) -> bytes:
+def as_parquet(rows: TableRows) -> bytes:
     """One table, typed by its values."""
     import pyarrow as pa
     from pyarrow import parquet

@@ -31,7 +31,7 @@ class _Job:
     output: IO[bytes]
 
 
-class Jobs:
+class CommandJobs:
     """Commands by a key of their own; of each key one runs at a time."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from piip_dashboards.drawing import formats
 from piip_dashboards.drawing.architecture_svg import architecture_svg
 from piip_dashboards.runs.examples import picture_file, read_examples, trial_with_checkpoint
 from piip_dashboards.runs.run_cache import is_addressable
-from piip_dashboards.runs.run_snapshot import Design, Reading
+from piip_dashboards.runs.run_snapshot import DesignSnapshot, RunSnapshot
 from piip_dashboards.views.axes import CONVENTION_TITLES, PAID, conventions, paid_title
 from piip_dashboards.views.choosing import choices
 from piip_dashboards.views.design import design_view
@@ -26,11 +26,11 @@ from piip_dashboards.views.listing import SPARK, listing
 from piip_dashboards.views.overview import overview
 from piip_dashboards.views.progress import sparkline
 from piip_dashboards.web import assets
-from piip_dashboards.web.api import Below, Budget, compared
+from piip_dashboards.web.api import Below, TierQuery, compared
 from piip_dashboards.web.reference import endpoints
 from piip_dashboards.web.service import Service
 from piip_search.architecture import Architecture
-from piip_search.config import NAME
+from piip_search.config import RUN_NAME
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.ledger import LedgerError
 
@@ -38,7 +38,7 @@ Render = Callable[..., HTMLResponse]
 
 
 @dataclass(frozen=True)
-class Address:
+class PageLinks:
     """Addresses of pages; whatever stands in a name stays one part of the path."""
 
     @staticmethod
@@ -65,9 +65,9 @@ def renderer(service: Service) -> Render:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(formats.FILTERS)
+    environment.filters.update(formats.PAGE_FILTERS)
     environment.globals.update(
-        address=Address,
+        address=PageLinks,
         ledger=service.shelf.shown,
         live=service.live,
         sheets=assets.sheets_of_plotly(),
@@ -151,7 +151,7 @@ def pages(service: Service, render: Render) -> APIRouter:
         return render("compare.html", run=run, comparison=compared(service, run, design))
 
     @router.get("/search/{run}/choose")
-    def choose(run: str, budget: Budget = None, below: Below = None) -> HTMLResponse:
+    def choose(run: str, budget: TierQuery = None, below: Below = None) -> HTMLResponse:
         reading = service.reading(run)
         return render("choose.html", run=run, choices=choices(reading, budget, below), tiers=reading.tiers)
 
@@ -193,7 +193,7 @@ def pages(service: Service, render: Render) -> APIRouter:
         service.reading(run)
         if service.cluster is None:
             raise HTTPException(409, "no cluster is known here; start the dashboard with --address http://HEAD:8265")
-        if not re.fullmatch(NAME, run):
+        if not re.fullmatch(RUN_NAME, run):
             raise HTTPException(409, f"no command can name a run {run!r}")
         (service.end if action == "stop" else service.begin)(run)
         return {"state": "running"}
@@ -223,16 +223,16 @@ def pages(service: Service, render: Render) -> APIRouter:
     return router
 
 
-def _axes(reading: Reading) -> list[tuple[str, str]]:
+def _axes(reading: RunSnapshot) -> list[tuple[str, str]]:
     return [(paid, paid_title(paid, reading.gpu)) for paid in PAID]
 
 
-def _trained(service: Service, reading: Reading, design: Design) -> tuple[Evaluation, Path] | None:
+def _trained(service: Service, reading: RunSnapshot, design: DesignSnapshot) -> tuple[Evaluation, Path] | None:
     """The training of a design whose checkpoint is here."""
     return trial_with_checkpoint(service.home, reading.name, reading.record.recipe, design)
 
 
-def _examples_part(service: Service, render: Render, reading: Reading, design: Design) -> HTMLResponse:
+def _examples_part(service: Service, render: Render, reading: RunSnapshot, design: DesignSnapshot) -> HTMLResponse:
     trained = _trained(service, reading, design)
     examples = None if trained is None else read_examples(*trained)
     job = None if trained is None else service.jobs.view(service.examples_key(trained[1]))

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from fastapi import HTTPException
 
-from piip_dashboards.runs.cached import Kept
+from piip_dashboards.runs.cached import CachedValue
 from piip_dashboards.runs.health import Examination
-from piip_dashboards.runs.run_cache import Shelf, UnreadableRunError
-from piip_dashboards.runs.run_snapshot import Design, Reading
+from piip_dashboards.runs.run_cache import RunCache, UnreadableRunError
+from piip_dashboards.runs.run_snapshot import DesignSnapshot, RunSnapshot
 from piip_dashboards.views.effects import EffectsView, effects_of
-from piip_dashboards.web.jobs import Jobs
-from piip_search.config import NAME, space_file
+from piip_dashboards.web.jobs import CommandJobs
+from piip_search.config import RUN_NAME, space_file
 from piip_search.file_paths import escaped
 from piip_search.ledger import LedgerError
 
@@ -38,10 +38,10 @@ class Service:
         spaces: Folder for the search spaces of what is started there, gone with the dashboard.
     """
 
-    shelf: Shelf
+    shelf: RunCache
     examination: Examination
-    effects: Kept[EffectsView] = field(default_factory=Kept)
-    jobs: Jobs = field(default_factory=Jobs)
+    effects: CachedValue[EffectsView] = field(default_factory=CachedValue)
+    jobs: CommandJobs = field(default_factory=CommandJobs)
     options: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     live: float = 2.0
@@ -55,7 +55,7 @@ class Service:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    def reading(self, run: str) -> Reading:
+    def reading(self, run: str) -> RunSnapshot:
         """A run, or the answer that there is none."""
         try:
             return self.shelf.reading(run)
@@ -64,11 +64,11 @@ class Service:
         except UnreadableRunError as error:
             raise HTTPException(409, str(error)) from None
 
-    def what_matters(self, reading: Reading) -> EffectsView:
+    def what_matters(self, reading: RunSnapshot) -> EffectsView:
         """Effects and importance of choices in a run."""
         return self.effects.of(reading, lambda: effects_of(reading))
 
-    def design(self, reading: Reading, fingerprint: str) -> Design:
+    def design(self, reading: RunSnapshot, fingerprint: str) -> DesignSnapshot:
         """A design of a run, or the answer that there is none."""
         design = reading.designs.get(fingerprint)
         if design is None:
@@ -80,7 +80,7 @@ class Service:
 
         None where the home folder is not known, or may only be read, or the run's name is none of a folder.
         """
-        if self.home is None or not os.access(self.home, os.W_OK) or not re.fullmatch(NAME, run):
+        if self.home is None or not os.access(self.home, os.W_OK) or not re.fullmatch(RUN_NAME, run):
             return None
         return self.home.resolve() / "exported" / run / fingerprint
 

@@ -21,7 +21,7 @@ FEWEST_DESIGNS = 30
 """Finished designs from which importance is told."""
 MOST_DESIGNS = 1000
 """Finished designs that are looked at; of more, some are drawn."""
-FOLDS = 5
+IMPORTANCE_FOLDS = 5
 """Parts of the cross-validation."""
 SHUFFLES = 10
 """Permutations of a column."""
@@ -109,7 +109,7 @@ def _told(
     variance = float(values_N.var())
     by_cost_N, by_both_N = np.zeros(len(designs)), np.zeros(len(designs))
     rises: dict[str, list[float]] = {choice: [] for choice in groups}
-    for part in np.array_split(random.permutation(len(designs)), FOLDS):
+    for part in np.array_split(random.permutation(len(designs)), IMPORTANCE_FOLDS):
         others = np.setdiff1d(np.arange(len(designs)), part)
         curve = parabola(doublings_N[others], values_N[others])
         by_cost_N[part] = curve(doublings_N[part])

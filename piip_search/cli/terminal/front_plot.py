@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 
-LOG_FROM = 8.0
+LOG_COST_FROM = 8.0
 """Greatest over least cost from which the axis of costs is logarithmic."""
 LABEL = 9
 """Characters of the numbers at the left."""
@@ -99,7 +99,7 @@ class _Scale:
     @classmethod
     def over(cls, values: Sequence[float], cells: int, log: bool | None = None) -> "_Scale":
         low, high = min(values), max(values)
-        log = low > 0 and high / low >= LOG_FROM if log is None else log
+        log = low > 0 and high / low >= LOG_COST_FROM if log is None else log
         if low == high:
             low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
         return cls(low, high, cells, log)

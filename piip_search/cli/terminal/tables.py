@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from piip_search.analysis.error_kinds import kinds
-from piip_search.cli.terminal.widgets import BAR, Bar, Design
+from piip_search.cli.terminal.widgets import BAR, Bar, DesignName
 from piip_search.cost import Convention, Cost, Memory, Part
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
-from piip_search.search.plan import Placement, Plan
+from piip_search.search.plan import GpuPlan, Plan
 
 if TYPE_CHECKING:
     from piip_search.analysis.health import Health
@@ -107,7 +107,7 @@ def plan_view(plan: Plan, width: int) -> RenderableType:
     return Group(facts, Text(), _histogram(plan, width))
 
 
-def _placed(placement: Placement, gpu_memory: float | None) -> str:
+def _placed(placement: GpuPlan, gpu_memory: float | None) -> str:
     if placement.least == placement.most:
         share = f"{placement.most:g} a trial"
     else:
@@ -172,7 +172,7 @@ def members_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Tabl
             f"{cost.gmacs:.4g}",
             f"{cost.mparams:.4g}",
             f"{tier:g} G",
-            Design(evaluation.candidate.architecture.name),
+            DesignName(evaluation.candidate.architecture.name),
         )
     return table
 
@@ -195,7 +195,7 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: boo
             if best is None
             else (f"{objectives.value(best):.4f}", f"{objectives.cost(best).gmacs:.4g}", str(best.candidate.number))
         )
-        name = Text("nothing measured yet") if best is None else Design(best.candidate.architecture.name)
+        name = Text("nothing measured yet") if best is None else DesignName(best.candidate.architecture.name)
         table.add_row(f"{front.budget:g} G", f"{front.hypervolume:.4f}", *found, *([name] if named else []))
     return table
 

@@ -13,7 +13,7 @@ from piip_search.evaluation.objectives import Objectives, ParetoFront
 
 BAR = 20
 """Characters of a full bar."""
-WIDEST = 76
+WIDEST_PLOT = 76
 """Characters of the widest plot."""
 
 
@@ -38,7 +38,7 @@ def bar(share: float, width: int = BAR) -> str:
 
 
 @dataclass(frozen=True)
-class Design:
+class DesignName:
     """The short form of a design, broken between its branches where there is no room for it in a line."""
 
     name: str
@@ -77,6 +77,6 @@ class FrontPlot:
 
     def lines(self, options: ConsoleOptions) -> list[Text]:
         """What it consists of in a terminal of that width."""
-        width = max(30, min(options.max_width, WIDEST))
+        width = max(30, min(options.max_width, WIDEST_PLOT))
         lines = plot_front(self.fronts, self.evaluations, self.objectives, width, self.height, options.ascii_only)
         return [Text(line.rstrip(), no_wrap=True, overflow="crop") for line in lines]

@@ -31,7 +31,7 @@ class File:
 _DEIT = "./pretrained/deit_3_{}_{}_21k.pth"
 _AUGREG = "./pretrained/{}--imagenet2012-steps_20k-lr_{}-res_384.pth"
 _SIZES = {"vit_s": "small", "vit_b": "base", "vit_l": "large"}
-FILES: dict[str, File] = {
+BRANCH_WEIGHTS: dict[str, File] = {
     "vit_t": File("./pretrained/deit_tiny_patch16_224-a1311bcf.pth"),
     "vit_h": File("./pretrained/mae_pretrain_vit_huge.pth", patch=14),
     "vit_6b": File("./pretrained/intern_vit_6b_224px.pth", patch=14),
@@ -70,12 +70,12 @@ FILES: dict[str, File] = {
 
 def is_deit(branch: Branch) -> bool:
     """Whether their class for DeiT's weights builds a ViT branch; else the one for InternViT-6B and all others."""
-    return "deit" in FILES[branch.backbone].path
+    return "deit" in BRANCH_WEIGHTS[branch.backbone].path
 
 
 def branch_refusals(branch: Branch) -> list[str]:
     """Why their classes cannot build a branch, a line each."""
-    if branch.backbone not in FILES:
+    if branch.backbone not in BRANCH_WEIGHTS:
         return [f"it loads every branch from a file, and lists none for {branch.backbone}"]
     model = branch.model
     if isinstance(model, Transformer) and model.patch != PATCH:
@@ -95,7 +95,7 @@ def branch_settings(branch: Branch, count: int, checkpointing: bool) -> Settings
     ranges = interaction_ranges(branch.model, count)
     settings = {
         "real_size": branch.resolution,
-        "pretrained": FILES[branch.backbone].path,
+        "pretrained": BRANCH_WEIGHTS[branch.backbone].path,
         "drop_path_rate": _drop_path(branch),
         "interaction_indexes": [[blocks.start, blocks.stop - 1] for blocks in ranges],
     }
@@ -106,12 +106,12 @@ def branch_settings(branch: Branch, count: int, checkpointing: bool) -> Settings
 
 
 def _drop_path(branch: Branch) -> float:
-    rate = FILES[branch.backbone].drop_path
+    rate = BRANCH_WEIGHTS[branch.backbone].drop_path
     return branch.model.drop_path if rate is None else rate
 
 
 def _vit(branch: Branch, model: Transformer, checkpointing: bool) -> Settings:
-    file = FILES[branch.backbone]
+    file = BRANCH_WEIGHTS[branch.backbone]
     settings: Settings = {
         "pretrain_img_size": file.side,
         "patch_size": PATCH,

@@ -10,17 +10,17 @@ from piip_search.architecture import Architecture
 from piip_search.architecture.backbones import ConvNeXt, Transformer
 from piip_search.config import Training
 from piip_search.export.authors.branches import branch_refusals, branch_settings, is_deit
-from piip_search.export.authors.data import HALVES, IMAGENET, Reading, data_settings
+from piip_search.export.authors.data import HALF_NORM, IMAGENET, ImagePipeline, data_settings
 from piip_search.export.mmdet import recipe
 from piip_search.export.mmdet.data import CocoPaths, box
-from piip_search.export.mmdet.detectors import READERS, Maps
-from piip_search.export.mmdet.recipe import Schedule
+from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorMaps
+from piip_search.export.mmdet.recipe import TrainingLength
 from piip_search.export.settings import Settings, replaced
 
-CLASSES = {2: "PIIPTwoBranch", 3: "PIIPThreeBranch", 4: "PIIPFourBranch"}
-PLACE = "mmdetection/configs/piip"
+BACKBONE_CLASSES = {2: "PIIPTwoBranch", 3: "PIIPThreeBranch", 4: "PIIPFourBranch"}
+CONFIG_PLACE = "mmdetection/configs/piip"
 """Where the file belongs in their repository: its bases are named from there."""
-BASES = {
+AUTHORS_BASES = {
     "mask_rcnn": ["../_base_/models/mask_rcnn_r50_fpn.py", "../_base_/datasets/coco_instance.py"],
     "retinanet": ["../_base_/models/retinanet_r50_fpn.py", "../_base_/datasets/coco_detection.py"],
     # Its head is spelled out in their own configurations alone.
@@ -50,7 +50,7 @@ def refusals(architecture: Architecture, training: Training) -> list[str]:
     """Why their code base cannot build and train the architecture, a line each; empty where it can."""
     branches, interaction = architecture.branches, architecture.interaction
     reasons = []
-    if len(branches) not in CLASSES:
+    if len(branches) not in BACKBONE_CLASSES:
         reasons.append("its detection classes have two to four branches")
     if architecture.merge not in ("conv", "pyramid"):
         reasons.append(f"its classes merge by convolutions or into a pyramid, not by {architecture.merge}")
@@ -62,8 +62,8 @@ def refusals(architecture: Architecture, training: Training) -> list[str]:
         reasons.append("its branches run no block without interactions")
     if interaction.direction != "both":
         reasons.append(f"its interactions go both ways, not {interaction.direction}")
-    if training.detector not in BASES:
-        reasons.append(f"configurations for it are written of {', '.join(BASES)}, not of {training.detector}")
+    if training.detector not in AUTHORS_BASES:
+        reasons.append(f"configurations for it are written of {', '.join(AUTHORS_BASES)}, not of {training.detector}")
     if training.detector == "dino" and architecture.merge == "pyramid":
         reasons.append("its DINO reads one merged map, not a pyramid")
     found = [reason for branch in branches for reason in branch_refusals(branch)]
@@ -72,8 +72,10 @@ def refusals(architecture: Architecture, training: Training) -> list[str]:
     return reasons + found
 
 
-def official_config(architecture: Architecture, data: CocoPaths, training: Training, schedule: Schedule) -> Settings:
-    """The configuration, for a file in `PLACE` of their repository, on 8 GPUs.
+def official_config(
+    architecture: Architecture, data: CocoPaths, training: Training, schedule: TrainingLength
+) -> Settings:
+    """The configuration, for a file in `CONFIG_PLACE` of their repository, on 8 GPUs.
 
     It starts from the files that their README lists.
 
@@ -88,10 +90,10 @@ def official_config(architecture: Architecture, data: CocoPaths, training: Train
     masks = training.detector == "mask_rcnn"
     runtime = [] if queried else ["../_base_/schedules/schedule_1x.py", "../_base_/default_runtime.py"]
     steps = {"policy": "step", "warmup": "linear", "warmup_iters": recipe.WARMUP_ITERATIONS, "warmup_ratio": 0.001}
-    batch = DINO_BATCH if queried else recipe.BATCH
-    reading = Reading(_norm(architecture, queried), padding_of(architecture), masks, queried, batch // GPUS)
+    batch = DINO_BATCH if queried else recipe.IMAGES_A_STEP
+    reading = ImagePipeline(_norm(architecture, queried), padding_of(architecture), masks, queried, batch // GPUS)
     settings: Settings = {
-        "_base_": [*BASES[training.detector], *runtime],
+        "_base_": [*AUTHORS_BASES[training.detector], *runtime],
         "deepspeed": bfloat16,
         "model": {"backbone": _backbone(architecture, training), **_reader(architecture, data, training)},
         "data": data_settings(architecture, data, training, reading),
@@ -158,7 +160,7 @@ def _has_convnext(architecture: Architecture) -> bool:
 def _norm(architecture: Architecture, queried: bool) -> dict[str, list[float]]:
     """Their DINO with DeiT's weights and their ConvNeXts read images as ImageNet's; all others in [-1, 1]."""
     deit = queried and all(map(is_deit, architecture.branches))
-    return IMAGENET if deit or _has_convnext(architecture) else HALVES
+    return IMAGENET if deit or _has_convnext(architecture) else HALF_NORM
 
 
 def _reader(architecture: Architecture, data: CocoPaths, training: Training) -> Settings:
@@ -170,15 +172,15 @@ def _reader(architecture: Architecture, data: CocoPaths, training: Training) -> 
             "bbox_head": {"num_classes": len(data.classes)},
             "test_cfg": {"max_per_img": training.max_detections},
         }
-    reader = READERS[training.detector]
+    reader = DETECTOR_CONFIGS[training.detector]
     widths = tuple(merged * (len(reader.strides) // len(merged)))
-    return reader.settings(training, len(data.classes), Maps(widths, box(architecture, training)))
+    return reader.settings(training, len(data.classes), DetectorMaps(widths, box(architecture, training)))
 
 
 def _backbone(architecture: Architecture, training: Training) -> Settings:
     interaction = architecture.interaction
     settings = replaced(
-        type=CLASSES[len(architecture.branches)],
+        type=BACKBONE_CLASSES[len(architecture.branches)],
         n_points=interaction.points,
         deform_num_heads=interaction.heads,
         cffn_ratio=0.25,

@@ -7,23 +7,23 @@ from piip_search.config import Training
 from piip_search.export.mmdet.data import CocoPaths, CocoSplit, box
 from piip_search.export.settings import Settings
 
-Norm = dict[str, list[float]]
-HALVES: Norm = {"mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5]}
-IMAGENET: Norm = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+PixelNorm = dict[str, list[float]]
+HALF_NORM: PixelNorm = {"mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5]}
+IMAGENET: PixelNorm = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
 SHORT_SIDES = tuple(range(480, 801, 32))
-"""Of DINO's training images, over a long side of `LONG_SIDE`, for networks of `USUAL` pixels."""
+"""Of DINO's training images, over a long side of `LONG_SIDE`, for networks of `DESIGN_SIDE` pixels."""
 FIRST_SHORT_SIDES = (400, 500, 600)
 """Of those that are cropped first."""
 CROP = (384, 600)
 """Least and greatest side of their random crops, in pixels."""
 LONG_SIDE = 1333
 """Longest side of their training images, in pixels."""
-USUAL = 1024
+DESIGN_SIDE = 1024
 """Image size for which both are meant, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ImagePipeline:
     """How images are read.
 
     Attributes:
@@ -34,18 +34,18 @@ class Reading:
         images_per_gpu: Of a step.
     """
 
-    norm: Norm
+    norm: PixelNorm
     padding: int
     masks: bool
     queried: bool
     images_per_gpu: int
 
 
-def data_settings(architecture: Architecture, data: CocoPaths, training: Training, reading: Reading) -> Settings:
+def data_settings(architecture: Architecture, data: CocoPaths, training: Training, reading: ImagePipeline) -> Settings:
     """Data sets and pipelines."""
     scale = box(architecture, training)
     if reading.queried:
-        factor = architecture.resolution / USUAL
+        factor = architecture.resolution / DESIGN_SIDE
         scale = int(LONG_SIDE * factor), int(SHORT_SIDES[-1] * factor)
     normalise: Settings = {"type": "Normalize", **reading.norm, "to_rgb": True}
     pad: Settings = {"type": "Pad", "size_divisor": reading.padding}
@@ -116,7 +116,7 @@ def _sizes(training: Training, scale: tuple[int, int]) -> list[Settings]:
 def _queried_sizes(architecture: Architecture) -> list[Settings]:
     """One of many sizes, half of the time of a crop of another; cut to the square that the network is made for."""
     side = architecture.resolution
-    factor = side / USUAL
+    factor = side / DESIGN_SIDE
 
     def resize(short_sides: tuple[int, ...], **more: object) -> Settings:
         scales = [(int(short * factor), int(LONG_SIDE * factor)) for short in short_sides]

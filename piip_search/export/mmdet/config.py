@@ -11,14 +11,14 @@ from piip_search.architecture.segments import PYRAMID_LEVELS, STRIDES
 from piip_search.config import Training
 from piip_search.evaluation.evaluation import Fidelity
 from piip_search.export.mmdet import recipe
-from piip_search.export.mmdet.data import MODULES as READING
+from piip_search.export.mmdet.data import DATA_MODULES as READING
 from piip_search.export.mmdet.data import CocoPaths, ProxyImages, loaders, read_as_proxies, smallest_image
-from piip_search.export.mmdet.detectors import READERS, Maps, Reader
-from piip_search.export.mmdet.recipe import SCHEDULES, Schedule
+from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig, DetectorMaps
+from piip_search.export.mmdet.recipe import SCHEDULES, TrainingLength
 from piip_search.export.settings import Settings, replaced
 
 MEAN = STD = [127.5, 127.5, 127.5]
-MODULES = ("piip_workers.tasks.detection.backbone", "piip_workers.tasks.detection.layer_decay", *READING)
+CONFIG_MODULES = ("piip_workers.tasks.detection.backbone", "piip_workers.tasks.detection.layer_decay", *READING)
 """Modules that a configuration needs imported."""
 FEWEST_WARMUP = 2
 """Steps below which the learning rate does not rise: mmengine would leave it where a rise of one step begins."""
@@ -32,7 +32,7 @@ def proxy_config(
     fidelity: Fidelity,
     images: ProxyImages,
     seed: int,
-    reader: Reader | None = None,
+    reader: DetectorConfig | None = None,
     accumulated: int = 1,
 ) -> Settings:
     """A short training at the architecture's own image size.
@@ -47,7 +47,7 @@ def proxy_config(
         reader: The detector around the backbone; by default the recipe's, where its cost is known.
         accumulated: Steps whose gradients make one of the recipe's batches, to save memory.
     """
-    reader = reader or READERS[training.detector]
+    reader = reader or DETECTOR_CONFIGS[training.detector]
     batch = max(1, training.batch_size // accumulated)
     total = max(1, fidelity.schedule_epochs) * math.ceil(images.count / batch)
     rise = _rise(0.01, round(total * training.warmup))
@@ -105,11 +105,11 @@ def full_config(
     architecture: Architecture,
     data: CocoPaths,
     training: Training,
-    schedule: Schedule = SCHEDULES["1x"],
+    schedule: TrainingLength = SCHEDULES["1x"],
     *,
     images: int | None = None,
     weights: str | None = None,
-    reader: Reader | None = None,
+    reader: DetectorConfig | None = None,
     seed: int = 0,
     unreadable: str | None = None,
 ) -> Settings:
@@ -132,7 +132,7 @@ def full_config(
         unreadable: File that lists training images that cannot be decoded, and that others take the place of; None
             stops at the first.
     """
-    reader = reader or READERS[training.detector]
+    reader = reader or DETECTOR_CONFIGS[training.detector]
     decay = recipe.LAYER_DECAY if training.pretrained else 1.0
     if weights is not None:
         training = training.model_copy(update={"pretrained": None})
@@ -145,7 +145,7 @@ def full_config(
             data,
             training,
             masks=reader.masks,
-            batch=recipe.BATCH,
+            batch=recipe.IMAGES_A_STEP,
             measured=1,
             workers=max(2, training.loader_workers),
             unreadable=unreadable,
@@ -164,18 +164,18 @@ def full_config(
         ],
         "optim_wrapper": _optimiser(architecture, recipe.LEARNING_RATE, training.weight_decay, None, decay),
         "default_hooks": {"checkpoint": {"interval": 1, "max_keep_ckpts": 2}},
-        "auto_scale_lr": {"enable": False, "base_batch_size": recipe.BATCH},
+        "auto_scale_lr": {"enable": False, "base_batch_size": recipe.IMAGES_A_STEP},
         # One-stage heads read no map of stride 4, so that its level has no gradient.
         "find_unused_parameters": training.detector != "mask_rcnn",
         "randomness": {"seed": seed},
     }
 
 
-def _warmup(schedule: Schedule, images: int | None) -> int:
+def _warmup(schedule: TrainingLength, images: int | None) -> int:
     """Iterations in which the learning rate rises."""
     if images is None:
         return recipe.WARMUP_ITERATIONS
-    total = schedule.epochs * math.ceil(images / recipe.BATCH)
+    total = schedule.epochs * math.ceil(images / recipe.IMAGES_A_STEP)
     return min(recipe.WARMUP_ITERATIONS, round(recipe.WARMUP_SHARE * total))
 
 
@@ -186,9 +186,9 @@ def _rise(start: float, steps: int) -> list[Settings]:
     return [{"type": "LinearLR", "start_factor": start, "by_epoch": False, "begin": 0, "end": steps}]
 
 
-def _base(reader: Reader) -> Settings:
+def _base(reader: DetectorConfig) -> Settings:
     """The detector's configuration, without what belongs to its own data and weights rather than to its model."""
-    imports = [*MODULES, *(name for name in reader.imports if name not in MODULES)]
+    imports = [*CONFIG_MODULES, *(name for name in reader.imports if name not in CONFIG_MODULES)]
     return {
         "_base_": [reader.base],
         "custom_imports": {"imports": imports, "allow_failed_imports": False},
@@ -198,7 +198,7 @@ def _base(reader: Reader) -> Settings:
 
 
 def _model(
-    architecture: Architecture, training: Training, reader: Reader, data: CocoPaths, regularised: bool
+    architecture: Architecture, training: Training, reader: DetectorConfig, data: CocoPaths, regularised: bool
 ) -> Settings:
     rates = [branch.model.drop_path if regularised else 0.0 for branch in architecture.branches]
     backbone = replaced(
@@ -213,7 +213,7 @@ def _model(
     if reader.strides != STRIDES:
         backbone["strides"] = list(reader.strides)
     smallest = smallest_image(architecture, training, data.aspects)
-    maps = Maps(_map_widths(architecture, len(reader.strides)), smallest)
+    maps = DetectorMaps(_map_widths(architecture, len(reader.strides)), smallest)
     settings = reader.settings(training, len(data.classes), maps)
     processor = {"mean": MEAN, "std": STD, "bgr_to_rgb": True, "pad_size_divisor": architecture.multiple}
     return {**settings, "data_preprocessor": processor | settings.get("data_preprocessor", {}), "backbone": backbone}

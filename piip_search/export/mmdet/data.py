@@ -7,7 +7,7 @@ from piip_search.architecture import Architecture
 from piip_search.config import Orientation, Training
 from piip_search.export.settings import Settings, replaced
 
-MODULES = (
+DATA_MODULES = (
     "piip_workers.tasks.detection.annotations",
     "piip_workers.tasks.detection.metric",
     "piip_workers.tasks.detection.images",

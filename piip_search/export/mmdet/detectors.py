@@ -10,7 +10,7 @@ from piip_search.export.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Maps:
+class DetectorMaps:
     """The maps that a detector's neck reads.
 
     Attributes:
@@ -23,7 +23,7 @@ class Maps:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class DetectorConfig:
     """What reads a backbone's maps: an mmdet base configuration, and what of it a search changes.
 
     Attributes:
@@ -37,11 +37,11 @@ class Reader:
     base: str
     strides: tuple[int, ...]
     masks: bool
-    settings: Callable[[Training, int, Maps], Settings]
+    settings: Callable[[Training, int, DetectorMaps], Settings]
     imports: tuple[str, ...] = ()
 
 
-def _dense(training: Training, classes: int, maps: Maps) -> Settings:
+def _dense(training: Training, classes: int, maps: DetectorMaps) -> Settings:
     """Heads of one-stage detectors. A narrow head is also a shallow one, for small models."""
     channels = training.channels
     head: Settings = {
@@ -56,7 +56,7 @@ def _dense(training: Training, classes: int, maps: Maps) -> Settings:
     return {"neck": neck, "bbox_head": head, "test_cfg": {"max_per_img": training.max_detections}}
 
 
-def _mask_rcnn(training: Training, classes: int, maps: Maps) -> Settings:
+def _mask_rcnn(training: Training, classes: int, maps: DetectorMaps) -> Settings:
     channels = training.channels
     rpn: Settings = {"in_channels": channels, "feat_channels": channels}
     if training.anchor_scale is not None:
@@ -74,11 +74,11 @@ def _mask_rcnn(training: Training, classes: int, maps: Maps) -> Settings:
     }
 
 
-READERS: dict[str, Reader] = {
-    "retinanet": Reader("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py", STRIDES, False, _dense),
+DETECTOR_CONFIGS: dict[str, DetectorConfig] = {
+    "retinanet": DetectorConfig("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py", STRIDES, False, _dense),
     # Its settings have the same names; its group norms take 32 groups of the head's channels.
-    "fcos": Reader("mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", STRIDES, False, _dense),
-    "mask_rcnn": Reader("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", STRIDES, True, _mask_rcnn),
+    "fcos": DetectorConfig("mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", STRIDES, False, _dense),
+    "mask_rcnn": DetectorConfig("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", STRIDES, True, _mask_rcnn),
 }
 """The detectors whose cost is known in closed form.
 

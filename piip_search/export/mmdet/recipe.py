@@ -5,7 +5,7 @@ from typing import Literal
 
 ScheduleName = Literal["1x", "3x"]
 
-BATCH = 16
+IMAGES_A_STEP = 16
 """Images a step, over all GPUs."""
 LEARNING_RATE = 1e-4
 LAYER_DECAY = 0.85
@@ -16,7 +16,7 @@ WARMUP_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class TrainingLength:
     """How long a full training lasts.
 
     Attributes:
@@ -30,4 +30,7 @@ class Schedule:
     steps: tuple[int, ...]
 
 
-SCHEDULES: dict[ScheduleName, Schedule] = {"1x": Schedule("1x", 12, (8, 11)), "3x": Schedule("3x", 36, (27, 33))}
+SCHEDULES: dict[ScheduleName, TrainingLength] = {
+    "1x": TrainingLength("1x", 12, (8, 11)),
+    "3x": TrainingLength("3x", 36, (27, 33)),
+}

@@ -2,8 +2,8 @@
 
 from alembic import context
 
-from piip_search.ledger.tables import Table
+from piip_search.ledger.tables import LedgerTable
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=Table.metadata)
+context.configure(connection=context.config.attributes["connection"], target_metadata=LedgerTable.metadata)
 with context.begin_transaction():
     context.run_migrations()

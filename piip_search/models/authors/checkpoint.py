@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from piip_search.architecture import Architecture
 from piip_search.architecture.backbones import ConvNeXt, Transformer
 from piip_search.architecture.segments import STRIDES
-from piip_search.cost import CLASSES
+from piip_search.cost import IMAGENET_CLASSES
 from piip_search.models.authors.names import (
     CLASS_TOKEN,
     POSITIONS,
@@ -30,12 +30,12 @@ from piip_search.models.authors.names import (
 from piip_search.models.heads import PIIPClassifier, PIIPPyramid
 from piip_search.models.piip import PIIP
 
-State = Mapping[str, Tensor]
+_State = Mapping[str, Tensor]
 _APART = ("pos_embed", "prefix", "prefix_positions")
 """Class tokens and positions, which are held together or apart."""
 
 
-def to_official(state: State, architecture: Architecture, strides: Sequence[int] = STRIDES) -> dict[str, Tensor]:
+def to_official(state: _State, architecture: Architecture, strides: Sequence[int] = STRIDES) -> dict[str, Tensor]:
     """The state of a network under the authors' names.
 
     Args:
@@ -56,7 +56,7 @@ def to_official(state: State, architecture: Architecture, strides: Sequence[int]
     return found
 
 
-def from_official(state: State, architecture: Architecture, strides: Sequence[int] = STRIDES) -> dict[str, Tensor]:
+def from_official(state: _State, architecture: Architecture, strides: Sequence[int] = STRIDES) -> dict[str, Tensor]:
     """The state of a network from one under the authors' names, or from a whole detector's or language model's.
 
     Positions stay on the grid that they were stored on, and the network takes them so. Where a backbone has no layer
@@ -99,7 +99,7 @@ def from_official(state: State, architecture: Architecture, strides: Sequence[in
     return found
 
 
-def _network(architecture: Architecture, strides: Sequence[int], theirs: State) -> nn.Module:
+def _network(architecture: Architecture, strides: Sequence[int], theirs: _State) -> nn.Module:
     """The network that the tensors are of, with as many classes or channels as they have."""
     ends = {"linear": "cls_head.weight", "logits": "branch1.head.weight", "tokens": f"{PROJECTOR}branch1.6.weight"}
     end = theirs.get(ends.get(architecture.merge, ""))
@@ -107,11 +107,11 @@ def _network(architecture: Architecture, strides: Sequence[int], theirs: State) 
     if architecture.merge in ("logits", "tokens"):
         return PIIP(architecture, outputs=outputs)
     if architecture.merge == "linear":
-        return PIIPClassifier(architecture, classes=outputs or CLASSES)
+        return PIIPClassifier(architecture, classes=outputs or IMAGENET_CLASSES)
     return PIIPPyramid(architecture, strides=strides)
 
 
-def _read(tensors: State, like: Tensor) -> Tensor:
+def _read(tensors: _State, like: Tensor) -> Tensor:
     """One tensor of ours from the authors' one or several; a matrix may be a convolution of 1x1 here."""
     parts = list(tensors.values())
     if len(parts) > 1:
@@ -128,13 +128,13 @@ def _read(tensors: State, like: Tensor) -> Tensor:
     return tensor
 
 
-def _own_prefix(state: State, index: int) -> str:
+def _own_prefix(state: _State, index: int) -> str:
     """What names of a branch begin with here."""
     inner = f"branches.{index}."
     return next((name.partition(inner)[0] + inner for name in state if inner in name), inner)
 
 
-def _written_positions(state: State, index: int, architecture: Architecture) -> dict[str, Tensor]:
+def _written_positions(state: _State, index: int, architecture: Architecture) -> dict[str, Tensor]:
     """Positions and class token of a branch. Where theirs has no position for the class token, it is added to it."""
     model, merge = architecture.branches[index].model, architecture.merge
     own, theirs = _own_prefix(state, index), branch_prefix(index, merge)
@@ -152,7 +152,7 @@ def _written_positions(state: State, index: int, architecture: Architecture) -> 
 
 
 def _read_positions(
-    rest: dict[str, Tensor], index: int, architecture: Architecture, wanted: State, found: dict[str, Tensor]
+    rest: dict[str, Tensor], index: int, architecture: Architecture, wanted: _State, found: dict[str, Tensor]
 ) -> list[str]:
     """Takes positions and class token of a branch out of the rest; the names of those that are missing."""
     model, merge = architecture.branches[index].model, architecture.merge

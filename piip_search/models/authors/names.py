@@ -16,7 +16,7 @@ from piip_search.architecture.backbones import Backbone, ConvNeXt, Transformer
 from piip_search.architecture.segments import PYRAMID_LEVELS, STRIDES, Merge
 
 Names = dict[str, Tensor]
-Branch = Literal["vit_models", "InternViT6B", "CLIP", "ConvNeXt of transformers", "ConvNeXt of timm"]
+BranchBuilder = Literal["vit_models", "InternViT6B", "CLIP", "ConvNeXt of transformers", "ConvNeXt of timm"]
 """What builds a branch."""
 
 TOWER = "model.vision_tower.vision_tower."
@@ -44,7 +44,7 @@ _CONVNEXT = {
 _CLIP = {"norm1": "layer_norm1", "norm2": "layer_norm2", "attn.proj": "self_attn.out_proj"}
 
 
-def branch_of(model: Backbone, merge: Merge) -> Branch:
+def branch_of(model: Backbone, merge: Merge) -> BranchBuilder:
     """What builds a branch for a backbone."""
     if isinstance(model, ConvNeXt):
         return "ConvNeXt of timm" if merge == "tokens" else "ConvNeXt of transformers"

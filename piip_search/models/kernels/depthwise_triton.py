@@ -8,11 +8,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-ELEMENTS = 1024
+DEPTHWISE_ELEMENTS = 1024
 """Channels of all tokens of a program at a time: eight a thread."""
-WIDEST = 64
+MOST_CHANNELS = 64
 """Channels of a program at most."""
-STEPS = 4
+GRADIENT_STEPS = 4
 """How many times its tokens a program adds up for the gradients of weights."""
 
 
@@ -35,9 +35,9 @@ def backward(grad_BHWC: Tensor, x_BHWC: Tensor, weight_C133: Tensor) -> tuple[Te
     _slide(grad_BHWC, weight_C133, None, x_grad_BHWC, flipped=True)
     _, H, W, C = x_BHWC.shape
     count, block_T, block_C = _blocks(x_BHWC)
-    parts_S10C = x_BHWC.new_empty(triton.cdiv(count, STEPS * block_T), 10, C, dtype=torch.float32)
+    parts_S10C = x_BHWC.new_empty(triton.cdiv(count, GRADIENT_STEPS * block_T), 10, C, dtype=torch.float32)
     grid = (len(parts_S10C), triton.cdiv(C, block_C))
-    _weigh[grid](grad_BHWC, x_BHWC, parts_S10C, count, H, W, C, STEPS, block_T, block_C)
+    _weigh[grid](grad_BHWC, x_BHWC, parts_S10C, count, H, W, C, GRADIENT_STEPS, block_T, block_C)
     sums_10C = parts_S10C.sum(0).to(weight_C133.dtype)
     return x_grad_BHWC, sums_10C[:9].t().contiguous().view_as(weight_C133), sums_10C[9]
 
@@ -52,8 +52,8 @@ def _slide(x_BHWC: Tensor, weight_C133: Tensor, bias_C: Tensor | None, y_BHWC: T
 def _blocks(x_BHWC: Tensor) -> tuple[int, int, int]:
     """Tokens, and tokens and channels of a program."""
     B, H, W, C = x_BHWC.shape
-    block_C = min(triton.next_power_of_2(C), WIDEST)
-    return B * H * W, ELEMENTS // block_C, block_C
+    block_C = min(triton.next_power_of_2(C), MOST_CHANNELS)
+    return B * H * W, DEPTHWISE_ELEMENTS // block_C, block_C
 
 
 @triton.jit

@@ -8,15 +8,17 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-VARIABLE = "PIIP_SEARCH_KERNELS"
+KERNELS_VARIABLE = "PIIP_SEARCH_KERNELS"
 WISHES = ("auto", "portable", "fused")
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 
 def _wish() -> str:
-    wish = os.environ.get(VARIABLE, "auto")
+    wish = os.environ.get(KERNELS_VARIABLE, "auto")
     if wish not in WISHES:
-        raise ValueError(f"the environment variable {VARIABLE} must be one of {', '.join(WISHES)}, got {wish!r}")
+        raise ValueError(
+            f"the environment variable {KERNELS_VARIABLE} must be one of {', '.join(WISHES)}, got {wish!r}"
+        )
     return wish
 
 

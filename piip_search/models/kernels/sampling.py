@@ -16,7 +16,7 @@ from torch import Tensor, library
 from piip_search.models.kernels.dispatch import uses_kernel
 
 
-class Grid(NamedTuple):
+class TokenGrid(NamedTuple):
     """Where the tokens of a branch are, in an image whose edges lie at -1 and 1; x before y, float32 at least.
 
     Attributes:
@@ -30,11 +30,11 @@ class Grid(NamedTuple):
     token_2: Tensor
 
 
-Grids = tuple[Grid, Grid]
+Grids = tuple[TokenGrid, TokenGrid]
 """Of those who read, and of what is read."""
 
 
-def grid_of(x_BHWC: Tensor) -> Grid:
+def grid_of(x_BHWC: Tensor) -> TokenGrid:
     """The grid of a branch's tokens; the same in all interactions on that grid, so a forward pass makes it once."""
     height, width = x_BHWC.shape[1:3]
     exact, device = torch.promote_types(x_BHWC.dtype, torch.float32), x_BHWC.device
@@ -43,7 +43,7 @@ def grid_of(x_BHWC: Tensor) -> Grid:
     y_HW, x_HW = torch.meshgrid(y_H, x_W, indexing="ij")
     # The two numbers are filled in on the device: copied there, they would make the host wait.
     token_2 = torch.cat([torch.full((1,), 2 / side, dtype=exact, device=device) for side in (width, height)])
-    return Grid((height, width), torch.stack([x_HW, y_HW], -1).flatten(0, 1), token_2)
+    return TokenGrid((height, width), torch.stack([x_HW, y_HW], -1).flatten(0, 1), token_2)
 
 
 def sample(value_BHWMD: Tensor, learnt_BNK: Tensor, grids: Grids) -> Tensor:

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-ELEMENTS = 512
+SAMPLING_ELEMENTS = 512
 """Channels of all rows of a program: four a thread, moved at once where a head has a multiple of four."""
 WARPS = 4
 
@@ -55,7 +55,7 @@ def _launch(
     B, H, W, M, D = value_BHWMD.shape
     N, P = learnt_BNK.shape[1], learnt_BNK.shape[2] // (3 * M)
     block_D = triton.next_power_of_2(D)
-    block_R = max(1, ELEMENTS // block_D)
+    block_R = max(1, SAMPLING_ELEMENTS // block_D)
     kernel[(triton.cdiv(N * M, block_R), B)](*tensors, N, *sides, H, W, M, D, P, block_R, block_D, num_warps=WARPS)
 
 

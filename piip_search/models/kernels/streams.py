@@ -14,7 +14,7 @@ from torch import Tensor
 from piip_search.models.kernels import dispatch
 
 
-class Lane:
+class BranchStream:
     """Where a branch's kernels are queued: on a stream of its own, or with everybody else's."""
 
     def __init__(self, stream: torch.cuda.Stream | None = None) -> None:
@@ -39,14 +39,14 @@ class Lane:
             tensor.record_stream(self._stream)
 
 
-ONE = Lane()
+ONE = BranchStream()
 """The lane of all where nothing runs beside each other."""
 
 _streams: dict[torch.device, list[torch.cuda.Stream]] = {}
 """Of each device those that lanes have had: libraries keep memory for every stream that they were called on."""
 
 
-def lanes_of(x: Tensor, count: int) -> list[Lane]:
+def streams_of(x: Tensor, count: int) -> list[BranchStream]:
     """Lanes for so many branches, the first of which is the caller's.
 
     Args:
@@ -59,10 +59,10 @@ def lanes_of(x: Tensor, count: int) -> list[Lane]:
     others = _streams.setdefault(x.device, [])
     while len(others) < count - 1:
         others.append(torch.cuda.Stream(x.device))
-    return [Lane(stream) for stream in [torch.cuda.current_stream(x.device), *others[: count - 1]]]
+    return [BranchStream(stream) for stream in [torch.cuda.current_stream(x.device), *others[: count - 1]]]
 
 
-def fork(lanes: Sequence[Lane], tensors: Sequence[Tensor]) -> None:
+def fork(lanes: Sequence[BranchStream], tensors: Sequence[Tensor]) -> None:
     """From here on the other lanes may read what the first has made so far; a recording takes them in by that.
 
     Args:
@@ -76,7 +76,7 @@ def fork(lanes: Sequence[Lane], tensors: Sequence[Tensor]) -> None:
             lane.read(tensor)
 
 
-def meet(lanes: Sequence[Lane], tensors: Sequence[Tensor | None]) -> None:
+def join(lanes: Sequence[BranchStream], tensors: Sequence[Tensor | None]) -> None:
     """From here on each lane may read what all of them have made so far.
 
     Args:

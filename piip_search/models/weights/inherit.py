@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from piip_search.architecture import Architecture
 from piip_search.cost.kinship import all_parts, shared_parts
 
-State = Mapping[str, Tensor]
+_State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Inherited:
+class InheritReport:
     """What a network took from a relative.
 
     Attributes:
@@ -40,7 +40,7 @@ class Inherited:
         return f"{self.tensors} of {self.of} tensors taken over{fresh}"
 
 
-def inherit(network: nn.Module, architecture: Architecture, state: State, parent: Architecture) -> Inherited:
+def inherit(network: nn.Module, architecture: Architecture, state: _State, parent: Architecture) -> InheritReport:
     """Gives a network what fits of a relative's weights, in place.
 
     Args:
@@ -63,10 +63,10 @@ def inherit(network: nn.Module, architecture: Architecture, state: State, parent
     around = {name: state[name] for name in own if not name.startswith(prefix) and _same(own, state, name)}
     network.load_state_dict({**own, **found, **around})
     fresh = tuple(name for name in all_parts(architecture) if name not in taken)
-    return Inherited(taken, fresh, len(found) + len(around), len(own))
+    return InheritReport(taken, fresh, len(found) + len(around), len(own))
 
 
-def _fitting(own: State, state: State, mine: str, theirs: str) -> dict[str, Tensor] | None:
+def _fitting(own: _State, state: _State, mine: str, theirs: str) -> dict[str, Tensor] | None:
     """The tensors of one part under its own names; None unless all of them are there in the right shape."""
     names = [name for name in own if name.startswith(mine + ".")]
     sources = {name: theirs + name.removeprefix(mine) for name in names}
@@ -75,7 +75,7 @@ def _fitting(own: State, state: State, mine: str, theirs: str) -> dict[str, Tens
     return {name: state[source] for name, source in sources.items()}
 
 
-def _branch_weights(own: State, state: State, prefix: str, taken: dict[str, str]) -> dict[str, Tensor]:
+def _branch_weights(own: _State, state: _State, prefix: str, taken: dict[str, str]) -> dict[str, Tensor]:
     """The scalar that each branch's map is summed with, for the branches whose projection was taken over."""
     found: dict[str, Tensor] = {}
     for mine, theirs in taken.items():
@@ -89,5 +89,5 @@ def _branch_weights(own: State, state: State, prefix: str, taken: dict[str, str]
     return found
 
 
-def _same(own: State, state: State, name: str) -> bool:
+def _same(own: _State, state: _State, name: str) -> bool:
     return name in state and state[name].shape == own[name].shape

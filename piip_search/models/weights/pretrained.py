@@ -28,7 +28,7 @@ import timm  # noqa: E402
 from timm.layers import resample_patch_embed  # noqa: E402
 from timm.models import beit, convnext, vision_transformer  # noqa: E402
 
-State = Mapping[str, Tensor]
+_State = Mapping[str, Tensor]
 Resampling = Literal["inverse", "bicubic"]
 HUB = "hub"
 SPARED = ("head", "norm.", "fc_norm.", "attn_pool.", "clip_projector.", "mask_token", "decoder", "lm_head.")
@@ -42,7 +42,7 @@ class WeightsError(ValueError):
 
 
 @dataclass(frozen=True)
-class Taken:
+class LoadReport:
     """What a branch took.
 
     Attributes:
@@ -69,11 +69,11 @@ class Taken:
 
 def load_pretrained(
     network: PIIP, source: str | Path | Sequence[str | Path], patches: Resampling = "inverse"
-) -> list[Taken]:
+) -> list[LoadReport]:
     """Gives every branch the weights of its backbone, in place. Interactions and merges stay as they are.
 
     Class scores take over the norm and head of each branch's model, as the authors fine-tune them; a head of other
-    classes stays as it was, which `Taken.fresh` says.
+    classes stays as it was, which `LoadReport.fresh` says.
 
     Args:
         network: What takes them.
@@ -107,11 +107,11 @@ def load_pretrained(
         for merge in network.merges:
             if isinstance(merge, LogitMerge):
                 fresh += _read_out(tensors, merge, index)
-        taken.append(Taken(str(branch), str(given), len(state), tuple(resampled), tuple(fresh)))
+        taken.append(LoadReport(str(branch), str(given), len(state), tuple(resampled), tuple(fresh)))
     return taken
 
 
-def _tensors(backbone: Backbone, source: str | Path) -> State:
+def _tensors(backbone: Backbone, source: str | Path) -> _State:
     """All tensors of a backbone's pre-trained model, under timm's names."""
     name = backbone.timm_name
     if not has_weights(backbone):
@@ -131,7 +131,7 @@ def _tensors(backbone: Backbone, source: str | Path) -> State:
     return _from_timm_file(backbone, path) if name else _from_file(backbone, path)
 
 
-def _from_timm_file(backbone: Backbone, path: Path) -> State:
+def _from_timm_file(backbone: Backbone, path: Path) -> _State:
     """From a file of timm's hub or of the model's authors, by timm's own conversion."""
     name = backbone.timm_name
     with torch.device("meta"):
@@ -147,7 +147,7 @@ def _from_timm_file(backbone: Backbone, path: Path) -> State:
     return state
 
 
-def _from_file(backbone: Backbone, path: Path) -> State:
+def _from_file(backbone: Backbone, path: Path) -> _State:
     """From a file of a ViT that timm does not have, under the names of our blocks (InternVL's files)."""
     state = read_tensors(path)
     with torch.device("meta"):
@@ -157,7 +157,7 @@ def _from_file(backbone: Backbone, path: Path) -> State:
     return state
 
 
-def _check(backbone: Backbone, path: Path, state: State, own: State) -> None:
+def _check(backbone: Backbone, path: Path, state: _State, own: _State) -> None:
     """Refuses a file that is of another model, by names and shapes of all that a branch takes."""
     needed = {name for name in own if not name.startswith(SPARED)}
     found = {name for name in state if not name.startswith(SPARED)}
@@ -174,7 +174,7 @@ def _check(backbone: Backbone, path: Path, state: State, own: State) -> None:
         )
 
 
-def _from_hub(backbone: Backbone) -> State:
+def _from_hub(backbone: Backbone) -> _State:
     try:
         model = timm.create_model(backbone.timm_name, pretrained=True)
     except Exception as error:  # every library on the way to the hub has refusals of its own
@@ -222,7 +222,7 @@ def _convert_vit(state: Mapping[str, Any], model: Any) -> dict[str, Tensor]:
     return converted
 
 
-def branch_state(tensors: State, module: nn.Module, patches: Resampling = "inverse") -> tuple[State, list[str]]:
+def branch_state(tensors: _State, module: nn.Module, patches: Resampling = "inverse") -> tuple[_State, list[str]]:
     """The state of a branch from the tensors of a timm model, and what was resampled.
 
     Args:
@@ -240,7 +240,7 @@ def branch_state(tensors: State, module: nn.Module, patches: Resampling = "inver
     return state, resampled
 
 
-def _vit(rest: dict[str, Tensor], module: Any, patches: Resampling) -> tuple[State, list[str]]:
+def _vit(rest: dict[str, Tensor], module: Any, patches: Resampling) -> tuple[_State, list[str]]:
     """The state of a ViT branch; what it takes is taken out of the rest."""
     state = {name: rest.pop(name) for name in list(rest) if name.startswith(("blocks.", "norm_pre.", "patch_embed."))}
     state = {_SCALE.sub(r".ls\1.gamma", name): tensor for name, tensor in state.items()}
@@ -292,7 +292,7 @@ def _positions(stored_1NC: Tensor, side: int) -> Tensor:
     return resized_1CHW.flatten(2).transpose(1, 2)
 
 
-def _convnext(rest: dict[str, Tensor]) -> tuple[State, list[str]]:
+def _convnext(rest: dict[str, Tensor]) -> tuple[_State, list[str]]:
     """The state of a ConvNeXt branch: stages in one row, a downsampling counting as a block."""
     for name in ("norm_pre.weight", "norm_pre.bias"):  # which ConvNeXts have before their pooling
         rest.pop(name, None)
@@ -310,7 +310,7 @@ def _convnext(rest: dict[str, Tensor]) -> tuple[State, list[str]]:
     return state, []
 
 
-def _read_out(tensors: State, merge: LogitMerge, index: int) -> list[str]:
+def _read_out(tensors: _State, merge: LogitMerge, index: int) -> list[str]:
     """Takes over norm and head of class scores where they fit; the names of what stays as it was."""
     norm, head = merge.norms[index], merge.heads[index]
     # A head with a hidden layer is no linear one, and two heads are not one.
@@ -331,5 +331,5 @@ def _read_out(tensors: State, merge: LogitMerge, index: int) -> list[str]:
     return fresh
 
 
-def _shapes(state: State) -> dict[str, torch.Size]:
+def _shapes(state: _State) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in state.items()}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from piip_search.search.samplers.rung_extrapolation import extrapolated
 from piip_search.search.samplers.surrogate import Surrogate
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 START = 10
 """Designs that are measured before anything is learnt, spread over the costs."""
@@ -37,21 +37,21 @@ DRAWS = 64
 """Joint draws of their losses for that estimate."""
 
 
-def log_costs(costs_N: Array) -> Array:
+def log_costs(costs_N: _Array) -> _Array:
     """Logarithms of costs; what costs nothing counts as half of the cheapest that costs something."""
     least = costs_N[costs_N > 0].min(initial=np.inf)
     return np.log(np.maximum(costs_N, least / 2 if np.isfinite(least) else 1.0))
 
 
-def cost_feature(costs_N: Array) -> Array:
+def cost_feature(costs_N: _Array) -> _Array:
     """Costs as a feature from 0 to 1, on a scale of ratios."""
     logs_N = log_costs(costs_N)
-    feature_N: Array = (logs_N - logs_N.min()) / max(float(np.ptp(logs_N)), 1e-12)
+    feature_N: _Array = (logs_N - logs_N.min()) / max(float(np.ptp(logs_N)), 1e-12)
     return feature_N
 
 
 @dataclass(frozen=True)
-class Choices:
+class AcquisitionPool:
     """What may be proposed, by index.
 
     Attributes:
@@ -61,8 +61,8 @@ class Choices:
         near: Indices of the neighbours of a design.
     """
 
-    costs_N: Array
-    features: Callable[[Indices], Array]
+    costs_N: _Array
+    features: Callable[[Indices], _Array]
     near: Callable[[int], Indices]
 
 
@@ -75,7 +75,7 @@ class Prior:
         first: Designs that are known to be good elsewhere; some are measured first.
     """
 
-    losses: Callable[[Indices], Array]
+    losses: Callable[[Indices], _Array]
     first: tuple[int, ...] = ()
 
 
@@ -157,7 +157,7 @@ class _Evidence:
         return len(self.known) + len(self.pending)
 
 
-class FrontGain:
+class ExpectedFrontGain:
     """Proposes designs one at a time. A function of the evidence alone: equal evidence gives equal proposals.
 
     Tiers take turns, so that none starves; what is learnt serves all. (On NAS-Bench-201 turns halved the regret that
@@ -169,7 +169,7 @@ class FrontGain:
 
     def __init__(
         self,
-        choices: Choices,
+        choices: AcquisitionPool,
         budgets: Sequence[float],
         seed: int,
         start: int = START,
@@ -265,10 +265,10 @@ class FrontGain:
     def _left(
         self,
         surrogate: Surrogate,
-        features_NF: Array,
-        costs_N: Array,
-        hopes_N: Array,
-        front: tuple[Array, Array],
+        features_NF: _Array,
+        costs_N: _Array,
+        hopes_N: _Array,
+        front: tuple[_Array, _Array],
         worst: float,
     ) -> dict[float, float]:
         """By how much the best loss of each tier is expected to fall if the most hopeful designs were all measured.
@@ -321,7 +321,7 @@ class FrontGain:
         chosen = own if len(own) else inside
         return int(chosen[self._prior.losses(chosen).argmin()])
 
-    def _with_prior(self, indices: Indices) -> Array:
+    def _with_prior(self, indices: Indices) -> _Array:
         if self._prior is None:
             raise RuntimeError("there is no prior")
         features_NF = self._choices.features(indices)
@@ -330,7 +330,7 @@ class FrontGain:
 
     def _believe(
         self, evidence: "_Evidence"
-    ) -> tuple[Surrogate, Callable[[Indices], Array], tuple[Indices, Array, Array]]:
+    ) -> tuple[Surrogate, Callable[[Indices], _Array], tuple[Indices, _Array, _Array]]:
         """The belief, the features it is about, and the front that it sees: indices, costs, losses, cheapest first."""
         known, pending = np.array(evidence.known, dtype=np.intp), np.array(evidence.pending, dtype=np.intp)
         losses, deviations = np.array(evidence.losses), np.array(evidence.deviations)
@@ -377,7 +377,9 @@ class FrontGain:
         return near[free_N[near] & (self._choices.costs_N[near] <= self._budgets[-1])]
 
 
-def expected_gain(losses_NQ: Array, costs_N: Array, front: tuple[Array, Array], worst: float, budget: float) -> Array:
+def expected_gain(
+    losses_NQ: _Array, costs_N: _Array, front: tuple[_Array, _Array], worst: float, budget: float
+) -> _Array:
     """What measuring a design is expected to gain within a budget, in units of the loss, shape (N,).
 
     The front says which loss is reached at each cost. A design of cost c and loss y lowers it to y wherever that is

@@ -19,7 +19,7 @@ TRIES = 5
 """How often another design is chosen where another process took the same one at the same time."""
 
 
-class Space(Protocol):
+class RowSpace(Protocol):
     """What samplers ask of a space; `piip_search.space.SearchSpace` is one."""
 
     @property
@@ -36,7 +36,7 @@ class Space(Protocol):
         ...
 
 
-class Offer(Protocol):
+class PricedDesigns(Protocol):
     """What samplers ask of the designs that may be proposed; `piip_search.space.Designs` is one."""
 
     @property
@@ -52,7 +52,7 @@ class Offer(Protocol):
     def __len__(self) -> int: ...
 
 
-class Proposals:
+class DesignPool:
     """What may be proposed and what was, as parameters of a study. Legend: N designs, D dimensions.
 
     Attributes:
@@ -62,7 +62,7 @@ class Proposals:
         recorded: What is to be proposed next, whatever a sampler says.
     """
 
-    def __init__(self, space: Space, designs: Offer, seed: int) -> None:
+    def __init__(self, space: RowSpace, designs: PricedDesigns, seed: int) -> None:
         """Prepares.
 
         Args:

@@ -18,15 +18,15 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from piip_search.architecture import Architecture
-from piip_search.search.samplers.acquisition import START, Choices, FrontGain, Prior
-from piip_search.search.samplers.design_pool import Offer, Proposals, Space
+from piip_search.search.samplers.acquisition import START, AcquisitionPool, ExpectedFrontGain, Prior
+from piip_search.search.samplers.design_pool import DesignPool, PricedDesigns, RowSpace
 from piip_search.space import Designs, Features, SearchSpace
 
-FEWEST = 4
+FEWEST_SPREAD = 4
 """Designs that are spread out first in a short search."""
 REACHED = "piip:reached"
 """User attribute of a trial: losses that it reached on its way, by epochs."""
-STEPS = 2
+MOST_CHANGES = 2
 """Most choices in which a design's neighbours differ from it."""
 
 
@@ -39,7 +39,7 @@ class InsideLimits(BaseSampler):
         distributions: One integer parameter for each dimension in which there is a choice.
     """
 
-    def __init__(self, inner: BaseSampler | None, space: Space, designs: Offer, seed: int) -> None:
+    def __init__(self, inner: BaseSampler | None, space: RowSpace, designs: PricedDesigns, seed: int) -> None:
         """Wraps a sampler.
 
         Args:
@@ -50,7 +50,7 @@ class InsideLimits(BaseSampler):
         """
         self._inner = inner
         self.why = {"source": "uniform" if inner is None else type(inner).__name__}
-        self._proposals = Proposals(space, designs, seed)
+        self._proposals = DesignPool(space, designs, seed)
         self.distributions = self._proposals.distributions
 
     @property
@@ -121,8 +121,8 @@ class FrontSampler(BaseSampler):
 
     def __init__(
         self,
-        space: Space,
-        designs: Offer,
+        space: RowSpace,
+        designs: PricedDesigns,
         budgets: Sequence[float],
         trials: int,
         seed: int,
@@ -137,15 +137,15 @@ class FrontSampler(BaseSampler):
             budgets: Tiers of cost, in the unit of the designs' costs.
             trials: How many proposals are planned; a third of them, but no more than needed, spread out first.
             seed: Of the spread at the beginning, and of draws.
-            features: Of some of the designs, by index, the last one being the cost (`Choices`); those of PIIP networks
-                by default.
+            features: Of some of the designs, by index, the last one being the cost (`AcquisitionPool`); those of PIIP
+                networks by default.
             prior: What is believed of the designs beforehand; dropped where it misleads.
         """
-        self._proposals = Proposals(space, designs, seed)
+        self._proposals = DesignPool(space, designs, seed)
         own = features or Features(cast(SearchSpace, space), cast(Designs, designs)).of
-        choices = Choices(designs.gmacs_N, own, _Near(designs.rows_ND))
-        start = int(np.clip(trials // 3, FEWEST, START))
-        self._gain = FrontGain(choices, budgets, seed, start, prior)
+        choices = AcquisitionPool(designs.gmacs_N, own, _Near(designs.rows_ND))
+        start = int(np.clip(trials // 3, FEWEST_SPREAD, START))
+        self._gain = ExpectedFrontGain(choices, budgets, seed, start, prior)
         self.distributions = self._proposals.distributions
         self.why: dict[str, Any] = {}
 
@@ -246,7 +246,7 @@ class _Found:
 
 
 class _Near:
-    """Finds the designs that differ from one in at most `STEPS` choices."""
+    """Finds the designs that differ from one in at most `MOST_CHANGES` choices."""
 
     def __init__(self, rows_ND: NDArray[Any]) -> None:
         self._columns_DN = np.ascontiguousarray(rows_ND.T)
@@ -255,4 +255,4 @@ class _Near:
         differing_N = np.zeros(self._columns_DN.shape[1], dtype=np.uint8)
         for column_N in self._columns_DN:
             differing_N += column_N != column_N[index]
-        return np.flatnonzero(differing_N <= STEPS)
+        return np.flatnonzero(differing_N <= MOST_CHANGES)

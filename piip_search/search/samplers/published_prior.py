@@ -4,18 +4,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture.published import Published, published_designs
-from piip_search.cost import Convention, Detector, price
+from piip_search.cost import Convention, DetectorCost, price
 from piip_search.search.samplers.acquisition import Prior
 from piip_search.search.samplers.surrogate import Surrogate
 from piip_search.space import Designs, Features, SearchSpace
 
 METRIC = "box AP"
-FEWEST = 5
+FEWEST_PUBLISHED = 5
 """Published designs from which a space can learn something."""
 
 
 def published_prior(
-    space: SearchSpace, designs: Designs, convention: Convention, detector: Detector, seed: int = 0
+    space: SearchSpace, designs: Designs, convention: Convention, detector: DetectorCost, seed: int = 0
 ) -> Prior:
     """A belief learnt from the published COCO detectors whose parts this space has.
 
@@ -33,10 +33,11 @@ def published_prior(
         ValueError: The space shares too few designs with the papers.
     """
     rows = [(row, encoded) for row in published_designs() if (encoded := _row_of(row, space)) is not None]
-    if len(rows) < FEWEST:
+    if len(rows) < FEWEST_PUBLISHED:
         raise ValueError(
             f"prior: published knows {len(rows)} designs made of this space's models, image sizes and windows, and "
-            f"{FEWEST} are needed; leave the prior out, or offer what the papers used (piip-search init: coco)"
+            f"{FEWEST_PUBLISHED} are needed; leave the prior out, or offer what the papers used "
+            "(piip-search init: coco)"
         )
     costs = [price(row.architecture, convention, detector=detector) for row, _ in rows]
     known = Designs(

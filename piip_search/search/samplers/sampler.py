@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from piip_search.architecture import Architecture
 from piip_search.search.samplers.acquisition import Prior
-from piip_search.search.samplers.design_pool import Offer, Space
+from piip_search.search.samplers.design_pool import PricedDesigns, RowSpace
 from piip_search.search.samplers.optuna import REACHED, FrontSampler, InsideLimits
 
 LOSSES = 2
@@ -105,8 +105,8 @@ SAMPLERS = ("piip", *OPTUNA)
 
 def make_sampler(
     name: str,
-    space: Space,
-    designs: Offer,
+    space: RowSpace,
+    designs: PricedDesigns,
     trials: int,
     seed: int,
     budgets: Sequence[float] = (),

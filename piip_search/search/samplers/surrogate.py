@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+_Array = NDArray[np.float64]
 
 LEVELS = 9
 QUANTILES_Q = np.array([NormalDist().inv_cdf((level + 0.5) / LEVELS) for level in range(LEVELS)])
@@ -46,10 +46,10 @@ class Surrogate:
     @classmethod
     def fit(
         cls,
-        features_NF: Array,
-        losses_N: Array,
+        features_NF: _Array,
+        losses_N: _Array,
         seed: int,
-        deviations_N: Array | None = None,
+        deviations_N: _Array | None = None,
         line: int | None = None,
     ) -> "Surrogate":
         """Learns from measured designs; of too many, from some.
@@ -69,7 +69,7 @@ class Surrogate:
         features_NF, losses_N = features_NF[kept], losses_N[kept]
         unsure_N = np.zeros(len(kept)) if deviations_N is None else deviations_N[kept]
         some = np.random.default_rng(seed).permutation(len(kept))[:MOST_TUNED]
-        found: list[tuple[float, Any, Any, Array, Array]] = []
+        found: list[tuple[float, Any, Any, _Array, _Array]] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a scale at its bound is no news
             for transformation in (StandardScaler(), make_pipeline(StandardScaler(), PowerTransformer())):
@@ -90,7 +90,7 @@ class Surrogate:
             process = GaussianProcessRegressor(kernel, alpha=noise_N, optimizer=None).fit(features_NF, targets_N)
         return cls(process, transformation, float(losses_N.max()), evidence)
 
-    def with_guesses(self, features_NF: Array) -> "Surrogate":
+    def with_guesses(self, features_NF: _Array) -> "Surrogate":
         """The belief if designs that are being measured came out as expected, so that others are looked at."""
         from sklearn.gaussian_process import GaussianProcessRegressor
 
@@ -100,7 +100,7 @@ class Surrogate:
         process = GaussianProcessRegressor(self.process.kernel_, alpha=noise, optimizer=None).fit(seen, targets)
         return Surrogate(process, self.transformation, self.worst, self.evidence)
 
-    def losses(self, features_NF: Array) -> Array:
+    def losses(self, features_NF: _Array) -> _Array:
         """Equally likely losses of each design, shape (N, Q), the best first."""
         mean_N, deviation_N = self.process.predict(features_NF, return_std=True)
         noise = self.process.kernel_.k2.noise_level
@@ -108,7 +108,7 @@ class Surrogate:
         deviation_N = np.sqrt(np.maximum(deviation_N**2 - noise, 1e-9))
         return self._back(mean_N[:, None] + deviation_N[:, None] * QUANTILES_Q)
 
-    def draws(self, features_NF: Array, count: int, seed: int) -> Array:
+    def draws(self, features_NF: _Array, count: int, seed: int) -> _Array:
         """Losses of all designs together as they may be, shape (count, N)."""
         mean_N, covariance_NN = self.process.predict(features_NF, return_cov=True)
         covariance_NN = covariance_NN - self.process.kernel_.k2.noise_level * np.eye(len(mean_N))
@@ -117,14 +117,14 @@ class Surrogate:
         normal_SN = np.random.default_rng(seed).standard_normal((count, len(mean_N)))
         return self._back(mean_N + normal_SN @ root_NN.T)
 
-    def expected(self, features_NF: Array) -> Array:
+    def expected(self, features_NF: _Array) -> _Array:
         """The middle of what each design may be worth, shape (N,)."""
         return self._back(self.process.predict(features_NF)[:, None])[:, 0]
 
-    def _back(self, targets_NQ: Array) -> Array:
+    def _back(self, targets_NQ: _Array) -> _Array:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # far out, the transformation has no inverse
-            losses_NQ: Array = self.transformation.inverse_transform(targets_NQ.reshape(-1, 1)).reshape(
+            losses_NQ: _Array = self.transformation.inverse_transform(targets_NQ.reshape(-1, 1)).reshape(
                 targets_NQ.shape
             )
         return np.minimum(np.nan_to_num(losses_NQ, nan=self.worst, posinf=self.worst), 2 * self.worst)
@@ -152,12 +152,12 @@ def _line_kernel() -> Any:
         def __init__(self, column: int) -> None:
             self.column = column
 
-        def __call__(self, X: Array, Y: Array | None = None, eval_gradient: bool = False) -> Any:
+        def __call__(self, X: _Array, Y: _Array | None = None, eval_gradient: bool = False) -> Any:
             one, other = (part[:, self.column] - 0.5 for part in (X, X if Y is None else Y))
             products = np.outer(one, other)
             return (products, np.empty((*products.shape, 0))) if eval_gradient else products
 
-        def diag(self, X: Array) -> Array:
+        def diag(self, X: _Array) -> _Array:
             return np.square(X[:, self.column] - 0.5)
 
         def is_stationary(self) -> bool:
@@ -166,12 +166,12 @@ def _line_kernel() -> Any:
     return Line
 
 
-def _transformed(transformation: Any, losses_N: Array) -> Array:
-    targets_N: Array = transformation.transform(losses_N[:, None])[:, 0]
+def _transformed(transformation: Any, losses_N: _Array) -> _Array:
+    targets_N: _Array = transformation.transform(losses_N[:, None])[:, 0]
     return targets_N
 
 
-def _tune(objective: Any, start: Array, bounds: Array) -> tuple[Array, float]:
+def _tune(objective: Any, start: _Array, bounds: _Array) -> tuple[_Array, float]:
     """A few steps of L-BFGS: the last ones change no proposal."""
     from scipy.optimize import minimize
 
@@ -179,7 +179,7 @@ def _tune(objective: Any, start: Array, bounds: Array) -> tuple[Array, float]:
     return found.x, float(found.fun)
 
 
-def _kept(losses_N: Array, seed: int) -> NDArray[np.intp]:
+def _kept(losses_N: _Array, seed: int) -> NDArray[np.intp]:
     """All, or of too many the better half of what is used and a draw of the others, in their order."""
     if len(losses_N) <= MOST_USED:
         return np.arange(len(losses_N))

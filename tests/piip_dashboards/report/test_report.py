@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from piip_dashboards.report import Report, Source, make_report
+from piip_dashboards.report import SearchReport, Source, make_report
 from piip_dashboards.report.paper import BROWSERS
 from piip_search.analysis.audit import AuditPlan, audit_candidates
 from piip_search.api.runs import history_of, report_source
@@ -24,7 +24,7 @@ from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import pareto_front
 from piip_search.ledger import Ledger
-from piip_search.search.policy import Listed
+from piip_search.search.policy import FixedPolicy
 from piip_search.search.search import Search
 from support import fakes
 from support.small_ledger import Fill
@@ -37,7 +37,7 @@ NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 EVIL = "<script>alert(1)</script>|`x`[a](b)"
 
 
-def _report(ledger: Ledger, run: str = "small", within: float = 0.05) -> Report:
+def _report(ledger: Ledger, run: str = "small", within: float = 0.05) -> SearchReport:
     return make_report(report_source(ledger, run), within, NOW)
 
 
@@ -194,7 +194,7 @@ def test_the_audit_of_the_proxies_is_told(fill: Fill, spec: SearchSpec) -> None:
     plan = AuditPlan(6, 2, reference)
     candidates = audit_candidates(history.finished, history.objectives, (0.02, 0.06), plan)
     name, uid = plan.run_name("small"), ledger.search("small").uid
-    search = Search(name, history.spec, Listed(candidates), ledger, "recipe", question=plan.digest, audit_of=uid)
+    search = Search(name, history.spec, FixedPolicy(candidates), ledger, "recipe", question=plan.digest, audit_of=uid)
     while (candidate := search.propose()) is not None:
         search.accept(fakes.measure(candidate))
     report = _report(ledger)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from piip_dashboards.runs.differences import at_least, differences
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.runs.run_state import expected_evaluations, state_of
 from piip_dashboards.views.choosing import choices
 from piip_dashboards.views.compare import comparison
@@ -42,7 +42,7 @@ def plain(tmp_path: Path, spec: SearchSpec) -> Iterator[Site]:
 
 
 @pytest.fixture
-def reading(past: Site) -> Reading:
+def reading(past: Site) -> RunSnapshot:
     return past.service.reading("big")
 
 
@@ -69,7 +69,7 @@ def test_progress_follows_the_snapshots_of_the_ledger(plain: Site) -> None:
         )
 
 
-def test_seeds_of_a_design_are_averaged(past: Site, reading: Reading) -> None:
+def test_seeds_of_a_design_are_averaged(past: Site, reading: RunSnapshot) -> None:
     seeds: dict[str, list[float]] = {}
     for evaluation in finished(past.ledger.evaluations("big"), reading.spec.rungs[-1]):
         if evaluation.status == "done":
@@ -92,7 +92,7 @@ def test_seeds_of_a_design_are_averaged(past: Site, reading: Reading) -> None:
     assert progress_of(reading).tiers[-1].hypervolume[-1] == pytest.approx(front.hypervolume)
 
 
-def test_one_evaluation_of_several_seeds_shows_each(reading: Reading) -> None:
+def test_one_evaluation_of_several_seeds_shows_each(reading: RunSnapshot) -> None:
     design = next(design for design in reading.designs.values() if len(design.whole) == 1)
     (whole,) = design.whole
     fidelity = replace(whole.candidate.fidelity, seeds=3)
@@ -113,7 +113,7 @@ def test_one_evaluation_of_several_seeds_shows_each(reading: Reading) -> None:
 
 
 @pytest.mark.parametrize("convention", ["published", "backbone", "detector"])
-def test_costs_on_any_axis_are_those_of_the_cost_model(reading: Reading, convention: str) -> None:
+def test_costs_on_any_axis_are_those_of_the_cost_model(reading: RunSnapshot, convention: str) -> None:
     detector = reading.spec.detector
     for paid in ("gmacs", "mparams", "training_gb", "inference_gb"):
         table = design_table(reading, "bbox_mAP_50", convention, paid)  # type: ignore[arg-type]
@@ -135,7 +135,7 @@ def test_costs_on_any_axis_are_those_of_the_cost_model(reading: Reading, convent
     assert hours.paid[row] == pytest.approx(60 * (2 + 6 + 18) / 3600)
 
 
-def test_the_papers_designs_lie_beside_metrics_of_theirs_alone(reading: Reading) -> None:
+def test_the_papers_designs_lie_beside_metrics_of_theirs_alone(reading: RunSnapshot) -> None:
     known = {one.architecture: one for one in design_table(reading, "bbox_mAP", "published", "gmacs").published}
     tsb = known["vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"]
     assert tsb.paid == pytest.approx(453, abs=1)
@@ -143,7 +143,7 @@ def test_the_papers_designs_lie_beside_metrics_of_theirs_alone(reading: Reading)
     assert design_table(reading, "bbox_mAP_s", "published", "gmacs").published == []
 
 
-def test_rungs_count_what_went_on(past: Site, reading: Reading) -> None:
+def test_rungs_count_what_went_on(past: Site, reading: RunSnapshot) -> None:
     rungs = overview(reading, None, NOW).rungs
     assert [rung.epochs for rung in rungs] == [2, 6, 18]
     promotions = past.ledger.promotions("big")
@@ -152,7 +152,7 @@ def test_rungs_count_what_went_on(past: Site, reading: Reading) -> None:
     assert sum(rung.failed for rung in rungs) == len(reading.failed) > 0
 
 
-def test_failures_are_counted_by_kind_and_machine(reading: Reading) -> None:
+def test_failures_are_counted_by_kind_and_machine(reading: RunSnapshot) -> None:
     found = overview(reading, None, NOW)
     assert sum(kind.count for kind in found.kinds) == found.failures
     assert [worker.host for worker in found.workers] == ["node-0", "node-1", "node-2"]
@@ -208,13 +208,13 @@ def test_a_target_ends_a_search(tmp_path: Path, spec: SearchSpec) -> None:
     ledger.close()
 
 
-def test_the_expected_evaluations_are_those_of_the_search(past: Site, reading: Reading) -> None:
+def test_the_expected_evaluations_are_those_of_the_search(past: Site, reading: RunSnapshot) -> None:
     search = open_search("other", ledgers.published_spec(60), Ledger("sqlite://"), "recipe")
     replicates = 6
     assert abs(expected_evaluations(reading) - max(search.expected, len(reading.candidates))) <= replicates
 
 
-def test_a_design_says_what_the_ledger_says(reading: Reading) -> None:
+def test_a_design_says_what_the_ledger_says(reading: RunSnapshot) -> None:
     best = max(reading.representatives, key=lambda e: e.metrics["bbox_mAP"])
     design = reading.designs[best.candidate.architecture.fingerprint]
     view = design_view(reading, design)
@@ -232,7 +232,7 @@ def test_a_design_says_what_the_ledger_says(reading: Reading) -> None:
         assert near.changes == differences(design.architecture, Architecture.parse(near.architecture))
 
 
-def test_the_nearest_designs_are_those_of_a_comparison_with_all(reading: Reading) -> None:
+def test_the_nearest_designs_are_those_of_a_comparison_with_all(reading: RunSnapshot) -> None:
     for design in list(reading.designs.values())[::7]:
         own = reading.gmacs(design.architecture)
         all_others = []
@@ -278,7 +278,7 @@ def test_differences_in_words(one: str, other: str, changes: list[str]) -> None:
     assert differences(Architecture.parse(one), Architecture.parse(other)) == changes
 
 
-def test_designs_side_by_side(reading: Reading) -> None:
+def test_designs_side_by_side(reading: RunSnapshot) -> None:
     names = [e.candidate.architecture.fingerprint for e in reading.representatives[:3]]
     found = comparison(reading, [*names, names[0]])
     assert [design.fingerprint for design in found.designs] == names
@@ -293,7 +293,7 @@ def test_designs_side_by_side(reading: Reading) -> None:
         comparison(reading, names[:1])
 
 
-def test_choices_come_with_their_evidence(reading: Reading) -> None:
+def test_choices_come_with_their_evidence(reading: RunSnapshot) -> None:
     objectives: Objectives = reading.objectives
     found = choices(reading, 500, 0.02)
     assert found.best is not None
@@ -308,7 +308,7 @@ def test_choices_come_with_their_evidence(reading: Reading) -> None:
     assert "the cheapest costs" in choices(reading, 1e-6, None).problem
 
 
-def test_what_matters_names_its_evidence(reading: Reading) -> None:
+def test_what_matters_names_its_evidence(reading: RunSnapshot) -> None:
     found = effects_of(reading)
     assert found.designs == len(reading.representatives)
     for effect in found.effects:

@@ -5,7 +5,7 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
-from piip_dashboards.web.access import MARK, MARKED, is_loopback, needed_token
+from piip_dashboards.web.access import REQUEST_HEADER, REQUEST_VALUE, is_loopback, needed_token
 from piip_dashboards.web.app import create_app
 from support.sites import Site
 
@@ -65,10 +65,10 @@ def test_on_loopback_own_names_are_served(past: Site, host: str) -> None:
     "headers",
     [
         {},
-        {MARK: "something"},
-        {MARK: MARKED, "origin": "http://evil.example"},
-        {MARK: MARKED, "sec-fetch-site": "cross-site"},
-        {MARK: MARKED, "sec-fetch-site": "same-site"},
+        {REQUEST_HEADER: "something"},
+        {REQUEST_HEADER: REQUEST_VALUE, "origin": "http://evil.example"},
+        {REQUEST_HEADER: REQUEST_VALUE, "sec-fetch-site": "cross-site"},
+        {REQUEST_HEADER: REQUEST_VALUE, "sec-fetch-site": "same-site"},
     ],
 )
 def test_other_sites_start_nothing(past: Site, headers: dict[str, str]) -> None:

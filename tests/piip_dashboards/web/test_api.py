@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 from pyarrow import parquet
 from starlette.testclient import TestClient
 
-from piip_dashboards.runs.run_cache import Shelf
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_cache import RunCache
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.web.app import create_app
 from piip_search.config import parse_spec
 from piip_search.evaluation.evaluation import Evaluation
@@ -41,9 +41,9 @@ def test_every_documented_route_answers_as_documented(past: Site) -> None:
 
 
 def test_runs_are_read_before_somebody_asks(past: Site) -> None:
-    shelf = Shelf(past.ledger)
+    shelf = RunCache(past.ledger)
     service = dataclasses.replace(past.service, shelf=shelf, spaces=tempfile.TemporaryDirectory())
-    known: SimpleQueue[Reading | None] = SimpleQueue()
+    known: SimpleQueue[RunSnapshot | None] = SimpleQueue()
     with TestClient(create_app(service, once_read=lambda: known.put(shelf.known("big")))):
         reading = known.get(timeout=60)
     assert reading is not None

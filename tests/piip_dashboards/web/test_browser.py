@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from piip_dashboards.runs.run_snapshot import Reading
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.web.app import create_app
 from piip_search.api.runs import history_of
 from piip_search.ledger import Ledger
@@ -88,7 +88,7 @@ def watched(browser: Browser) -> Iterator[Watched]:
     assert found.errors == []
 
 
-def paths(reading: Reading) -> dict[str, str]:
+def paths(reading: RunSnapshot) -> dict[str, str]:
     """Every page."""
     best = max(reading.representatives, key=lambda e: e.metrics["bbox_mAP"]).candidate.architecture.fingerprint
     failed = reading.failed[0].candidate.architecture.fingerprint

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from piip_dashboards.web.access import MARK, MARKED
+from piip_dashboards.web.access import REQUEST_HEADER, REQUEST_VALUE
 from piip_search import cli
 from piip_search.ledger import Ledger, sqlite_url
 from support import ROOT, ledgers
@@ -74,7 +74,7 @@ def test_what_its_pages_start_finds_a_home_with_the_name_of_a_variable(
         design = f"{address}search/big/design/{fingerprint}"
         with urllib.request.urlopen(design) as answer:
             assert f"{tmp_path}/$$NOWHERE/other.db" in answer.read().decode()
-        asked = urllib.request.Request(f"{design}/export", method="POST", headers={MARK: MARKED})
+        asked = urllib.request.Request(f"{design}/export", method="POST", headers={REQUEST_HEADER: REQUEST_VALUE})
         with urllib.request.urlopen(asked) as answer:
             assert json.load(answer) == {"state": "running"}
         text = "data-busy"

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from piip_dashboards.runs.examples import folder_of, picture_file, trial_with_checkpoint
-from piip_dashboards.web.access import MARK, MARKED
+from piip_dashboards.web.access import REQUEST_HEADER, REQUEST_VALUE
 from piip_dashboards.web.downloads import as_csv
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
 from piip_search.ledger import Ledger
@@ -176,7 +176,7 @@ def test_a_recipe_is_a_folder_of_the_run_or_nothing(trained: Site, recipe: str) 
 
 
 def test_no_export_of_what_is_none(hostile: Site) -> None:
-    ours = {MARK: MARKED}
+    ours = {REQUEST_HEADER: REQUEST_VALUE}
     assert (
         hostile.client.post(f"/search/{quote(NAMES[0], safe='')}/design/--help/export", headers=ours).status_code == 404
     )

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from piip_dashboards.web.access import MARK, MARKED
+from piip_dashboards.web.access import REQUEST_HEADER, REQUEST_VALUE
 from piip_dashboards.web.app import create_app
-from piip_dashboards.web.jobs import Jobs, JobView
+from piip_dashboards.web.jobs import CommandJobs, JobView
 from support.sites import Site
 
 
 @pytest.fixture
-def jobs() -> Iterator[Jobs]:
-    found = Jobs()
+def jobs() -> Iterator[CommandJobs]:
+    found = CommandJobs()
     yield found
     found.close()
 
@@ -38,7 +38,7 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def test_the_last_lines_are_seen_while_it_runs_and_how_it_ended(jobs: Jobs, tmp_path: Path) -> None:
+def test_the_last_lines_are_seen_while_it_runs_and_how_it_ended(jobs: CommandJobs, tmp_path: Path) -> None:
     go = tmp_path / "go"
     code = (
         "import pathlib, time\nfor i in range(40): print('line', i, flush=True)\n"
@@ -58,7 +58,7 @@ def test_the_last_lines_are_seen_while_it_runs_and_how_it_ended(jobs: Jobs, tmp_
 
 
 def test_what_runs_ends_with_the_dashboard(tmp_path: Path) -> None:
-    jobs, file = Jobs(), tmp_path / "pid"
+    jobs, file = CommandJobs(), tmp_path / "pid"
     code = f"import os, pathlib, time; pathlib.Path({str(file)!r}).write_text(str(os.getpid())); time.sleep(600)"
     jobs.start("one", python(code))
     seen(lambda: jobs.view("one"), lambda view: file.exists() and bool(file.read_text(encoding="utf-8")))
@@ -83,24 +83,28 @@ def test_an_export_that_fails_says_why(past: Site) -> None:
     assert "no ledger at" in " ".join(failed.lines)
     text = past.client.get(f"/search/big/design/{fingerprint}/part/export").text
     assert "The export failed" in text
-    assert past.client.post("/search/big/design/none/export", headers={MARK: MARKED}).status_code == 404
+    assert (
+        past.client.post("/search/big/design/none/export", headers={REQUEST_HEADER: REQUEST_VALUE}).status_code == 404
+    )
 
 
 def test_a_known_cluster_is_told_to_stop_a_search_and_to_go_on_with_it(past: Site) -> None:
     """No cluster answers here: what is told is the command's own error, with the address."""
     service = past.service
     assert "cluster" not in past.client.get("/search/big").text
-    unknown = past.client.post("/search/big/stop", headers={MARK: MARKED})
+    unknown = past.client.post("/search/big/stop", headers={REQUEST_HEADER: REQUEST_VALUE})
     assert (unknown.status_code, "start the dashboard with --address" in unknown.text) == (409, True)
     known = dataclasses.replace(service, cluster="http://127.0.0.1:1", spaces=tempfile.TemporaryDirectory())
     with TestClient(create_app(known), base_url="http://127.0.0.1") as client:
         assert "part/cluster" in client.get("/search/big").text
         assert "Go on with it" in client.get("/search/big/part/cluster").text
-        assert client.post("/search/big/burn", headers={MARK: MARKED}).status_code == 400
-        assert client.post("/search/none/stop", headers={MARK: MARKED}).status_code == 404
+        assert client.post("/search/big/burn", headers={REQUEST_HEADER: REQUEST_VALUE}).status_code == 400
+        assert client.post("/search/none/stop", headers={REQUEST_HEADER: REQUEST_VALUE}).status_code == 404
         assert client.post("/search/big/stop").status_code == 403
         for action in ("stop", "start"):
-            assert client.post(f"/search/big/{action}", headers={MARK: MARKED}).json() == {"state": "running"}
+            assert client.post(f"/search/big/{action}", headers={REQUEST_HEADER: REQUEST_VALUE}).json() == {
+                "state": "running"
+            }
             assert "Asking the cluster" in client.get("/search/big/part/cluster").text
             seen(lambda: known.jobs.view(known.cluster_key("big")), lambda view: view.state == "failed")
             text = client.get("/search/big/part/cluster").text

@@ -9,7 +9,7 @@ from piip_search.analysis.audit import AuditPlan, audit, audit_candidates
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.ledger import Ledger
-from piip_search.search.policy import Listed
+from piip_search.search.policy import FixedPolicy
 from piip_search.search.search import Search, open_search
 from piip_workers.runners import local
 from support import fakes
@@ -42,7 +42,7 @@ def audited(spec: SearchSpec, ledger: Ledger, noise: float, blind: bool = False,
         return measured(candidate, noise, blind)
 
     for _ in range(2):
-        check = Search("check", spec, Listed(candidates), ledger, "recipe", question=plan.digest)
+        check = Search("check", spec, FixedPolicy(candidates), ledger, "recipe", question=plan.digest)
         local.run(check, measure)
     # What the run had measured is answered by the ledger, and a second sitting measures nothing.
     assert len(asked) == len(candidates) * seeds // (seeds + 1)

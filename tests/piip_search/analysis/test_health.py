@@ -13,7 +13,7 @@ from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives, pareto_front
-from piip_search.search.feasible import legal_designs
+from piip_search.search.feasible import feasible_designs
 
 RUNGS = (Fidelity(1, horizon=9), Fidelity(3, horizon=9), Fidelity(9))
 OBJECTIVES = Objectives("bbox_mAP", "backbone")
@@ -23,7 +23,7 @@ TIERS = (0.02, 0.06)
 @pytest.fixture
 def designs(spec: SearchSpec) -> list[Architecture]:
     """Thirty of each tier, in a drawn order."""
-    space, legal = legal_designs(spec)
+    space, legal = feasible_designs(spec)
     order = np.random.default_rng(0).permutation(len(legal))
     cheap = [index for index in order if legal.macs_N[index] <= TIERS[0] * 1e9][:30]
     dear = [index for index in order if legal.macs_N[index] > TIERS[0] * 1e9][:30]

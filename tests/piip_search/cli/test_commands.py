@@ -20,7 +20,7 @@ from piip_search.config import SearchSpec, load_spec
 from piip_search.config.shipped import find_space, shipped_spaces
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
 from piip_search.ledger import Ledger
-from piip_search.search.policy import Listed
+from piip_search.search.policy import FixedPolicy
 from piip_search.search.search import Search, open_search
 from support import fakes
 from support.commands import every_command, problems_of
@@ -182,7 +182,7 @@ def test_an_audit_is_shown_without_an_examination(run_cli: Cli, tmp_path: Path, 
     while (candidate := search.propose()) is not None:
         candidates.append(candidate)
         search.accept(fakes.measure(candidate))
-    audited = Search("audited", spec, Listed(candidates), book, "recipe", question="123456", audit_of=search.uid)
+    audited = Search("audited", spec, FixedPolicy(candidates), book, "recipe", question="123456", audit_of=search.uid)
     while (candidate := audited.propose()) is not None:
         audited.accept(fakes.measure(candidate))
     ended = run_cli("show", "audited", "--home", str(tmp_path / "runs")).out
@@ -323,7 +323,7 @@ def test_an_audit_of_which_every_trial_failed(run_cli: Cli, tmp_path: Path) -> N
     audited = Search(
         plan.run_name("quickstart"),
         spec,
-        Listed(candidates),
+        FixedPolicy(candidates),
         ledger,
         record.recipe,
         question=plan.digest,

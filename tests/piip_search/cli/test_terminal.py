@@ -14,7 +14,7 @@ from piip_search.architecture import Architecture
 from piip_search.cli.terminal.front_plot import plot_front
 from piip_search.cli.terminal.live import watch
 from piip_search.cli.terminal.tables import failures_view, fronts_view, health_view
-from piip_search.cli.terminal.widgets import Bar, Design, FrontPlot
+from piip_search.cli.terminal.widgets import Bar, DesignName, FrontPlot
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives, pareto_front
@@ -91,12 +91,12 @@ def test_there_is_no_plot_of_nothing() -> None:
 
 
 def test_a_design_is_broken_between_its_branches() -> None:
-    assert _written(Design(TSB), width=60).splitlines() == [TSB]
-    assert [line.rstrip() for line in _written(Design(TSB), width=35).splitlines()] == [
+    assert _written(DesignName(TSB), width=60).splitlines() == [TSB]
+    assert [line.rstrip() for line in _written(DesignName(TSB), width=35).splitlines()] == [
         "vit_b@672:w14+vit_s@1120:w14",
         "+vit_t@1568:w14*12",
     ]
-    assert "".join(line.rstrip() for line in _written(Design(TSB), width=9).splitlines()) == TSB
+    assert "".join(line.rstrip() for line in _written(DesignName(TSB), width=9).splitlines()) == TSB
 
 
 def test_a_bar_is_written_in_what_can_be_written() -> None:

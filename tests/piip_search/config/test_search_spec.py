@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, SpecError, load_spec, parse_spec
 from piip_search.config.shipped import find_space, shipped_spaces
-from piip_search.cost.gpu_share import GIB, allowed, most_training, needed, share_of
+from piip_search.cost.gpu_share import GIB, max_step_bytes, process_bytes, share_of, torch_fraction
 from piip_search.evaluation.evaluation import Candidate
-from piip_search.search.feasible import legal_designs
+from piip_search.search.feasible import feasible_designs
 
 GOOD: dict[str, Any] = {
     "name": "good",
@@ -39,7 +39,7 @@ def problems(content: object) -> list[str]:
 @pytest.mark.parametrize("name", list(shipped_spaces()))
 def test_shipped_spaces_are_sound(name: str) -> None:
     spec = load_spec(find_space(name))
-    _, designs = legal_designs(spec)
+    _, designs = feasible_designs(spec)
     assert spec.name == name
     assert len(designs) >= 100
 
@@ -164,7 +164,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_an_impossible_limit_names_the_cheapest_design(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        legal_designs(parse_spec(broken(**changes)))
+        feasible_designs(parse_spec(broken(**changes)))
 
 
 MEMORY = {"resources": {"gpu": "auto", "gpu_memory": 2}, "training": {"batch_size": 4, "channels": 64}}
@@ -172,23 +172,23 @@ MEMORY = {"resources": {"gpu": "auto", "gpu_memory": 2}, "training": {"batch_siz
 
 def test_designs_that_do_not_fit_the_memory_are_not_legal() -> None:
     spec = parse_spec(broken(**MEMORY))
-    every, fitting = legal_designs(parse_spec(GOOD))[1], legal_designs(spec)[1]
+    every, fitting = feasible_designs(parse_spec(GOOD))[1], feasible_designs(spec)[1]
     assert fitting.training_N is not None
     assert 0 < len(fitting) < len(every)
-    assert needed(int(fitting.training_N.max())) <= 2 * GIB
+    assert process_bytes(int(fitting.training_N.max())) <= 2 * GIB
     space = spec.space.build()
     ends = (fitting.training_N.argmin(), fitting.training_N.argmax())
     small, large = (space.decode(fitting.rows_ND[place]) for place in ends)
     assert 0.05 <= spec.gpu_of(small) < spec.gpu_of(large) <= 1
     half = parse_spec(broken(**{**MEMORY, "resources": {"gpu": 0.75, "gpu_memory": 2}}))
-    assert len(legal_designs(half)[1]) < len(fitting)
+    assert len(feasible_designs(half)[1]) < len(fitting)
     assert half.gpu_of(large) == 0.75
 
 
 def test_a_gpu_that_is_too_small_is_said_with_the_smallest_design() -> None:
     spec = parse_spec(broken(resources={"gpu": 1, "gpu_memory": 1.5}))
     with pytest.raises(SpecError, match=r"resources.gpu_memory: no design's training fits 1.5 GiB: the smallest needs"):
-        legal_designs(spec)
+        feasible_designs(spec)
 
 
 def test_a_gpu_that_is_too_small_is_said_with_what_would_help() -> None:
@@ -197,7 +197,7 @@ def test_a_gpu_that_is_too_small_is_said_with_what_would_help() -> None:
     said = []
     for changes in (usual, {**usual, "training": least}):
         with pytest.raises(SpecError) as caught:
-            legal_designs(parse_spec(broken(**changes)))
+            feasible_designs(parse_spec(broken(**changes)))
         said.append(caught.value.problems[0].partition("; ")[2])
     assert said == [
         "lower training.batch_size, lower fidelity.image_scale, set training.precision to bfloat16, set "
@@ -209,13 +209,13 @@ def test_a_gpu_that_is_too_small_is_said_with_what_would_help() -> None:
 @given(st.integers(0, 2**40), st.floats(1.5, 200))
 def test_shares_hold_what_is_needed_and_no_step_more(training: int, gpu_memory: float) -> None:
     share = share_of(training, gpu_memory)
-    fits = training <= most_training(gpu_memory)
+    fits = training <= max_step_bytes(gpu_memory)
     assert 0.05 <= share <= 1
     assert round(share / 0.05) * 0.05 == pytest.approx(share)
-    assert not fits or needed(training) <= share * gpu_memory * GIB * (1 + 1e-6)
-    assert share == 0.05 or needed(training) > (share - 0.05) * gpu_memory * GIB
-    assert fits == (needed(training) <= gpu_memory * GIB)
-    assert allowed(share, round(gpu_memory * GIB)) <= share or share == 1
+    assert not fits or process_bytes(training) <= share * gpu_memory * GIB * (1 + 1e-6)
+    assert share == 0.05 or process_bytes(training) > (share - 0.05) * gpu_memory * GIB
+    assert fits == (process_bytes(training) <= gpu_memory * GIB)
+    assert torch_fraction(share, round(gpu_memory * GIB)) <= share or share == 1
 
 
 def test_rungs_are_one_training() -> None:

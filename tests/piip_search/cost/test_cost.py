@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from piip_search.architecture import Architecture
-from piip_search.cost import CONVENTIONS, Cost, Detector, breakdown, conventions_of, price
+from piip_search.cost import CONVENTIONS, Cost, DetectorCost, breakdown, conventions_of, price
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
@@ -40,7 +40,7 @@ def test_an_image_is_padded_until_all_grids_are_exact() -> None:
 
 def test_a_wider_detector_costs_more() -> None:
     architecture = Architecture.parse("vit_b@448:w14")
-    narrow, wide = (price(architecture, "detector", detector=Detector("retinanet", width)) for width in (64, 256))
+    narrow, wide = (price(architecture, "detector", detector=DetectorCost("retinanet", width)) for width in (64, 256))
     assert narrow.macs < wide.macs
     assert narrow.params < wide.params
 

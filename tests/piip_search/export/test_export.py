@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from piip_search.architecture import Architecture, Branch, Interaction
 from piip_search.config import Training, load_spec
 from piip_search.config.shipped import find_space
-from piip_search.cost import Detector, price
+from piip_search.cost import DetectorCost, price
 from piip_search.evaluation.evaluation import Fidelity
 from piip_search.export import SCHEDULES, CocoPaths, CocoSplit, Export, Provenance, prepare_folder, write_export
 from piip_search.export.folder import read_architecture
 from piip_search.export.mmdet.config import full_config, proxy_config
 from piip_search.export.mmdet.data import ProxyImages, smallest_image
-from piip_search.export.mmdet.detectors import READERS
+from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS
 from piip_search.export.settings import render
 
 ARCHITECTURE = Architecture.parse("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12")
@@ -99,7 +99,7 @@ def test_a_rise_of_one_step_is_none() -> None:
 
 
 def test_what_a_base_says_of_its_own_data_and_weights_is_left_behind() -> None:
-    reader = replace(READERS["retinanet"], imports=("own.heads", "piip_workers.tasks.detection.metric"))
+    reader = replace(DETECTOR_CONFIGS["retinanet"], imports=("own.heads", "piip_workers.tasks.detection.metric"))
     images = ProxyImages(10)
     for settings in (
         full_config(ARCHITECTURE, PATHS, Training(), reader=reader, seed=5),
@@ -167,7 +167,7 @@ def test_the_design_is_data_too(tmp_path: Path) -> None:
     content = yaml.safe_load((tmp_path / "architecture.yaml").read_text(encoding="utf-8"))
     assert content["architecture"] == ARCHITECTURE.name
     assert content["cost"]["published"]["macs"] == price(ARCHITECTURE, "published").macs
-    own = Detector("retinanet", 256, classes=1)
+    own = DetectorCost("retinanet", 256, classes=1)
     assert content["cost"]["detector"]["macs"] == price(ARCHITECTURE, "detector", detector=own).macs
     with pytest.raises(ValueError, match=r"it has no architecture\.yaml"):
         read_architecture(tmp_path / "elsewhere")
@@ -175,7 +175,7 @@ def test_the_design_is_data_too(tmp_path: Path) -> None:
 
 def test_a_detector_of_unknown_cost_is_told_without_it(tmp_path: Path) -> None:
     training = Training(detector="dino")
-    reader = replace(READERS["mask_rcnn"], base="mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    reader = replace(DETECTOR_CONFIGS["mask_rcnn"], base="mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
     export = Export(ARCHITECTURE, PATHS, training, reader=reader, images=(1000, 100))
     write_export(export, tmp_path)
     assert set(export.costs) == {"published", "backbone"}

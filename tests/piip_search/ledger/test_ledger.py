@@ -21,7 +21,7 @@ from piip_search.architecture import Architecture
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.ledger import Circumstances, FrontSnapshot, Ledger, LedgerError
 from piip_search.ledger.sqlite import is_local
-from piip_search.ledger.tables import APPEND_ONLY, NEWEST, Table
+from piip_search.ledger.tables import APPEND_ONLY, NEWEST, LedgerTable
 from support import ROOT
 from support.postgres import Postgres
 
@@ -173,7 +173,7 @@ def test_passwords_are_not_shown() -> None:
 
 def test_migrations_make_the_tables_that_the_code_expects(ledger: Ledger) -> None:
     with connected(ledger.url) as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), LedgerTable.metadata) == []
     assert ScriptDirectory(str(Path(piip_search.ledger.migrations.__file__).parent)).get_current_head() == NEWEST
 
 
@@ -184,7 +184,7 @@ def test_migrations_go_both_ways(ledger: Ledger) -> None:
         assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
     migrate(ledger.url, "head")
     with connected(ledger.url) as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), LedgerTable.metadata) == []
 
 
 def test_an_old_ledger_is_brought_up_to_date_with_all_it_holds(ledger: Ledger) -> None:

@@ -9,7 +9,7 @@ import pytest
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.ledger import Ledger
 from piip_search.search.search import Search
-from piip_search.simulation.simulation import Rehearsal
+from piip_search.simulation.simulation import Simulation
 from piip_search.simulation.table import Table
 from piip_workers.runners import simulated
 
@@ -55,8 +55,8 @@ def played(spec: SearchSpec, **changes: object) -> SearchSpec:
 
 
 def rehearse(
-    rehearsal: Rehearsal, cluster: simulated.Cluster, ledger: Ledger | None = None, kill_after: int | None = None
-) -> tuple[Search, simulated.Played | None]:
+    rehearsal: Simulation, cluster: simulated.Cluster, ledger: Ledger | None = None, kill_after: int | None = None
+) -> tuple[Search, simulated.SimulationResult | None]:
     clock = simulated.Clock()
     search = rehearsal.open("run", ledger or Ledger("sqlite://"), clock=clock)
 
@@ -71,7 +71,7 @@ def rehearse(
 
 
 def test_a_rehearsal_finds_good_designs_of_every_tier(spec: SearchSpec, table: Table) -> None:
-    rehearsal = Rehearsal.of(played(spec), table)
+    rehearsal = Simulation.of(played(spec), table)
     search, _ = rehearse(rehearsal, simulated.Cluster(workers=4))
     assert search.ending == "the budget of trials is spent"
     for tier in (5.0, 9.0):
@@ -86,7 +86,7 @@ def test_a_rehearsal_finds_good_designs_of_every_tier(spec: SearchSpec, table: T
 
 
 def test_the_clock_counts_rungs_from_where_they_paused(spec: SearchSpec, table: Table) -> None:
-    rehearsal = Rehearsal.of(played(spec, sampler="random"), table)
+    rehearsal = Simulation.of(played(spec, sampler="random"), table)
     search, done = rehearse(rehearsal, simulated.Cluster(workers=1))
     assert done is not None
     furthest = {e.candidate.architecture: e.candidate.fidelity.epochs for e in search.evaluations}
@@ -98,7 +98,7 @@ def test_the_clock_counts_rungs_from_where_they_paused(spec: SearchSpec, table: 
 
 
 def test_failures_stragglers_and_preemption_stop_nothing(spec: SearchSpec, table: Table) -> None:
-    rehearsal = Rehearsal.of(played(spec, sampler="random", budget={"trials": 200}), table)
+    rehearsal = Simulation.of(played(spec, sampler="random", budget={"trials": 200}), table)
     cluster = simulated.Cluster(workers=16, failures=0.1, stragglers=0.1, preemptions=0.1)
     search, done = rehearse(rehearsal, cluster)
     assert done is not None
@@ -118,7 +118,7 @@ def test_failures_stragglers_and_preemption_stop_nothing(spec: SearchSpec, table
 def test_a_killed_rehearsal_goes_on_with_the_same_promotions(
     spec: SearchSpec, table: Table, tmp_path: Path, kill_after: int, sampler: str
 ) -> None:
-    rehearsal = Rehearsal.of(played(spec, sampler=sampler), table)
+    rehearsal = Simulation.of(played(spec, sampler=sampler), table)
     undisturbed, _ = rehearse(rehearsal, simulated.Cluster())
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     rehearse(rehearsal, simulated.Cluster(), ledger, kill_after)
@@ -131,14 +131,14 @@ def test_a_killed_rehearsal_goes_on_with_the_same_promotions(
 def test_equal_seeds_rehearse_equally_and_others_do_not(spec: SearchSpec, table: Table) -> None:
     cluster = simulated.Cluster(workers=5, failures=0.1)
     first, second, other = (
-        [e.candidate for e in rehearse(Rehearsal.of(played(spec, seed=seed), table), cluster)[0].evaluations]
+        [e.candidate for e in rehearse(Simulation.of(played(spec, seed=seed), table), cluster)[0].evaluations]
         for seed in (1, 1, 2)
     )
     assert first == second != other
 
 
 def test_hours_are_the_virtual_ones(spec: SearchSpec, table: Table) -> None:
-    rehearsal = Rehearsal.of(played(spec, sampler="random", budget={"trials": 500, "hours": 1}), table)
+    rehearsal = Simulation.of(played(spec, sampler="random", budget={"trials": 500, "hours": 1}), table)
     search, done = rehearse(rehearsal, simulated.Cluster(workers=2))
     assert done is not None
     assert search.ending == "the budget of hours is spent"
@@ -159,7 +159,7 @@ def test_what_cannot_be_rehearsed(
     spec: SearchSpec, table: Table, changes: dict[str, object], names: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        Rehearsal.of(played(spec, **changes), table, **names)
+        Simulation.of(played(spec, **changes), table, **names)
 
 
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"failures": 1.0}, {"stragglers": -0.1}, {"preemptions": 2.0}])
@@ -181,7 +181,7 @@ def test_tables_that_cannot_be_played_on(spec: SearchSpec, tmp_path: Path, heade
     other = row if header[-6:] == "loss:l" else row.replace("1,1,1", "2,1,2")
     file.write_text("\n".join([header, row, other]), encoding="utf-8")
     with pytest.raises(ValueError, match=message):
-        Rehearsal.of(played(spec, schedule=None, fidelity={"epochs": 2}), Table.read(file))
+        Simulation.of(played(spec, schedule=None, fidelity={"epochs": 2}), Table.read(file))
 
 
 def test_losses_below_zero_missing_ones_and_costs_of_nothing_are_played(spec: SearchSpec, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_losses_below_zero_missing_ones_and_costs_of_nothing_are_played(spec: Se
     ]
     file.write_text("\n".join(["choice:a,choice:b,cost:c,loss:l", *rows]), encoding="utf-8")
     settings = {"schedule": None, "budget": {"trials": 36}, "limit": {"gmacs": [3e11, 1.1e12]}}
-    rehearsal = Rehearsal.of(played(spec, **settings), Table.read(file))
+    rehearsal = Simulation.of(played(spec, **settings), Table.read(file))
     search, _ = rehearse(rehearsal, simulated.Cluster())
     assert len(search.evaluations) == 36
     assert {e.error for e in search.failures} == {"the table has no loss of it"}

@@ -11,7 +11,7 @@ from piip_search.architecture.backbones import backbone_named
 from piip_search.architecture.segments import MERGES
 from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
-from piip_search.cost import CONVENTIONS, Detector, Step, conventions_of, price, training_bytes
+from piip_search.cost import CONVENTIONS, DetectorCost, Step, conventions_of, price, training_bytes
 from piip_search.space import PAIRINGS, Choices, Designs, Limit, SearchSpace, parse_window
 
 TINY = ["vit_micro", "vit_nano", "vit_pico", "convnext_pico", "vit_w32_d2_h2", "vit_w48_d3_h2_p8"]
@@ -102,7 +102,7 @@ def test_rows_are_priced_exactly_and_read_back(space: SearchSpace, seed: int) ->
     drawn = space.sample(5, seed)
     for row in drawn:
         assert (space.encode(space.decode(row)) == row).all()
-    detector = Detector("retinanet", 64, 7)
+    detector = DetectorCost("retinanet", 64, 7)
     for convention in CONVENTIONS:
         if convention == "detector" and {"logits", "tokens"} & set(space.choices.merges):
             with pytest.raises(ValueError, match="no detector reads"):
@@ -129,7 +129,7 @@ def test_training_memory_is_known_for_all_designs_at_once(
 ) -> None:
     if not len(space):
         return
-    step = Step(image_scale, short_side, 3, Detector("retinanet", 64, 7), bfloat16, checkpointing)
+    step = Step(image_scale, short_side, 3, DetectorCost("retinanet", 64, 7), bfloat16, checkpointing)
     designs = Designs.joined(list(space.chunks("backbone", step=step)))
     assert designs.training_N is not None
     for index in np.random.default_rng(seed).integers(0, len(designs), 5):

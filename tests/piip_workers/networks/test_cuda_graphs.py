@@ -12,7 +12,7 @@ from torch import Tensor, nn  # noqa: E402
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.models import PIIP, PIIPPyramid  # noqa: E402
 from piip_search.models.kernels import dispatch  # noqa: E402
-from piip_workers.networks.cuda_graphs import SIZES, Recorded  # noqa: E402
+from piip_workers.networks.cuda_graphs import MOST_SIZES, Recorded  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIDES = (
@@ -103,7 +103,7 @@ def test_replayed_training_is_the_training(attention: str, bfloat16: bool, steps
                 for usual, same in zip(*(one.parameters() for one in networks), strict=True):
                     equal(same, usual, bfloat16)
                     same.copy_(usual)  # or training would make small differences grow
-    assert recorded.sizes == tuple((2, 3, side, 96) for side in (96, 112, 128, 144))[:SIZES]
+    assert recorded.sizes == tuple((2, 3, side, 96) for side in (96, 112, 128, 144))[:MOST_SIZES]
     networks[1].eval()
     with torch.no_grad():
         ones = torch.ones(1, 3, 96, 96, device=DEVICE)

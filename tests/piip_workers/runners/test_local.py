@@ -37,11 +37,11 @@ class TestRay(RunnerContract):
 
     def test_a_worker_that_dies_is_a_failed_evaluation(self, spec: SearchSpec, tmp_path: Path) -> None:
         from piip_workers.runners import ray_tune
-        from piip_workers.runners.ray_desk import Placement
+        from piip_workers.runners.ray_desk import TrialResources
 
         search = _small(spec, tmp_path)
         ray_tune.run(
-            search, Work("support.fakes:measure", {"die": 1}), tmp_path / "ray", placement=Placement(retries=1)
+            search, Work("support.fakes:measure", {"die": 1}), tmp_path / "ray", placement=TrialResources(retries=1)
         )
         assert [e.candidate.number for e in search.failures] == [1]
         assert "worker process ended" in search.failures[0].error
@@ -49,19 +49,19 @@ class TestRay(RunnerContract):
 
     def test_a_process_begins_as_often_as_it_may(self, spec: SearchSpec, tmp_path: Path) -> None:
         from piip_workers.runners import ray_tune
-        from piip_workers.runners.ray_desk import Placement
+        from piip_workers.runners.ray_desk import TrialResources
 
         search, work = _small(spec, tmp_path), Work("support.fakes:measure", {"die": 1}, str(tmp_path / "results"))
-        ray_tune.run(search, work, tmp_path / "ray", placement=Placement(retries=1))
+        ray_tune.run(search, work, tmp_path / "ray", placement=TrialResources(retries=1))
         assert [e.candidate.number for e in search.failures] == [1]
         assert [work.begun(e.candidate) for e in search.failures] == [2]
         assert {work.begun(e.candidate) for e in search.evaluations if e.status == "done"} == {1}
 
     def test_a_trial_whose_process_never_began_is_tried_again(self, spec: SearchSpec, tmp_path: Path) -> None:
-        from piip_workers.runners.ray_desk import FRESH, Desk, Placement
+        from piip_workers.runners.ray_desk import FRESH, Desk, TrialResources
 
         search, work = _small(spec, tmp_path), Work("support.fakes:measure", {}, str(tmp_path / "results"))
-        desk = Desk(search, work, lambda: None, Placement(at_once=1, retries=1))
+        desk = Desk(search, work, lambda: None, TrialResources(at_once=1, retries=1))
         first = desk.suggest("0")
         desk.complete("0", {}, error=True)  # as Tune tells it of a node that died a moment ago
         assert not search.failures
@@ -80,29 +80,29 @@ class TestRay(RunnerContract):
     def test_a_sitting_that_is_stopped_does_not_wait_for_what_never_began(
         self, spec: SearchSpec, tmp_path: Path
     ) -> None:
-        from piip_workers.runners.ray_desk import FRESH, NOTHING, OVER, Desk, Placement
+        from piip_workers.runners.ray_desk import FRESH, NO_MORE_TRIALS, NO_TRIAL, Desk, TrialResources
 
         search, work = _small(spec, tmp_path), Work("support.fakes:measure", {}, str(tmp_path / "results"))
-        desk = Desk(search, work, lambda: None, Placement(at_once=2))
+        desk = Desk(search, work, lambda: None, TrialResources(at_once=2))
         desk.suggest("0")
         desk.suggest("1")
         desk.complete("0", {}, error=True)
         desk.complete("1", {"halt": "a disk is full"}, error=False)
-        assert desk.suggest("2") == NOTHING
+        assert desk.suggest("2") == NO_TRIAL
         time.sleep(FRESH)
-        assert desk.suggest("2") == OVER
+        assert desk.suggest("2") == NO_MORE_TRIALS
         assert not search.evaluations
 
     def test_a_cluster_too_small_says_so(self, spec: SearchSpec, tmp_path: Path) -> None:
         from piip_workers.runners import ray_tune
-        from piip_workers.runners.ray_desk import Placement
+        from piip_workers.runners.ray_desk import TrialResources
 
         with pytest.raises(ValueError, match="lower resources in the space or add nodes"):
             ray_tune.run(
                 _small(spec, tmp_path),
                 Work("support.fakes:measure"),
                 tmp_path / "ray",
-                placement=Placement(cpu=10_000),
+                placement=TrialResources(cpu=10_000),
             )
 
 

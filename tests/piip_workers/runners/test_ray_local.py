@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from piip_workers.runners.ray_local import LONGEST, MachineUnfitError, missing_environment
+from piip_workers.runners.ray_local import LONGEST_TMPDIR, MachineUnfitError, missing_environment
 
 SLURM = "/scratch/slurm/jobs/1234567/a_long_name_of_a_user/and_of_a_project"
 
@@ -38,7 +38,7 @@ def test_a_folder_that_suits_ray_stands_in_for_one_that_does_not(given: dict[str
     ("chosen", "problem"),
     [
         (SLURM, "paths of sockets have at most 107 bytes, and Ray's would have"),
-        ("/" + "é" * LONGEST, "paths of sockets have at most 107 bytes"),
+        ("/" + "é" * LONGEST_TMPDIR, "paths of sockets have at most 107 bytes"),
         ("relative", "the path is not absolute"),
         ("/dev/null", "/dev/null is no folder"),
         ("/dev/null/below", "/dev/null/below cannot be made"),

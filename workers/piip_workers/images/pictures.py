@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from piip_workers.cache import cache_folder
 from piip_workers.images.image_files import image_file
 
-VERSION = 2
+CACHE_VERSION = 2
 """Raised whenever what is kept of a file changes its meaning."""
 SETTLED = 2.0
 """Seconds after which a file that changed again has another time of change on every file system."""
 THREADS = min(8, os.cpu_count() or 1)
-BATCH = 16 * THREADS
+FILES_A_BATCH = 16 * THREADS
 """Files that are looked at between two looks at whether somebody waits for the end."""
 LARGE = 2**25
 """Pixels of an image that is decoded while no other is."""
@@ -44,11 +44,11 @@ SAMPLE_FORMAT = 339
 """Tag of TIFF."""
 UNSIGNED = 1
 """Sample format of whole numbers without a sign."""
-PLAIN = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "MPO")
+PLAIN_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "MPO")
 """Formats whose depth the first bytes say."""
 
-Told = Callable[[int, int], None]
-T = TypeVar("T")
+ProgressCallback = Callable[[int, int], None]
+_T = TypeVar("_T")
 
 
 def _untold(done: int, total: int) -> None:
@@ -159,16 +159,16 @@ class Pictures:
         odd = set(self.odd)
         return [name for name in self._files if name not in self._known and name not in odd]
 
-    def headers(self, names: Sequence[str], told: Told = _untold) -> list[Header | None]:
+    def headers(self, names: Sequence[str], told: ProgressCallback = _untold) -> list[Header | None]:
         """What the first bytes of files say; None of those that are missing."""
         return self._look(names, "header", _header, told)
 
-    def hashes(self, names: Sequence[str], told: Told = _untold) -> list[str | None]:
+    def hashes(self, names: Sequence[str], told: ProgressCallback = _untold) -> list[str | None]:
         """Hashes of the files' contents."""
         return self._look(names, "hash", _hash, told)
 
     def undecodable(
-        self, names: Sequence[str], told: Told = _untold, ended: Callable[[], bool] = lambda: False
+        self, names: Sequence[str], told: ProgressCallback = _untold, ended: Callable[[], bool] = lambda: False
     ) -> list[str]:
         """Which files cannot be decoded, with OpenCV, which is installed; missing files are among them.
 
@@ -180,7 +180,7 @@ class Pictures:
         found = self._look(names, "decodes", _is_decodable, told, ended)
         return [name for name, decodes in zip(names, found, strict=True) if decodes is False or name not in self._known]
 
-    def brightest(self, names: Sequence[str], told: Told = _untold) -> list[int]:
+    def brightest(self, names: Sequence[str], told: ProgressCallback = _untold) -> list[int]:
         """Largest value of a channel of files, but for a few pixels; 0 of those that cannot be decoded."""
         return [found or 0 for found in self._look(names, "brightest", _brightest, told)]
 
@@ -188,18 +188,18 @@ class Pictures:
         self,
         names: Sequence[str],
         what: str,
-        look: Callable[[Path], T],
-        told: Told,
+        look: Callable[[Path], _T],
+        told: ProgressCallback,
         ended: Callable[[], bool] = lambda: False,
-    ) -> list[T | None]:
+    ) -> list[_T | None]:
         new = [name for name in names if name in self._known and getattr(self._known[name], what) is None]
         if new:
             with ThreadPoolExecutor(THREADS) as pool:
                 # A pool ends what it was given before a program may end: it is given little at a time.
-                for start in range(0, len(new), BATCH):
+                for start in range(0, len(new), FILES_A_BATCH):
                     if ended():
                         break
-                    batch = new[start : start + BATCH]
+                    batch = new[start : start + FILES_A_BATCH]
                     # A thread gets several files at a time: handing one over takes as long as reading its header.
                     groups = [list(map(self.file, batch[at::THREADS])) for at in range(THREADS)]
                     answers = list(pool.map(lambda files: [look(file) for file in files], groups))
@@ -218,7 +218,7 @@ class Pictures:
         with suppress(OSError):
             self._cache.parent.mkdir(parents=True, exist_ok=True)
             draft = self._cache.with_name(f".{self._cache.name}.{os.getpid()}")
-            content = {"version": VERSION, "pictures": {name: _content(one) for name, one in self._kept.items()}}
+            content = {"version": CACHE_VERSION, "pictures": {name: _content(one) for name, one in self._kept.items()}}
             draft.write_text(json.dumps(content), encoding="utf-8")
             draft.replace(self._cache)
 
@@ -227,7 +227,7 @@ def _read(file: Path) -> dict[str, Picture]:
     """What was kept; nothing where that cannot be read."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        if content["version"] != VERSION:
+        if content["version"] != CACHE_VERSION:
             return {}
         return {name: _picture(one) for name, one in content["pictures"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -264,7 +264,7 @@ def _header(file: Path) -> Header:
     except Exception:  # a library that meets a file of any content
         return _header_of_pixels(file)
     header = Header(width, height, orientation, True, bits, odd)
-    if kind in PLAIN and (orientation == 1 or _obeys(file, orientation)):
+    if kind in PLAIN_FORMATS and (orientation == 1 or _obeys(file, orientation)):
         return header
     return _header_of_pixels(file, header)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from piip_search.cost.gpu_share import allowed
+from piip_search.cost.gpu_share import torch_fraction
 
 
-def keep_to(share: float, cuda: ModuleType | Any = torch.cuda) -> None:
+def cap_gpu_memory(share: float, cuda: ModuleType | Any = torch.cuda) -> None:
     """Lets this process take no more of a GPU's memory than its share; more is an error of that process alone.
 
     Args:
@@ -17,4 +17,4 @@ def keep_to(share: float, cuda: ModuleType | Any = torch.cuda) -> None:
     """
     if cuda.is_available():
         total = cuda.get_device_properties(0).total_memory
-        cuda.set_per_process_memory_fraction(allowed(share, total), 0)
+        cuda.set_per_process_memory_fraction(torch_fraction(share, total), 0)

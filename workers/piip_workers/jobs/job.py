@@ -24,7 +24,7 @@ IN_LOADER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\s")
 """How an error begins that torch brought from a process that reads images; its traceback follows."""
 
 
-LONGEST_WAIT = 60.0
+LONGEST_CLAIM_WAIT = 60.0
 """Seconds to wait for another process, which ends once it finds that nobody waits for it."""
 
 
@@ -143,7 +143,7 @@ def stop_where_full(error: BaseException) -> None:
 
 
 @contextmanager
-def alone(file: Path, wait: float = LONGEST_WAIT) -> Iterator[None]:
+def alone(file: Path, wait: float = LONGEST_CLAIM_WAIT) -> Iterator[None]:
     """Keeps a second process out for as long as a file is held: a worker may outlive the search that started it.
 
     Args:

@@ -18,7 +18,7 @@ from piip_search.models.kernels import dispatch
 
 SEEN = 2
 """Batches of a size that are run as usual before it is recorded: a rare size is not worth it."""
-SIZES = 4
+MOST_SIZES = 4
 """Sizes that are recorded at most: each holds gradients of all weights."""
 TRIALS = 3
 """Times that a step is tried out before it is recorded: libraries choose and compile their kernels then."""
@@ -73,7 +73,7 @@ class Recorded:
         size = tuple(image_BCHW.shape)
         if size not in self._steps:
             self._seen[size] += 1
-            if self._seen[size] <= SEEN or len(self._steps) >= SIZES:
+            if self._seen[size] <= SEEN or len(self._steps) >= MOST_SIZES:
                 return None
             self._steps[size] = self._record(image_BCHW)
         return self._steps[size]

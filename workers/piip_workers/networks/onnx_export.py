@@ -19,7 +19,7 @@ from piip_workers.networks.checks import Proof
 from piip_workers.networks.torch_export import greatest_difference
 
 OPSET = 18
-MOST = 1e-4
+ONNX_TOLERANCE = 1e-4
 """Greatest difference from torch that passes, relative to a map's greatest value."""
 
 
@@ -77,7 +77,7 @@ def _compare(name: str, architecture: Architecture, network: PIIPPyramid, path: 
     note = f"at most what is expected; one image of {side} x {side} pixels, in onnxruntime"
     proof.check(
         f"{name}: greatest relative difference of the maps",
-        MOST,
+        ONNX_TOLERANCE,
         lambda: greatest_difference(_maps(path, image), expected),
         float.__le__,
         note,

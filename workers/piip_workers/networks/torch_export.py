@@ -14,7 +14,7 @@ from piip_search.architecture import Architecture
 from piip_search.models import PIIPPyramid
 from piip_workers.networks.checks import Proof
 
-MOST = 1e-6
+TORCH_TOLERANCE = 1e-6
 """Greatest difference between two processes that passes, relative to a map's greatest value."""
 
 _MODEL = '''"""{name}
@@ -83,7 +83,7 @@ def prove_torch(architecture: Architecture, network: PIIPPyramid, folder: Path, 
     note = f"at most what is expected; one image of {side} x {side} pixels, in a process of its own"
     proof.check(
         "torch: greatest relative difference of the maps",
-        MOST,
+        TORCH_TOLERANCE,
         lambda: greatest_difference(_elsewhere(folder, image), expected),
         float.__le__,
         note,

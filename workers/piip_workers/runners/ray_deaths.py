@@ -17,11 +17,11 @@ from ray.air.execution._internal import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.execution import tune_controller
 
-MEMORY = re.compile(r"running low on memory.*?was ([\d.]+)GB(?: used)? / ([\d.]+)GB", re.DOTALL)
+MEMORY_MESSAGE = re.compile(r"running low on memory.*?was ([\d.]+)GB(?: used)? / ([\d.]+)GB", re.DOTALL)
 """What the memory monitor says of a node: memory that is used, and memory that there is."""
 VICTIM = re.compile(r"Selected to kill:.*?actual memory used=([\d.]+)GB")
 """What it says of each process that it killed."""
-MOST = 0.5
+FILLED_SHARE = 0.5
 """A process that used this share of what is used, and was the only one that was killed, filled the memory itself."""
 CALM = 120.0
 """Seconds without a kill after which one more trial runs at a time; they double with each kill."""
@@ -87,7 +87,7 @@ class MemoryKill:
     @property
     def own_fault(self) -> bool:
         """Whether the one trial that was killed filled the memory, and not all trials together, or other programs."""
-        return len(self.victims) == 1 and self.victims[0] >= MOST * self.used
+        return len(self.victims) == 1 and self.victims[0] >= FILLED_SHARE * self.used
 
     def __str__(self) -> str:
         trials = f", {sum(self.victims):.2g} GB of it by trials" if self.victims else ""
@@ -96,7 +96,7 @@ class MemoryKill:
 
 def memory_kill(cause: str) -> MemoryKill | None:
     """What the memory monitor said; None where it was not what ended a process."""
-    found = MEMORY.search(cause)
+    found = MEMORY_MESSAGE.search(cause)
     if found is None:
         return None
     return MemoryKill(float(found[1]), float(found[2]), tuple(map(float, VICTIM.findall(cause))))

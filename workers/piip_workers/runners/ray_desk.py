@@ -45,14 +45,14 @@ TOO_LARGE = (
     "training.cache_mib takes less"
 )
 DISK = "a disk of a machine is full (Ray: {}); free some space, and the same command goes on where this stopped"
-NOTHING = "nothing"
+NO_TRIAL = "nothing"
 """Answer to a request for a trial: there is none now."""
-OVER = "over"
+NO_MORE_TRIALS = "over"
 """Answer to a request for a trial: there will be none."""
 
 
 @dataclass(frozen=True)
-class Placement:
+class TrialResources:
     """What a trial occupies, and how its processes are used; the fields are those of `piip_search.config.Resources`.
 
     Attributes:
@@ -118,7 +118,7 @@ class Desk:
         search: Search,
         work: Work,
         changed: Callable[[], None],
-        placement: Placement,
+        placement: TrialResources,
         nodes: Nodes | None = None,
         told: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.monotonic,
@@ -141,15 +141,15 @@ class Desk:
         self._rooms, self._gpus_there, self._looked_at = 0, 0.0, float("-inf")
 
     def suggest(self, trial: str) -> Any:
-        """The assignment of a trial, `NOTHING` for now, or that it is `OVER`."""
+        """The assignment of a trial, `NO_TRIAL` for now, or that it is `NO_MORE_TRIALS`."""
         self._postpone_held()
         if not self._has_room():
-            return NOTHING
+            return NO_TRIAL
         candidate = self._search.propose()
         self._changed()
         if candidate is None:
             # What runs may bring about who goes on to the next rung: Tune asks again.
-            return NOTHING if self._search.running else OVER
+            return NO_TRIAL if self._search.running else NO_MORE_TRIALS
         gpu = self._placement.gpu(candidate.architecture)
         self._candidates[trial], self._gpus[trial] = candidate, gpu
         if not is_client():  # elsewhere than the cluster, its files are not at hand

@@ -21,7 +21,7 @@ from piip_workers.runners.ray_cluster import TOKEN, ClusterError, check_listens
 
 RUN = "piip-search run"
 """Key of a job's metadata: the name of the run. A job without it is not ours."""
-EVERY = 1.0
+POLL_SECONDS = 1.0
 """Seconds between two looks at a job."""
 
 
@@ -53,7 +53,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Sent:
+class JobRequest:
     """A search that is sent.
 
     Attributes:
@@ -84,7 +84,7 @@ class Sent:
         return f'{read} && mkdir -p {home} && cd {home} && exec {run} -- "$space"'
 
 
-class Jobs:
+class ClusterJobs:
     """The jobs of one cluster."""
 
     def __init__(self, address: str) -> None:
@@ -105,7 +105,7 @@ class Jobs:
         with self._asking():
             self._client = JobSubmissionClient(address)
 
-    def submit(self, sent: Sent, folder: Path | None, environment: Mapping[str, str]) -> Job:
+    def submit(self, sent: JobRequest, folder: Path | None, environment: Mapping[str, str]) -> Job:
         """Starts `piip-search run` there, detached from this process.
 
         Args:
@@ -164,7 +164,7 @@ class Jobs:
     def wait(self, name: str) -> Job:
         """The search once it has ended."""
         while not (job := self.job(name)).over:
-            time.sleep(EVERY)
+            time.sleep(POLL_SECONDS)
         return job
 
     def stop(self, name: str) -> Job:

@@ -9,10 +9,12 @@ SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 """The longest path that Ray makes for a socket in its temporary folder."""
 LONGEST_SOCKET = 107
 """Bytes of such a path that Linux takes."""
-LONGEST = LONGEST_SOCKET - len(SOCKET)
+LONGEST_TMPDIR = LONGEST_SOCKET - len(SOCKET)
 OTHERS = ("/tmp", "/var/tmp", "/dev/shm")
 """Folders of a machine's own that Ray may use in place of one that does not suit it."""
-WAY_OUT = f"set RAY_TMPDIR to a folder of at most {LONGEST} bytes that you may write to, such as RAY_TMPDIR=/tmp"
+TMPDIR_WAY_OUT = (
+    f"set RAY_TMPDIR to a folder of at most {LONGEST_TMPDIR} bytes that you may write to, such as RAY_TMPDIR=/tmp"
+)
 
 
 class MachineUnfitError(ValueError):
@@ -41,7 +43,7 @@ def _temporary(environment: Mapping[str, str]) -> str | None:
     chosen = environment.get("RAY_TMPDIR")
     if chosen:
         if (problem := _problem(chosen)) is not None:
-            raise MachineUnfitError(f"Ray cannot be started with RAY_TMPDIR={chosen}: {problem}; {WAY_OUT}")
+            raise MachineUnfitError(f"Ray cannot be started with RAY_TMPDIR={chosen}: {problem}; {TMPDIR_WAY_OUT}")
         return None
     usual = environment.get("TMPDIR", OTHERS[0])
     if (problem := _problem(usual)) is None:
@@ -49,7 +51,9 @@ def _temporary(environment: Mapping[str, str]) -> str | None:
     for place in OTHERS:
         if _problem(place) is None:
             return place
-    raise MachineUnfitError(f"Ray cannot be started with its files in {usual or OTHERS[0]}: {problem}; {WAY_OUT}")
+    raise MachineUnfitError(
+        f"Ray cannot be started with its files in {usual or OTHERS[0]}: {problem}; {TMPDIR_WAY_OUT}"
+    )
 
 
 def _problem(place: str) -> str | None:
@@ -57,7 +61,7 @@ def _problem(place: str) -> str | None:
     folder = Path(place)
     if not folder.is_absolute():
         return "the path is not absolute"
-    if len(os.fsencode(place)) > LONGEST:
+    if len(os.fsencode(place)) > LONGEST_TMPDIR:
         return f"paths of sockets have at most {LONGEST_SOCKET} bytes, and Ray's would have {len(place) + len(SOCKET)}"
     for one in (folder, folder / "ray"):
         try:

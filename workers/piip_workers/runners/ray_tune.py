@@ -24,7 +24,7 @@ from piip_search.search.search import Search
 from piip_workers.jobs.job import FULL_TEXTS, MachineError, Work
 from piip_workers.runners.ray_cluster import HEAD, Nodes, head_answers, is_client
 from piip_workers.runners.ray_deaths import cause_of_death, deaths_are_retried
-from piip_workers.runners.ray_desk import GONE, NOTHING, OVER, Desk, Placement
+from piip_workers.runners.ray_desk import GONE, NO_MORE_TRIALS, NO_TRIAL, Desk, TrialResources
 
 KEPT_EVERY = 3600
 """Seconds between two copies of Tune's state, which hold all trials; nobody reads them: the ledger is what lasts."""
@@ -67,11 +67,11 @@ def _need(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([dict(config["need"])])
 
 
-class _Asked(Protocol):
+class _Driver(Protocol):
     """Who knows what is measured next, and takes what came of it."""
 
     def suggest(self, trial: str) -> Any:
-        """The assignment of a trial, `NOTHING` for now, or that it is `OVER`."""
+        """The assignment of a trial, `NO_TRIAL` for now, or that it is `NO_MORE_TRIALS`."""
         ...
 
     def complete(self, trial: str, result: Mapping[str, Any], error: bool, cause: str) -> None:
@@ -86,14 +86,14 @@ class _Proposals(Searcher):
         fault: The error of who was asked, of which Tune passes on the text alone; None while there is none.
     """
 
-    def __init__(self, asked: _Asked) -> None:
+    def __init__(self, asked: _Driver) -> None:
         super().__init__()
-        self._asked: _Asked | None = asked
+        self._asked: _Driver | None = asked
         self.fault: Exception | None = None
 
     def suggest(self, trial_id: str) -> Any:
         answer = self._answer("suggest", trial_id)
-        return Searcher.FINISHED if answer == OVER else None if answer == NOTHING else answer
+        return Searcher.FINISHED if answer == NO_MORE_TRIALS else None if answer == NO_TRIAL else answer
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         kept = {name: value for name, value in (result or {}).items() if name in ("evaluation", "halt")}
@@ -107,7 +107,7 @@ class _Proposals(Searcher):
             raise
 
     @property
-    def _open(self) -> _Asked:
+    def _open(self) -> _Driver:
         if self._asked is None:
             raise RuntimeError("a search is driven by the process that opened it; run it again to go on")
         return self._asked
@@ -125,7 +125,7 @@ class _Proposals(Searcher):
         """Nothing: see `save`."""
 
 
-class _LetterBox:
+class _Mailbox:
     """An actor through which Tune, on the head, asks a search that is elsewhere, one question at a time."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class _LetterBox:
             self._open.set_result(value)
 
 
-class _Letters:
+class _RemoteDriver:
     """The other side of the letter box, as Tune's searcher asks it."""
 
     def __init__(self, box: Any) -> None:
@@ -180,7 +180,7 @@ def run(
     work: Work,
     directory: Path,
     changed: Callable[[], None] = lambda: None,
-    placement: Placement | None = None,
+    placement: TrialResources | None = None,
     nodes: Nodes | None = None,
     told: Callable[[str], None] = lambda text: None,
 ) -> None:
@@ -202,7 +202,7 @@ def run(
     Raises:
         ClusterError: The cluster cannot hold a single trial.
     """
-    placement = placement or Placement()
+    placement = placement or TrialResources()
     desk = Desk(search, work, changed, placement, nodes, told)
     tuning = _Tuning(search.run, str(directory.resolve()), placement.concurrency(), placement.reuse)
     if is_client():
@@ -215,7 +215,7 @@ def run(
     search.finish()
 
 
-def _tune(asked: _Asked, tuning: _Tuning) -> None:
+def _tune(asked: _Driver, tuning: _Tuning) -> None:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(tuning.pending)
@@ -260,7 +260,7 @@ def _broken_off(error: Exception) -> _BrokenOffError:
 
 def _run_on_the_head(desk: Desk, tuning: _Tuning) -> None:
     """Answers what Tune, on the head, asks, until it ends."""
-    box: Any = ray.remote(num_cpus=0)(_LetterBox).remote()
+    box: Any = ray.remote(num_cpus=0)(_Mailbox).remote()
     # On the head, which is there as long as the cluster is.
     conduct = ray.remote(num_cpus=0, max_retries=0, resources={HEAD: 0.001})(_conduct)
     try:
@@ -283,4 +283,4 @@ def _run_on_the_head(desk: Desk, tuning: _Tuning) -> None:
 
 def _conduct(box: Any, tuning: _Tuning) -> None:
     """Runs Tune in a process of the cluster."""
-    _tune(_Letters(box), tuning)
+    _tune(_RemoteDriver(box), tuning)

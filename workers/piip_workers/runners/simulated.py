@@ -10,7 +10,7 @@ import numpy as np
 
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.search.search import Search
-from piip_search.simulation.simulation import Rehearsal
+from piip_search.simulation.simulation import Simulation
 
 SLOWEST = 10.0
 """Greatest factor by which a straggler takes longer."""
@@ -59,7 +59,7 @@ class Clock:
 
 
 @dataclass
-class Played:
+class SimulationResult:
     """What came of a rehearsal.
 
     Attributes:
@@ -87,8 +87,8 @@ class _Attempt:
 
 
 def run(
-    search: Search, rehearsal: Rehearsal, cluster: Cluster, clock: Clock, changed: Callable[[], None] = lambda: None
-) -> Played:
+    search: Search, rehearsal: Simulation, cluster: Cluster, clock: Clock, changed: Callable[[], None] = lambda: None
+) -> SimulationResult:
     """Measures what the search proposes until it proposes nothing more.
 
     A design that goes on to the next rung takes the time from the last one on. Chances are drawn from the seed and the
@@ -101,7 +101,7 @@ def run(
         clock: Is moved on.
         changed: Called whenever something ended.
     """
-    played = Played()
+    played = SimulationResult()
     going: list[_Attempt] = []
     cut: deque[Candidate] = deque()
     reached: dict[str, int] = {
@@ -136,7 +136,13 @@ def run(
 
 
 def _attempt(
-    rehearsal: Rehearsal, cluster: Cluster, candidate: Candidate, number: int, began: int, now: float, played: Played
+    rehearsal: Simulation,
+    cluster: Cluster,
+    candidate: Candidate,
+    number: int,
+    began: int,
+    now: float,
+    played: SimulationResult,
 ) -> _Attempt:
     seed = hashlib.sha256(f"{cluster.seed} {candidate.key('')} {number}".encode()).digest()
     random = np.random.default_rng(np.frombuffer(seed, dtype=np.uint32))
@@ -154,7 +160,7 @@ def _attempt(
     return _Attempt(now + taken, candidate.number, candidate, taken, outcome)
 
 
-def _evaluation(rehearsal: Rehearsal, attempt: _Attempt) -> Evaluation:
+def _evaluation(rehearsal: Simulation, attempt: _Attempt) -> Evaluation:
     candidate = attempt.candidate
     if attempt.outcome == "failed":
         return Evaluation(candidate, "failed", error="rehearsed failure", seconds=attempt.taken)

@@ -11,8 +11,8 @@ from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.evaluation.tracker import StoreError, Tracker
 from piip_search.redact import without_secrets
 
-LONGEST_PAUSE = 60.0
-PATIENCE = 30.0
+LONGEST_RETRY_PAUSE = 60.0
+MIRROR_PATIENCE = 30.0
 """Seconds without progress after which the end of a search does not wait for its mirror any longer."""
 OPENING = 300.0
 """The same while the mirror is opened: its tables are made, or another search makes them."""
@@ -47,7 +47,7 @@ class InBackground:
         self,
         opened: Callable[[], GatheringTracker],
         told: Callable[[str], None] = lambda text: None,
-        patience: float = PATIENCE,
+        patience: float = MIRROR_PATIENCE,
         options: str = "",
     ) -> None:
         """Prepares; the thread starts with the search.
@@ -112,7 +112,7 @@ class InBackground:
                     self._told(f"MLflow {state} and is tried again, the search goes on: {_line(error)}")
                 self._trouble = _line(error)
                 self._wake.wait(pause) if self._ending is None else time.sleep(1.0)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(2 * pause, LONGEST_RETRY_PAUSE)
         self._done.set()
 
     def _mirror(self) -> bool:

@@ -19,7 +19,7 @@ from piip_search.export import Provenance
 from piip_workers.tracking.search_run import EXPERIMENT, LONGEST_VALUE
 from piip_workers.tracking.store import open_store
 
-PLACE = "network"
+MODEL_PLACE = "network"
 """Where a run keeps the model."""
 
 
@@ -71,9 +71,14 @@ def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int
         params=[Param(key, str(value)[:LONGEST_VALUE]) for key, value in params.items()],
     )
     with tempfile.TemporaryDirectory() as place:
-        _save(folder, Path(place) / PLACE, signature_of(channels), {"run": provenance.run, "trial": provenance.trial})
-        client.log_artifacts(run.info.run_id, str(Path(place) / PLACE), PLACE)
-    source = f"{run.info.artifact_uri}/{PLACE}"
+        _save(
+            folder,
+            Path(place) / MODEL_PLACE,
+            signature_of(channels),
+            {"run": provenance.run, "trial": provenance.trial},
+        )
+        client.log_artifacts(run.info.run_id, str(Path(place) / MODEL_PLACE), MODEL_PLACE)
+    source = f"{run.info.artifact_uri}/{MODEL_PLACE}"
     own = {key: value for key, value in tags.items() if key.startswith("piip.")}
     version = client.create_model_version(name, source, run.info.run_id, tags=own)
     client.set_terminated(run.info.run_id)

@@ -25,9 +25,9 @@ from piip_workers.tracking.store import artifacts_of, open_store
 
 EXPERIMENT = "piip-search"
 LONGEST_VALUE = 500
-BATCH = 1000
+METRICS_A_REQUEST = 1000
 """Most metrics of one request."""
-PARAMS = 100
+PARAMS_A_REQUEST = 100
 """Most parameters of one request."""
 FRONT_EVERY = 60.0
 """Seconds between two versions of the front's files while it moves."""
@@ -93,7 +93,7 @@ class MlflowTracker:
             tags = {"piip.run": run, "piip.role": "search"}
             self._parent = self._client.create_run(self._experiment, run_name=run, tags=tags).info.run_id
         if not found or "piip.described" not in found[0].data.tags:
-            params = [Param(key, value) for key, value in _flattened(spec)][:PARAMS]
+            params = [Param(key, value) for key, value in _flattened(spec)][:PARAMS_A_REQUEST]
             self._client.log_dict(self._parent, dict(spec), "space.json")
             self._client.log_batch(self._parent, params=params, tags=[RunTag("piip.described", "yes")])
 
@@ -107,14 +107,14 @@ class MlflowTracker:
             self._add(evaluation)
         if self._step > self._shown:
             self._pending += self._parent_metrics(fronts)
-            if len(self._pending) > BATCH:
+            if len(self._pending) > METRICS_A_REQUEST:
                 self.flush()
 
     def flush(self) -> None:
         """Writes what was gathered for the parent: its metrics, and the front where it moved."""
         while self._pending:
-            self._client.log_batch(self._parent, metrics=self._pending[:BATCH])
-            del self._pending[:BATCH]
+            self._client.log_batch(self._parent, metrics=self._pending[:METRICS_A_REQUEST])
+            del self._pending[:METRICS_A_REQUEST]
         self._shown = max(self._shown, self._step)
         if self._moved and time.monotonic() - self._front_at >= FRONT_EVERY:
             self._write_front(page=time.monotonic() - self._page_at >= PAGE_EVERY)
@@ -151,9 +151,9 @@ class MlflowTracker:
             "piip.status": evaluation.status,
             **({"piip.error": evaluation.error[:5000]} if evaluation.error else {}),
         }
-        last = metrics[BATCH * (max(len(metrics) - 1, 0) // BATCH) :]
-        for start in range(0, len(metrics) - len(last), BATCH):
-            self._client.log_batch(child.run_id, metrics=metrics[start : start + BATCH])
+        last = metrics[METRICS_A_REQUEST * (max(len(metrics) - 1, 0) // METRICS_A_REQUEST) :]
+        for start in range(0, len(metrics) - len(last), METRICS_A_REQUEST):
+            self._client.log_batch(child.run_id, metrics=metrics[start : start + METRICS_A_REQUEST])
         # The tags come last and together with the rest: with them the evaluation counts as mirrored.
         self._client.log_batch(
             child.run_id, metrics=last, params=params, tags=[RunTag(key, value) for key, value in tags.items()]

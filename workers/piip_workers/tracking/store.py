@@ -34,9 +34,9 @@ ARTIFACTS = "mlartifacts"
 """Folder beside a file's store, with what its runs keep."""
 LONGEST_MIGRATION = 300.0
 """Seconds to wait for another process that makes the tables: 8 on a machine with nothing else to do."""
-BUSY = 20.0
+STORE_BUSY_SECONDS = 20.0
 """Seconds to wait for another process's transaction."""
-LONGEST_PATH = 450
+LONGEST_STORE_PATH = 450
 """Bytes of a store's path, so that SQLite opens those of its draft and of that one's journal, 511 at most."""
 BESIDE = ("", "-journal", "-wal", "-shm")
 """Endings of the files that SQLite keeps a database in."""
@@ -65,7 +65,7 @@ def open_store(uri: str) -> MlflowClient:
     file = sqlite_file(uri) if uri.startswith("sqlite:") else None
     if file is None:
         return MlflowClient(uri, registry_uri=uri)
-    if len(os.fsencode(file)) > LONGEST_PATH:
+    if len(os.fsencode(file)) > LONGEST_STORE_PATH:
         raise StoreError(
             f"SQLite opens no path as long as MLflow's store {file}; name another --home, or --mlflow none"
         )
@@ -185,7 +185,7 @@ def _check_pages(file: Path) -> None:
 @contextmanager
 def _reading(file: Path) -> Iterator[sqlite3.Connection]:
     try:
-        with closing(sqlite3.connect(file, timeout=BUSY)) as connection:
+        with closing(sqlite3.connect(file, timeout=STORE_BUSY_SECONDS)) as connection:
             connection.execute("BEGIN")
             yield connection
     except sqlite3.OperationalError:  # it is locked, or its disk is full
@@ -287,7 +287,7 @@ def _folder_of(location: str) -> Path | None:
 
 def _rewrite(file: Path, before: str, now: str) -> None:
     """Changes the beginning of every location that begins with the folder of before."""
-    with closing(sqlite3.connect(file, timeout=BUSY)) as connection, connection:
+    with closing(sqlite3.connect(file, timeout=STORE_BUSY_SECONDS)) as connection, connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for table in tables & set(MOVED):
             there = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")}

@@ -165,7 +165,7 @@ def test_the_kernels_equal_the_portable_path_in_tritons_interpreter() -> None:
     environment = {
         **os.environ,
         "TRITON_INTERPRET": "1",
-        dispatch.VARIABLE: "fused",
+        dispatch.KERNELS_VARIABLE: "fused",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
     ended = subprocess.run([sys.executable, str(Path(__file__))], env=environment, capture_output=True, check=False)
@@ -196,7 +196,7 @@ def test_a_kernel_is_chosen_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> No
     for wish in ("fused", "portable"):
         monkeypatch.setattr(dispatch, "WISH", wish)
         assert dispatch.uses_kernel(tokens, in_order=True, spares=False) is (wish == "fused")
-    monkeypatch.setenv(dispatch.VARIABLE, "quick")
+    monkeypatch.setenv(dispatch.KERNELS_VARIABLE, "quick")
     with pytest.raises(ValueError, match="must be one of auto, portable, fused, got 'quick'"):
         dispatch._wish()
 

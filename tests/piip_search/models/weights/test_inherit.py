@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.models import PIIP, PIIPPyramid  # noqa: E402
-from piip_search.models.weights.inherit import Inherited, inherit  # noqa: E402
+from piip_search.models.weights.inherit import InheritReport, inherit  # noqa: E402
 
 PARENT = "vit_micro@32:g+vit_nano@64:g+vit_pico@96:w3*2"
 
@@ -24,7 +24,7 @@ def network(name: str, seed: int, kind: Any = PIIP) -> Any:
     return built
 
 
-def child_of(parent: str, name: str, kind: Any = PIIP) -> tuple[Any, Any, Inherited]:
+def child_of(parent: str, name: str, kind: Any = PIIP) -> tuple[Any, Any, InheritReport]:
     source, child = network(parent, 0, kind), network(name, 1, kind)
     report = inherit(child, Architecture.parse(name), source.state_dict(), Architecture.parse(parent))
     return source, child, report

@@ -8,23 +8,30 @@ import numpy as np
 import pytest
 
 from piip_search.evaluation.pareto import hypervolume
-from piip_search.search.samplers.acquisition import START, Choices, FrontGain, Prior, Proposal, expected_gain
+from piip_search.search.samplers.acquisition import (
+    START,
+    AcquisitionPool,
+    ExpectedFrontGain,
+    Prior,
+    Proposal,
+    expected_gain,
+)
 from piip_search.search.samplers.surrogate import Surrogate
 from piip_search.simulation.table import Table
 
 
-def known(count: int = 300, seed: int = 0) -> tuple[Choices, np.ndarray]:
+def known(count: int = 300, seed: int = 0) -> tuple[AcquisitionPool, np.ndarray]:
     """Designs whose loss falls with cost, the last of three features, and with another one."""
     random = np.random.default_rng(seed)
     features = random.random((count, 3))
     costs = 1 + 9 * features[:, 2]
     losses = 1 - 0.5 * features[:, 2] - 0.4 * features[:, 1] + 0.02 * random.standard_normal(count)
     near = [np.argsort(((features - own) ** 2).sum(1))[1:5] for own in features]
-    return Choices(costs, lambda indices: features[indices], lambda index: near[index]), losses
+    return AcquisitionPool(costs, lambda indices: features[indices], lambda index: near[index]), losses
 
 
-def drive(choices: Choices, losses: np.ndarray, budgets: list[float], trials: int, seed: int = 0) -> list[int]:
-    proposer = FrontGain(choices, budgets, seed)
+def drive(choices: AcquisitionPool, losses: np.ndarray, budgets: list[float], trials: int, seed: int = 0) -> list[int]:
+    proposer = ExpectedFrontGain(choices, budgets, seed)
     free = np.ones(len(losses), dtype=bool)
     measured: dict[int, float] = {}
     for _ in range(trials):
@@ -101,7 +108,7 @@ def test_equal_evidence_gives_equal_proposals_whatever_its_order() -> None:
     free[asked] = False
     measured = {index: float(losses[index]) for index in asked}
     backwards = dict(reversed(measured.items()))
-    first, second = (FrontGain(choices, [8.0], 0).propose(each, (), (), free) for each in (measured, backwards))
+    first, second = (ExpectedFrontGain(choices, [8.0], 0).propose(each, (), (), free) for each in (measured, backwards))
     assert first == second
     assert first is not None
     assert first.source == "gain"
@@ -115,7 +122,7 @@ def test_what_runs_or_failed_is_not_proposed_again_nor_are_its_twins_first() -> 
     free = np.ones(len(losses), dtype=bool)
     free[asked] = False
     measured = {index: float(losses[index]) for index in asked}
-    proposer = FrontGain(choices, [8.0], 0)
+    proposer = ExpectedFrontGain(choices, [8.0], 0)
     running: list[int] = []
     for _ in range(6):
         proposal = proposer.propose(measured, running, (), free)
@@ -150,7 +157,7 @@ def test_the_first_proposals_of_several_tiers_go_where_the_cost_leads() -> None:
         features = random.random((400, 30))
         costs = 1000 ** features[:, 29]
         losses = 0.6 - 0.3 * features[:, 29] + 0.01 * random.standard_normal(400)
-        choices = Choices(costs, features.__getitem__, lambda index: np.array([index]))
+        choices = AcquisitionPool(costs, features.__getitem__, lambda index: np.array([index]))
         first, second, third, _ = costs[drive(choices, losses, [250.0, 1000.0], START + 4, seed)[START:]]
         assert 200 < first <= 250
         assert second > 900
@@ -256,7 +263,7 @@ def test_lower_rungs_guide_without_being_taken_for_the_end() -> None:
     final = {int(design): float(losses[design]) for design in early[:6]}
     free = np.ones(len(losses), dtype=bool)
     free[early] = False
-    proposer = FrontGain(choices, [10.0], seed=0)
+    proposer = ExpectedFrontGain(choices, [10.0], seed=0)
     guided = proposer.propose(final, (), (), free, reached)
     assert guided is not None
     assert guided.source == "gain"
@@ -269,7 +276,7 @@ def test_lower_rungs_guide_without_being_taken_for_the_end() -> None:
 
 def test_what_is_left_falls_as_designs_are_measured() -> None:
     choices, losses = known()
-    proposer = FrontGain(choices, [5.0, 10.0], seed=0)
+    proposer = ExpectedFrontGain(choices, [5.0, 10.0], seed=0)
     order = np.random.default_rng(5).permutation(len(losses))
     left, truth = [], []
     for count in (12, 150):
@@ -300,8 +307,8 @@ def with_prior(
     choices, losses = known(seed=seed)
     if not told:
         blind = np.random.default_rng(seed + 100).random((len(losses), 6))
-        choices = Choices(choices.costs_N, lambda indices: blind[indices], choices.near)
-    proposer = FrontGain(choices, [4.0, 10.0], seed, prior=make(losses))
+        choices = AcquisitionPool(choices.costs_N, lambda indices: blind[indices], choices.near)
+    proposer = ExpectedFrontGain(choices, [4.0, 10.0], seed, prior=make(losses))
     free = np.ones(len(losses), dtype=bool)
     measured: dict[int, float] = {}
     proposals = []

@@ -5,7 +5,7 @@ from piip_search.analysis.rank_correlation import kendall_tau
 from piip_search.config import SearchSpec, load_spec, parse_spec
 from piip_search.config.shipped import find_space
 from piip_search.ledger import Ledger
-from piip_search.search.feasible import legal_designs
+from piip_search.search.feasible import feasible_designs
 from piip_search.search.samplers.published_prior import published_prior
 from piip_search.search.search import open_search
 
@@ -25,7 +25,7 @@ def papers() -> SearchSpec:
 
 
 def test_the_papers_order_is_learnt(papers: SearchSpec) -> None:
-    space, designs = legal_designs(papers)
+    space, designs = feasible_designs(papers)
     prior = published_prior(space, designs, papers.limit.convention, papers.detector)
     assert len(prior.first) >= 15
     assert len(set(prior.first)) == len(prior.first)

@@ -3,7 +3,7 @@ import optuna
 import pytest
 
 from piip_search.config import SearchSpec
-from piip_search.search.feasible import legal_designs
+from piip_search.search.feasible import feasible_designs
 from piip_search.search.samplers.optuna import FrontSampler, InsideLimits
 from piip_search.search.samplers.sampler import SAMPLERS, make_sampler
 from piip_search.space import Features
@@ -19,12 +19,12 @@ class TestOptunaSamplers(SamplerContract):
 
     @pytest.fixture
     def make(self, spec: SearchSpec, name: str) -> MakeSampler:  # type: ignore[override]
-        space, designs = legal_designs(spec)
+        space, designs = feasible_designs(spec)
         return lambda seed: make_sampler(name, space, designs, trials=30, seed=seed)
 
 
 def test_the_wrapper_works_in_a_plain_study(spec: SearchSpec) -> None:
-    space, designs = legal_designs(spec)
+    space, designs = feasible_designs(spec)
     sampler = InsideLimits(optuna.samplers.NSGAIISampler(population_size=4, seed=0), space, designs, seed=0)
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
 
@@ -39,7 +39,7 @@ def test_the_wrapper_works_in_a_plain_study(spec: SearchSpec) -> None:
 
 
 def test_ours_works_in_a_plain_study_and_takes_trials_of_others_into_account(spec: SearchSpec) -> None:
-    space, designs = legal_designs(spec)
+    space, designs = feasible_designs(spec)
     by_name = {space.decode(row).name: macs for row, macs in zip(designs.rows_ND, designs.macs_N, strict=True)}
 
     def play(study: optuna.Study, sampler: FrontSampler, trials: int) -> list[str]:
@@ -65,7 +65,7 @@ def test_ours_works_in_a_plain_study_and_takes_trials_of_others_into_account(spe
 
 
 def test_features_tell_designs_apart(spec: SearchSpec) -> None:
-    space, designs = legal_designs(spec)
+    space, designs = feasible_designs(spec)
     features = Features(space, designs).of(np.arange(len(designs)))
     assert len(np.unique(features.round(9), axis=0)) == len(designs)
     assert features.min() >= 0

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.config import Training  # noqa: E402
-from piip_search.cost import Detector, breakdown, price  # noqa: E402
+from piip_search.cost import DetectorCost, breakdown, price  # noqa: E402
 from piip_search.cost.detector import PROPOSALS  # noqa: E402
 from piip_search.evaluation.evaluation import Fidelity  # noqa: E402
 from piip_search.export.mmdet.config import proxy_config  # noqa: E402
@@ -59,7 +59,7 @@ def test_memory_is_what_torch_keeps(detector: Any, name: str, tmp_path: Path) ->
     model = detector_of(architecture, Training(detector=detector, channels=64), tmp_path).train()
     after = [
         part.cost.kept
-        for part in breakdown(architecture, "detector", None, Detector(detector, 64, CLASSES))
+        for part in breakdown(architecture, "detector", None, DetectorCost(detector, 64, CLASSES))
         if part.group in ("pyramid", "neck", "head")
     ]
     network = model.backbone.network
@@ -97,7 +97,7 @@ def test_closed_form_equals_counted(
     training = Training(detector=detector, channels=channels, max_detections=DETECTIONS)
     model = detector_of(architecture, training, tmp_path)
     height, width = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
-    reader = Detector(detector, channels, CLASSES, DETECTIONS)
+    reader = DetectorCost(detector, channels, CLASSES, DETECTIONS)
     parts: dict[str, int] = {"network": 0, "neck": 0, "head": 0}
     for part in breakdown(architecture, "detector", image, reader):
         parts[part.group if part.group in parts else "network"] += part.cost.macs

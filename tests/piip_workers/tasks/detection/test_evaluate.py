@@ -10,7 +10,7 @@ import pytest
 from piip_search.architecture import Architecture
 from piip_search.config import Data, Training
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.export.mmdet.detectors import Maps
+from piip_search.export.mmdet.detectors import DetectorMaps
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
@@ -383,7 +383,7 @@ def test_detectors_are_known_by_short_names(name: str, levels: int, masks: bool)
 
     reader = reader_of(Training(detector=name))
     assert (len(reader.strides), reader.masks) == (levels, masks)
-    settings = reader.settings(Training(detector=name, max_detections=7), 3, Maps((64,) * levels, (256, 256)))
+    settings = reader.settings(Training(detector=name, max_detections=7), 3, DetectorMaps((64,) * levels, (256, 256)))
     assert settings["neck"]["in_channels"] == [64] * levels
     assert "7" in str(settings["test_cfg"])
 

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 structures = pytest.importorskip("mmengine.structures")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-from piip_workers.tasks.detection.loss_watch import FILE, LossWatch  # noqa: E402
+from piip_workers.tasks.detection.loss_watch import NOT_FINITE, LossWatch  # noqa: E402
 
 
 def batch(boxes: Sequence[Sequence[float]] = ((1, 2, 3, 4),), value: float = 7.0) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def said(
     last = len(losses) - 1
     with pytest.raises(FloatingPointError) as caught:
         watch.see(losses[last], SimpleNamespace(iter=begun + last, epoch=2), last, rate, content or batch())
-    assert json.loads((folder / FILE).read_text(encoding="utf-8")) == {"images": ["a.jpg", "b.jpg"]}
+    assert json.loads((folder / NOT_FINITE).read_text(encoding="utf-8")) == {"images": ["a.jpg", "b.jpg"]}
     return str(caught.value)
 
 

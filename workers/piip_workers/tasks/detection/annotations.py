@@ -234,22 +234,22 @@ class CocoByName(CocoDataset):  # type: ignore[misc]
         )
 
 
-Listed = tuple[NDArray[np.uint8], NDArray[np.int64]]
+_ImageBytes = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 class _Lists:
     """Images and their objects as mmengine keeps them: pickled, one after the other, and where each ends."""
 
     def __init__(self) -> None:
-        self._lists: OrderedDict[str, Listed] = OrderedDict()
+        self._lists: OrderedDict[str, _ImageBytes] = OrderedDict()
 
-    def get(self, asked: str) -> Listed | None:
+    def get(self, asked: str) -> _ImageBytes | None:
         found = self._lists.get(asked)
         if found is not None:
             self._lists.move_to_end(asked)
         return found
 
-    def put(self, asked: str, found: Listed) -> None:
+    def put(self, asked: str, found: _ImageBytes) -> None:
         self._lists[asked] = found
         while len(self._lists) > MOST_LISTS:
             self._lists.popitem(last=False)

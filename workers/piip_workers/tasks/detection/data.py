@@ -2,7 +2,7 @@
 
 from piip_workers.tasks.detection.coco.checks import (
     SAMPLE,
-    Report,
+    DataReport,
     check,
     examine,
     shared_images,
@@ -27,7 +27,7 @@ __all__ = [
     "DIGITS",
     "SAMPLE",
     "Contents",
-    "Report",
+    "DataReport",
     "check",
     "chosen",
     "contents",

@@ -1,6 +1,7 @@
 """Any detector of mmdet around a PIIP backbone: what of its configuration backbone, classes and data change.
 
-Everything else stays as its configuration says. The three detectors whose cost is known (`READERS`) are written out.
+Everything else stays as its configuration says. The three detectors whose cost is known (`DETECTOR_CONFIGS`) are
+written out.
 """
 
 import copy
@@ -9,12 +10,12 @@ from typing import Any
 
 from piip_search.architecture.segments import STRIDES
 from piip_search.config import Training
-from piip_search.export.mmdet.detectors import READERS, Maps, Reader
+from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig, DetectorMaps
 from piip_search.export.settings import Settings
 from piip_search.file_paths import located
 from piip_workers.mmlab.shims import install
 
-BASES = {
+SHORT_NAMES = {
     "atss": "mmdet::atss/atss_r50_fpn_1x_coco.py",
     "cascade_rcnn": "mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py",
     "cascade_mask_rcnn": "mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py",
@@ -23,16 +24,16 @@ BASES = {
 """Configurations by short name."""
 
 
-def reader_of(training: Training) -> Reader:
+def reader_of(training: Training) -> DetectorConfig:
     """What reads the backbone's maps.
 
     Raises:
         ValueError: The configuration cannot be read, or its neck reads something else than three or four maps.
     """
     name = training.detector
-    if name in READERS:
-        return READERS[name]
-    base = BASES.get(name, name)
+    if name in DETECTOR_CONFIGS:
+        return DETECTOR_CONFIGS[name]
+    base = SHORT_NAMES.get(name, name)
     base = base if base.startswith("mmdet::") else str(Path(base).resolve())
     config = _read(base)
     model: Settings = config["model"]
@@ -43,12 +44,12 @@ def reader_of(training: Training) -> Reader:
             "choose a detector with an FPN or a channel mapper"
         )
 
-    def settings(training: Training, classes: int, maps: Maps) -> Settings:
+    def settings(training: Training, classes: int, maps: DetectorMaps) -> Settings:
         return _changes(model, training, classes, maps)
 
     imports = (config.get("custom_imports") or {}).get("imports") or ()
     modules = (imports,) if isinstance(imports, str) else tuple(imports)
-    return Reader(base, STRIDES[-len(widths) :], _has_masks(model), settings, modules)
+    return DetectorConfig(base, STRIDES[-len(widths) :], _has_masks(model), settings, modules)
 
 
 def _neck(model: Settings, place: int) -> Settings:
@@ -65,7 +66,7 @@ def _read(base: str) -> Settings:
 
     if not base.startswith("mmdet::") and not Path(base).is_file():
         raise ValueError(
-            f"training.detector: no configuration {located(base)}; give a file, or a name such as {BASES['atss']}"
+            f"training.detector: no configuration {located(base)}; give a file, or a name such as {SHORT_NAMES['atss']}"
         )
     try:
         config = get_config(base) if base.startswith("mmdet::") else Config.fromfile(base)
@@ -78,7 +79,7 @@ def _read(base: str) -> Settings:
     return plain
 
 
-def _changes(model: Settings, training: Training, classes: int, maps: Maps) -> Settings:
+def _changes(model: Settings, training: Training, classes: int, maps: DetectorMaps) -> Settings:
     """The settings that differ from the configuration's. A list takes the place of the configuration's as a whole."""
     changed = {
         part: _with_classes(model[part], classes)
@@ -108,7 +109,7 @@ def _changes(model: Settings, training: Training, classes: int, maps: Maps) -> S
     return changed
 
 
-def _queries(model: Settings, maps: Maps) -> int | None:
+def _queries(model: Settings, maps: DetectorMaps) -> int | None:
     """Queries of a detector that has some; one that picks them among the positions of its maps has no more of them.
 
     The positions are counted in the smallest image, so that the detector is the same in every batch.

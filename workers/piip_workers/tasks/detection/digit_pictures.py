@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-SIDE = 256
-CLASSES = (0, 1)
+IMAGE_SIDE = 256
+DIGIT_CLASSES = (0, 1)
 """Two of the ten digits: what models of this size learn to tell apart within a minute."""
-SIZES = (20.0, 100.0)
+DIGIT_SIZES = (20.0, 100.0)
 """Smallest and largest side of a digit in pixels, drawn evenly on a logarithmic scale."""
-OBJECTS = (4, 8)
+DIGITS_AN_IMAGE = (4, 8)
 
 
 def write_parts(folder: Path, counts: Mapping[str, int]) -> None:
@@ -39,7 +39,7 @@ def write_parts(folder: Path, counts: Mapping[str, int]) -> None:
 
 def _write_split(folder: Path, split: str, count: int, digits: NDArray[Any], labels: NDArray[Any], seed: int) -> None:
     random = np.random.RandomState(seed)
-    usable = np.flatnonzero(np.isin(labels, CLASSES))
+    usable = np.flatnonzero(np.isin(labels, DIGIT_CLASSES))
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     (folder / split).mkdir()
@@ -48,21 +48,21 @@ def _write_split(folder: Path, split: str, count: int, digits: NDArray[Any], lab
         picture, boxes = _picture(random, digits, labels, usable)
         name = f"{index:04d}.png"
         cv2.imwrite(str(folder / split / name), picture)
-        images.append({"id": index + 1, "file_name": name, "height": SIDE, "width": SIDE})
+        images.append({"id": index + 1, "file_name": name, "height": IMAGE_SIDE, "width": IMAGE_SIDE})
         for label, (left, top, width, height) in boxes:
             right, bottom = left + width, top + height
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": index + 1,
-                    "category_id": CLASSES.index(label) + 1,
+                    "category_id": DIGIT_CLASSES.index(label) + 1,
                     "bbox": [left, top, width, height],
                     "area": width * height,
                     "iscrowd": 0,
                     "segmentation": [[left, top, right, top, right, bottom, left, bottom]],
                 }
             )
-    categories = [{"id": number + 1, "name": f"digit {label}"} for number, label in enumerate(CLASSES)]
+    categories = [{"id": number + 1, "name": f"digit {label}"} for number, label in enumerate(DIGIT_CLASSES)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content), encoding="utf-8")
 
@@ -73,11 +73,11 @@ def _picture(
     """One image of shape (SIDE, SIDE, 3), and label and box (left, top, width, height) of each of its digits."""
     canvas = _ground(random)
     boxes: list[tuple[int, tuple[int, int, int, int]]] = []
-    taken = np.zeros((SIDE, SIDE), dtype=bool)
-    for _ in range(random.randint(OBJECTS[0], OBJECTS[1] + 1)):
-        size = round(float(np.exp(random.uniform(*np.log(SIZES)))))
+    taken = np.zeros((IMAGE_SIDE, IMAGE_SIDE), dtype=bool)
+    for _ in range(random.randint(DIGITS_AN_IMAGE[0], DIGITS_AN_IMAGE[1] + 1)):
+        size = round(float(np.exp(random.uniform(*np.log(DIGIT_SIZES)))))
         index = random.choice(usable)
-        left, top = (int(corner) for corner in random.randint(0, SIDE - size, size=2))
+        left, top = (int(corner) for corner in random.randint(0, IMAGE_SIDE - size, size=2))
         colour = random.uniform(0, 255, size=3)
         ink = cv2.resize(digits[index] / 16.0, (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 1)
         columns, rows = np.flatnonzero(ink.max(axis=0) > 0.3), np.flatnonzero(ink.max(axis=1) > 0.3)
@@ -94,10 +94,10 @@ def _picture(
 
 def _ground(random: np.random.RandomState) -> NDArray[np.float64]:
     """Smooth coloured texture with grain on it."""
-    canvas = np.full((SIDE, SIDE, 3), random.uniform(60, 195, size=3))
+    canvas = np.full((IMAGE_SIDE, IMAGE_SIDE, 3), random.uniform(60, 195, size=3))
     for cells, strength in ((4, 40.0), (16, 20.0), (64, 10.0)):
         noise = random.normal(0, strength, size=(cells, cells, 3))
-        canvas += cv2.resize(noise, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        canvas += cv2.resize(noise, (IMAGE_SIDE, IMAGE_SIDE), interpolation=cv2.INTER_CUBIC)
     grain: NDArray[np.float64] = random.normal(0, 4, size=canvas.shape)
     return (canvas + grain).clip(0, 255)
 

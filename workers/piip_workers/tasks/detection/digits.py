@@ -4,11 +4,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from piip_workers.cache import WAY_OUT, CacheError
+from piip_workers.cache import CACHE_WAY_OUT, CacheError
 
 DIGITS = {"train": 160, "val": 40}
 """Images of each part."""
-VERSION = 1
+DIGITS_VERSION = 1
 """Raised whenever the images change, so that no old cache is taken for a new set."""
 
 
@@ -23,13 +23,13 @@ def compose(folder: Path) -> Path:
     Raises:
         CacheError: It cannot be written.
     """
-    target = folder / f"digits-{VERSION}"
+    target = folder / f"digits-{DIGITS_VERSION}"
     if not target.is_dir():
         try:
             _compose(target)
         except OSError as error:
             reason = error.strerror or error
-            raise CacheError(f"the digits cannot be written into {folder} ({reason}); {WAY_OUT}") from error
+            raise CacheError(f"the digits cannot be written into {folder} ({reason}); {CACHE_WAY_OUT}") from error
     return target
 
 

@@ -19,7 +19,7 @@ from torch import nn
 from piip_search.analysis.error_kinds import TRACEBACK
 from piip_search.architecture import Architecture
 from piip_search.config import Data, Training
-from piip_search.evaluation.evaluation import HALVES, Candidate, Evaluation, folder_facts
+from piip_search.evaluation.evaluation import HALVED_FOLDER, Candidate, Evaluation, folder_facts
 from piip_search.export.mmdet.config import proxy_config
 from piip_search.export.mmdet.data import ProxyImages
 from piip_workers.jobs.job import MachineError, alone, reason_of, stop_where_full
@@ -28,7 +28,7 @@ from piip_workers.tasks.detection import data as data_sets
 if TYPE_CHECKING:
     from piip_workers.tasks.detection.proxy_training import Measurement
 
-MOST_NAMED = 20
+MOST_UNREADABLE = 20
 """Images listed that could not be decoded."""
 TRAINED = "architecture.txt"
 """File with the short form of what was trained."""
@@ -133,7 +133,7 @@ def _measured(candidate: Candidate, data: Data, training: Training, folder: Path
         found = None
     if found is None:  # outside the handler, which would hold on to all that the first attempt had allocated
         gc.collect()
-        halves = folder / HALVES
+        halves = folder / HALVED_FOLDER
         halves.mkdir(exist_ok=True)
         facts["halved_batch"] = message[:300]
         try:
@@ -188,7 +188,7 @@ def _trained(
         facts |= {"inherited_from": candidate.parent, "inherited": (folder / INHERITED).read_text(encoding="utf-8")}
     skipped = unreadable_images(unreadable)
     if skipped:
-        facts |= {"unreadable_images": len(skipped), "unreadable": skipped[:MOST_NAMED]}
+        facts |= {"unreadable_images": len(skipped), "unreadable": skipped[:MOST_UNREADABLE]}
     return found
 
 
@@ -204,8 +204,8 @@ def _inheritance(candidate: Candidate, folder: Path) -> Callable[[nn.Module], No
     from piip_workers.tasks.detection.proxy_training import last_whole_checkpoint, weights_file
 
     training, _, epochs = str(candidate.parent).partition("@")
-    relative = (folder.parent if folder.name == HALVES else folder).parent / training
-    places = (relative / HALVES, relative)
+    relative = (folder.parent if folder.name == HALVED_FOLDER else folder).parent / training
+    places = (relative / HALVED_FOLDER, relative)
     if epochs:
         found = [weights_file(place, int(epochs)) for place in places]
     else:

@@ -15,15 +15,12 @@ from typing import Any
 
 import torch
 
+from piip_search.evaluation.evaluation import EXAMPLES_FILE, EXAMPLES_FOLDER
 from piip_search.file_paths import located
 from piip_workers.mmlab.quiet import quiet
 from piip_workers.mmlab.shims import install
 
-FOLDER = "examples"
-"""Folder of the examples beside a checkpoint."""
-FILE = "examples.json"
-"""File in it that lists them."""
-LONGEST = 640
+LONGEST_SIDE = 640
 """Longest side of a picture, in pixels."""
 LEAST_SCORE = 0.05
 """Least score of a detection that is kept."""
@@ -44,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {count} images to {options.folder / FOLDER}")
+    print(f"wrote {count} images to {options.folder / EXAMPLES_FOLDER}")
     return 0
 
 
@@ -70,10 +67,10 @@ def write_examples(folder: Path, images: int) -> int:
     try:
         with quiet(draft / "output.txt"):
             content = _detected(folder, draft, images)
-        (draft / FILE).write_text(json.dumps(content), encoding="utf-8")
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        (draft / EXAMPLES_FILE).write_text(json.dumps(content), encoding="utf-8")
+        shutil.rmtree(folder / EXAMPLES_FOLDER, ignore_errors=True)
         draft.chmod(0o755)
-        draft.rename(folder / FOLDER)
+        draft.rename(folder / EXAMPLES_FOLDER)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return len(content["pictures"])
@@ -138,7 +135,7 @@ def _picture(
     import cv2
 
     height, width = pixels.shape[:2]
-    scale = min(1.0, LONGEST / max(height, width))
+    scale = min(1.0, LONGEST_SIDE / max(height, width))
     if scale < 1:
         pixels = cv2.resize(pixels, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
     name = f"{number}.jpg"

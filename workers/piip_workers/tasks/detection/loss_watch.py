@@ -13,7 +13,7 @@ GREW = 3.0
 """Times the lowest loss from which a loss grew: noise between batches stays below."""
 MOST_RATE = 0.1
 """A rate from which on the rate is at fault whatever was seen: AdamW moves every weight by about the rate in a step."""
-FILE = "not_finite.json"
+NOT_FINITE = "not_finite.json"
 """In a training's folder: the images of the step whose loss was not finite."""
 
 
@@ -28,7 +28,7 @@ class LossWatch:
             setting: What sets the rate, for the message.
             earlier: Rows of the training's history, with the mean loss of each epoch.
         """
-        self._file = folder / FILE
+        self._file = folder / NOT_FINITE
         self._setting = setting
         self._lowest = min((row["loss"] for row in earlier if "loss" in row), default=math.inf)
         self._last: float | None = None
@@ -61,7 +61,7 @@ class LossWatch:
 
     def _cause(self, runner: Any, rate: float, batch: Any) -> str:
         """What is known of the cause, and the way out."""
-        images = f"{FILE} in the training's folder lists the images of that step"
+        images = f"{NOT_FINITE} in the training's folder lists the images of that step"
         if not self._sound:
             return "the weights that it started from are not finite; start from others"
         if _not_finite(batch):

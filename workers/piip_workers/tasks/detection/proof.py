@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from piip_search.architecture import Architecture, Branch
 from piip_search.architecture.backbones import Transformer
-from piip_search.cost import Detector, price
+from piip_search.cost import DetectorCost, price
 from piip_search.cost.detector import PROPOSALS
 from piip_search.cost.memory import STATE_BYTES
 from piip_search.export import RANDOM, Export
@@ -38,7 +38,7 @@ from piip_workers.networks.checks import Proof
 install()
 from mmengine.config import Config  # noqa: E402
 
-SIDE = 128
+STEP_SIDE = 128
 """Least side of the images of the step, in pixels: the coarsest map of a one-stage detector is then one position."""
 QUERIED = 256
 """The same for other detectors: those with 900 queries choose them among the positions of their maps."""
@@ -155,7 +155,7 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _detector_macs(detector: Detector, model: Any, image: Tensor) -> int:
+def _detector_macs(detector: DetectorCost, model: Any, image: Tensor) -> int:
     """Network, neck and heads; Mask R-CNN's at its 1000 proposals and one mask a detection."""
     model = model.eval()
     with torch.no_grad():
@@ -212,7 +212,7 @@ def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, me
             f"on {architecture} in its place: weights, gradients and optimiser of the design take {needed / 1e9:.3g} "
             f"GB, and {memory / 1e9:.3g} GB may be taken here"
         )
-    least = SIDE if export.detector is not None else QUERIED
+    least = STEP_SIDE if export.detector is not None else QUERIED
     side = architecture.multiple * math.ceil(least / architecture.multiple)
     note = "; ".join([f"{IMAGES} images of {side} x {side} pixels", *notes])
     made: dict[str, Any] = {}

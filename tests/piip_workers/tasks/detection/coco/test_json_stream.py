@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piip_workers.tasks.detection.coco.json_stream import CHUNK, NotJsonError, parts
+from piip_workers.tasks.detection.coco.json_stream import CHUNK_CHARACTERS, NotJsonError, parts
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False), st.text(max_size=8)
@@ -71,12 +71,12 @@ def test_a_document_of_many_chunks_is_read_whole(tmp_path: Path, separators: tup
             "inner": [{"a": 1}, {"b": [number, 0.5]}],
             "name": "\U0001f98a" * (number % 3),
         }
-        for number in range(CHUNK // 40)
+        for number in range(CHUNK_CHARACTERS // 40)
     ]
     document = {"info": {"x": [1, {"y": 2}]}, "images": entries[:9], "empty": [], "annotations": entries, "last": 12345}
     file = tmp_path / "large.json"
     file.write_text(json.dumps(document, separators=separators, ensure_ascii=False), encoding="utf-8")
-    assert file.stat().st_size > CHUNK
+    assert file.stat().st_size > CHUNK_CHARACTERS
     told: list[tuple[int, int]] = []
     for _ in parts(file, lambda done, total: told.append((done, total))):
         pass

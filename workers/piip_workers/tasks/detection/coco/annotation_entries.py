@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from piip_workers.tasks.detection.coco.findings import Findings, Rule
-from piip_workers.tasks.detection.coco.json_stream import Part
-from piip_workers.tasks.detection.coco.outlines import ABSENT, LARGEST_SIDE, NOTHING, outline_of, whole_parts
+from piip_workers.tasks.detection.coco.json_stream import JsonPart
+from piip_workers.tasks.detection.coco.outlines import ABSENT, LARGEST_SIDE, NO_AREA, outline_of, whole_parts
 
 LISTS = ("images", "annotations", "categories")
 LONGEST_NAME = 1000
@@ -66,7 +66,7 @@ class Entries:
     nameless: set[str] = field(default_factory=set)
     left_out: bool = False  # whether objects were, for their outlines alone
 
-    def take(self, part: Part) -> None:
+    def take(self, part: JsonPart) -> None:
         """Reads some entries of a list, or keeps the value under a key for telling what the file is."""
         key, first = part.key, part.first
         self.samples.setdefault(key, part.values[0] if part.values else None)
@@ -173,7 +173,7 @@ def _object(reading: Entries, index: int, entry: dict[str, Any]) -> bool:
         found = _looked_at_again(reading, f"annotations[{index}]", entry)
     outline = outline_of(entry.get("segmentation")) if reading.outlines else ABSENT
     if reading.masks and outline.rule:
-        rare = outline.rule == NOTHING
+        rare = outline.rule == NO_AREA
         rule = Rule(".segmentation", outline.rule, _SEGMENTATION, SMALL_SHARE * rare, "they are left out")
         reading.findings.add(rule, f"annotations[{index}]", entry["segmentation"], outline.hint)
         reading.left_out = True

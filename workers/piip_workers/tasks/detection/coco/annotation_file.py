@@ -22,7 +22,7 @@ _IDLE = Rule(".name", "is that of another category, and no object has this one",
 _IMAGE = Rule(".image_id", "no image has this id", "drop the annotation or add the image")
 _CATEGORY = Rule(".category_id", "no category has this id", "add it to categories")
 
-Told = Callable[[int, int], None]
+_Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def read_annotations(
     masks: bool,
     outlines: bool = True,
     kept: bool = False,
-    told: Told = lambda done, total: None,
+    told: _Progress = lambda done, total: None,
 ) -> AnnotationFile:
     """Reads a file whole.
 
@@ -172,7 +172,7 @@ class _Remembered:
     def __init__(self) -> None:
         self._files: OrderedDict[_Asked, AnnotationFile] = OrderedDict()
 
-    def get(self, file: Path, masks: bool, kept: bool, outlines: bool, told: Told) -> AnnotationFile:
+    def get(self, file: Path, masks: bool, kept: bool, outlines: bool, told: _Progress) -> AnnotationFile:
         state = file.stat()
         now = (str(file), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
         asked = _Asked(now, masks, kept, outlines)
@@ -195,7 +195,7 @@ def annotations_of(
     masks: bool = False,
     kept: bool = False,
     outlines: bool = False,
-    told: Told = lambda done, total: None,
+    told: _Progress = lambda done, total: None,
 ) -> AnnotationFile:
     """A file, read once a process until it changes; the arguments and errors are those of `read_annotations`."""
     return _remembered.get(file, masks, kept, outlines, told)

@@ -15,7 +15,7 @@ from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown
 
 SLACK = 1.0
 """Pixels by which a box may pass the edge of its image: tools round, and some count from 1."""
-USUAL = 0.95
+FORMAT_SHARE = 0.95
 """Share of the boxes that must fit COCO's format; below it others are tried."""
 OTHER = 0.99
 """Share of the boxes that must fit another format to be told as such: some boxes of any set pass an edge."""
@@ -234,21 +234,25 @@ class _Looking:
         """Whether the boxes are in another format than COCO's, which is then noted."""
         usual_N = self._fitting(_USUAL)
         shares_N = (self.boxes_N4 <= 1).all(axis=1) & (self.boxes_N4 >= 0).all(axis=1)
-        if shares_N.mean() >= USUAL:
+        if shares_N.mean() >= FORMAT_SHARE:
             self.add(_FORMAT, np.asarray(shares_N), "these look like shares of the image from 0 to 1, as in YOLO")
             return True
         exact_N = self._exact(_USUAL)
         if self._are_percents():
             self.add(_FORMAT, np.ones(len(usual_N), bool), "these look like percents of the image, as in Label Studio")
             return True
-        if usual_N.mean() >= USUAL and (exact_N is None or exact_N.mean() >= 1 - USUAL):
+        if usual_N.mean() >= FORMAT_SHARE and (exact_N is None or exact_N.mean() >= 1 - FORMAT_SHARE):
             return False
         for other in _OTHERS:
             fitting_N, exactly_N = self._fitting(other), self._exact(other)
-            if exact_N is not None and exact_N.mean() >= USUAL and (exactly_N is None or exactly_N.mean() < USUAL):
+            if (
+                exact_N is not None
+                and exact_N.mean() >= FORMAT_SHARE
+                and (exactly_N is None or exactly_N.mean() < FORMAT_SHARE)
+            ):
                 continue  # the areas, or the outlines, are those of the boxes as they stand
             proved = exactly_N is not None and exactly_N.mean() >= OTHER
-            if fitting_N.mean() >= OTHER and (proved or usual_N.mean() < USUAL):
+            if fitting_N.mean() >= OTHER and (proved or usual_N.mean() < FORMAT_SHARE):
                 wrong_N = ~usual_N if not usual_N.all() else usual_N
                 self.add(_FORMAT, wrong_N, f"these look like {other.name}")
                 return True

@@ -22,12 +22,12 @@ from piip_workers.tasks.detection.coco.annotation_file import (
     printable_name,
 )
 from piip_workers.tasks.detection.coco.boxes import look_at_boxes
-from piip_workers.tasks.detection.coco.data_set import SIZES, contents_of, measured_images, named, splits_of
+from piip_workers.tasks.detection.coco.data_set import AREA_RANGES, contents_of, measured_images, named, splits_of
 from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown
 from piip_workers.tasks.detection.coco.foreign_formats import foreign_image
 from piip_workers.tasks.detection.coco.turning import look_at_sizes
 
-MOST_NAMED = 10
+MOST_MISSING = 10
 """Names listed of those that are missing."""
 SAMPLE = 64
 """Files that are looked at where looking at all would take too long."""
@@ -60,7 +60,7 @@ def _silent(text: str) -> None:
 
 
 @dataclass
-class Report:
+class DataReport:
     """What was found in a data set.
 
     Attributes:
@@ -77,7 +77,7 @@ def check(data: Data, masks: bool = False) -> list[str]:
     return examine(data, masks).problems
 
 
-def examine(data: Data, masks: bool = False, told: Noted = _silent) -> Report:
+def examine(data: Data, masks: bool = False, told: Noted = _silent) -> DataReport:
     """What is wrong with a data set, and what is to be known about it.
 
     Args:
@@ -85,7 +85,7 @@ def examine(data: Data, masks: bool = False, told: Noted = _silent) -> Report:
         masks: Whether segmentations are learnt or scored.
         told: Is told how far it is.
     """
-    report = Report()
+    report = DataReport()
     if data.embedded:
         return report
     root = Path(data.root or "")
@@ -110,7 +110,7 @@ def examine(data: Data, masks: bool = False, told: Noted = _silent) -> Report:
 
 def _category_problems(train: Sequence[str], val: Sequence[str]) -> Iterator[str]:
     """Labels go by name, so that ids and order may differ between the two files."""
-    alone = [sorted(set(one) - set(other))[:MOST_NAMED] for one, other in ((train, val), (val, train))]
+    alone = [sorted(set(one) - set(other))[:MOST_MISSING] for one, other in ((train, val), (val, train))]
     if any(alone):
         plain = [{unicodedata.normalize("NFKC", name).strip().casefold() for name in names} for names in (train, val)]
         hint = (
@@ -266,7 +266,7 @@ def undecodable_images(
         f"{file} cannot be decoded{_why(file)}; restore the file, or take it out of {split.annotations}"
         for file in broken
     ]
-    return lines[:MOST_NAMED] + ([f"and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else [])
+    return lines[:MOST_MISSING] + ([f"and {len(lines) - MOST_MISSING} more"] if len(lines) > MOST_MISSING else [])
 
 
 def _why(file: Path) -> str:
@@ -284,7 +284,9 @@ def _broken(
     return [pictures.file(name) for name in pictures.undecodable(names, told, ended)]
 
 
-def undecodable_training_images(data: Data, sample: int | None, ended: Callable[[], bool] = lambda: False) -> Report:
+def undecodable_training_images(
+    data: Data, sample: int | None, ended: Callable[[], bool] = lambda: False
+) -> DataReport:
     """Training images that cannot be decoded. Others take the place of few; where most are, nothing can be learnt.
 
     Args:
@@ -293,18 +295,18 @@ def undecodable_training_images(data: Data, sample: int | None, ended: Callable[
         ended: Whether to stop looking.
     """
     if importlib.util.find_spec("cv2") is None:
-        return Report()
+        return DataReport()
     split = splits_of(data)["train"]
     names = annotations_of(split.annotations).images.names
     looked = [names[at] for at in spread(range(len(names)), sample or len(names))] if names else []
     broken = _broken(split, looked, ended=ended)
     if not broken:
-        return Report()
+        return DataReport()
     shown = ", ".join(f"{file}{_why(file)}" for file in broken[:3])
     line = f"{split.annotations}: {len(broken):,} of {len(looked):,} training images cannot be decoded: {shown}"
     if 2 * len(broken) > len(looked):
-        return Report([f"{line}; restore the files"])
-    return Report(notices=[f"{line}; other images take their place in training"])
+        return DataReport([f"{line}; restore the files"])
+    return DataReport(notices=[f"{line}; other images take their place in training"])
 
 
 def shared_images(data: Data) -> list[str]:
@@ -357,7 +359,7 @@ def unsuited(
             )
         problems += _impossible_images(found[name], masks, sides)
     size = metric.rpartition("_")[2]
-    if size in SIZES and size not in contents_of(found["val"]).sizes:
+    if size in AREA_RANGES and size not in contents_of(found["val"]).sizes:
         problems.append(
             f"metric: {metric} averages over objects of {_range(size)}, and {splits['val'].annotations} holds none; "
             f"choose {metric.removesuffix(f'_{size}')}"
@@ -409,5 +411,5 @@ def _too(found: AnnotationFile, wrong: NDArray[np.int64], what: str) -> Iterator
 
 
 def _range(size: str) -> str:
-    least, most = SIZES[size]
+    least, most = AREA_RANGES[size]
     return f"at least {least} pixels" if math.isinf(most) else f"{least} to {most} pixels"

@@ -13,13 +13,13 @@ import numpy as np
 from piip_search.config import Data, Orientation
 from piip_search.export import CocoPaths, CocoSplit
 from piip_workers.cache import cache_folder
-from piip_workers.images.pictures import Pictures, Told
+from piip_workers.images.pictures import Pictures, ProgressCallback
 from piip_workers.tasks.detection.coco.annotation_file import AnnotationFile, annotations_of
 from piip_workers.tasks.detection.coco.boxes import usable_boxes
 from piip_workers.tasks.detection.coco.turning import orientation_of
 from piip_workers.tasks.detection.digits import DIGITS, compose
 
-SIZES = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, math.inf)}
+AREA_RANGES = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, math.inf)}
 """COCO's ranges of an object's area, in pixels; the ends are in both."""
 
 
@@ -66,7 +66,7 @@ def resolved(data: Data) -> Data:
     )
 
 
-def fingerprint(data: Data, told: Told = lambda done, total: None) -> str:
+def fingerprint(data: Data, told: ProgressCallback = lambda done, total: None) -> str:
     """16 hexadecimal digits of all that a measurement sees of a data set; where it lies does not count.
 
     That is the annotation files, the names and contents of the images, and how their pixels are read.
@@ -144,7 +144,9 @@ def contents_of(found: AnnotationFile) -> Contents:
         (float(aspects_M.min()), float(aspects_M.max())),
         int(kept_N.sum()),
         int(objects.masked_N[kept_N].sum()),
-        frozenset(size for size, (least, most) in SIZES.items() if ((scored_N >= least) & (scored_N <= most)).any()),
+        frozenset(
+            size for size, (least, most) in AREA_RANGES.items() if ((scored_N >= least) & (scored_N <= most)).any()
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 MOST_PLACES = 3
 """Places that a line names; more of them help nobody."""
-SHOWN = 60
+LETTERS_SHOWN = 60
 """Letters of a value."""
 
 
@@ -106,10 +106,10 @@ def _line(rule: Rule, kind: _Kind, total: int, tolerable: bool) -> str:
 
 
 _REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = _REPR.maxlong = SHOWN
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = LETTERS_SHOWN
 
 
 def short(value: object) -> str:
     """A value, or an error's text, however large it is."""
     text = str(value) if isinstance(value, BaseException) else _REPR.repr(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+    return text if len(text) <= LETTERS_SHOWN else f"{text[: LETTERS_SHOWN - 3]}..."

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-CHUNK = 1 << 22
+CHUNK_CHARACTERS = 1 << 22
 """Characters read at a time."""
 SLICE = 1 << 18
 """Characters of entries that are read at once."""
@@ -28,7 +28,7 @@ class NotJsonError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JsonPart:
     """A piece of a JSON document: a value, or entries of a list that follow each other.
 
     Attributes:
@@ -42,7 +42,7 @@ class Part:
     values: list[Any]
 
 
-def parts(file: Path, told: Callable[[int, int], None] = lambda done, total: None) -> Iterator[Part]:
+def parts(file: Path, told: Callable[[int, int], None] = lambda done, total: None) -> Iterator[JsonPart]:
     """The pieces of a document, in its order: the values of the outer object, lists among them entry by entry.
 
     A byte-order mark is passed over, as YAML does. An outer list is given entry by entry too. Whole numbers of more
@@ -67,19 +67,19 @@ def parts(file: Path, told: Callable[[int, int], None] = lambda done, total: Non
             raise NotJsonError("it is nested too deeply") from None
 
 
-def _outer(text: "_Text") -> Iterator[Part]:
+def _outer(text: "_Text") -> Iterator[JsonPart]:
     opening = text.peek()
     if opening == "[":
         yield from _entries(text, "")
     elif opening == "{":
         yield from _values(text)
     else:
-        yield Part("", None, [text.value()])
+        yield JsonPart("", None, [text.value()])
     if text.peek():
         raise text.error("more after the document's end")
 
 
-def _values(text: "_Text") -> Iterator[Part]:
+def _values(text: "_Text") -> Iterator[JsonPart]:
     text.expect("{")
     if text.peek() == "}":
         text.expect("}")
@@ -96,21 +96,21 @@ def _values(text: "_Text") -> Iterator[Part]:
         if text.peek() == "[":
             yield from _entries(text, key)
         else:
-            yield Part(key, None, [text.value()])
+            yield JsonPart(key, None, [text.value()])
         if text.expect(",}") == "}":
             return
 
 
-def _entries(text: "_Text", key: str) -> Iterator[Part]:
+def _entries(text: "_Text", key: str) -> Iterator[JsonPart]:
     text.expect("[")
     if text.peek() == "]":
         text.expect("]")
-        yield Part(key, 0, [])
+        yield JsonPart(key, 0, [])
         return
     index = 0
     while True:
         values = text.objects() or [text.value()]
-        yield Part(key, index, values)
+        yield JsonPart(key, index, values)
         index += len(values)
         if text.expect(",]") == "]":
             return
@@ -172,7 +172,7 @@ class _Text:
             NotJsonError: None comes.
         """
         self.peek()
-        wanted = CHUNK
+        wanted = CHUNK_CHARACTERS
         while True:
             try:
                 found, end = scan(self._buffer, self._at)
@@ -215,7 +215,7 @@ class _Text:
     def error(self, problem: str) -> NotJsonError:
         return NotJsonError(f"{problem} at character {self._before + self._at + 1:,}")
 
-    def _more(self, wanted: int = CHUNK) -> bool:
+    def _more(self, wanted: int = CHUNK_CHARACTERS) -> bool:
         """Reads on; False at the end."""
         if self._ended:
             return False

@@ -21,7 +21,7 @@ LARGEST_SIDE = 100_000
 FEWEST_NUMBERS = 6
 """Of a polygon: three corners."""
 
-NOTHING = "must enclose an area"
+NO_AREA = "must enclose an area"
 SHAPE = "must be a list of polygons, each a flat list [x1, y1, x2, y2, x3, y3, ...], or an RLE {size, counts}"
 RLE = "must be an RLE with size [height, width] and counts, a list of run lengths or COCO's text of them"
 COUNTS = "must have runs that add up to height x width"
@@ -105,7 +105,7 @@ def _polygons(parts: list[Any]) -> Outline:
         tops.append(top)
         bottoms.append(bottom)
     if not lefts:
-        return Outline(NOTHING, bounds=None)
+        return Outline(NO_AREA, bounds=None)
     return Outline(bounds=(min(lefts), min(tops), max(rights), max(bottoms)), edges=edges)
 
 
@@ -159,7 +159,7 @@ def _runs(rle: dict[str, Any]) -> Outline:
     if (total := int(runs.sum())) != pixels:
         return Outline(COUNTS, f"these add up to {total:,}, and {height} x {width} is {pixels:,}")
     if not runs[1::2].any():
-        return Outline(NOTHING, size=(height, width))
+        return Outline(NO_AREA, size=(height, width))
     return Outline(bounds=_bounds(runs, height), size=(height, width))
 
 

@@ -9,7 +9,7 @@ Legend: M images.
 from collections.abc import Sequence
 
 from piip_search.config import Orientation
-from piip_workers.images.pictures import Header, Pictures, Told
+from piip_workers.images.pictures import Header, Pictures, ProgressCallback
 from piip_workers.tasks.detection.coco.annotation_file import Images
 from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown
 
@@ -34,7 +34,9 @@ _STORED = Rule(
 )
 
 
-def orientation_of(images: Images, pictures: Pictures, told: Told = lambda done, total: None) -> Orientation | None:
+def orientation_of(
+    images: Images, pictures: Pictures, told: ProgressCallback = lambda done, total: None
+) -> Orientation | None:
     """Which pixels annotations are of, by the sizes of all images; None where these do not say, or no image is turned.
 
     Args:
