@@ -1,4 +1,4 @@
-"""A rehearsal on what PIIP's authors published: does the search find better designs than they chose by hand?
+"""A simulation on what PIIP's authors published: does the search find better designs than they chose by hand?
 
 python benchmarks/landscape.py --seeds 20 --trials 60
 

@@ -1,9 +1,9 @@
-"""Samplers on a table of known designs: evaluations to a share of the hypervolume, and regret within each budget.
+"""Samplers on a table of known designs: evaluations to a share of the hypervolume, and regret within each tier.
 
-python benchmarks/samplers.py --table macro.csv --objectives error,mmacs --budgets 20,40,80 --seeds 20 --trials 200
+python benchmarks/samplers.py --table macro.csv --objectives error,mmacs --tiers 20,40,80 --seeds 20 --trials 200
 
 Every sampler sees the loss of what it asks for, and the costs. `random`, `tpe`, `nsga2` and `gp` are Optuna's own,
-told two objectives; what they ask for over the largest budget, or again, is a trial all the same. The same names with
+told two objectives; what they ask for over the largest tier, or again, is a trial all the same. The same names with
 `+limit` are moved to the nearest design that fits and is new. `ax` (pip install ax-platform) and `morea` (Syne Tune's
 evolution, pip install syne-tune) take part where they are installed; `gp` and `ax` take seconds an ask. Significance:
 Wilcoxon's signed-rank test over seeds against the best peer. With `--keep FILE` an interrupted comparison goes on where
@@ -38,8 +38,8 @@ AT = (20, 50, 100)
 NEVER = 10**6
 
 
-def ours(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
-    proposer = ExpectedFrontGain(table.offered(cost), budgets, seed)
+def ours(table: Table, cost: str, loss: str, tiers: Sequence[float], seed: int) -> Ask:
+    proposer = ExpectedFrontGain(table.offered(cost), tiers, seed)
     free = np.ones(len(table), dtype=bool)
     measured: dict[int, float] = {}
     failed: list[int] = []
@@ -53,14 +53,14 @@ def ours(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int
         yield proposal.index
 
 
-def uniform(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
+def uniform(table: Table, cost: str, loss: str, tiers: Sequence[float], seed: int) -> Ask:
     random = np.random.default_rng(seed)
     while True:
         yield int(random.integers(len(table)))
 
 
-def limited(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
-    fitting = np.flatnonzero(table.costs[cost] <= max(budgets))
+def limited(table: Table, cost: str, loss: str, tiers: Sequence[float], seed: int) -> Ask:
+    fitting = np.flatnonzero(table.costs[cost] <= max(tiers))
     yield from (int(index) for index in np.random.default_rng(seed).permutation(fitting))
 
 
@@ -97,7 +97,7 @@ def through_optuna(
     table: Table,
     cost: str,
     loss: str,
-    budgets: Sequence[float],
+    tiers: Sequence[float],
     seed: int,
 ) -> Ask:
     inputs = Inputs(table)
@@ -108,7 +108,7 @@ def through_optuna(
         for name, count, sizes in zip(table.choices, inputs.counts, inputs.sizes, strict=True)
     }
     costs, losses = table.costs[cost], table.losses[loss]
-    free = costs <= max(budgets) if inside else np.ones(len(table), dtype=bool)
+    free = costs <= max(tiers) if inside else np.ones(len(table), dtype=bool)
     random = np.random.default_rng(seed)
     study = optuna.create_study(directions=["minimize"] * 2, sampler=make(seed))
     while free.any():
@@ -135,7 +135,7 @@ def _gp(seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.GPSampler(seed=seed)
 
 
-def through_ax(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
+def through_ax(table: Table, cost: str, loss: str, tiers: Sequence[float], seed: int) -> Ask:
     """Ax's own choice for two objectives; a model of its own for the cost too. What it asks again counts again."""
     import torch
     from ax.api.client import Client
@@ -154,7 +154,7 @@ def through_ax(table: Table, cost: str, loss: str, budgets: Sequence[float], see
             for place, (count, sizes) in enumerate(zip(inputs.counts, inputs.sizes, strict=True))
         ]
     )
-    client.configure_optimization(objective="-loss, -cost", outcome_constraints=[f"cost <= {max(budgets)}"])
+    client.configure_optimization(objective="-loss, -cost", outcome_constraints=[f"cost <= {max(tiers)}"])
     client.configure_generation_strategy(method="fast", initialization_random_seed=seed)
     while True:
         for number, parameters in client.get_next_trials(max_trials=1).items():
@@ -167,7 +167,7 @@ def through_ax(table: Table, cost: str, loss: str, budgets: Sequence[float], see
             yield index
 
 
-def through_syne_tune(table: Table, cost: str, loss: str, budgets: Sequence[float], seed: int) -> Ask:
+def through_syne_tune(table: Table, cost: str, loss: str, tiers: Sequence[float], seed: int) -> Ask:
     """Syne Tune's regularised evolution of several objectives, its population as small as NSGA-II's here."""
     from syne_tune.config_space import choice
     from syne_tune.config_space import uniform as between
@@ -209,7 +209,7 @@ read = functools.cache(Table.read)
 """Once a process: a large table takes longer to read than most samplers to ask."""
 
 
-def run(name: str, path: Path, loss: str, cost: str, budgets: list[float], trials: int, seed: int) -> dict[str, float]:
+def run(name: str, path: Path, loss: str, cost: str, tiers: list[float], trials: int, seed: int) -> dict[str, float]:
     """What one sampler reached with one seed."""
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -218,31 +218,31 @@ def run(name: str, path: Path, loss: str, cost: str, budgets: list[float], trial
     losses = np.nan_to_num(table.losses[loss], nan=np.nanmax(table.losses[loss]))  # what failed is the worst
     started = time.perf_counter()
     asked = []
-    for index in SAMPLERS[name](table, cost, loss, budgets, seed):
+    for index in SAMPLERS[name](table, cost, loss, tiers, seed):
         asked.append(index)
         if len(asked) == trials:
             break
     seconds = (time.perf_counter() - started) / len(asked)
-    over = costs[asked] > max(budgets)
+    over = costs[asked] > max(tiers)
     result = {
         "ms an ask": 1000 * seconds,
         "over %": 100 * float(over.mean()),
         "again %": 100 * (1 - len(set(asked)) / len(asked)),
     }
     points = np.stack([losses, costs], 1)
-    for title, reference in references(losses, costs, max(budgets)).items():
-        fitting = points[costs <= max(budgets)]
+    for title, reference in references(losses, costs, max(tiers)).items():
+        fitting = points[costs <= max(tiers)]
         whole = hypervolume(undominated(fitting), reference)
         volumes = [hypervolume(points[asked[: count + 1]], reference) / whole for count in range(len(asked))]
         for share in SHARES:
             reached = [count for count, volume in enumerate(volumes, 1) if volume >= share]
             result[f"{100 * share:.0f} % {title}"] = reached[0] if reached else NEVER
-    for budget in budgets:
-        best = losses[costs <= budget].min()
+    for tier in tiers:
+        best = losses[costs <= tier].min()
         for count in AT:
             if count <= len(asked):
-                mine = [losses[index] for index in asked[:count] if costs[index] <= budget]
-                result[f"regret {budget:g}@{count}"] = (min(mine) if mine else losses.max()) - best
+                mine = [losses[index] for index in asked[:count] if costs[index] <= tier]
+                result[f"regret {tier:g}@{count}"] = (min(mine) if mine else losses.max()) - best
     return result
 
 
@@ -253,14 +253,14 @@ def undominated(points: np.ndarray) -> np.ndarray:
     return points[order][np.append(True, best[1:] < best[:-1])]
 
 
-def references(losses: np.ndarray, costs: np.ndarray, budget: float) -> dict[str, np.ndarray]:
-    """The table's worst loss at the largest budget, and a point just beyond the better half of the front."""
-    front = undominated(np.stack([losses, costs], 1)[costs <= budget])
+def references(losses: np.ndarray, costs: np.ndarray, tier: float) -> dict[str, np.ndarray]:
+    """The table's worst loss at the largest tier, and a point just beyond the better half of the front."""
+    front = undominated(np.stack([losses, costs], 1)[costs <= tier])
     spread = front.max(0) - front.min(0)
     good = front[front[:, 0] <= np.median(front[:, 0])].max(0)
     return {
-        "worst": np.array([losses.max(), budget]),
-        "tight": np.array([good[0] + 0.05 * spread[0], min(budget, front[:, 1].max() + 0.05 * spread[1])]),
+        "worst": np.array([losses.max(), tier]),
+        "tight": np.array([good[0] + 0.05 * spread[0], min(tier, front[:, 1].max() + 0.05 * spread[1])]),
     }
 
 
@@ -325,12 +325,12 @@ def objectives_of(text: str, table: Table) -> tuple[str, str]:
 
 def budgets_of(text: str | None, costs: np.ndarray) -> list[float]:
     try:
-        budgets = sorted(float(part) for part in text.split(",")) if text else [float(costs.max())]
+        tiers = sorted(float(part) for part in text.split(",")) if text else [float(costs.max())]
     except ValueError:
-        raise ValueError(f"--budgets are numbers with commas between them, such as 20,40,80, got {text!r}") from None
-    if not budgets[0] >= costs.min():
-        raise ValueError(f"no design costs {budgets[0]:g} or less; costs go from {costs.min():g} to {costs.max():g}")
-    return budgets
+        raise ValueError(f"--tiers are numbers with commas between them, such as 20,40,80, got {text!r}") from None
+    if not tiers[0] >= costs.min():
+        raise ValueError(f"no design costs {tiers[0]:g} or less; costs go from {costs.min():g} to {costs.max():g}")
+    return tiers
 
 
 def answered(path: Path | None, question: dict[str, object]) -> dict[tuple[str, int], dict[str, float]]:
@@ -345,7 +345,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--objectives", required=True, help="a loss and a cost of the table, e.g. error,mmacs")
-    parser.add_argument("--budgets", help="tiers of cost, rising; by default the dearest design's")
+    parser.add_argument("--tiers", help="tiers of cost, rising; by default the dearest design's")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument(
@@ -358,18 +358,18 @@ def main() -> None:
     try:
         table = Table.read(options.table)
         loss, cost = objectives_of(options.objectives, table)
-        budgets = budgets_of(options.budgets, table.costs[cost])
+        tiers = budgets_of(options.tiers, table.costs[cost])
         check(names)
     except ValueError as error:
         parser.error(str(error))
-    what = f"{options.table.name}: {len(table)} designs, {loss} against {cost}, budgets {budgets}"
+    what = f"{options.table.name}: {len(table)} designs, {loss} against {cost}, tiers {tiers}"
     print(f"{what}, {options.seeds} seeds, {options.trials} trials; median (10 %-90 % of seeds)\n", flush=True)
     question = {
         "table": options.table.name,
         "designs": len(table),
         "loss": loss,
         "cost": cost,
-        "budgets": budgets,
+        "tiers": tiers,
         "trials": options.trials,
     }
     known = answered(options.keep, question)
@@ -377,7 +377,7 @@ def main() -> None:
     missing = [search for search in searches if search not in known]
     with ProcessPoolExecutor(options.workers) as pool:
         jobs = {
-            pool.submit(run, name, options.table, loss, cost, budgets, options.trials, seed): (name, seed)
+            pool.submit(run, name, options.table, loss, cost, tiers, options.trials, seed): (name, seed)
             for name, seed in missing
         }
         for done, job in enumerate(as_completed(jobs), 1):

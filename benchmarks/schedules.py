@@ -36,30 +36,30 @@ Finished = list[tuple[float, int]]
 """When a design was finished, in whole trainings, and which."""
 
 
-def played(name: str, rehearsal: Simulation, options: argparse.Namespace, seed: int) -> Finished:
+def played(name: str, simulation: Simulation, options: argparse.Namespace, seed: int) -> Finished:
     """The package's own search, as it is."""
     clock = simulated.Clock()
-    search = rehearsal.open("run", Ledger("sqlite://"), clock=clock)
+    search = simulation.open("run", Ledger("sqlite://"), clock=clock)
     finished: Finished = []
     seen: set[int] = set()
-    unit = whole(rehearsal) / options.workers
+    unit = whole(simulation) / options.workers
 
     def changed() -> None:
         for evaluation in search.finished:
             if evaluation.candidate.number not in seen:
                 seen.add(evaluation.candidate.number)
-                finished.append((clock.now / unit, rehearsal.place(evaluation.candidate.architecture)))
+                finished.append((clock.now / unit, simulation.place(evaluation.candidate.architecture)))
 
-    simulated.run(search, rehearsal, simulated.Cluster(options.workers, seed=seed), clock, changed)
+    simulated.run(search, simulation, simulated.Cluster(options.workers, seed=seed), clock, changed)
     return finished
 
 
-def stopping(decide: Callable[..., bool], rehearsal: Simulation, options: argparse.Namespace, seed: int) -> Finished:
+def stopping(decide: Callable[..., bool], simulation: Simulation, options: argparse.Namespace, seed: int) -> Finished:
     """Random designs on workers; whoever is stopped at a rung frees its worker and never comes back."""
-    table, random = rehearsal.table, np.random.default_rng(seed)
-    fitting = random.permutation(np.flatnonzero(table.costs[rehearsal.cost] <= rehearsal.spec.bounds.gmacs[-1]))
-    rungs = [rung.epochs for rung in rehearsal.spec.rungs]
-    unit = whole(rehearsal) / options.workers
+    table, random = simulation.table, np.random.default_rng(seed)
+    fitting = random.permutation(np.flatnonzero(table.costs[simulation.cost] <= simulation.spec.bounds.gmacs[-1]))
+    rungs = [rung.epochs for rung in simulation.spec.rungs]
+    unit = whole(simulation) / options.workers
     waiting, going, finished = list(fitting[::-1]), [], []
     now = 0.0
     while now / unit < options.trainings:
@@ -72,7 +72,7 @@ def stopping(decide: Callable[..., bool], rehearsal: Simulation, options: argpar
         epochs = rungs[rung]
         if epochs == rungs[-1]:
             finished.append((now / unit, place))
-        loss, cost = table.curves[rehearsal.loss][epochs][place], table.costs[rehearsal.cost][place]
+        loss, cost = table.curves[simulation.loss][epochs][place], table.costs[simulation.cost][place]
         if decide(place, epochs, float(loss), float(cost)) and epochs != rungs[-1]:
             taken = table.seconds[rungs[rung + 1]][place] - table.seconds[epochs][place]
             heapq.heappush(going, (now + taken, place, rung + 1))
@@ -120,9 +120,9 @@ def syne_tune(rungs: list[int], seed: int) -> Callable[..., bool]:
     return decide
 
 
-def whole(rehearsal: Simulation) -> float:
+def whole(simulation: Simulation) -> float:
     """Mean seconds of a whole training."""
-    return float(rehearsal.table.seconds[rehearsal.spec.rungs[-1].epochs].mean())
+    return float(simulation.table.seconds[simulation.spec.rungs[-1].epochs].mean())
 
 
 METHODS = ("piip+halving", "piip", "random+halving", "random", "tpe+halving", "asha-stop", "moasha")
@@ -132,14 +132,14 @@ def run(name: str, path: Path, options: argparse.Namespace, seed: int) -> dict[s
     """What one method reached with one seed."""
     warnings.simplefilter("ignore")
     table = Table.read(path)
-    rehearsal = Simulation.of(spec_of(name, table, options, seed), table, options.loss, options.cost)
+    simulation = Simulation.of(spec_of(name, table, options, seed), table, options.loss, options.cost)
     if name == "asha-stop":
-        finished = stopping(best_third(), rehearsal, options, seed)
+        finished = stopping(best_third(), simulation, options, seed)
     elif name == "moasha":
-        finished = stopping(syne_tune([rung.epochs for rung in rehearsal.spec.rungs], seed), rehearsal, options, seed)
+        finished = stopping(syne_tune([rung.epochs for rung in simulation.spec.rungs], seed), simulation, options, seed)
     else:
-        finished = played(name, rehearsal, options, seed)
-    return figures(finished, rehearsal, options)
+        finished = played(name, simulation, options, seed)
+    return figures(finished, simulation, options)
 
 
 def spec_of(name: str, table: Table, options: argparse.Namespace, seed: int) -> SearchSpec:
@@ -162,9 +162,9 @@ def spec_of(name: str, table: Table, options: argparse.Namespace, seed: int) -> 
     )
 
 
-def figures(finished: Finished, rehearsal: Simulation, options: argparse.Namespace) -> dict[str, float]:
-    table, tiers = rehearsal.table, rehearsal.spec.bounds.gmacs
-    losses, costs = table.losses[rehearsal.loss], table.costs[rehearsal.cost]
+def figures(finished: Finished, simulation: Simulation, options: argparse.Namespace) -> dict[str, float]:
+    table, tiers = simulation.table, simulation.spec.bounds.gmacs
+    losses, costs = table.losses[simulation.loss], table.costs[simulation.cost]
     reference = np.array([losses.max(), tiers[-1]])
     points = np.stack([losses, costs], 1)
     possible = hypervolume(points, reference)
@@ -173,7 +173,7 @@ def figures(finished: Finished, rehearsal: Simulation, options: argparse.Namespa
     for when, place in finished:
         places.append(place)
         found = points[places]
-        regret = [found[found[:, 1] <= tier, 0].min(initial=losses.max()) - rehearsal.best(tier) for tier in tiers]
+        regret = [found[found[:, 1] <= tier, 0].min(initial=losses.max()) - simulation.best(tier) for tier in tiers]
         curve.append((when, float(np.mean(regret)), hypervolume(found, reference) / possible))
     result: dict[str, float] = {}
     for share in SHARES:
@@ -183,7 +183,7 @@ def figures(finished: Finished, rehearsal: Simulation, options: argparse.Namespa
     for count in (5, 10, 20, 40):
         until = [regret for when, regret, _ in curve if when <= count]
         if count <= options.trainings:
-            nothing = float(np.mean([losses.max() - rehearsal.best(tier) for tier in tiers]))
+            nothing = float(np.mean([losses.max() - simulation.best(tier) for tier in tiers]))
             result[f"regret after {count}"] = until[-1] if until else nothing
     result["finished"] = len(finished)
     return result

@@ -3,11 +3,6 @@
 import re
 
 
-def without_login(url: str) -> str:
-    """A URL without who is logged in by it: what is written down for others, who have their own."""
-    return re.sub(r"://[^/@\s]+@", "://", url)
-
-
 def without_secrets(text: str) -> str:
     """A text as it may be shown: who is logged in by a URL stays, with what does not."""
     text = re.sub(r"(://[^/@\s:]*):[^/@\s]+@", r"\1:***@", text)

@@ -1,6 +1,6 @@
 """What a proxy is worth: whether it ranks designs as a longer training does, better than their cost alone would.
 
-Of each budget tier some measured designs are drawn. Each is trained again with other seeds, which shows how much of the
+Of each tier some measured designs are drawn. Each is trained again with other seeds, which shows how much of the
 ranking is noise, and once for longer, which stands for the full training; that one is measured on its way too.
 """
 

@@ -135,7 +135,7 @@ def end(search: "Search", trials: Path | None, as_json: bool, quiet: bool) -> No
 
     Args:
         search: What was driven.
-        trials: The folder of all its trainings; None for a rehearsal, which has none.
+        trials: The folder of all its trainings; None for a simulation, which has none.
         as_json: Whether the result was one JSON document.
         quiet: Whether the bare result is all that is printed to stdout.
     """
@@ -224,11 +224,11 @@ def _looked_at(store: str) -> str:
 
 
 def _put_best(search: "Search") -> None:
-    """A line a tier: budget, metric, architecture."""
+    """A line a tier: its limit, metric, architecture."""
     for front in search.fronts():
         if front.best is not None:
             name = front.best.candidate.architecture.name
-            put(f"{front.budget:g} {search.objectives.value(front.best):.4f} {name}")
+            put(f"{front.tier:g} {search.objectives.value(front.best):.4f} {name}")
 
 
 def _report(search: "Search", book: "Ledger", store: str | None, home: Path, ledger: str | None) -> None:

@@ -138,7 +138,7 @@ def failures_of(failed: Sequence[Evaluation], trials: Path | None = None) -> lis
 
     Args:
         failed: What failed.
-        trials: The folder of all trainings; None for a rehearsal, which has none.
+        trials: The folder of all trainings; None for a simulation, which has none.
     """
     found = []
     for kind in kinds(failed):
@@ -183,7 +183,7 @@ def front(
             {"run": run, "metric": history.objectives.metric, "tiers": tiers_of(history.fronts, history.objectives)}
         )
     elif as_csv:
-        rows = [{"tier_gmacs": f.budget, **row} for f in history.fronts for row in _rows(f, history.objectives)]
+        rows = [{"tier_gmacs": f.tier, **row} for f in history.fronts for row in _rows(f, history.objectives)]
         print(_csv(rows), end="")
     elif quiet:
         for member in history.fronts[-1].evaluations:
@@ -198,7 +198,7 @@ def front(
 
 def tiers_of(fronts: Sequence[ParetoFront], objectives: Objectives) -> list[dict[str, Any]]:
     """The front of each tier as plain data."""
-    return [{"gmacs": f.budget, "hypervolume": f.hypervolume, "front": _rows(f, objectives)} for f in fronts]
+    return [{"gmacs": f.tier, "hypervolume": f.hypervolume, "front": _rows(f, objectives)} for f in fronts]
 
 
 def _rows(item: ParetoFront, objectives: Objectives) -> list[dict[str, Any]]:

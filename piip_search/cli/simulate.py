@@ -1,4 +1,4 @@
-"""`piip-search simulate`: rehearse a search on a table of known results."""
+"""`piip-search simulate`: simulate a search on a table of known results."""
 
 import math
 import time
@@ -27,7 +27,7 @@ def simulate(
     table: Annotated[Path, typer.Option(help="CSV file with columns choice:*, cost:*, loss:*; see the guide.")],
     loss: Annotated[str | None, typer.Option(help="Which of its losses is lowered; the first by default.")] = None,
     cost: Annotated[str | None, typer.Option(help="Which of its costs is known; the first by default.")] = None,
-    budgets: Annotated[
+    tiers: Annotated[
         str | None, typer.Option(help="Tiers in the unit of that cost, such as 20,40,80, in place of the space's.")
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials, in place of the space's.")] = None,
@@ -39,12 +39,12 @@ def simulate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Rehearse a search on a table of known results, by a clock that jumps.
+    """Simulate a search on a table of known results, by a clock that jumps.
 
     The sampler, schedule, limit, budget and seed are the space's; designs, costs, results and times are the table's.
-    With --quiet, a line a tier: its budget, the best loss found, and the share of the possible hypervolume.
+    With --quiet, a line a tier: its limit, the best loss found, and the share of the possible hypervolume.
 
-    Example: piip-search simulate quickstart --table macro.csv --budgets 30,60,106 --workers 16 --failures 0.05
+    Example: piip-search simulate quickstart --table macro.csv --tiers 30,60,106 --workers 16 --failures 0.05
     """
     from piip_search.ledger import Ledger
     from piip_search.simulation.simulation import Simulation
@@ -53,81 +53,81 @@ def simulate(
 
     spec = load_spec(find_space(space))
     changes: dict[str, Any] = {}
-    if budgets is not None:
-        changes["limit"] = {"gmacs": _numbers(budgets)}
+    if tiers is not None:
+        changes["limit"] = {"gmacs": _numbers(tiers)}
     if trials is not None:
         changes["budget"] = {**spec.budget.model_dump(mode="json"), "trials": trials}
     if seed is not None:
         changes["seed"] = seed
     spec = parse_spec({**spec.model_dump(mode="json"), **changes}, space)
-    rehearsal = Simulation.of(spec, Table.read(table), loss, cost)
+    simulation = Simulation.of(spec, Table.read(table), loss, cost)
     cluster = simulated.Cluster(workers, failures, stragglers, preemptions, spec.seed)
     clock, started = simulated.Clock(), time.monotonic()
-    search = rehearsal.open("rehearsal", Ledger("sqlite://"), clock=clock)
-    with progress(as_json, quiet).status("rehearsing") as status:
+    search = simulation.open("simulation", Ledger("sqlite://"), clock=clock)
+    with progress(as_json, quiet).status("simulating") as status:
 
         def changed() -> None:
             if len(search.evaluations) % 10 == 0:
-                status.update(f"rehearsing: {len(search.evaluations)} of about {search.expected} evaluations")
+                status.update(f"simulating: {len(search.evaluations)} of about {search.expected} evaluations")
 
-        played = simulated.run(search, rehearsal, cluster, clock, changed)
+        played = simulated.run(search, simulation, cluster, clock, changed)
     took = time.monotonic() - started
     rungs = {rung.epochs: sum(e.candidate.fidelity == rung for e in search.evaluations) for rung in search.spec.rungs}
-    tiers = [_tier(search, rehearsal, tier) for tier in spec.bounds.gmacs]
+    results = [_tier(search, simulation, tier) for tier in spec.bounds.gmacs]
     if as_json:
         facts = {**asdict(played), "ending": search.ending, "evaluations": rungs, "failed": len(search.failures)}
-        put_json({**facts, "tiers": tiers, "failures": failures_of(search.failures)})
+        put_json({**facts, "tiers": results, "failures": failures_of(search.failures)})
         end(search, None, as_json, quiet)
         return
     if quiet:
-        for tier in tiers:
-            put(f"{tier['budget']:g} {_shown(tier['best'])} {tier['hypervolume']:.1%}")
+        for result in results:
+            put(f"{result['tier']:g} {_shown(result['best'])} {result['hypervolume']:.1%}")
         end(search, None, as_json, quiet)
         return
-    put(_front(search, rehearsal), Text(), _summary(tiers, rehearsal.loss), Text())
+    put(_front(search, simulation), Text(), _summary(results, simulation.loss), Text())
     idle = 1 - played.busy / max(played.seconds * workers, 1e-9)
     counts = ", ".join(f"{count} of {epochs} epochs" for epochs, count in rungs.items())
     put(
         f"{search.ending or 'ended'}: {counts}; {len(search.failures)} failed, {played.preempted} preempted, "
         f"{played.stragglers} stragglers",
-        f"{tables.clock(played.seconds)} on {workers} workers, {idle:.0%} of it idle; rehearsed in {took:.1f} s",
+        f"{tables.clock(played.seconds)} on {workers} workers, {idle:.0%} of it idle; simulated in {took:.1f} s",
     )
     end(search, None, as_json, quiet)
 
 
-def _tier(search: "Search", rehearsal: "Simulation", tier: float) -> dict[str, Any]:
-    front = next(front for front in search.fronts() if front.budget == tier)
-    best = None if front.best is None else rehearsal.loss_of(front.best)
-    least = rehearsal.best(tier)
+def _tier(search: "Search", simulation: "Simulation", tier: float) -> dict[str, Any]:
+    front = next(front for front in search.fronts() if front.tier == tier)
+    best = None if front.best is None else simulation.loss_of(front.best)
+    least = simulation.best(tier)
     return {
-        "budget": tier,
+        "tier": tier,
         "best": best,
         "possible": least if math.isfinite(least) else None,
         "regret": None if best is None else best - least,
-        "hypervolume": rehearsal.share(search, tier),
+        "hypervolume": simulation.share(search, tier),
     }
 
 
-def _front(search: "Search", rehearsal: "Simulation") -> View:
-    """The front within the largest budget, in the table's own terms."""
+def _front(search: "Search", simulation: "Simulation") -> View:
+    """The front within the largest tier, in the table's own terms."""
     view = View(box=None, pad_edge=False, title="Front", title_justify="left")
-    for title in ("trial", rehearsal.loss, rehearsal.cost):
+    for title in ("trial", simulation.loss, simulation.cost):
         view.add_column(Text(title), justify="right", no_wrap=True)
     view.add_column("design", overflow="fold")
     for evaluation in search.fronts()[-1].evaluations:
         candidate, cost = evaluation.candidate, search.objectives.cost(evaluation).gmacs
-        loss = _shown(rehearsal.loss_of(evaluation))
+        loss = _shown(simulation.loss_of(evaluation))
         view.add_row(str(candidate.number), loss, f"{cost:.4g}", Text(str(candidate.architecture)))
     return view
 
 
 def _summary(tiers: list[dict[str, Any]], loss: str) -> View:
     view = View(box=None, pad_edge=False, title="Against the whole table", title_justify="left")
-    for title in ("budget", f"best {loss}", "possible", "regret", "of the hypervolume"):
+    for title in ("tier", f"best {loss}", "possible", "regret", "of the hypervolume"):
         view.add_column(title, justify="right")
     for tier in tiers:
         shown = [_shown(tier[name]) for name in ("best", "possible", "regret")]
-        view.add_row(f"{tier['budget']:g}", *shown, f"{tier['hypervolume']:.1%}")
+        view.add_row(f"{tier['tier']:g}", *shown, f"{tier['hypervolume']:.1%}")
     return view
 
 
@@ -139,4 +139,4 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"--budgets are numbers with commas between them, such as 20,40,80, got {text!r}") from None
+        raise ValueError(f"--tiers are numbers with commas between them, such as 20,40,80, got {text!r}") from None

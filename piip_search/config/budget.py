@@ -24,7 +24,7 @@ def _goal(value: object) -> object:
         return value
     found = _TARGET.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"a target is like best >= 0.3, or best <= 500 G >= 0.3 for a budget, got {value!r}")
+        raise ValueError(f"a target is like best >= 0.3, or best <= 500 G >= 0.3 for a tier, got {value!r}")
     return Goal(float(found["metric"]), None if found["gmacs"] is None else float(found["gmacs"]))
 
 
@@ -44,7 +44,7 @@ class Budget(Section):
         hours: Wall-clock hours of one sitting after which nothing new is started; None for no end.
         gpu_hours: Hours of GPUs, summed over all evaluations of the run, after which nothing new is started.
         target: A metric that ends the search once it is reached, such as `best >= 0.3` or, for a design within a
-            budget, `best <= 500 G >= 0.3`.
+            tier, `best <= 500 G >= 0.3`.
         least_gain: No new designs are begun once a search of everything that is left is expected to raise the best
             metric of no tier by as much as this.
     """

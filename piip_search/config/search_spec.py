@@ -96,7 +96,7 @@ class SearchSpec(Section):
         if goal is not None and goal.gmacs is not None and goal.gmacs > max(self.limit.gmacs):
             raise ValueError(
                 f"budget.target asks for a design within {goal.gmacs:g} G, and limit.gmacs ends at "
-                f"{max(self.limit.gmacs):g}; leave its budget out"
+                f"{max(self.limit.gmacs):g}; leave its tier out"
             )
         return self
 
@@ -152,7 +152,7 @@ class SearchSpec(Section):
         if resources.gpu != "auto":
             return resources.gpu
         if resources.gpu_memory is None or isinstance(architecture, TableDesign):
-            return 1.0  # a rehearsal trains nothing
+            return 1.0  # a simulation trains nothing
         return share_of(training_bytes(architecture, self.step), resources.gpu_memory)
 
     def recipe(self, data_fingerprint: str) -> str:

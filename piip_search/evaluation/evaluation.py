@@ -123,7 +123,7 @@ class Candidate:
     def from_dict(cls, data: Mapping[str, Any]) -> "Candidate":
         """The candidate that `to_dict` wrote."""
         design = data["architecture"]
-        # A rehearsal's designs stand in for architectures: a search asks for name, fingerprint and plain data alone.
+        # A simulation's designs stand in for architectures: a search asks for name, fingerprint and plain data alone.
         architecture = (
             cast(Architecture, TableDesign.from_dict(design)) if "choices" in design else Architecture.from_dict(design)
         )

@@ -1,4 +1,4 @@
-"""The numbers traded off, which way is better, and the fronts of each budget."""
+"""The numbers traded off, which way is better, and the fronts of each tier."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,36 +69,36 @@ def finished(evaluations: Sequence[Evaluation], whole: Fidelity) -> list[Evaluat
 
 @dataclass(frozen=True, slots=True)
 class ParetoFront:
-    """The undominated evaluations within one budget, cheapest first.
+    """The undominated evaluations within one tier, cheapest first.
 
     Attributes:
-        budget: Largest cost in GMACs.
+        tier: Largest cost in GMACs.
         evaluations: From the cheapest to the best.
-        hypervolume: Area dominated below (the objectives' `span`, the budget), as a share of the whole; in [0, 1].
+        hypervolume: Area dominated below (the objectives' `span`, the tier), as a share of the whole; in [0, 1].
     """
 
-    budget: float
+    tier: float
     evaluations: tuple[Evaluation, ...]
     hypervolume: float
 
     @property
     def best(self) -> Evaluation | None:
-        """The evaluation with the highest metric; None while nothing fits the budget."""
+        """The evaluation with the highest metric; None while nothing fits the tier."""
         return self.evaluations[-1] if self.evaluations else None
 
 
-def pareto_front(evaluations: Sequence[Evaluation], objectives: Objectives, budget: float) -> ParetoFront:
-    """Front of the measured evaluations that cost at most the budget; of equal points the earliest is kept."""
-    fitting = [e for e in objectives.measured(evaluations) if objectives.cost(e).gmacs <= budget]
+def pareto_front(evaluations: Sequence[Evaluation], objectives: Objectives, tier: float) -> ParetoFront:
+    """Front of the measured evaluations that cost at most the tier; of equal points the earliest is kept."""
+    fitting = [e for e in objectives.measured(evaluations) if objectives.cost(e).gmacs <= tier]
     if not fitting:
-        return ParetoFront(budget, (), 0.0)
+        return ParetoFront(tier, (), 0.0)
     losses = objectives.losses(fitting)
-    volume = hypervolume(losses, np.array([objectives.span, budget])) / (budget * objectives.span)
+    volume = hypervolume(losses, np.array([objectives.span, tier])) / (tier * objectives.span)
     by_losses = {tuple(row): index for index, row in reversed(list(enumerate(losses)))}
     kept = undominated(losses)
     chosen = [index for index in by_losses.values() if kept[index]]
     chosen.sort(key=lambda index: losses[index, 1])
-    return ParetoFront(budget, tuple(fitting[index] for index in chosen), volume)
+    return ParetoFront(tier, tuple(fitting[index] for index in chosen), volume)
 
 
 class RunningFronts:
@@ -121,9 +121,9 @@ class RunningFronts:
         return tuple(now for now, then in zip(self.fronts, before, strict=True) if now is not then)
 
     def _with(self, front: ParetoFront, evaluation: Evaluation) -> ParetoFront:
-        if self._objectives.cost(evaluation).gmacs > front.budget or self._covered(front, evaluation):
+        if self._objectives.cost(evaluation).gmacs > front.tier or self._covered(front, evaluation):
             return front
-        return pareto_front([*front.evaluations, evaluation], self._objectives, front.budget)
+        return pareto_front([*front.evaluations, evaluation], self._objectives, front.tier)
 
     def _covered(self, front: ParetoFront, evaluation: Evaluation) -> bool:
         """Whether a member is as good at no higher cost."""

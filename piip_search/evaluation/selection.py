@@ -8,7 +8,7 @@ import numpy as np
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront, pareto_front
 
-_BEST = re.compile(r"best(?:<=(?P<budget>\d+(?:\.\d+)?)G?)?")
+_BEST = re.compile(r"best(?:<=(?P<tier>\d+(?:\.\d+)?)G?)?")
 
 
 NOTHING_FINISHED = "the search holds no finished evaluation yet; nothing can be chosen"
@@ -47,11 +47,11 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
     whole = pareto_front(measured, objectives, max(objectives.cost(e).gmacs for e in measured))
     best = _BEST.fullmatch(choice)
     if best:
-        budget = float(best["budget"]) if best["budget"] else whole.budget
-        found = pareto_front(measured, objectives, budget).best
+        tier = float(best["tier"]) if best["tier"] else whole.tier
+        found = pareto_front(measured, objectives, tier).best
         if found is None:
             cheapest = objectives.cost(whole.evaluations[0]).gmacs
-            raise ValueError(f"nothing measured costs {budget:g} GMACs or less; the cheapest costs {cheapest:.3g}")
+            raise ValueError(f"nothing measured costs {tier:g} GMACs or less; the cheapest costs {cheapest:.3g}")
         return found
     if choice == "knee":
         return knee(whole, objectives)

@@ -1,4 +1,4 @@
-"""A row of a table in the place of an architecture: what a rehearsed search proposes."""
+"""A row of a table in the place of an architecture: what a simulated search proposes."""
 
 import hashlib
 import json

@@ -109,7 +109,7 @@ class PromotionRow(LedgerTable):
 
 
 class FrontRow(LedgerTable):
-    """The front of a budget tier as an evaluation changed it: the evaluation's `position`, the members' numbers."""
+    """The front of a tier as an evaluation changed it: the evaluation's `position`, the members' numbers."""
 
     __tablename__ = "front"
     __table_args__ = (UniqueConstraint("search_id", "position", "tier"),)

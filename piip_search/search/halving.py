@@ -3,7 +3,7 @@
 Every design is trained to the first rung and paused there. Of each rung one in so many goes on to the next, as soon as
 enough have reached it: nobody waits for a rung to fill (Li et al., "A system for massively parallel hyperparameter
 tuning", 2020, algorithm 2). Who goes on is decided by fronts of loss and cost (Schmucker et al., "Multi-objective
-asynchronous successive halving", 2021), within each budget tier of its own.
+asynchronous successive halving", 2021), within each tier of its own.
 """
 
 from collections import Counter
@@ -22,8 +22,8 @@ class Halving(Generic[_Design]):
     """Decides who goes on to which rung. A function of what it was told, in that order.
 
     A design belongs to the cheapest tier that it fits. Of each tier's designs at a rung the best share may go on, so
-    that no tier starves: they are ordered by the front that they are in among all designs within the tier's budget
-    (`pareto.ranks`), those of one front by what each alone adds: to the hypervolume, over the budget, and to the best
+    that no tier starves: they are ordered by the front that they are in among all designs within the tier's tier
+    (`pareto.ranks`), those of one front by what each alone adds: to the hypervolume, over the tier, and to the best
     loss, as in `front_gain.expected_gain`. Costs are known; a cheap design that learnt nothing is on the first front,
     but adds next to nothing to it.
 
@@ -37,7 +37,7 @@ class Halving(Generic[_Design]):
         Args:
             epochs: Of each rung, rising; the last is the whole training.
             keep: One in so many goes on.
-            tiers: Budgets, rising.
+            tiers: Tiers, rising.
             brackets: Designs start at one of so many first rungs, most at the lowest: about as many epochs are spent
                 on the designs of each.
 

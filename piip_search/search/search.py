@@ -144,7 +144,7 @@ class Search:
         evaluation = self._with_metric(evaluation)
         moved = self._moved(evaluation)
         snapshots = [
-            FrontSnapshot(front.budget, tuple(e.candidate.number for e in front.evaluations), front.hypervolume)
+            FrontSnapshot(front.tier, tuple(e.candidate.number for e in front.evaluations), front.hypervolume)
             for front in moved
         ]
         self._ledger.accept(self.run, evaluation, self.recipe, self._gpu_seconds_of(evaluation), snapshots)

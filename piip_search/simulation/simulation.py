@@ -78,7 +78,7 @@ class Simulation:
         if empty:
             raise ValueError(
                 f"limit.gmacs: no design of the table has a {chosen_cost} of {empty[0]:g} or less; it goes from "
-                f"{costs.min():g} to {costs.max():g}; give tiers in its unit, with --budgets"
+                f"{costs.min():g} to {costs.max():g}; give tiers in its unit, with --tiers"
             )
         curve = table.curves.get(chosen_loss, {})
         epochs = [rung.epochs for rung in spec.rungs]
@@ -147,16 +147,16 @@ class Simulation:
         costs = self.table.costs[self.cost]
         return float(SECONDS_AN_EPOCH * max(epochs, 1) * (costs[place] / costs.mean() if costs.any() else 1.0))
 
-    def best(self, budget: float) -> float:
-        """The lowest loss within a budget; infinite where none is known there."""
-        return float(np.fmin.reduce(self._losses_N[self.table.costs[self.cost] <= budget], initial=np.inf))
+    def best(self, tier: float) -> float:
+        """The lowest loss within a tier; infinite where none is known there."""
+        return float(np.fmin.reduce(self._losses_N[self.table.costs[self.cost] <= tier], initial=np.inf))
 
-    def share(self, search: Search, budget: float) -> float:
-        """Hypervolume of a search's front over that of the whole table's, within a budget."""
-        reference = np.array([self.objectives.span, budget])
+    def share(self, search: Search, tier: float) -> float:
+        """Hypervolume of a search's front over that of the whole table's, within a tier."""
+        reference = np.array([self.objectives.span, tier])
         missing = self._losses_N - self._top + self.objectives.top
         points = np.stack([missing, self.table.costs[self.cost]], 1)
-        whole = hypervolume(points[np.isfinite(missing) & (points[:, 1] <= budget)], reference)
+        whole = hypervolume(points[np.isfinite(missing) & (points[:, 1] <= tier)], reference)
         found = hypervolume(self.objectives.losses(self.objectives.measured(search.finished)), reference)
         return found / whole if whole else 1.0
 

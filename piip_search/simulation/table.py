@@ -1,4 +1,4 @@
-"""A table of designs whose results are known: to try samplers on, and to rehearse searches.
+"""A table of designs whose results are known: to try samplers on, and to simulate searches.
 
 A CSV file with a header: columns `choice:NAME` say what a design is, `cost:NAME` what is known of it beforehand, and
 `loss:NAME` what a search has to find, lower is better. `loss:NAME@EPOCHS` is the loss after so many epochs, the most of

@@ -32,7 +32,7 @@ _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 
 
 def front_chart(report: SearchReport, standalone: bool = False) -> str:
-    """Metric against cost: every finished design, the front, the budgets, and below the axis what failed."""
+    """Metric against cost: every finished design, the front, the tiers, and below the axis what failed."""
     measured = [(point.gmacs, point.value) for point in report.points if point.value is not None]
     if not measured:
         return ""
@@ -40,7 +40,7 @@ def front_chart(report: SearchReport, standalone: bool = False) -> str:
     across = Axis.over([gmacs for gmacs, _ in measured] + tiers, _LEFT, _RIGHT)
     up = Axis.over([value for _, value in measured], _BOTTOM, _TOP, log=False, zero=True)
     parts = frame(across, up, f"GMACs ({report.convention} convention)", report.metric)
-    parts += _budgets(tiers, across)
+    parts += _tiers(tiers, across)
     members = {row.trial for row in report.front}
     others = [(p.gmacs, p.value) for p in report.points if p.value is not None and p.trial not in members]
     parts.append(_dots([(across.at(gmacs), up.at(value)) for gmacs, value in others]))
@@ -70,12 +70,12 @@ def front_chart(report: SearchReport, standalone: bool = False) -> str:
     )
 
 
-def _budgets(tiers: Sequence[float], across: Axis) -> list[str]:
+def _tiers(tiers: Sequence[float], across: Axis) -> list[str]:
     parts, last = [], -100.0
     for tier in tiers:
         x = across.at(tier)
         parts.append(line(x, _TOP, x, _BOTTOM, 'stroke="currentColor" stroke-dasharray="5 4" opacity="0.5"'))
-        if x - last > 38:  # labels of close budgets would lie on each other
+        if x - last > 38:  # labels of close tiers would lie on each other
             parts.append(text(x, _TOP - 6, f"{tier:g} G", 'text-anchor="middle" font-size="11" opacity="0.8"'))
             last = x
     return parts

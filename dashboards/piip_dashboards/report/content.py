@@ -82,7 +82,7 @@ class Point:
 
 @dataclass(frozen=True)
 class TierResult:
-    """What was found within a budget."""
+    """What was found within a tier."""
 
     gmacs: float
     hypervolume: float
@@ -223,7 +223,7 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> S
         space=space,
         budget=budget,
         tiers=tuple(
-            TierResult(front.budget, front.hypervolume, _row_of(front.best, rows) if front.best else None)
+            TierResult(front.tier, front.hypervolume, _row_of(front.best, rows) if front.best else None)
             for front in fronts
         ),
         front=tuple(rows.values()),
@@ -259,7 +259,7 @@ def _rows(fronts: Sequence[ParetoFront], objectives: Objectives) -> dict[int, Me
             value=objectives.value(evaluation) or 0.0,
             gmacs=cost.gmacs,
             mparams=cost.mparams,
-            tier=next(front.budget for front in fronts if cost.gmacs <= front.budget),
+            tier=next(front.tier for front in fronts if cost.gmacs <= front.tier),
             architecture=design.name,
             fingerprint=design.fingerprint,
         )

@@ -87,7 +87,7 @@ def chosen_designs(
     front = fronts[-1]
     if not front.evaluations:
         return ()
-    named = [(f"best within {one.budget:g} GMACs", f"best<={one.budget:g}G", one.best) for one in fronts if one.best]
+    named = [(f"best within {one.tier:g} GMACs", f"best<={one.tier:g}G", one.best) for one in fronts if one.best]
     if len(front.evaluations) > 2:  # the knee of two points is one of them by chance
         named.append(("knee of the front", "knee", knee(front, objectives)))
     near = cheapest_near(front.evaluations, objectives, within)

@@ -16,7 +16,7 @@ MUTED = "#8a8f98"
 
 
 def draw_front(report: SearchReport) -> Figure:
-    """Metric against cost: every finished design, the front as steps, the budgets."""
+    """Metric against cost: every finished design, the front as steps, the tiers."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     members = {row.trial for row in report.front}

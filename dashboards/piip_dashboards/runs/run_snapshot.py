@@ -187,7 +187,7 @@ class RunSnapshot:
 
     @property
     def tiers(self) -> tuple[float, ...]:
-        """Budgets in GMACs, rising."""
+        """Tiers of the limit in GMACs, rising."""
         return tuple(self.spec.bounds.gmacs)
 
     @cached_property

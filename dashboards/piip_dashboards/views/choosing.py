@@ -37,9 +37,9 @@ class Answers:
         run: Name of the run.
         metric: What is raised.
         convention: How cost is counted.
-        budget: The most that the first may cost, in GMACs.
+        tier: The most that the first may cost, in GMACs.
         below: How far below the best the third may lie.
-        best: The best within the budget; None where nothing is.
+        best: The best within the tier; None where nothing is.
         knee: Where the front bends most.
         cheapest: The cheapest that is not far below the best.
         problem: Why there is no answer; empty where there is one.
@@ -48,7 +48,7 @@ class Answers:
     run: str
     metric: str
     convention: str
-    budget: float
+    tier: float
     below: float
     best: Choice | None
     knee: Choice | None
@@ -56,11 +56,11 @@ class Answers:
     problem: str = ""
 
 
-def choices(reading: RunSnapshot, budget: float | None, below: float | None) -> Answers:
-    """Answers for a budget in GMACs (the widest tier by default) and a distance (the noise, or 0.01)."""
+def choices(reading: RunSnapshot, tier: float | None, below: float | None) -> Answers:
+    """Answers for a tier in GMACs (the widest tier by default) and a distance (the noise, or 0.01)."""
     # No choice falls on a design that another one dominates.
     measured, objectives = reading.front.evaluations, reading.objectives
-    limit = reading.tiers[-1] if budget is None else budget
+    limit = reading.tiers[-1] if tier is None else tier
     near = (round(reading.noise, 4) if reading.noise else 0.01) if below is None else below
     empty = Answers(reading.name, objectives.metric, objectives.convention, limit, near, None, None, None)
     if not measured:

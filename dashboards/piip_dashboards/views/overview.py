@@ -42,10 +42,10 @@ class FrontMember:
 
 @dataclass(frozen=True)
 class TierRow:
-    """A budget tier.
+    """A tier.
 
     Attributes:
-        gmacs: The budget.
+        gmacs: The tier.
         hypervolume: Share dominated, in [0, 1].
         designs: Finished designs within it.
         best: The best within it; None while there is none.
@@ -251,11 +251,11 @@ def tiers_of(reading: RunSnapshot) -> list[TierRow]:
     costs = [reading.gmacs(e.candidate.architecture) for e in reading.representatives]
     return [
         TierRow(
-            front.budget,
+            front.tier,
             front.hypervolume,
-            sum(cost <= front.budget for cost in costs),
+            sum(cost <= front.tier for cost in costs),
             None if front.best is None else member_of(reading, front.best),
-            left.get(front.budget),
+            left.get(front.tier),
             _members(reading, front),
         )
         for front in reading.fronts

@@ -10,14 +10,14 @@ from piip_search.evaluation.objectives import RunningFronts
 
 @dataclass(frozen=True)
 class TierProgress:
-    """One budget tier over time; a point for each evaluation that changed something, and the last.
+    """One tier over time; a point for each evaluation that changed something, and the last.
 
     Attributes:
-        gmacs: The tier's budget.
+        gmacs: The tier's tier.
         evaluations: How many evaluations had ended.
         hours: GPU-hours, or hours of trials, that they had taken.
         hypervolume: Share of the loss and cost that is dominated, in [0, 1].
-        best: Highest metric within the budget; None while there is none.
+        best: Highest metric within the tier; None while there is none.
     """
 
     gmacs: float

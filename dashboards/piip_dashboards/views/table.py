@@ -45,7 +45,7 @@ class DesignTable:
         convention: Convention of `paid` and `mparams`.
         axis: What `paid` is.
         axis_title: The same for people.
-        tiers: Budgets on the axis; empty where they are in other units.
+        tiers: Tiers on the axis; empty where they are in other units.
         models: All backbones of the designs, the smallest first.
         number: Of the first trial.
         fingerprint: Of the architecture.

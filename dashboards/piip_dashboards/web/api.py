@@ -79,9 +79,9 @@ def api(service: Service) -> APIRouter:
         return compared(service, run, design)
 
     @router.get("/searches/{run}/choose")
-    def choose(run: str, budget: TierQuery = None, below: Below = None) -> Answers:
+    def choose(run: str, tier: TierQuery = None, below: Below = None) -> Answers:
         """Which design to take, and on what evidence."""
-        return choices(service.reading(run), budget, below)
+        return choices(service.reading(run), tier, below)
 
     @router.get("/searches/{run}/space.yaml", response_class=Response)
     def space(run: str) -> Response:

@@ -44,7 +44,7 @@ def front_rows(reading: RunSnapshot) -> TableRows:
     metric = reading.objectives.metric
     return [
         {
-            "tier_gmacs": front.budget,
+            "tier_gmacs": front.tier,
             "trial": e.candidate.number,
             "fingerprint": e.candidate.architecture.fingerprint,
             "architecture": e.candidate.architecture.name,

@@ -151,9 +151,9 @@ def pages(service: Service, render: Render) -> APIRouter:
         return render("compare.html", run=run, comparison=compared(service, run, design))
 
     @router.get("/search/{run}/choose")
-    def choose(run: str, budget: TierQuery = None, below: Below = None) -> HTMLResponse:
+    def choose(run: str, tier: TierQuery = None, below: Below = None) -> HTMLResponse:
         reading = service.reading(run)
-        return render("choose.html", run=run, choices=choices(reading, budget, below), tiers=reading.tiers)
+        return render("choose.html", run=run, choices=choices(reading, tier, below), tiers=reading.tiers)
 
     @router.get("/search/{run}/design/{fingerprint}")
     def design(run: str, fingerprint: str) -> HTMLResponse:

@@ -59,7 +59,7 @@ def plot_front(
     marks = ASCII if ascii_only else UNICODE
     points = [(objectives.cost(e).gmacs, objectives.value(e) or 0.0) for e in measured]
     members = [(objectives.cost(e).gmacs, objectives.value(e) or 0.0) for e in fronts[-1].evaluations]
-    tiers = [front.budget for front in fronts]
+    tiers = [front.tier for front in fronts]
     across = _Scale.over([cost for cost, _ in points] + tiers, width - LABEL - 2)
     up = _Scale.over([value for _, value in points], height, log=False)
     cells = [[" "] * across.cells for _ in range(height)]

@@ -153,7 +153,7 @@ def _histogram(plan: Plan, width: int) -> Table:
 
 
 def fronts_view(fronts: Sequence[ParetoFront], objectives: Objectives) -> RenderableType:
-    """What was found within each budget, and the front of the largest one, of which the others' are parts."""
+    """What was found within each tier, and the front of the largest one, of which the others' are parts."""
     if not fronts[-1].evaluations:
         return Text("no design has been measured to the end yet, so there is no front")
     return Group(best_table(fronts, objectives, named=False), Text(), members_table(fronts, objectives))
@@ -165,7 +165,7 @@ def members_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Tabl
     table.add_column("architecture", overflow="fold")
     for evaluation in fronts[-1].evaluations:
         cost = objectives.cost(evaluation)
-        tier = next(front.budget for front in fronts if cost.gmacs <= front.budget)
+        tier = next(front.tier for front in fronts if cost.gmacs <= front.tier)
         table.add_row(
             str(evaluation.candidate.number),
             f"{objectives.value(evaluation):.4f}",
@@ -185,7 +185,7 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: boo
         objectives: What is traded off.
         named: Whether its architecture is shown.
     """
-    table = _table("budget", "hypervolume", f"best {objectives.metric}", "GMACs", "trial")
+    table = _table("tier", "hypervolume", f"best {objectives.metric}", "GMACs", "trial")
     if named:
         table.add_column("architecture", overflow="fold")
     for front in fronts:
@@ -196,7 +196,7 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: boo
             else (f"{objectives.value(best):.4f}", f"{objectives.cost(best).gmacs:.4g}", str(best.candidate.number))
         )
         name = Text("nothing measured yet") if best is None else DesignName(best.candidate.architecture.name)
-        table.add_row(f"{front.budget:g} G", f"{front.hypervolume:.4f}", *found, *([name] if named else []))
+        table.add_row(f"{front.tier:g} G", f"{front.hypervolume:.4f}", *found, *([name] if named else []))
     return table
 
 

@@ -87,7 +87,7 @@ class Proposal:
         index: The design.
         source: `prior` for what is known to be good elsewhere, `start` for the spread at the beginning, `gain` for the
             largest expected gain, `draw` where nothing promised any.
-        budget: Tier whose turn it was.
+        tier: Tier whose turn it was.
         gain: Expected gain within the tier, in units of the loss (`expected_gain`).
         loss: What it is expected to reach, with the loss's lowest and highest predicted level.
         left: By how much the best loss of each tier is expected to fall if all that is left was measured.
@@ -96,7 +96,7 @@ class Proposal:
 
     index: int
     source: Literal["prior", "start", "gain", "draw"]
-    budget: float | None = None
+    tier: float | None = None
     gain: float = 0.0
     loss: tuple[float, float, float] | None = None
     left: Mapping[float, float] | None = None
@@ -109,7 +109,7 @@ class Proposal:
         if self.source != "gain":
             return {"source": self.source, **({"left": left} if left else {})}
         prior = {} if self.prior is None else {"prior": "of use" if self.prior else "dropped"}
-        return {"source": self.source, "tier": self.budget, "gain": self.gain, "loss": self.loss, "left": left, **prior}
+        return {"source": self.source, "tier": self.tier, "gain": self.gain, "loss": self.loss, "left": left, **prior}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class ExpectedFrontGain:
     def __init__(
         self,
         choices: AcquisitionPool,
-        budgets: Sequence[float],
+        tiers: Sequence[float],
         seed: int,
         start: int = START,
         prior: Prior | None = None,
@@ -179,7 +179,7 @@ class ExpectedFrontGain:
 
         Args:
             choices: What may be proposed.
-            budgets: Tiers of cost; designs over the largest are never proposed.
+            tiers: Tiers of cost; designs over the largest are never proposed.
             seed: Of the spread at the beginning and of draws.
             start: Designs that are measured before anything is learnt.
             prior: What is believed beforehand; up to half of the start are its designs.
@@ -192,7 +192,7 @@ class ExpectedFrontGain:
             expected = prior.losses(some)
             self._centre, self._scale = float(expected.mean()), max(float(expected.std()), 1e-12)
         self._start = start
-        self._budgets = tuple(sorted(budgets))
+        self._tiers = tuple(sorted(tiers))
         self._seed = seed
 
     def propose(
@@ -214,7 +214,7 @@ class ExpectedFrontGain:
                 will be, as far as that follows from them (`extrapolation`), and never taken for it.
         """
         evidence = _Evidence.of(measured, pending, failed, reached or {})
-        free = np.flatnonzero(free_N & (self._choices.costs_N <= self._budgets[-1]))
+        free = np.flatnonzero(free_N & (self._choices.costs_N <= self._tiers[-1]))
         if not len(free):
             return None
         random = np.random.default_rng([self._seed, evidence.asked])
@@ -233,11 +233,11 @@ class ExpectedFrontGain:
     ) -> Proposal:
         surrogate, features_of, front = self._believe(evidence)
         worst = max(evidence.losses)
-        turn = evidence.asked % len(self._budgets)
+        turn = evidence.asked % len(self._tiers)
         pool = self._pool(free, free_N, front[0], random)
         features, costs = features_of(pool), self._choices.costs_N[pool]
         losses_NQ = surrogate.losses(features)
-        for tier in (*self._budgets[turn:], *self._budgets[:turn]):
+        for tier in (*self._tiers[turn:], *self._tiers[:turn]):
             gain_N = expected_gain(losses_NQ, costs, front[1:], worst, tier)
             if gain_N.max() > 0:
                 break
@@ -276,12 +276,12 @@ class ExpectedFrontGain:
         The mean over joint draws of the belief (cf. Makarova et al., "Automatic termination for hyperparameter
         optimization", 2022, section 4). It is of what is believed: a belief that is too sure finds too little.
         """
-        hopeful = [np.flatnonzero(costs_N <= tier) for tier in self._budgets]
+        hopeful = [np.flatnonzero(costs_N <= tier) for tier in self._tiers]
         hopeful = [places[np.argsort(hopes_N[places], kind="stable")[:HOPEFUL]] for places in hopeful]
         some = np.unique(np.concatenate(hopeful))
         draws_SN = surrogate.draws(features_NF[some], DRAWS, self._seed)
         left = {}
-        for tier, places in zip(self._budgets, hopeful, strict=True):
+        for tier, places in zip(self._tiers, hopeful, strict=True):
             inside = front[1][front[0] <= tier]
             best = min(inside.min(initial=worst), worst)
             found_S = draws_SN[:, np.isin(some, places)].min(1, initial=worst)
@@ -295,7 +295,7 @@ class ExpectedFrontGain:
         """
         costs = self._logs_N[free]
         # What costs next to nothing tells little of the tiers.
-        least = np.log(min(self._budgets[0] / CHEAP, self._budgets[-1] / CHEAPEST))
+        least = np.log(min(self._tiers[0] / CHEAP, self._tiers[-1] / CHEAPEST))
         costs = np.maximum(costs, min(least, costs.max()))
         share = (_halving(asked) + random.random() / self._start) % 1
         wanted = costs.min() + share * (costs.max() - costs.min())
@@ -311,13 +311,13 @@ class ExpectedFrontGain:
         if self._prior is None or asked >= self._start // 2:
             return None
         costs = self._choices.costs_N
-        tier = self._budgets[asked % len(self._budgets)]
+        tier = self._tiers[asked % len(self._tiers)]
         good = np.intersect1d(np.array(self._prior.first, dtype=np.intp), free)
         inside = good[costs[good] <= tier]
         if not len(inside):
             return None
         # Of this tier alone while it has some: the best of the others are good in it as well.
-        own = inside[costs[inside] > max([0.0, *(one for one in self._budgets if one < tier)])]
+        own = inside[costs[inside] > max([0.0, *(one for one in self._tiers if one < tier)])]
         chosen = own if len(own) else inside
         return int(chosen[self._prior.losses(chosen).argmin()])
 
@@ -362,7 +362,7 @@ class ExpectedFrontGain:
         cheap end is left out where it is good. With one tier, whose front counts from the cheap end on, there is none.
         """
         later = asked - self._start
-        return len(self._budgets) > 1 and later < STRAIGHT and later // len(self._budgets) % 2 == 0
+        return len(self._tiers) > 1 and later < STRAIGHT and later // len(self._tiers) % 2 == 0
 
     def _pool(self, free: Indices, free_N: NDArray[np.bool_], front: Indices, random: np.random.Generator) -> Indices:
         if len(free) <= POOL:
@@ -374,17 +374,17 @@ class ExpectedFrontGain:
     def _near(self, chosen: Indices, free_N: NDArray[np.bool_]) -> Indices:
         """What may be proposed beside some designs."""
         near: Indices = np.unique(np.concatenate([self._choices.near(int(index)) for index in chosen]))
-        return near[free_N[near] & (self._choices.costs_N[near] <= self._budgets[-1])]
+        return near[free_N[near] & (self._choices.costs_N[near] <= self._tiers[-1])]
 
 
 def expected_gain(
-    losses_NQ: _Array, costs_N: _Array, front: tuple[_Array, _Array], worst: float, budget: float
+    losses_NQ: _Array, costs_N: _Array, front: tuple[_Array, _Array], worst: float, tier: float
 ) -> _Array:
-    """What measuring a design is expected to gain within a budget, in units of the loss, shape (N,).
+    """What measuring a design is expected to gain within a tier, in units of the loss, shape (N,).
 
     The front says which loss is reached at each cost. A design of cost c and loss y lowers it to y wherever that is
-    better, from c on. The gain is how much that lowers the mean over all costs from zero to the budget, which is the
-    hypervolume gained over the budget, plus how much it lowers the best loss within the budget. Costs are known, so
+    better, from c on. The gain is how much that lowers the mean over all costs from zero to the tier, which is the
+    hypervolume gained over the tier, plus how much it lowers the best loss within the tier. Costs are known, so
     that the expectation is over the loss alone (cf. Emmerich et al., "Computation of the expected improvement in
     dominated hypervolume", 2008, section 3, with one certain loss).
 
@@ -393,10 +393,10 @@ def expected_gain(
         costs_N: Known costs.
         front: Costs and losses of the front, the cheapest first.
         worst: Loss where nothing was measured, and reference point.
-        budget: Largest cost.
+        tier: Largest cost.
     """
-    costs_S, losses_S = (part[front[0] <= budget] for part in front)
-    edges = np.concatenate([[0.0], costs_S, [budget]])
+    costs_S, losses_S = (part[front[0] <= tier] for part in front)
+    edges = np.concatenate([[0.0], costs_S, [tier]])
     levels = np.minimum(np.concatenate([[worst], losses_S]), worst)
     gain_N = np.zeros(len(costs_N))
     for start, end, level in zip(edges[:-1], edges[1:], levels, strict=True):
@@ -404,8 +404,8 @@ def expected_gain(
         reached = width_N > 0
         if reached.any():
             gain_N[reached] += width_N[reached] * np.maximum(level - losses_NQ[reached], 0).mean(1)
-    fits_N = costs_N <= budget
-    gain_N[fits_N] = gain_N[fits_N] / budget + np.maximum(levels[-1] - losses_NQ[fits_N], 0).mean(1)
+    fits_N = costs_N <= tier
+    gain_N[fits_N] = gain_N[fits_N] / tier + np.maximum(levels[-1] - losses_NQ[fits_N], 0).mean(1)
     return gain_N
 
 

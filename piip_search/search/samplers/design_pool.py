@@ -46,7 +46,7 @@ class PricedDesigns(Protocol):
 
     @property
     def gmacs_N(self) -> NDArray[np.float64]:
-        """Their costs, in the unit of the budgets."""
+        """Their costs, in the unit of the tiers."""
         ...
 
     def __len__(self) -> int: ...

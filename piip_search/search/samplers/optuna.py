@@ -123,7 +123,7 @@ class FrontSampler(BaseSampler):
         self,
         space: RowSpace,
         designs: PricedDesigns,
-        budgets: Sequence[float],
+        tiers: Sequence[float],
         trials: int,
         seed: int,
         features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
@@ -134,7 +134,7 @@ class FrontSampler(BaseSampler):
         Args:
             space: What the designs are of.
             designs: All that may be proposed.
-            budgets: Tiers of cost, in the unit of the designs' costs.
+            tiers: Tiers of cost, in the unit of the designs' costs.
             trials: How many proposals are planned; a third of them, but no more than needed, spread out first.
             seed: Of the spread at the beginning, and of draws.
             features: Of some of the designs, by index, the last one being the cost (`AcquisitionPool`); those of PIIP
@@ -145,7 +145,7 @@ class FrontSampler(BaseSampler):
         own = features or Features(cast(SearchSpace, space), cast(Designs, designs)).of
         choices = AcquisitionPool(designs.gmacs_N, own, _Near(designs.rows_ND))
         start = int(np.clip(trials // 3, FEWEST_SPREAD, START))
-        self._gain = ExpectedFrontGain(choices, budgets, seed, start, prior)
+        self._gain = ExpectedFrontGain(choices, tiers, seed, start, prior)
         self.distributions = self._proposals.distributions
         self.why: dict[str, Any] = {}
 

@@ -109,7 +109,7 @@ def make_sampler(
     designs: PricedDesigns,
     trials: int,
     seed: int,
-    budgets: Sequence[float] = (),
+    tiers: Sequence[float] = (),
     features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
     prior: Prior | None = None,
 ) -> Sampler:
@@ -121,11 +121,11 @@ def make_sampler(
         designs: All that may be proposed.
         trials: How many proposals are planned.
         seed: Equal seeds and equal tells make equal proposals.
-        budgets: Tiers of cost, in the unit of the designs' costs; by default the dearest design's alone.
+        tiers: Tiers of cost, in the unit of the designs' costs; by default the dearest design's alone.
         features: What ours learns from; by default what PIIP networks are made of.
         prior: What ours believes beforehand.
     """
     if name == "piip":
-        tiers = budgets or [float(designs.gmacs_N.max())]
+        tiers = tiers or [float(designs.gmacs_N.max())]
         return OptunaSampler(FrontSampler(space, designs, tiers, trials, seed, features, prior))
     return OptunaSampler(InsideLimits(OPTUNA[name](trials, seed), space, designs, seed))

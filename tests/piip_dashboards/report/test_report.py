@@ -85,7 +85,7 @@ def test_figures_of_the_front_are_those_of_the_ledger(fill: Fill) -> None:
         assert f"{row.value:.4f}" in words
         assert row.architecture in words
     for tier, front in zip(report.tiers, history.fronts, strict=True):
-        assert (tier.gmacs, tier.hypervolume) == (front.budget, front.hypervolume)
+        assert (tier.gmacs, tier.hypervolume) == (front.tier, front.hypervolume)
 
 
 def test_progress_ends_with_the_hypervolume_of_each_front(fill: Fill) -> None:

@@ -84,7 +84,7 @@ def test_every_page_and_part_is_there(past: Site) -> None:
         ("/search/big/design/none", 404, "holds no design"),
         ("/search/big/compare?design=none", 404, "holds no design"),
         ("/search/big/compare", 400, "design: field required"),
-        ("/search/big/choose?budget=-1", 400, "budget: input should be greater than 0"),
+        ("/search/big/choose?tier=-1", 400, "tier: input should be greater than 0"),
         ("/api/searches/big/designs?metric=none", 400, "was not measured"),
         ("/api/searches/big/designs?axis=none", 400, "axis: input should be"),
         ("/api/searches/big/secret.csv", 400, "table: input should be"),

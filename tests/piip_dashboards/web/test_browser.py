@@ -129,7 +129,7 @@ def test_a_search_page_shows_the_ledgers_numbers(watched: Watched, address: str,
     page = watched.visit(f"{address}/search/big")
     for front in reading.fronts:
         assert front.best is not None
-        shown = page.locator(f"[data-tier='{front.budget}']").inner_text()
+        shown = page.locator(f"[data-tier='{front.tier}']").inner_text()
         assert shown.startswith(f"{front.best.metrics['bbox_mAP']:.4f}")
     expect(page.locator("#table-count")).to_have_text(f"{len(reading.designs)} of {len(reading.designs)} designs")
     first = page.locator("#table tbody tr").first.inner_text()
@@ -297,7 +297,7 @@ def test_a_real_search_is_followed_to_its_end(watched: Watched, tmp_path: Path) 
         for front in history.fronts:
             if front.best is not None:
                 value = history.objectives.value(front.best)
-                expect(page.locator(f"[data-tier='{front.budget}']")).to_have_text(f"{value:.4f}")
+                expect(page.locator(f"[data-tier='{front.tier}']")).to_have_text(f"{value:.4f}")
         best = max(history.finished, key=lambda e: history.objectives.value(e) or 0.0)
         page = watched.visit(f"{address[0]}search/tiny/design/{best.candidate.architecture.fingerprint}")
         expect(page.locator("[data-fact=gmacs]")).to_have_text(f"{history.objectives.cost(best).gmacs:.4g}")

@@ -341,9 +341,9 @@ def test_an_audit_of_which_every_trial_failed(run_cli: Cli, tmp_path: Path) -> N
     assert run_cli(*command, "--quiet").code == 1
 
 
-def test_a_rehearsal_of_which_every_trial_fails(run_cli: Cli, tmp_path: Path) -> None:
+def test_a_simulation_of_which_every_trial_fails(run_cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("choice:a,cost:gmacs,loss:x\n0,1,1\n1,2,0.5\n2,3,0.2\n", encoding="utf-8")
-    command = ("simulate", "quickstart", "--table", "table.csv", "--budgets", "1,3", "--trials", "3")
+    command = ("simulate", "quickstart", "--table", "table.csv", "--tiers", "1,3", "--trials", "3")
     assert run_cli(*command).code == 0
     ended = run_cli(*command, "--failures", "0.999999")
     assert (ended.code, "every trial failed\n3 failed: " in ended.out) == (1, True)

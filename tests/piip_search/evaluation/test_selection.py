@@ -16,7 +16,7 @@ ALL = [fakes.measure(Candidate(n, Architecture.parse(name), Fidelity())) for n, 
 ALL.append(Evaluation(Candidate(5, Architecture.parse("vit_nano@32:g"), Fidelity()), "failed", error="x"))
 
 
-def test_the_front_within_a_budget() -> None:
+def test_the_front_within_a_tier() -> None:
     costs = [OBJECTIVES.cost(e).gmacs for e in ALL]
     front = pareto_front(ALL, OBJECTIVES, max(costs))
     assert [e.candidate.number for e in front.evaluations] == [0, 4, 1, 2]

@@ -54,53 +54,53 @@ def played(spec: SearchSpec, **changes: object) -> SearchSpec:
     return parse_spec({**spec.model_dump(mode="json"), **base, **changes})
 
 
-def rehearse(
-    rehearsal: Simulation, cluster: simulated.Cluster, ledger: Ledger | None = None, kill_after: int | None = None
+def simulate(
+    simulation: Simulation, cluster: simulated.Cluster, ledger: Ledger | None = None, kill_after: int | None = None
 ) -> tuple[Search, simulated.SimulationResult | None]:
     clock = simulated.Clock()
-    search = rehearsal.open("run", ledger or Ledger("sqlite://"), clock=clock)
+    search = simulation.open("run", ledger or Ledger("sqlite://"), clock=clock)
 
     def changed() -> None:
         if kill_after is not None and len(search.evaluations) - search.replayed >= kill_after:
             raise KeyboardInterrupt
 
     try:
-        return search, simulated.run(search, rehearsal, cluster, clock, changed)
+        return search, simulated.run(search, simulation, cluster, clock, changed)
     except KeyboardInterrupt:
         return search, None
 
 
-def test_a_rehearsal_finds_good_designs_of_every_tier(spec: SearchSpec, table: Table) -> None:
-    rehearsal = Simulation.of(played(spec), table)
-    search, _ = rehearse(rehearsal, simulated.Cluster(workers=4))
+def test_a_simulation_finds_good_designs_of_every_tier(spec: SearchSpec, table: Table) -> None:
+    simulation = Simulation.of(played(spec), table)
+    search, _ = simulate(simulation, simulated.Cluster(workers=4))
     assert search.ending == "the budget of trials is spent"
     for tier in (5.0, 9.0):
-        assert rehearsal.share(search, tier) > 0.4  # a handful of designs a tier is finished
+        assert simulation.share(search, tier) > 0.4  # a handful of designs a tier is finished
         best = search.fronts()[0 if tier == 5 else 1].best
         assert best is not None
-        assert search.objectives.losses([best])[0, 0] < rehearsal.best(tier) + 0.12
+        assert search.objectives.losses([best])[0, 0] < simulation.best(tier) + 0.12
     # A low rung is not mistaken for an end: errors fall on the way, so none on the front is better than the table says.
     for evaluation in search.fronts()[-1].evaluations:
-        place = rehearsal.place(evaluation.candidate.architecture)
+        place = simulation.place(evaluation.candidate.architecture)
         assert search.objectives.losses([evaluation])[0, 0] == pytest.approx(table.losses["error"][place])
 
 
 def test_the_clock_counts_rungs_from_where_they_paused(spec: SearchSpec, table: Table) -> None:
-    rehearsal = Simulation.of(played(spec, sampler="random"), table)
-    search, done = rehearse(rehearsal, simulated.Cluster(workers=1))
+    simulation = Simulation.of(played(spec, sampler="random"), table)
+    search, done = simulate(simulation, simulated.Cluster(workers=1))
     assert done is not None
     furthest = {e.candidate.architecture: e.candidate.fidelity.epochs for e in search.evaluations}
-    expected = sum(rehearsal.seconds_until(design, epochs) for design, epochs in furthest.items())
+    expected = sum(simulation.seconds_until(design, epochs) for design, epochs in furthest.items())
     assert done.seconds == done.busy == pytest.approx(expected)
-    _, quick = rehearse(rehearsal, simulated.Cluster(workers=8))
+    _, quick = simulate(simulation, simulated.Cluster(workers=8))
     assert quick is not None
     assert done.seconds / 8 < quick.seconds < done.seconds / 3
 
 
 def test_failures_stragglers_and_preemption_stop_nothing(spec: SearchSpec, table: Table) -> None:
-    rehearsal = Simulation.of(played(spec, sampler="random", budget={"trials": 200}), table)
+    simulation = Simulation.of(played(spec, sampler="random", budget={"trials": 200}), table)
     cluster = simulated.Cluster(workers=16, failures=0.1, stragglers=0.1, preemptions=0.1)
-    search, done = rehearse(rehearsal, cluster)
+    search, done = simulate(simulation, cluster)
     assert done is not None
     begun = len({e.candidate.architecture for e in search.evaluations})
     assert begun == 200
@@ -108,21 +108,21 @@ def test_failures_stragglers_and_preemption_stop_nothing(spec: SearchSpec, table
     assert 8 <= done.preempted <= 60
     assert 8 <= done.stragglers <= 60
     assert not search.running
-    calm = rehearse(rehearsal, simulated.Cluster(workers=16))[1]
+    calm = simulate(simulation, simulated.Cluster(workers=16))[1]
     assert calm is not None
     assert done.busy > calm.busy
 
 
 @pytest.mark.parametrize("sampler", ["piip", "random"])
 @pytest.mark.parametrize("kill_after", [1, 9, 33, 50])
-def test_a_killed_rehearsal_goes_on_with_the_same_promotions(
+def test_a_killed_simulation_goes_on_with_the_same_promotions(
     spec: SearchSpec, table: Table, tmp_path: Path, kill_after: int, sampler: str
 ) -> None:
-    rehearsal = Simulation.of(played(spec, sampler=sampler), table)
-    undisturbed, _ = rehearse(rehearsal, simulated.Cluster())
+    simulation = Simulation.of(played(spec, sampler=sampler), table)
+    undisturbed, _ = simulate(simulation, simulated.Cluster())
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    rehearse(rehearsal, simulated.Cluster(), ledger, kill_after)
-    search, done = rehearse(rehearsal, simulated.Cluster(), ledger)
+    simulate(simulation, simulated.Cluster(), ledger, kill_after)
+    search, done = simulate(simulation, simulated.Cluster(), ledger)
     assert done is not None
     assert search.replayed == kill_after
     assert [e.candidate for e in search.evaluations] == [e.candidate for e in undisturbed.evaluations]
@@ -131,15 +131,15 @@ def test_a_killed_rehearsal_goes_on_with_the_same_promotions(
 def test_equal_seeds_rehearse_equally_and_others_do_not(spec: SearchSpec, table: Table) -> None:
     cluster = simulated.Cluster(workers=5, failures=0.1)
     first, second, other = (
-        [e.candidate for e in rehearse(Simulation.of(played(spec, seed=seed), table), cluster)[0].evaluations]
+        [e.candidate for e in simulate(Simulation.of(played(spec, seed=seed), table), cluster)[0].evaluations]
         for seed in (1, 1, 2)
     )
     assert first == second != other
 
 
 def test_hours_are_the_virtual_ones(spec: SearchSpec, table: Table) -> None:
-    rehearsal = Simulation.of(played(spec, sampler="random", budget={"trials": 500, "hours": 1}), table)
-    search, done = rehearse(rehearsal, simulated.Cluster(workers=2))
+    simulation = Simulation.of(played(spec, sampler="random", budget={"trials": 500, "hours": 1}), table)
+    search, done = simulate(simulation, simulated.Cluster(workers=2))
     assert done is not None
     assert search.ending == "the budget of hours is spent"
     assert 3600 <= done.seconds < 3600 + 10 * 9 * 9
@@ -155,7 +155,7 @@ def test_hours_are_the_virtual_ones(spec: SearchSpec, table: Table) -> None:
         ({"fidelity": {"epochs": 12}, "schedule": None}, {}, "after 12 epochs, and the table has it after 1, 3, 9"),
     ],
 )
-def test_what_cannot_be_rehearsed(
+def test_what_cannot_be_simulated(
     spec: SearchSpec, table: Table, changes: dict[str, object], names: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -193,16 +193,16 @@ def test_losses_below_zero_missing_ones_and_costs_of_nothing_are_played(spec: Se
     ]
     file.write_text("\n".join(["choice:a,choice:b,cost:c,loss:l", *rows]), encoding="utf-8")
     settings = {"schedule": None, "budget": {"trials": 36}, "limit": {"gmacs": [3e11, 1.1e12]}}
-    rehearsal = Simulation.of(played(spec, **settings), Table.read(file))
-    search, _ = rehearse(rehearsal, simulated.Cluster())
+    simulation = Simulation.of(played(spec, **settings), Table.read(file))
+    search, _ = simulate(simulation, simulated.Cluster())
     assert len(search.evaluations) == 36
     assert {e.error for e in search.failures} == {"the table has no loss of it"}
     assert len(search.failures) == 6
     best = search.fronts()[-1].best
     assert best is not None
-    assert rehearsal.loss_of(best) == pytest.approx(-15.0) == rehearsal.best(1.1e12)
+    assert simulation.loss_of(best) == pytest.approx(-15.0) == simulation.best(1.1e12)
     assert 0 < search.fronts()[-1].hypervolume <= 1
-    assert rehearsal.share(search, 1.1e12) == pytest.approx(1.0)
+    assert simulation.share(search, 1.1e12) == pytest.approx(1.0)
 
 
 def test_the_command(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: SearchSpec) -> None:
@@ -216,15 +216,15 @@ def test_the_command(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     text = capsys.readouterr().out
     assert "Against the whole table" in text
     assert "the budget of trials is spent: 40 of 1 epochs" in text
-    app([*command, "--json", "--budgets", "6,13", "--trials", "20", "--seed", "3"], standalone_mode=False)
+    app([*command, "--json", "--tiers", "6,13", "--trials", "20", "--seed", "3"], standalone_mode=False)
     facts = json.loads(capsys.readouterr().out)
     assert facts["evaluations"]["1"] == 20
-    assert [tier["budget"] for tier in facts["tiers"]] == [6, 13]
+    assert [tier["tier"] for tier in facts["tiers"]] == [6, 13]
     assert all(0 <= tier["regret"] < 0.4 for tier in facts["tiers"])
-    app([*command, "--quiet", "--budgets", "6,13", "--trials", "20", "--seed", "3"], standalone_mode=False)
+    app([*command, "--quiet", "--tiers", "6,13", "--trials", "20", "--seed", "3"], standalone_mode=False)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
-        [f"{tier['budget']:g}", f"{tier['best']:.4g}", f"{tier['hypervolume']:.1%}"] for tier in facts["tiers"]
+        [f"{tier['tier']:g}", f"{tier['best']:.4g}", f"{tier['hypervolume']:.1%}"] for tier in facts["tiers"]
     ]
-    with pytest.raises(ValueError, match="--budgets are numbers with commas"):
-        app([*command, "--budgets", "6;13"], standalone_mode=False)
+    with pytest.raises(ValueError, match="--tiers are numbers with commas"):
+        app([*command, "--tiers", "6;13"], standalone_mode=False)

@@ -19,7 +19,7 @@ class HalvingScheduler(TrialScheduler):
     """Successive halving of a metric and a known cost, without waiting (`piip_search.search.halving.Halving`).
 
     A trial reports its time and its metric, and saves checkpoints: at a rung it is paused, and goes on, maybe on
-    another machine, once it is among the best one in `keep` of its budget tier. Those that never are end when nobody
+    another machine, once it is among the best one in `keep` of its tier. Those that never are end when nobody
     else is left to come. Limit how many run at a time by their resources: `max_concurrent_trials` counts paused trials,
     of which the least promising then end early. After `Tuner.restore` what each trial reported last is known, and no
     earlier rung of it.
@@ -40,7 +40,7 @@ class HalvingScheduler(TrialScheduler):
         Args:
             rungs: Times at which trials are compared, rising; the last is the whole training.
             cost: What a trial's configuration costs, known before it runs.
-            tiers: Budgets in the unit of the costs, rising.
+            tiers: Of the limit, in the unit of the costs, rising.
             metric: What trials report; by default the tuner's.
             mode: `min` or `max`; by default the tuner's.
             keep: One in so many goes on from each rung.

@@ -1,4 +1,4 @@
-"""Runs a rehearsal on workers that are not there, by a clock that jumps: a search of months in seconds."""
+"""Runs a simulation on workers that are not there, by a clock that jumps: a search of months in seconds."""
 
 import hashlib
 import heapq
@@ -60,7 +60,7 @@ class Clock:
 
 @dataclass
 class SimulationResult:
-    """What came of a rehearsal.
+    """What came of a simulation.
 
     Attributes:
         seconds: Until the last evaluation ended.
@@ -87,7 +87,7 @@ class _Attempt:
 
 
 def run(
-    search: Search, rehearsal: Simulation, cluster: Cluster, clock: Clock, changed: Callable[[], None] = lambda: None
+    search: Search, simulation: Simulation, cluster: Cluster, clock: Clock, changed: Callable[[], None] = lambda: None
 ) -> SimulationResult:
     """Measures what the search proposes until it proposes nothing more.
 
@@ -96,7 +96,7 @@ def run(
 
     Args:
         search: Proposes and accepts; its clock is `clock`.
-        rehearsal: Knows results and times.
+        simulation: Knows results and times.
         cluster: The workers.
         clock: Is moved on.
         changed: Called whenever something ended.
@@ -115,7 +115,7 @@ def run(
                 break
             number = attempts[candidate.number] = attempts.get(candidate.number, -1) + 1
             began = reached.get(candidate.training, 0)
-            heapq.heappush(going, _attempt(rehearsal, cluster, candidate, number, began, clock.now, played))
+            heapq.heappush(going, _attempt(simulation, cluster, candidate, number, began, clock.now, played))
         if not going:
             break
         done = heapq.heappop(going)
@@ -125,7 +125,7 @@ def run(
             played.preempted += 1
             cut.append(done.candidate)
             continue
-        evaluation = _evaluation(rehearsal, done)
+        evaluation = _evaluation(simulation, done)
         if evaluation.status == "done":
             reached[done.candidate.training] = done.candidate.fidelity.epochs
         search.accept(evaluation)
@@ -136,7 +136,7 @@ def run(
 
 
 def _attempt(
-    rehearsal: Simulation,
+    simulation: Simulation,
     cluster: Cluster,
     candidate: Candidate,
     number: int,
@@ -148,9 +148,9 @@ def _attempt(
     random = np.random.default_rng(np.frombuffer(seed, dtype=np.uint32))
     slow, cut, fails, when, factor = random.random(5)
     design, epochs = candidate.architecture, candidate.fidelity.epochs
-    taken = rehearsal.seconds_until(design, epochs)
+    taken = simulation.seconds_until(design, epochs)
     if 0 < began < epochs:
-        taken -= rehearsal.seconds_until(design, began)
+        taken -= simulation.seconds_until(design, began)
     taken *= candidate.fidelity.seeds
     if slow < cluster.stragglers:
         taken *= SLOW + (SLOWEST - SLOW) * factor
@@ -160,11 +160,11 @@ def _attempt(
     return _Attempt(now + taken, candidate.number, candidate, taken, outcome)
 
 
-def _evaluation(rehearsal: Simulation, attempt: _Attempt) -> Evaluation:
+def _evaluation(simulation: Simulation, attempt: _Attempt) -> Evaluation:
     candidate = attempt.candidate
     if attempt.outcome == "failed":
-        return Evaluation(candidate, "failed", error="rehearsed failure", seconds=attempt.taken)
-    metrics = rehearsal.metrics_after(candidate.architecture, candidate.fidelity)
+        return Evaluation(candidate, "failed", error="simulated failure", seconds=attempt.taken)
+    metrics = simulation.metrics_after(candidate.architecture, candidate.fidelity)
     if metrics is None:
         return Evaluation(candidate, "failed", error="the table has no loss of it", seconds=attempt.taken)
     return Evaluation(candidate, "done", metrics, seconds=attempt.taken)

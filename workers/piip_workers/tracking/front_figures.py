@@ -26,10 +26,10 @@ def draw_front(fronts: Sequence[ParetoFront], objectives: Objectives) -> Figure:
     axes.grid(visible=True, color="#eeeeee")
     axes.set_axisbelow(True)
     for front in fronts:
-        axes.axvline(front.budget, color=GREY, linestyle="--", linewidth=1)
+        axes.axvline(front.tier, color=GREY, linestyle="--", linewidth=1)
         axes.annotate(
-            f"{front.budget:g} G",
-            (front.budget, 0.02),
+            f"{front.tier:g} G",
+            (front.tier, 0.02),
             xycoords=("data", "axes fraction"),
             rotation=90,
             fontsize=8,
@@ -62,9 +62,9 @@ def front_page(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation],
     figure = graph_objects.Figure()
     measured = objectives.measured(evaluations)
     _points(figure, measured, objectives, "measured", GREY, "markers")
-    _points(figure, fronts[-1].evaluations, objectives, f"front within {fronts[-1].budget:g} G", BLUE, "lines+markers")
+    _points(figure, fronts[-1].evaluations, objectives, f"front within {fronts[-1].tier:g} G", BLUE, "lines+markers")
     for front in fronts:
-        figure.add_vline(x=front.budget, line_dash="dash", line_color=GREY, annotation_text=f"{front.budget:g} G")
+        figure.add_vline(x=front.tier, line_dash="dash", line_color=GREY, annotation_text=f"{front.tier:g} G")
     figure.update_layout(
         template="plotly_white",
         xaxis_title=f"GMACs ({objectives.convention} convention)",

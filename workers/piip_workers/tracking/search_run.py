@@ -228,9 +228,9 @@ class MlflowTracker:
         now = int(time.time() * 1000)
         values = {"hypervolume": fronts[-1].hypervolume}
         for front in fronts:
-            values[f"hypervolume_{front.budget:g}G"] = front.hypervolume
+            values[f"hypervolume_{front.tier:g}G"] = front.hypervolume
             if front.best is not None:
-                values[f"best_{front.budget:g}G"] = self._objectives.value(front.best) or 0.0
+                values[f"best_{front.tier:g}G"] = self._objectives.value(front.best) or 0.0
         values["evaluations"] = float(self._step)
         return [Metric(key, value, now, self._step) for key, value in values.items()]
 
@@ -250,7 +250,7 @@ class MlflowTracker:
     def _table(self, front: ParetoFront) -> list[dict[str, Any]]:
         return [
             {
-                "tier_gmacs": front.budget,
+                "tier_gmacs": front.tier,
                 "architecture": evaluation.candidate.architecture.name,
                 "fingerprint": evaluation.candidate.architecture.fingerprint,
                 "gmacs": self._objectives.cost(evaluation).gmacs,

@@ -1,4 +1,4 @@
-// Metric against cost: the front, what it dominates, budgets, the papers' designs.
+// Metric against cost: the front, what it dominates, tiers, the papers' designs.
 
 import { breakable, colour, CONFIG, element, glyph, layout, metric, number, plotly } from "./plot.js";
 

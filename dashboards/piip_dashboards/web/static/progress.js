@@ -1,4 +1,4 @@
-// Best metric and hypervolume of each budget, over evaluations or hours.
+// Best metric and hypervolume of each tier, over evaluations or hours.
 
 import { colour, CONFIG, DASHES, LINES, layout, nothing, number, plotly } from "./plot.js";
 

@@ -30,8 +30,8 @@ def known(count: int = 300, seed: int = 0) -> tuple[AcquisitionPool, np.ndarray]
     return AcquisitionPool(costs, lambda indices: features[indices], lambda index: near[index]), losses
 
 
-def drive(choices: AcquisitionPool, losses: np.ndarray, budgets: list[float], trials: int, seed: int = 0) -> list[int]:
-    proposer = ExpectedFrontGain(choices, budgets, seed)
+def drive(choices: AcquisitionPool, losses: np.ndarray, tiers: list[float], trials: int, seed: int = 0) -> list[int]:
+    proposer = ExpectedFrontGain(choices, tiers, seed)
     free = np.ones(len(losses), dtype=bool)
     measured: dict[int, float] = {}
     for _ in range(trials):
@@ -48,18 +48,18 @@ def test_the_expected_gain_is_the_mean_gain_of_hypervolume_and_best() -> None:
     random = np.random.default_rng(1)
     front = np.array([1.0, 3.0, 6.0]), np.array([0.9, 0.5, 0.3])
     losses, costs = random.random((40, 5)) * 1.2, random.random(40) * 12
-    for budget in (2.0, 5.0, 10.0):
-        gain = expected_gain(losses, costs, front, 1.0, budget)
+    for tier in (2.0, 5.0, 10.0):
+        gain = expected_gain(losses, costs, front, 1.0, tier)
         points = np.stack([front[1], front[0]], 1)
-        reference = np.array([1.0, budget])
+        reference = np.array([1.0, tier])
         before = hypervolume(points, reference)
-        best = min([1.0, *front[1][front[0] <= budget]])
+        best = min([1.0, *front[1][front[0] <= tier]])
         for design in range(len(costs)):
             gained = []
             for loss in losses[design]:
                 after = hypervolume(np.vstack([points, [loss, costs[design]]]), reference)
-                lower = max(0.0, best - loss) if costs[design] <= budget else 0.0
-                gained.append((after - before) / budget + lower)
+                lower = max(0.0, best - loss) if costs[design] <= tier else 0.0
+                gained.append((after - before) / tier + lower)
             assert gain[design] == pytest.approx(np.mean(gained), abs=1e-12)
 
 
