@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from piip_search.errors import UserError
+
 _VARIABLE = re.compile(r"\$(?:(?P<escape>\$)|\{(?P<braced>[^{}]*)\}|(?P<plain>[A-Za-z_][A-Za-z0-9_]*))")
 _SQLITE = re.compile(r"(?P<scheme>sqlite(?:\+\w+)?:///)(?P<path>[^?]*)(?P<query>\?.*)?", re.DOTALL)
 
@@ -23,7 +25,7 @@ def expanded(text: str, environment: Mapping[str, str] | None = None) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{text!a}: a name of a file or folder is UTF-8 here; rename it") from None
+        raise UserError(f"{text!a}: a name of a file or folder is UTF-8 here; rename it") from None
     known = os.environ if environment is None else environment
 
     def value(match: re.Match[str]) -> str:
@@ -32,7 +34,7 @@ def expanded(text: str, environment: Mapping[str, str] | None = None) -> str:
         name = match["plain"] or match["braced"]
         if not known.get(name):
             state = "is empty" if name in known else "is not set"
-            raise ValueError(f"the variable {name} {state}, in {text!r}; set it, or write $$ for a dollar sign")
+            raise UserError(f"the variable {name} {state}, in {text!r}; set it, or write $$ for a dollar sign")
         return known[name]
 
     head, slash, tail = text.partition("/")
@@ -87,7 +89,7 @@ def _home(head: str, text: str) -> str:
     home = os.path.expanduser(head)  # noqa: PTH111 - of any user, and a text that is none stays
     if home == head:
         who = f"no user {head[1:]!r}" if head != "~" else "no home folder"
-        raise ValueError(
+        raise UserError(
             f"there is {who} on this machine, in {text!r}; write the folder's whole path, or ./{text} for a folder of "
             "that name"
         )

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from piip_search.api.extras import UserError, extra
+from piip_search.api.extras import extra
 from piip_search.architecture.backbones import backbone_named, has_weights, weight_file, weights_hint
 from piip_search.config import SearchSpec, SpecError, load_spec
+from piip_search.errors import UserError
 from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig
 from piip_search.file_paths import located
 from piip_search.search.feasible import feasible_designs

@@ -4,12 +4,10 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from piip_search.errors import UserError
+
 TRAINER = ("torch", "timm", "mmengine", "mmcv", "mmdet")
 """What a training imports."""
-
-
-class UserError(Exception):
-    """Something the user can mend; shown as it is, without a traceback."""
 
 
 @contextmanager

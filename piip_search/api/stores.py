@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from piip_search.api.extras import UserError, find_mlflow
+from piip_search.api.extras import find_mlflow
 from piip_search.api.mlflow_store import check_store, is_database
 from piip_search.api.runs import History
+from piip_search.errors import UserError
 from piip_search.evaluation.tracker import Tracker
 from piip_search.file_paths import located, typed_path, typed_url
 from piip_search.redact import without_secrets

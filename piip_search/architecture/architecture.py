@@ -13,6 +13,7 @@ from piip_search.architecture.scaling import common_multiple, scaled_sides
 from piip_search.architecture.segments import Merge, merge_taps, merged_maps, seen_side, stretches_of
 from piip_search.architecture.short_form import parts_of, written
 from piip_search.architecture.validity import check_branches, check_interaction, check_merge
+from piip_search.errors import DesignError
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Architecture:
             branches = tuple(Branch(**branch) for branch in data["branches"])
             return cls(branches, Interaction(**data["interaction"]), data["merge"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"an architecture needs branches, interaction and merge: {error}") from None
+            raise DesignError(f"an architecture needs branches, interaction and merge: {error}") from None
 
     @classmethod
     def parse(cls, text: str) -> "Architecture":
@@ -161,7 +162,7 @@ class Architecture:
             ValueError: The factor lies outside (0, 1].
         """
         if not 0 < image_scale <= 1:
-            raise ValueError(f"image_scale must lie in (0, 1], got {image_scale}")
+            raise DesignError(f"image_scale must lie in (0, 1], got {image_scale}")
         if image_scale == 1:
             return self
 

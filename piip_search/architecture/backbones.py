@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from piip_search.errors import DesignError
+
 Norm = Literal["layer", "rms"]
 BlockKind = Literal["plain", "post", "parallel", "twin"]
 Pool = Literal["token", "avg", "normed_avg", "map", "pair"]
@@ -121,12 +123,12 @@ class Transformer:
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.depth < 1 or self.heads < 1 or self.width % self.heads or self.patch < 1:
-            raise ValueError(
+            raise DesignError(
                 f"a ViT has positive width, depth, heads and patch, and heads that divide the width, got {self.name}; "
                 "write e.g. vit_w640_d12_h10"
             )
         if self.width > 8192 or self.depth > 100 or self.patch > 1024:
-            raise ValueError(
+            raise DesignError(
                 f"a ViT is at most 8192 wide and 100 blocks deep, with patches of at most 1024 px, got {self.name}"
             )
 
@@ -313,8 +315,8 @@ def backbone_named(name: str) -> Backbone:
         near = difflib.get_close_matches(model, [*BACKBONES, *timm_models()], n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(BACKBONES)}"
         if model in refused_models():
-            raise ValueError(f"{name} cannot be a branch: it {refused_models()[model]}; {hint}")
-        raise ValueError(
+            raise DesignError(f"{name} cannot be a branch: it {refused_models()[model]}; {hint}")
+        raise DesignError(
             f"unknown backbone {name!r}; {hint} (docs/cost.md lists timm's models that can be a branch; a ViT of any "
             "other size is named by its numbers: vit_w640_d12_h10)"
         )
@@ -339,7 +341,7 @@ def with_patch(backbone: Backbone, patch: int) -> Backbone:
         ValueError: The backbone has no patches.
     """
     if isinstance(backbone, ConvNeXt):
-        raise ValueError(f"{backbone.name} has no patches to resample; leave :p{patch} out")
+        raise DesignError(f"{backbone.name} has no patches to resample; leave :p{patch} out")
     return replace(backbone, patch=patch)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from piip_search.architecture.backbones import Backbone, ConvNeXt, backbone_named, with_patch
+from piip_search.errors import DesignError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +30,22 @@ class Branch:
     def __post_init__(self) -> None:
         own = backbone_named(self.backbone)
         if self.patch_size is not None and (self.patch_size < 1 or self.patch_size == own.patch):
-            raise ValueError(
+            raise DesignError(
                 f"patches of {self.patch_size} px are no change to {self.backbone}'s own {own.patch}; leave p out"
             )
         patch = self.model.patch
         if self.resolution < patch or self.resolution % patch:
             nearest = max(patch, round(self.resolution / patch) * patch)
-            raise ValueError(
+            raise DesignError(
                 f"resolution must be a positive multiple of {self.backbone}'s patch of {patch} px, "
                 f"got {self.resolution}; nearest: {nearest}"
             )
         if isinstance(own, ConvNeXt) and (self.window is not None or self.global_every):
-            raise ValueError(f"{self.backbone} has no attention, got window {self.window}; write {self.backbone}@224")
+            raise DesignError(f"{self.backbone} has no attention, got window {self.window}; write {self.backbone}@224")
         if self.window is not None and self.window < 1:
-            raise ValueError(f"window must be at least 1 token, got {self.window}; write g for global attention")
+            raise DesignError(f"window must be at least 1 token, got {self.window}; write g for global attention")
         if self.global_every and (self.window is None or not 2 <= self.global_every <= self.model.depth):
-            raise ValueError(
+            raise DesignError(
                 f"global_every must lie between 2 and {self.backbone}'s depth of {self.model.depth} and needs a "
                 f"window, got global_every={self.global_every}, window={self.window}"
             )

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
+from piip_search.errors import DesignError
+
 Attention = Literal["deformable", "regular"]
 ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
 Direction = Literal["both", "to_large", "to_small", "alternating"]
@@ -36,15 +38,15 @@ class Interaction:
 
     def __post_init__(self) -> None:
         if self.count < 0 or self.heads < 1 or self.points < 1:
-            raise ValueError(f"interactions need count >= 0, heads >= 1 and points >= 1, got {self}")
+            raise DesignError(f"interactions need count >= 0, heads >= 1 and points >= 1, got {self}")
         if self.attention not in ATTENTIONS or self.direction not in DIRECTIONS:
-            raise ValueError(
+            raise DesignError(
                 f"attention is one of {', '.join(ATTENTIONS)} and direction one of {', '.join(DIRECTIONS)}, got {self}"
             )
         if self.attention == "regular" and self.points != 4:
-            raise ValueError(f"regular attention samples no points, got {self}; leave points out")
+            raise DesignError(f"regular attention samples no points, got {self}; leave points out")
         if self.count == 0 and str(self) != "*0":
-            raise ValueError(f"without interactions there is nothing to set, got {self}; leave the settings out")
+            raise DesignError(f"without interactions there is nothing to set, got {self}; leave the settings out")
 
     def reads(self, step: int) -> tuple[bool, bool]:
         """Whether the larger and the smaller model read in that interaction, counted from 0."""

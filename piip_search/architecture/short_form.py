@@ -8,6 +8,7 @@ from piip_search.architecture.backbones import ConvNeXt, Transformer, backbone_n
 from piip_search.architecture.branch import Branch
 from piip_search.architecture.interaction import SWITCH_WORDS, Interaction
 from piip_search.architecture.segments import Merge
+from piip_search.errors import DesignError
 
 _BRANCH = re.compile(
     r"(?P<backbone>\w+(?:\.\w+)?)@(?P<resolution>\d+)"
@@ -29,7 +30,7 @@ def parts_of(text: str) -> tuple[tuple[Branch, ...], Interaction, Merge]:
     parts = [_BRANCH.fullmatch(part.strip()) for part in body.split("+")]
     end = _TAIL.fullmatch(mark + tail)
     if end is None or None in parts:
-        raise ValueError(f"not an architecture: {text!r}; write it like {_EXAMPLE}")
+        raise DesignError(f"not an architecture: {text!r}; write it like {_EXAMPLE}")
     branches = tuple(_branch(part) for part in parts if part is not None)
     interaction = Interaction(int(end["count"] or 0), **_settings(end["settings"] or "", text))
     return branches, interaction, cast(Merge, end["merge"] or usual_merge(branches))
@@ -49,12 +50,12 @@ def usual_merge(branches: tuple[Branch, ...]) -> Merge:
 def _branch(part: re.Match[str]) -> Branch:
     name = part["backbone"]
     if part["attention"] is None and isinstance(backbone_named(name), Transformer):
-        raise ValueError(
+        raise DesignError(
             f"{part[0]!r} does not say how it attends; write {part[0]}:g for global attention, or {part[0]}:w14 for "
             f"windows; write it like {_EXAMPLE}"
         )
     if part["attention"] is not None and isinstance(backbone_named(name), ConvNeXt):
-        raise ValueError(f"{name} has no attention; write {name}@{part['resolution']}")
+        raise DesignError(f"{name} has no attention; write {name}@{part['resolution']}")
     window, every, patch = (_number(part[key]) for key in ("window", "global_every", "patch"))
     return Branch(name, int(part["resolution"]), window, every or 0, patch)
 
@@ -73,7 +74,7 @@ def _settings(text: str, whole: str) -> dict[str, Any]:
         elif isinstance(default, str) or (type(default) is int and value.isdecimal()):
             settings[key] = value if isinstance(default, str) else int(value)
         else:
-            raise ValueError(
+            raise DesignError(
                 f"not an interaction setting: {key}={value} in {whole!r}; known: {', '.join(sorted(known))}, "
                 "of which projection and norm are yes or no"
             )

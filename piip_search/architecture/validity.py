@@ -16,6 +16,7 @@ from piip_search.architecture.segments import (
     interaction_stages,
     most_interactions,
 )
+from piip_search.errors import DesignError
 
 MAX_BRANCHES = 4
 GROUPS = 32
@@ -27,15 +28,15 @@ _POOLS = {"map": "by attention over its tokens", "pair": "from two tokens by two
 def check_branches(branches: Sequence[Branch]) -> None:
     """How many, in which order, on what patches."""
     if not 1 <= len(branches) <= MAX_BRANCHES:
-        raise ValueError(f"an architecture has 1 to {MAX_BRANCHES} branches, got {len(branches)}")
+        raise DesignError(f"an architecture has 1 to {MAX_BRANCHES} branches, got {len(branches)}")
     widths = [branch.model.width for branch in branches]
     if widths != sorted(widths, reverse=True):
-        raise ValueError(
+        raise DesignError(
             f"branches go from the widest model to the narrowest, got widths {widths}; "
             "reorder them, the image sizes may come in any order"
         )
     if len({branch.model.patch for branch in branches if branch.model.family == "vit"}) > 1:
-        raise ValueError(
+        raise DesignError(
             "all ViT branches share one patch size; resample one, as in vit_large_patch14_dinov2@448:gp16; got "
             + " + ".join(map(str, branches))
         )
@@ -45,17 +46,17 @@ def check_interaction(branches: Sequence[Branch], interaction: Interaction) -> N
     """Whether the branches have neighbours, blocks and widths for it."""
     count, heads = interaction.count, interaction.heads
     if len(branches) == 1 and interaction != NO_INTERACTION:
-        raise ValueError(f"a single branch has nothing to interact with, got {interaction}; leave it out")
+        raise DesignError(f"a single branch has nothing to interact with, got {interaction}; leave it out")
     most = min(most_interactions(branch.model) for branch in branches)
     if count > most:
-        raise ValueError(
+        raise DesignError(
             f"every interaction follows at least one block of every branch: at most {most} here, got {count}"
         )
     half = 2 if interaction.attention == "deformable" else 1
     for branch in branches if count else ():
         for stage in interaction_stages(branch.model, count):
             if stage.width // half % heads or stage.width < 4:
-                raise ValueError(
+                raise DesignError(
                     f"interaction heads must divide {'half of ' if half == 2 else ''}every width, got {heads} "
                     f"heads and {branch.backbone} of width {stage.width}; write e.g. *{count}(heads=8)"
                 )
@@ -64,11 +65,11 @@ def check_interaction(branches: Sequence[Branch], interaction: Interaction) -> N
 def check_merge(branches: Sequence[Branch], interactions: int, merge: Merge) -> None:
     """Whether the branches can merge that way after so many interactions."""
     if merge not in MERGES:
-        raise ValueError(f"unknown merge {merge!r}; choose one of {', '.join(MERGES)}")
+        raise DesignError(f"unknown merge {merge!r}; choose one of {', '.join(MERGES)}")
     models = [branch.model for branch in branches]
     convolutional = [model.name for model in models if isinstance(model, ConvNeXt)]
     if convolutional and merge in ("conv", "linear"):
-        raise ValueError(
+        raise DesignError(
             f"{convolutional[0]} has a map at each of four strides, which the merge {merge} cannot join; "
             "use /pyramid, /logits or /tokens"
         )
@@ -78,7 +79,7 @@ def check_merge(branches: Sequence[Branch], interactions: int, merge: Merge) -> 
         isinstance(branch.model, Transformer) and branch.model.prefix and branch.window is not None
         for branch in branches
     ):
-        raise ValueError(f"the merge {merge} keeps class tokens, which belong to no window; attend globally: :g")
+        raise DesignError(f"the merge {merge} keeps class tokens, which belong to no window; attend globally: :g")
     if merge == "logits":
         _check_pools(models)
     _check_group_norms(models, merge)
@@ -86,20 +87,20 @@ def check_merge(branches: Sequence[Branch], interactions: int, merge: Merge) -> 
 
 def _check_pyramid(models: Sequence[Backbone], interactions: int) -> None:
     if 0 < interactions < PYRAMID_LEVELS:
-        raise ValueError(
+        raise DesignError(
             f"the merge pyramid joins the branches after four stretches of blocks, got {interactions} interactions; "
             "use none, or 4 and more"
         )
     if any(isinstance(model, Transformer) and model.patch != 16 for model in models):
-        raise ValueError("the merge pyramid needs ViTs with patches of 16 px; resample them: :gp16")
+        raise DesignError("the merge pyramid needs ViTs with patches of 16 px; resample them: :gp16")
     if any(most_interactions(model) < PYRAMID_LEVELS for model in models):
-        raise ValueError(f"the merge pyramid needs {PYRAMID_LEVELS} blocks in every branch")
+        raise DesignError(f"the merge pyramid needs {PYRAMID_LEVELS} blocks in every branch")
 
 
 def _check_pools(models: Sequence[Backbone]) -> None:
     for model in models:
         if model.pool in _POOLS:
-            raise ValueError(
+            raise DesignError(
                 f"{model.name} reads class scores {_POOLS[model.pool]}, which the merge logits does not; choose "
                 "another backbone, or train a head of your own behind /linear"
             )
@@ -114,7 +115,7 @@ def _check_group_norms(models: Sequence[Backbone], merge: Merge) -> None:
     wrong = sorted(width for width in normed if width % GROUPS)
     if wrong:
         nearest = max(GROUPS, round(wrong[0] / GROUPS) * GROUPS)
-        raise ValueError(
+        raise DesignError(
             f"the merge {merge} norms in {GROUPS} groups, which must divide the width, got {wrong[0]}; "
             f"nearest: {nearest}"
         )

@@ -16,6 +16,7 @@ HALTED = 1
 """Exit code of a search that something stopped which a person has to mend, such as a full disk; or of which every trial
 failed."""
 USER_ERROR = 2
+SHOW_TRACEBACK = "--traceback"
 
 app = typer.Typer(
     name="piip-search",
@@ -64,13 +65,20 @@ class Command(TyperCommand):
     """A command in whose paths `~` and variables mean what they mean in a shell.
 
     A shell leaves them as they are in `--home=~/runs`, in quotes, and where a file of variables gives the home folder.
+
+    Attributes:
+        traceback: Whether somebody asked for the traceback of an error that they can mend.
     """
+
+    traceback = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Reads the arguments, and the environment variables that stand for them.
 
         Paths are taken as they were typed: a `Path` of `./~` is one of `~`.
         """
+        if SHOW_TRACEBACK in args:  # wherever it stands
+            Command.traceback, args = True, [one for one in args if one != SHOW_TRACEBACK]
         typed, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         rest = super().parse_args(ctx, args)
         for parameter in self.params if not ctx.resilient_parsing else ():

@@ -11,7 +11,7 @@ from piip_search.analysis.audit import LONGER, AuditPlan, RankFigures, audit_can
 from piip_search.analysis.audit import audit as audited
 from piip_search.analysis.rank_correlation import Interval
 from piip_search.api.checks import looked_through, usable_data
-from piip_search.api.extras import UserError, extra, find_trainer
+from piip_search.api.extras import extra, find_trainer
 from piip_search.api.runners import Place, measurement, runner
 from piip_search.api.runs import history_of
 from piip_search.api.stores import existing_ledger, mlflow_uri, open_ledger, open_tracker
@@ -34,6 +34,7 @@ from piip_search.cli.application import (
 from piip_search.cli.run import drive_to_end, end
 from piip_search.cli.show import failures_of
 from piip_search.cli.terminal import tables
+from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import trials_folder
 
 

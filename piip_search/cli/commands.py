@@ -1,12 +1,14 @@
 """All commands, and what of them ends with one message."""
 
+import errno
+import os
 import sys
+from traceback import format_exc
 from typing import Annotated, NoReturn
 
 import typer
 
 from piip_search import __version__
-from piip_search.api.extras import UserError
 from piip_search.cli import (
     audit,
     cost,
@@ -23,7 +25,8 @@ from piip_search.cli import (
     simulate,
     train,
 )
-from piip_search.cli.application import USER_ERROR, Command, app, errors, shown
+from piip_search.cli.application import HALTED, SHOW_TRACEBACK, USER_ERROR, Command, app, errors, shown
+from piip_search.errors import UserError
 from piip_search.file_paths import located
 
 COMMANDS = (
@@ -62,22 +65,42 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    traceback: Annotated[
+        bool, typer.Option(SHOW_TRACEBACK, help="Print the traceback of any error; may stand after the command too.")
+    ] = False,
 ) -> None:
     """Choose a PIIP network by machine: search, look at the front, export a design that trains."""
+    Command.traceback = traceback
 
 
-def _said(error: Exception) -> str:
-    """An error as a person reads it; where the system has no such file, the whole path."""
-    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
-        return f"{error.strerror}: {located(error.filename)}"
-    return str(error)
+MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EADDRINUSE)
+"""Errors of the system that a person can mend, although they name no file."""
+BUG = (
+    "This is a bug of piip-search. Please report it with the lines above: open an issue where the code came from. "
+    "Nothing that was measured is lost: the same command goes on."
+)
+
+
+def _message(error: Exception) -> str | None:
+    """What the user reads of an error that they can mend; None of a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes):
+        return f"{error.strerror}: {located(os.fsdecode(error.filename))}"
+    return str(error) if isinstance(error, OSError) and error.errno in MACHINE else None
 
 
 def typed() -> NoReturn:
-    """Runs what was typed; what the user can mend ends with exit code 2 and no traceback."""
+    """Runs what was typed. What the user can mend ends with exit code 2 and one message; a bug keeps its traceback."""
     try:
         app(prog_name="piip-search")  # however it was started: shells complete by it
-    except (UserError, ValueError, OSError) as error:
-        errors.print(f"error: {shown(_said(error))}", markup=False, highlight=False, soft_wrap=True)
+    except Exception as error:
+        message = _message(error)
+        if message is None or Command.traceback:
+            errors.print(shown(format_exc()), markup=False, highlight=False, soft_wrap=True)
+        if message is None:
+            errors.print(BUG, markup=False, highlight=False, soft_wrap=True)
+            sys.exit(HALTED)
+        errors.print(f"error: {shown(message)}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(USER_ERROR)
     sys.exit(0)

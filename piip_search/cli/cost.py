@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from piip_search.api.extras import UserError
 from piip_search.architecture import Architecture
 from piip_search.architecture.published import published_as, published_near
 from piip_search.cli.application import Json, Quiet, expanded_space, put, put_json, space_names
@@ -26,6 +25,7 @@ from piip_search.cost import (
     training_bytes,
 )
 from piip_search.cost.gpu_share import GIB, process_bytes
+from piip_search.errors import UserError
 
 PUBLISHED_LISTED = 5
 """Published designs listed beside one."""

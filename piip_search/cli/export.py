@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from piip_search.api.checks import image_counts
-from piip_search.api.extras import UserError, extra, find_trainer
+from piip_search.api.extras import extra, find_trainer
 from piip_search.api.runners import absolute
 from piip_search.api.runs import History, history_of
 from piip_search.api.stores import kept_store, mlflow_uri, read_ledger, register_model, shown_store
@@ -28,6 +28,7 @@ from piip_search.cli.application import (
     put,
     put_json,
 )
+from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
 from piip_search.evaluation.selection import chosen
 from piip_search.export import (

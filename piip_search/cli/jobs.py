@@ -17,7 +17,6 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from piip_search.api.checks import with_trials
-from piip_search.api.extras import UserError
 from piip_search.api.mlflow_store import STORE_WAY_OUT, kind_problem
 from piip_search.api.runners import jobs_at, sent_search
 from piip_search.cli.application import (
@@ -38,6 +37,7 @@ from piip_search.cli.run import Fresh, Mlflow, Name, Resume, Trials, checked_nam
 from piip_search.cli.terminal.tables import printable
 from piip_search.config import DETECTORS, SearchSpec, SpecError, load_spec
 from piip_search.config.shipped import find_space, shipped_spaces
+from piip_search.errors import UserError
 from piip_search.file_paths import escaped_url, located
 from piip_search.search.feasible import feasible_designs
 

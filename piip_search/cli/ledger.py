@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from piip_search.api.extras import UserError, extra
+from piip_search.api.extras import extra
 from piip_search.api.stores import ledger_of, ledger_url, open_ledger, read_ledger
 from piip_search.cli.application import (
     DEFAULT_HOME,
@@ -22,6 +22,7 @@ from piip_search.cli.application import (
     put_json,
     run_names,
 )
+from piip_search.errors import UserError
 
 ledger_app = typer.Typer(help="List, export and merge ledgers.", no_args_is_help=True)
 

@@ -8,11 +8,12 @@ import typer
 from rich.text import Text
 
 from piip_search.api.checks import image_counts, with_trials
-from piip_search.api.extras import UserError, extra
+from piip_search.api.extras import extra
 from piip_search.cli.application import Json, Quiet, SpaceName, console, note, put, put_json
 from piip_search.cli.terminal import tables
 from piip_search.config import SearchSpec, load_spec
 from piip_search.config.shipped import find_space
+from piip_search.errors import UserError
 from piip_search.search.plan import make_plan
 
 PICTURES = (".png", ".svg", ".pdf")

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from piip_search.api.extras import UserError, extra
+from piip_search.api.extras import extra
 from piip_search.api.runs import report_source
 from piip_search.api.stores import read_ledger
 from piip_search.cli.application import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, note, put, put_json
+from piip_search.errors import UserError
 
 
 class Form(StrEnum):
@@ -57,8 +58,8 @@ def report(
     written: list[Path] = []
     if out is not None or not as_json:
         with extra("dashboard"):
-            from piip_dashboards.report.paper import NoPaperError
             from piip_dashboards.report.writing import ReportFormat, write_report
+            from piip_search.errors import NoPaperError
         try:
             written += write_report(content, ReportFormat(chosen), out or Path(f"{run}.{chosen}"), browser)
         except NoPaperError as error:

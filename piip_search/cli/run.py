@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from piip_search.api.checks import checked_spec, looked_through, watched_images
-from piip_search.api.extras import UserError, extra, find_trainer
+from piip_search.api.extras import extra, find_trainer
 from piip_search.api.runners import Drive, Place, measurement, runner
 from piip_search.api.runs import health_of
 from piip_search.api.stores import keep_store, ledger_url, mlflow_uri, open_ledger, open_tracker
@@ -39,6 +39,7 @@ from piip_search.cli.terminal import tables
 from piip_search.cli.terminal.live import ahead, watch
 from piip_search.config import RUN_NAME, SearchSpec
 from piip_search.config.shipped import find_space
+from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import trials_folder
 from piip_search.file_paths import typed_path, typed_url
 from piip_search.redact import without_secrets

@@ -11,7 +11,6 @@ import typer
 from rich.text import Text
 
 from piip_search.analysis.error_kinds import kinds
-from piip_search.api.extras import UserError
 from piip_search.api.runs import History, health_of, history_of
 from piip_search.api.stores import read_ledger
 from piip_search.cli.application import (
@@ -28,6 +27,7 @@ from piip_search.cli.application import (
 )
 from piip_search.cli.terminal import tables
 from piip_search.cli.terminal.widgets import FrontPlot
+from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, trials_folder
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 

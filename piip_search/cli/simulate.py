@@ -16,6 +16,7 @@ from piip_search.cli.show import failures_of
 from piip_search.cli.terminal import tables
 from piip_search.config import load_spec, parse_spec
 from piip_search.config.shipped import find_space
+from piip_search.errors import UserError
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_search.search.search import Search
@@ -139,4 +140,4 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"--tiers are numbers with commas between them, such as 20,40,80, got {text!r}") from None
+        raise UserError(f"--tiers are numbers with commas between them, such as 20,40,80, got {text!r}") from None

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from piip_search.config.consistency import problems_of
-from piip_search.config.messages import SpecError, explained
+from piip_search.config.messages import explained
 from piip_search.config.resources import unsupported
 from piip_search.config.search_spec import SearchSpec
-from piip_search.config.yaml_file import YamlError, read_yaml, write_yaml
+from piip_search.config.yaml_file import read_yaml, write_yaml
+from piip_search.errors import SpecError, YamlError
 from piip_search.file_paths import escaped, expanded
 
 PATHS = (

@@ -3,29 +3,9 @@
 import difflib
 import math
 import reprlib
-from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel
-
-MOST_TOLD = 40
-"""Problems that a message lists."""
-
-
-class SpecError(ValueError):
-    """A search space that cannot be used.
-
-    Attributes:
-        path: The file.
-        problems: One line each: place in the file, rule, value, way out.
-    """
-
-    def __init__(self, path: Path | str, problems: list[str]) -> None:
-        self.path = str(path)
-        self.problems = problems
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        more = [f"and {len(problems) - MOST_TOLD} more"] if len(problems) > MOST_TOLD else []
-        super().__init__("\n  ".join([f"{path}: {count}", *problems[:MOST_TOLD], *more]))
 
 
 def explained(item: dict[str, Any], whole: type[BaseModel]) -> str:

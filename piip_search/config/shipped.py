@@ -3,6 +3,7 @@
 import difflib
 from pathlib import Path
 
+from piip_search.errors import UserError
 from piip_search.file_paths import located
 
 _PLACES = (Path(__file__).parents[1] / "search_spaces", Path(__file__).parents[2] / "search_spaces")
@@ -27,9 +28,9 @@ def find_space(text: str) -> Path:
             return shipped[text]
         near = difflib.get_close_matches(text, shipped, n=1)
         hint = f"did you mean {near[0]}?" if near else f"shipped spaces: {', '.join(shipped)}"
-        raise ValueError(f"no search space {text!r}: give the path of a YAML file or a shipped name; {hint}")
+        raise UserError(f"no search space {text!r}: give the path of a YAML file or a shipped name; {hint}")
     if not path.is_file():
-        raise ValueError(
+        raise UserError(
             f"no file {located(text)}; `piip-search init` writes {', '.join(shipped)} into ./spaces to start from"
         )
     return path

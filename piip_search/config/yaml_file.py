@@ -11,14 +11,12 @@ from typing import Any
 
 import yaml
 
+from piip_search.errors import YamlError
+
 MOST_BYTES = 1_000_000
 MOST_VALUES = 20_000
 """Values of a file with its aliases written out: nested ones multiply."""
 DEEPEST = 50
-
-
-class YamlError(ValueError):
-    """A file that cannot be used; the message has the place, where there is one, and the way out."""
 
 
 _WORDS = (

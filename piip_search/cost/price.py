@@ -11,6 +11,7 @@ from piip_search.cost.interaction import interaction_parts
 from piip_search.cost.memory import Memory, live_values, memory_of
 from piip_search.cost.merge import merge_cost, merges, published_head_cost
 from piip_search.cost.training_step import Step, kept_by_checkpoints
+from piip_search.errors import DesignError
 
 
 def conventions_of(architecture: Architecture) -> tuple[Convention, ...]:
@@ -54,7 +55,7 @@ def breakdown(
 ) -> list[Part]:
     """Where the cost sits: named parts that sum to `price`, whose arguments it takes."""
     if convention == "detector" and architecture.merge in KEEPS_PREFIX:
-        raise ValueError(
+        raise DesignError(
             f"the merge {architecture.merge} gives no maps that a detector could read; use conv, linear or pyramid"
         )
     branches, interaction, merge = architecture.branches, architecture.interaction, architecture.merge

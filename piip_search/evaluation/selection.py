@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from piip_search.errors import ChoiceError
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront, pareto_front
 
@@ -26,7 +27,7 @@ def chosen(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
         return (choose(evaluations, objectives, choice),)
     measured = objectives.measured(evaluations)
     if not measured:
-        raise ValueError(NOTHING_FINISHED)
+        raise ChoiceError(NOTHING_FINISHED)
     return pareto_front(measured, objectives, max(objectives.cost(e).gmacs for e in measured)).evaluations
 
 
@@ -43,7 +44,7 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
     """
     measured = objectives.measured(evaluations)
     if not measured:
-        raise ValueError(NOTHING_FINISHED)
+        raise ChoiceError(NOTHING_FINISHED)
     whole = pareto_front(measured, objectives, max(objectives.cost(e).gmacs for e in measured))
     best = _BEST.fullmatch(choice)
     if best:
@@ -51,7 +52,7 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
         found = pareto_front(measured, objectives, tier).best
         if found is None:
             cheapest = objectives.cost(whole.evaluations[0]).gmacs
-            raise ValueError(f"nothing measured costs {tier:g} GMACs or less; the cheapest costs {cheapest:.3g}")
+            raise ChoiceError(f"nothing measured costs {tier:g} GMACs or less; the cheapest costs {cheapest:.3g}")
         return found
     if choice == "knee":
         return knee(whole, objectives)
@@ -61,7 +62,7 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
         matching = [e for e in measured if e.candidate.architecture.fingerprint.startswith(choice)]
     if len({e.candidate.architecture for e in matching}) != 1:
         problem = "is ambiguous" if matching else "matches no finished evaluation"
-        raise ValueError(
+        raise ChoiceError(
             f"choice {choice!r} {problem}; give best, best<=250G, knee, a trial number, or "
             f"{SHORTEST_FINGERPRINT} digits of a fingerprint"
         )
@@ -86,7 +87,7 @@ def cheapest_near(evaluations: Sequence[Evaluation], objectives: Objectives, bel
         ValueError: Nothing was measured, or the distance is negative.
     """
     if below < 0:
-        raise ValueError(f"a design lies 0 or more below the best, got {below:g}")
+        raise ChoiceError(f"a design lies 0 or more below the best, got {below:g}")
     front = chosen(evaluations, objectives, "all")
     best = max(objectives.value(member) or 0.0 for member in front)
     return next(member for member in front if (objectives.value(member) or 0.0) >= best - below)

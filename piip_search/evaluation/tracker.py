@@ -7,14 +7,6 @@ from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 
 
-class StoreError(ValueError):
-    """A mirror's store cannot be used until somebody mends it; the message says what is wrong, and the way out."""
-
-
-class BrokenStoreError(StoreError):
-    """What is in the store cannot be read any more; all of it can be written again from the ledger."""
-
-
 class Tracker(Protocol):
     """Told of a search from its first evaluation on, also of those that an earlier sitting made."""
 

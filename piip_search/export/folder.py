@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from piip_search.architecture import Architecture
+from piip_search.errors import ExportError
 from piip_search.export import provenance
 from piip_search.export.authors.config import CONFIG_PLACE, official_config, refusals, remarks
 from piip_search.export.mmdet.config import full_config
@@ -56,15 +57,15 @@ def prepare_folder(folder: Path) -> None:
         ValueError: The folder holds something else, such as a training.
     """
     if not PLAIN_TEXT.fullmatch(str(folder.resolve())):
-        raise ValueError(
+        raise ExportError(
             f"{str(folder)!r}: mmengine writes the folder's path into the configuration that it runs; name one without "
             "quotes, backslashes, braces and characters that cannot be printed"
         )
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{located(folder)} is a file; name a folder for the export")
+        raise ExportError(f"{located(folder)} is a file; name a folder for the export")
     other = sorted({path.name for path in folder.iterdir()} - set(EXPORT_FILES)) if folder.is_dir() else []
     if other:
-        raise ValueError(
+        raise ExportError(
             f"{located(folder)} holds other files ({', '.join(other[:3])}); name a new folder, or that of an earlier "
             "export"
         )
@@ -111,7 +112,9 @@ def read_architecture(folder: Path) -> Architecture:
     """
     path = folder / ARCHITECTURE
     if not path.is_file():
-        raise ValueError(f"{located(folder)} is no export: it has no {ARCHITECTURE}; write one with piip-search export")
+        raise ExportError(
+            f"{located(folder)} is no export: it has no {ARCHITECTURE}; write one with piip-search export"
+        )
     return Architecture.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 

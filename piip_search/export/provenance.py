@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from piip_search.errors import ExportError
 from piip_search.file_paths import located
 
 PROVENANCE = "provenance.json"
@@ -51,7 +52,7 @@ class Provenance:
         """
         path = folder / PROVENANCE
         if not path.is_file():
-            raise ValueError(
+            raise ExportError(
                 f"{located(folder)} is no export: it has no {PROVENANCE}; write one with piip-search export"
             )
         content: dict[str, Any] = {}
@@ -59,4 +60,4 @@ class Provenance:
             content = json.loads(path.read_text(encoding="utf-8"))
             return cls(**content)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} cannot be read: {error}; export the design again") from None
+            raise ExportError(f"{path} cannot be read: {error}; export the design again") from None

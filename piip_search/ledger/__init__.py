@@ -4,12 +4,11 @@ One search writes its own rows; everybody else reads. Proposals and evaluations 
 positions, so that reading them in order replays the search exactly as it went, and so that a second writer is refused.
 """
 
-from piip_search.ledger.database import LedgerError
+from piip_search.errors import LedgerError, UrlError
 from piip_search.ledger.ledger import Ledger
 from piip_search.ledger.records import Circumstances, Event, FrontSnapshot, Promotion, SearchRecord, Sitting
 from piip_search.ledger.urls import (
     SPECIAL,
-    UrlError,
     database_url,
     shell_command,
     sqlite_file,

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
+from piip_search.errors import LedgerError
 from piip_search.evaluation.evaluation import Candidate
-from piip_search.ledger.database import LedgerError
 from piip_search.ledger.ledger import Ledger
 from piip_search.ledger.tables import (
     EvaluationRow,

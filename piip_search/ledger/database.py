@@ -13,9 +13,10 @@ from sqlalchemy import Connection, create_engine, func, inspect, select, text
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 
-from piip_search.ledger.sqlite import UnfinishedError, file_engine, may_write, reading_engine
+from piip_search.errors import LedgerError, UnfinishedError, UrlError
+from piip_search.ledger.sqlite import file_engine, may_write, reading_engine
 from piip_search.ledger.tables import NEWEST
-from piip_search.ledger.urls import FORMS, UrlError, database_url, sqlite_file, without_password
+from piip_search.ledger.urls import FORMS, database_url, sqlite_file, without_password
 
 if TYPE_CHECKING:  # it takes a tenth of a second
     from alembic.config import Config
@@ -31,10 +32,6 @@ DIALECTS = ("sqlite", "postgresql")
 """Databases for which the tables were made."""
 AWAY = (OperationalError, InterfaceError, InternalError)
 """What databases raise when they cannot be reached, are shutting down, or their disk is full."""
-
-
-class LedgerError(ValueError):
-    """The ledger cannot be opened or does not hold what was asked for; the message says what to do."""
 
 
 class _RefusalError(Exception):

@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 
 from piip_search.architecture import Architecture
 from piip_search.cost import Convention, price
+from piip_search.errors import LedgerError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Status
 from piip_search.evaluation.table_design import TableDesign
-from piip_search.ledger.database import DATABASE_PATIENCE, Claim, Database, LedgerError, is_claimed
+from piip_search.ledger.database import DATABASE_PATIENCE, Claim, Database, is_claimed
 from piip_search.ledger.records import Circumstances, Event, FrontSnapshot, Promotion, SearchRecord, Sitting
 from piip_search.ledger.tables import (
     EvaluationRow,

@@ -11,7 +11,8 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Engine
 from sqlalchemy.pool import NullPool
 
-from piip_search.ledger.urls import IN_MEMORY, UrlError
+from piip_search.errors import UnfinishedError, UrlError
+from piip_search.ledger.urls import IN_MEMORY
 
 BUSY_SECONDS = 60
 """Seconds that a writer waits for another one's transaction."""
@@ -21,10 +22,6 @@ LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overla
 """File systems that no other machine writes."""
 AHEAD = b"\x02\x02"
 """Bytes 18 and 19 of a database that is written ahead into a log (https://sqlite.org/fileformat.html)."""
-
-
-class UnfinishedError(OSError):
-    """A file that may only be read was left in the middle of a change, which somebody who may write has to end."""
 
 
 def file_engine(url: URL) -> Engine:

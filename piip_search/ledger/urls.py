@@ -9,6 +9,7 @@ from urllib.parse import quote
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from piip_search.errors import UrlError
 from piip_search.redact import without_secrets
 
 IN_MEMORY = (None, "", ":memory:")
@@ -17,10 +18,6 @@ OPTIONS = ("timeout",)
 SPECIAL = re.compile(r"[%?\x00-\x1f\x7f]")
 """What is written by its code in the path of a URL: it has a meaning there, or ends a line."""
 FORMS = "sqlite:////folder/ledger.db or postgresql://user:password@host/database"
-
-
-class UrlError(ValueError):
-    """A text is no database URL, or names a kind of database that is not known; the message says what is wrong."""
 
 
 def sqlite_url(path: Path) -> URL:

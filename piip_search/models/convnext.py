@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Branch
 from piip_search.architecture.backbones import BACKBONES, ConvNeXt
+from piip_search.errors import DesignError
 from piip_search.models._torchvision import import_torchvision
 from piip_search.models.drop_path import set_drop_path
 
@@ -34,7 +35,7 @@ class ConvNeXtBranch(nn.Module):
         super().__init__()
         facts = branch.model
         if not isinstance(facts, ConvNeXt):
-            raise ValueError(f"{branch.backbone} is no ConvNeXt")
+            raise DesignError(f"{branch.backbone} is no ConvNeXt")
         if facts.name in BACKBONES:
             whole = convnext.ConvNeXt(depths=facts.depths, dims=facts.widths, num_classes=0)
         else:

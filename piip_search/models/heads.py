@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import KEEPS_PREFIX, PYRAMID_LEVELS, STRIDES
 from piip_search.cost import IMAGENET_CLASSES
+from piip_search.errors import DesignError
 from piip_search.models.init_weights import initialise
 from piip_search.models.merge import Pyramid
 from piip_search.models.piip import PIIP
@@ -40,10 +41,10 @@ class PIIPPyramid(nn.Module):
         """
         super().__init__()
         if architecture.merge in KEEPS_PREFIX:
-            raise ValueError(f"the merge {architecture.merge} leaves no map to detect on; use conv, linear or pyramid")
+            raise DesignError(f"the merge {architecture.merge} leaves no map to detect on; use conv, linear or pyramid")
         self.piip = PIIP(architecture, drop_path, interaction_drop_path, checkpointing)
         if not strides or not set(strides) <= set(STRIDES):
-            raise ValueError(f"a pyramid has maps of strides {', '.join(map(str, STRIDES))}, got {tuple(strides)}")
+            raise DesignError(f"a pyramid has maps of strides {', '.join(map(str, STRIDES))}, got {tuple(strides)}")
         every = architecture.merged * (PYRAMID_LEVELS // len(architecture.merged))
         maps = [every[STRIDES.index(stride)] for stride in strides]
         self._levels = [STRIDES.index(stride) for stride in strides]
@@ -88,7 +89,7 @@ class PIIPClassifier(nn.Module):
         """
         super().__init__()
         if architecture.merge != "linear":
-            raise ValueError(
+            raise DesignError(
                 f"classification from scratch merges branches by linear, got {architecture.merge}; write /linear, or "
                 "fine-tune every branch's own head with /logits"
             )

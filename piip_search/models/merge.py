@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from piip_search.architecture import GROUPS, Architecture
 from piip_search.architecture.backbones import Backbone, ConvNeXt, Pool
 from piip_search.architecture.segments import STRIDES, Merge, interaction_stages
+from piip_search.errors import DesignError
 from piip_search.models.init_weights import initialise
 from piip_search.models.kernels.streams import fork, join, streams_of
 from piip_search.models.resize import resize
@@ -145,7 +146,7 @@ class Pyramid(nn.Module):
         super().__init__()
         factors = [stride / target for stride, target in zip(strides, targets, strict=True)]
         if not set(factors) <= {0.5, 1, 2, 4}:
-            raise ValueError(
+            raise DesignError(
                 f"the pyramid grows from maps of stride 16, got strides {tuple(strides)}; use patches of 16 px"
             )
         self.levels = nn.ModuleList(_level(width, factor) for width, factor in zip(widths, factors, strict=True))

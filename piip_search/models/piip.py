@@ -16,6 +16,7 @@ from piip_search.architecture import Architecture, Branch
 from piip_search.architecture.backbones import ConvNeXt
 from piip_search.architecture.segments import KEEPS_PREFIX, interaction_ranges, interaction_stages, seen_side
 from piip_search.cost import OUTPUTS
+from piip_search.errors import DesignError
 from piip_search.models.convnext import ConvNeXtBranch
 from piip_search.models.interaction import Injector, InteractionUnit
 from piip_search.models.kernels.sampling import TokenGrid, grid_of
@@ -67,10 +68,10 @@ class PIIP(nn.Module):
         parts, interaction = architecture.branches, architecture.interaction
         rates = tuple(drop_path) if drop_path is not None else (0.0,) * len(parts)
         if len(rates) != len(parts):
-            raise ValueError(f"drop_path takes one rate a branch: {len(parts)}, got {len(rates)}")
+            raise DesignError(f"drop_path takes one rate a branch: {len(parts)}, got {len(rates)}")
         for rate in (*rates, interaction_drop_path):
             if not 0 <= rate < 1:
-                raise ValueError(f"drop-path rates lie in [0, 1), got {rate}")
+                raise DesignError(f"drop-path rates lie in [0, 1), got {rate}")
         keeps = architecture.merge in KEEPS_PREFIX
         stages = [interaction_stages(part.model, architecture.stretches) for part in parts]
         self.architecture = architecture
@@ -214,7 +215,7 @@ class PIIP(nn.Module):
         height, width = map(int, image_BCHW.shape[-2:])  # tracers hand out sizes as tensors
         if resolution == self._whole:
             if min(height, width) < patch:
-                raise ValueError(f"an image needs at least one patch of {patch} px, got {height}x{width}; pad it")
+                raise DesignError(f"an image needs at least one patch of {patch} px, got {height}x{width}; pad it")
             return image_BCHW
         sides = tuple(seen_side(length, resolution, self._whole, patch) for length in (height, width))
         return F.interpolate(image_BCHW, sides, mode="bilinear", align_corners=False)
@@ -232,5 +233,5 @@ def _merges(architecture: Architecture, outputs: int | None) -> list[nn.Module]:
         kind = LogitMerge if merge == "logits" else TokenMerge
         return [kind(architecture, outputs or OUTPUTS[merge])]
     if outputs is not None:
-        raise ValueError(f"the merge {merge} gives maps, which have no outputs to count, got {outputs}; leave it out")
+        raise DesignError(f"the merge {merge} gives maps, which have no outputs to count, got {outputs}; leave it out")
     return [BranchMerge(architecture, tap) for tap in architecture.taps] if len(architecture.branches) > 1 else []

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Branch
 from piip_search.architecture.backbones import BACKBONES, Transformer
+from piip_search.errors import DesignError
 from piip_search.models._torchvision import import_torchvision
 from piip_search.models.attention import RelativeAttention, WidthNormAttention, attend, read_windows
 from piip_search.models.drop_path import set_drop_path
@@ -53,7 +54,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         model = branch.model
         if not isinstance(model, Transformer):
-            raise ValueError(f"{branch.backbone} is no ViT")
+            raise DesignError(f"{branch.backbone} is no ViT")
         self.windows = branch.windows
         self.position_grid = model.position_grid
         self.patch_embed = PatchEmbed(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec
+from piip_search.errors import TableError
 from piip_search.evaluation.evaluation import Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives
 from piip_search.evaluation.pareto import hypervolume
@@ -76,7 +77,7 @@ class Simulation:
         costs = table.costs[chosen_cost]
         empty = [tier for tier in spec.bounds.gmacs if tier < costs.min()]
         if empty:
-            raise ValueError(
+            raise TableError(
                 f"limit.gmacs: no design of the table has a {chosen_cost} of {empty[0]:g} or less; it goes from "
                 f"{costs.min():g} to {costs.max():g}; give tiers in its unit, with --tiers"
             )
@@ -85,7 +86,7 @@ class Simulation:
         missing = [count for count in epochs if curve and count not in curve]
         if missing or (len(epochs) > 1 and not curve):
             known = f"has it after {', '.join(f'{count:g}' for count in curve)}" if curve else "has it at the end alone"
-            raise ValueError(
+            raise TableError(
                 f"the search measures {chosen_loss} after {', '.join(map(str, epochs))} epochs, and the table {known}; "
                 "set fidelity.epochs and schedule.rungs to these, or leave the schedule out"
             )

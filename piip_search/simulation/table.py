@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from piip_search.errors import TableError
 from piip_search.file_paths import located
 from piip_search.search.samplers.acquisition import AcquisitionPool, cost_feature
 
@@ -60,27 +61,27 @@ class Table:
                 reader = csv.reader(file)
                 found = [(reader.line_num, row) for row in reader if any(text.strip() for text in row)]
         except (OSError, ValueError, csv.Error) as error:
-            raise ValueError(
+            raise TableError(
                 f"{located(path)} cannot be read as a table: {error}; give a CSV file with a header"
             ) from None
         header = [name.strip() for name in found[0][1]] if found else []
         lines, rows = [line for line, _ in found[1:]], [row for _, row in found[1:]]
         kinds = {kind: [name for name in header if name.startswith(f"{kind}:")] for kind in COLUMN_KINDS}
         if missing := [kind for kind, names in kinds.items() if not names]:
-            raise ValueError(f"{path} has no column {missing[0]}:...; it needs one of each: {', '.join(COLUMN_KINDS)}")
+            raise TableError(f"{path} has no column {missing[0]}:...; it needs one of each: {', '.join(COLUMN_KINDS)}")
         if twice := sorted({name for name in header if header.count(name) > 1 and name}):
-            raise ValueError(f"{path} has the column {twice[0]} more than once; give each a name of its own")
+            raise TableError(f"{path} has the column {twice[0]} more than once; give each a name of its own")
         if len(rows) < 2:
-            raise ValueError(f"{path} holds {len(rows)} designs; there is nothing to choose from")
+            raise TableError(f"{path} holds {len(rows)} designs; there is nothing to choose from")
         for line, row in zip(lines, rows, strict=True):
             if len(row) != len(header):
-                raise ValueError(f"{path}, line {line}: {len(row)} values under {len(header)} columns")
+                raise TableError(f"{path}, line {line}: {len(row)} values under {len(header)} columns")
         columns = dict(zip(header, zip(*rows, strict=True), strict=True))
 
         def epochs(name: str) -> float:
             value = _number(name.partition("@")[2])
             if not value > 0:
-                raise ValueError(f"{path}, column {name}: after the @ stand epochs, a number greater than 0")
+                raise TableError(f"{path}, column {name}: after the @ stand epochs, a number greater than 0")
             return value
 
         losses: dict[str, _Array] = {}
@@ -115,7 +116,7 @@ class Table:
         chosen = _one_of("loss", name, list(self.losses))
         known = self.losses[chosen][np.isfinite(self.losses[chosen])]
         if len(np.unique(known)) < 2:
-            raise ValueError(f"{self.path}: loss:{chosen} is the same for all designs; there is nothing to find")
+            raise TableError(f"{self.path}: loss:{chosen} is the same for all designs; there is nothing to find")
         return chosen
 
     def cost(self, name: str | None = None) -> str:
@@ -141,7 +142,7 @@ class Table:
 
     def _check(self, column: str, values_N: _Array) -> None:
         for place in np.flatnonzero(~(values_N >= 0))[:1]:
-            raise ValueError(
+            raise TableError(
                 f"{self.path}, line {self.lines_N[place]}, {column}: a number of at least 0 is needed, got "
                 f"{values_N[place]:g}"
             )
@@ -209,5 +210,5 @@ def _numbers(column: Iterable[str]) -> _Array:
 
 def _one_of(kind: str, name: str | None, known: list[str]) -> str:
     if name is not None and name not in known:
-        raise ValueError(f"the table has no {kind} {name!r}; it has {', '.join(known)}")
+        raise TableError(f"the table has no {kind} {name!r}; it has {', '.join(known)}")
     return known[0] if name is None else name

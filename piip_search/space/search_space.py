@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import KEEPS_PREFIX
 from piip_search.cost import COCO_MASK_RCNN, Convention, DetectorCost, Step
+from piip_search.errors import SpaceError
 from piip_search.space.choices import TAIL, Choices
 from piip_search.space.designs import Designs, Limit, Rows
 from piip_search.space.enumeration import Block, block_of, size_count
@@ -77,7 +78,7 @@ class SearchSpace:
             ValueError: A merge of the space gives no maps for a detector, under that convention.
         """
         if convention == "detector" and set(self.choices.merges) & set(KEEPS_PREFIX):
-            raise ValueError(
+            raise SpaceError(
                 f"no detector reads what the merges {listed(self.choices.merges)} give; count under backbone, or "
                 "offer conv, linear or pyramid alone"
             )
@@ -100,7 +101,7 @@ class SearchSpace:
             ValueError: The space holds no design.
         """
         if not len(self):
-            raise ValueError("the space holds no design; allow more branches, models, sizes or interactions")
+            raise SpaceError("the space holds no design; allow more branches, models, sizes or interactions")
         ends = np.cumsum([len(block) for block in self.blocks])
         drawn = np.random.default_rng(seed).integers(0, ends[-1], count)
         rows = np.empty((count, len(self.dimensions)), np.int8)
@@ -141,7 +142,7 @@ class SearchSpace:
             ValueError: The space does not hold it; the message names each broken rule and the nearest legal value.
         """
         if reasons := self.reasons(architecture):
-            raise ValueError(f"the space does not hold {architecture}: " + "; ".join(reasons))
+            raise SpaceError(f"the space does not hold {architecture}: " + "; ".join(reasons))
         row = np.zeros(len(self.dimensions), np.int8)
         for slot, branch in enumerate(architecture.branches):
             row[3 * slot] = self.choices.backbones.index(branch.backbone) + 1

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from piip_workers.cache import CacheError, cache_folder
+from piip_search.errors import CacheError
+from piip_workers.cache import cache_folder
 from piip_workers.tasks.detection.digits import compose
 
 NO_ACCOUNT = """

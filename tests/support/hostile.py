@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from piip_search.api.extras import UserError
 from piip_search.config import SpecError, load_spec
+from piip_search.errors import UserError
 
 MOST_COMBINATIONS = 200_000
 """Spaces of more designs are read, and not looked through: that takes its time by design."""

@@ -5,12 +5,10 @@ import stat
 import tempfile
 from pathlib import Path
 
+from piip_search.errors import CacheError
+
 CACHE_VARIABLE = "PIIP_SEARCH_CACHE"
 CACHE_WAY_OUT = f"set {CACHE_VARIABLE} to a folder that you may write to, such as {CACHE_VARIABLE}=/tmp/piip-cache"
-
-
-class CacheError(ValueError):
-    """The cache folder cannot be used; the message says why, and the way out."""
 
 
 def cache_folder() -> Path:

@@ -6,6 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from piip_search.errors import NoPaperError
+
 BROWSERS = (
     "chromium",
     "chromium-browser",
@@ -21,10 +23,6 @@ BROWSERS = (
 """Commands and places of browsers that print without a screen; all are Chromium."""
 PRINT_SECONDS = 120
 """Seconds that printing may take."""
-
-
-class NoPaperError(Exception):
-    """Nothing could be printed; the message says what to do."""
 
 
 def find_browser(asked: str | None = None) -> str:

@@ -6,11 +6,8 @@ from pathlib import Path
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_search.config import SpecError, parse_spec
+from piip_search.errors import UnreadableRunError
 from piip_search.ledger import Ledger, LedgerError, SearchRecord
-
-
-class UnreadableRunError(Exception):
-    """The ledger holds the run, and it cannot be shown; the message says why."""
 
 
 def is_addressable(name: str) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.design import DesignView, design_view
+from piip_search.errors import UserError
 
 FEWEST_COMPARED = 2
 """Fewest designs that can be compared."""
@@ -54,7 +55,7 @@ def comparison(reading: RunSnapshot, fingerprints: list[str]) -> Comparison:
     """
     asked = list(dict.fromkeys(fingerprints))
     if not FEWEST_COMPARED <= len(asked) <= MOST_COMPARED:
-        raise ValueError(
+        raise UserError(
             f"{FEWEST_COMPARED} to {MOST_COMPARED} different designs are compared, got {len(asked)}; "
             "choose them in the table"
         )

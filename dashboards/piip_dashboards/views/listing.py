@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from piip_dashboards.runs.run_cache import RunCache, UnreadableRunError
+from piip_dashboards.runs.run_cache import RunCache
 from piip_dashboards.views.overview import Overview, overview
 from piip_dashboards.views.progress import Progress, progress_of
+from piip_search.errors import UnreadableRunError
 from piip_search.ledger import LedgerError, SearchRecord
 
 SPARK = (140.0, 32.0)

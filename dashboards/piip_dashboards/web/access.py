@@ -16,6 +16,8 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from piip_search.errors import UserError
+
 SAFE = ("GET", "HEAD", "OPTIONS")
 REQUEST_HEADER = "x-requested-by"
 """Header of the dashboard's own requests that change something."""
@@ -58,9 +60,7 @@ def needed_token(host: str, given: str | None) -> str | None:
         ValueError: The given one is too short to keep anybody out.
     """
     if given is not None and len(given) < SHORTEST_TOKEN:
-        raise ValueError(
-            f"a token has at least {SHORTEST_TOKEN} characters, got {len(given)}; leave it out to draw one"
-        )
+        raise UserError(f"a token has at least {SHORTEST_TOKEN} characters, got {len(given)}; leave it out to draw one")
     return given if given is not None or is_loopback(host) else secrets.token_urlsafe(24)
 
 

@@ -13,11 +13,12 @@ from fastapi import HTTPException
 
 from piip_dashboards.runs.cached import CachedValue
 from piip_dashboards.runs.health import Examination
-from piip_dashboards.runs.run_cache import RunCache, UnreadableRunError
+from piip_dashboards.runs.run_cache import RunCache
 from piip_dashboards.runs.run_snapshot import DesignSnapshot, RunSnapshot
 from piip_dashboards.views.effects import EffectsView, effects_of
 from piip_dashboards.web.jobs import CommandJobs
 from piip_search.config import RUN_NAME, space_file
+from piip_search.errors import UnreadableRunError
 from piip_search.file_paths import escaped
 from piip_search.ledger import LedgerError
 

@@ -9,6 +9,7 @@ import math
 from piip_search.architecture import Architecture
 from piip_search.architecture.backbones import ConvNeXt, Transformer
 from piip_search.config import Training
+from piip_search.errors import ExportError
 from piip_search.export.authors.branches import branch_refusals, branch_settings, is_deit
 from piip_search.export.authors.data import HALF_NORM, IMAGENET, ImagePipeline, data_settings
 from piip_search.export.mmdet import recipe
@@ -84,7 +85,7 @@ def official_config(
     """
     reasons = refusals(architecture, training)
     if reasons:
-        raise ValueError(f"the authors' code base cannot build {architecture}: {'; '.join(reasons)}")
+        raise ExportError(f"the authors' code base cannot build {architecture}: {'; '.join(reasons)}")
     bfloat16 = training.precision == "bfloat16"
     queried = training.detector == "dino"
     masks = training.detector == "mask_rcnn"

@@ -15,6 +15,7 @@ from piip_search.architecture import Architecture
 from piip_search.architecture.backbones import ConvNeXt, Transformer
 from piip_search.architecture.segments import STRIDES
 from piip_search.cost import IMAGENET_CLASSES
+from piip_search.errors import WeightsError
 from piip_search.models.authors.names import (
     CLASS_TOKEN,
     POSITIONS,
@@ -93,7 +94,7 @@ def from_official(state: _State, architecture: Architecture, strides: Sequence[i
         if names
     ]
     if problems:
-        raise ValueError(
+        raise WeightsError(
             f"not a checkpoint of {architecture}: {'; '.join(problems)}; name the architecture it was trained with"
         )
     return found
@@ -121,7 +122,7 @@ def _read(tensors: _State, like: Tensor) -> Tensor:
     if tensor.dim() == 2 and like.shape == (*tensor.shape, 1, 1):
         return tensor[..., None, None]
     if tensor.shape != like.shape:
-        raise ValueError(
+        raise WeightsError(
             f"{next(iter(tensors))} has the shape {tuple(tensor.shape)}, not {tuple(like.shape)}; "
             "name the architecture it was trained with"
         )
@@ -166,7 +167,7 @@ def _read_positions(
         if token not in rest:
             missing.append(token)
         elif rest[token].numel() != like.numel():
-            raise ValueError(
+            raise WeightsError(
                 f"{token} has the shape {tuple(rest[token].shape)}, not that of one token of {like.shape[-1]}"
             )
         else:
@@ -187,7 +188,7 @@ def _square(name: str, stored: Tensor, width: int) -> tuple[Tensor, Tensor]:
         positions = stored_1NC[:, count:]
         if stored_1NC.shape[::2] == (1, width) and math.isqrt(positions.shape[1]) ** 2 == positions.shape[1]:
             return stored_1NC[:, :count], positions
-    raise ValueError(f"{name} has the shape {tuple(stored.shape)}, which is no square grid of width {width}")
+    raise WeightsError(f"{name} has the shape {tuple(stored.shape)}, which is no square grid of width {width}")
 
 
 def _fold_scales(rest: dict[str, Tensor], index: int, architecture: Architecture, found: dict[str, Tensor]) -> None:
@@ -208,13 +209,13 @@ def _check(architecture: Architecture) -> None:
     """Raises where the authors have no such network."""
     branches, merge = architecture.branches, architecture.merge
     if merge == "tokens" and len(branches) != 2:
-        raise ValueError(f"the authors' networks for language models have two branches, got {architecture}")
+        raise WeightsError(f"the authors' networks for language models have two branches, got {architecture}")
     if len(branches) < 2:
-        raise ValueError(f"the authors' classes have two to four branches, got {architecture}")
+        raise WeightsError(f"the authors' classes have two to four branches, got {architecture}")
     if architecture.output != len(branches) - 1:
-        raise ValueError(f"the authors' networks merge on the last branch's grid, got {architecture}")
+        raise WeightsError(f"the authors' networks merge on the last branch's grid, got {architecture}")
     if architecture.interaction.direction != "both":
-        raise ValueError(f"the authors' interactions go both ways, got {architecture.interaction}")
+        raise WeightsError(f"the authors' interactions go both ways, got {architecture.interaction}")
     for branch in branches:
         model = branch.model
         reason = None
@@ -230,7 +231,7 @@ def _check(architecture: Architecture) -> None:
         elif merge == "logits" and model.pool != "token":
             reason = "their class scores come from class tokens"
         if reason is not None:
-            raise ValueError(f"the authors have no network with {branch}: {reason}")
+            raise WeightsError(f"the authors have no network with {branch}: {reason}")
 
 
 def _is_plain(model: Transformer) -> bool:

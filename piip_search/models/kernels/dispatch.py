@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from piip_search.errors import UserError
+
 KERNELS_VARIABLE = "PIIP_SEARCH_KERNELS"
 WISHES = ("auto", "portable", "fused")
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -16,9 +18,7 @@ _HAS_TRITON = importlib.util.find_spec("triton") is not None
 def _wish() -> str:
     wish = os.environ.get(KERNELS_VARIABLE, "auto")
     if wish not in WISHES:
-        raise ValueError(
-            f"the environment variable {KERNELS_VARIABLE} must be one of {', '.join(WISHES)}, got {wish!r}"
-        )
+        raise UserError(f"the environment variable {KERNELS_VARIABLE} must be one of {', '.join(WISHES)}, got {wish!r}")
     return wish
 
 

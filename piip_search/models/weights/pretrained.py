@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Branch
 from piip_search.architecture.backbones import Backbone, ConvNeXt, Transformer, has_weights, weight_file, weights_hint
+from piip_search.errors import WeightsError
 from piip_search.models._torchvision import import_torchvision
 from piip_search.models.convnext import ConvNeXtBranch
 from piip_search.models.merge import LogitMerge
@@ -35,10 +36,6 @@ SPARED = ("head", "norm.", "fc_norm.", "attn_pool.", "clip_projector.", "mask_to
 """Beginnings of names that no branch has a place for: what reads class scores, and what pre-training alone needs."""
 _SCALE = re.compile(r"\.gamma_([12])$")
 """Layer scales of BEiT, which other models name `ls1.gamma`."""
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be had, or that do not fit."""
 
 
 @dataclass(frozen=True)

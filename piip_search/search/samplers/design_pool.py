@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
 from piip_search.architecture import Architecture
+from piip_search.errors import SpaceError
 
 CLAIM = "piip:design"
 """System attribute of a trial: the design that it was given, before its parameters are known."""
@@ -115,7 +116,7 @@ class DesignPool:
         """
         found = self.find(row_D)
         if found is None:
-            raise ValueError(f"no legal design has the choices {row_D.tolist()}; propose designs of this space alone")
+            raise SpaceError(f"no legal design has the choices {row_D.tolist()}; propose designs of this space alone")
         return found
 
     def nearest(self, wish_D: NDArray[np.float64] | None) -> int:
@@ -186,7 +187,7 @@ class DesignPool:
             if name in fixed:
                 agreeing_N &= self.rows_ND[:, place] == fixed[name]
         if not agreeing_N.any():
-            raise ValueError(f"no design is left with {fixed or 'any choices'}; enqueue choices of legal designs")
+            raise SpaceError(f"no design is left with {fixed or 'any choices'}; enqueue choices of legal designs")
         free_N, self.free_N = self.free_N, agreeing_N
         try:
             index = choose()

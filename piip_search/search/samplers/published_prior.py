@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from piip_search.architecture.published import Published, published_designs
 from piip_search.cost import Convention, DetectorCost, price
+from piip_search.errors import SpaceError
 from piip_search.search.samplers.acquisition import Prior
 from piip_search.search.samplers.surrogate import Surrogate
 from piip_search.space import Designs, Features, SearchSpace
@@ -34,7 +35,7 @@ def published_prior(
     """
     rows = [(row, encoded) for row in published_designs() if (encoded := _row_of(row, space)) is not None]
     if len(rows) < FEWEST_PUBLISHED:
-        raise ValueError(
+        raise SpaceError(
             f"prior: published knows {len(rows)} designs made of this space's models, image sizes and windows, and "
             f"{FEWEST_PUBLISHED} are needed; leave the prior out, or offer what the papers used "
             "(piip-search init: coco)"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from piip_search.api.extras import UserError
 from piip_search.api.mlflow_store import check_store
 from piip_search.api.stores import mlflow_uri
+from piip_search.errors import UserError
 from support.typed import Cli
 
 FOLDER = "it is a folder, and MLflow keeps runs in databases and servers alone"

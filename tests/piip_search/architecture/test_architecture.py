@@ -206,7 +206,7 @@ def test_scaled_designs_of_the_shipped_space_need_little_padding(branches: int, 
     space = load_spec(find_space("coco")).space
     models = ("vit_l", "vit_b", "vit_s", "vit_t")[-branches:]
     shares, errors = [], []
-    for sides in itertools.combinations(space.choices.resolutions, branches):
+    for sides in itertools.combinations(space.resolutions, branches):
         meant = Architecture(tuple(Branch(model, side, 14) for model, side in zip(models, sides, strict=True)))
         found = meant.scaled(scale)
         shares.append(found.multiple / found.resolution)

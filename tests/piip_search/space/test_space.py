@@ -23,7 +23,7 @@ def some(values: Any, most: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
 
 def spaces(backbones: list[str], resolutions: list[int], most: int = 3) -> st.SearchStrategy[SearchSpace]:
     return st.builds(
-        SearchSpace,
+        Choices,
         backbones=some(backbones),
         resolutions=some(resolutions),
         windows=some(["global", 3, 4, "4g2", "7g5"], 2),
@@ -41,7 +41,7 @@ def spaces(backbones: list[str], resolutions: list[int], most: int = 3) -> st.Se
         whole_windows=st.booleans(),
         pretraining_grid=st.booleans(),
         padding=st.sampled_from([None, 64, 96, 224]),
-    )
+    ).map(SearchSpace)
 
 
 def everything(space: SearchSpace) -> set[Architecture]:

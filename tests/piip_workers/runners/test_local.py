@@ -165,7 +165,7 @@ def test_what_is_measured_is_told_also_where_it_cannot_be_kept(spec: SearchSpec,
 
 
 def test_a_full_disk_is_no_fault_of_a_candidate(spec: SearchSpec, tmp_path: Path) -> None:
-    from piip_workers.jobs.job import MachineError
+    from piip_search.errors import MachineError
 
     search = _small(spec, tmp_path)
     work = Work("support.fakes:measure", {"full": True})

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from piip_workers.runners.ray_local import LONGEST_TMPDIR, MachineUnfitError, missing_environment
+from piip_search.errors import MachineUnfitError
+from piip_workers.runners.ray_local import LONGEST_TMPDIR, missing_environment
 
 SLURM = "/scratch/slurm/jobs/1234567/a_long_name_of_a_user/and_of_a_project"
 

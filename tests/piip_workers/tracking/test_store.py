@@ -16,7 +16,7 @@ import pytest
 
 from piip_search.api.stores import mlflow_uri
 from piip_search.config import SearchSpec
-from piip_search.evaluation.tracker import BrokenStoreError, StoreError
+from piip_search.errors import BrokenStoreError, StoreError
 from piip_search.ledger import Ledger, sqlite_url, url_text
 from piip_search.search.search import open_search
 from piip_workers.tracking.background import InBackground

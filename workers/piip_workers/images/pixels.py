@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.config import Orientation
+from piip_search.errors import DataError
 
 MOST_PIXELS = 178_956_970
 """Of an image that is decoded: twice what Pillow warns of. Three bytes each, six where it has 16 bits a channel."""
@@ -54,12 +55,12 @@ def decoded(
     for flags in ways:
         image = raw(content, flags)
         if image is None:
-            raise ValueError("cannot be decoded")
+            raise DataError("cannot be decoded")
         found = image.shape[:2]
         if size in (None, found):
             return _eight_bits(image, bits)
     height, width = size or (0, 0)
-    raise ValueError(f"has {found[1]} x {found[0]} pixels, and its annotations are of {width} x {height}")
+    raise DataError(f"has {found[1]} x {found[0]} pixels, and its annotations are of {width} x {height}")
 
 
 def _eight_bits(image: NDArray[Any], bits: int) -> Pixels:
@@ -71,6 +72,6 @@ def _eight_bits(image: NDArray[Any], bits: int) -> Pixels:
     if image.dtype == np.uint8:
         return image
     if image.dtype != np.uint16:
-        raise ValueError(f"has pixels of {image.dtype}, and 8 or 16 bits are read")
+        raise DataError(f"has pixels of {image.dtype}, and 8 or 16 bits are read")
     eight: Pixels = np.minimum(image >> (bits - 8), 255).astype(np.uint8)
     return eight

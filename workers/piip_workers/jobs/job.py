@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from piip_search.errors import MachineError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -26,10 +27,6 @@ IN_LOADER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\s")
 
 LONGEST_CLAIM_WAIT = 60.0
 """Seconds to wait for another process, which ends once it finds that nobody waits for it."""
-
-
-class MachineError(Exception):
-    """The machine is at fault, not the candidate; the message says what is, and the way out."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from piip_search.errors import MachineError
 from piip_search.evaluation.evaluation import Evaluate
 from piip_search.search.search import Search
-from piip_workers.jobs.job import MachineError
 
 
 def run(search: Search, evaluate: Evaluate, changed: Callable[[], None] = lambda: None) -> None:

@@ -18,7 +18,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from piip_search import __version__
-from piip_workers.runners.ray_local import MachineUnfitError, missing_environment
+from piip_search.errors import ClusterError, MachineUnfitError
+from piip_workers.runners.ray_local import missing_environment
 
 HEAD = "node:__internal_head__"
 """Resource that the head alone has."""
@@ -35,10 +36,6 @@ STDERR = 2
 
 Amounts = Mapping[str, float]
 """Resources by Ray's name for them: CPU, GPU, or a cluster's own."""
-
-
-class ClusterError(ValueError):
-    """The cluster cannot be used; the message says why, and the way out."""
 
 
 def connect(address: str | None = None) -> None:

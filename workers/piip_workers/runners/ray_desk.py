@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from piip_search.architecture import Architecture
+from piip_search.errors import ClusterError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.search.search import Search
 from piip_workers.jobs.job import FULL_TEXTS, Work
-from piip_workers.runners.ray_cluster import ClusterError, Nodes, gpus, head_answers, is_client, rooms, too_small
+from piip_workers.runners.ray_cluster import Nodes, gpus, head_answers, is_client, rooms, too_small
 from piip_workers.runners.ray_deaths import MemoryKill, TrialLimit, memory_kill
 
 RETRIES = 3

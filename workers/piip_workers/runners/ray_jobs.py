@@ -16,8 +16,9 @@ import ray
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from piip_search import __version__
+from piip_search.errors import ClusterError
 from piip_search.file_paths import escaped
-from piip_workers.runners.ray_cluster import TOKEN, ClusterError, check_listens
+from piip_workers.runners.ray_cluster import TOKEN, check_listens
 
 RUN = "piip-search run"
 """Key of a job's metadata: the name of the run. A job without it is not ours."""

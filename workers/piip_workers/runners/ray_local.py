@@ -5,6 +5,8 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from piip_search.errors import MachineUnfitError
+
 SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 """The longest path that Ray makes for a socket in its temporary folder."""
 LONGEST_SOCKET = 107
@@ -15,10 +17,6 @@ OTHERS = ("/tmp", "/var/tmp", "/dev/shm")
 TMPDIR_WAY_OUT = (
     f"set RAY_TMPDIR to a folder of at most {LONGEST_TMPDIR} bytes that you may write to, such as RAY_TMPDIR=/tmp"
 )
-
-
-class MachineUnfitError(ValueError):
-    """Ray cannot be started on this machine; the message says why, and the way out."""
 
 
 def missing_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -19,9 +19,10 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from piip_search.errors import MachineError
 from piip_search.evaluation.evaluation import Candidate
 from piip_search.search.search import Search
-from piip_workers.jobs.job import FULL_TEXTS, MachineError, Work
+from piip_workers.jobs.job import FULL_TEXTS, Work
 from piip_workers.runners.ray_cluster import HEAD, Nodes, head_answers, is_client
 from piip_workers.runners.ray_deaths import cause_of_death, deaths_are_retried
 from piip_workers.runners.ray_desk import GONE, NO_MORE_TRIALS, NO_TRIAL, Desk, TrialResources

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.search.search import Search
 from piip_search.simulation.simulation import Simulation
@@ -38,10 +39,10 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise ValueError(f"there is at least one worker, got {self.workers}")
+            raise UserError(f"there is at least one worker, got {self.workers}")
         for name in ("failures", "stragglers", "preemptions"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} are a share of evaluations, at least 0 and less than 1")
+                raise UserError(f"{name} are a share of evaluations, at least 0 and less than 1")
 
 
 @dataclass

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from piip_search.errors import StoreError
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
-from piip_search.evaluation.tracker import StoreError, Tracker
+from piip_search.evaluation.tracker import Tracker
 from piip_search.redact import without_secrets
 
 LONGEST_RETRY_PAUSE = 60.0

@@ -25,10 +25,10 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from piip_search.evaluation.tracker import BrokenStoreError, StoreError
+from piip_search.errors import BrokenStoreError, MachineError, StoreError
 from piip_search.ledger import SPECIAL, shell_command, sqlite_file, sqlite_url, url_text
 from piip_search.redact import without_secrets
-from piip_workers.jobs.job import MachineError, alone
+from piip_workers.jobs.job import alone
 
 ARTIFACTS = "mlartifacts"
 """Folder beside a file's store, with what its runs keep."""

@@ -106,7 +106,7 @@ def test_lanes_wait_for_what_they_read(
             first = image.clone()
             for module in ("piip", "merge"):
                 monkeypatch.setattr(
-                    f"piip_search.models.{module}.lanes_of",
+                    f"piip_search.models.{module}.streams_of",
                     lambda _, count: [Timed(clocks, index) for index in range(count)],
                 )
             found = network(first)

@@ -14,9 +14,10 @@ from torch import nn  # noqa: E402
 
 from piip_search.architecture import Architecture, Branch  # noqa: E402
 from piip_search.architecture.backbones import Transformer, backbone_named, timm_models  # noqa: E402
+from piip_search.errors import WeightsError  # noqa: E402
 from piip_search.models import PIIP  # noqa: E402
 from piip_search.models.vit import VisionTransformer  # noqa: E402
-from piip_search.models.weights.pretrained import WeightsError, branch_state, load_pretrained  # noqa: E402
+from piip_search.models.weights.pretrained import branch_state, load_pretrained  # noqa: E402
 from support import fakes  # noqa: E402
 
 

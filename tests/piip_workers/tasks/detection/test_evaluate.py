@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("training")]
 
-from piip_workers.jobs.job import MachineError  # noqa: E402
+from piip_search.errors import MachineError  # noqa: E402
 from piip_workers.tasks.detection.data import measured_images, prepare  # noqa: E402
 from piip_workers.tasks.detection.evaluate import measure, out_of_memory  # noqa: E402
 

@@ -20,9 +20,10 @@ import faster_coco_eval
 import numpy as np
 from numpy.typing import NDArray
 
+from piip_search.errors import UnreadableFileError
 from piip_workers.images.image_files import image_file
 from piip_workers.mmlab.shims import install
-from piip_workers.tasks.detection.coco.annotation_file import AnnotationFile, UnreadableFileError, annotations_of
+from piip_workers.tasks.detection.coco.annotation_file import AnnotationFile, annotations_of
 from piip_workers.tasks.detection.coco.boxes import look_at_boxes, usable_boxes
 
 install()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import STRIDES
+from piip_search.errors import UserError
 from piip_search.file_paths import located
 from piip_search.models import PIIP, PIIPPyramid
 from piip_search.models.authors.checkpoint import from_official
@@ -63,7 +64,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             ValueError: The short form describes no network, or its steps shall be recorded and run again.
         """
         if cuda_graphs and checkpointing:
-            raise ValueError("cuda_graphs replay steps that keep everything; leave it or checkpointing out")
+            raise UserError("cuda_graphs replay steps that keep everything; leave it or checkpointing out")
         super().__init__(init_cfg)
         self.architecture = Architecture.parse(architecture)
         self.network: nn.Module = PIIPPyramid(
@@ -86,7 +87,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             return
         path = Path(self.pretrained)
         if path.suffix in (".pth", ".pt", ".bin", ".safetensors") and not path.is_file():
-            raise ValueError(f"no file {located(path)}; name a checkpoint that is there, a folder of weights, or hub")
+            raise UserError(f"no file {located(path)}; name a checkpoint that is there, a folder of weights, or hub")
         if path.is_file() and len(self.architecture.branches) > 1:
             self.network.load_state_dict(from_official(read_tensors(path), self.architecture, self.strides))
         else:

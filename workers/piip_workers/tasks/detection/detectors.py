@@ -10,6 +10,7 @@ from typing import Any
 
 from piip_search.architecture.segments import STRIDES
 from piip_search.config import Training
+from piip_search.errors import UserError
 from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig, DetectorMaps
 from piip_search.export.settings import Settings
 from piip_search.file_paths import located
@@ -39,7 +40,7 @@ def reader_of(training: Training) -> DetectorConfig:
     model: Settings = config["model"]
     widths = _neck(model, 0).get("in_channels")
     if not isinstance(widths, list) or len(widths) not in (3, len(STRIDES)):
-        raise ValueError(
+        raise UserError(
             f"training.detector: the neck of {base} must read 3 or 4 maps, got in_channels {widths}; "
             "choose a detector with an FPN or a channel mapper"
         )
@@ -65,16 +66,16 @@ def _read(base: str) -> Settings:
     from mmengine.hub import get_config
 
     if not base.startswith("mmdet::") and not Path(base).is_file():
-        raise ValueError(
+        raise UserError(
             f"training.detector: no configuration {located(base)}; give a file, or a name such as {SHORT_NAMES['atss']}"
         )
     try:
         config = get_config(base) if base.startswith("mmdet::") else Config.fromfile(base)
     except Exception as error:  # a configuration is a program
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"training.detector: {base} cannot be read: {type(error).__name__}: {reason}") from None
+        raise UserError(f"training.detector: {base} cannot be read: {type(error).__name__}: {reason}") from None
     if "backbone" not in (config.get("model") or {}):
-        raise ValueError(f"training.detector: {base} holds no model with a backbone; give a detector's configuration")
+        raise UserError(f"training.detector: {base} holds no model with a backbone; give a detector's configuration")
     plain: Settings = config.to_dict()
     return plain
 

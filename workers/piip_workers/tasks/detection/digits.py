@@ -4,7 +4,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from piip_workers.cache import CACHE_WAY_OUT, CacheError
+from piip_search.errors import CacheError
+from piip_workers.cache import CACHE_WAY_OUT
 
 DIGITS = {"train": 160, "val": 40}
 """Images of each part."""

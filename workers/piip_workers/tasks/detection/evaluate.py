@@ -19,10 +19,11 @@ from torch import nn
 from piip_search.analysis.error_kinds import TRACEBACK
 from piip_search.architecture import Architecture
 from piip_search.config import Data, Training
+from piip_search.errors import DataError, MachineError
 from piip_search.evaluation.evaluation import HALVED_FOLDER, Candidate, Evaluation, folder_facts
 from piip_search.export.mmdet.config import proxy_config
 from piip_search.export.mmdet.data import ProxyImages
-from piip_workers.jobs.job import MachineError, alone, reason_of, stop_where_full
+from piip_workers.jobs.job import alone, reason_of, stop_where_full
 from piip_workers.tasks.detection import data as data_sets
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def _trained(
 
     available = usable_images(settings(ProxyImages(1)))
     if not available:
-        raise ValueError(f"no training image in {paths.train.annotations} holds an object")
+        raise DataError(f"no training image in {paths.train.annotations} holds an object")
     used = max(1, round(available * fidelity.data_fraction))
     chosen = data_sets.chosen(available, used, candidate.seed)
     val = data_sets.measured_images(paths.val, training.val_images)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from piip_search.errors import DataError
 from piip_search.evaluation.evaluation import EXAMPLES_FILE, EXAMPLES_FOLDER
 from piip_search.file_paths import located
 from piip_workers.mmlab.quiet import quiet
@@ -60,7 +61,7 @@ def write_examples(folder: Path, images: int) -> int:
         ValueError: No validation image holds an object, or no image is wanted.
     """
     if images < 1:
-        raise ValueError(f"at least one image is shown, got {images}")
+        raise DataError(f"at least one image is shown, got {images}")
     if not (folder / "config.py").is_file():
         raise FileNotFoundError(f"no config.py in {located(folder)}; give the folder of a trial")
     draft = Path(tempfile.mkdtemp(dir=folder, prefix=".examples-"))
@@ -114,7 +115,7 @@ def _with_objects(dataset: Any, wanted: int) -> list[int]:
     """
     holding = [index for index in range(len(dataset)) if dataset.get_data_info(index)["instances"]]
     if not holding:
-        raise ValueError("no validation image holds an object")
+        raise DataError("no validation image holds an object")
     count = min(wanted, len(holding))
     return [holding[place * len(holding) // count] for place in range(count)]
 

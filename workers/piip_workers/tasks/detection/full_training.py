@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 
+from piip_search.errors import MachineError
 from piip_search.export import Provenance
 from piip_search.export.folder import UNREADABLE
 from piip_search.export.mmdet.config import FEWEST_WARMUP
-from piip_workers.jobs.job import MachineError, reason_of
+from piip_workers.jobs.job import reason_of
 from piip_workers.mmlab.shims import install
 
 install()
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not Path(options.config).is_file():
         print(f"error: no configuration {options.config}; piip-search export writes one", file=sys.stderr)
         return 2
-    from piip_workers.tasks.detection.images import ImageError, unreadable_images
+    from piip_search.errors import ImageError
+    from piip_workers.tasks.detection.images import unreadable_images
     from piip_workers.tasks.detection.proxy_training import forget_runners
 
     config = Config.fromfile(options.config)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from piip_search.config import Orientation
+from piip_search.errors import ImageError, MachineError
 from piip_workers.images.pixels import Pixels, decoded
-from piip_workers.jobs.job import MachineError
 from piip_workers.mmlab.shims import install
 from piip_workers.tasks.detection.annotations import CocoByName
 
@@ -88,10 +88,6 @@ class _Cache:
 
 _cache = _Cache()
 """One for the process: a worker trains many candidates on the same images."""
-
-
-class ImageError(ValueError):
-    """An image cannot be decoded; the message says which."""
 
 
 @TRANSFORMS.register_module()

@@ -6,6 +6,7 @@ from torch import nn
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.backbones import Backbone, Transformer
+from piip_search.errors import UserError
 from piip_search.models import PIIP
 from piip_workers.mmlab.shims import install
 
@@ -53,7 +54,7 @@ class LayerDecay:
         """
         missing = {"architecture", "rate"} - set(paramwise_cfg)
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"PIIPLayerDecay needs paramwise_cfg with {' and '.join(sorted(missing))}; write "
                 "paramwise_cfg=dict(architecture='vit_s@96:g+vit_t@128:g*2', rate=0.85)"
             )
@@ -86,13 +87,13 @@ class LayerDecay:
         """Where the names of a network's parameters begin."""
         networks = {name: module for name, module in model.named_modules() if isinstance(module, PIIP)}
         if not networks:
-            raise ValueError(
+            raise UserError(
                 f"PIIPLayerDecay found no PIIP network in {type(model).__name__}; use it with a PIIP backbone, or take "
                 "mmengine's DefaultOptimWrapperConstructor"
             )
         for network in networks.values():
             if _models(network.architecture) != _models(self._architecture):
-                raise ValueError(
+                raise UserError(
                     f"PIIPLayerDecay was given paramwise_cfg['architecture'] {self._architecture}, and the network is "
                     f"{network.architecture}; name the network's own"
                 )

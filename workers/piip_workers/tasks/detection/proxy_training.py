@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from piip_search.errors import DataError
 from piip_search.export.settings import Settings, render
 from piip_workers.mmlab.shims import install, load_safely, unformatted
 from piip_workers.tasks.detection.annotations import CocoByName
@@ -113,7 +114,7 @@ def _run(
         observer.before_train(runner)
     metrics = _clean(runner.val() if observer.metrics is None else observer.metrics)
     if not metrics:
-        raise ValueError(_why_nothing_is_measured(settings))
+        raise DataError(_why_nothing_is_measured(settings))
     for path in [path for path in directory.glob("epoch_*.pth") if _epoch(path) < epochs]:
         path.unlink()
     parameters = sum(parameter.numel() for parameter in runner.model.parameters())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from piip_search.architecture import Architecture
+from piip_search.errors import WeightsError
 from piip_search.evaluation.evaluation import Evaluation, training_folders
 from piip_search.export import Start
 from piip_search.models import PIIPPyramid
@@ -77,14 +78,14 @@ def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: P
     try:
         state: dict[str, Any] = CheckpointLoader.load_checkpoint(str(checkpoint), "cpu", "silent")["state_dict"]
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError) as error:
-        raise ValueError(
+        raise WeightsError(
             f"{checkpoint} cannot be read ({error}); start from others with --weights random or pretrained"
         ) from None
     trained = architecture.scaled(evaluation.candidate.fidelity.image_scale)
     network = _network(architecture)
     taken = inherit(network, architecture, _inside(state), trained)
     if taken.fresh:
-        raise ValueError(f"{checkpoint} is not of {trained}: {taken}; start from others with --weights random")
+        raise WeightsError(f"{checkpoint} is not of {trained}: {taken}; start from others with --weights random")
     around = {name: tensor for name, tensor in state.items() if not name.startswith(NETWORK)}
     text = (
         f"Training starts from `weights.pth`: the proxy's weights after its last epoch ({taken}, "

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from piip_workers.tasks.detection.coco.json_stream import CHUNK_CHARACTERS, NotJsonError, parts
+from piip_search.errors import NotJsonError
+from piip_workers.tasks.detection.coco.json_stream import CHUNK_CHARACTERS, parts
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False), st.text(max_size=8)

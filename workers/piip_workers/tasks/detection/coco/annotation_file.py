@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from piip_search.errors import NotJsonError, UnreadableFileError
 from piip_workers.tasks.detection.coco.annotation_entries import LISTS, Entries, NoList
 from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown
 from piip_workers.tasks.detection.coco.foreign_formats import foreign_file, foreign_format
-from piip_workers.tasks.detection.coco.json_stream import NotJsonError, parts
+from piip_workers.tasks.detection.coco.json_stream import parts
 
 _TWICE = "stands twice; each entry has its own"
 _IDLE = Rule(".name", "is that of another category, and no object has this one", "", 1.0, "it is left out")
@@ -106,10 +107,6 @@ class AnnotationFile:
     totals: dict[str, int]
     findings: Findings
     left_out: bool
-
-
-class UnreadableFileError(ValueError):
-    """A file is no annotation file in COCO format; the message says what it is."""
 
 
 def read_annotations(

@@ -11,16 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.config import Data, Split
+from piip_search.errors import UnreadableFileError
 from piip_search.export import CocoSplit
 from piip_search.file_paths import located
 from piip_workers.images.image_files import names_outside, where_else
 from piip_workers.images.pictures import Header, Pictures
-from piip_workers.tasks.detection.coco.annotation_file import (
-    AnnotationFile,
-    UnreadableFileError,
-    annotations_of,
-    printable_name,
-)
+from piip_workers.tasks.detection.coco.annotation_file import AnnotationFile, annotations_of, printable_name
 from piip_workers.tasks.detection.coco.boxes import look_at_boxes
 from piip_workers.tasks.detection.coco.data_set import AREA_RANGES, contents_of, measured_images, named, splits_of
 from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown

@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from piip_search.errors import NotJsonError
+
 CHUNK_CHARACTERS = 1 << 22
 """Characters read at a time."""
 SLICE = 1 << 18
@@ -21,10 +23,6 @@ SLICE = 1 << 18
 _BETWEEN = ("}, {", "},{", "},\n", "},\r\n", "} ,")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
-
-
-class NotJsonError(ValueError):
-    """A file is no JSON; the message says where it ends to be."""
 
 
 @dataclass(frozen=True, slots=True)
