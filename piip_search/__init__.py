@@ -1,3 +1,58 @@
-"""Decides: what an architecture is, what it costs, what to try next, and what was found."""
+"""Decides: what an architecture is, what it costs, what to try next, and what was found.
+
+import piip_search as ps
+
+found = ps.run(ps.load("quickstart"))
+print(ps.front(found))
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Architecture": "architecture",
+    "Candidate": "evaluation.evaluation",
+    "Evaluation": "evaluation.evaluation",
+    "PiipError": "errors",
+    "UserError": "errors",
+    "best": "api.results",
+    "front": "api.results",
+    "list_backbones": "api.catalogue",
+    "list_spaces": "api.catalogue",
+    "list_tasks": "api.catalogue",
+    "load": "api.search",
+    "price": "cost.price",
+    "read_run": "api.results",
+    "run": "api.search",
+}
+"""The public names, and the modules that have them; `__init__.pyi` says the same to type checkers."""
+
+__all__ = [  # noqa: F822 - they are imported when they are first used
+    "Architecture",
+    "Candidate",
+    "Evaluation",
+    "PiipError",
+    "UserError",
+    "__version__",
+    "best",
+    "front",
+    "list_backbones",
+    "list_spaces",
+    "list_tasks",
+    "load",
+    "price",
+    "read_run",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

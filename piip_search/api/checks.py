@@ -34,17 +34,37 @@ def checked_spec(
         SpecError: Something is wrong.
     """
     spec = load_spec(path)
+    checked_data(spec, path, told, noted)
+    return with_trials(spec, trials)
+
+
+def checked_data(
+    spec: SearchSpec,
+    source: Path | str,
+    told: Callable[[str], None] = _silent,
+    noted: Callable[[str], None] = _silent,
+) -> None:
+    """Looks at the limit, the detector, the weights and the data of a space; all problems are reported at once.
+
+    Args:
+        spec: The space.
+        source: What the message names.
+        told: Is told how far it is.
+        noted: Is told what of the data is read otherwise than a user may think.
+
+    Raises:
+        SpecError: Something is wrong.
+    """
     problems: list[str] = []
     try:
-        feasible_designs(spec, path)
+        feasible_designs(spec, source)
     except SpecError as error:
         problems += error.problems
     reader = _reader(spec)
     problems += [*_missing_weights(spec), *([reader] if isinstance(reader, str) else [])]
     problems += _data_problems(spec, None if isinstance(reader, str) else reader, told, noted)
     if problems:
-        raise SpecError(path, problems)
-    return with_trials(spec, trials)
+        raise SpecError(source, problems)
 
 
 def usable_data(spec: SearchSpec, told: Callable[[str], None], noted: Callable[[str], None]) -> None:

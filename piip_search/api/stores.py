@@ -35,6 +35,14 @@ def ledger_url(given: str | None, home: Path) -> "str | URL":
     return given or sqlite_url(home / "ledger.db")
 
 
+def named_ledger(given: str | os.PathLike[str] | None, home: Path) -> "str | URL":
+    """The URL of a ledger that is given as one or as a SQLite file; the home's own where none is given."""
+    from piip_search.ledger import sqlite_url
+
+    text = os.fspath(given) if given is not None else None
+    return ledger_url(text, home) if text is None or "://" in text else sqlite_url(Path(text))
+
+
 def ledger_of(given: str) -> "URL":
     """The URL of a ledger that is given as one, as a SQLite file, or as the home folder that holds it.
 
