@@ -20,7 +20,7 @@ def expanded(text: str, environment: Mapping[str, str] | None = None) -> str:
         environment: Variables; those of this process by default.
 
     Raises:
-        ValueError: There is no such variable or user, the variable is empty, or the text is no UTF-8.
+        UserError: There is no such variable or user, the variable is empty, or the text is no UTF-8.
     """
     try:
         text.encode()
@@ -70,7 +70,7 @@ def expanded_url(text: str) -> str:
     """The same for a database or MLflow store: the path of a SQLite URL, or a path that is no URL.
 
     Raises:
-        ValueError: As for `expanded`.
+        UserError: As for `expanded`.
     """
     sqlite = _SQLITE.fullmatch(text)
     if sqlite is not None:

@@ -30,7 +30,7 @@ class Architecture:
             language model, the sum of a projector a branch.
 
     Raises:
-        ValueError: No network can be built from these parts; the message states the rule and the way out.
+        DesignError: No network can be built from these parts; the message states the rule and the way out.
     """
 
     branches: tuple[Branch, ...]
@@ -129,7 +129,7 @@ class Architecture:
         """The architecture that `to_dict` wrote.
 
         Raises:
-            ValueError: The data describes no architecture.
+            DesignError: The data describes no architecture.
         """
         try:
             branches = tuple(Branch(**branch) for branch in data["branches"])
@@ -142,7 +142,7 @@ class Architecture:
         """Reads the short form.
 
         Raises:
-            ValueError: The text is not a short form, or no such network can be built.
+            DesignError: The text is not a short form, or no such network can be built.
         """
         return cls(*parts_of(text))
 
@@ -159,7 +159,7 @@ class Architecture:
             image_scale: Factor on every side, in (0, 1].
 
         Raises:
-            ValueError: The factor lies outside (0, 1].
+            DesignError: The factor lies outside (0, 1].
         """
         if not 0 < image_scale <= 1:
             raise DesignError(f"image_scale must lie in (0, 1], got {image_scale}")

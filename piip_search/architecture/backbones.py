@@ -301,7 +301,7 @@ def backbone_named(name: str) -> Backbone:
     """The backbone of that name.
 
     Raises:
-        ValueError: No backbone has that name; the message says which are near.
+        DesignError: No backbone has that name; the message says which are near.
     """
     if name in BACKBONES:
         return BACKBONES[name]
@@ -338,7 +338,7 @@ def with_patch(backbone: Backbone, patch: int) -> Backbone:
     """The same ViT with other patches, as the authors take their ViTs of 14 px at 16; pre-trained ones are resized.
 
     Raises:
-        ValueError: The backbone has no patches.
+        DesignError: The backbone has no patches.
     """
     if isinstance(backbone, ConvNeXt):
         raise DesignError(f"{backbone.name} has no patches to resample; leave :p{patch} out")

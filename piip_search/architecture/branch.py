@@ -18,7 +18,7 @@ class Branch:
         patch_size: Side of a ViT's patches in pixels where they are resampled to another size; None for its own.
 
     Raises:
-        ValueError: The backbone is unknown, or a number does not fit it.
+        DesignError: The backbone is unknown, or a number does not fit it.
     """
 
     backbone: str

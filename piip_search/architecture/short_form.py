@@ -22,7 +22,7 @@ def parts_of(text: str) -> tuple[tuple[Branch, ...], Interaction, Merge]:
     """Branches, interaction and merge that a short form names; whether they make a network is not looked at.
 
     Raises:
-        ValueError: The text is not a short form.
+        DesignError: The text is not a short form.
     """
     body, mark, tail = text.strip().partition("*")
     if not mark:

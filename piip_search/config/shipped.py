@@ -19,7 +19,7 @@ def find_space(text: str) -> Path:
     """The file that a user means: a path, or the name of a shipped space.
 
     Raises:
-        ValueError: It is neither.
+        UserError: It is neither.
     """
     path = Path(text)
     shipped = shipped_spaces()

@@ -41,7 +41,7 @@ def price(
             default.
 
     Raises:
-        ValueError: The architecture gives no maps that a detector could read, under `detector`.
+        DesignError: The architecture gives no maps that a detector could read, under `detector`.
     """
     return Cost.total(part.cost for part in breakdown(architecture, convention, image, detector, outputs))
 
@@ -112,7 +112,7 @@ def memory(
         outputs: As in `price`.
 
     Raises:
-        ValueError: As in `price`.
+        DesignError: As in `price`.
     """
     whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
     sides = architecture.sides(whole)

@@ -21,7 +21,7 @@ def chosen(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
     """The evaluations that a user means: the whole front for `all`, cheapest first, else the one of `choose`.
 
     Raises:
-        ValueError: As `choose`.
+        ChoiceError: As `choose`.
     """
     if choice != "all":
         return (choose(evaluations, objectives, choice),)
@@ -40,7 +40,7 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
         choice: `best`, `best<=250G`, `knee`, a trial's number, or at least 6 digits of a fingerprint.
 
     Raises:
-        ValueError: Nothing, or more than one thing, is meant by it.
+        ChoiceError: Nothing, or more than one thing, is meant by it.
     """
     measured = objectives.measured(evaluations)
     if not measured:
@@ -84,7 +84,7 @@ def cheapest_near(evaluations: Sequence[Evaluation], objectives: Objectives, bel
     """The cheapest whose metric lies at most that far below the best.
 
     Raises:
-        ValueError: Nothing was measured, or the distance is negative.
+        ChoiceError: Nothing was measured, or the distance is negative.
     """
     if below < 0:
         raise ChoiceError(f"a design lies 0 or more below the best, got {below:g}")

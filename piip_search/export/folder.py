@@ -54,7 +54,7 @@ def prepare_folder(folder: Path) -> None:
     """Makes the folder, empty: what an earlier export wrote goes.
 
     Raises:
-        ValueError: The folder holds something else, such as a training.
+        ExportError: The folder holds something else, such as a training.
     """
     if not PLAIN_TEXT.fullmatch(str(folder.resolve())):
         raise ExportError(
@@ -108,7 +108,7 @@ def read_architecture(folder: Path) -> Architecture:
     """The design of an export.
 
     Raises:
-        ValueError: The folder is no export.
+        ExportError: The folder is no export.
     """
     path = folder / ARCHITECTURE
     if not path.is_file():

@@ -48,7 +48,7 @@ class Provenance:
         """What an export wrote.
 
         Raises:
-            ValueError: The folder is no export.
+            ExportError: The folder is no export.
         """
         path = folder / PROVENANCE
         if not path.is_file():

@@ -30,7 +30,7 @@ class ConvNeXtBranch(nn.Module):
             drop_path: Chance of skipping a residual in the last block; it rises to it from zero.
 
         Raises:
-            ValueError: The backbone is no ConvNeXt.
+            DesignError: The backbone is no ConvNeXt.
         """
         super().__init__()
         facts = branch.model

@@ -37,7 +37,7 @@ class PIIPPyramid(nn.Module):
             strides: Strides of the maps that leave: some of 4, 8, 16 and 32, rising.
 
         Raises:
-            ValueError: The architecture gives no maps that a pyramid can grow from, or no such stride.
+            DesignError: The architecture gives no maps that a pyramid can grow from, or no such stride.
         """
         super().__init__()
         if architecture.merge in KEEPS_PREFIX:
@@ -85,7 +85,7 @@ class PIIPClassifier(nn.Module):
             classes: Classes.
 
         Raises:
-            ValueError: The branches are not merged by `linear`.
+            DesignError: The branches are not merged by `linear`.
         """
         super().__init__()
         if architecture.merge != "linear":

@@ -141,7 +141,7 @@ class Pyramid(nn.Module):
             targets: Strides of the levels: all four, or those that a detector reads (DINO: 8, 16 and 32).
 
         Raises:
-            ValueError: There are not as many maps as levels, or one has another stride.
+            DesignError: There are not as many maps as levels, or one has another stride.
         """
         super().__init__()
         factors = [stride / target for stride, target in zip(strides, targets, strict=True)]

@@ -61,7 +61,7 @@ class PIIP(nn.Module):
                 default (`piip_search.cost.OUTPUTS`).
 
         Raises:
-            ValueError: There are not as many rates as branches, one lies outside [0, 1), or the merge has no outputs to
+            DesignError: There are not as many rates as branches, one lies outside [0, 1), or the merge has no outputs to
                 count.
         """
         super().__init__()
@@ -124,7 +124,7 @@ class PIIP(nn.Module):
             image_BCHW: Images at the output branch's size or any other whole number of patches.
 
         Raises:
-            ValueError: The images are smaller than a patch.
+            DesignError: The images are smaller than a patch.
         """
         if self._compiled is None:
             return self._merged(image_BCHW)

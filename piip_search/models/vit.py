@@ -49,7 +49,7 @@ class VisionTransformer(nn.Module):
             keeps_prefix: Whether class token and registers pass the blocks; for global attention only.
 
         Raises:
-            ValueError: The backbone is no ViT.
+            DesignError: The backbone is no ViT.
         """
         super().__init__()
         model = branch.model

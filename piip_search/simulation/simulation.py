@@ -71,7 +71,7 @@ class Simulation:
             cost: Name of one of its costs; the first by default.
 
         Raises:
-            ValueError: There is no such loss or cost, no design fits a tier, or the table lacks a rung.
+            TableError: There is no such loss or cost, no design fits a tier, or the table lacks a rung.
         """
         chosen_loss, chosen_cost = table.loss(loss), table.cost(cost)
         costs = table.costs[chosen_cost]

@@ -54,7 +54,7 @@ class Table:
         """Reads a file.
 
         Raises:
-            ValueError: The file is no such table; the message names line and column.
+            TableError: The file is no such table; the message names line and column.
         """
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
@@ -111,7 +111,7 @@ class Table:
         """A loss that can be used: of that name, or the first.
 
         Raises:
-            ValueError: There is none of that name, or fewer than two designs have it.
+            TableError: There is none of that name, or fewer than two designs have it.
         """
         chosen = _one_of("loss", name, list(self.losses))
         known = self.losses[chosen][np.isfinite(self.losses[chosen])]
@@ -123,7 +123,7 @@ class Table:
         """A cost that can be used: of that name, or the first.
 
         Raises:
-            ValueError: There is none of that name, or it is not known of every design.
+            TableError: There is none of that name, or it is not known of every design.
         """
         chosen = _one_of("cost", name, list(self.costs))
         self._check(f"cost:{chosen}", self.costs[chosen])
@@ -133,7 +133,7 @@ class Table:
         """Seconds until so many epochs; None where the table does not give them.
 
         Raises:
-            ValueError: They are not known of every design.
+            TableError: They are not known of every design.
         """
         if epochs not in self.seconds:
             return None

@@ -75,7 +75,7 @@ class SearchSpace:
             step: A training step whose memory is wanted as well.
 
         Raises:
-            ValueError: A merge of the space gives no maps for a detector, under that convention.
+            SpaceError: A merge of the space gives no maps for a detector, under that convention.
         """
         if convention == "detector" and set(self.choices.merges) & set(KEEPS_PREFIX):
             raise SpaceError(
@@ -98,7 +98,7 @@ class SearchSpace:
         """Designs drawn uniformly, with replacement, shape (count, D).
 
         Raises:
-            ValueError: The space holds no design.
+            SpaceError: The space holds no design.
         """
         if not len(self):
             raise SpaceError("the space holds no design; allow more branches, models, sizes or interactions")
@@ -118,7 +118,7 @@ class SearchSpace:
         A branch that comes or goes is one step as well, whatever its settings.
 
         Raises:
-            ValueError: The space does not hold the architecture.
+            SpaceError: The space does not hold the architecture.
         """
         self.encode(architecture)
         found = dict.fromkeys(
@@ -131,7 +131,7 @@ class SearchSpace:
         """The architecture that a row stands for.
 
         Raises:
-            ValueError: No network can be built from these choices.
+            SpaceError: No network can be built from these choices.
         """
         return self.choices.decode(row_D)
 
@@ -139,7 +139,7 @@ class SearchSpace:
         """The row of an architecture, shape (D,).
 
         Raises:
-            ValueError: The space does not hold it; the message names each broken rule and the nearest legal value.
+            SpaceError: The space does not hold it; the message names each broken rule and the nearest legal value.
         """
         if reasons := self.reasons(architecture):
             raise SpaceError(f"the space does not hold {architecture}: " + "; ".join(reasons))

@@ -12,7 +12,7 @@ def parse_window(text: int | str | Window | None) -> Window:
     """A window as written in a search space: 14, `global`, or `14g3` (every third block global).
 
     Raises:
-        ValueError: It is none of these.
+        SpaceError: It is none of these.
     """
     if text is None or text == "global":
         return None, 0

@@ -50,7 +50,7 @@ def comparison(reading: RunSnapshot, fingerprints: list[str]) -> Comparison:
     """Sets designs side by side.
 
     Raises:
-        ValueError: They are not two to four different designs.
+        UserError: They are not two to four different designs.
         KeyError: The run holds no such design.
     """
     asked = list(dict.fromkeys(fingerprints))

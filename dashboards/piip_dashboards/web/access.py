@@ -57,7 +57,7 @@ def needed_token(host: str, given: str | None) -> str | None:
     """The token to ask for at an address: the given one, a new one where one is needed, or None.
 
     Raises:
-        ValueError: The given one is too short to keep anybody out.
+        UserError: The given one is too short to keep anybody out.
     """
     if given is not None and len(given) < SHORTEST_TOKEN:
         raise UserError(f"a token has at least {SHORTEST_TOKEN} characters, got {len(given)}; leave it out to draw one")

@@ -81,7 +81,7 @@ def official_config(
     It starts from the files that their README lists.
 
     Raises:
-        ValueError: Their code base cannot build the architecture.
+        ExportError: Their code base cannot build the architecture.
     """
     reasons = refusals(architecture, training)
     if reasons:

@@ -45,7 +45,7 @@ def to_official(state: _State, architecture: Architecture, strides: Sequence[int
         strides: Those of a `PIIPPyramid`.
 
     Raises:
-        ValueError: The authors have no such network.
+        WeightsError: The authors have no such network.
     """
     _check(architecture)
     found: dict[str, Tensor] = {}
@@ -69,7 +69,7 @@ def from_official(state: _State, architecture: Architecture, strides: Sequence[i
         strides: Those of a `PIIPPyramid`; DINO's are 8, 16 and 32.
 
     Raises:
-        ValueError: A tensor is missing, has another shape or no place, or the authors have no such network; the message
+        WeightsError: A tensor is missing, has another shape or no place, or the authors have no such network; the message
             names it.
     """
     _check(architecture)

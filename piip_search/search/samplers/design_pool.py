@@ -112,7 +112,7 @@ class DesignPool:
         """The design with that row.
 
         Raises:
-            ValueError: No design has it.
+            SpaceError: No design has it.
         """
         found = self.find(row_D)
         if found is None:

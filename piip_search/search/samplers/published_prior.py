@@ -31,7 +31,7 @@ def published_prior(
         seed: Of the fit.
 
     Raises:
-        ValueError: The space shares too few designs with the papers.
+        SpaceError: The space shares too few designs with the papers.
     """
     rows = [(row, encoded) for row in published_designs() if (encoded := _row_of(row, space)) is not None]
     if len(rows) < FEWEST_PUBLISHED:

@@ -48,7 +48,7 @@ def decoded(
         size: Height and width that the annotations record; None where there are none.
 
     Raises:
-        ValueError: It cannot be decoded, or is of another size.
+        DataError: It cannot be decoded, or is of another size.
     """
     ways = (TURNED, STORED) if orientation == "exif" else (STORED, TURNED)
     found: tuple[int, ...] = ()
@@ -67,7 +67,7 @@ def _eight_bits(image: NDArray[Any], bits: int) -> Pixels:
     """The pixels in 8 bits; what exceeds the bits that are used is white.
 
     Raises:
-        ValueError: They are floating-point numbers, or have more than 16 bits.
+        DataError: They are floating-point numbers, or have more than 16 bits.
     """
     if image.dtype == np.uint8:
         return image

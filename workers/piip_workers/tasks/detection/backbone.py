@@ -61,7 +61,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             init_cfg: mmengine's way to load weights.
 
         Raises:
-            ValueError: The short form describes no network, or its steps shall be recorded and run again.
+            UserError: The short form describes no network, or its steps shall be recorded and run again.
         """
         if cuda_graphs and checkpointing:
             raise UserError("cuda_graphs replay steps that keep everything; leave it or checkpointing out")
@@ -80,7 +80,7 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         """Takes over pre-trained weights, if any were named.
 
         Raises:
-            ValueError: They cannot be had or do not fit.
+            UserError: They cannot be had or do not fit.
         """
         super().init_weights()
         if self.pretrained is None:

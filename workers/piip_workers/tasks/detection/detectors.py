@@ -29,7 +29,7 @@ def reader_of(training: Training) -> DetectorConfig:
     """What reads the backbone's maps.
 
     Raises:
-        ValueError: The configuration cannot be read, or its neck reads something else than three or four maps.
+        UserError: The configuration cannot be read, or its neck reads something else than three or four maps.
     """
     name = training.detector
     if name in DETECTOR_CONFIGS:

@@ -58,7 +58,7 @@ def write_examples(folder: Path, images: int) -> int:
 
     Raises:
         FileNotFoundError: The folder holds no configuration or no checkpoint.
-        ValueError: No validation image holds an object, or no image is wanted.
+        DataError: No validation image holds an object, or no image is wanted.
     """
     if images < 1:
         raise DataError(f"at least one image is shown, got {images}")
@@ -111,7 +111,7 @@ def _with_objects(dataset: Any, wanted: int) -> list[int]:
     """Images that hold objects, spread over the whole set.
 
     Raises:
-        ValueError: There are none.
+        DataError: There are none.
     """
     holding = [index for index in range(len(dataset)) if dataset.get_data_info(index)["instances"]]
     if not holding:

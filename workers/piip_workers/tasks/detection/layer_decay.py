@@ -50,7 +50,7 @@ class LayerDecay:
             paramwise_cfg: `architecture`, a short form, and `rate`.
 
         Raises:
-            ValueError: One of the two is missing, or the short form describes no network.
+            UserError: One of the two is missing, or the short form describes no network.
         """
         missing = {"architecture", "rate"} - set(paramwise_cfg)
         if missing:
@@ -67,7 +67,7 @@ class LayerDecay:
         """The optimiser over a `PIIP`, or over whatever holds one: a detector, a classifier, a wrapper.
 
         Raises:
-            ValueError: There is no `PIIP` in the model, or one with other backbones than the architecture names: no
+            UserError: There is no `PIIP` in the model, or one with other backbones than the architecture names: no
                 rate, or the wrong ones, would decay.
         """
         places = self._places(model)

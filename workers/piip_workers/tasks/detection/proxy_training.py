@@ -76,7 +76,7 @@ def train(
 
     Raises:
         FloatingPointError: The loss is no longer finite.
-        ValueError: What is measured on holds no object that counts.
+        DataError: What is measured on holds no object that counts.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "config.py"

@@ -68,7 +68,7 @@ def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: P
         checkpoint: Of the proxy, written by mmengine.
 
     Raises:
-        ValueError: The file cannot be read, or is of another design.
+        WeightsError: The file cannot be read, or is of another design.
     """
     from piip_workers.mmlab.shims import install
 
@@ -102,7 +102,7 @@ def from_pretrained(architecture: Architecture, place: str) -> Weights:
         place: `hub`, or a folder of files named like the timm models.
 
     Raises:
-        ValueError: They cannot be had; the message says which file to place where.
+        WeightsError: They cannot be had; the message says which file to place where.
     """
     network = _network(architecture)
     taken = load_pretrained(network.piip, place)
