@@ -61,8 +61,8 @@ class PIIP(nn.Module):
                 default (`piip_search.cost.OUTPUTS`).
 
         Raises:
-            DesignError: There are not as many rates as branches, one lies outside [0, 1), or the merge has no outputs to
-                count.
+            DesignError: There are not as many rates as branches, one lies outside [0, 1), or the merge has no
+                outputs to count.
         """
         super().__init__()
         parts, interaction = architecture.branches, architecture.interaction

@@ -69,8 +69,8 @@ def from_official(state: _State, architecture: Architecture, strides: Sequence[i
         strides: Those of a `PIIPPyramid`; DINO's are 8, 16 and 32.
 
     Raises:
-        WeightsError: A tensor is missing, has another shape or no place, or the authors have no such network; the message
-            names it.
+        WeightsError: A tensor is missing, has another shape or no place, or the authors have no such network; the
+            message names it.
     """
     _check(architecture)
     rest = inside_network(state, architecture)

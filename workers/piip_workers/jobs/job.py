@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from piip_search.errors import MachineError
+from piip_search.errors import MachineError, PiipError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -110,11 +110,15 @@ class Work:
 
 
 def reason_of(error: BaseException) -> str:
-    """An error in one line; of one in a process that reads images the line that says what it was."""
+    """An error in one line, with its type where its message was not written for a user.
+
+    Of an error in a process that reads images it is the line that says what it was.
+    """
     text = str(error)
     if IN_LOADER.match(text):
         return re.sub(r"^(\w+\.)+(?=\w+: )", "", text.strip().splitlines()[-1].strip())
-    return " ".join(f"{type(error).__name__}: {text}".split())
+    kind = "" if isinstance(error, PiipError) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{text}".split())
 
 
 def _resolved(place: str) -> Callable[..., Any]:

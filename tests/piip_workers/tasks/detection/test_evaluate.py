@@ -111,7 +111,7 @@ def test_results_do_not_depend_on_how_images_are_read(small: Data, tmp_path: Pat
 def test_two_processes_never_train_in_one_folder(small: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from piip_workers.jobs import job
 
-    monkeypatch.setattr(job, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(job, "LONGEST_CLAIM_WAIT", 0.1)
     folder = tmp_path / CANDIDATE.training
     folder.mkdir()
     with job.alone(folder / "lock"), pytest.raises(job.MachineError, match="another process holds"):
@@ -170,11 +170,10 @@ def test_validation_images_without_any_object_measure_nothing(small: Data, tmp_p
         return train(small, tmp_path / name, untrained, val_images=images).error
 
     assert error([], "none") == (
-        f"ValueError: no validation image holds an object: {file} has no annotations; label the images, or name "
-        "another file"
+        f"no validation image holds an object: {file} has no annotations; label the images, or name another file"
     )
     crowds = [{**entry, "iscrowd": 1} for entry in content["annotations"]]
-    assert f"ValueError: all {len(crowds)} objects of {file} are crowds or ignored" in error(crowds, "crowds")
+    assert f"all {len(crowds)} objects of {file} are crowds or ignored" in error(crowds, "crowds")
     if images is None:
         return
     measured = measured_images(prepare(small).val, images)
@@ -182,7 +181,7 @@ def test_validation_images_without_any_object_measure_nothing(small: Data, tmp_p
     kept = {image["id"] for place, image in enumerate(content["images"]) if place not in measured}
     elsewhere = [entry for entry in content["annotations"] if entry["image_id"] in kept]
     assert error(elsewhere, "elsewhere") == (
-        "ValueError: none of the 3 validation images that are measured holds an object that counts, and others do; "
+        "none of the 3 validation images that are measured holds an object that counts, and others do; "
         "raise training.val_images, or leave it out"
     )
 
@@ -221,7 +220,7 @@ def test_a_corrupt_validation_image_fails_with_its_name(small: Data, tmp_path: P
     untrained = dataclasses.replace(CANDIDATE, fidelity=Fidelity(0))
     evaluation = train(small, tmp_path / "run", untrained, loader_workers=workers)
     assert evaluation.error == (
-        f"ImageError: {image} cannot be decoded; restore the file, or take it out of the annotations"
+        f"{image} cannot be decoded; restore the file, or take it out of the annotations"
     )
 
 
