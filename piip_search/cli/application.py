@@ -13,8 +13,7 @@ from piip_search.cli.interruption import INTERRUPTED, ToldExit
 from piip_search.file_paths import expanded, expanded_url
 
 HALTED = 1
-"""Exit code of a search that something stopped which a person has to mend, such as a full disk; or of which every trial
-failed."""
+"""Exit code of a search that has to be mended by a person: of a full disk, of failures alone, of a bug."""
 USER_ERROR = 2
 SHOW_TRACEBACK = "--traceback"
 

@@ -22,7 +22,7 @@ class Halving(Generic[_Design]):
     """Decides who goes on to which rung. A function of what it was told, in that order.
 
     A design belongs to the cheapest tier that it fits. Of each tier's designs at a rung the best share may go on, so
-    that no tier starves: they are ordered by the front that they are in among all designs within the tier's tier
+    that no tier starves: they are ordered by the front that they are in among all designs within the tier
     (`pareto.ranks`), those of one front by what each alone adds: to the hypervolume, over the tier, and to the best
     loss, as in `front_gain.expected_gain`. Costs are known; a cheap design that learnt nothing is on the first front,
     but adds next to nothing to it.

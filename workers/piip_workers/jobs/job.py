@@ -116,7 +116,8 @@ def reason_of(error: BaseException) -> str:
     """
     text = str(error)
     if IN_LOADER.match(text):
-        return re.sub(r"^(\w+\.)+(?=\w+: )", "", text.strip().splitlines()[-1].strip())
+        line = text.strip().splitlines()[-1].strip()
+        return re.sub(rf"^{re.escape(PiipError.__module__)}\.\w+: |^(\w+\.)+(?=\w+: )", "", line)
     kind = "" if isinstance(error, PiipError) else f"{type(error).__name__}: "
     return " ".join(f"{kind}{text}".split())
 

@@ -219,9 +219,7 @@ def test_a_corrupt_validation_image_fails_with_its_name(small: Data, tmp_path: P
     image.write_bytes(b"no picture")
     untrained = dataclasses.replace(CANDIDATE, fidelity=Fidelity(0))
     evaluation = train(small, tmp_path / "run", untrained, loader_workers=workers)
-    assert evaluation.error == (
-        f"{image} cannot be decoded; restore the file, or take it out of the annotations"
-    )
+    assert evaluation.error == (f"{image} cannot be decoded; restore the file, or take it out of the annotations")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
