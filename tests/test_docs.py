@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -250,10 +251,27 @@ def test_a_quick_command_prints_what_the_documentation_shows(
     line: str, output: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    printed = printed_by(line)
-    # Lines that are shown may be some of those that are printed; spaces between columns do not matter.
-    lines = {" ".join(one.split()) for one in printed.splitlines()}
-    assert [one for one in output.splitlines() if " ".join(one.split()) not in lines] == []
+    assert missing_lines(output, printed_by(line)) == []
+
+
+def test_the_tutorial_on_your_data_prints_what_it_shows(tmp_path: Path, monkeypatch: Any) -> None:
+    text = (DOCS / "tutorials" / "your-data.md").read_text()
+    (tmp_path / "spaces").mkdir()
+    (tmp_path / "spaces" / "cells.yaml").write_text(re.findall(r"```yaml\n(name: cells.*?)```", text, re.DOTALL)[0])
+    for part, count in (("train", 32), ("val", 12)):
+        file = tmp_path / "data" / "cells" / "annotations" / f"instances_{part}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        images = [{"id": n, "file_name": f"{n}.jpg", "width": 320, "height": 240} for n in range(count)]
+        file.write_text(json.dumps({"images": images, "annotations": [], "categories": [{"id": 1, "name": "cell"}]}))
+    line, output = re.findall(r"```sh\n(piip-search plan [^\n]+)\n```\n\n```text\n(.*?)```", text, re.DOTALL)[0]
+    monkeypatch.chdir(tmp_path)
+    assert missing_lines(output, printed_by(line)) == []
+
+
+def missing_lines(shown: str, printed: str) -> list[str]:
+    """Lines that are shown and were not printed; spaces between columns do not matter."""
+    lines = {" ".join(line.split()) for line in printed.splitlines()}
+    return [line for line in shown.splitlines() if " ".join(line.split()) not in lines]
 
 
 def printed_by(line: str) -> str:
