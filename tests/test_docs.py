@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -157,6 +158,17 @@ def test_the_generated_page_of_commands_has_every_command_and_option() -> None:
         assert [option for option in options if f"`{option}`" not in sections[name]] == [], name
 
 
+def test_the_page_on_the_architecture_shows_every_room() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    floors = next(contract for contract in contracts if contract["id"] == "floors")["layers"]
+    rooms = [room for floor in floors for room in re.findall(r"\w+", floor)]
+    page, picture = DOCS / "architecture.md", DOCS / "images" / "rooms.svg"
+    assert [room for room in rooms if f"`{room}`" not in page.read_text(encoding="utf-8")] == []
+    assert [room for room in rooms if f">{room}</text>" not in picture.read_text(encoding="utf-8")] == []
+
+
 def test_the_generated_page_tells_defaults_choices_and_variables() -> None:
     page = cli_reference().page()
     assert "| `--home` | `runs` |" in page
@@ -209,7 +221,9 @@ def yaml_blocks() -> list[Any]:
     """Every part of a space file in the documentation."""
     found = []
     for page in PAGES:
-        for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)):
+        for number, block in enumerate(
+            re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+        ):
             found.append(pytest.param(block, id=f"{named(page)}:{number}"))
     return found
 
@@ -230,39 +244,46 @@ def merged(whole: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
     return {**whole, **part, **both}
 
 
-QUICK = re.compile(r"piip-search (?:init|plan (?:quickstart|coco)|cost)\b")
+QUICK = re.compile(r"piip-search (?:init|plan (?:quickstart|coco)|cost|simulate quickstart)\b")
 """Commands that take a second or two and need no data."""
 
 
 def quick_commands() -> list[Any]:
-    """Every quick command that stands alone in a block, with the output that the next block shows."""
+    """Every quick command that stands alone in a block, the output that the next block shows, and its page's table."""
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
+        table = "".join(re.findall(r"^```csv\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[:1])
         for match in re.finditer(r"^```sh\n([^\n]+)\n```\n(?:\s*```text\n(.*?)```)?", text, re.DOTALL | re.MULTILINE):
             if QUICK.match(match[1]):
                 line = text.count("\n", 0, match.start()) + 1
-                found.append(pytest.param(match[1], match[2] or "", id=f"{named(page)}:{line}"))
+                found.append(pytest.param(match[1], match[2] or "", table, id=f"{named(page)}:{line}"))
     return found
 
 
-@pytest.mark.parametrize(("line", "output"), quick_commands())
+@pytest.mark.parametrize(("line", "output", "table"), quick_commands())
 def test_a_quick_command_prints_what_the_documentation_shows(
-    line: str, output: str, tmp_path: Path, monkeypatch: Any
+    line: str, output: str, table: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
+    (tmp_path / "table.csv").write_text(table, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert missing_lines(output, printed_by(line)) == []
 
 
 def test_the_tutorial_on_your_data_prints_what_it_shows(tmp_path: Path, monkeypatch: Any) -> None:
-    text = (DOCS / "tutorials" / "your-data.md").read_text()
+    text = (DOCS / "tutorials" / "your-data.md").read_text(encoding="utf-8")
     (tmp_path / "spaces").mkdir()
-    (tmp_path / "spaces" / "cells.yaml").write_text(re.findall(r"```yaml\n(name: cells.*?)```", text, re.DOTALL)[0])
+    (tmp_path / "spaces" / "cells.yaml").write_text(
+        re.findall(r"```yaml\n(name: cells.*?)```", text, re.DOTALL)[0], encoding="utf-8"
+    )
     for part, count in (("train", 32), ("val", 12)):
         file = tmp_path / "data" / "cells" / "annotations" / f"instances_{part}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         images = [{"id": n, "file_name": f"{n}.jpg", "width": 320, "height": 240} for n in range(count)]
-        file.write_text(json.dumps({"images": images, "annotations": [], "categories": [{"id": 1, "name": "cell"}]}))
+        file.write_text(
+            json.dumps({"images": images, "annotations": [], "categories": [{"id": 1, "name": "cell"}]}),
+            encoding="utf-8",
+        )
     line, output = re.findall(r"```sh\n(piip-search plan [^\n]+)\n```\n\n```text\n(.*?)```", text, re.DOTALL)[0]
     monkeypatch.chdir(tmp_path)
     assert missing_lines(output, printed_by(line)) == []

@@ -26,7 +26,9 @@ def page() -> str:
     from piip_search.cli.commands import app
 
     intro = "Every command with its arguments and options. `piip-search COMMAND --help` prints the same."
-    return "\n".join(["# Commands", "", intro, "", *_of_group(get_command(app), "piip-search")])
+    command = get_command(app)
+    whole = [*_of_command(command, "piip-search"), *_of_group(command, "piip-search")]
+    return "\n".join(["# Commands", "", intro, "", *whole])
 
 
 def _of_group(group: Any, words: str) -> Iterator[str]:
