@@ -14,6 +14,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+import piip_search
 from piip_search.config import SearchSpec
 from piip_search.config.load import parse_spec
 from piip_search.config.yaml_file import read_yaml
@@ -156,6 +157,12 @@ def test_the_generated_page_of_commands_has_every_command_and_option() -> None:
     for name, command in commands.items():
         options = [one.opts[0] for one in command.params if one.opts[0].startswith("-")]
         assert [option for option in options if f"`{option}`" not in sections[name]] == [], name
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    names = [name for name in piip_search.__all__ if not name.startswith("_")]
+    assert [name for name in names if f"::: piip_search.{name}\n" not in page] == []
 
 
 def test_the_page_on_the_architecture_shows_every_room() -> None:
