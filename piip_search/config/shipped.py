@@ -1,17 +1,21 @@
 """The search spaces that come with the package."""
 
 import difflib
+from importlib.resources import files
 from pathlib import Path
 
 from piip_search.errors import UserError
 from piip_search.file_paths import located
 
-_PLACES = (Path(__file__).parents[1] / "search_spaces", Path(__file__).parents[2] / "search_spaces")
-
 
 def shipped_spaces() -> dict[str, Path]:
-    """Name and file of each space, by name. In an installed wheel they lie inside the package."""
-    folder = next((place for place in _PLACES if place.is_dir()), None)
+    """Name and file of each space, by name.
+
+    In an installed wheel they lie inside the package, in a checkout beside it.
+    """
+    package = Path(str(files("piip_search")))
+    places = (package / "search_spaces", package.parent / "search_spaces")
+    folder = next((place for place in places if place.is_dir()), None)
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))} if folder else {}
 
 

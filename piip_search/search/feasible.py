@@ -1,5 +1,9 @@
 """Which designs a search may propose: those of its space that keep its limit."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, SpecError
 from piip_search.cost.gpu_share import GIB, process_bytes
@@ -24,24 +28,45 @@ def feasible_designs(spec: SearchSpec, source: object = "search space") -> tuple
         raise SpecError(str(source), [problem])
     if not len(space):
         raise SpecError(str(source), ["space: holds no design; allow more branches, models, sizes or interactions"])
-    parts, cheapest, least, lightest = [], [], [], []
-    for chunk in space.chunks(limit.convention, limit.detector, limit.step):
-        parts.append(chunk.within(limit))
-        cheapest.append(chunk[[chunk.macs_N.argmin()]])
-        least.append(int(chunk.params_N.min()))
-        lightest += [] if chunk.training_N is None else [chunk[[chunk.training_N.argmin()]]]
-    within = Designs.joined(parts)
+    within, extremes = _enumerated(space, limit)
     if not len(within) or within.macs_N.min() > limit.gmacs[0] * 1e9:
-        best = min(cheapest, key=lambda one: int(one.macs_N[0]))
-        design = space.decode(best.rows_ND[0])
-        problems = _too_large(spec, space, lightest) or _out_of_reach(
-            limit, design, best.macs_N[0] / 1e9, min(least) / 1e6
+        design = space.decode(extremes.cheapest.rows_ND[0])
+        problems = _too_large(spec, space, extremes.lightest) or _out_of_reach(
+            limit, design, extremes.cheapest.macs_N[0] / 1e9, extremes.fewest / 1e6
         )
         raise SpecError(str(source), problems)
     return space, within
 
 
-def _too_large(spec: SearchSpec, space: SearchSpace, lightest: list[Designs]) -> list[str]:
+@dataclass(frozen=True)
+class _Extremes:
+    """What of a space comes nearest to a limit.
+
+    Attributes:
+        cheapest: The design of the fewest multiply-accumulates.
+        fewest: Parameters of the smallest design.
+        lightest: The designs whose training takes the least memory, one a chunk; empty where no memory is limited.
+    """
+
+    cheapest: Designs
+    fewest: int
+    lightest: tuple[Designs, ...]
+
+
+@lru_cache(maxsize=1)
+def _enumerated(space: SearchSpace, limit: Limit) -> tuple[Designs, _Extremes]:
+    """The designs within a limit. A command asks several times, and a large space takes seconds each time."""
+    parts, cheapest, fewest, lightest = [], [], [], []
+    for chunk in space.chunks(limit.convention, limit.detector, limit.step):
+        parts.append(chunk.within(limit))
+        cheapest.append(chunk[[chunk.macs_N.argmin()]])
+        fewest.append(int(chunk.params_N.min()))
+        lightest += [] if chunk.training_N is None else [chunk[[chunk.training_N.argmin()]]]
+    best = min(cheapest, key=lambda one: int(one.macs_N[0]))
+    return Designs.joined(parts), _Extremes(best, min(fewest), tuple(lightest))
+
+
+def _too_large(spec: SearchSpec, space: SearchSpace, lightest: Sequence[Designs]) -> list[str]:
     """What to say where no design's training fits the GPU."""
     if not lightest:
         return []
