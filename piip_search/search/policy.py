@@ -8,6 +8,7 @@ from piip_search.architecture import Architecture
 from piip_search.cost.kinship import nearest
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives
+from piip_search.search.ending import TRIALS_SPENT
 from piip_search.search.halving import Halving
 from piip_search.search.samplers.sampler import Sampler
 
@@ -84,7 +85,7 @@ class SamplerPolicy:
 
     @property
     def ending(self) -> str:
-        return self._closed or ("the budget of trials is spent" if len(self._first) >= self._trials else "")
+        return self._closed or (TRIALS_SPENT if len(self._first) >= self._trials else "")
 
     def close(self, why: str) -> None:
         self._closed = self._closed or why

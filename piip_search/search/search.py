@@ -6,7 +6,7 @@ order in which it happened, so that the policy is in the state in which the last
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from piip_search.architecture import Architecture
@@ -15,14 +15,12 @@ from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront, RunningFronts, finished
 from piip_search.evaluation.tracker import NoTracker, Tracker
 from piip_search.ledger import Circumstances, FrontSnapshot, Ledger
+from piip_search.search.ending import little_left, reaches, spent
 from piip_search.search.feasible import feasible_designs
 from piip_search.search.halving import Halving
 from piip_search.search.policy import Policy, SamplerPolicy
 from piip_search.search.samplers.published_prior import published_prior
 from piip_search.search.samplers.sampler import Sampler, make_sampler
-
-GAIN_PATIENCE = 3
-"""Proposals in a row that must find little left before no new design is begun."""
 
 
 class Search:
@@ -94,7 +92,7 @@ class Search:
         self._proposed = 0
         self._gpu_seconds = 0.0
         self._reached = False
-        self._little_left = 0
+        self._gains: list[Mapping[float, float]] = []
         self._since: dict[int, float] = {}
         self.left: dict[float, float] = {}
         content = spec.model_dump(mode="json")
@@ -231,14 +229,7 @@ class Search:
     @property
     def _spent(self) -> str:
         """What ends the search at once; empty while nothing does."""
-        budget = self.spec.budget
-        if self._reached:
-            return "the target is reached"
-        if budget.hours is not None and self.elapsed >= budget.hours * 3600:
-            return "the budget of hours is spent"
-        if budget.gpu_hours is not None and self._gpu_seconds >= budget.gpu_hours * 3600:
-            return "the budget of GPU-hours is spent"
-        return ""
+        return spent(self.spec.budget, self._reached, self._gpu_seconds / 3600, self.elapsed / 3600)
 
     def _replay(self) -> None:
         for item in self._ledger.events(self.run):
@@ -254,18 +245,17 @@ class Search:
         self._proposed = max(self._proposed, candidate.number + 1)
         if candidate.left:
             self.left = candidate.left
-            least = self.spec.budget.least_gain
-            little = least is not None and all(gain < least for gain in self.left.values())
-            self._little_left = self._little_left + 1 if little else 0
-            if self._little_left >= GAIN_PATIENCE:
-                self._policy.close(f"less than {least:g} {self.objectives.metric} is left to be gained")
+            self._gains.append(candidate.left)
+            if why := little_left(self.spec.budget, self.objectives.metric, self._gains):
+                self._policy.close(why)
 
     def _learn(self, evaluation: Evaluation) -> None:
         del self.running[evaluation.candidate.number]
         self.evaluations.append(evaluation)
         self._policy.tell(evaluation)
         self._gpu_seconds += self._gpu_seconds_of(evaluation)
-        self._reached = self._reached or self._reaches(evaluation)
+        whole = finished([evaluation], self.spec.rungs[-1])
+        self._reached = self._reached or reaches(self.spec.budget.target, self.objectives, whole)
         self._tracker.record(evaluation, self.fronts())
 
     def _moved(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
@@ -274,12 +264,6 @@ class Search:
 
     def _gpu_seconds_of(self, evaluation: Evaluation) -> float:
         return evaluation.seconds * self.spec.gpu_of(evaluation.candidate.architecture)
-
-    def _reaches(self, evaluation: Evaluation) -> bool:
-        goal, value = self.spec.budget.target, self.objectives.value(evaluation)
-        if goal is None or value is None or evaluation.candidate.fidelity != self.spec.rungs[-1]:
-            return False
-        return value >= goal.metric and (goal.gmacs is None or self.objectives.cost(evaluation).gmacs <= goal.gmacs)
 
     def _with_metric(self, evaluation: Evaluation) -> Evaluation:
         """An evaluation without the searched metric is a failed one, and says so."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_search.evaluation.evaluation import Candidate
+from piip_search.search.ending import TRIALS_SPENT, little_left, reaches, spent
 from piip_search.search.halving import Halving
 
 StateName = Literal["empty", "running", "stalled", "stopped", "finished", "failed"]
@@ -57,15 +58,13 @@ def state_of(reading: RunSnapshot, driven: bool | None, now: datetime) -> RunSta
 
 
 def ending(reading: RunSnapshot) -> str:
-    """Why a search has nothing more to measure."""
-    if _reached(reading):
-        return "the target is reached"
-    budget = reading.spec.budget
-    if budget.gpu_hours is not None and reading.hours and reading.hours[-1] >= budget.gpu_hours:
-        return "the budget of GPU-hours is spent"
-    if len(reading.designs) >= budget.trials:
-        return f"all {len(reading.designs)} designs are measured"
-    return "no design is left, or too little to gain"
+    """Why a search begins nothing new; empty while it may."""
+    budget, metric = reading.spec.budget, reading.objectives.metric
+    reached = reaches(budget.target, reading.objectives, reading.finished)
+    left = [candidate.left for candidate in reading.candidates if candidate.left]
+    trials = TRIALS_SPENT if len(reading.designs) >= budget.trials else ""
+    hours = reading.hours[-1] if reading.hours else 0.0
+    return spent(budget, reached, hours) or trials or little_left(budget, metric, left)
 
 
 def expected_evaluations(reading: RunSnapshot) -> int:
@@ -98,22 +97,4 @@ def _patience(reading: RunSnapshot) -> timedelta:
 
 
 def _is_complete(reading: RunSnapshot) -> bool:
-    if reading.unfinished or not reading.evaluations:
-        return False
-    budget = reading.spec.budget
-    spent = budget.gpu_hours is not None and reading.hours[-1] >= budget.gpu_hours
-    left = reading.candidates[-1].left
-    little = budget.least_gain is not None and bool(left) and all(gain < budget.least_gain for gain in left.values())
-    return len(reading.designs) >= budget.trials or spent or little or _reached(reading)
-
-
-def _reached(reading: RunSnapshot) -> bool:
-    goal = reading.spec.budget.target
-    if goal is None:
-        return False
-    return any(
-        (value := reading.objectives.value(e)) is not None
-        and value >= goal.metric
-        and (goal.gmacs is None or reading.objectives.cost(e).gmacs <= goal.gmacs)
-        for e in reading.finished
-    )
+    return bool(reading.evaluations) and not reading.unfinished and bool(ending(reading))

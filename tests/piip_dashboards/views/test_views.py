@@ -180,7 +180,7 @@ def test_states(plain: Site, past: Site, tmp_path: Path, spec: SearchSpec) -> No
     cut, whole = plain.service.reading("small"), past.service.reading("big")
     later = cut.last_at + timedelta(hours=3)
     assert state_of(whole, False, NOW).name == "finished"
-    assert "designs are measured" in state_of(whole, False, NOW).reason
+    assert "the budget of trials is spent" in state_of(whole, False, NOW).reason
     assert state_of(cut, True, cut.last_at).name == "running"
     assert state_of(cut, False, cut.last_at).name == "stopped"
     assert state_of(cut, None, cut.last_at).name == "running"
