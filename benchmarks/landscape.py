@@ -149,9 +149,10 @@ def searched(name: str, spec: SearchSpec, space: object, designs: object, trials
     sampler = make_sampler(name, space, designs, trials, seed, spec.bounds.gmacs)  # type: ignore[arg-type]
     found: list[Architecture] = []
     for _ in range(trials):
-        design = sampler.ask()
-        if design is None:
+        suggestion = sampler.ask()
+        if suggestion is None:
             break
+        design = suggestion.architecture
         found.append(design)
         value = landscape()(design) + NOISE * random.standard_normal()
         sampler.tell(design, [1 - value / 100, price(design, spec.limit.convention).gmacs])

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
 from piip_search.architecture import Architecture
+from piip_search.evaluation.reason import Reason
 from piip_search.evaluation.table_design import TableDesign
 
 Status = Literal["done", "failed"]
@@ -59,9 +60,7 @@ class Candidate:
         seed: Seed of weights and data order, the first one where there are several.
         parent: Name of the weights (`Candidate.weights`) that it starts from; None for none. Where it names no epochs,
             as in ledgers of earlier versions, the training's last.
-        why: What the sampler said of it: `source`, and where it predicts, the tier whose turn it was (`tier`), the
-            expected gain of the front (`gain`) and the metric with a low and a high level (`predicted`). No part of
-            what is measured, so that candidates are equal without it.
+        reason: Why it was proposed. No part of what is measured, so that candidates are equal without it.
     """
 
     number: int
@@ -69,12 +68,12 @@ class Candidate:
     fidelity: Fidelity
     seed: int = 0
     parent: str | None = None
-    why: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    reason: Reason = field(default=Reason(), compare=False)
 
     @property
     def left(self) -> dict[float, float]:
         """What the sampler expected to be left to gain when it proposed this, by tier; empty where it said nothing."""
-        return {float(tier): gain for tier, gain in self.why.get("left", {}).items()}
+        return dict(self.reason.left)
 
     @property
     def training(self) -> str:
@@ -116,7 +115,7 @@ class Candidate:
             "fidelity": self.fidelity.to_dict(),
             "seed": self.seed,
             "parent": self.parent,
-            "why": dict(self.why),
+            "why": self.reason.to_dict(),
         }
 
     @classmethod
@@ -127,8 +126,9 @@ class Candidate:
         architecture = (
             cast(Architecture, TableDesign.from_dict(design)) if "choices" in design else Architecture.from_dict(design)
         )
-        fidelity, parent, why = Fidelity(**data["fidelity"]), data.get("parent"), data.get("why", {})
-        return cls(data["number"], architecture, fidelity, data["seed"], parent, why)
+        fidelity, parent = Fidelity(**data["fidelity"]), data.get("parent")
+        reason = Reason.from_dict(data.get("why", {}))
+        return cls(data["number"], architecture, fidelity, data["seed"], parent, reason)
 
 
 @dataclass(frozen=True, slots=True)

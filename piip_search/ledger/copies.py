@@ -77,7 +77,7 @@ def _proposed(row: ProposalRow) -> dict[str, Any]:
         **costs,
         **{name: getattr(candidate.fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},
         "seed": candidate.seed,
-        "source": str(candidate.why.get("source", "")),
+        "source": candidate.reason.source,
         "proposed_at": utc(row.proposed_at).isoformat(),
     }
 

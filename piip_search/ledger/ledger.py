@@ -151,18 +151,18 @@ class Ledger:
                 "sitting": pen.sitting,
             }
         ]
-        why = candidate.why
+        reason = candidate.reason
         promotions = (
             [
                 {
                     "search_id": pen.search_id,
                     "number": candidate.number,
-                    "first": why["of"],
-                    "rung": why["rung"],
+                    "first": reason.first,
+                    "rung": reason.rung,
                     "promoted_at": now,
                 }
             ]
-            if why.get("source") == "promotion"
+            if reason.source == "promotion"
             else []
         )
         self._write(name, {ProposalRow: rows, PromotionRow: promotions})

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from piip_search.architecture import Architecture
 from piip_search.cost.kinship import nearest
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives
+from piip_search.evaluation.reason import Reason
 from piip_search.search.ending import TRIALS_SPENT
 from piip_search.search.halving import Halving
-from piip_search.search.samplers.sampler import Sampler
+from piip_search.search.samplers.sampler import Sampler, Suggestion
 
 
 class Policy(Protocol):
@@ -99,18 +100,19 @@ class SamplerPolicy:
         if going is not None:
             architecture, rung = going
             first = self._first[architecture]
-            why = {"source": "promotion", "of": first.number, "rung": rung}
-            return self._begun(replace(first, number=number, fidelity=self._rungs[rung], why=why))
+            reason = Reason("promotion", first=first.number, rung=rung)
+            return self._begun(replace(first, number=number, fidelity=self._rungs[rung], reason=reason))
         if self.ending:
             return None
-        sampled = self._sampler.ask()
-        if sampled is None:
+        suggestion = self._sampler.ask()
+        if suggestion is None:
             self.close("every design inside the limit was measured")
             return self.ask(number)
+        sampled = suggestion.architecture
         parent = nearest(sampled, self._trained) if self._trained else None
         name = None if parent is None or self._trained is None else self._trained[parent]
         fidelity = self._rungs[self._halving.first_rung()]
-        return self._begun(Candidate(number, sampled, fidelity, self._seed, name, self._why()))
+        return self._begun(Candidate(number, sampled, fidelity, self._seed, name, self._reason(suggestion)))
 
     def tell(self, evaluation: Evaluation) -> None:
         candidate = evaluation.candidate
@@ -132,11 +134,12 @@ class SamplerPolicy:
         self._halving.start(candidate.architecture, self._rungs.index(candidate.fidelity), gmacs)
         return candidate
 
-    def _why(self) -> dict[str, Any]:
+    def _reason(self, suggestion: Suggestion) -> Reason:
         """What the sampler said, with the metric in place of its loss."""
-        why, top = dict(self._sampler.why), self._objectives.top
-        loss = why.pop("loss", None)
-        return why if loss is None else {**why, "predicted": [top - level for level in (loss[0], loss[2], loss[1])]}
+        if suggestion.expected is None:
+            return suggestion.reason
+        top, (loss, lowest, highest) = self._objectives.top, suggestion.expected
+        return replace(suggestion.reason, predicted=(top - loss, top - highest, top - lowest))
 
 
 class FixedPolicy:

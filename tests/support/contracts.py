@@ -38,9 +38,10 @@ class SamplerContract:
         waiting: list[Candidate] = []
         for number in range(asks):
             recorded = Architecture.parse(replay[number]) if replay and number < len(replay) else None
-            architecture = sampler.ask(recorded)
-            if architecture is None:
+            suggestion = sampler.ask(recorded)
+            if suggestion is None:
                 break
+            architecture = suggestion.architecture
             names.append(architecture.name)
             waiting.append(Candidate(number, architecture, Fidelity()))
             if len(waiting) == 2:

@@ -104,7 +104,7 @@ def _chosen(
 ) -> Chosen:
     design = evaluation.candidate.architecture
     values = [objectives.value(e) or 0.0 for e in objectives.measured(whole) if e.candidate.architecture == design]
-    predicted = evaluation.candidate.why.get("predicted")
+    predicted = evaluation.candidate.reason.predicted
     drawn = isinstance(design, Architecture)
     return Chosen(
         why=why,
@@ -126,12 +126,9 @@ def _chosen(
     )
 
 
-def _predicted(values: object) -> str:
-    """Middle, low and high of what the sampler expected."""
-    if isinstance(values, list | tuple) and len(values) == 3:
-        middle, low, high = map(float, values)
-        return f"{middle:.4f}, between {low:.4f} and {high:.4f}"
-    return ""
+def _predicted(levels: tuple[float, float, float] | None) -> str:
+    """Middle, low and high of what the sampler expected; empty where it expected nothing."""
+    return "" if levels is None else f"{levels[0]:.4f}, between {levels[1]:.4f} and {levels[2]:.4f}"
 
 
 def _prices(design: Architecture, objectives: Objectives) -> tuple[Price, ...]:

@@ -228,7 +228,7 @@ def design_view(reading: RunSnapshot, design: DesignSnapshot) -> DesignView:
         rank=None if value is None else sum(other is not None and other > value for other in rivals),
         rivals=len(rivals),
         on_front=any(e.candidate.architecture == architecture for e in widest),
-        why={key: _words(item) for key, item in design.first.why.items() if key != "left"},
+        why={key: _words(item) for key, item in design.first.reason.to_dict().items() if key != "left"},
         interactions=architecture.interaction.count,
         merge=architecture.merge,
         branches=_branches(architecture, breakdown(architecture, "backbone")),
@@ -315,7 +315,7 @@ def _evaluations(reading: RunSnapshot, design: DesignSnapshot) -> list[Evaluatio
             e.seconds,
             str(e.facts.get("host") or ""),
             ended[c.number],
-            str(c.why.get("source", "")),
+            c.reason.source,
             {key: _words(item) for key, item in e.facts.items() if key != "host"},
         )
         for e in design.evaluations

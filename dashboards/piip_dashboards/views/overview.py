@@ -289,7 +289,7 @@ def _rungs(reading: RunSnapshot) -> list[Rung]:
     ended: dict[int, list[Evaluation]] = defaultdict(list)
     for evaluation in reading.evaluations:
         ended[evaluation.candidate.fidelity.epochs].append(evaluation)
-    sent_to = Counter(c.fidelity.epochs for c in reading.candidates if c.why.get("source") == "promotion")
+    sent_to = Counter(c.fidelity.epochs for c in reading.candidates if c.reason.source == "promotion")
     rungs = []
     for place, epochs in enumerate(reading.epochs):
         failed = sum(evaluation.status == "failed" for evaluation in ended[epochs])

@@ -130,7 +130,7 @@ def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid
         gmacs=[reading.gmacs(design.architecture) for design in designs],
         mparams=[price_of(reading, design.architecture, convention, "mparams") or 0.0 for design in designs],
         front=_front(values, costs),
-        source=[str(design.first.why.get("source", "")) for design in designs],
+        source=[design.first.reason.source for design in designs],
         published=_overlays(reading, metric, convention, paid),
     )
 

@@ -25,7 +25,7 @@ def evaluation_rows(reading: RunSnapshot) -> TableRows:
             "data_fraction": e.candidate.fidelity.data_fraction,
             "image_scale": e.candidate.fidelity.image_scale,
             "seed": e.candidate.seed,
-            "source": str(e.candidate.why.get("source", "")),
+            "source": e.candidate.reason.source,
             **{metric: e.metrics.get(metric) for metric in reading.metrics},
             **{f"gmacs_{name}": price_of(reading, e.candidate.architecture, name, "gmacs") for name in shared},
             **{f"mparams_{name}": price_of(reading, e.candidate.architecture, name, "mparams") for name in shared},

@@ -5,11 +5,12 @@ Legend: N designs, Q levels of a predicted distribution, S steps of a front.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from piip_search.evaluation.reason import Reason
 from piip_search.search.samplers.rung_extrapolation import extrapolated
 from piip_search.search.samplers.surrogate import Surrogate
 
@@ -103,13 +104,13 @@ class Proposal:
     prior: bool | None = None
 
     @property
-    def why(self) -> dict[str, Any]:
-        """The same as plain data, without what is not known."""
-        left = {f"{tier:g}": gain for tier, gain in (self.left or {}).items()}
+    def reason(self) -> Reason:
+        """Why it is proposed; what it is expected to reach is a loss here, and no part of that."""
+        left = dict(self.left or {})
         if self.source != "gain":
-            return {"source": self.source, **({"left": left} if left else {})}
-        prior = {} if self.prior is None else {"prior": "of use" if self.prior else "dropped"}
-        return {"source": self.source, "tier": self.tier, "gain": self.gain, "loss": self.loss, "left": left, **prior}
+            return Reason(self.source, left=left)
+        prior = "" if self.prior is None else "of use" if self.prior else "dropped"
+        return Reason(self.source, self.tier, self.gain, left=left, prior=prior)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,10 @@ class PricedDesigns(Protocol):
     def __len__(self) -> int: ...
 
 
+Choose = Callable[[NDArray[np.bool_]], int | None]
+"""Gives one of the designs that are free, by index; None where the choice is recorded already."""
+
+
 class DesignPool:
     """What may be proposed and what was, as parameters of a study. Legend: N designs, D dimensions.
 
@@ -119,9 +123,9 @@ class DesignPool:
             raise SpaceError(f"no legal design has the choices {row_D.tolist()}; propose designs of this space alone")
         return found
 
-    def nearest(self, wish_D: NDArray[np.float64] | None) -> int:
+    def nearest(self, free_N: NDArray[np.bool_], wish_D: NDArray[np.float64] | None) -> int:
         """The free design nearest to a wish, or any: in steps from choice to choice, each range counting as one."""
-        free = np.flatnonzero(self.free_N)
+        free = np.flatnonzero(free_N)
         if not len(free):
             raise RuntimeError("every design of the space was proposed")
         if wish_D is not None:
@@ -129,13 +133,13 @@ class DesignPool:
             free = free[distance_N <= distance_N.min() + 1e-9]
         return int(free[self._random.randint(len(free))])
 
-    def propose(self, study: optuna.Study, trial: FrozenTrial, choose: Callable[[], int]) -> dict[str, Any]:
+    def propose(self, study: optuna.Study, trial: FrozenTrial, choose: Choose) -> dict[str, Any]:
         """The parameters of the design that is chosen for a trial.
 
         Args:
             study: What the trial is of.
             trial: That is to have a design.
-            choose: Gives one of the free designs; called with everything that the study has proposed taken.
+            choose: Is given which designs are free, once everything that the study has proposed is taken.
         """
         with self._lock:  # a study may ask from several threads
             for _ in range(TRIES):
@@ -178,7 +182,7 @@ class DesignPool:
         """The error of a parameter that is none of the space's."""
         return ValueError(f"{name!r} is no dimension of this space; its parameters are {list(self.distributions)}")
 
-    def _chosen(self, fixed: dict[str, Any], choose: Callable[[], int]) -> int:
+    def _chosen(self, fixed: dict[str, Any], choose: Choose) -> int:
         """What is chosen, of the designs that agree with what a user enqueued."""
         if set(fixed) >= set(self.distributions):
             return self.index_of(self.row_of(fixed))
@@ -188,12 +192,11 @@ class DesignPool:
                 agreeing_N &= self.rows_ND[:, place] == fixed[name]
         if not agreeing_N.any():
             raise SpaceError(f"no design is left with {fixed or 'any choices'}; enqueue choices of legal designs")
-        free_N, self.free_N = self.free_N, agreeing_N
-        try:
-            index = choose()
-        finally:
-            self.free_N = free_N
-        return index if self.recorded is None else self.index_of(self.encode(self.recorded))
+        index = choose(agreeing_N)
+        if self.recorded is not None:
+            return self.index_of(self.encode(self.recorded))
+        assert index is not None, "a design is chosen where none is recorded"
+        return index
 
     def _claimed(self, trial: FrozenTrial) -> int | None:
         if set(trial.params) == set(self.distributions):

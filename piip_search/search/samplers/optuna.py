@@ -18,6 +18,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from piip_search.architecture import Architecture
+from piip_search.evaluation.reason import Reason
 from piip_search.search.samplers.acquisition import START, AcquisitionPool, ExpectedFrontGain, Prior
 from piip_search.search.samplers.design_pool import DesignPool, PricedDesigns, RowSpace
 from piip_search.space import Designs, Features, SearchSpace
@@ -49,7 +50,7 @@ class InsideLimits(BaseSampler):
             seed: Of the uniform draws and of ties between equally near designs.
         """
         self._inner = inner
-        self.why = {"source": "uniform" if inner is None else type(inner).__name__}
+        self.reason = Reason("uniform" if inner is None else type(inner).__name__)
         self._proposals = DesignPool(space, designs, seed)
         self.distributions = self._proposals.distributions
 
@@ -76,7 +77,7 @@ class InsideLimits(BaseSampler):
         """The inner sampler's suggestion, moved to the nearest free design."""
         # Asked first, also where something is recorded: its state has to go on.
         wish_D = self._wish(study, trial, search_space)
-        return self._proposals.propose(study, trial, lambda: self._proposals.nearest(wish_D))
+        return self._proposals.propose(study, trial, lambda free_N: self._proposals.nearest(free_N, wish_D))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -147,7 +148,8 @@ class FrontSampler(BaseSampler):
         start = int(np.clip(trials // 3, FEWEST_SPREAD, START))
         self._gain = ExpectedFrontGain(choices, tiers, seed, start, prior)
         self.distributions = self._proposals.distributions
-        self.why: dict[str, Any] = {}
+        self.reason = Reason()
+        self.expected: tuple[float, float, float] | None = None
 
     @property
     def exhausted(self) -> bool:
@@ -170,18 +172,18 @@ class FrontSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The design with the largest expected gain."""
-        self.why = {}
+        self.reason, self.expected = Reason(), None
 
-        def choose() -> int:
+        def choose(free_N: NDArray[np.bool_]) -> int | None:
             if self._proposals.recorded is not None:
-                return -1  # it is decided already
+                return None  # it is decided already
             evidence = self._evidence(study, trial)
             proposal = self._gain.propose(
-                evidence.measured, evidence.pending, evidence.failed, self._proposals.free_N, evidence.reached
+                evidence.measured, evidence.pending, evidence.failed, free_N, evidence.reached
             )
             if proposal is None:
                 raise RuntimeError("every design of the space was proposed")
-            self.why = proposal.why
+            self.reason, self.expected = proposal.reason, proposal.loss
             return proposal.index
 
         return self._proposals.propose(study, trial, choose)

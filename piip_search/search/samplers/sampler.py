@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import optuna
@@ -11,6 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from piip_search.architecture import Architecture
+from piip_search.evaluation.reason import Reason
 from piip_search.search.samplers.acquisition import Prior
 from piip_search.search.samplers.design_pool import PricedDesigns, RowSpace
 from piip_search.search.samplers.optuna import REACHED, FrontSampler, InsideLimits
@@ -19,11 +21,26 @@ LOSSES = 2
 """One for the metric, one for the cost."""
 
 
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What a sampler proposes.
+
+    Attributes:
+        architecture: The design.
+        reason: Why.
+        expected: The loss that is expected, with its lowest and its highest predicted level; None where it is not.
+    """
+
+    architecture: Architecture
+    reason: Reason
+    expected: tuple[float, float, float] | None = None
+
+
 class Sampler(Protocol):
     """Proposes architectures, one at a time, and learns from what they turned out to be."""
 
-    def ask(self, recorded: Architecture | None = None) -> Architecture | None:
-        """The next architecture to measure; None when nothing new is left.
+    def ask(self, recorded: Architecture | None = None) -> Suggestion | None:
+        """The next architecture to measure, and why; None when nothing new is left.
 
         Args:
             recorded: What was proposed at this point of an earlier sitting. It is proposed again, and the sampler
@@ -39,11 +56,6 @@ class Sampler(Protocol):
         """What a proposal reached on its way; it is not finished, and may never be."""
         ...
 
-    @property
-    def why(self) -> dict[str, Any]:
-        """Why the last architecture was proposed: its `source`, and what was expected of it (`Candidate.why`)."""
-        ...
-
 
 class OptunaSampler:
     """A `Sampler` over an Optuna study in memory; the ledger, not the study, is what lasts."""
@@ -54,18 +66,15 @@ class OptunaSampler:
         self._study = optuna.create_study(directions=["minimize"] * LOSSES, sampler=sampler)
         self._asked: dict[Architecture, optuna.Trial] = {}
 
-    def ask(self, recorded: Architecture | None = None) -> Architecture | None:
+    def ask(self, recorded: Architecture | None = None) -> Suggestion | None:
         if self._sampler.exhausted and recorded is None:
             return None
         self._sampler.record(recorded)
         trial = self._study.ask(self._sampler.distributions)
         architecture = self._sampler.decode(trial.params)
         self._asked[architecture] = trial
-        return architecture
-
-    @property
-    def why(self) -> dict[str, Any]:
-        return self._sampler.why
+        expected = self._sampler.expected if isinstance(self._sampler, FrontSampler) else None
+        return Suggestion(architecture, self._sampler.reason, expected)
 
     def tell(self, architecture: Architecture, losses: Sequence[float] | None) -> None:
         trial = self._asked.pop(architecture)

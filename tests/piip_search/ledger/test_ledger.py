@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 import piip_search.ledger.migrations
 from piip_search.architecture import Architecture
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.evaluation.reason import Reason
 from piip_search.ledger import Circumstances, FrontSnapshot, Ledger, LedgerError
 from piip_search.ledger.sqlite import is_local
 from piip_search.ledger.tables import APPEND_ONLY, NEWEST, LedgerTable
@@ -262,10 +263,10 @@ def test_a_ledger_of_a_newer_version_says_so(url: str) -> None:
 @pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("change", ["UPDATE {} SET id = id + 1", "DELETE FROM {}"])
 def test_no_row_is_ever_changed(ledger: Ledger, table: str, change: str) -> None:
-    promotion = {"source": "promotion", "of": 0, "rung": 1}
+    promotion = Reason("promotion", first=0, rung=1)
     ledger.propose("one", CANDIDATE, "recipe")
     ledger.accept("one", DONE, "recipe", 1.0, [FrontSnapshot(0.5, (0,), 0.25)])
-    ledger.propose("one", Candidate(1, CANDIDATE.architecture, Fidelity(epochs=9), why=promotion), "recipe")
+    ledger.propose("one", Candidate(1, CANDIDATE.architecture, Fidelity(epochs=9), reason=promotion), "recipe")
     with pytest.raises(DBAPIError, match="append-only"), connected(ledger.url) as connection:
         connection.execute(text(change.format(table)))
 
@@ -273,10 +274,10 @@ def test_no_row_is_ever_changed(ledger: Ledger, table: str, change: str) -> None
 def test_who_measured_what_where(ledger: Ledger) -> None:
     here = Circumstances("host", 7, "abc+", {"python": "3.11"})
     uid = ledger.start("one", "question", "recipe", {"metric": "bbox_mAP"}, circumstances=here)
-    promotion = {"source": "promotion", "of": 0, "rung": 1}
+    promotion = Reason("promotion", first=0, rung=1)
     ledger.propose("one", CANDIDATE, "recipe")
     ledger.accept("one", DONE, "recipe", 1.25, [FrontSnapshot(0.5, (0,), 0.25), FrontSnapshot(1.0, (0,), 0.5)])
-    ledger.propose("one", Candidate(1, CANDIDATE.architecture, Fidelity(epochs=9), why=promotion), "recipe")
+    ledger.propose("one", Candidate(1, CANDIDATE.architecture, Fidelity(epochs=9), reason=promotion), "recipe")
     assert uid == ledger.search("one").uid
     assert [sitting.circumstances for sitting in ledger.sittings("one")] == [Circumstances(), here]
     ((promoted),) = ledger.promotions("one")

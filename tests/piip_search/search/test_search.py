@@ -4,6 +4,7 @@ import pytest
 
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_search.evaluation.reason import Reason
 from piip_search.ledger import Ledger, LedgerError
 from piip_search.search.search import Search, open_search
 from support import fakes
@@ -127,20 +128,22 @@ def test_the_ledger_says_why_each_candidate_was_proposed(spec: SearchSpec, ledge
     search = open_search("first", spec, ledger, "recipe")
     while (candidate := search.propose()) is not None:
         search.accept(fakes.measure(candidate))
-    kept = [event.why for event in ledger.events("first") if isinstance(event, Candidate)]
+    kept = [event.reason for event in ledger.events("first") if isinstance(event, Candidate)]
     assert len(kept) == spec.budget.trials
-    assert [why["source"] for why in kept[:4]] == ["start"] * 4
-    guided = [why for why in kept if why["source"] == "gain"]
+    assert [reason.source for reason in kept[:4]] == ["start"] * 4
+    guided = [reason for reason in kept if reason.source == "gain"]
     assert guided
-    for why in guided:
-        expected, low, high = why["predicted"]
+    for reason in guided:
+        assert reason.predicted is not None
+        assert reason.gain is not None
+        expected, low, high = reason.predicted
         assert low <= expected <= high
-        assert why["gain"] > 0
-        assert why["tier"] in spec.limit.gmacs
+        assert reason.gain > 0
+        assert reason.tier in spec.limit.gmacs
     tpe = open_search("second", spec.model_copy(update={"sampler": "tpe"}), ledger, "other recipe")
     proposed = tpe.propose()
     assert proposed is not None
-    assert proposed.why == {"source": "TPESampler"}
+    assert proposed.reason == Reason("TPESampler")
 
 
 def changed(spec: SearchSpec, **settings: object) -> SearchSpec:

@@ -188,7 +188,7 @@ class MlflowTracker:
             "epochs": fidelity.schedule_epochs,
             "data_fraction": fidelity.data_fraction,
             "image_scale": fidelity.image_scale,
-            **{f"why.{name}": value for name, value in candidate.why.items()},
+            **{f"why.{name}": value for name, value in candidate.reason.to_dict().items()},
             **{name: facts[name] for name in ("trained", "inherited_from", "host") if name in facts},
         }
         yield from ((key, str(value)[:LONGEST_VALUE]) for key, value in params.items())

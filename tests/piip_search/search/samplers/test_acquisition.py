@@ -333,7 +333,7 @@ def test_a_good_prior_helps(seed: int) -> None:
 
     regret, proposals = with_prior(good, 30, seed, told=False)
     alone, _ = with_prior(nothing, 30, seed, told=False)
-    used = [proposal.why["prior"] for proposal in proposals if proposal.source == "gain"]
+    used = [proposal.reason.prior for proposal in proposals if proposal.source == "gain"]
     assert used.count("of use") > 0.9 * len(used)
     assert regret[-1] < 0.08 < alone[-1] + 0.08
     assert regret[-1] <= alone[-1]
@@ -347,7 +347,7 @@ def test_a_misleading_prior_is_dropped(seed: int) -> None:
 
     regret, proposals = with_prior(wrong, 25, seed)
     assert [proposal.source for proposal in proposals[:5]] == ["prior"] * 5
-    used = [proposal.why["prior"] for proposal in proposals if proposal.source == "gain"]
+    used = [proposal.reason.prior for proposal in proposals if proposal.source == "gain"]
     assert used.count("dropped") > 0.7 * len(used)
     assert regret[-1] <= with_prior(nothing, 25, seed)[0][-1] + 0.05
 

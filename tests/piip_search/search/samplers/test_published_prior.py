@@ -4,6 +4,7 @@ import pytest
 from piip_search.analysis.rank_correlation import kendall_tau
 from piip_search.config import SearchSpec, load_spec, parse_spec
 from piip_search.config.shipped import find_space
+from piip_search.evaluation.reason import Reason
 from piip_search.ledger import Ledger
 from piip_search.search.feasible import feasible_designs
 from piip_search.search.samplers.published_prior import published_prior
@@ -50,7 +51,7 @@ def test_a_search_begins_with_published_designs(papers: SearchSpec) -> None:
     search = open_search("run", papers, Ledger("sqlite://"), "recipe")
     first = search.propose()
     assert first is not None
-    assert first.why == {"source": "prior"}
+    assert first.reason == Reason("prior")
     assert search.objectives.price(first.architecture).gmacs <= papers.bounds.gmacs[0]
 
 
