@@ -4,8 +4,7 @@ Shapes: L_NM holds N points of M losses, all lower is better; r_M is a reference
 no finite loss was not measured and belongs in no front.
 """
 
-from bisect import bisect_right
-
+import moocore
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,29 +21,9 @@ def undominated(losses_NM: Losses) -> NDArray[np.bool_]:
         ValueError: The losses are not a finite array of two dimensions.
     """
     losses_NM = _checked(losses_NM)
-    if losses_NM.shape[1] == 2:
-        return _undominated_of_two(losses_NM)
-    keep = np.ones(len(losses_NM), dtype=bool)
-    for index, point_M in enumerate(losses_NM):
-        no_worse = (losses_NM <= point_M).all(axis=1)
-        better = (losses_NM < point_M).any(axis=1)
-        keep[index] = not (no_worse & better).any()
-    return keep
-
-
-def _undominated_of_two(losses_NM: Losses) -> NDArray[np.bool_]:
-    """The same in a sweep over sorted points: a search of thousands asks after every evaluation."""
-    order = np.lexsort((losses_NM[:, 1], losses_NM[:, 0]))
-    ordered = losses_NM[order]
-    lowest = np.minimum.accumulate(ordered[:, 1])
-    before = np.concatenate([[np.inf], lowest[:-1]])[: len(order)]
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    kept = ordered[:, 1] < before
-    copies = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))  # a copy fares as its first one
-    keep = np.empty(len(order), dtype=bool)
-    keep[order] = kept[copies]
-    return keep
+    if not len(losses_NM):
+        return np.ones(0, dtype=bool)
+    return np.asarray(moocore.is_nondominated(losses_NM, keep_weakly=True), dtype=bool)
 
 
 def ranks(losses_NM: Losses) -> NDArray[np.intp]:
@@ -57,33 +36,9 @@ def ranks(losses_NM: Losses) -> NDArray[np.intp]:
         ValueError: The losses are not a finite array of two dimensions.
     """
     losses_NM = _checked(losses_NM)
-    if losses_NM.shape[1] == 2:
-        return _ranks_of_two(losses_NM)
-    rank_N = np.zeros(len(losses_NM), dtype=np.intp)
-    left = np.arange(len(losses_NM))
-    rank = 0
-    while len(left):
-        front = undominated(losses_NM[left])
-        rank_N[left[front]] = rank
-        left, rank = left[~front], rank + 1
-    return rank_N
-
-
-def _ranks_of_two(losses_NM: Losses) -> NDArray[np.intp]:
-    """The same in a sweep over sorted points: each is in the first front of which all have more of the second loss.
-
-    (Jensen, "Reducing the run-time complexity of multiobjective EAs", 2003, section III.A.)
-    """
-    rank_N = np.zeros(len(losses_NM), dtype=np.intp)
-    lowest: list[float] = []  # second loss of each front, rising
-    before, rank = None, 0
-    for place in np.lexsort((losses_NM[:, 1], losses_NM[:, 0])).tolist():
-        point = (float(losses_NM[place, 0]), float(losses_NM[place, 1]))
-        if point != before:  # a copy fares as its first one
-            rank = bisect_right(lowest, point[1])
-            lowest[rank : rank + 1] = [point[1]]
-        rank_N[place], before = rank, point
-    return rank_N
+    if not len(losses_NM):
+        return np.zeros(0, dtype=np.intp)
+    return np.asarray(moocore.pareto_rank(losses_NM), dtype=np.intp)
 
 
 def contributions(losses_NM: Losses, reference_M: Losses, rank_N: NDArray[np.intp] | None = None) -> Losses:
@@ -122,8 +77,8 @@ def contributions(losses_NM: Losses, reference_M: Losses, rank_N: NDArray[np.int
 def hypervolume(losses_NM: Losses, reference_M: Losses) -> float:
     """Volume that the points dominate below a reference point, in the product of the losses' units.
 
-    Exact, by slicing along the last loss (While et al., "A faster algorithm for calculating hypervolume", 2006,
-    section II): between two neighbouring values of it the dominated region is a prism over the points below.
+    Exact (Fonseca, Paquete and López-Ibáñez, "An improved dimension-sweep algorithm for the hypervolume indicator",
+    2006, as moocore implements it).
     Points that are not better than the reference in every loss add nothing.
 
     Raises:
@@ -134,20 +89,7 @@ def hypervolume(losses_NM: Losses, reference_M: Losses) -> float:
     if reference_M.shape != losses_NM.shape[1:]:
         raise ValueError(f"reference must have shape {losses_NM.shape[1:]}, got {reference_M.shape}")
     inside_NM = losses_NM[(losses_NM < reference_M).all(axis=1)]
-    return _volume(inside_NM[undominated(inside_NM)], reference_M) if len(inside_NM) else 0.0
-
-
-def _volume(losses_NM: Losses, reference_M: Losses) -> float:
-    if losses_NM.shape[1] == 1:
-        return float(reference_M[0] - losses_NM.min())
-    losses_NM = losses_NM[np.argsort(losses_NM[:, -1], kind="stable")]
-    edges = np.append(losses_NM[:, -1], reference_M[-1])
-    thickness = np.diff(edges)
-    return sum(
-        float(thick) * _volume(losses_NM[: index + 1, :-1], reference_M[:-1])
-        for index, thick in enumerate(thickness)
-        if thick > 0
-    )
+    return float(moocore.hypervolume(inside_NM, ref=reference_M)) if len(inside_NM) else 0.0
 
 
 def _checked(losses_NM: Losses) -> Losses:

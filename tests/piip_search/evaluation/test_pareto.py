@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from piip_search.evaluation.pareto import contributions, hypervolume, ranks, undominated
+from support import dominance
 
 points = st.integers(1, 4).flatmap(
     lambda size: st.lists(st.lists(st.integers(0, 6), min_size=size, max_size=size), min_size=1, max_size=7)
@@ -25,6 +26,20 @@ def test_undominated_by_definition(rows: list[list[int]]) -> None:
     losses = np.array(rows, float)
     expected = [not any((other <= row).all() and (other < row).any() for other in losses) for row in losses]
     assert undominated(losses).tolist() == expected
+
+
+@given(points)
+def test_the_library_agrees_with_the_definitions(rows: list[list[int]]) -> None:
+    losses, reference = np.array(rows, float) / 7, np.full(len(rows[0]), 0.6)
+    assert undominated(losses).tolist() == dominance.undominated(losses).tolist()
+    assert ranks(losses).tolist() == dominance.ranks(losses).tolist()
+    assert hypervolume(losses, reference) == pytest.approx(dominance.hypervolume(losses, reference), abs=1e-12)
+
+
+def test_of_no_points() -> None:
+    none = np.empty((0, 2))
+    assert undominated(none).shape == ranks(none).shape == (0,)
+    assert hypervolume(none, np.ones(2)) == 0.0
 
 
 def test_hypervolume_of_a_simplex_in_closed_form() -> None:
