@@ -15,22 +15,8 @@ from piip_search.api.extras import extra, find_trainer
 from piip_search.api.runners import Place, measurement, runner
 from piip_search.api.runs import history_of
 from piip_search.api.stores import existing_ledger, mlflow_uri, open_ledger, open_tracker
-from piip_search.cli.application import (
-    DEFAULT_HOME,
-    HALTED,
-    Home,
-    Json,
-    LedgerUrl,
-    Quiet,
-    RunName,
-    errors,
-    expanded_store,
-    note,
-    pass_over,
-    progress,
-    put,
-    put_json,
-)
+from piip_search.cli.application import HALTED, errors, note, pass_over, progress, put, put_json
+from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Mlflow, Quiet, RunName
 from piip_search.cli.run import drive_to_end, end
 from piip_search.cli.show import failures_of
 from piip_search.cli.terminal import tables
@@ -57,14 +43,7 @@ def audit(
     ] = None,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
-    mlflow: Annotated[
-        str | None,
-        typer.Option(
-            envvar="MLFLOW_TRACKING_URI",
-            callback=expanded_store,
-            help="MLflow store or server, or none; by default mlflow.db in the home.",
-        ),
-    ] = None,
+    mlflow: Mlflow = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -8,7 +8,8 @@ from rich.text import Text
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.published import published_as, published_near
-from piip_search.cli.application import Json, Quiet, expanded_space, put, put_json, space_names
+from piip_search.cli.application import put, put_json
+from piip_search.cli.options import Json, Quiet, expanded_space, space_names
 from piip_search.cli.terminal import tables
 from piip_search.config import SearchSpec, load_spec
 from piip_search.config.shipped import find_space

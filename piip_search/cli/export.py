@@ -14,20 +14,8 @@ from piip_search.api.runners import absolute
 from piip_search.api.runs import History, history_of
 from piip_search.api.stores import kept_store, mlflow_uri, read_ledger, register_model, shown_store
 from piip_search.architecture.segments import PYRAMID_LEVELS
-from piip_search.cli.application import (
-    DEFAULT_HOME,
-    Home,
-    Json,
-    LedgerUrl,
-    Quiet,
-    RunName,
-    expanded_store,
-    note,
-    pass_over,
-    progress,
-    put,
-    put_json,
-)
+from piip_search.cli.application import note, pass_over, progress, put, put_json
+from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, expanded_store
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
 from piip_search.evaluation.selection import chosen

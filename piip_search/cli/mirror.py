@@ -10,7 +10,8 @@ from rich.progress import track
 from piip_search.api.extras import find_mlflow
 from piip_search.api.runs import History, history_of
 from piip_search.api.stores import keep_store, mirror_of, mlflow_uri, read_ledger, set_broken_store_aside
-from piip_search.cli.application import DEFAULT_HOME, Home, LedgerUrl, RunName, console, errors, expanded_store, note
+from piip_search.cli.application import console, errors, note
+from piip_search.cli.options import DEFAULT_HOME, Home, LedgerUrl, RunName, expanded_store
 from piip_search.errors import UserError
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from piip_search.api.checks import image_counts, with_trials
 from piip_search.api.extras import extra
-from piip_search.cli.application import Json, Quiet, SpaceName, console, note, put, put_json
+from piip_search.cli.application import console, note, put, put_json
+from piip_search.cli.options import Json, Quiet, SpaceName, Trials
 from piip_search.cli.terminal import tables
 from piip_search.config import SearchSpec, load_spec
 from piip_search.config.shipped import find_space
@@ -21,7 +22,7 @@ PICTURES = (".png", ".svg", ".pdf")
 
 def plan(
     space: SpaceName,
-    trials: Annotated[int | None, typer.Option(min=1, help="Trials to measure, in place of the space's.")] = None,
+    trials: Trials = None,
     throughput: Annotated[
         float | None,
         typer.Option(

@@ -9,7 +9,8 @@ import typer
 from piip_search.api.extras import extra
 from piip_search.api.runs import report_source
 from piip_search.api.stores import read_ledger
-from piip_search.cli.application import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, note, put, put_json
+from piip_search.cli.application import note, put, put_json
+from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName
 from piip_search.errors import UserError
 
 

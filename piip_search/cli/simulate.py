@@ -10,7 +10,8 @@ import typer
 from rich.table import Table as View
 from rich.text import Text
 
-from piip_search.cli.application import Json, Quiet, SpaceName, progress, put, put_json
+from piip_search.cli.application import progress, put, put_json
+from piip_search.cli.options import Json, Quiet, SpaceName
 from piip_search.cli.run import end
 from piip_search.cli.show import failures_of
 from piip_search.cli.terminal import tables

@@ -8,7 +8,8 @@ import typer
 
 from piip_search.api.extras import extra, find_trainer
 from piip_search.api.mlflow_store import check_store
-from piip_search.cli.application import console, expanded_store, note, stopped
+from piip_search.cli.application import console, note, stopped
+from piip_search.cli.options import expanded_store
 from piip_search.errors import UserError
 from piip_search.export import Provenance
 from piip_search.export.folder import CONFIG
