@@ -81,7 +81,7 @@ def _put_totals(found: DesignCost) -> None:
 
 
 def _image(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    match = re.fullmatch(r"(\d{1,18})x(\d{1,18})", text)  # Python reads up to 4300 digits
     sides = (int(match[1]), int(match[2])) if match else (0, 0)
     if min(sides) < 1:
         raise UserError(f"an image is height x width in pixels, such as 800x1333, got {text!r}")

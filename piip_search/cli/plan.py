@@ -62,7 +62,7 @@ def plan(
 def _image_counts(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+),(\d+)", text)
+    match = re.fullmatch(r"(\d{1,18}),(\d{1,18})", text)  # Python reads up to 4300 digits
     if match is None or min(int(match[1]), int(match[2])) < 1:
         raise UserError(f"images are two counts, of training and of validation, such as 118287,5000, got {text!r}")
     return int(match[1]), int(match[2])
