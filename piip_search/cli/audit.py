@@ -1,41 +1,23 @@
 """`piip-search audit`: what a run's proxies are worth."""
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from piip_search.analysis.audit import LONGER, AuditPlan, RankFigures, audit_candidates
-from piip_search.analysis.audit import audit as audited
+from piip_search.analysis.audit import LONGER, RankFigures
 from piip_search.analysis.rank_correlation import Interval
-from piip_search.api.checks import looked_through, usable_data
-from piip_search.api.extras import extra, find_trainer
-from piip_search.api.runners import Place, measurement, runner
-from piip_search.api.runs import history_of
-from piip_search.api.stores import existing_ledger, mlflow_uri, open_ledger, open_tracker
-from piip_search.cli.application import (
-    DEFAULT_HOME,
-    HALTED,
-    Home,
-    Json,
-    LedgerUrl,
-    Quiet,
-    RunName,
-    errors,
-    expanded_store,
-    note,
-    pass_over,
-    progress,
-    put,
-    put_json,
-)
+from piip_search.api.audit import AuditOptions, AuditRun, open_audit
+from piip_search.api.runners import Place
+from piip_search.api.stores import existing_ledger, mlflow_uri, open_ledger
+from piip_search.cli.application import HALTED, errors, note, pass_over, progress, put, put_json
+from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Mlflow, Quiet, RunName
 from piip_search.cli.run import drive_to_end, end
 from piip_search.cli.show import failures_of
 from piip_search.cli.terminal import tables
 from piip_search.errors import UserError
-from piip_search.evaluation.evaluation import trials_folder
 
 
 def audit(
@@ -57,14 +39,7 @@ def audit(
     ] = None,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
-    mlflow: Annotated[
-        str | None,
-        typer.Option(
-            envvar="MLFLOW_TRACKING_URI",
-            callback=expanded_store,
-            help="MLflow store or server, or none; by default mlflow.db in the home.",
-        ),
-    ] = None,
+    mlflow: Mlflow = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -79,70 +54,36 @@ def audit(
         raise UserError("--address names a Ray cluster; leave it out with --on local")
     store = mlflow_uri(mlflow, home)
     book = open_ledger(existing_ledger(ledger, home))
-    history = history_of(book, run)
-    spec, proxy = history.spec, history.spec.fidelity.build()
-    chosen = replace(
-        proxy,
-        epochs=epochs or LONGER * max(1, proxy.epochs),
-        data_fraction=data_fraction or proxy.data_fraction,
-        image_scale=image_scale or proxy.image_scale,
-        horizon=None,
-        seeds=1,
-    )
-    if chosen == proxy:
-        raise UserError(f"the longer training is the proxy itself ({chosen.epochs} epochs); give more --epochs")
-    plan = AuditPlan(designs, seeds, chosen, spec.seed)
-    candidates = audit_candidates(history.finished, history.objectives, spec.bounds.gmacs, plan)
-    if not candidates:
-        raise UserError(f"run {run} holds no finished evaluation yet; nothing can be audited")
-    from piip_search.search.policy import FixedPolicy
-    from piip_search.search.search import Search
-
-    with extra("detection"):
-        find_trainer(address)
+    options = AuditOptions(designs, seeds, epochs, data_fraction, image_scale)
     shown_on, told = progress(as_json, quiet), pass_over if quiet else note
-    with shown_on.status("looking at the data") as status:
-        usable_data(spec, status.update, told)
-        fingerprint = looked_through(spec, status.update, told)
-    # The curve of a longer training tells what a rung on its way is worth; how often it is taken changes no result.
-    measured_often = spec.model_copy(
-        update={"training": spec.training.model_copy(update={"measure_every": plan.measure_every})}
-    )
-    recipe = spec.recipe(fingerprint)
-    with shown_on.status("starting"):
-        drive, usage, at_once = runner(on, address, spec, home, told)
-        tracker = open_tracker(store, home, mlflow is not None, told)
-        name = plan.run_name(run)
-        search = Search(
-            name,
-            spec,
-            FixedPolicy(candidates),
-            book,
-            recipe,
-            tracker,
-            question=plan.digest,
-            audit_of=book.search(run).uid,
+    with shown_on.status("looking at the run") as status:
+        opened = open_audit(
+            book, run, home, options, on, address, store, mlflow is not None, notify=told, progress=status.update
         )
-    measure = measurement(measured_often, home, run, search)
-    drive_to_end(search, drive, measure, usage, at_once, shown_on, examined=False)
+    search = opened.search
+    drive_to_end(search, opened.drive, opened.measure, opened.usage, opened.at_once, shown_on, examined=False)
     if search.halted:
         errors.print(f"halted: {search.ending}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(HALTED)
-    found = audited(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
-    trials = trials_folder(home, run, recipe)
     if as_json:
-        failures = failures_of(search.failures, trials)
-        put_json({"run": run, "audit": name, "tiers": [asdict(tier) for tier in found], "failures": failures})
-        end(search, trials, as_json, quiet)
-        return
-    for tier in found:
+        failures = failures_of(search.failures, opened.trials)
+        tiers = [asdict(tier) for tier in opened.tiers]
+        put_json({"run": run, "audit": search.run, "tiers": tiers, "failures": failures})
+    else:
+        _put_tiers(opened, quiet)
+    end(search, opened.trials, as_json, quiet)
+
+
+def _put_tiers(opened: AuditRun, quiet: bool) -> None:
+    """The verdict of each tier, with the table that it rests on unless the bare result is wanted."""
+    search = opened.search
+    for tier in opened.tiers:
         if tier.figures is not None and not quiet:
             put(_table(tier.tier, tier.designs, tier.figures, search.objectives.metric))
         put(f"up to {tier.tier:g} GMACs: {tier.verdict}")
     if not quiet:
-        failed = f"; {len(search.failures)} failed, see piip-search show {name}" if search.failures else ""
-        put(f"audit {name}: {len(search.evaluations)} measurements in {tables.clock(search.elapsed)}{failed}")
-    end(search, trials, as_json, quiet)
+        failed = f"; {len(search.failures)} failed, see piip-search show {search.run}" if search.failures else ""
+        put(f"audit {search.run}: {len(search.evaluations)} measurements in {tables.clock(search.elapsed)}{failed}")
 
 
 def _table(tier: float, designs: int, found: RankFigures, metric: str) -> Table:

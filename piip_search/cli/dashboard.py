@@ -13,8 +13,9 @@ import typer
 from piip_search.api.extras import extra
 from piip_search.api.runs import health_of
 from piip_search.api.stores import ledger_of, read_ledger
-from piip_search.cli.application import DEFAULT_HOME, Home, console, expanded_store
+from piip_search.cli.application import console
 from piip_search.cli.interruption import ToldExit
+from piip_search.cli.options import DEFAULT_HOME, Home, expanded_store
 from piip_search.errors import UserError
 from piip_search.file_paths import escaped, escaped_url, typed_path, typed_url
 from piip_search.ledger import url_text, without_password

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from piip_search.cli.application import console, shipped_names
+from piip_search.cli.application import console
+from piip_search.cli.options import shipped_names
 from piip_search.config.shipped import shipped_spaces
 from piip_search.errors import UserError
 from piip_search.file_paths import located, typed_path

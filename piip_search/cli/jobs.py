@@ -19,21 +19,22 @@ from sqlalchemy.exc import ArgumentError
 from piip_search.api.checks import with_trials
 from piip_search.api.mlflow_store import STORE_WAY_OUT, kind_problem
 from piip_search.api.runners import jobs_at, sent_search
-from piip_search.cli.application import (
+from piip_search.cli.application import HALTED, note, put, put_json, stopped
+from piip_search.cli.interruption import INTERRUPTED
+from piip_search.cli.options import (
     DEFAULT_HOME,
-    HALTED,
+    Fresh,
     Home,
     Json,
     LedgerUrl,
+    Mlflow,
+    Name,
     Quiet,
+    Resume,
     SpaceName,
-    note,
-    put,
-    put_json,
-    stopped,
+    Trials,
 )
-from piip_search.cli.interruption import INTERRUPTED
-from piip_search.cli.run import Fresh, Mlflow, Name, Resume, Trials, checked_name
+from piip_search.cli.run import checked_name
 from piip_search.cli.terminal.tables import printable
 from piip_search.config import DETECTORS, SearchSpec, SpecError, load_spec
 from piip_search.config.shipped import find_space, shipped_spaces

@@ -9,19 +9,8 @@ from rich.table import Table
 
 from piip_search.api.extras import extra
 from piip_search.api.stores import ledger_of, ledger_url, open_ledger, read_ledger
-from piip_search.cli.application import (
-    DEFAULT_HOME,
-    Command,
-    Home,
-    Json,
-    LedgerUrl,
-    Quiet,
-    console,
-    expanded_store,
-    put,
-    put_json,
-    run_names,
-)
+from piip_search.cli.application import Command, console, put, put_json
+from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, expanded_store, run_names
 from piip_search.errors import UserError
 
 ledger_app = typer.Typer(help="List, export and merge ledgers.", no_args_is_help=True)

@@ -7,21 +7,18 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from piip_search.api.checks import image_counts, with_trials
-from piip_search.api.extras import extra
-from piip_search.cli.application import Json, Quiet, SpaceName, console, note, put, put_json
+from piip_search.api.plan import check_picture, draw_spread, plan_search
+from piip_search.cli.application import console, note, put, put_json
+from piip_search.cli.options import Json, Quiet, SpaceName, Trials
 from piip_search.cli.terminal import tables
-from piip_search.config import SearchSpec, load_spec
+from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
 from piip_search.errors import UserError
-from piip_search.search.plan import make_plan
-
-PICTURES = (".png", ".svg", ".pdf")
 
 
 def plan(
     space: SpaceName,
-    trials: Annotated[int | None, typer.Option(min=1, help="Trials to measure, in place of the space's.")] = None,
+    trials: Trials = None,
     throughput: Annotated[
         float | None,
         typer.Option(
@@ -45,10 +42,10 @@ def plan(
     Example: piip-search plan coco --images 118287,5000 --plot coco.png
     """
     path = find_space(space)
-    spec = with_trials(load_spec(path), trials)
-    if plot is not None and plot.suffix not in PICTURES:
-        raise UserError(f"a picture is {', '.join(PICTURES)}, got {plot}; change its ending")
-    drawn = make_plan(spec, path, _image_counts(images) or image_counts(spec), throughput or _usual_throughput(spec))
+    spec = load_spec(path)
+    if plot is not None:
+        check_picture(plot)
+    drawn = plan_search(spec, path, trials, _image_counts(images), throughput)
     if as_json:
         put_json(drawn.to_dict())
     elif quiet:
@@ -57,21 +54,15 @@ def plan(
         put(f"{spec.name}: cost under the {spec.limit.convention} convention")
         put(Text(), tables.plan_view(drawn, console.width))
     if plot is not None:
-        with extra("plots"):
-            from piip_dashboards.drawing.plan_figure import draw_plan
-        draw_plan(drawn, plot)
+        draw_spread(drawn, plot)
         if not quiet:
             note(f"wrote {plot}")
-
-
-def _usual_throughput(spec: SearchSpec) -> float:
-    return 20.0 if spec.resources.gpu else 0.03
 
 
 def _image_counts(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+),(\d+)", text)
+    match = re.fullmatch(r"(\d{1,18}),(\d{1,18})", text)  # Python reads up to 4300 digits
     if match is None or min(int(match[1]), int(match[2])) < 1:
         raise UserError(f"images are two counts, of training and of validation, such as 118287,5000, got {text!r}")
     return int(match[1]), int(match[2])

@@ -1,24 +1,14 @@
 """`piip-search report`: a run as one document."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from piip_search.api.extras import extra
-from piip_search.api.runs import report_source
+from piip_search.api.report import Form, form_of, report_run
 from piip_search.api.stores import read_ledger
-from piip_search.cli.application import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, note, put, put_json
-from piip_search.errors import UserError
-
-
-class Form(StrEnum):
-    """Of a report."""
-
-    HTML = "html"
-    MD = "md"
-    PDF = "pdf"
+from piip_search.cli.application import note, pass_over, put, put_json
+from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName
 
 
 def report(
@@ -50,37 +40,12 @@ def report(
 
     Example: piip-search report quickstart -o report.html --figures figures
     """
-    chosen = form or _form_of(out)
-    source = report_source(read_ledger(ledger, home), run)
-    from piip_dashboards.report import make_report
-
-    content = make_report(source, within)
-    written: list[Path] = []
-    if out is not None or not as_json:
-        with extra("dashboard"):
-            from piip_dashboards.report.writing import ReportFormat, write_report
-            from piip_search.errors import NoPaperError
-        try:
-            written += write_report(content, ReportFormat(chosen), out or Path(f"{run}.{chosen}"), browser)
-        except NoPaperError as error:
-            raise UserError(str(error)) from None
-    if figures is not None:
-        with extra("plots"):
-            from piip_dashboards.report.figures import write_figures
-        drawn = write_figures(content, figures)
-        written += drawn
-        if not drawn and not quiet:
-            note(f"note: no design of {run} was measured to the end, so there is no front to draw")
+    chosen = form or (Form.HTML if out is None else form_of(out))
+    file = out if out is not None or as_json else Path(f"{run}.{chosen}")
+    tell = pass_over if quiet else note
+    found = report_run(read_ledger(ledger, home), run, file, chosen, figures, within, browser, tell)
     if as_json:
-        put_json({**content.to_dict(), "files": [str(path) for path in written]})
+        put_json({**found.content.to_dict(), "files": [str(path) for path in found.files]})
         return
-    for path in written:
+    for path in found.files:
         put(str(path) if quiet else f"wrote {path}")
-
-
-def _form_of(out: Path | None) -> Form:
-    ending = "html" if out is None else out.suffix.lower().removeprefix(".")
-    ending = {"htm": "html", "markdown": "md"}.get(ending, ending)
-    if ending not in list(Form):
-        raise UserError(f"a report ends in .html, .md or .pdf, got {out}; name one, or give --format")
-    return Form(ending)

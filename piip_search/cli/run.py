@@ -16,23 +16,19 @@ from piip_search.api.extras import extra, find_trainer
 from piip_search.api.runners import Drive, Place, measurement, runner
 from piip_search.api.runs import health_of
 from piip_search.api.stores import keep_store, ledger_url, mlflow_uri, open_ledger, open_tracker
-from piip_search.cli.application import (
+from piip_search.cli.application import HALTED, console, errors, note, pass_over, progress, put, put_json, stopped
+from piip_search.cli.options import (
     DEFAULT_HOME,
-    HALTED,
+    Fresh,
     Home,
     Json,
     LedgerUrl,
+    Mlflow,
+    Name,
     Quiet,
+    Resume,
     SpaceName,
-    console,
-    errors,
-    expanded_store,
-    note,
-    pass_over,
-    progress,
-    put,
-    put_json,
-    stopped,
+    Trials,
 )
 from piip_search.cli.show import failures_of, tiers_of
 from piip_search.cli.terminal import tables
@@ -48,22 +44,6 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
     from piip_search.analysis.health import Health
     from piip_search.ledger import Ledger
     from piip_search.search.search import Search
-
-
-Name = Annotated[str | None, typer.Option(help="Name of the run; the space's name by default.")]
-Trials = Annotated[int | None, typer.Option(min=1, help="Trials to measure, in place of the space's.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Fail unless there is a run of that name to go on with.")]
-Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Measure everything anew, whatever other runs of the ledger measured.")
-]
-Mlflow = Annotated[
-    str | None,
-    typer.Option(
-        envvar="MLFLOW_TRACKING_URI",
-        callback=expanded_store,
-        help="MLflow store or server, or none; by default mlflow.db in the home.",
-    ),
-]
 
 
 def run(

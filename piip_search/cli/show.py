@@ -13,18 +13,8 @@ from rich.text import Text
 from piip_search.analysis.error_kinds import kinds
 from piip_search.api.runs import History, health_of, history_of
 from piip_search.api.stores import read_ledger
-from piip_search.cli.application import (
-    DEFAULT_HOME,
-    Home,
-    Json,
-    LedgerUrl,
-    Quiet,
-    RunName,
-    console,
-    put,
-    put_json,
-    run_names,
-)
+from piip_search.cli.application import console, put, put_json
+from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, run_names
 from piip_search.cli.terminal import tables
 from piip_search.cli.terminal.widgets import FrontPlot
 from piip_search.errors import UserError

@@ -1,7 +1,6 @@
 """`piip-search simulate`: simulate a search on a table of known results."""
 
-import math
-import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,11 +9,13 @@ import typer
 from rich.table import Table as View
 from rich.text import Text
 
-from piip_search.cli.application import Json, Quiet, SpaceName, progress, put, put_json
+from piip_search.api.simulate import ClusterOptions, SimulationOutcome, TierOutcome, simulate_search, with_changes
+from piip_search.cli.application import progress, put, put_json
+from piip_search.cli.options import Json, Quiet, SpaceName
 from piip_search.cli.run import end
 from piip_search.cli.show import failures_of
 from piip_search.cli.terminal import tables
-from piip_search.config import load_spec, parse_spec
+from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
 from piip_search.errors import UserError
 
@@ -47,66 +48,46 @@ def simulate(
 
     Example: piip-search simulate quickstart --table macro.csv --tiers 30,60,106 --workers 16 --failures 0.05
     """
-    from piip_search.ledger import Ledger
-    from piip_search.simulation.simulation import Simulation
-    from piip_search.simulation.table import Table
-    from piip_workers.runners import simulated
-
     spec = load_spec(find_space(space))
-    changes: dict[str, Any] = {}
-    if tiers is not None:
-        changes["limit"] = {"gmacs": _numbers(tiers)}
-    if trials is not None:
-        changes["budget"] = {**spec.budget.model_dump(mode="json"), "trials": trials}
-    if seed is not None:
-        changes["seed"] = seed
-    spec = parse_spec({**spec.model_dump(mode="json"), **changes}, space)
-    simulation = Simulation.of(spec, Table.read(table), loss, cost)
-    cluster = simulated.Cluster(workers, failures, stragglers, preemptions, spec.seed)
-    clock, started = simulated.Clock(), time.monotonic()
-    search = simulation.open("simulation", Ledger("sqlite://"), clock=clock)
+    spec = with_changes(spec, space, None if tiers is None else _numbers(tiers), trials, seed)
+    cluster = ClusterOptions(workers, failures, stragglers, preemptions)
     with progress(as_json, quiet).status("simulating") as status:
-
-        def changed() -> None:
-            if len(search.evaluations) % 10 == 0:
-                status.update(f"simulating: {len(search.evaluations)} of about {search.expected} evaluations")
-
-        played = simulated.run(search, simulation, cluster, clock, changed)
-    took = time.monotonic() - started
-    rungs = {rung.epochs: sum(e.candidate.fidelity == rung for e in search.evaluations) for rung in search.spec.rungs}
-    results = [_tier(search, simulation, tier) for tier in spec.bounds.gmacs]
+        outcome = simulate_search(spec, table, loss, cost, cluster, status.update)
     if as_json:
-        facts = {**asdict(played), "ending": search.ending, "evaluations": rungs, "failed": len(search.failures)}
-        put_json({**facts, "tiers": results, "failures": failures_of(search.failures)})
-        end(search, None, as_json, quiet)
-        return
-    if quiet:
-        for result in results:
-            put(f"{result['tier']:g} {_shown(result['best'])} {result['hypervolume']:.1%}")
-        end(search, None, as_json, quiet)
-        return
-    put(_front(search, simulation), Text(), _summary(results, simulation.loss), Text())
-    idle = 1 - played.busy / max(played.seconds * workers, 1e-9)
-    counts = ", ".join(f"{count} of {epochs} epochs" for epochs, count in rungs.items())
-    put(
-        f"{search.ending or 'ended'}: {counts}; {len(search.failures)} failed, {played.preempted} preempted, "
-        f"{played.stragglers} stragglers",
-        f"{tables.clock(played.seconds)} on {workers} workers, {idle:.0%} of it idle; simulated in {took:.1f} s",
-    )
-    end(search, None, as_json, quiet)
+        put_json(_content(outcome))
+    elif quiet:
+        for tier in outcome.tiers:
+            put(f"{tier.tier:g} {_shown(tier.best)} {tier.hypervolume:.1%}")
+    else:
+        _report(outcome, workers)
+    end(outcome.search, None, as_json, quiet)
 
 
-def _tier(search: "Search", simulation: "Simulation", tier: float) -> dict[str, Any]:
-    front = next(front for front in search.fronts() if front.tier == tier)
-    best = None if front.best is None else simulation.loss_of(front.best)
-    least = simulation.best(tier)
+def _content(outcome: SimulationOutcome) -> dict[str, Any]:
+    """A simulation as plain data."""
+    failures = outcome.search.failures
     return {
-        "tier": tier,
-        "best": best,
-        "possible": least if math.isfinite(least) else None,
-        "regret": None if best is None else best - least,
-        "hypervolume": simulation.share(search, tier),
+        **asdict(outcome.result),
+        "ending": outcome.search.ending,
+        "evaluations": outcome.evaluations,
+        "failed": len(failures),
+        "tiers": [asdict(tier) for tier in outcome.tiers],
+        "failures": failures_of(failures),
     }
+
+
+def _report(outcome: SimulationOutcome, workers: int) -> None:
+    """The front, the tiers beside the whole table, and how the workers fared."""
+    search, simulation, result = outcome.search, outcome.simulation, outcome.result
+    put(_front(search, simulation), Text(), _summary(outcome.tiers, simulation.loss), Text())
+    idle = 1 - result.busy / max(result.seconds * workers, 1e-9)
+    counts = ", ".join(f"{count} of {epochs} epochs" for epochs, count in outcome.evaluations.items())
+    put(
+        f"{search.ending or 'ended'}: {counts}; {len(search.failures)} failed, {result.preempted} preempted, "
+        f"{result.stragglers} stragglers",
+        f"{tables.clock(result.seconds)} on {workers} workers, {idle:.0%} of it idle; "
+        f"simulated in {outcome.seconds:.1f} s",
+    )
 
 
 def _front(search: "Search", simulation: "Simulation") -> View:
@@ -122,13 +103,13 @@ def _front(search: "Search", simulation: "Simulation") -> View:
     return view
 
 
-def _summary(tiers: list[dict[str, Any]], loss: str) -> View:
+def _summary(tiers: Sequence[TierOutcome], loss: str) -> View:
     view = View(box=None, pad_edge=False, title="Against the whole table", title_justify="left")
     for title in ("tier", f"best {loss}", "possible", "regret", "of the hypervolume"):
         view.add_column(title, justify="right")
     for tier in tiers:
-        shown = [_shown(tier[name]) for name in ("best", "possible", "regret")]
-        view.add_row(f"{tier['tier']:g}", *shown, f"{tier['hypervolume']:.1%}")
+        shown = [_shown(value) for value in (tier.best, tier.possible, tier.regret)]
+        view.add_row(f"{tier.tier:g}", *shown, f"{tier.hypervolume:.1%}")
     return view
 
 

@@ -1,0 +1,157 @@
+"""Audits the proxies of a run: trains some of its designs again, and for longer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from piip_search.analysis.audit import LONGER, Audit, AuditPlan, audit, audit_candidates
+from piip_search.api.checks import looked_through, usable_data
+from piip_search.api.extras import extra, find_trainer
+from piip_search.api.notices import Notify, ignore
+from piip_search.api.runners import Drive, Place, measurement, runner
+from piip_search.api.runs import History, history_of
+from piip_search.api.stores import open_tracker
+from piip_search.config import SearchSpec
+from piip_search.errors import UserError
+from piip_search.evaluation.evaluation import Candidate, trials_folder
+
+if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+    from piip_search.ledger import Ledger
+    from piip_search.search.search import Search
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """What an audit measures.
+
+    Attributes:
+        designs: Designs that it draws from each tier.
+        seeds: Trainings of each proxy, the run's own included.
+        epochs: Epochs of the longer training; `LONGER` times the proxy's by default.
+        data_fraction: Share of the images that the longer training sees; the proxy's by default.
+        image_scale: Factor on the image sizes of the longer training; the proxy's by default.
+    """
+
+    designs: int = 12
+    seeds: int = 2
+    epochs: int | None = None
+    data_fraction: float | None = None
+    image_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class AuditRun:
+    """An audit that is ready to be driven.
+
+    Attributes:
+        plan: What it measures.
+        search: The search that proposes its candidates, and keeps their evaluations.
+        drive: Drives the search, as `piip_search.api.runners.runner` says.
+        measure: Measures a candidate.
+        usage: Tells how much of the machines is in use.
+        at_once: Trials that run at once.
+        trials: The folder of all its trainings.
+    """
+
+    plan: AuditPlan
+    search: "Search"
+    drive: Drive
+    measure: Any
+    usage: Callable[[], str]
+    at_once: int
+    trials: Path
+
+    @property
+    def tiers(self) -> list[Audit]:
+        """What the measurements say so far, the cheapest tier first."""
+        return audit(self.search.evaluations, self.search.objectives, self.search.spec.bounds.gmacs, self.plan)
+
+
+def open_audit(
+    ledger: "Ledger",
+    run: str,
+    home: Path,
+    options: AuditOptions = AuditOptions(),
+    on: Place = Place.RAY,
+    address: str | None = None,
+    store: str | None = None,
+    store_needed: bool = False,
+    notify: Notify = ignore,
+    progress: Notify = ignore,
+) -> AuditRun:
+    """Opens an audit, or one that was cut off. Nothing is trained yet.
+
+    Args:
+        ledger: The ledger of the run, which gets the evaluations of the audit too.
+        run: Name of the run.
+        home: The home folder.
+        options: What the audit measures.
+        on: Where candidates are measured.
+        address: Address of a Ray cluster; None starts one here.
+        store: MLflow store that mirrors the audit; None for none.
+        store_needed: Whether it is an error that MLflow is not installed.
+        notify: Gets what a user should know of data and machines.
+        progress: Gets what happens now.
+
+    Raises:
+        LedgerError: The ledger has no such run, or another process drives the audit.
+        ClusterError: The cluster cannot be joined, or trials could not run on it.
+        UserError: The run cannot be audited this way, its data cannot be used, or an extra is missing.
+    """
+    history = history_of(ledger, run)
+    plan = _plan(history, options)
+    candidates = _candidates(history, run, plan)
+    with extra("detection"):
+        find_trainer(address)
+    progress("looking at the data")
+    recipe = _recipe(history.spec, progress, notify)
+    progress("starting")
+    drive, usage, at_once = runner(on, address, history.spec, home, notify)
+    tracker = open_tracker(store, home, store_needed, notify)
+    from piip_search.search.policy import FixedPolicy
+    from piip_search.search.search import Search
+
+    name, policy, uid = plan.run_name(run), FixedPolicy(candidates), ledger.search(run).uid
+    search = Search(name, history.spec, policy, ledger, recipe, tracker, question=plan.digest, audit_of=uid)
+    measure = measurement(_on_its_way(history.spec, plan), home, run, search)
+    return AuditRun(plan, search, drive, measure, usage, at_once, trials_folder(home, run, recipe))
+
+
+def _plan(history: History, options: AuditOptions) -> AuditPlan:
+    """The plan of an audit, whose longer training is not the proxy itself."""
+    proxy = history.spec.fidelity.build()
+    reference = replace(
+        proxy,
+        epochs=options.epochs or LONGER * max(1, proxy.epochs),
+        data_fraction=options.data_fraction or proxy.data_fraction,
+        image_scale=options.image_scale or proxy.image_scale,
+        horizon=None,
+        seeds=1,
+    )
+    if reference == proxy:
+        raise UserError(f"the longer training is the proxy itself ({reference.epochs} epochs); give more --epochs")
+    return AuditPlan(options.designs, options.seeds, reference, history.spec.seed)
+
+
+def _candidates(history: History, run: str, plan: AuditPlan) -> list[Candidate]:
+    """What the audit measures, which is not nothing."""
+    candidates = audit_candidates(history.finished, history.objectives, history.spec.bounds.gmacs, plan)
+    if not candidates:
+        raise UserError(f"run {run} holds no finished evaluation yet; nothing can be audited")
+    return candidates
+
+
+def _recipe(spec: SearchSpec, progress: Notify, notify: Notify) -> str:
+    """Fingerprint of data and training, of a run whose data can still be used."""
+    usable_data(spec, progress, notify)
+    return spec.recipe(looked_through(spec, progress, notify))
+
+
+def _on_its_way(spec: SearchSpec, plan: AuditPlan) -> SearchSpec:
+    """The spec, measured more often: the curve of a longer training tells what a rung on its way is worth.
+
+    How often a training is measured changes none of its results.
+    """
+    training = spec.training.model_copy(update={"measure_every": plan.measure_every})
+    return spec.model_copy(update={"training": training})

@@ -1,0 +1,166 @@
+"""Prices one architecture under every convention, and its trial in a search."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from piip_search.architecture import Architecture
+from piip_search.architecture.published import Published, published_as, published_near
+from piip_search.config import SearchSpec
+from piip_search.cost import (
+    COCO_MASK_RCNN,
+    Convention,
+    Cost,
+    DetectorCost,
+    Memory,
+    Part,
+    breakdown,
+    conventions_of,
+    memory,
+    price,
+    training_bytes,
+)
+from piip_search.cost.gpu_share import process_bytes
+from piip_search.errors import DesignError
+
+TASK_OF_MERGE = {"logits": "classification", "tokens": "multimodal"}
+"""Task of the published designs with a merge; it is detection for all other merges."""
+
+
+@dataclass(frozen=True)
+class TrialCost:
+    """What training a design in a search takes of a GPU.
+
+    Attributes:
+        space: Name of the search space.
+        trained: Short form of what a trial trains, at the fidelity's image scale.
+        training_bytes: Memory of a training step.
+        needed_bytes: Memory that a trial needs, with its margin.
+        gpu: GPUs that a trial takes.
+        fits: Whether the training fits a GPU; true where the memory of a GPU is not known.
+    """
+
+    space: str
+    trained: str
+    training_bytes: int
+    needed_bytes: int
+    gpu: float
+    fits: bool
+
+
+@dataclass(frozen=True)
+class DesignCost:
+    """What an architecture costs.
+
+    Attributes:
+        design: The architecture.
+        image: Height and width of the image in pixels, with the padding that the design needs.
+        sides: Height and width that were asked for; None for the square of the design's own resolution.
+        detector: What reads the maps under the detector convention.
+        costs: Cost under each convention that counts the design.
+        memories: Memory under each of them.
+    """
+
+    design: Architecture
+    image: tuple[int, int]
+    sides: tuple[int, int] | None
+    detector: DetectorCost
+    costs: Mapping[Convention, Cost]
+    memories: Mapping[Convention, Memory]
+
+    @property
+    def published_gmacs(self) -> float:
+        """GMACs as the papers count them, at the design's own resolution."""
+        return price(self.design, "published").gmacs
+
+    @property
+    def published(self) -> tuple[Published, ...]:
+        """Rows that the authors published of this design."""
+        return tuple(published_as(self.design))
+
+    @property
+    def near(self) -> tuple[Published, ...]:
+        """Other designs of the authors, for the same task and within 10 % of `published_gmacs`, the nearest first."""
+        task = TASK_OF_MERGE.get(self.design.merge, "detection")
+        rows = published_near(self.published_gmacs, task)
+        return tuple(row for row in rows if row.architecture != self.design)
+
+    def parts(self, convention: Convention) -> list[Part]:
+        """The parts of the design under a convention."""
+        return breakdown(self.design, convention, self.sides, self.detector)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "architecture": self.design.name,
+            "fingerprint": self.design.fingerprint,
+            "image": self.image,
+            "cost": {name: {**_numbers(cost), **self._bytes(name)} for name, cost in self.costs.items()},
+            "breakdown": [
+                {
+                    "convention": name,
+                    "part": part.group,
+                    "kind": part.kind,
+                    "share": part.cost.macs / cost.macs,
+                    **_numbers(part.cost),
+                }
+                for name, cost in self.costs.items()
+                for part in self.parts(name)
+            ],
+            "published_as": [row.id for row in self.published],
+        }
+
+    def _bytes(self, convention: Convention) -> dict[str, int]:
+        needed = self.memories[convention]
+        return {"training_bytes": needed.training, "inference_bytes": needed.inference}
+
+
+def price_design(
+    design: Architecture, sides: tuple[int, int] | None = None, detector: DetectorCost = COCO_MASK_RCNN
+) -> DesignCost:
+    """Prices an architecture exactly, without building it.
+
+    Args:
+        design: The architecture.
+        sides: Height and width of the image in pixels; the square of the design's own resolution by default.
+        detector: What reads the maps under the detector convention.
+    """
+    known = conventions_of(design)
+    return DesignCost(
+        design,
+        (design.resolution,) * 2 if sides is None else design.image(*sides),
+        sides,
+        detector,
+        {name: price(design, name, sides, detector) for name in known},
+        {name: memory(design, name, sides, detector) for name in known},
+    )
+
+
+def price_trial(design: Architecture, spec: SearchSpec) -> TrialCost:
+    """Prices the training of an architecture in a search.
+
+    Args:
+        design: The architecture.
+        spec: The search.
+
+    Raises:
+        DesignError: The architecture gives no maps that a detector could read.
+    """
+    if "detector" not in conventions_of(design):
+        raise DesignError(
+            f"a trial of {spec.name} trains a detector, which the merge {design.merge} gives no maps for; "
+            "leave --space out"
+        )
+    training = training_bytes(design, spec.step)
+    return TrialCost(
+        spec.name,
+        design.scaled(spec.fidelity.image_scale).name,
+        training,
+        round(process_bytes(training)),
+        spec.gpu_of(design),
+        spec.resources.gpu_memory is None or training <= spec.bounds.step_bytes,
+    )
+
+
+def _numbers(cost: Cost) -> dict[str, Any]:
+    return {"macs": cost.macs, "params": cost.params, "gmacs": cost.gmacs, "mparams": cost.mparams}

@@ -1,0 +1,349 @@
+"""Exports designs of a run: a training configuration, a torch network, an ONNX file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from piip_search.api.checks import image_counts
+from piip_search.api.extras import extra, find_trainer
+from piip_search.api.notices import Notify, ignore
+from piip_search.api.runners import absolute
+from piip_search.api.runs import History, history_of
+from piip_search.api.stores import kept_store, mlflow_uri, register_model, shown_store
+from piip_search.architecture.segments import PYRAMID_LEVELS
+from piip_search.errors import DataError, ExportError, UserError, WeightsError
+from piip_search.evaluation.evaluation import Evaluation, trials_folder
+from piip_search.evaluation.selection import chosen
+from piip_search.export import (
+    RANDOM,
+    SCHEDULES,
+    Export,
+    Format,
+    Provenance,
+    ScheduleName,
+    WeightsKind,
+    prepare_folder,
+    write_export,
+)
+from piip_search.export.folder import PROOF, PROOF_LOG
+from piip_search.file_paths import located
+
+if TYPE_CHECKING:  # they bring the database and torch with them, for which a message need not wait
+    from piip_search.export.mmdet.data import CocoPaths
+    from piip_search.export.mmdet.detectors import DetectorConfig
+    from piip_search.ledger import Ledger
+    from piip_workers.networks.checks import Proof
+    from piip_workers.tasks.detection.starting_weights import Weights
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How designs are exported.
+
+    Attributes:
+        formats: What is written.
+        schedule: Schedule of the full training.
+        weights: What the full training starts from. By default it is pretrained where the search used that, else proxy.
+        proof: Whether the export tries what it wrote.
+        register: Whether MLflow's model registry gets the torch or ONNX network.
+        mlflow: MLflow store of the search, or none. By default it is the store that the home folder names.
+    """
+
+    formats: tuple[Format, ...] = ("mmdet",)
+    schedule: ScheduleName = "1x"
+    weights: WeightsKind | None = None
+    proof: bool = True
+    register: bool = True
+    mlflow: str | None = None
+
+
+@dataclass(frozen=True)
+class DesignExport:
+    """One design in its folder.
+
+    Attributes:
+        evaluation: The evaluation of the design.
+        folder: The folder.
+        proof: The checks of the folder; without checks where none were asked for.
+    """
+
+    evaluation: Evaluation
+    folder: Path
+    proof: "Proof"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        design = self.evaluation.candidate.architecture
+        return {
+            "folder": str(self.folder),
+            "trial": self.evaluation.candidate.number,
+            "architecture": design.name,
+            "fingerprint": design.fingerprint,
+            "checks": len(self.proof.checks),
+            "failures": list(self.proof.failures),
+            "skipped": list(self.proof.skipped),
+        }
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """The run that designs come from."""
+
+    run: str
+    history: History
+    home: Path
+    trials: Path
+    store: str | None
+
+
+def export_designs(
+    ledger: "Ledger",
+    run: str,
+    choice: str,
+    out: Path,
+    home: Path,
+    options: ExportOptions = ExportOptions(),
+    notify: Notify = ignore,
+    progress: Notify = ignore,
+    done: Callable[[DesignExport], None] = lambda design: None,
+) -> tuple[DesignExport, ...]:
+    """Writes the designs that a user means, and tries what it wrote. A check that fails raises no error.
+
+    Args:
+        ledger: The ledger of the run.
+        run: Name of the run.
+        choice: `best`, `best<=250G`, `knee`, a trial's number, a fingerprint's beginning, or `all`.
+        out: The folder of the design; with `all`, the folder above the folders of the designs.
+        home: The home folder, which has the checkpoints of the run.
+        options: How designs are exported.
+        notify: Gets what a user should know of a design.
+        progress: Gets what happens now.
+        done: Gets each design as soon as its folder is complete.
+
+    Raises:
+        LedgerError: The ledger has no such run.
+        ChoiceError: No design is what was asked for.
+        ExportError: The folder cannot take the design.
+        DataError: The data of the run is not here.
+        WeightsError: The weights are not there, or do not fit.
+        UserError: An extra is missing, or MLflow cannot use the store.
+    """
+    history = history_of(ledger, run)
+    trials = trials_folder(home, run, ledger.search(run).recipe)
+    evaluations = chosen(history.finished, history.objectives, choice)
+    _check_formats(options.formats)
+    if choice == "all":
+        _check_front_folder(out)
+    origin = _Origin(run, history, home, trials, _store(home, run, options.mlflow))
+    requests = [_request(origin, evaluation, options) for evaluation in evaluations]
+    exports = []
+    for evaluation, request in zip(evaluations, requests, strict=True):
+        folder = out / _folder_name(evaluation) if choice == "all" else out
+        progress(f"exporting trial {evaluation.candidate.number}")
+        exports.append(_export(origin, evaluation, request, folder, options, notify))
+        done(exports[-1])
+    return tuple(exports)
+
+
+def _check_formats(formats: tuple[Format, ...]) -> None:
+    """Looks for the libraries that a format needs, before anything is written."""
+    if "onnx" in formats:
+        with extra("onnx"):
+            import piip_workers.networks.onnx_export  # noqa: F401
+
+
+def _check_front_folder(out: Path) -> None:
+    """Looks whether a whole front can go into a folder."""
+    if out.is_dir() and any(path.is_file() for path in out.iterdir()):
+        raise ExportError(
+            f"{located(out)} holds files; a whole front goes into a folder of its own, a folder for each design"
+        )
+
+
+def _folder_name(evaluation: Evaluation) -> str:
+    return f"{evaluation.candidate.number:04d}-{evaluation.candidate.architecture.fingerprint}"
+
+
+def _store(home: Path, run: str, mlflow: str | None) -> str | None:
+    """The MLflow store of a run; None where there is none."""
+    return (kept_store(home, run) if mlflow is None else mlflow_uri(mlflow, home)) or None
+
+
+def _export(
+    origin: _Origin, evaluation: Evaluation, request: Export, folder: Path, options: ExportOptions, notify: Notify
+) -> DesignExport:
+    """Writes one design, tries it, and registers it where nothing failed."""
+    prepare_folder(folder)
+    weights = _weights(origin, evaluation, request, options.weights, notify)
+    request = _with_start(request, weights, options.proof)
+    proof = _write(request, folder, weights, notify)
+    if options.register and origin.store is not None and not proof.failures:
+        _register(origin.store, request, folder, notify)
+    return DesignExport(evaluation, folder, proof)
+
+
+def _request(origin: _Origin, evaluation: Evaluation, options: ExportOptions) -> Export:
+    """All that the files of a design say, but for its weights."""
+    candidate, spec, objectives = evaluation.candidate, origin.history.spec, origin.history.objectives
+    paths, reader = _data(origin)
+    return Export(
+        candidate.architecture,
+        paths,
+        spec.training.model_copy(update={"pretrained": absolute(spec.training.pretrained)}),
+        SCHEDULES[options.schedule],
+        options.formats,
+        reader=reader,
+        images=image_counts(spec),
+        seed=spec.seed,
+        provenance=_provenance(origin, evaluation, options.schedule),
+        notes={
+            "run": f"{origin.run}, trial {candidate.number}",
+            f"proxy {objectives.metric}": f"{objectives.value(evaluation):.4f}",
+        },
+    )
+
+
+def _data(origin: _Origin) -> tuple["CocoPaths", "DetectorConfig"]:
+    """Where the data of a run is, and its detector."""
+    from piip_workers.tasks.detection import data
+
+    spec = origin.history.spec
+    with extra("detection"):
+        from piip_workers.tasks.detection.detectors import reader_of
+
+        reader = reader_of(spec.training)
+        try:
+            return data.prepare(spec.data, reader.masks), reader
+        except OSError:
+            problems = "\n".join(data.check(spec.data, reader.masks))
+            raise DataError(f"{problems}\nthe data is looked for from here: export where {origin.run} ran") from None
+
+
+def _provenance(origin: _Origin, evaluation: Evaluation, schedule: ScheduleName) -> Provenance:
+    """The trial of a design; the kind of its weights comes later."""
+    candidate = evaluation.candidate
+    return Provenance(
+        run=origin.run,
+        trial=candidate.number,
+        architecture=candidate.architecture.name,
+        fingerprint=candidate.architecture.fingerprint,
+        metric=origin.history.objectives.metric,
+        proxy_metrics=dict(evaluation.metrics),
+        fidelity={name: getattr(candidate.fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},
+        schedule=schedule,
+        weights="",
+        mlflow=None if origin.store is None else shown_store(origin.store),
+    )
+
+
+def _weights(
+    origin: _Origin, evaluation: Evaluation, request: Export, kind: WeightsKind | None, notify: Notify
+) -> "Weights | None":
+    """The weights of a design; None for random ones that no format needs."""
+    place = request.training.pretrained
+    if kind == "pretrained" and place is None:
+        raise WeightsError(
+            f"run {origin.history.spec.name} trained from random weights; leave --weights out, or name proxy or random"
+        )
+    if kind == "random" and set(request.formats) == {"mmdet"}:
+        return None
+    with extra("models"):
+        from piip_workers.tasks.detection import starting_weights
+    if kind == "random":
+        return starting_weights.at_random(request.architecture, RANDOM)
+    if place is not None and kind != "proxy":
+        return starting_weights.from_pretrained(request.architecture, place)
+    return _proxy_weights(origin, evaluation, request, kind, notify)
+
+
+def _proxy_weights(
+    origin: _Origin, evaluation: Evaluation, request: Export, kind: WeightsKind | None, notify: Notify
+) -> "Weights":
+    """The weights of the proxy. Random ones take their place where it left none, unless a user asked for them."""
+    from piip_workers.tasks.detection import starting_weights
+
+    number = evaluation.candidate.number
+    folder = starting_weights.trial_folder(origin.trials, evaluation)
+    checkpoint = starting_weights.proxy_checkpoint(folder)
+    if checkpoint is not None:
+        with extra("detection"):
+            return starting_weights.from_proxy(request.architecture, evaluation, checkpoint)
+    if kind == "proxy":
+        raise WeightsError(f"trial {number} left no checkpoint in {folder}; leave --weights out, or name random")
+    notify(f"note: trial {number} left no checkpoint in {folder}, so that training starts from random weights")
+    return starting_weights.at_random(request.architecture, RANDOM)
+
+
+def _with_start(request: Export, weights: "Weights | None", proof: bool) -> Export:
+    """The request with the weights that the full training starts from."""
+    assert request.provenance is not None, "it comes from a trial"
+    start = RANDOM if weights is None else weights.start
+    origin = replace(request.provenance, weights=start.kind)
+    request = replace(request, start=start, proved=proof, provenance=origin)
+    if start.kind != "random":
+        return request
+    # Without pre-trained weights the learning rate does not decay from block to block either.
+    return replace(request, training=request.training.model_copy(update={"pretrained": None}))
+
+
+def _write(request: Export, folder: Path, weights: "Weights | None", notify: Notify) -> "Proof":
+    """Writes every format, and tries each where the request says so."""
+    from piip_workers.networks.checks import Proof
+
+    proof = Proof()
+    if weights is not None and request.start.file is not None and "mmdet" in request.formats:
+        weights.write(folder / request.start.file)
+    write_export(request, folder)
+    if "mmdet" in request.formats and request.proved:
+        _prove_mmdet(request, folder, proof, notify)
+    if "torch" in request.formats and weights is not None:
+        _write_torch(request, folder, weights, proof)
+    if "onnx" in request.formats and weights is not None:
+        _write_onnx(request, folder, weights, proof)
+    if request.proved:
+        proof.write(folder / PROOF)
+    return proof
+
+
+def _prove_mmdet(request: Export, folder: Path, proof: "Proof", notify: Notify) -> None:
+    """Tries the configuration where mmdet is installed."""
+    try:
+        with extra("detection"):
+            find_trainer(None)
+            from piip_workers.tasks.detection.proof import prove_mmdet
+    except UserError as error:
+        notify(f"note: config.py is not proved: {error}")
+        proof.skipped.append(f"mmdet: {error}")
+        return
+    prove_mmdet(request, folder, proof)
+
+
+def _write_torch(request: Export, folder: Path, weights: "Weights", proof: "Proof") -> None:
+    from piip_workers.networks.torch_export import prove_torch, write_torch
+
+    write_torch(request.architecture, weights.network, folder / "torch")
+    if request.proved:
+        prove_torch(request.architecture, weights.network, folder / "torch", proof)
+
+
+def _write_onnx(request: Export, folder: Path, weights: "Weights", proof: "Proof") -> None:
+    from piip_workers.networks.onnx_export import prove_onnx, write_onnx
+
+    write_onnx(request.architecture, weights.network, folder / "onnx", folder / PROOF_LOG)
+    if request.proved:
+        prove_onnx(request.architecture, weights.network, folder / "onnx", proof, folder / PROOF_LOG)
+
+
+def _register(store: str, request: Export, folder: Path, notify: Notify) -> None:
+    """Puts the network into MLflow's registry. A store that cannot be reached is a note, and ends nothing."""
+    network = next((folder / name for name in ("torch", "onnx") if name in request.formats), None)
+    if network is None or request.provenance is None:
+        return
+    widths = [width for width, _ in request.architecture.merged]
+    try:
+        model = register_model(store, request.provenance, network, tuple(widths * (PYRAMID_LEVELS // len(widths))))
+    except Exception as error:  # a store has as many ways to fail as there are stores
+        notify(f"note: not registered in MLflow: {' '.join(str(error).split())[:300]}")
+    else:
+        notify(f"registered in MLflow: {model}")

@@ -1,0 +1,113 @@
+"""Writes runs into MLflow from the ledger."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from piip_search.api.extras import find_mlflow
+from piip_search.api.notices import Notify, ignore
+from piip_search.api.runs import History, history_of
+from piip_search.api.stores import keep_store, mirror_of, mlflow_uri, set_broken_store_aside
+from piip_search.errors import StoreError
+
+if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+    from piip_search.ledger import Ledger
+
+Watch = Callable[[Iterable[Any], int], Iterable[Any]]
+"""Gives the elements of an iterable on, and may show how many of the given number are done."""
+
+
+def unwatched(items: Iterable[Any], count: int) -> Iterable[Any]:
+    """The elements, without showing how many are done."""
+    return items
+
+
+def mirror_store(mlflow: str | None, home: Path) -> str:
+    """The MLflow store that runs are written into.
+
+    Args:
+        mlflow: Store or server; by default the one in the home folder.
+        home: The home folder.
+
+    Raises:
+        StoreError: The store is `none`.
+        UserError: MLflow could not use the store, or is not installed.
+    """
+    store = mlflow_uri(mlflow, home)
+    if store is None:
+        raise StoreError("--mlflow none is no store; leave it out for the one in the home, or give a server")
+    find_mlflow()
+    return store
+
+
+def mirror_run(
+    ledger: "Ledger",
+    run: str,
+    home: Path,
+    store: str,
+    notify: Notify = ignore,
+    done: Callable[[str, int], None] = lambda run, evaluations: None,
+    watch: Watch = unwatched,
+) -> None:
+    """Writes a run into MLflow, or what MLflow has missed of it.
+
+    A store in a file that is broken is set aside. All runs of the ledger are then written into a new one.
+
+    Args:
+        ledger: The ledger of the run.
+        run: Name of the run.
+        home: The home folder.
+        store: The store, as `mirror_store` gives it.
+        notify: Gets what a user should know of the store, and of runs that are not written.
+        done: Gets the name of each run that is in MLflow, and the number of its evaluations.
+        watch: May show how many evaluations of a run are written.
+
+    Raises:
+        LedgerError: The ledger has no such run.
+        ConnectionError: MLflow cannot be reached.
+        StoreError: The store cannot be used until somebody mends it.
+    """
+    history = history_of(ledger, run)
+    aside = set_broken_store_aside(store)
+    _write(run, history, home, store, done, watch)
+    if aside is None:
+        return
+    notify(
+        f"the store was broken: its file is called {aside} now, and a new one was begun; "
+        "full trainings and registered models were in the old one alone"
+    )
+    for record in ledger.searches():
+        if record.name != run:
+            _write_other(ledger, record.name, home, store, notify, done, watch)
+
+
+def _write_other(
+    ledger: "Ledger",
+    run: str,
+    home: Path,
+    store: str,
+    notify: Notify,
+    done: Callable[[str, int], None],
+    watch: Watch,
+) -> None:
+    """Writes another run of the ledger, unless a process drives it or its spec cannot be read."""
+    if ledger.driven(run):
+        notify(f"{run}: it is being driven, and the process that does writes it")
+        return
+    try:
+        history = history_of(ledger, run)
+    except ValueError as error:
+        notify(f"{run}: not written: {error}")
+    else:
+        _write(run, history, home, store, done, watch)
+
+
+def _write(run: str, history: History, home: Path, store: str, done: Callable[[str, int], None], watch: Watch) -> None:
+    with mirror_of(store, run, history) as tracker:
+        for evaluation, fronts in watch(history.replay(), len(history.evaluations)):
+            tracker.record(evaluation, fronts)
+        tracker.finish(history.fronts)
+    with suppress(PermissionError):  # a home that may only be read is mirrored elsewhere, and has no note of it
+        keep_store(store, home, run)
+    done(run, len(history.evaluations))

@@ -1,0 +1,106 @@
+"""Writes a run as one document, and its figures."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from piip_search.api.extras import extra
+from piip_search.api.notices import Notify, ignore
+from piip_search.api.runs import report_source
+from piip_search.errors import NoPaperError, UserError
+
+if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+    from piip_dashboards.report import SearchReport
+    from piip_search.ledger import Ledger
+
+ENDINGS = {"htm": "html", "markdown": "md"}
+"""Other endings that a format has."""
+
+
+class Form(StrEnum):
+    """Format of a report."""
+
+    HTML = "html"
+    MD = "md"
+    PDF = "pdf"
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The report of a run.
+
+    Attributes:
+        content: What the report says.
+        files: The files of the report and of its figures, in the order they were written.
+    """
+
+    content: "SearchReport"
+    files: tuple[Path, ...]
+
+
+def form_of(path: Path) -> Form:
+    """The format that the ending of a file names.
+
+    Raises:
+        UserError: It names none.
+    """
+    ending = path.suffix.lower().removeprefix(".")
+    ending = ENDINGS.get(ending, ending)
+    if ending not in list(Form):
+        raise UserError(f"a report ends in .html, .md or .pdf, got {path}; name one, or give --format")
+    return Form(ending)
+
+
+def report_run(
+    ledger: "Ledger",
+    run: str,
+    out: Path | None = None,
+    form: Form = Form.HTML,
+    figures: Path | None = None,
+    within: float = 0.01,
+    browser: str | None = None,
+    notify: Notify = ignore,
+) -> RunReport:
+    """Makes the report of a run, and writes what a file or a folder is named for.
+
+    Args:
+        ledger: The ledger of the run.
+        run: Name of the run.
+        out: File of the report; None writes none.
+        form: Format of the file.
+        figures: Folder for figures of the front and of the chosen designs; None draws none.
+        within: How far below the best the metric of a cheaper design may lie to be shown.
+        browser: Program that prints a PDF; by default the first that is found.
+        notify: Gets what a user should know of the figures.
+
+    Raises:
+        LedgerError: The ledger has no such run.
+        UserError: An extra is missing, or no browser can print.
+    """
+    source = report_source(ledger, run)
+    from piip_dashboards.report import make_report
+
+    content = make_report(source, within)
+    files = [] if out is None else _write(content, out, form, browser)
+    if figures is not None:
+        files += _draw(content, figures, notify)
+    return RunReport(content, tuple(files))
+
+
+def _write(content: "SearchReport", out: Path, form: Form, browser: str | None) -> list[Path]:
+    with extra("dashboard"):
+        from piip_dashboards.report.writing import ReportFormat, write_report
+    try:
+        return write_report(content, ReportFormat(form), out, browser)
+    except NoPaperError as error:
+        raise UserError(str(error)) from None
+
+
+def _draw(content: "SearchReport", folder: Path, notify: Notify) -> list[Path]:
+    with extra("plots"):
+        from piip_dashboards.report.figures import write_figures
+    drawn = write_figures(content, folder)
+    if not drawn:
+        notify(f"note: no design of {content.run} was measured to the end, so there is no front to draw")
+    return drawn

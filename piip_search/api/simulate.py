@@ -1,0 +1,168 @@
+"""Simulates a search on a table of known results: nothing is trained."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from piip_search.api.notices import Notify, ignore
+from piip_search.config import SearchSpec, parse_spec
+
+if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+    from piip_search.search.search import Search
+    from piip_search.simulation.simulation import Simulation
+    from piip_workers.runners.simulated import SimulationResult
+
+NOTIFY_EVERY = 10
+"""Evaluations between two lines of progress."""
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """What the simulated workers are like.
+
+    Attributes:
+        workers: Evaluations at a time.
+        failures: Chance that an evaluation fails.
+        stragglers: Chance that an evaluation takes 3 to 10 times as long.
+        preemptions: Chance that an evaluation loses its worker and begins anew.
+    """
+
+    workers: int = 1
+    failures: float = 0.0
+    stragglers: float = 0.0
+    preemptions: float = 0.0
+
+
+@dataclass(frozen=True)
+class TierOutcome:
+    """What a simulation reached in a tier, beside what the whole table holds.
+
+    Attributes:
+        tier: The tier, in the unit of the table's cost.
+        best: The lowest loss that the search found; None where it found none.
+        possible: The lowest loss of the table; None where it has none.
+        regret: How far the first lies above the second.
+        hypervolume: Share of the table's hypervolume that the search found.
+    """
+
+    tier: float
+    best: float | None
+    possible: float | None
+    regret: float | None
+    hypervolume: float
+
+
+@dataclass(frozen=True)
+class SimulationOutcome:
+    """A simulation that ended.
+
+    Attributes:
+        search: The search.
+        simulation: The table as the search saw it.
+        result: Simulated time, and what happened to the workers.
+        evaluations: How many evaluations each rung has, by its epochs.
+        tiers: What each tier reached, the cheapest first.
+        seconds: Time that the simulation itself took.
+    """
+
+    search: "Search"
+    simulation: "Simulation"
+    result: "SimulationResult"
+    evaluations: Mapping[int, int]
+    tiers: tuple[TierOutcome, ...]
+    seconds: float
+
+
+def simulate_search(
+    spec: SearchSpec,
+    table: Path,
+    loss: str | None = None,
+    cost: str | None = None,
+    cluster: ClusterOptions = ClusterOptions(),
+    progress: Notify = ignore,
+) -> SimulationOutcome:
+    """Simulates a search on a table, by a clock that jumps.
+
+    Args:
+        spec: Sampler, schedule, limit, budget and seed of the search.
+        table: CSV file with columns choice:*, cost:*, loss:*.
+        loss: The loss that is lowered; the table's first by default.
+        cost: The cost that is known, in whose unit the limit is; the table's first by default.
+        cluster: What the workers are like.
+        progress: Gets how far it is.
+
+    Raises:
+        TableError: The table cannot be read, or cannot be searched with this spec.
+        UserError: There is no worker, or a chance is none.
+    """
+    from piip_search.ledger import Ledger
+    from piip_search.simulation.simulation import Simulation
+    from piip_search.simulation.table import Table
+    from piip_workers.runners import simulated
+
+    simulation = Simulation.of(spec, Table.read(table), loss, cost)
+    workers = simulated.Cluster(
+        cluster.workers, cluster.failures, cluster.stragglers, cluster.preemptions, simulation.spec.seed
+    )
+    clock, started = simulated.Clock(), time.monotonic()
+    search = simulation.open("simulation", Ledger("sqlite://"), clock=clock)
+
+    def changed() -> None:
+        if len(search.evaluations) % NOTIFY_EVERY == 0:
+            progress(f"simulating: {len(search.evaluations)} of about {search.expected} evaluations")
+
+    result = simulated.run(search, simulation, workers, clock, changed)
+    seconds = time.monotonic() - started
+    tiers = tuple(_outcome(search, simulation, tier) for tier in spec.bounds.gmacs)
+    return SimulationOutcome(search, simulation, result, _evaluations(search), tiers, seconds)
+
+
+def with_changes(
+    spec: SearchSpec,
+    source: Path | str,
+    tiers: Sequence[float] | None = None,
+    trials: int | None = None,
+    seed: int | None = None,
+) -> SearchSpec:
+    """The spec with other tiers, trials or seed.
+
+    Args:
+        spec: The spec.
+        source: Where it comes from, for messages.
+        tiers: Tiers in place of the spec's, in the unit of the table's cost.
+        trials: Trials in place of the spec's.
+        seed: Seed in place of the spec's.
+
+    Raises:
+        SpecError: A search cannot have these.
+    """
+    content: dict[str, Any] = spec.model_dump(mode="json")
+    if tiers is not None:
+        content["limit"] = {"gmacs": list(tiers)}
+    if trials is not None:
+        content["budget"]["trials"] = trials
+    if seed is not None:
+        content["seed"] = seed
+    return parse_spec(content, source)
+
+
+def _evaluations(search: "Search") -> dict[int, int]:
+    """Evaluations of each rung, by its epochs."""
+    fidelities = [evaluation.candidate.fidelity for evaluation in search.evaluations]
+    return {rung.epochs: fidelities.count(rung) for rung in search.spec.rungs}
+
+
+def _outcome(search: "Search", simulation: "Simulation", tier: float) -> TierOutcome:
+    front = next(front for front in search.fronts() if front.tier == tier)
+    best = None if front.best is None else simulation.loss_of(front.best)
+    least = simulation.best(tier)
+    return TierOutcome(
+        tier,
+        best,
+        least if math.isfinite(least) else None,
+        None if best is None else best - least,
+        simulation.share(search, tier),
+    )

@@ -1,0 +1,184 @@
+"""Trains an exported design in full."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from piip_search.api.extras import extra, find_trainer
+from piip_search.api.mlflow_store import check_store
+from piip_search.api.notices import Notify, ignore
+from piip_search.errors import ExportError, UserError
+from piip_search.export import Provenance
+from piip_search.export.folder import CONFIG
+from piip_search.export.mmdet.recipe import IMAGES_A_STEP
+from piip_search.file_paths import located
+
+WORK = "work"
+"""Folder of checkpoints and log, in the folder of the export."""
+BATCH_SIZE = "train_dataloader.batch_size"
+"""Setting with the images that each process takes a step."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a design is trained in full.
+
+    Attributes:
+        settings: Settings of config.py to change, each KEY=VALUE.
+        gpus: GPUs of this machine to train on, a process each.
+        resume: Whether the training goes on from the last checkpoint.
+        epochs: Epochs in place of the schedule's; its steps move in proportion.
+        mlflow: MLflow store of the search, or none; by default the store that the export names.
+    """
+
+    settings: Sequence[str] = ()
+    gpus: int = 1
+    resume: bool = False
+    epochs: int | None = None
+    mlflow: str | None = None
+
+
+@dataclass(frozen=True)
+class FullTraining:
+    """A full training that can start.
+
+    Attributes:
+        provenance: The trial of the design.
+        work: Folder of checkpoints and log.
+        arguments: Command line of `piip_workers.train`.
+        gpus: GPUs of this machine to train on, a process each.
+    """
+
+    provenance: Provenance
+    work: Path
+    arguments: tuple[str, ...]
+    gpus: int
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """What a full training reached.
+
+    Attributes:
+        work: Folder of checkpoints and log.
+        metric: The metric that the search raised.
+        value: Its last value; None where it was never measured.
+        epochs: Epochs after which it had that value; None where it was never measured.
+        proxy: What the proxy reached; None where that is not known.
+    """
+
+    work: Path
+    metric: str
+    value: float | None = None
+    epochs: float | None = None
+    proxy: float | None = None
+
+
+def prepare_training(
+    folder: Path,
+    options: TrainingOptions = TrainingOptions(),
+    notify: Notify = ignore,
+) -> FullTraining:
+    """Checks whether an exported design can be trained in full, as it is asked for.
+
+    Args:
+        folder: The folder of the export.
+        options: How it is trained.
+        notify: Gets what a user should know of MLflow.
+
+    Raises:
+        ExportError: The folder is no export with a configuration.
+        UserError: The options do not fit the folder or the machine, or an extra is missing.
+    """
+    if options.mlflow not in (None, "", "none"):
+        check_store(str(options.mlflow))
+    provenance = Provenance.read(folder)
+    if not (folder / CONFIG).is_file():
+        raise ExportError(f"{located(folder)} holds no {CONFIG}; export the design with --format mmdet")
+    _check_settings(options.settings)
+    _check_work(folder / WORK, options.resume)
+    _check_gpus(options.gpus)
+    settings = [*options.settings, *_share(options.gpus, options.settings)]
+    store = options.mlflow or provenance.mlflow
+    if store is None:
+        notify("note: not mirrored into MLflow: the export names no store; --mlflow names one")
+    return FullTraining(provenance, folder / WORK, _arguments(folder, options, settings, store), options.gpus)
+
+
+def train_in_full(training: FullTraining) -> TrainingOutcome:
+    """Trains on this machine, in this process or in one for each GPU.
+
+    Args:
+        training: What `prepare_training` found to be possible.
+
+    Raises:
+        UserError: The training ended with an error.
+        KeyboardInterrupt: The user stopped it.
+    """
+    from piip_workers.tasks.detection import launch
+
+    code = launch.train(training.arguments, training.gpus)
+    if code:
+        raise UserError(f"the training ended with exit code {code}; what it said is above and in {training.work}")
+    return _outcome(training)
+
+
+def _check_settings(settings: Sequence[str]) -> None:
+    wrong = [setting for setting in settings if "=" not in setting]
+    if wrong:
+        raise UserError(f"settings are written KEY=VALUE, got {wrong[0]!r}")
+
+
+def _check_work(work: Path, resume: bool) -> None:
+    """Looks whether the folder holds a training exactly where one goes on."""
+    begun = any(work.glob("epoch_*.pth"))
+    if begun and not resume:
+        raise UserError(f"{work} holds a training; go on with it by --resume, or move it away")
+    if resume and not begun:
+        raise UserError(f"{work} holds no checkpoint to go on from; leave --resume out")
+
+
+def _check_gpus(gpus: int) -> None:
+    """Looks whether this machine can train, and has that many GPUs."""
+    with extra("detection"):
+        find_trainer(None)
+        from piip_workers.tasks.detection import launch
+    if gpus > 1 and launch.gpus_here() < gpus:
+        raise UserError(f"this machine has {launch.gpus_here()} GPUs, got --gpus {gpus}; ask for those it has")
+
+
+def _share(gpus: int, settings: Sequence[str]) -> list[str]:
+    """The setting by which GPUs share the recipe's images a step."""
+    if gpus == 1 or any(setting.startswith(f"{BATCH_SIZE}=") for setting in settings):
+        return []
+    if IMAGES_A_STEP % gpus:
+        raise UserError(
+            f"{gpus} GPUs cannot share the recipe's {IMAGES_A_STEP} images a step; "
+            f"say how many each takes: -- {BATCH_SIZE}=2"
+        )
+    return [f"{BATCH_SIZE}={IMAGES_A_STEP // gpus}"]
+
+
+def _arguments(folder: Path, options: TrainingOptions, settings: Sequence[str], store: str | None) -> tuple[str, ...]:
+    """The command line of `piip_workers.train`."""
+    return (
+        str((folder / CONFIG).resolve()),
+        "--work-dir",
+        str((folder / WORK).resolve()),
+        *(["--resume"] if options.resume else []),
+        *(["--epochs", str(options.epochs)] if options.epochs else []),
+        *(["--mlflow", store] if store not in (None, "none") else []),
+        *(["--cfg-options", *settings] if settings else []),
+    )
+
+
+def _outcome(training: FullTraining) -> TrainingOutcome:
+    """What the log says at its end."""
+    metric = training.provenance.metric
+    history = json.loads((training.work / "history.json").read_text(encoding="utf-8"))
+    measured = [row for row in history if metric in row]
+    proxy = training.provenance.proxy_metrics.get(metric)
+    if not measured:
+        return TrainingOutcome(training.work, metric, proxy=proxy)
+    return TrainingOutcome(training.work, metric, measured[-1][metric], measured[-1]["epoch"], proxy)
