@@ -11,10 +11,10 @@ from piip_search.architecture.segments import Merge
 from piip_search.errors import DesignError
 
 _BRANCH = re.compile(
-    r"(?P<backbone>\w+(?:\.\w+)?)@(?P<resolution>\d+)"
-    r"(?P<attention>:(?:g|w(?P<window>\d+)(?:g(?P<global_every>\d+))?)(?:p(?P<patch>\d+))?)?"
+    r"(?P<backbone>\w+(?:\.\w+)?)@(?P<resolution>\d{1,9})"
+    r"(?P<attention>:(?:g|w(?P<window>\d{1,9})(?:g(?P<global_every>\d{1,9}))?)(?:p(?P<patch>\d{1,9}))?)?"
 )
-_TAIL = re.compile(r"(?:\*(?P<count>\d+)(?:\((?P<settings>[^()]*)\))?)?(?:/(?P<merge>\w+))?")
+_TAIL = re.compile(r"(?:\*(?P<count>\d{1,9})(?:\((?P<settings>[^()]*)\))?)?(?:/(?P<merge>\w+))?")
 _EXAMPLE = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 
 
@@ -30,7 +30,7 @@ def parts_of(text: str) -> tuple[tuple[Branch, ...], Interaction, Merge]:
     parts = [_BRANCH.fullmatch(part.strip()) for part in body.split("+")]
     end = _TAIL.fullmatch(mark + tail)
     if end is None or None in parts:
-        raise DesignError(f"not an architecture: {text!r}; write it like {_EXAMPLE}")
+        raise DesignError(f"not an architecture: {text[:200]!r}; write it like {_EXAMPLE}")
     branches = tuple(_branch(part) for part in parts if part is not None)
     interaction = Interaction(int(end["count"] or 0), **_settings(end["settings"] or "", text))
     return branches, interaction, cast(Merge, end["merge"] or usual_merge(branches))
@@ -71,7 +71,7 @@ def _settings(text: str, whole: str) -> dict[str, Any]:
         default = known.get(key)
         if isinstance(default, bool) and value in SWITCH_WORDS:
             settings[key] = SWITCH_WORDS[value]
-        elif isinstance(default, str) or (type(default) is int and value.isdecimal()):
+        elif isinstance(default, str) or (type(default) is int and value.isdecimal() and len(value) < 10):
             settings[key] = value if isinstance(default, str) else int(value)
         else:
             raise DesignError(
