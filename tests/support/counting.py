@@ -38,20 +38,22 @@ def parameters(model: nn.Module) -> int:
 def kept_values(model: nn.Module, *inputs: Tensor) -> int:
     """Values of four bytes that a forward pass keeps for the backward pass, but for parameters; each memory once."""
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
-    sizes: dict[int, int] = {}
-    alive: list[Tensor] = []
+    kept: dict[int, Any] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def keep(tensor: Tensor) -> None:
+        # The storage is held, or its memory would be given to the next; the tensor is not: a graph that holds a tensor
+        # which holds the graph is never freed.
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            sizes[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)  # or its memory would be given to the next
-        return tensor
+            kept[storage.data_ptr()] = storage
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    def never(_: None) -> Tensor:
+        raise AssertionError("nothing goes backward here")
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, never):
         output = model(*inputs)
     del output
-    return sum(sizes.values()) // 4
+    return sum(storage.nbytes() for storage in kept.values()) // 4
 
 
 class LiveValues(TorchDispatchMode):

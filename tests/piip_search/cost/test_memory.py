@@ -19,7 +19,7 @@ MEMORY = [
     *LABELS,
     "vit_s@224:w7+vit_t@448:w7*2",
     "vit_b@112:g+vit_s@224:w14+vit_t@448:w14*4",
-    "vit_l@64:g+vit_t@224:g*2",
+    "vit_w640_d12_h10@64:g+vit_t@224:g*2",
     "vit_b@64:g+convnext_t@128*4",
     "convnextv2_atto@64",
     "aimv2_large_patch14_224@28:g",

@@ -152,7 +152,7 @@ def test_a_process_is_kept_to_its_share_of_a_gpu() -> None:
         set_per_process_memory_fraction=lambda fraction, index: told.append((fraction, index)),
     )
     for gpus in (0.5, 1.0, 2.0):
-        share.keep_to(gpus, cuda)
+        share.cap_gpu_memory(gpus, cuda)
     assert told == [(0.5 - 1 / 80, 0), (1.0, 0), (1.0, 0)]
 
 
