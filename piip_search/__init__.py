@@ -18,6 +18,7 @@ _HOMES = {
     "PiipError": "errors",
     "UserError": "errors",
     "best": "api.results",
+    "export_design": "api.results",
     "front": "api.results",
     "list_backbones": "api.catalogue",
     "list_spaces": "api.catalogue",
@@ -26,6 +27,7 @@ _HOMES = {
     "price": "cost.price",
     "read_run": "api.results",
     "run": "api.search",
+    "write_report": "api.results",
 }
 """The public names, and the modules that have them; `__init__.pyi` says the same to type checkers."""
 
@@ -37,6 +39,7 @@ __all__ = [  # noqa: F822 - they are imported when they are first used
     "UserError",
     "__version__",
     "best",
+    "export_design",
     "front",
     "list_backbones",
     "list_spaces",
@@ -45,6 +48,7 @@ __all__ = [  # noqa: F822 - they are imported when they are first used
     "price",
     "read_run",
     "run",
+    "write_report",
 ]
 
 

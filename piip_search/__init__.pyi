@@ -2,8 +2,10 @@ from piip_search.api.catalogue import list_backbones as list_backbones
 from piip_search.api.catalogue import list_spaces as list_spaces
 from piip_search.api.catalogue import list_tasks as list_tasks
 from piip_search.api.results import best as best
+from piip_search.api.results import export_design as export_design
 from piip_search.api.results import front as front
 from piip_search.api.results import read_run as read_run
+from piip_search.api.results import write_report as write_report
 from piip_search.api.search import load as load
 from piip_search.api.search import run as run
 from piip_search.architecture import Architecture as Architecture

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from piip_search.api.extras import extra
+from piip_search.api.notices import ignore
 from piip_search.architecture.backbones import backbone_named, has_weights, weight_file, weights_hint
 from piip_search.config import SearchSpec, SpecError, load_spec
 from piip_search.errors import UserError
@@ -15,12 +16,8 @@ from piip_search.file_paths import located
 from piip_search.search.feasible import feasible_designs
 
 
-def _silent(text: str) -> None:
-    """Tells it nobody."""
-
-
 def checked_spec(
-    path: Path, trials: int | None, told: Callable[[str], None] = _silent, noted: Callable[[str], None] = _silent
+    path: Path, trials: int | None, told: Callable[[str], None] = ignore, noted: Callable[[str], None] = ignore
 ) -> SearchSpec:
     """The spec, once nothing is wrong with it, its limit or its data; all problems are reported at once.
 
@@ -41,8 +38,8 @@ def checked_spec(
 def checked_data(
     spec: SearchSpec,
     source: Path | str,
-    told: Callable[[str], None] = _silent,
-    noted: Callable[[str], None] = _silent,
+    told: Callable[[str], None] = ignore,
+    noted: Callable[[str], None] = ignore,
 ) -> None:
     """Looks at the limit, the detector, the weights and the data of a space; all problems are reported at once.
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from piip_search.api.export import DesignExport, ExportOptions, export_designs
+from piip_search.api.notices import Notify, ignore
+from piip_search.api.report import form_of, report_run
 from piip_search.api.runs import History, history_of
 from piip_search.api.stores import named_ledger, open_ledger
 from piip_search.architecture import Architecture
@@ -13,6 +16,7 @@ from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, finished
 from piip_search.evaluation.selection import choose, chosen
+from piip_search.export import Format
 
 
 class RunLike(Protocol):
@@ -99,8 +103,7 @@ def best(run: RunLike, choice: str = "best") -> FrontMemberResult:
     Raises:
         ChoiceError: No design, or more than one, is meant by it.
     """
-    text = f"best{choice}" if choice.startswith("<=") else choice
-    return _result(run, choose(_finished(run), run.objectives, text))
+    return _result(run, choose(_finished(run), run.objectives, _choice(choice)))
 
 
 def _finished(run: RunLike) -> list[Evaluation]:
@@ -114,3 +117,69 @@ def _result(run: RunLike, evaluation: Evaluation) -> FrontMemberResult:
     return FrontMemberResult(
         candidate.architecture.name, value, run.objectives.cost(evaluation).gmacs, candidate.number, evaluation
     )
+
+
+def export_design(
+    run: str,
+    choice: str,
+    out: str | os.PathLike[str],
+    *,
+    ledger: str | os.PathLike[str] | None = None,
+    home: str | os.PathLike[str] = "runs",
+    formats: Sequence[Format] = ("mmdet",),
+    proof: bool = True,
+    notify: Notify = ignore,
+) -> DesignExport:
+    """Writes a design of a run as a configuration that trains, and tries what it wrote.
+
+    Args:
+        run: Name of the run.
+        choice: As for `best`.
+        out: The folder of the design.
+        ledger: A file, or the URL of a database; `ledger.db` in the home by default.
+        home: The home folder, which has the checkpoints of the run.
+        formats: What is written: `mmdet`, `torch`, `onnx`.
+        proof: Whether the export tries what it wrote.
+        notify: Gets what a user should know of the design.
+
+    Returns:
+        The folder and the checks. A check that failed raises no error.
+
+    Raises:
+        LedgerError: The ledger has no such run.
+        ChoiceError: No design is what was asked for.
+        ExportError: The folder cannot take the design.
+        UserError: The data or the weights are not here, or an extra is not installed.
+    """
+    opened = open_ledger(named_ledger(ledger, Path(home)), reading=True)
+    options = ExportOptions(tuple(formats), proof=proof, register=False)
+    (written,) = export_designs(opened, run, _choice(choice), Path(out), Path(home), options, notify)
+    return written
+
+
+def write_report(
+    run: str,
+    file: str | os.PathLike[str],
+    *,
+    ledger: str | os.PathLike[str] | None = None,
+    home: str | os.PathLike[str] = "runs",
+) -> Path:
+    """Writes a run as one document.
+
+    Args:
+        run: Name of the run.
+        file: Ends in `.html`, `.md` or `.pdf`.
+        ledger: A file, or the URL of a database; `ledger.db` in the home by default.
+        home: Folder of the ledger.
+
+    Raises:
+        LedgerError: The ledger has no such run.
+        UserError: The file has another ending, an extra is not installed, or no browser can print.
+    """
+    opened = open_ledger(named_ledger(ledger, Path(home)), reading=True)
+    report_run(opened, run, Path(file), form_of(Path(file)))
+    return Path(file)
+
+
+def _choice(text: str) -> str:
+    return f"best{text}" if text.startswith("<=") else text

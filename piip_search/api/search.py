@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from piip_search.api.checks import checked_data, looked_through, watched_images
 from piip_search.api.extras import extra, find_trainer
+from piip_search.api.notices import Notify, ignore
 from piip_search.api.runners import Place, measurement, runner
 from piip_search.api.stores import keep_store, mlflow_uri, named_ledger, open_ledger, open_tracker
 from piip_search.config import SearchSpec, load_spec, parse_spec
@@ -21,10 +22,6 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
 
 OwnEvaluate = Callable[[Candidate], float | Mapping[str, float] | Evaluation]
 """An evaluator of the user's own: the metric, several metrics by name, or a whole evaluation."""
-
-
-def _silent(text: str) -> None:
-    """Prints nothing."""
 
 
 def load(source: str | os.PathLike[str] | Mapping[str, Any], **changes: Any) -> SearchSpec:
@@ -67,7 +64,7 @@ def run(
     mlflow: str | None = None,
     recipe: str | None = None,
     fresh: bool = False,
-    notify: Callable[[str], None] = _silent,
+    notify: Notify = ignore,
 ) -> "Search":
     """Runs a search to its end, or goes on with the one of that name.
 
@@ -112,7 +109,7 @@ def _with_own(
     evaluate: OwnEvaluate,
     recipe: str | None,
     fresh: bool,
-    notify: Callable[[str], None],
+    notify: Notify,
 ) -> "Search":
     from piip_search.ledger.environment import circumstances
     from piip_search.search.search import open_search
@@ -164,7 +161,7 @@ def _with_proxies(
     address: str | None,
     mlflow: str | None,
     fresh: bool,
-    notify: Callable[[str], None],
+    notify: Notify,
 ) -> "Search":
     from piip_search.ledger.environment import circumstances
     from piip_search.search.search import open_search

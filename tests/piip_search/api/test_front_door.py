@@ -71,6 +71,19 @@ def test_an_evaluator_may_answer_with_metrics_or_fail(tmp_path: Path) -> None:
         ps.run(spec, evaluate=size, ledger=tmp_path / "mine.db", recipe="another")
 
 
+def test_a_run_is_reported_and_a_design_exported(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    pytest.importorskip("mmdet")
+    ledger = tmp_path / "mine.db"
+    ps.run(ps.load("quickstart", **SMALL), evaluate=size, ledger=ledger, name="mine")
+    text = ps.write_report("mine", tmp_path / "mine.md", ledger=ledger).read_text(encoding="utf-8")
+    assert "mine" in text
+    written = ps.export_design("mine", "<=0.1", tmp_path / "out", ledger=ledger, home=tmp_path, proof=False)
+    assert (written.folder / "config.py").is_file()
+    with pytest.raises(ps.UserError, match="a report ends in"):
+        ps.write_report("mine", tmp_path / "mine.txt", ledger=ledger)
+
+
 def test_what_is_wrong_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"budget\.trials"):
         ps.load("quickstart", budget={"trials": 0})
