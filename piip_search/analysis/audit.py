@@ -33,7 +33,7 @@ class AuditPlan:
         designs: Designs of each tier.
         seeds: Trainings of each proxy, the search's own included.
         reference: What stands for the full training.
-        seed: Of the choice of designs.
+        seed: Seed of the choice of designs.
     """
 
     designs: int
@@ -110,11 +110,11 @@ class RankFigures:
     """How well scores rank the designs of one tier, as Kendall's tau.
 
     Attributes:
-        proxy: Of the proxy and the longer training.
-        seeds: Of the proxy and itself with another seed, the mean over pairs of seeds: no proxy can be trusted beyond.
+        proxy: Rank correlation of the proxy and the longer training.
+        seeds: Rank correlation of the proxy and itself with another seed, the mean over pairs of seeds.
             None with one seed.
-        macs: Of the multiply-accumulates and the longer training.
-        parameters: Of the parameters and the longer training.
+        macs: Rank correlation of the multiply-accumulates and the longer training.
+        parameters: Rank correlation of the parameters and the longer training.
         over_macs: How much better than the multiply-accumulates the proxy ranks.
         over_parameters: How much better than the parameters the proxy ranks.
         rungs: Epoch of the longer training, and tau of what it had reached there and what it reached in the end.

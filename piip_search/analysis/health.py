@@ -98,7 +98,7 @@ def examine(
     Args:
         evaluations: All that ended, in that order.
         objectives: What is traded off.
-        tiers: Of the limit, rising.
+        tiers: Tiers of the limit, rising.
         rungs: Fidelities of the schedule, the whole training last.
         trials: Designs that the search may measure.
         features: What a surrogate learns from; without them it is not judged.

@@ -20,7 +20,7 @@ class Interval:
     """A figure from a sample of designs, and where it would lie for other samples like it.
 
     Attributes:
-        value: Of the sample.
+        value: Value of the sample.
         low: 5 % of the resamplings lie below.
         high: 5 % of the resamplings lie above.
     """

@@ -22,7 +22,7 @@ def checked_spec(
     """The spec, once nothing is wrong with it, its limit or its data; all problems are reported at once.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         trials: Trials to measure, in place of the file's.
         told: Is told how far it is.
         noted: Is told what of the data is read otherwise than a user may think.
@@ -68,7 +68,7 @@ def usable_data(spec: SearchSpec, told: Callable[[str], None], noted: Callable[[
     """Looks at the data of a search that ran before.
 
     Args:
-        spec: Of the search.
+        spec: Spec of the search.
         told: Is told how far it is.
         noted: Is told what is read otherwise than a user may think.
 

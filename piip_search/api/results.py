@@ -44,7 +44,7 @@ class FrontMemberResult:
 
     Attributes:
         design: Its short form.
-        value: Of the searched metric.
+        value: Value of the searched metric.
         cost: In the unit of the limit: GMACs, or that of a table.
         trial: Number of its evaluation.
         evaluation: All that is known of it.
@@ -71,7 +71,7 @@ def read_run(
     """Reads a run from a ledger.
 
     Args:
-        name: Of the run.
+        name: Name of the run.
         ledger: A file, or the URL of a database; `ledger.db` in the home by default.
         home: Folder of the ledger.
 

@@ -71,7 +71,7 @@ def runner(
 
     Args:
         on: Where candidates are measured.
-        address: Of a Ray cluster; None starts one here.
+        address: Address of a Ray cluster; None starts one here.
         spec: What a trial occupies.
         home: The home folder.
         told: Is told, once, when a machine's memory runs out.

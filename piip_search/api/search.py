@@ -73,11 +73,11 @@ def run(
     Args:
         spec: What is searched (`load`).
         evaluate: Measures a candidate, in this process. By default a proxy of each design is trained.
-        name: Of the run; that of the space by default.
+        name: Name of the run; that of the space by default.
         ledger: A file, or the URL of a database; `ledger.db` in the home by default.
         home: Folder of checkpoints, and of the ledger.
         on: `local` trains in this process, one design after another; `ray` trains on a Ray cluster.
-        address: Of a running Ray cluster; one is started by default.
+        address: Address of a running Ray cluster; one is started by default.
         mlflow: Store that mirrors the search; none by default.
         recipe: Text that names what an evaluator of one's own measures. Results of another recipe are not reused. The
             evaluator's module and name by default.

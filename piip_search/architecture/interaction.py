@@ -10,7 +10,7 @@ ATTENTIONS: tuple[Attention, ...] = get_args(Attention)
 Direction = Literal["both", "to_large", "to_small", "alternating"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 SWITCH_WORDS = {"yes": True, "no": False}
-"""Of the short form, for settings that are on or off."""
+"""Words of the short form for settings that are on or off."""
 
 
 @dataclass(frozen=True, slots=True)

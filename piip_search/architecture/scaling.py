@@ -17,8 +17,8 @@ def scaled_sides(sides: tuple[int, ...], patches: tuple[int, ...], scale: float)
     """Sides of `Architecture.scaled`, in pixels. None grows, and what was larger than another stays larger.
 
     Args:
-        sides: Of the branches, in pixels.
-        patches: Of the branches, in pixels.
+        sides: Sides of the branches, in pixels.
+        patches: Patches of the branches, in pixels.
         scale: Factor on every side, in (0, 1].
     """
     unit = math.lcm(*patches)

@@ -17,7 +17,7 @@ ledger_app = typer.Typer(help="List, export and merge ledgers.", no_args_is_help
 
 
 class TableFormat(StrEnum):
-    """Of an export."""
+    """Format of an export."""
 
     CSV = "csv"
     PARQUET = "parquet"

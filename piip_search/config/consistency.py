@@ -9,7 +9,7 @@ from piip_search.config.messages import closest, shortened
 from piip_search.tasks import TASKS
 
 MOST_TOKENS = 1024
-"""Of a side of a grid: costs of more do not fit the numbers that they are counted in."""
+"""Most tokens of a side of a grid: costs of more do not fit the numbers that they are counted in."""
 
 
 def problems_of(content: dict[str, Any]) -> list[str]:

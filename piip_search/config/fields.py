@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """A run's name is also that of a folder."""
 MOST_CHOICES = 100
-"""Of one kind; a design is a row of small numbers."""
+"""Most choices of one kind: a design is a row of small numbers."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]

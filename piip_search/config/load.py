@@ -70,7 +70,7 @@ def _with_paths(content: Any, change: Callable[[str, str], str]) -> Any:
     """The content with every path changed.
 
     Args:
-        content: Of a file, which need not be sound.
+        content: Content of a file, which need not be sound.
         change: Takes the place of a path and the path.
     """
     for path in PATHS:
@@ -90,7 +90,7 @@ def parse_spec(content: object, source: Path | str = "search space", recorded: b
     """Checks what a search space file holds.
 
     Args:
-        content: Of the file.
+        content: Content of the file.
         source: What the message names.
         recorded: Whether a ledger holds it: no search starts with it, and earlier versions accepted more.
 

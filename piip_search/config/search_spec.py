@@ -30,7 +30,7 @@ class SearchSpec(Section):
         name: Name of the search and, unless another is given, of its run.
         task: What is trained.
         metric: What is raised; the cost is lowered.
-        seed: Of the sampler and of every training.
+        seed: Seed of the sampler and of every training.
         sampler: Who proposes.
         prior: What the sampler piip believes beforehand: `published` for the papers' detectors, dropped where it
             misleads; None for nothing.

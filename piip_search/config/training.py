@@ -101,7 +101,7 @@ class Training(Section):
             models; None trains from random weights.
         layer_decay: Factor on the learning rate from each block of a ViT to the one before it; PIIP's detection recipe
             takes 0.85 with pre-trained branches, as an export does.
-        precision: Of the backbone; neck and head are float32.
+        precision: Precision of the backbone; neck and head are float32.
         checkpointing: Whether a block's input alone is kept for the backward pass: less memory, a third more work.
         cuda_graphs: Whether the backbone's steps on a GPU are recorded once for each size of batch and replayed: small
             networks wait for the host otherwise. Takes memory for some more copies of the gradients.

@@ -28,7 +28,7 @@ def share_of(training: int, gpu_memory: float) -> float:
 
     Args:
         training: Predicted bytes of a training step.
-        gpu_memory: Of one GPU, GiB.
+        gpu_memory: Memory of one GPU, GiB.
     """
     steps = math.ceil(process_bytes(training) / (gpu_memory * GIB) / SHARE_STEP - 1e-9)
     return float(min(1.0, round(max(1, steps) * SHARE_STEP, 2)))
@@ -45,7 +45,7 @@ def torch_fraction(share: float, total: int) -> float:
     CUDA's own context lies outside of what torch hands out, but inside the share.
 
     Args:
-        share: Of the GPU; one or more for all of it.
+        share: Share of the GPU; one or more for all of it.
         total: Bytes of the GPU.
     """
     return 1.0 if share >= 1 else max(0.0, share - CONTEXT / total)

@@ -28,8 +28,8 @@ class Memory:
     """Bytes on one device.
 
     Attributes:
-        training: Of a training step: weights, gradients, optimiser state and what the backward pass needs.
-        inference: Of a forward pass: weights and the most that is alive at once.
+        training: Bytes of a training step: weights, gradients, optimiser state and what the backward pass needs.
+        inference: Bytes of a forward pass: weights and the most that is alive at once.
     """
 
     training: int

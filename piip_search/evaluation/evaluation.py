@@ -207,7 +207,7 @@ def folder_facts(folder: Path) -> dict[str, str]:
     """Where a training's checkpoints are, as the ledger keeps it: from the home folder, which may be moved later.
 
     Args:
-        folder: Of the training, in a folder that `trials_folder` names.
+        folder: Folder of the training, in a folder that `trials_folder` names.
     """
     depth = _depth(folder.name)
     return {"folder": "/".join(folder.parts[-depth:]), "home": str(Path(*folder.parts[:-depth]))}

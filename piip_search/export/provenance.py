@@ -20,11 +20,11 @@ class Provenance:
         run: Name of the search.
         trial: Number of the trial.
         architecture: Short form.
-        fingerprint: Of the architecture.
+        fingerprint: Fingerprint of the architecture.
         metric: What the search raised.
         proxy_metrics: What the proxy reached.
         fidelity: How the proxy was trained.
-        schedule: Of the full training.
+        schedule: Schedule of the full training.
         weights: What the full training starts from.
         mlflow: Store that the search was mirrored into, if it was.
     """

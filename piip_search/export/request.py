@@ -47,12 +47,12 @@ class Export:
         architecture: The design.
         data: What its training sees.
         training: Detector and recipe of the search.
-        schedule: Of the full training.
+        schedule: Schedule of the full training.
         formats: What is written.
         start: What the full training starts from.
         reader: The detector around the backbone; by default the recipe's, where its cost is known.
         images: Training and validation images, where they are known.
-        seed: Of the full training.
+        seed: Seed of the full training.
         proved: Whether what is written is tried.
         provenance: Trial that the design comes from, if it comes from one.
         notes: Lines for the README.

@@ -305,7 +305,7 @@ def _newer(engine: Engine) -> _RefusalError:
 
 
 def _revision(engine: Engine) -> str | None:
-    """Of the tables; None where there are none."""
+    """Revision of the tables; None where there are none."""
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None

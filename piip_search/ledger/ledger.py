@@ -53,7 +53,7 @@ class Ledger:
     Attributes:
         url: The database's.
         shown: The same without a password.
-        uid: Of the search that was last started.
+        uid: Uid of the search that was last started.
     """
 
     def __init__(

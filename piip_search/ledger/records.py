@@ -31,7 +31,7 @@ class Circumstances:
         host: Its machine.
         process: Its number there.
         revision: Commit of the source, with `+` where it was changed since; empty where it is no checkout.
-        versions: Of the packages that decide or measure.
+        versions: Versions of the packages that decide or measure.
     """
 
     host: str = ""
@@ -95,8 +95,8 @@ class Promotion:
     """A design that the schedule sent on.
 
     Attributes:
-        number: Of the candidate that goes on.
-        first: Of the candidate that began the training.
+        number: Number of the candidate that goes on.
+        first: Number of the candidate that began the training.
         rung: Where to, from 0.
         at: When, UTC.
     """

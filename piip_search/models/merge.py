@@ -31,7 +31,7 @@ class BranchMerge(nn.Module):
         """Builds the merge.
 
         Args:
-            architecture: Of which branches.
+            architecture: The branches.
             tap: The stretch of blocks after which they are merged, from 0.
         """
         super().__init__()
@@ -74,7 +74,7 @@ class LogitMerge(nn.Module):
         """Builds the merge.
 
         Args:
-            architecture: Of which branches.
+            architecture: The branches.
             classes: Classes.
         """
         super().__init__()
@@ -103,7 +103,7 @@ class TokenMerge(nn.Module):
         """Builds the merge.
 
         Args:
-            architecture: Of which branches.
+            architecture: The branches.
             width: Channels of a token of the language model.
         """
         super().__init__()

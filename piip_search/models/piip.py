@@ -99,7 +99,7 @@ class PIIP(nn.Module):
         and inference run as usual.
 
         Args:
-            backend: Of `torch.compile`.
+            backend: Backend of `torch.compile`.
         """
         from torch._dynamo import config  # brings the compiler with it, for seconds
 
@@ -181,10 +181,10 @@ class PIIP(nn.Module):
         """All neighbours once, the pair with the smallest models first: details travel down in one interaction.
 
         Args:
-            tokens: Of each branch; replaced.
+            tokens: Tokens of each branch; replaced.
             step: Which interaction it is, from 0.
             grids: Those that are known, by branch and sides; added to.
-            lanes: Of each branch.
+            lanes: Stream of each branch.
         """
         places = []
         for index, x_BHWC in enumerate(tokens):

@@ -35,7 +35,7 @@ class Halving(Generic[_Design]):
         """Prepares.
 
         Args:
-            epochs: Of each rung, rising; the last is the whole training.
+            epochs: Epochs of each rung, rising; the last is the whole training.
             keep: One in so many goes on.
             tiers: Tiers, rising.
             brackets: Designs start at one of so many first rungs, most at the lowest: about as many epochs are spent

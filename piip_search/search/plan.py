@@ -62,10 +62,10 @@ class Effort:
         train_images: Training images of one trial's pass, after the fidelity's share.
         val_images: Images it is measured on.
         throughput: Sustained multiply-accumulates a second, in 10^12: what was stated, not measured.
-        mean_hours: Of one trial on one device, over designs drawn from those that may be proposed.
-        least_hours: Of the cheapest of these.
-        most_hours: Of the dearest of these.
-        search_hours: Of all trials, on one device.
+        mean_hours: Mean hours of one trial on one device, over designs drawn from those that may be proposed.
+        least_hours: Hours of the cheapest of these.
+        most_hours: Hours of the dearest of these.
+        search_hours: Hours of all trials, on one device.
     """
 
     train_images: int
@@ -103,8 +103,8 @@ class Plan:
         designs: Legal designs.
         within: Those that keep the limit and may be proposed.
         tiers: How many designs each tier allows.
-        cheapest: Of all legal designs, with its GMACs.
-        dearest: Of all legal designs, with its GMACs.
+        cheapest: The cheapest legal design, with its GMACs.
+        dearest: The dearest legal design, with its GMACs.
         edges: GMACs between the bins of the histogram, one more than there are bins.
         counts: Legal designs in each bin.
         published: Where the authors' detection designs fall, the cheapest first.

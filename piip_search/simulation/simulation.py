@@ -25,7 +25,7 @@ from piip_search.search.search import Search, policy_of
 from piip_search.simulation.table import Table
 
 SECONDS_AN_EPOCH = 60.0
-"""Of a design of mean cost, where the table gives no times; others take as many times more as they cost."""
+"""Seconds of a design of mean cost, where the table gives no times; others take time in proportion to their cost."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from piip_search.cost.branch import branch_parts
 from piip_search.cost.conventions import Cost, rules_for
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-"""Of the branches, told apart by colour-blind eyes too (Okabe and Ito, 2008); readable on white and on black."""
+"""Colours of the branches, which colour-blind people tell apart (Okabe and Ito, 2008); readable on white and black."""
 ON_DARK = ("#56B4E9", "#F0884A", "#2BC79A", "#E5A3C8")
 
 DRAWING_WIDTH = 880

@@ -12,9 +12,9 @@ from piip_search.analysis.effects import Effect, Weight
 from piip_search.analysis.rank_correlation import Interval
 
 CHART_WIDTH = 760
-"""Of a chart, in pixels."""
+"""Width of a chart, in pixels."""
 CHART_HEIGHT = 400
-"""Of a chart, in pixels."""
+"""Height of a chart, in pixels."""
 _LEFT = 70
 """Left edge of the axes."""
 _RIGHT = 740

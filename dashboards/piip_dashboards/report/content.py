@@ -57,7 +57,7 @@ class MemberRow:
     """A member of the front.
 
     Attributes:
-        letter: Of its point in the picture; empty where there are too many.
+        letter: Letter of its point in the picture; empty where there are too many.
         tier: The cheapest tier that it fits, GMACs.
     """
 
@@ -118,13 +118,13 @@ class SearchReport:
         counts: Evaluations by `done`, `failed` and `unfinished`.
         question, space, budget: What was asked, of what, and at what expense at most.
         tiers: The cheapest first.
-        front: Of the largest tier; that of a smaller one is the part that fits it.
+        front: Front of the largest tier; that of a smaller one is the part that fits it.
         points: Every finished design, and those that failed.
         progress: For each tier the evaluations after which its hypervolume changed, with its new value.
         chosen: Designs worth a page.
         effects: Ablations, those with most evidence first within each choice.
         importance: What matters beyond cost.
-        audits: Of the proxies.
+        audits: Audits of the proxies.
         findings: What the health checks found, and what to do.
         learnt: How well the sampler's belief ranks designs that it did not see, beside MACs; empty for too few.
         failures: Errors by kind, the commonest first.

@@ -50,7 +50,7 @@ class Chosen:
     Attributes:
         why: What it is: `best within 500 GMACs`, `knee of the front`.
         choice: What `piip-search export` calls it.
-        deviation: Of the metric between seeds; None for one seed.
+        deviation: Standard deviation of the metric between seeds; None for one seed.
         seeds: Whole trainings of the design.
         metrics: All that was measured.
         predicted: What the sampler said beforehand; empty where it predicted nothing.

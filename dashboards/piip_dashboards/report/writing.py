@@ -11,7 +11,7 @@ from piip_dashboards.report.paper import find_browser, print_page
 
 
 class ReportFormat(StrEnum):
-    """Of a report."""
+    """Format of a report."""
 
     HTML = "html"
     MD = "md"

@@ -34,7 +34,7 @@ class RunCache:
         return self._ledger.shown
 
     def positions(self) -> dict[str, int]:
-        """Of every run; it grows whenever something happens. Cheap."""
+        """Position of every run; it grows whenever something happens. Cheap."""
         return self._ledger.positions()
 
     def records(self) -> list[SearchRecord]:

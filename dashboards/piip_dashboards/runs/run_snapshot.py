@@ -24,7 +24,7 @@ class DesignSnapshot:
         candidates: All that were proposed of it, by number.
         evaluations: All that ended, in that order.
         rungs: Epochs of each rung of the schedule, the whole training last.
-        whole: Of the evaluations those that were trained to the end and measured.
+        whole: The evaluations that were trained to the end and measured.
     """
 
     architecture: Architecture
@@ -119,7 +119,7 @@ class RunSnapshot:
 
     @property
     def position(self) -> int:
-        """Of the last event; 0 before the first."""
+        """Position of the last event; 0 before the first."""
         return self.events[-1].position if self.events else 0
 
     @property
@@ -182,7 +182,7 @@ class RunSnapshot:
 
     @property
     def epochs(self) -> tuple[int, ...]:
-        """Of each rung, the whole training last."""
+        """Epochs of each rung, the whole training last."""
         return tuple(rung.epochs for rung in self.spec.rungs)
 
     @property
@@ -206,12 +206,12 @@ class RunSnapshot:
 
     @cached_property
     def fronts(self) -> list[ParetoFront]:
-        """Of each tier, designs by the mean of their seeds."""
+        """Front of each tier; a design counts with the mean of its seeds."""
         return [pareto_front(self.representatives, self.objectives, tier) for tier in self.tiers]
 
     @cached_property
     def front(self) -> ParetoFront:
-        """Of all designs, also of those beyond the tiers."""
+        """Front of all designs, those beyond the tiers included."""
         return pareto_front(self.representatives, self.objectives, max([self.tiers[-1], *self.costs]))
 
     @cached_property

@@ -18,7 +18,7 @@ class PropertyRow:
 
     Attributes:
         title: What it is.
-        values: Of each design, as text.
+        values: Value of each design, as text.
         differs: Whether they are not all equal.
         best: Index of the best one; None where none is better or it is no matter of better.
     """

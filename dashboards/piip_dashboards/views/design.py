@@ -43,7 +43,7 @@ class CostShare:
         group: What it belongs to.
         kind: Which of its works; empty for the whole group.
         gmacs: 10^9 multiply-accumulates.
-        share: Of the whole.
+        share: Share of the whole.
         mparams: 10^6 parameters.
     """
 
@@ -119,7 +119,7 @@ class Near:
     """A design that was tried beside this one.
 
     Attributes:
-        fingerprint: Of it.
+        fingerprint: Fingerprint of the design.
         architecture: Short form.
         changes: In what it differs.
         value: Its metric; None where it was not trained to the end.
@@ -155,7 +155,7 @@ class DesignView:
 
     Attributes:
         run: Name of the run.
-        fingerprint: Of the architecture.
+        fingerprint: Fingerprint of the architecture.
         architecture: Short form.
         state: `done`, `running`, `failed` or `paused`.
         trial: Number of its first trial.

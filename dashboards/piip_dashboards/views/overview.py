@@ -21,7 +21,7 @@ class FrontMember:
 
     Attributes:
         trial: Number of its first whole training.
-        fingerprint: Of the architecture.
+        fingerprint: Fingerprint of the architecture.
         architecture: Short form.
         value: The metric, the mean over seeds.
         deviation: Between seeds; None for one seed.
@@ -66,12 +66,12 @@ class Rung:
     """A rung of the schedule.
 
     Attributes:
-        epochs: Of training, from the start.
+        epochs: Epochs of training, from the start.
         begun: Trainings that were sent to it.
         measured: That reached it.
         failed: That failed on the way.
         running: That are on the way.
-        promoted: Of those that reached it, how many were sent on.
+        promoted: How many of those that reached it were sent on.
         best: Highest metric there.
     """
 
@@ -206,7 +206,7 @@ class Overview:
 
     @property
     def share(self) -> float:
-        """Of the expected evaluations, those that ended."""
+        """Share of the expected evaluations that ended."""
         return min(1.0, (self.done + self.failures) / max(self.expected, 1))
 
 

@@ -47,11 +47,11 @@ class DesignTable:
         axis_title: The same for people.
         tiers: Tiers on the axis; empty where they are in other units.
         models: All backbones of the designs, the smallest first.
-        number: Of the first trial.
-        fingerprint: Of the architecture.
+        number: Number of the first trial.
+        fingerprint: Fingerprint of the architecture.
         architecture: Short form.
-        branches: Of each design, model and image size of each branch, the largest model first.
-        windows: Of each design, the attention of each branch.
+        branches: Model and image size of each branch of each design, the largest model first.
+        windows: Attention of each branch of each design.
         interactions: How many between each pair of neighbours.
         state: `done`, `running`, `failed` or `paused`.
         rung: Highest rung reached, from 0; -1 for none.

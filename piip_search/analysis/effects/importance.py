@@ -35,7 +35,7 @@ class Weight:
 
     Attributes:
         choice: Its name.
-        share: Of the metric's variance, what shuffling it costs the prediction; about 0 where it tells nothing.
+        share: Share of the metric's variance that shuffling it costs; about 0 where it tells nothing.
         deviation: Standard deviation of the share between the parts of the cross-validation.
     """
 
@@ -52,7 +52,7 @@ class Importance:
         designs: Finished designs that were looked at.
         cost: Share of the metric's variance that cost explains, cross-validated.
         choices: Share of it that the choices explain beyond cost, cross-validated.
-        weights: Of each kind of choice that the designs differ in, the weightiest first; none where nothing can be
+        weights: Weight of each kind of choice in which designs differ, the largest first; none where nothing can be
             told.
         said: What it comes to, in words.
     """
@@ -79,9 +79,9 @@ def importance(evaluations: Sequence[Evaluation], objectives: Objectives, seed: 
     """What the finished designs of a search tell.
 
     Args:
-        evaluations: Of whole trainings (`objectives.finished`).
+        evaluations: Evaluations of whole trainings (`objectives.finished`).
         objectives: What is traded off.
-        seed: Of parts, trees and shuffles.
+        seed: Seed of parts, trees and shuffles.
     """
     designs = measured_designs(evaluations, objectives)
     values_N = np.array([design.value for design in designs])

@@ -155,7 +155,7 @@ def matched_effects(evaluations: Sequence[Evaluation], objectives: Objectives) -
     """Every effect of which the ledger has evidence: by choice, the broad ones first, then those with the most of it.
 
     Args:
-        evaluations: Of whole trainings (`objectives.finished`).
+        evaluations: Evaluations of whole trainings (`objectives.finished`).
         objectives: What is traded off.
     """
     designs = measured_designs(evaluations, objectives)
@@ -195,7 +195,7 @@ def _pair(less: _Value, more: _Value, curve: Curve | None) -> Pair:
 
 
 def _effect(choice: str, title: str, broad: bool, groups: Sequence[Sequence[Pair]]) -> Effect:
-    """Of pairs in groups that share designs; each group counts once."""
+    """Mean over pairs in groups that share designs; each group counts once."""
     pairs = tuple(pair for group in groups for pair in group)
     gains = [float(np.mean([pair.gain for pair in group])) for group in groups]
     doublings = [float(np.mean([np.log2(pair.costs) for pair in group])) for group in groups]

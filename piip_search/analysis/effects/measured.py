@@ -38,8 +38,8 @@ def measured_designs(evaluations: Sequence[Evaluation], objectives: Objectives) 
     """Each design once, in the order of their first evaluations.
 
     Args:
-        evaluations: Of whole trainings (`objectives.finished`); those that failed are left out, and so are rows of
-            a table, which have no parts.
+        evaluations: Evaluations of whole trainings (`objectives.finished`). Those that failed are left out, and so are
+            rows of a table, which have no parts.
         objectives: What is traded off.
     """
     values: dict[Architecture, list[float]] = {}

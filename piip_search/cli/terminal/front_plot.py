@@ -43,7 +43,7 @@ def plot_front(
     """Metric against cost, as lines of equal length: the front as steps, other designs, and where tiers end.
 
     Args:
-        fronts: Of each tier, the cheapest first.
+        fronts: Front of each tier, the cheapest first.
         evaluations: Whole trainings; those that failed are left out.
         objectives: What is traded off.
         width: Characters of a line.

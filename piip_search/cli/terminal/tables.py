@@ -181,7 +181,7 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: boo
     """The best design of each tier.
 
     Args:
-        fronts: Of each tier.
+        fronts: Front of each tier.
         objectives: What is traded off.
         named: Whether its architecture is shown.
     """

@@ -28,7 +28,7 @@ AUTHORS_BASES = {
     "dino": ["./3branch/dino_4scale_deit_384_sbl_1792_1120_672_fpn_3x_coco_bs32_ms.py"],
 }
 GPUS = 8
-"""Of the command that the README gives."""
+"""GPUs of the command that the README gives."""
 DINO_BATCH = 32
 """Images of a step in their DINO configurations."""
 DINO_CLIP = 0.1

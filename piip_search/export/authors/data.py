@@ -11,9 +11,9 @@ PixelNorm = dict[str, list[float]]
 HALF_NORM: PixelNorm = {"mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5]}
 IMAGENET: PixelNorm = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
 SHORT_SIDES = tuple(range(480, 801, 32))
-"""Of DINO's training images, over a long side of `LONG_SIDE`, for networks of `DESIGN_SIDE` pixels."""
+"""Short sides of DINO's training images, over a long side of `LONG_SIDE`, for networks of `DESIGN_SIDE` pixels."""
 FIRST_SHORT_SIDES = (400, 500, 600)
-"""Of those that are cropped first."""
+"""Short sides of the images that are cropped first."""
 CROP = (384, 600)
 """Least and greatest side of their random crops, in pixels."""
 LONG_SIDE = 1333
@@ -31,7 +31,7 @@ class ImagePipeline:
         padding: Pixels that both sides are padded to a multiple of.
         masks: Whether objects have masks.
         queried: Whether DINO's recipe draws sizes and crops of its own.
-        images_per_gpu: Of a step.
+        images_per_gpu: Images of a step on each GPU.
     """
 
     norm: PixelNorm

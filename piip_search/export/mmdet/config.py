@@ -43,7 +43,7 @@ def proxy_config(
         training: Detector and recipe.
         fidelity: How many epochs of how long a schedule.
         images: What is read of the data.
-        seed: Of weights and order.
+        seed: Seed of weights and order.
         reader: The detector around the backbone; by default the recipe's, where its cost is known.
         accumulated: Steps whose gradients make one of the recipe's batches, to save memory.
     """
@@ -128,7 +128,7 @@ def full_config(
         images: Training images a pass, where they are known.
         weights: File to start from; else the branches' weights are taken from `training.pretrained`, if that is set.
         reader: The detector around the backbone; by default the recipe's, where its cost is known.
-        seed: Of weights and order.
+        seed: Seed of weights and order.
         unreadable: File that lists training images that cannot be decoded, and that others take the place of; None
             stops at the first.
     """

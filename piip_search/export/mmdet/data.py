@@ -88,7 +88,7 @@ def smallest_image(architecture: Architecture, training: Training, aspects: tupl
     Args:
         architecture: What reads the images.
         training: How they are fitted and jittered.
-        aspects: Of the data set (`CocoPaths.aspects`).
+        aspects: Aspects of the data set (`CocoPaths.aspects`).
     """
     long, short = box(architecture, training)
     factor = min(1.0, training.scale_jitter[0]) if training.scale_jitter else 1.0

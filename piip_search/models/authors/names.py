@@ -24,7 +24,7 @@ PROJECTOR = "model.mm_projector."
 """Where PIIP-LLaVA has branches with interactions, and projectors."""
 CLASS_TOKEN = {"CLIP": "clip_model.embeddings.class_embedding"}
 POSITIONS = {"CLIP": "clip_model.embeddings.position_embedding.weight"}
-"""Of other branches they are `cls_token` and `pos_embed`."""
+"""In other branches these are `cls_token` and `pos_embed`."""
 
 _INJECTORS = {"large_reads": "branch2to1", "small_reads": "branch1to2"}
 _INSIDE = {

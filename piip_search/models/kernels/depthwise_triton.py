@@ -27,7 +27,7 @@ def backward(grad_BHWC: Tensor, x_BHWC: Tensor, weight_C133: Tensor) -> tuple[Te
     """Gradients of tokens, weights and bias, the latter in the weights' dtype. All tensors are contiguous.
 
     Args:
-        grad_BHWC: Of what the convolution gave.
+        grad_BHWC: Gradient of the convolution's output.
         x_BHWC: The tokens.
         weight_C133: The weights.
     """

@@ -31,7 +31,7 @@ class TokenGrid(NamedTuple):
 
 
 Grids = tuple[TokenGrid, TokenGrid]
-"""Of those who read, and of what is read."""
+"""Grid of those who read, and grid of what is read."""
 
 
 def grid_of(x_BHWC: Tensor) -> TokenGrid:
@@ -51,7 +51,7 @@ def sample(value_BHWMD: Tensor, learnt_BNK: Tensor, grids: Grids) -> Tensor:
 
     Args:
         value_BHWMD: What is read, shape (B, H, W, M, D); zeros outside of it.
-        learnt_BNK: Of each query an offset for each point of each head, x before y, in tokens of what is read; then a
+        learnt_BNK: For each query an offset for each point of each head, x before y, in tokens of what is read; then a
             score for each, before a softmax over a head's points. Shape (B, N, 2 M P + M P).
         grids: Where queries and values are.
 

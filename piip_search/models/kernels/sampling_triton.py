@@ -36,7 +36,7 @@ def backward(
     """Gradients of values and of what is learnt, in their shapes and dtypes. All tensors are contiguous.
 
     Args:
-        grad_BNMD: Of what was read.
+        grad_BNMD: Gradient of what was read.
         value_BHWMD: What was read from.
         learnt_BNK: Offsets and scores.
         read_BNMD: What was read.

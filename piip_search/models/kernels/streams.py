@@ -43,7 +43,7 @@ ONE = BranchStream()
 """The lane of all where nothing runs beside each other."""
 
 _streams: dict[torch.device, list[torch.cuda.Stream]] = {}
-"""Of each device those that lanes have had: libraries keep memory for every stream that they were called on."""
+"""Streams of each device that branches have had: libraries keep memory for every stream that they were called on."""
 
 
 def streams_of(x: Tensor, count: int) -> list[BranchStream]:

@@ -181,7 +181,7 @@ class ExpectedFrontGain:
         Args:
             choices: What may be proposed.
             tiers: Tiers of cost; designs over the largest are never proposed.
-            seed: Of the spread at the beginning and of draws.
+            seed: Seed of the spread at the beginning and of draws.
             start: Designs that are measured before anything is learnt.
             prior: What is believed beforehand; up to half of the start are its designs.
         """
@@ -290,7 +290,7 @@ class ExpectedFrontGain:
         return left
 
     def _spread(self, free: Indices, taken: Indices, asked: int, random: np.random.Generator) -> int:
-        """Of the designs whose cost is about right, the one least like those that were taken.
+        """The design least like those that were taken, among those of about the right cost.
 
         Costs rise in equal ratios, in an order that halves the gaps: with few designs the range is covered already.
         """

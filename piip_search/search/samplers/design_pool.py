@@ -73,7 +73,7 @@ class DesignPool:
         Args:
             space: What the designs are of.
             designs: All that may be proposed.
-            seed: Of ties between equally near designs.
+            seed: Seed of ties between equally near designs.
         """
         self._space = space
         self.names = [name for name, _ in space.dimensions]

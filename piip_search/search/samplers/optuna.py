@@ -47,7 +47,7 @@ class InsideLimits(BaseSampler):
             inner: Whose suggestions are moved to legal ones; None draws uniformly among the legal.
             space: What the designs are of.
             designs: All that may be proposed.
-            seed: Of the uniform draws and of ties between equally near designs.
+            seed: Seed of the uniform draws and of ties between equally near designs.
         """
         self._inner = inner
         self.reason = Reason("uniform" if inner is None else type(inner).__name__)
@@ -137,8 +137,8 @@ class FrontSampler(BaseSampler):
             designs: All that may be proposed.
             tiers: Tiers of cost, in the unit of the designs' costs.
             trials: How many proposals are planned; a third of them, but no more than needed, spread out first.
-            seed: Of the spread at the beginning, and of draws.
-            features: Of some of the designs, by index, the last one being the cost (`AcquisitionPool`); those of PIIP
+            seed: Seed of the spread at the beginning, and of draws.
+            features: Features of some of the designs, by index; the last is the cost (`AcquisitionPool`); those of PIIP
                 networks by default.
             prior: What is believed of the designs beforehand; dropped where it misleads.
         """
@@ -213,7 +213,7 @@ class _Found:
     """What trials found, by design.
 
     Attributes:
-        losses: Of measurements to the end, one or several.
+        losses: Losses of measurements to the end, one or several.
         pending: Designs that are being measured.
         failed: Designs that could not be.
         reached: Losses by epochs, on the way.
@@ -226,7 +226,7 @@ class _Found:
 
     @property
     def measured(self) -> dict[int, float]:
-        """Of one design measured again, with another seed say, the mean."""
+        """Loss of each design; the mean where it was measured several times."""
         return {index: float(np.mean(found)) for index, found in self.losses.items()}
 
     def add(self, index: int, trial: FrozenTrial, sign: float) -> None:

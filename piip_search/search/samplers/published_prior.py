@@ -28,7 +28,7 @@ def published_prior(
         designs: All that may be proposed.
         convention: How their cost was counted.
         detector: What reads the merged maps, under the convention `detector`.
-        seed: Of the fit.
+        seed: Seed of the fit.
 
     Raises:
         SpaceError: The space shares too few designs with the papers.

@@ -55,9 +55,9 @@ class Surrogate:
         """Learns from measured designs; of too many, from some.
 
         Args:
-            features_NF: Of the measured designs, each column about as wide as one.
+            features_NF: Features of the measured designs, each column about as wide as one.
             losses_N: What they reached, lower is better.
-            seed: Of the choice among too many.
+            seed: Seed of the choice among too many.
             deviations_N: Standard deviations of losses that are not exactly known; zero by default.
             line: Column along which losses are expected to follow a straight line, besides all else; None for none.
         """

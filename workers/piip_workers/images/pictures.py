@@ -60,11 +60,11 @@ class Header:
     """What the first bytes of an image file say.
 
     Attributes:
-        width: Of the pixels as they are stored; 0 where the file is no image that is known.
-        height: Likewise.
+        width: Width of the pixels as they are stored; 0 where the file is no image that is known.
+        height: Height, likewise.
         orientation: How they are to be turned to stand upright, 1 to 8 as in EXIF; 1 is upright.
         obeyed: Whether OpenCV turns it when asked to, and only then; it does not in every format.
-        bits: Of a channel.
+        bits: Bits of a channel.
         odd: Whether channels hold floating-point numbers, or numbers with a sign.
         too_large: Whether it has more pixels than are decoded.
     """
@@ -102,11 +102,11 @@ class Picture:
     """What is known of a file; None for what was not looked at.
 
     Attributes:
-        size: Of the file in bytes.
+        size: Size of the file in bytes.
         changed: When its contents, and when anything about it, changed last, in nanoseconds.
         inode: Its number in the file system.
         header: What its first bytes say.
-        hash: Of its contents, 32 hexadecimal digits.
+        hash: Hash of its contents, 32 hexadecimal digits.
         decodes: Whether OpenCV decodes it.
         brightest: Largest value of a channel, but for a few pixels (`BRIGHT`).
     """
@@ -125,7 +125,7 @@ class Pictures:
 
     Args:
         folder: Where they are.
-        names: Of the files, as an annotation file has them.
+        names: Names of the files, as an annotation file has them.
 
     Attributes:
         odd: Names of what is no regular file: a folder, a pipe, a device.
@@ -173,7 +173,7 @@ class Pictures:
         """Which files cannot be decoded, with OpenCV, which is installed; missing files are among them.
 
         Args:
-            names: Of the files.
+            names: Names of the files.
             told: Is told how many of how many were decoded.
             ended: Whether to stop: what was not looked at then is not among them.
         """

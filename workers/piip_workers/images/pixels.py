@@ -10,7 +10,10 @@ from piip_search.config import Orientation
 from piip_search.errors import DataError
 
 MOST_PIXELS = 178_956_970
-"""Of an image that is decoded: twice what Pillow warns of. Three bytes each, six where it has 16 bits a channel."""
+"""Most pixels of an image that is decoded: twice what Pillow warns of.
+
+A pixel takes three bytes, or six where a channel has 16 bits.
+"""
 # OpenCV's own bound is a gigapixel. It is read when the library is loaded.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))
 
@@ -27,7 +30,7 @@ def raw(content: bytes, flags: int = TURNED) -> NDArray[Any] | None:
     """An image's pixels, (height, width, 3), blue first, of any depth; None where it cannot be decoded.
 
     Args:
-        content: Of the file.
+        content: Content of the file.
         flags: OpenCV's.
     """
     try:
@@ -42,7 +45,7 @@ def decoded(
     """An image's pixels as annotations are of them, (height, width, 3), blue first.
 
     Args:
-        content: Of the file.
+        content: Content of the file.
         orientation: Whether it is turned as its EXIF says, or left as it is stored, where its size does not tell.
         bits: Bits that an image of 16 bits a channel uses: the largest number of so many bits becomes white.
         size: Height and width that the annotations record; None where there are none.

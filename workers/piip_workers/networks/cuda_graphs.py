@@ -198,7 +198,7 @@ class _Replay(torch.autograd.Function):
 
 
 def _gradients(maps: Sequence[Tensor], weights: Sequence[Tensor], towards: Sequence[Tensor]) -> list[Tensor | None]:
-    """Of all weights, none of those that no map depends on.
+    """Gradients of all weights, but for those that no map depends on.
 
     Laid out as the weights are and each in memory of its own: optimisers and clipping write there.
     """

@@ -91,7 +91,7 @@ def prove_torch(architecture: Architecture, network: PIIPPyramid, folder: Path, 
 
 
 def greatest_difference(found: list[Tensor], expected: tuple[Tensor, ...]) -> float:
-    """Of all maps, relative to each one's greatest value."""
+    """The greatest difference of all maps, relative to each one's greatest value."""
     return max(
         float((one - other).abs().max() / other.abs().max().clamp(min=1e-12))
         for one, other in zip(found, expected, strict=True)

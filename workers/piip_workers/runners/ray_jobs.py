@@ -92,7 +92,7 @@ class ClusterJobs:
         """Looks whether the cluster answers.
 
         Args:
-            address: Of its dashboard, such as `http://HEAD:8265`.
+            address: Address of its dashboard, such as `http://HEAD:8265`.
 
         Raises:
             ClusterError: It does not, or it wants a token.

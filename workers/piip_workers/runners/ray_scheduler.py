@@ -40,7 +40,7 @@ class HalvingScheduler(TrialScheduler):
         Args:
             rungs: Times at which trials are compared, rising; the last is the whole training.
             cost: What a trial's configuration costs, known before it runs.
-            tiers: Of the limit, in the unit of the costs, rising.
+            tiers: Tiers of the limit, in the unit of the costs, rising.
             metric: What trials report; by default the tuner's.
             mode: `min` or `max`; by default the tuner's.
             keep: One in so many goes on from each rung.

@@ -28,7 +28,7 @@ class Cluster:
         failures: Chance that an evaluation fails on its way.
         stragglers: Chance that it takes 3 to 10 times as long.
         preemptions: Chance that its worker is taken away on its way; it is begun again, on any worker.
-        seed: Of all chances.
+        seed: Seed of all chances.
     """
 
     workers: int = 1

@@ -31,8 +31,8 @@ def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int
     Args:
         uri: Store that holds the search.
         provenance: Where the design comes from.
-        folder: Of the torch export or the ONNX file.
-        channels: Of the maps, the finest first.
+        folder: Folder of the torch export or the ONNX file.
+        channels: Channels of the maps, the finest first.
 
     Returns:
         Name and version of the model.
@@ -116,7 +116,7 @@ def _versions(client: MlflowClient, name: str) -> list[Any]:
 
 
 def _digest(folder: Path) -> str:
-    """Of all that the folder holds."""
+    """Size of all that the folder holds."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         digest.update(path.name.encode())

@@ -144,7 +144,7 @@ def _held(file: Path) -> Iterator[None]:
 
 
 def _revision(file: Path) -> str | None:
-    """Of a store's tables: None where there are none yet, an empty text where it was never written down.
+    """Revision of a store's tables: None where there are none yet, an empty text where it was never written down.
 
     Raises:
         BrokenStoreError: The file is no database, or a part of one.

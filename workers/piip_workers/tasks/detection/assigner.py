@@ -39,7 +39,7 @@ def with_nearest(overlaps_KN: Tensor, object_N: Tensor, least: float) -> Tensor:
     """Every object also takes the anchors that it overlaps most; of several objects an anchor goes to the last.
 
     Args:
-        overlaps_KN: Of each object with each anchor.
+        overlaps_KN: Overlap of each object with each anchor.
         object_N: Number of the object that each anchor was assigned to, from 1.
         least: Overlap that an object needs with them.
     """

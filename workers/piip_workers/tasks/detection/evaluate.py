@@ -97,7 +97,7 @@ def _shared(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
 
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Of one row the numbers themselves, to the last digit."""
+    """The numbers of one row as they are, to the last digit."""
     return {name: statistics.fmean(values) for name, values in _shared(rows).items()}
 
 

@@ -50,7 +50,7 @@ def write_examples(folder: Path, images: int) -> int:
     """Writes the examples of a trial; all of them or none.
 
     Args:
-        folder: Of the trial.
+        folder: Folder of the trial.
         images: How many to write.
 
     Returns:

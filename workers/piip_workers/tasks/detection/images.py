@@ -45,7 +45,7 @@ class SeededCocoDataset(CocoByName):
 
         Args:
             arguments: Those of `CocoByName`.
-            seed: Of the augmentation.
+            seed: Seed of the augmentation.
             settings: Those of `CocoByName`.
         """
         self.seed = seed

@@ -42,9 +42,9 @@ class LossWatch:
         """Takes the loss of a step.
 
         Args:
-            loss: Of the step.
+            loss: Loss of the step.
             runner: mmengine's.
-            step: Of the epoch, from 0.
+            step: Number of the step in the epoch, from 0.
             rate: The greatest learning rate of the step.
             batch: What the step read, as mmdet packs it.
 

@@ -36,7 +36,7 @@ class Measurement:
     Attributes:
         metrics: COCO's averages by name; those of which there are no objects are absent.
         history: Number and mean loss of each epoch, and the metrics where they were taken.
-        parameters: Of the whole detector.
+        parameters: Parameters of the whole detector.
     """
 
     metrics: dict[str, float]
@@ -69,7 +69,7 @@ def train(
     Args:
         settings: A configuration with a measurement after the last epoch.
         directory: Folder of checkpoints and log.
-        seed: Of weights and order.
+        seed: Seed of weights and order.
         epochs: Passes over the images; 0 measures the untrained detector.
         begin: What is done to the detector before its first epoch.
         kept: Whether the weights are kept (`weights_file`) however far the training goes on later.

@@ -64,8 +64,8 @@ def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: P
 
     Args:
         architecture: The design.
-        evaluation: Of the proxy, which may have seen smaller images.
-        checkpoint: Of the proxy, written by mmengine.
+        evaluation: Evaluation of the proxy, which may have seen smaller images.
+        checkpoint: Checkpoint of the proxy, written by mmengine.
 
     Raises:
         WeightsError: The file cannot be read, or is of another design.

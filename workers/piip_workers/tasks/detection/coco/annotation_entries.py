@@ -17,7 +17,7 @@ from piip_workers.tasks.detection.coco.outlines import ABSENT, LARGEST_SIDE, NO_
 
 LISTS = ("images", "annotations", "categories")
 LONGEST_NAME = 1000
-"""Of an image's file."""
+"""Most letters of the name of an image's file."""
 SMALL_SHARE = 0.01
 """Share of the entries that may be left out with a notice; COCO's own training file has two boxes without a height."""
 

@@ -61,7 +61,7 @@ class Objects:
         runs_N2: Height and width of its RLE; NaN where it has none.
         masked_N: Whether it has a segmentation.
         edges_N: Pixels along the edges of its polygons, or a little more than that.
-        segmentations: Of each, where they were asked for.
+        segmentations: Segmentation of each object, where they were asked for.
     """
 
     places_N: NDArray[np.int64]

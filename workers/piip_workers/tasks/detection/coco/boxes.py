@@ -279,7 +279,7 @@ class _Looking:
         return fitting_N
 
     def _exact(self, kind: _Format) -> NDArray[np.bool_] | None:
-        """Of the boxes with a recorded area or an outline, those that it confirms; None where nothing can.
+        """Whether the area or the outline confirms the format, for each box that has one; None where no box has.
 
         An area confirms a format where it is the box's own, as tools without masks write it.
         """

@@ -30,7 +30,7 @@ SAMPLE = 64
 LEAST_BITS = 15
 """Bits of 16 that an image must use to be read as one of 16; darker ones need a word of the user's."""
 MOST_MASK_BYTES = 4 * 2**30
-"""Of the masks of one image, a byte a pixel and object, while it is read for training."""
+"""Most bytes of the masks of one image: one for each pixel and object, while it is read for training."""
 
 MOST_EDGES = 20_000_000
 """Pixels along the edges of all outlines of an image: they are drawn each time the image is read or scored."""

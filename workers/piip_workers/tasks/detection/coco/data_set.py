@@ -113,8 +113,8 @@ class Contents:
         images: How many it lists.
         aspects: The least and the greatest ratio of an image's long side to its short one.
         objects: How many of it are learnt or scored; crowds among them.
-        masked: Of these, those with a mask.
-        sizes: Of the objects that are scored, which of COCO's sizes occur: s, m, l.
+        masked: Objects with a mask.
+        sizes: Which of COCO's sizes (s, m, l) the scored objects have.
     """
 
     classes: tuple[str, ...]
@@ -126,7 +126,7 @@ class Contents:
 
 
 def contents(split: CocoSplit, masks: bool = False) -> Contents:
-    """Of a checked annotation file; parsed once a process, as that of a large set takes seconds."""
+    """Contents of a checked annotation file, which is parsed once a process."""
     return contents_of(annotations_of(split.annotations, masks, kept=masks))
 
 

@@ -17,9 +17,9 @@ LONGEST_EDGE = 1_000_000
 FEW_EDGES = 10_000
 """Pixels of edges up to which a polygon's are not measured, but taken for as long as its corners allow."""
 LARGEST_SIDE = 100_000
-"""Of an image in pixels."""
+"""Longest side of an image, in pixels."""
 FEWEST_NUMBERS = 6
-"""Of a polygon: three corners."""
+"""Fewest numbers of a polygon: three corners."""
 
 NO_AREA = "must enclose an area"
 SHAPE = "must be a list of polygons, each a flat list [x1, y1, x2, y2, x3, y3, ...], or an RLE {size, counts}"
@@ -197,7 +197,7 @@ _MORE = 0x20
 _SIGN = 0x10
 """Bit of the last letter that makes the number negative."""
 _MOST_DIGITS = 10
-"""Of a run in COCO's text: 50 bits."""
+"""Most digits of a run in COCO's text: 50 bits."""
 
 
 def _unpacked(codes: NDArray[np.int64]) -> NDArray[np.int64] | None:

@@ -1,4 +1,4 @@
-"""Of which pixels annotations are, where an image file says that it is to be turned (EXIF's orientation).
+"""Which pixels annotations mean where an image file says that it is to be turned (EXIF's orientation).
 
 Tools differ: some annotate an image as people see it, upright, others as its pixels are stored. Both are common, and a
 file does not say which. Its sizes do, where turning changes them.
@@ -66,7 +66,7 @@ def look_at_sizes(
 
     Args:
         images: As the annotation file records them.
-        headers: Of their files.
+        headers: Headers of their files.
         said: Which pixels the user says that the annotations are of.
         findings: What was found before.
 
