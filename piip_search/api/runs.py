@@ -52,7 +52,7 @@ class History:
 
 def history_of(book: "Ledger", run: str) -> History:
     spec = parse_spec(dict(book.search(run).spec), f"run {run}", recorded=True)
-    return History(spec, Objectives(spec.metric, spec.limit.convention, spec.detector), book.evaluations(run))
+    return History(spec, spec.objectives, book.evaluations(run))
 
 
 def health_of(

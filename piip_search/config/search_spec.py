@@ -17,6 +17,7 @@ from piip_search.config.training import DETECTORS, UNSEEN, Data, Training
 from piip_search.cost import COCO_MASK_RCNN, DetectorCost, DetectorName, Step, training_bytes
 from piip_search.cost.gpu_share import max_step_bytes, share_of
 from piip_search.evaluation import evaluation
+from piip_search.evaluation.objectives import Objectives
 from piip_search.evaluation.table_design import TableDesign
 from piip_search.space import Limit as SpaceLimit
 
@@ -129,6 +130,11 @@ class SearchSpec(Section):
         if training.known_detector is None:
             return COCO_MASK_RCNN
         return DetectorCost(training.known_detector, training.channels, detections=training.max_detections)
+
+    @property
+    def objectives(self) -> Objectives:
+        """What a search trades off: the metric, and the cost under the limit's convention."""
+        return Objectives(self.metric, self.limit.convention, self.detector)
 
     @property
     def bounds(self) -> SpaceLimit:

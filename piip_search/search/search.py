@@ -79,7 +79,7 @@ class Search:
         self.run = run
         self.spec = spec
         self.recipe = recipe
-        self.objectives = objectives or objectives_of(spec)
+        self.objectives = objectives or spec.objectives
         self.evaluations: list[Evaluation] = []
         self.running: dict[int, Candidate] = {}
         self.answered = 0
@@ -300,9 +300,4 @@ def policy_of(spec: SearchSpec, sampler: Sampler, objectives: Objectives | None 
         [fidelity.epochs for fidelity in spec.rungs], keep, spec.bounds.gmacs, brackets
     )
     trials, inherit = spec.budget.trials, spec.training.inherit
-    return SamplerPolicy(sampler, objectives or objectives_of(spec), trials, spec.rungs, spec.seed, halving, inherit)
-
-
-def objectives_of(spec: SearchSpec) -> Objectives:
-    """What a search trades off."""
-    return Objectives(spec.metric, spec.limit.convention, spec.detector)
+    return SamplerPolicy(sampler, objectives or spec.objectives, trials, spec.rungs, spec.seed, halving, inherit)

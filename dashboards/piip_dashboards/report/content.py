@@ -49,7 +49,7 @@ class Source:
 
     @property
     def objectives(self) -> Objectives:
-        return Objectives(self.spec.metric, self.spec.limit.convention, self.spec.detector)
+        return self.spec.objectives
 
 
 @dataclass(frozen=True)

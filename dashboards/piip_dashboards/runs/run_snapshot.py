@@ -10,7 +10,7 @@ from functools import cached_property
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
-from piip_search.evaluation.objectives import Objectives, ParetoFront, finished, pareto_front
+from piip_search.evaluation.objectives import ParetoFront, finished, pareto_front
 from piip_search.ledger import Event, SearchRecord, Sitting
 
 
@@ -106,7 +106,7 @@ class RunSnapshot:
         self, record: SearchRecord, spec: SearchSpec, events: Sequence[Event], sittings: Sequence[Sitting] = ()
     ) -> None:
         self.record, self.spec = record, spec
-        self.objectives = Objectives(spec.metric, spec.limit.convention, spec.detector)
+        self.objectives = spec.objectives
         self.events, self.sittings = tuple(events), tuple(sittings)
 
     def with_events(self, events: Sequence[Event], sittings: Sequence[Sitting]) -> "RunSnapshot":
