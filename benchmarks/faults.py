@@ -137,7 +137,7 @@ def drive(settings: dict[str, Any]) -> None:
     from piip_search.ledger.environment import circumstances
     from piip_workers.jobs.job import Work
     from piip_workers.runners import ray_cluster, ray_tune
-    from piip_workers.runners.ray_desk import TrialResources
+    from piip_workers.runners.ray_driver import TrialResources
     from piip_workers.tracking import MlflowTracker
     from piip_workers.tracking.background import InBackground
 

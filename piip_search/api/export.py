@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # they bring the database and torch with them, for which a me
     from piip_search.export.mmdet.data import CocoPaths
     from piip_search.export.mmdet.detectors import DetectorConfig
     from piip_search.ledger import Ledger
-    from piip_workers.networks.checks import Proof
+    from piip_workers.networks.proof import Proof
     from piip_workers.tasks.detection.starting_weights import Weights
 
 
@@ -289,7 +289,7 @@ def _with_start(request: Export, weights: "Weights | None", proof: bool) -> Expo
 
 def _write(request: Export, folder: Path, weights: "Weights | None", notify: Notify) -> "Proof":
     """Writes every format, and tries each where the request says so."""
-    from piip_workers.networks.checks import Proof
+    from piip_workers.networks.proof import Proof
 
     proof = Proof()
     if weights is not None and request.start.file is not None and "mmdet" in request.formats:

@@ -12,7 +12,7 @@ from piip_search.search.feasible import feasible_designs
 
 if TYPE_CHECKING:  # they bring the database and Ray with them, for which a message need not wait
     from piip_search.search.search import Search
-    from piip_workers.runners.ray_desk import TrialResources
+    from piip_workers.runners.ray_driver import TrialResources
     from piip_workers.runners.ray_jobs import ClusterJobs, JobRequest
 
 
@@ -101,7 +101,7 @@ def runner(
 
 def placement_of(spec: SearchSpec) -> "TrialResources":
     """What a trial of a search occupies on a Ray cluster; needs the extra."""
-    from piip_workers.runners.ray_desk import TrialResources
+    from piip_workers.runners.ray_driver import TrialResources
 
     resources = spec.resources
     return TrialResources(

@@ -13,9 +13,9 @@ def main() -> NoReturn:
     """Runs the command line; an interruption ends with exit code 130 and no traceback, at any time."""
     with Interruption() as interruption:
         try:
-            from piip_search.cli.commands import typed
+            from piip_search.cli.commands import run_and_exit
 
-            typed()
+            run_and_exit()
         except ToldExit:
             raise
         except BaseException as error:  # libraries turn an interruption into errors of their own

@@ -90,7 +90,7 @@ def _message(error: Exception) -> str | None:
     return str(error) if isinstance(error, OSError) and error.errno in MACHINE else None
 
 
-def typed() -> NoReturn:
+def run_and_exit() -> NoReturn:
     """Runs what was typed. What the user can mend ends with exit code 2 and one message; a bug keeps its traceback."""
     try:
         app(prog_name="piip-search")  # however it was started: shells complete by it

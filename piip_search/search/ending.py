@@ -1,4 +1,4 @@
-"""Why a search begins nothing new: decided here for the search itself, and for pages that show it later."""
+"""Conditions on which a search begins nothing new, for the search itself (`Search.ending`) and for pages that show it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

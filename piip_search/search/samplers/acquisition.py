@@ -212,7 +212,7 @@ class ExpectedFrontGain:
             failed: Designs that could not be measured; they count as the worst.
             free_N: Which designs may be proposed.
             reached: Losses by epochs, of designs that were measured on their way. They are evidence of what the end
-                will be, as far as that follows from them (`extrapolation`), and never taken for it.
+                will be, as far as that follows from them (`rung_extrapolation`), and never taken for it.
         """
         evidence = _Evidence.of(measured, pending, failed, reached or {})
         free = np.flatnonzero(free_N & (self._choices.costs_N <= self._tiers[-1]))

@@ -37,7 +37,7 @@ class TestRay(RunnerContract):
 
     def test_a_worker_that_dies_is_a_failed_evaluation(self, spec: SearchSpec, tmp_path: Path) -> None:
         from piip_workers.runners import ray_tune
-        from piip_workers.runners.ray_desk import TrialResources
+        from piip_workers.runners.ray_driver import TrialResources
 
         search = _small(spec, tmp_path)
         ray_tune.run(
@@ -49,7 +49,7 @@ class TestRay(RunnerContract):
 
     def test_a_process_begins_as_often_as_it_may(self, spec: SearchSpec, tmp_path: Path) -> None:
         from piip_workers.runners import ray_tune
-        from piip_workers.runners.ray_desk import TrialResources
+        from piip_workers.runners.ray_driver import TrialResources
 
         search, work = _small(spec, tmp_path), Work("support.fakes:measure", {"die": 1}, str(tmp_path / "results"))
         ray_tune.run(search, work, tmp_path / "ray", placement=TrialResources(retries=1))
@@ -58,10 +58,10 @@ class TestRay(RunnerContract):
         assert {work.begun(e.candidate) for e in search.evaluations if e.status == "done"} == {1}
 
     def test_a_trial_whose_process_never_began_is_tried_again(self, spec: SearchSpec, tmp_path: Path) -> None:
-        from piip_workers.runners.ray_desk import FRESH, Desk, TrialResources
+        from piip_workers.runners.ray_driver import FRESH, TrialDriver, TrialResources
 
         search, work = _small(spec, tmp_path), Work("support.fakes:measure", {}, str(tmp_path / "results"))
-        desk = Desk(search, work, lambda: None, TrialResources(at_once=1, retries=1))
+        desk = TrialDriver(search, work, lambda: None, TrialResources(at_once=1, retries=1))
         first = desk.suggest("0")
         desk.complete("0", {}, error=True)  # as Tune tells it of a node that died a moment ago
         assert not search.failures
@@ -80,10 +80,10 @@ class TestRay(RunnerContract):
     def test_a_sitting_that_is_stopped_does_not_wait_for_what_never_began(
         self, spec: SearchSpec, tmp_path: Path
     ) -> None:
-        from piip_workers.runners.ray_desk import FRESH, NO_MORE_TRIALS, NO_TRIAL, Desk, TrialResources
+        from piip_workers.runners.ray_driver import FRESH, NO_MORE_TRIALS, NO_TRIAL, TrialDriver, TrialResources
 
         search, work = _small(spec, tmp_path), Work("support.fakes:measure", {}, str(tmp_path / "results"))
-        desk = Desk(search, work, lambda: None, TrialResources(at_once=2))
+        desk = TrialDriver(search, work, lambda: None, TrialResources(at_once=2))
         desk.suggest("0")
         desk.suggest("1")
         desk.complete("0", {}, error=True)
@@ -95,7 +95,7 @@ class TestRay(RunnerContract):
 
     def test_a_cluster_too_small_says_so(self, spec: SearchSpec, tmp_path: Path) -> None:
         from piip_workers.runners import ray_tune
-        from piip_workers.runners.ray_desk import TrialResources
+        from piip_workers.runners.ray_driver import TrialResources
 
         with pytest.raises(ValueError, match="lower resources in the space or add nodes"):
             ray_tune.run(

@@ -85,12 +85,12 @@ def open_small(spec: SearchSpec, folder: Path) -> tuple[Search, Work]:
 @pytest.mark.usefixtures("cluster")
 class TestDesk:
     def test_memory_that_others_use_is_waited_for(self, spec: SearchSpec, tmp_path: Path) -> None:
-        from piip_workers.runners.ray_desk import FRESH, NO_TRIAL, Desk, TrialResources
+        from piip_workers.runners.ray_driver import FRESH, NO_TRIAL, TrialDriver, TrialResources
 
         search, work = open_small(spec, tmp_path)
         told: list[str] = []
         now = [0.0]
-        desk = Desk(
+        desk = TrialDriver(
             search, work, lambda: None, TrialResources(at_once=2, retries=0), told=told.append, clock=lambda: now[0]
         )
         first, second = desk.suggest("0"), desk.suggest("1")
@@ -105,11 +105,17 @@ class TestDesk:
         assert "2.98 of 23.54 GB were in use" in told[0]
 
     def test_memory_that_never_comes_halts_the_search(self, spec: SearchSpec, tmp_path: Path) -> None:
-        from piip_workers.runners.ray_desk import LONGEST_WAIT, MOST_MEMORY_KILLS, NO_MORE_TRIALS, Desk, TrialResources
+        from piip_workers.runners.ray_driver import (
+            LONGEST_WAIT,
+            MOST_MEMORY_KILLS,
+            NO_MORE_TRIALS,
+            TrialDriver,
+            TrialResources,
+        )
 
         search, work = open_small(spec, tmp_path)
         now = [0.0]
-        desk = Desk(search, work, lambda: None, TrialResources(at_once=1, retries=0), clock=lambda: now[0])
+        desk = TrialDriver(search, work, lambda: None, TrialResources(at_once=1, retries=0), clock=lambda: now[0])
         first = desk.suggest("0")
         for trial in range(1, MOST_MEMORY_KILLS):
             desk.complete(str(trial - 1), {}, True, SAID)
@@ -122,10 +128,10 @@ class TestDesk:
         assert not search.evaluations
 
     def test_a_trial_that_fills_the_memory_fails_by_itself(self, spec: SearchSpec, tmp_path: Path) -> None:
-        from piip_workers.runners.ray_desk import Desk, TrialResources
+        from piip_workers.runners.ray_driver import TrialDriver, TrialResources
 
         search, work = open_small(spec, tmp_path)
-        desk = Desk(search, Work(work.function), lambda: None, TrialResources(at_once=1, retries=0))
+        desk = TrialDriver(search, Work(work.function), lambda: None, TrialResources(at_once=1, retries=0))
         desk.suggest("0")
         desk.complete("0", {}, True, FILLED)
         assert [e.candidate.number for e in search.failures] == [0]
@@ -133,10 +139,10 @@ class TestDesk:
         assert "training.batch_size" in search.failures[0].error
 
     def test_a_full_disk_of_ray_is_no_fault_of_a_candidate(self, spec: SearchSpec, tmp_path: Path) -> None:
-        from piip_workers.runners.ray_desk import Desk, TrialResources
+        from piip_workers.runners.ray_driver import TrialDriver, TrialResources
 
         search, work = open_small(spec, tmp_path)
-        desk = Desk(search, work, lambda: None, TrialResources(at_once=1))
+        desk = TrialDriver(search, work, lambda: None, TrialResources(at_once=1))
         desk.suggest("0")
         desk.complete("0", {}, True, "OutOfDiskError: Local disk is full\nThe object cannot be created")
         assert search.halted

@@ -15,7 +15,7 @@ from piip_search.architecture import Architecture
 from piip_search.architecture.segments import STRIDES
 from piip_search.models import PIIPPyramid
 from piip_workers.mmlab.quiet import quiet
-from piip_workers.networks.checks import Proof
+from piip_workers.networks.proof import Proof
 from piip_workers.networks.torch_export import greatest_difference
 
 OPSET = 18

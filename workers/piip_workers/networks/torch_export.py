@@ -12,7 +12,7 @@ from torch import Tensor
 
 from piip_search.architecture import Architecture
 from piip_search.models import PIIPPyramid
-from piip_workers.networks.checks import Proof
+from piip_workers.networks.proof import Proof
 
 TORCH_TOLERANCE = 1e-6
 """Greatest difference between two processes that passes, relative to a map's greatest value."""

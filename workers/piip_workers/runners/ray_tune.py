@@ -25,7 +25,7 @@ from piip_search.search.search import Search
 from piip_workers.jobs.job import FULL_TEXTS, Work
 from piip_workers.runners.ray_cluster import HEAD, Nodes, head_answers, is_client
 from piip_workers.runners.ray_deaths import cause_of_death, deaths_are_retried
-from piip_workers.runners.ray_desk import GONE, NO_MORE_TRIALS, NO_TRIAL, Desk, TrialResources
+from piip_workers.runners.ray_driver import GONE, NO_MORE_TRIALS, NO_TRIAL, TrialDriver, TrialResources
 
 KEPT_EVERY = 3600
 """Seconds between two copies of Tune's state, which hold all trials; nobody reads them: the ledger is what lasts."""
@@ -204,7 +204,7 @@ def run(
         ClusterError: The cluster cannot hold a single trial.
     """
     placement = placement or TrialResources()
-    desk = Desk(search, work, changed, placement, nodes, told)
+    desk = TrialDriver(search, work, changed, placement, nodes, told)
     tuning = _Tuning(search.run, str(directory.resolve()), placement.concurrency(), placement.reuse)
     if is_client():
         _run_on_the_head(desk, tuning)
@@ -245,7 +245,7 @@ def _tuner(proposals: _Proposals, tuning: _Tuning) -> tune.Tuner:
             name=tuning.name,
             storage_path=tuning.directory,
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0),  # see `piip_workers.runners.ray_desk`
+            failure_config=tune.FailureConfig(max_failures=0),  # see `piip_workers.runners.ray_driver`
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # see `_Trial.save_checkpoint`
         ),
     )
@@ -259,7 +259,7 @@ def _broken_off(error: Exception) -> _BrokenOffError:
     return _BrokenOffError(BROKEN_OFF.format(line[:300], "the disk, which is full," if full else LOGS))
 
 
-def _run_on_the_head(desk: Desk, tuning: _Tuning) -> None:
+def _run_on_the_head(desk: TrialDriver, tuning: _Tuning) -> None:
     """Answers what Tune, on the head, asks, until it ends."""
     box: Any = ray.remote(num_cpus=0)(_Mailbox).remote()
     # On the head, which is there as long as the cluster is.

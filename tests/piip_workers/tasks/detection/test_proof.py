@@ -12,7 +12,7 @@ from piip_search.architecture import Architecture
 from piip_search.config import Data, Training
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.export import RANDOM, Export, Format, Provenance, Start, prepare_folder, write_export
-from piip_workers.networks.checks import Proof
+from piip_workers.networks.proof import Proof
 from piip_workers.tasks.detection import data as data_sets
 
 torch = pytest.importorskip("torch")

@@ -33,7 +33,7 @@ from piip_search.export.mmdet.data import box
 from piip_search.export.settings import render
 from piip_workers.mmlab.quiet import quiet
 from piip_workers.mmlab.shims import install
-from piip_workers.networks.checks import Proof
+from piip_workers.networks.proof import Proof
 
 install()
 from mmengine.config import Config  # noqa: E402

@@ -21,7 +21,7 @@ from piip_workers.tasks.detection.coco.boxes import look_at_boxes
 from piip_workers.tasks.detection.coco.data_set import AREA_RANGES, contents_of, measured_images, named, splits_of
 from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown
 from piip_workers.tasks.detection.coco.foreign_formats import foreign_image
-from piip_workers.tasks.detection.coco.turning import look_at_sizes
+from piip_workers.tasks.detection.coco.orientation import look_at_sizes
 
 MOST_MISSING = 10
 """Names listed of those that are missing."""

@@ -1,6 +1,6 @@
 """Data sets in COCO format: where they are, what they hold, and a fingerprint of it.
 
-`data_checks` says what is wrong with one.
+`checks` says what is wrong with one.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from piip_workers.cache import cache_folder
 from piip_workers.images.pictures import Pictures, ProgressCallback
 from piip_workers.tasks.detection.coco.annotation_file import AnnotationFile, annotations_of
 from piip_workers.tasks.detection.coco.boxes import usable_boxes
-from piip_workers.tasks.detection.coco.turning import orientation_of
+from piip_workers.tasks.detection.coco.orientation import orientation_of
 from piip_workers.tasks.detection.digits import DIGITS, compose
 
 AREA_RANGES = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, math.inf)}

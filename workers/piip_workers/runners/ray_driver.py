@@ -111,7 +111,7 @@ class _Held:
     memory: bool
 
 
-class Desk:
+class TrialDriver:
     """Proposes to Tune, and accepts what it says of each trial."""
 
     def __init__(
