@@ -1,4 +1,4 @@
-"""Conditions on which a search begins nothing new, for the search itself (`Search.ending`) and for pages that show it."""
+"""Conditions on which a search begins nothing new: for the search (`Search.ending`) and for pages that show it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
