@@ -138,8 +138,8 @@ def drive(settings: dict[str, Any]) -> None:
     from piip_workers.jobs.job import Work
     from piip_workers.runners import ray_cluster, ray_tune
     from piip_workers.runners.ray_driver import TrialResources
-    from piip_workers.tracking import MlflowTracker
     from piip_workers.tracking.background import InBackground
+    from piip_workers.tracking.search_run import MlflowTracker
 
     def told(text: str) -> None:
         print(text, flush=True)

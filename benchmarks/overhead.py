@@ -118,8 +118,8 @@ def ours(kind: str, trials: int, folder: Path) -> tuple[list[float], float]:
     spec = parse_spec({**SPACE, "sampler": sampler, "budget": {"trials": trials}})
     mirror = None
     if kind == "with mirror":
-        from piip_workers.tracking import MlflowTracker
         from piip_workers.tracking.background import InBackground
+        from piip_workers.tracking.search_run import MlflowTracker
 
         artifacts = (folder / "artifacts").as_uri()
         mirror = InBackground(lambda: MlflowTracker(f"sqlite:///{folder}/mlflow.db", artifacts), patience=600)

@@ -99,3 +99,8 @@ def test_what_earlier_exports_import_is_imported_under_its_former_name() -> None
         "print(all(importlib.import_module(old) is importlib.import_module(new) for old, new in FORMER.items()))"
     )
     assert ended.stdout.splitlines()[-1:] == ["True"], ended.stderr
+
+
+def test_the_mirror_in_the_background_loads_no_mlflow() -> None:
+    ended = python("import piip_workers.tracking.background; print('mlflow' in sys.modules)")
+    assert ended.stdout.strip() == "False", ended.stderr

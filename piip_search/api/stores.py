@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # they bring the database and MLflow with them, for which a m
 
     from piip_search.export import Provenance
     from piip_search.ledger import Ledger
-    from piip_workers.tracking import MlflowTracker
+    from piip_workers.tracking.search_run import MlflowTracker
 
 STORE = "mlflow.txt"
 """File in a run's folder that names the MLflow store that it is mirrored into."""
@@ -187,7 +187,7 @@ def open_tracker(uri: str | None, home: Path, asked: bool, note: Callable[[str],
     from piip_workers.tracking.background import InBackground
 
     def opened() -> "MlflowTracker":
-        from piip_workers.tracking import MlflowTracker
+        from piip_workers.tracking.search_run import MlflowTracker
 
         return MlflowTracker(uri)
 
@@ -208,7 +208,8 @@ def mirror_of(uri: str, run: str, history: History) -> Iterator["MlflowTracker"]
         ConnectionError: MLflow cannot be reached.
         StoreError: The file of the store cannot be used until somebody mends it.
     """
-    from piip_workers.tracking import MlflowTracker, reachable
+    from piip_workers.tracking.search_run import MlflowTracker
+    from piip_workers.tracking.store import reachable
 
     with reachable(uri):
         tracker = MlflowTracker(uri)
@@ -217,16 +218,16 @@ def mirror_of(uri: str, run: str, history: History) -> Iterator["MlflowTracker"]
 
 
 def set_broken_store_aside(uri: str) -> Path | None:
-    """Gives the file of a broken store another name; the rest as for `piip_workers.tracking.set_aside`."""
-    from piip_workers.tracking import reachable, set_aside
+    """Gives the file of a broken store another name; the rest as for `piip_workers.tracking.store.set_aside`."""
+    from piip_workers.tracking.store import reachable, set_aside
 
     with reachable(uri):
         return set_aside(uri)
 
 
 def register_model(uri: str, provenance: "Provenance", folder: Path, channels: tuple[int, ...]) -> str:
-    """Puts an exported network into MLflow's registry; the arguments are those of `piip_workers.tracking.register`."""
+    """Puts an exported network into MLflow's registry, with the arguments of `registry.register`."""
     find_mlflow()
-    from piip_workers.tracking import register
+    from piip_workers.tracking.registry import register
 
     return register(uri, provenance, folder, channels)

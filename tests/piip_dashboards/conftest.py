@@ -10,7 +10,7 @@ from piip_search.ledger import Ledger
 from support import ledgers
 
 if not all(importlib.util.find_spec(name) for name in ("fastapi", "plotly", "pyarrow", "httpx2")):
-    collect_ignore_glob = ["test_*.py"]
+    collect_ignore_glob = ["*/test_*.py"]
 else:
     from support.sites import Site, site_of
 

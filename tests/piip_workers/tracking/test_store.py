@@ -24,12 +24,13 @@ from support import fakes, small_ledger
 from support.typed import Cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-tracking = pytest.importorskip("piip_workers.tracking", exc_type=ImportError)
+search_run = pytest.importorskip("piip_workers.tracking.search_run", exc_type=ImportError)
+EXPERIMENT, MlflowTracker = search_run.EXPERIMENT, search_run.MlflowTracker
 
 NAMES = ["a%20b", "feature%2Fabc", "a?b=c#d", 'it\'s "q" {a}', "new\nline", "жé☃", "é" * 120]
 OPEN = """
 import logging, sys, time
-from piip_workers.tracking import MlflowTracker
+from piip_workers.tracking.search_run import MlflowTracker
 logging.disable(logging.CRITICAL)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -42,7 +43,7 @@ print("opened", flush=True)
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that holds nothing: its tables take MLflow seconds to make."""
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    tracking.MlflowTracker(url_text(sqlite_url(file)))
+    MlflowTracker(url_text(sqlite_url(file)))
     return file
 
 
@@ -61,8 +62,8 @@ def uri_of(home: Path) -> str:
 
 def runs_in(home: Path) -> dict[str, list[Any]]:
     """The searches that a store knows, and the trainings of each."""
-    client = tracking.MlflowTracker(uri_of(home))._client
-    runs = client.search_runs([client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id])
+    client = MlflowTracker(uri_of(home))._client
+    runs = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
     names = {run.info.run_id: run.data.tags["piip.run"] for run in runs if run.data.tags["piip.role"] == "search"}
     found: dict[str, list[Any]] = {name: [] for name in names.values()}
     for run in runs:
@@ -143,7 +144,7 @@ def test_a_broken_store_is_told_kept_and_built_anew(run_cli: Cli, home: Path, br
     broken(home / "mlflow.db")
     before = (home / "mlflow.db").read_bytes()
     with pytest.raises(BrokenStoreError, match=r"mlflow.db is broken \(.*\); piip-search mirror RUN"):
-        tracking.MlflowTracker(uri_of(home))
+        MlflowTracker(uri_of(home))
     assert (home / "mlflow.db").read_bytes() == before
     ended = run_cli("mirror", "one")
     assert (ended.code, "Traceback" in ended.err) == (0, False)
@@ -180,7 +181,7 @@ def test_a_store_that_is_not_broken_is_left_alone(
 def test_a_search_does_not_wait_for_a_store_that_is_broken(spec: SearchSpec, home: Path) -> None:
     no_database(home / "mlflow.db")
     told: list[str] = []
-    mirror = InBackground(lambda: tracking.MlflowTracker(uri_of(home)), told.append, 600.0, " --home elsewhere")
+    mirror = InBackground(lambda: MlflowTracker(uri_of(home)), told.append, 600.0, " --home elsewhere")
     search = open_search("three", spec, Ledger(sqlite_url(home / "ledger.db")), "other recipe", mirror)
     candidate = search.propose()
     assert candidate is not None
@@ -196,8 +197,8 @@ def test_a_search_does_not_wait_for_a_store_that_is_broken(spec: SearchSpec, hom
 
 def front_of(home: Path, run: str) -> dict[str, Any]:
     """What the store finds of a run's front."""
-    client = tracking.MlflowTracker(uri_of(home))._client
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+    client = MlflowTracker(uri_of(home))._client
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
     (found,) = client.search_runs([experiment], f"tags.`piip.run` = '{run}' and tags.`piip.role` = 'search'")
     content: dict[str, Any] = json.loads(
         Path(client.download_artifacts(found.info.run_id, "front.json")).read_text(encoding="utf-8")
@@ -243,4 +244,4 @@ def test_a_store_that_may_only_be_read_is_told_at_once(tables: Path, tmp_path: P
     shutil.copy(tables, tmp_path)
     tmp_path.chmod(0o555)
     with pytest.raises(StoreError, match="may only be read here; name another one with --mlflow"):
-        tracking.MlflowTracker(uri_of(tmp_path))
+        MlflowTracker(uri_of(tmp_path))

@@ -15,7 +15,9 @@ from piip_workers.tracking.background import InBackground
 from support import fakes
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-tracking = pytest.importorskip("piip_workers.tracking", exc_type=ImportError)
+search_run = pytest.importorskip("piip_workers.tracking.search_run", exc_type=ImportError)
+EXPERIMENT, MlflowTracker = search_run.EXPERIMENT, search_run.MlflowTracker
+register = pytest.importorskip("piip_workers.tracking.registry", exc_type=ImportError).register
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def _own_store(tables: Path, tmp_path: Path) -> None:
 
 
 def open_run(spec: SearchSpec, folder: Path) -> tuple[Search, Any]:
-    tracker = tracking.MlflowTracker(f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri())
+    tracker = MlflowTracker(f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri())
     return open_search("run", spec, Ledger(f"sqlite:///{folder}/ledger.db"), "recipe", tracker), tracker
 
 
@@ -54,7 +56,7 @@ def test_the_mirror_shows_what_the_ledger_holds_and_going_on_adds_no_double(spec
     search, tracker = open_run(spec, tmp_path)
     drive(search, 99)
     client = MlflowClient(tracker.uri)
-    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if run.data.tags["piip.role"] == "search"]
     children = {int(run.data.tags["piip.number"]): run for run in runs if run.data.tags["piip.role"] == "evaluation"}
@@ -140,11 +142,11 @@ def test_what_was_half_written_is_completed_and_never_doubled(spec: SearchSpec, 
             tracker.record(evaluation, running.fronts)
         tracker.finish(running.fronts)
 
-    broken = tracking.MlflowTracker(uri, artifacts)
+    broken = MlflowTracker(uri, artifacts)
     broken._client = DiesAfter(broken._client, writes)
     with pytest.raises(ConnectionError):
         pass_on(broken)
-    whole = tracking.MlflowTracker(uri, artifacts)
+    whole = MlflowTracker(uri, artifacts)
     pass_on(whole)
     children = runs_of(whole)
     assert sorted(run.data.tags["piip.numbers"] for run in children) == ["0", "1", "2"]
@@ -262,8 +264,8 @@ def test_an_exported_network_is_registered_once_with_its_signature(
         "run", 1, design.name, design.fingerprint, "bbox_mAP", {"bbox_mAP": 0.5}, {"epochs": 1}, "1x", "proxy"
     )
     channels = tuple(one.shape[1] for one in network(torch.zeros(1, 3, 64, 64)))
-    name = tracking.register(tracker.uri, origin, folder, channels)
-    assert name == tracking.register(tracker.uri, origin, folder, channels) == "piip-search run, version 1"
+    name = register(tracker.uri, origin, folder, channels)
+    assert name == register(tracker.uri, origin, folder, channels) == "piip-search run, version 1"
     (version,) = tracker._client.search_model_versions("name = 'piip-search run'")
     run = tracker._client.get_run(version.run_id)
     assert run.data.tags["mlflow.parentRunId"] == tracker._parent
@@ -282,4 +284,4 @@ def test_an_exported_network_is_registered_once_with_its_signature(
     for found, wanted in zip(model.predict({"image": image}).values(), expected, strict=True):
         np.testing.assert_allclose(found, wanted.numpy(), atol=1e-3)
     with pytest.raises(LookupError, match="holds no search other"):
-        tracking.register(tracker.uri, replace(origin, run="other"), folder, channels)
+        register(tracker.uri, replace(origin, run="other"), folder, channels)

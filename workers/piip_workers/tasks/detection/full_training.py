@@ -157,7 +157,7 @@ def _train(runner: Any, config: Any, options: argparse.Namespace) -> None:
             return None
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # a server that is down is soon given up
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        from piip_workers.tracking import TrainingRun
+        from piip_workers.tracking.training_run import TrainingRun
 
         params = {
             "architecture": provenance.architecture,
