@@ -9,6 +9,8 @@ print(ps.front(found))
 import importlib
 from typing import Any
 
+from piip_search.former_names import import_by_former_names
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -50,6 +52,17 @@ __all__ = [  # noqa: F822 - they are imported when they are first used
     "run",
     "write_report",
 ]
+
+
+FORMER_NAMES = {
+    "piip_search.export.images": "piip_search.export.mmdet.data",
+    "piip_search.export.mmdet_config": "piip_search.export.mmdet.config",
+    "piip_search.shipped": "piip_search.config.shipped",
+    "piip_search.spec": "piip_search.config",
+}
+"""Modules that programs name, and where they are now."""
+
+import_by_former_names(FORMER_NAMES)
 
 
 def __getattr__(name: str) -> Any:

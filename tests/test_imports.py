@@ -92,10 +92,14 @@ def test_a_name_of_the_workers_in_a_string_counts_as_an_import() -> None:
     assert all(file.startswith(MAY_NAME_WORKERS) for file in own), own
 
 
-def test_what_earlier_exports_import_is_imported_under_its_former_name() -> None:
-    pytest.importorskip("mmdet")
+@pytest.mark.parametrize(
+    ("names", "extra"), [("piip_search.FORMER_NAMES", "pydantic"), ("piip_workers.FORMER", "mmdet")]
+)
+def test_a_module_is_imported_under_its_former_name(names: str, extra: str) -> None:
+    if not importlib.util.find_spec(extra):
+        pytest.skip(f"{extra} is not installed")
     ended = python(
-        "import importlib; from piip_workers import FORMER\n"
+        f"import importlib, {names.partition('.')[0]}; FORMER = {names}\n"
         "print(all(importlib.import_module(old) is importlib.import_module(new) for old, new in FORMER.items()))"
     )
     assert ended.stdout.splitlines()[-1:] == ["True"], ended.stderr

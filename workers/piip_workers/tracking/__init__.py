@@ -1,1 +1,20 @@
-"""Searches and trainings in MLflow, for people to look at. Importing the package loads no MLflow."""
+"""Searches and trainings in MLflow, for people to look at. The package itself loads no MLflow."""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "EXPERIMENT": "search_run",
+    "MlflowTracker": "search_run",
+    "TrainingRun": "training_run",
+    "reachable": "store",
+    "register": "registry",
+    "set_aside": "store",
+}
+"""Names of the package, and its modules that have them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,35 @@
+"""Modules under the names that they had before they were sorted into rooms.
+
+Exports and registered models name some of them, and programs that were written against them import others.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+
+class _FormerNames(MetaPathFinder, Loader):
+    """Imports modules under names that they had."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname in self._names else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[module.__name__] = importlib.import_module(self._names[module.__name__])
+
+
+def import_by_former_names(names: Mapping[str, str]) -> None:
+    """Makes modules importable under other names.
+
+    Args:
+        names: The present name of each module by its former one.
+    """
+    sys.meta_path.append(_FormerNames(names))
