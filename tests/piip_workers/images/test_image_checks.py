@@ -306,3 +306,29 @@ def test_a_small_file_of_many_pixels_is_not_decoded(tmp_path: Path) -> None:
     found, peak_mib = ended.stdout.splitlines()[-2:]
     assert found == "True 0 ['1.png', '2.png']"
     assert int(peak_mib) < 1000  # decoded they take 1.2 GB each
+
+
+IMPORTED_WHERE = """
+import sys, threading
+from pathlib import Path
+from piip_workers.images.pictures import Pictures
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "cv2":
+            threads.add(threading.current_thread() is threading.main_thread())
+threads = set()
+sys.meta_path.insert(0, Finder)
+names = ["0.png", "1.png"]
+print([header.width for header in Pictures(Path(sys.argv[1]), names).headers(names)], threads)
+"""
+
+
+def test_threads_do_not_meet_half_of_a_library(tmp_path: Path) -> None:
+    """While one of them imports OpenCV, to look whether it is installed is an error for the others."""
+    for number in range(2):
+        (tmp_path / f"{number}.png").write_text("<html>404</html>", encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTED_WHERE, str(tmp_path)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert ended.stdout.strip() == "[0, 0] {True}", ended.stderr

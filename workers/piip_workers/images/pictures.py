@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,21 @@ _T = TypeVar("_T")
 
 def _untold(done: int, total: int) -> None:
     """Where nobody wants to know how far it is."""
+
+
+@cache
+def has_opencv() -> bool:
+    """Whether OpenCV can be used; on a cluster the workers have it, and the machine that submits need not.
+
+    It is loaded here, before threads use it: while one of them imports it, others find half a module.
+    """
+    if importlib.util.find_spec("cv2") is None:
+        return False
+    try:
+        from piip_workers.images import pixels  # noqa: F401
+    except ImportError:  # its libraries are missing; who decodes an image says so
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +210,7 @@ class Pictures:
     ) -> list[_T | None]:
         new = [name for name in names if name in self._known and getattr(self._known[name], what) is None]
         if new:
+            has_opencv()
             with ThreadPoolExecutor(THREADS) as pool:
                 # A pool ends what it was given before a program may end: it is given little at a time.
                 for start in range(0, len(new), FILES_A_BATCH):
@@ -279,7 +296,7 @@ def _orientation(image: Any) -> int:
 
 def _obeys(file: Path, orientation: int) -> bool:
     """Whether OpenCV turns an image as its tag says, and leaves it where it is asked to; looked at in an eighth."""
-    if importlib.util.find_spec("cv2") is None:  # on a cluster the workers have it
+    if not has_opencv():  # on a cluster the workers have it
         return True
     stored, upright = (_decoded(file, as_stored, reduced=True) for as_stored in (True, False))
     return stored is not None and upright is not None and np.array_equal(_turned(stored, orientation), upright)
@@ -305,7 +322,7 @@ def _header_of_pixels(file: Path, said: Header | None = None) -> Header:
         said: What the first bytes say, and what is known where OpenCV is not installed or cannot decode it.
     """
     said = said or Header()
-    if importlib.util.find_spec("cv2") is None:
+    if not has_opencv():
         return said
     pixels = _decoded(file)
     if pixels is None:

@@ -1,6 +1,5 @@
 """What is wrong with a data set, before anything is trained on it: a line a kind, with count, places and way out."""
 
-import importlib.util
 import math
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from piip_search.errors import UnreadableFileError
 from piip_search.export import CocoSplit
 from piip_search.file_paths import located
 from piip_workers.images.image_files import names_outside, where_else
-from piip_workers.images.pictures import Header, Pictures
+from piip_workers.images.pictures import Header, Pictures, has_opencv
 from piip_workers.tasks.detection.coco.annotation_file import AnnotationFile, annotations_of, printable_name
 from piip_workers.tasks.detection.coco.boxes import look_at_boxes
 from piip_workers.tasks.detection.coco.data_set import AREA_RANGES, contents_of, measured_images, named, splits_of
@@ -211,7 +210,7 @@ class _Split:
                 findings.add(_FLOATS, place, Shown(f"{header.bits}-bit {kind} in {found.images.names[at]}"))
             elif header.bits == 16:
                 deep.append(at)
-        if not deep or importlib.util.find_spec("cv2") is None:
+        if not deep or not has_opencv():
             return
         sample = [found.images.names[at] for at in spread(deep, SAMPLE)]
         brightest = max(pictures.brightest(sample))
@@ -253,7 +252,7 @@ def undecodable_images(
         wanted: As in `measured_images`.
         told: Is told how many of how many images were decoded.
     """
-    if importlib.util.find_spec("cv2") is None:  # on a cluster the workers have it
+    if not has_opencv():  # on a cluster the workers have it
         return []
     split = splits_of(data)["val"]
     names = named(annotations_of(split.annotations).images.names, measured_images(split, wanted))
@@ -290,7 +289,7 @@ def undecodable_training_images(
         sample: How many are looked at, spread over all; None for all.
         ended: Whether to stop looking.
     """
-    if importlib.util.find_spec("cv2") is None:
+    if not has_opencv():
         return DataReport()
     split = splits_of(data)["train"]
     names = annotations_of(split.annotations).images.names
