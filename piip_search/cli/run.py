@@ -217,7 +217,7 @@ def _report(search: "Search", book: "Ledger", store: str | None, home: Path, led
     put(tables.fronts_view(search.fronts(), search.objectives), Text())
     answered = f"; {search.answered} answered from other runs" if search.answered else ""
     if search.left:
-        put(Text(f"expected to be left: {tables.left_to_gain(search.left, search.objectives)}"))
+        put(Text(f"expected remaining gain: {tables.left_to_gain(search.left, search.objectives)}"))
     done = len(search.evaluations) - len(search.failures)
     put(
         f"{search.ending or 'ended'}: {done} done, {len(search.failures)} failed, "

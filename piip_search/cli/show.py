@@ -102,7 +102,7 @@ def _show(book: "Ledger", run: str, trials: Path, as_json: bool, quiet: bool) ->
     if health is not None:
         put(Text(), tables.health_view(health))
     if history.left and examined:
-        put(Text(f"expected to be left: {tables.left_to_gain(history.left, history.objectives)}"))
+        put(Text(f"expected remaining gain: {tables.left_to_gain(history.left, history.objectives)}"))
     if failed:
         put(Text(), tables.failures_view(failed, trials))
 

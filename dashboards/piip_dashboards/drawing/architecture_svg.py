@@ -228,7 +228,7 @@ def _stretches(architecture: Architecture) -> tuple[float, float]:
 
 
 def _blocks(lane: _Lane, architecture: Architecture) -> Iterator[str]:
-    """A bar a block, as tall as the model is wide there; blocks that attend globally among windows are filled."""
+    """Each bar is a block; its height is the width of the model. Blocks that attend globally among windows are filled."""
     model, (each, room) = lane.branch.model, _stretches(architecture)
     widths = [stage.width for stage in model.stages for _ in range(stage.blocks)]
     windows = () if isinstance(model, ConvNeXt) else lane.branch.windows
@@ -303,7 +303,7 @@ def _outcome(architecture: Architecture) -> list[str]:
 def _legend(architecture: Architecture, y: float) -> Iterator[str]:
     words = exchange(architecture)
     if architecture.interaction.count:
-        words += "; arrows point at who reads"
+        words += "; an arrow points to the reading branch"
     yield _text(0, y, words[0].upper() + words[1:])
     notes = (
         ["lines in an image: its attention windows"] if any(branch.window for branch in architecture.branches) else []

@@ -306,7 +306,7 @@ def _audit(name: str, ended: Sequence[Evaluation], left: Sequence[Candidate], so
 def _learnt(health: Health | None) -> str:
     if health is None or health.surrogate is None:
         return ""
-    return f"what was learnt ranks designs it did not see with tau {health.surrogate}, MACs alone with {health.macs}"
+    return f"the surrogate ranks unseen designs with tau {health.surrogate}, MACs alone with {health.macs}"
 
 
 def _space_file(record: SearchRecord) -> str:

@@ -51,7 +51,7 @@ class HealthView:
         applies: Whether there is anything to check; an audit is not searched for.
         evaluations: How many had ended when the checks were made.
         findings: What is wrong.
-        surrogate: How well what was learnt ranks designs that it did not see.
+        surrogate: How well the surrogate ranks unseen designs.
         macs: The same of the cost alone.
         rungs: How alike neighbouring rungs rank.
     """

@@ -65,7 +65,7 @@ class _View:
         if console.height >= PLOT_FROM:
             yield from self._plot(options)
         if search.left:
-            yield Text(f"expected to be left: {left_to_gain(search.left, search.objectives)}")
+            yield Text(f"expected remaining gain: {left_to_gain(search.left, search.objectives)}")
         yield from (Text(str(finding), style="yellow") for finding in self.findings)
         for candidate, seconds in itertools.islice(search.running_seconds.items(), RUNNING):
             yield Text(f"  trial {candidate.number} ({clock(seconds)}): {candidate.architecture}", style="dim")
@@ -151,7 +151,7 @@ def watch(
         shown = len(search.evaluations)
         if due() and examine is not None:
             if search.left:
-                console.print(f"expected to be left: {left_to_gain(search.left, search.objectives)}", markup=False)
+                console.print(f"expected remaining gain: {left_to_gain(search.left, search.objectives)}", markup=False)
             for finding in examine().findings:
                 if finding.check not in said:
                     said.add(finding.check)

@@ -239,10 +239,7 @@ def health_view(health: "Health") -> RenderableType:
     lines: list[RenderableType] = []
     if health.surrogate is not None:
         lines.append(
-            Text(
-                f"what was learnt ranks designs it did not see with tau {health.surrogate}, "
-                f"MACs alone with {health.macs}"
-            )
+            Text(f"the surrogate ranks unseen designs with tau {health.surrogate}, MACs alone with {health.macs}")
         )
     else:
         lines.append(Text(f"what was learnt is judged from {FEWEST_LEARNT} finished designs on"))

@@ -172,7 +172,7 @@ def test_show_says_how_healthy_a_run_is(run_cli: Cli, tmp_path: Path, spec: Sear
         search.accept(fakes.measure(candidate))
     ended = run_cli(*shown).out
     assert "straggler" not in ended
-    assert re.search(r"what was learnt ranks designs it did not see with tau [+-]\d\.\d\d .*MACs alone with", ended)
+    assert re.search(r"the surrogate ranks unseen designs with tau [+-]\d\.\d\d .*MACs alone with", ended)
 
 
 def test_an_audit_is_shown_without_an_examination(run_cli: Cli, tmp_path: Path, spec: SearchSpec) -> None:
