@@ -228,7 +228,7 @@ def _stretches(architecture: Architecture) -> tuple[float, float]:
 
 
 def _blocks(lane: _Lane, architecture: Architecture) -> Iterator[str]:
-    """Each bar is a block; its height is the width of the model. Blocks that attend globally among windows are filled."""
+    """Each bar is a block, as tall as the model is wide. Blocks of global attention among windows are filled."""
     model, (each, room) = lane.branch.model, _stretches(architecture)
     widths = [stage.width for stage in model.stages for _ in range(stage.blocks)]
     windows = () if isinstance(model, ConvNeXt) else lane.branch.windows
