@@ -69,10 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _train(Runner.from_cfg(config), config, options)
     except (FloatingPointError, ImageError, MachineError) as error:
-        print(f"error: {reason_of(error).partition(': ')[2]}", file=sys.stderr)
+        print(f"error: {reason_of(error).removeprefix(f'{type(error).__name__}: ')}", file=sys.stderr)
         return 2
     finally:
         forget_runners()  # whoever calls this from a program goes on with loggers of its own
+        if torch.distributed.is_initialized():  # else its threads may still run when the process ends, and abort it
+            torch.distributed.destroy_process_group()
     skipped = unreadable_images(work / UNREADABLE)
     if skipped:
         print(
