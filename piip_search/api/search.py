@@ -13,7 +13,7 @@ from piip_search.api.runners import Place, measurement, runner
 from piip_search.api.stores import keep_store, mlflow_uri, named_ledger, open_ledger, open_tracker
 from piip_search.config import SearchSpec, load_spec, parse_spec
 from piip_search.config.shipped import find_space
-from piip_search.errors import MachineError, UserError
+from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
@@ -135,21 +135,19 @@ def measured(candidate: Candidate, evaluate: OwnEvaluate, metric: str) -> Evalua
         metric: What a bare number is the value of.
 
     Raises:
-        MachineError: The evaluator says that the machine is at fault: the search halts.
+        MachineError: The machine is at fault, as where its disk is full: the search halts.
     """
-    from piip_workers.jobs.job import reason_of
+    from piip_workers.jobs.job import with_failures
 
-    begun = time.monotonic()
-    try:
+    def measure() -> Evaluation:
+        begun = time.monotonic()
         answer = evaluate(candidate)
         if isinstance(answer, Evaluation):
             return answer
         metrics = dict(answer) if isinstance(answer, Mapping) else {metric: float(answer)}
         return Evaluation(candidate, "done", metrics, seconds=time.monotonic() - begun)
-    except MachineError:
-        raise
-    except Exception as error:
-        return Evaluation(candidate, "failed", error=reason_of(error), seconds=time.monotonic() - begun)
+
+    return with_failures(candidate, measure)
 
 
 def _with_proxies(

@@ -1,5 +1,6 @@
 """`import piip_search as ps`: the names it offers, and a search from Python."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -67,6 +68,13 @@ def test_an_evaluator_may_answer_with_metrics_or_fail(tmp_path: Path) -> None:
     found = ps.run(spec, evaluate=evaluate, ledger=tmp_path / "mine.db")
     assert [evaluation.error for evaluation in found.failures] == ["RuntimeError: out of luck"]
     assert ps.best(found).evaluation.metrics["bbox_mAP_50"] == 1.0
+
+    def on_a_full_disk(candidate: ps.Candidate) -> float:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    halted = ps.run(spec, evaluate=on_a_full_disk, ledger=tmp_path / "full.db")
+    assert halted.halted
+    assert halted.failures == []
     with pytest.raises(LedgerError, match="other"):
         ps.run(spec, evaluate=size, ledger=tmp_path / "mine.db", recipe="another")
 

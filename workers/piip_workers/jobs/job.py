@@ -70,18 +70,13 @@ class Work:
             return evaluation
 
     def _measured(self, candidate: Candidate, gpu: float) -> Evaluation:
-        started = time.monotonic()
-        try:
+        def measure() -> Evaluation:
             if self.share and gpu:
                 _resolved(self.share)(gpu)
             evaluation: Evaluation = _resolved(self.function)(candidate, **self.settings)
             return evaluation
-        except MachineError:
-            raise
-        except Exception as error:
-            stop_where_full(error)
-            reason = reason_of(error)[:2000]
-            return Evaluation(candidate, "failed", error=reason, seconds=time.monotonic() - started)
+
+        return with_failures(candidate, measure)
 
     def begun(self, candidate: Candidate) -> int | None:
         """How often a process began to measure a candidate; None where nothing is kept."""
@@ -109,6 +104,27 @@ class Work:
         return Path(self.results) / f"{candidate.number:05d}-{digest}.json"
 
 
+def with_failures(candidate: Candidate, measure: Callable[[], Evaluation]) -> Evaluation:
+    """What a candidate's measurement gives; whatever goes wrong with it is an evaluation that failed.
+
+    Args:
+        candidate: What is measured.
+        measure: Measures it.
+
+    Raises:
+        MachineError: The machine is at fault, as where its disk is full.
+    """
+    started = time.monotonic()
+    try:
+        return measure()
+    except MachineError:
+        raise
+    except Exception as error:
+        stop_where_full(error)
+        reason = reason_of(error)[:2000]
+        return Evaluation(candidate, "failed", error=reason, seconds=time.monotonic() - started)
+
+
 def reason_of(error: BaseException) -> str:
     """An error in one line, with its type where its message was not written for a user.
 
@@ -118,7 +134,7 @@ def reason_of(error: BaseException) -> str:
     if IN_LOADER.match(text):
         line = text.strip().splitlines()[-1].strip()
         return re.sub(rf"^{re.escape(PiipError.__module__)}\.\w+: |^(\w+\.)+(?=\w+: )", "", line)
-    kind = "" if isinstance(error, PiipError) else f"{type(error).__name__}: "
+    kind = "" if text and isinstance(error, PiipError) else f"{type(error).__name__}: "
     return " ".join(f"{kind}{text}".split())
 
 

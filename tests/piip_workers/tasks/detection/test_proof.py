@@ -328,6 +328,20 @@ def test_a_corrupt_image_does_not_end_a_full_training(
     assert "1 training images cannot be decoded" in capsys.readouterr().err
 
 
+def test_a_full_training_names_a_validation_image_that_is_none(
+    small: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from piip_workers.tasks.detection.full_training import main
+
+    assert small.root is not None
+    image = small.root / "val" / "0003.png"
+    image.write_bytes(b"no picture")
+    write(small, tmp_path / "out")
+    command = [str(tmp_path / "out" / "config.py"), "--work-dir", str(tmp_path / "work"), "--epochs", "1"]
+    assert main([*command, "--cfg-options", *IN_PROCESS]) == 2
+    assert f"error: {image} cannot be decoded; restore the file, or take it out of the" in capsys.readouterr().err
+
+
 def test_a_full_training_whose_loss_explodes_says_so(
     small: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
