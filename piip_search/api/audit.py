@@ -10,11 +10,12 @@ from piip_search.api.checks import looked_through, usable_data
 from piip_search.api.extras import extra, find_trainer
 from piip_search.api.notices import Notify, ignore
 from piip_search.api.runners import Drive, Place, measurement, runner
-from piip_search.api.runs import History, history_of
+from piip_search.api.runs import history_of
 from piip_search.api.stores import open_tracker
 from piip_search.config import SearchSpec
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, trials_folder
+from piip_search.search.history import RunHistory
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_search.ledger import Ledger
@@ -118,7 +119,7 @@ def open_audit(
     return AuditRun(plan, search, drive, measure, usage, at_once, trials_folder(home, run, recipe))
 
 
-def _plan(history: History, options: AuditOptions) -> AuditPlan:
+def _plan(history: RunHistory, options: AuditOptions) -> AuditPlan:
     """The plan of an audit, whose longer training is not the proxy itself."""
     proxy = history.spec.fidelity.build()
     reference = replace(
@@ -134,9 +135,9 @@ def _plan(history: History, options: AuditOptions) -> AuditPlan:
     return AuditPlan(options.designs, options.seeds, reference, history.spec.seed)
 
 
-def _candidates(history: History, run: str, plan: AuditPlan) -> list[Candidate]:
+def _candidates(history: RunHistory, run: str, plan: AuditPlan) -> list[Candidate]:
     """What the audit measures, which is not nothing."""
-    candidates = audit_candidates(history.finished, history.objectives, history.spec.bounds.gmacs, plan)
+    candidates = audit_candidates(history.representatives, history.objectives, history.spec.bounds.gmacs, plan)
     if not candidates:
         raise UserError(f"run {run} holds no finished evaluation yet; nothing can be audited")
     return candidates

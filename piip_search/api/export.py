@@ -9,12 +9,11 @@ from piip_search.api.checks import image_counts
 from piip_search.api.extras import extra, find_trainer
 from piip_search.api.notices import Notify, ignore
 from piip_search.api.runners import absolute
-from piip_search.api.runs import History, history_of
+from piip_search.api.runs import history_of
 from piip_search.api.stores import kept_store, mlflow_uri, register_model, shown_store
 from piip_search.architecture.segments import PYRAMID_LEVELS
 from piip_search.errors import DataError, ExportError, UserError, WeightsError
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
-from piip_search.evaluation.selection import chosen
 from piip_search.export import (
     RANDOM,
     SCHEDULES,
@@ -28,6 +27,7 @@ from piip_search.export import (
 )
 from piip_search.export.folder import PROOF, PROOF_LOG
 from piip_search.file_paths import located
+from piip_search.search.history import RunHistory
 
 if TYPE_CHECKING:  # they bring the database and torch with them, for which a message need not wait
     from piip_search.export.mmdet.data import CocoPaths
@@ -91,7 +91,7 @@ class _Origin:
     """The run that designs come from."""
 
     run: str
-    history: History
+    history: RunHistory
     home: Path
     trials: Path
     store: str | None
@@ -131,7 +131,7 @@ def export_designs(
     """
     history = history_of(ledger, run)
     trials = trials_folder(home, run, ledger.search(run).recipe)
-    evaluations = chosen(history.finished, history.objectives, choice)
+    evaluations = history.choose(choice)
     _check_formats(options.formats)
     if choice == "all":
         _check_front_folder(out)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from piip_search.api.extras import find_mlflow
 from piip_search.api.notices import Notify, ignore
-from piip_search.api.runs import History, history_of
+from piip_search.api.runs import history_of
 from piip_search.api.stores import keep_store, mirror_of, mlflow_uri, set_broken_store_aside
 from piip_search.errors import StoreError
+from piip_search.search.history import RunHistory
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_search.ledger import Ledger
@@ -103,7 +104,9 @@ def _write_other(
         _write(run, history, home, store, done, watch)
 
 
-def _write(run: str, history: History, home: Path, store: str, done: Callable[[str, int], None], watch: Watch) -> None:
+def _write(
+    run: str, history: RunHistory, home: Path, store: str, done: Callable[[str, int], None], watch: Watch
+) -> None:
     with mirror_of(store, run, history) as tracker:
         for evaluation, fronts in watch(history.replay(), len(history.evaluations)):
             tracker.record(evaluation, fronts)

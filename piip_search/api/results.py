@@ -9,32 +9,25 @@ from typing import Protocol
 from piip_search.api.export import DesignExport, ExportOptions, export_designs
 from piip_search.api.notices import Notify, ignore
 from piip_search.api.report import form_of, report_run
-from piip_search.api.runs import History, history_of
+from piip_search.api.runs import history_of
 from piip_search.api.stores import named_ledger, open_ledger
 from piip_search.architecture import Architecture
-from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Evaluation
-from piip_search.evaluation.objectives import Objectives, finished
-from piip_search.evaluation.selection import choose, chosen
+from piip_search.evaluation.objectives import Objectives
 from piip_search.export import Format
+from piip_search.search.history import RunHistory
 
 
 class RunLike(Protocol):
     """A search that runs, or that a ledger holds."""
 
     @property
-    def spec(self) -> SearchSpec:
-        """What was searched."""
-        ...
-
-    @property
     def objectives(self) -> Objectives:
-        """What is traded off."""
+        """Metric and cost that are traded off."""
         ...
 
-    @property
-    def evaluations(self) -> Sequence[Evaluation]:
-        """All that was measured."""
+    def choose(self, choice: str) -> tuple[Evaluation, ...]:
+        """The designs that a choice means."""
         ...
 
 
@@ -67,7 +60,7 @@ class FrontMemberResult:
 
 def read_run(
     name: str, *, ledger: str | os.PathLike[str] | None = None, home: str | os.PathLike[str] = "runs"
-) -> History:
+) -> RunHistory:
     """Reads a run from a ledger.
 
     Args:
@@ -90,7 +83,7 @@ def front(run: RunLike) -> tuple[FrontMemberResult, ...]:
     Raises:
         ChoiceError: Nothing was measured to the end yet.
     """
-    return tuple(_result(run, evaluation) for evaluation in chosen(_finished(run), run.objectives, "all"))
+    return tuple(_result(run, evaluation) for evaluation in run.choose("all"))
 
 
 def best(run: RunLike, choice: str = "best") -> FrontMemberResult:
@@ -103,11 +96,8 @@ def best(run: RunLike, choice: str = "best") -> FrontMemberResult:
     Raises:
         ChoiceError: No design, or more than one, is meant by it.
     """
-    return _result(run, choose(_finished(run), run.objectives, _choice(choice)))
-
-
-def _finished(run: RunLike) -> list[Evaluation]:
-    return finished(run.evaluations, run.spec.rungs[-1])
+    (evaluation,) = run.choose(_choice(choice))
+    return _result(run, evaluation)
 
 
 def _result(run: RunLike, evaluation: Evaluation) -> FrontMemberResult:

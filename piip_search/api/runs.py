@@ -1,7 +1,6 @@
 """A run as the ledger holds it, and what can be said of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,8 @@ from numpy.typing import NDArray
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
-from piip_search.evaluation.objectives import Objectives, ParetoFront, RunningFronts, finished, pareto_front
+from piip_search.evaluation.objectives import Objectives
+from piip_search.search.history import RunHistory
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_dashboards.report import Source
@@ -18,41 +18,15 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
     from piip_search.ledger import Ledger
 
 
-@dataclass(frozen=True)
-class History:
-    """A run as the ledger holds it."""
+def history_of(book: "Ledger", run: str) -> RunHistory:
+    """The history of a run.
 
-    spec: SearchSpec
-    objectives: Objectives
-    evaluations: list[Evaluation]
-
-    @property
-    def left(self) -> dict[float, float]:
-        """What the sampler last expected to be left to gain, by tier; empty where it never said."""
-        newest = sorted((evaluation.candidate for evaluation in self.evaluations), key=lambda one: -one.number)
-        return next((candidate.left for candidate in newest if candidate.left), {})
-
-    @property
-    def finished(self) -> list[Evaluation]:
-        """Without the lower rungs of the schedule."""
-        return finished(self.evaluations, self.spec.rungs[-1])
-
-    @property
-    def fronts(self) -> list[ParetoFront]:
-        return [pareto_front(self.finished, self.objectives, tier) for tier in self.spec.bounds.gmacs]
-
-    def replay(self) -> Iterator[tuple[Evaluation, Sequence[ParetoFront]]]:
-        """Each evaluation with the front of each tier after it."""
-        running = RunningFronts(self.objectives, self.spec.bounds.gmacs)
-        for evaluation in self.evaluations:
-            if evaluation.candidate.fidelity == self.spec.rungs[-1]:
-                running.add(evaluation)
-            yield evaluation, running.fronts
-
-
-def history_of(book: "Ledger", run: str) -> History:
+    Raises:
+        LedgerError: The ledger has no such run.
+        SpecError: The run's space cannot be read by this version.
+    """
     spec = parse_spec(dict(book.search(run).spec), f"run {run}", recorded=True)
-    return History(spec, spec.objectives, book.evaluations(run))
+    return RunHistory(spec, book.events(run))
 
 
 def health_of(
@@ -81,22 +55,12 @@ def report_source(book: "Ledger", run: str) -> "Source":
     from piip_dashboards.report import Source
 
     history, record = history_of(book, run), book.search(run)
-    unfinished = book.unfinished(run)
     audits = {
-        other.name: (book.evaluations(other.name), tuple(book.unfinished(other.name)))
+        other.name: RunHistory(history.spec, book.events(other.name))
         for other in book.searches()
         if other.audit_of == record.uid
     }
     health = None
     if not record.is_audit:  # whose designs were not searched for
-        health = health_of(history.spec, history.objectives, history.evaluations, unfinished)
-    return Source(
-        record=record,
-        spec=history.spec,
-        evaluations=history.evaluations,
-        unfinished=tuple(unfinished),
-        sittings=book.sittings(run),
-        audits=audits,
-        health=health,
-        ledger=book.shown,
-    )
+        health = health_of(history.spec, history.objectives, history.evaluations, book.unfinished(run))
+    return Source(record, history, book.sittings(run), audits, health, book.shown)

@@ -9,11 +9,11 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from piip_search.api.extras import find_mlflow
 from piip_search.api.mlflow_store import check_store, is_database
-from piip_search.api.runs import History
 from piip_search.errors import UserError
 from piip_search.evaluation.tracker import Tracker
 from piip_search.file_paths import located, typed_path, typed_url
 from piip_search.redact import without_secrets
+from piip_search.search.history import RunHistory
 
 if TYPE_CHECKING:  # they bring the database and MLflow with them, for which a message need not wait
     from sqlalchemy.engine import URL
@@ -201,7 +201,7 @@ def _mirror_options(uri: str, home: Path) -> str:
 
 
 @contextmanager
-def mirror_of(uri: str, run: str, history: History) -> Iterator["MlflowTracker"]:
+def mirror_of(uri: str, run: str, history: RunHistory) -> Iterator["MlflowTracker"]:
     """MLflow's tracker itself for a run that the ledger holds, begun; needs the extra.
 
     Raises:

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from piip_search.analysis.error_kinds import kinds
-from piip_search.api.runs import History, health_of, history_of
+from piip_search.api.runs import health_of, history_of
 from piip_search.api.stores import read_ledger
 from piip_search.cli.application import console, put, put_json
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, run_names
@@ -20,6 +20,7 @@ from piip_search.cli.terminal.widgets import FrontPlot
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, trials_folder
 from piip_search.evaluation.objectives import Objectives, ParetoFront
+from piip_search.search.history import RunHistory
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_search.analysis.health import Health
@@ -84,7 +85,7 @@ def _list(book: "Ledger", as_json: bool, quiet: bool) -> None:
 
 def _show(book: "Ledger", run: str, trials: Path, as_json: bool, quiet: bool) -> None:
     history = history_of(book, run)
-    failed = [e for e in history.evaluations if e.status == "failed"]
+    failed = history.failed
     running = book.unfinished(run)
     done = len(history.evaluations) - len(failed)
     examined = not book.search(run).is_audit and not (quiet and not as_json)  # an audit's designs were not searched for
@@ -108,7 +109,7 @@ def _show(book: "Ledger", run: str, trials: Path, as_json: bool, quiet: bool) ->
 
 
 def _content(
-    run: str, history: History, failed: list[Evaluation], running: dict[Candidate, float], health: "Health | None"
+    run: str, history: RunHistory, failed: list[Evaluation], running: dict[Candidate, float], health: "Health | None"
 ) -> dict[str, Any]:
     return {
         "run": run,
@@ -144,10 +145,10 @@ def failures_of(failed: Sequence[Evaluation], trials: Path | None = None) -> lis
     return found
 
 
-def _put_fronts(history: History) -> None:
+def _put_fronts(history: RunHistory) -> None:
     """The front as a plot on a terminal, and as tables everywhere."""
     if console.is_terminal:
-        put(FrontPlot(history.fronts, history.finished, history.objectives))
+        put(FrontPlot(history.fronts, history.representatives, history.objectives))
     put(Text(), tables.fronts_view(history.fronts, history.objectives))
 
 
@@ -180,7 +181,7 @@ def front(
             put(member.candidate.architecture.name)
     else:
         put(
-            f"{run}: {len(history.objectives.measured(history.finished))} designs measured; "
+            f"{run}: {len(history.objectives.measured(history.representatives))} designs measured; "
             f"{history.objectives.metric} against GMACs ({history.objectives.convention})"
         )
         _put_fronts(history)

@@ -114,11 +114,14 @@ class RunningFronts:
 
     def add(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
         """Takes an evaluation in, and gives the fronts that it moved."""
-        if self._objectives.value(evaluation) is None:
-            return ()
-        before = self.fronts
-        self.fronts = tuple(self._with(front, evaluation) for front in before)
+        before, self.fronts = self.fronts, self.fronts_with(evaluation)
         return tuple(now for now, then in zip(self.fronts, before, strict=True) if now is not then)
+
+    def fronts_with(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
+        """The fronts as they will be with one more evaluation; a front that stays is the same object."""
+        if self._objectives.value(evaluation) is None:
+            return self.fronts
+        return tuple(self._with(front, evaluation) for front in self.fronts)
 
     def _with(self, front: ParetoFront, evaluation: Evaluation) -> ParetoFront:
         if self._objectives.cost(evaluation).gmacs > front.tier or self._covered(front, evaluation):

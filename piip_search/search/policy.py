@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from piip_search.architecture import Architecture
+from piip_search.config import SearchSpec
 from piip_search.cost.kinship import nearest
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives
@@ -168,3 +169,9 @@ class FixedPolicy:
 
     def close(self, why: str) -> None:
         """Nothing: see `tell`."""
+
+
+def halving_of(spec: SearchSpec) -> Halving[Architecture]:
+    """The schedule of a space. A space without one has a single rung, of which every design is whole."""
+    keep, brackets = (2, 1) if spec.schedule is None else (spec.schedule.keep, spec.schedule.brackets)
+    return Halving([rung.epochs for rung in spec.rungs], keep, spec.bounds.gmacs, brackets)

@@ -6,19 +6,17 @@ order in which it happened, so that the policy is in the state in which the last
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
-from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
-from piip_search.evaluation.objectives import Objectives, ParetoFront, RunningFronts, finished
+from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.evaluation.tracker import NoTracker, Tracker
 from piip_search.ledger import Circumstances, FrontSnapshot, Ledger
-from piip_search.search.ending import little_left, reaches, spent
 from piip_search.search.feasible import feasible_designs
-from piip_search.search.halving import Halving
-from piip_search.search.policy import Policy, SamplerPolicy
+from piip_search.search.history import RunHistory
+from piip_search.search.policy import Policy, SamplerPolicy, halving_of
 from piip_search.search.samplers.published_prior import published_prior
 from piip_search.search.samplers.sampler import Sampler, make_sampler
 
@@ -31,13 +29,10 @@ class Search:
         uid: Its name in every ledger.
         spec: What is searched.
         recipe: Fingerprint of data and training.
-        objectives: What is traded off.
-        evaluations: All that ended, in that order.
+        history: All that happened in the run, and what follows from it.
         running: Candidates that are being measured.
         replayed: How many evaluations earlier sittings had made.
         answered: How many candidates of this sitting the ledger answered from another run.
-        left: By how much the best metric of each tier is expected to rise if everything that is left was measured, as
-            the sampler last estimated it; empty while it has not.
     """
 
     def __init__(
@@ -79,8 +74,7 @@ class Search:
         self.run = run
         self.spec = spec
         self.recipe = recipe
-        self.objectives = objectives or spec.objectives
-        self.evaluations: list[Evaluation] = []
+        self.history = RunHistory(spec, objectives=objectives)
         self.running: dict[int, Candidate] = {}
         self.answered = 0
         self._policy = policy
@@ -90,13 +84,8 @@ class Search:
         self._started = clock()
         self._fresh = fresh
         self._proposed = 0
-        self._gpu_seconds = 0.0
-        self._reached = False
-        self._gains: list[Mapping[float, float]] = []
         self._since: dict[int, float] = {}
-        self.left: dict[float, float] = {}
         content = spec.model_dump(mode="json")
-        self._fronts = RunningFronts(self.objectives, spec.bounds.gmacs)
         self.uid = ledger.start(run, question or spec.question, recipe, content, data, circumstances, audit_of)
         self._tracker.begin(run, content, self.objectives)
         self._replay()
@@ -118,7 +107,7 @@ class Search:
             self.running[candidate.number] = candidate
             self._since[candidate.number] = self._clock()
             return candidate
-        while not self._spent:
+        while not self.history.spent(self.elapsed / 3600):
             proposal = self._policy.ask(self._proposed)
             if proposal is None:
                 break
@@ -140,12 +129,13 @@ class Search:
         if evaluation.candidate.number not in self.running:
             return
         evaluation = self._with_metric(evaluation)
-        moved = self._moved(evaluation)
+        moved = zip(self.history.fronts_with(evaluation), self.history.fronts, strict=True)
         snapshots = [
             FrontSnapshot(front.tier, tuple(e.candidate.number for e in front.evaluations), front.hypervolume)
-            for front in moved
+            for front, before in moved
+            if front is not before
         ]
-        self._ledger.accept(self.run, evaluation, self.recipe, self._gpu_seconds_of(evaluation), snapshots)
+        self._ledger.accept(self.run, evaluation, self.recipe, self.history.gpu_seconds_of(evaluation), snapshots)
         self._learn(evaluation)
 
     def halt(self, candidate: Candidate, why: str) -> None:
@@ -178,13 +168,37 @@ class Search:
         self._tracker.finish(self.fronts())
 
     @property
+    def objectives(self) -> Objectives:
+        """Metric and cost that are traded off."""
+        return self.history.objectives
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """All evaluations, in the order in which they ended."""
+        return self.history.evaluations
+
+    @property
     def finished(self) -> list[Evaluation]:
-        """Without the lower rungs of the schedule."""
-        return finished(self.evaluations, self.spec.rungs[-1])
+        """Evaluations of whole trainings, the failed ones included."""
+        return self.history.finished
+
+    @property
+    def failures(self) -> list[Evaluation]:
+        """Evaluations that failed."""
+        return self.history.failed
+
+    @property
+    def left(self) -> dict[float, float]:
+        """Expected remaining gain of each tier; as for `RunHistory.left`."""
+        return self.history.left
 
     def fronts(self) -> tuple[ParetoFront, ...]:
         """The front of each tier, the cheapest tier first."""
-        return self._fronts.fronts
+        return self.history.fronts
+
+    def choose(self, choice: str) -> tuple[Evaluation, ...]:
+        """The designs that a user means; as for `RunHistory.choose`."""
+        return self.history.choose(choice)
 
     @property
     def expected(self) -> int:
@@ -192,16 +206,13 @@ class Search:
         return max(self._policy.expected, len(self.evaluations) + len(self.running))
 
     @property
-    def failures(self) -> list[Evaluation]:
-        """Evaluations that failed."""
-        return [evaluation for evaluation in self.evaluations if evaluation.status == "failed"]
-
-    @property
     def ending(self) -> str:
         """Why nothing more is proposed; empty while more may be."""
         if self._halted:
             return self._halted
-        return "" if self._again else self._spent or ("" if self.running else self._policy.ending)
+        if self._again:
+            return ""
+        return self.history.spent(self.elapsed / 3600) or ("" if self.running else self._policy.ending)
 
     @property
     def halted(self) -> bool:
@@ -210,9 +221,8 @@ class Search:
 
     @property
     def measured_nothing(self) -> bool:
-        """Whether every trial failed: of those that were trained to the end, or of all where none was."""
-        ended = self.finished or self.evaluations
-        return bool(ended) and all(evaluation.status == "failed" for evaluation in ended)
+        """Whether every trial failed; as for `RunHistory.measured_nothing`."""
+        return self.history.measured_nothing
 
     @property
     def running_seconds(self) -> dict[Candidate, float]:
@@ -226,44 +236,26 @@ class Search:
         """Seconds since this sitting began."""
         return self._clock() - self._started
 
-    @property
-    def _spent(self) -> str:
-        """What ends the search at once; empty while nothing does."""
-        return spent(self.spec.budget, self._reached, self._gpu_seconds / 3600, self.elapsed / 3600)
-
     def _replay(self) -> None:
         for item in self._ledger.events(self.run):
             if isinstance(item, Candidate):
                 self._policy.ask(item.number, recorded=item)
                 self._note(item)
             else:
-                self._moved(item)
                 self._learn(item)
 
     def _note(self, candidate: Candidate) -> None:
         self.running[candidate.number] = candidate
         self._proposed = max(self._proposed, candidate.number + 1)
-        if candidate.left:
-            self.left = candidate.left
-            self._gains.append(candidate.left)
-            if why := little_left(self.spec.budget, self.objectives.metric, self._gains):
-                self._policy.close(why)
+        self.history.add(candidate)
+        if why := self.history.little_left:
+            self._policy.close(why)
 
     def _learn(self, evaluation: Evaluation) -> None:
         del self.running[evaluation.candidate.number]
-        self.evaluations.append(evaluation)
+        self.history.add(evaluation)
         self._policy.tell(evaluation)
-        self._gpu_seconds += self._gpu_seconds_of(evaluation)
-        whole = finished([evaluation], self.spec.rungs[-1])
-        self._reached = self._reached or reaches(self.spec.budget.target, self.objectives, whole)
         self._tracker.record(evaluation, self.fronts())
-
-    def _moved(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
-        """The fronts that an evaluation moves; one of a lower rung moves none."""
-        return self._fronts.add(evaluation) if evaluation.candidate.fidelity == self.spec.rungs[-1] else ()
-
-    def _gpu_seconds_of(self, evaluation: Evaluation) -> float:
-        return evaluation.seconds * self.spec.gpu_of(evaluation.candidate.architecture)
 
     def _with_metric(self, evaluation: Evaluation) -> Evaluation:
         """An evaluation without the searched metric is a failed one, and says so."""
@@ -295,9 +287,6 @@ def open_search(
 
 def policy_of(spec: SearchSpec, sampler: Sampler, objectives: Objectives | None = None) -> SamplerPolicy:
     """What proposes whole candidates: a sampler under the schedule of a space."""
-    keep, brackets = (2, 1) if spec.schedule is None else (spec.schedule.keep, spec.schedule.brackets)
-    halving: Halving[Architecture] = Halving(
-        [fidelity.epochs for fidelity in spec.rungs], keep, spec.bounds.gmacs, brackets
-    )
     trials, inherit = spec.budget.trials, spec.training.inherit
+    halving = halving_of(spec)
     return SamplerPolicy(sampler, objectives or spec.objectives, trials, spec.rungs, spec.seed, halving, inherit)

@@ -11,11 +11,11 @@ from piip_search.analysis.audit import Audit, audit, plan_of
 from piip_search.analysis.effects import Effect, Importance, importance, matched_effects
 from piip_search.analysis.error_kinds import Kind, kinds
 from piip_search.analysis.health import Health
-from piip_search.config import SearchSpec
-from piip_search.evaluation.evaluation import Candidate, Evaluation
-from piip_search.evaluation.objectives import Objectives, ParetoFront, finished, pareto_front
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.ledger import SearchRecord
 from piip_search.ledger import Sitting as LedgerSitting
+from piip_search.search.history import RunHistory
 
 LETTERED = 26
 """Members of a front that get a letter each."""
@@ -28,28 +28,20 @@ class Source:
     """What the ledger holds of a run.
 
     Attributes:
-        record: The search.
-        spec: What is searched.
-        evaluations: All that ended, in that order.
-        unfinished: Candidates without an evaluation.
+        record: The row of the run.
+        history: The events of the run.
         sittings: The processes that drove it.
-        audits: Names of its audits, and of each what ended and what did not.
+        audits: The history of each of its audits, by name.
         health: What the checks say; None for a run that is not examined.
         ledger: The database's URL, without a password.
     """
 
     record: SearchRecord
-    spec: SearchSpec
-    evaluations: Sequence[Evaluation]
-    unfinished: Sequence[Candidate]
+    history: RunHistory
     sittings: Sequence[LedgerSitting]
-    audits: Mapping[str, tuple[Sequence[Evaluation], Sequence[Candidate]]]
+    audits: Mapping[str, RunHistory]
     health: Health | None
     ledger: str
-
-    @property
-    def objectives(self) -> Objectives:
-        return self.spec.objectives
 
 
 @dataclass(frozen=True)
@@ -202,12 +194,10 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> S
         within: How far below the best a design may lie to be taken for its price, in the metric's unit.
         now: When it is written; this moment by default.
     """
-    spec, objectives = source.spec, source.objectives
-    whole = finished(source.evaluations, spec.rungs[-1])
-    fronts = [pareto_front(whole, objectives, tier) for tier in spec.bounds.gmacs]
+    history, health = source.history, source.health
+    spec, objectives, fronts = history.spec, history.objectives, history.fronts
+    whole, failed = history.representatives, history.failed
     rows = _rows(fronts, objectives)
-    failed = [evaluation for evaluation in source.evaluations if evaluation.status == "failed"]
-    health = source.health
     question, space, budget = ask(spec, objectives)
     return SearchReport(
         run=source.record.name,
@@ -215,9 +205,9 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> S
         metric=objectives.metric,
         convention=objectives.convention,
         counts={
-            "done": len(source.evaluations) - len(failed),
+            "done": len(history.evaluations) - len(failed),
             "failed": len(failed),
-            "unfinished": len(source.unfinished),
+            "unfinished": len(history.unfinished),
         },
         question=question,
         space=space,
@@ -229,19 +219,18 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> S
         front=tuple(rows.values()),
         points=tuple(
             Point(e.candidate.number, objectives.cost(e).gmacs, objectives.value(e))
-            for e in source.evaluations
-            if e.status == "failed" or e.candidate.fidelity == spec.rungs[-1]
+            for e in sorted((*whole, *failed), key=lambda e: e.candidate.number)
         ),
-        progress=_progress(source, objectives),
+        progress=_progress(history),
         chosen=chosen_designs(whole, fronts, objectives, within),
         effects=matched_effects(whole, objectives),
         importance=importance(whole, objectives),
-        audits=tuple(_audit(name, *held, source) for name, held in source.audits.items()),
+        audits=tuple(_audit(name, events) for name, events in source.audits.items()),
         findings=tuple((f.check, f.message, f.action) for f in (health.findings if health else ())),
         learnt=_learnt(health),
         failures=kinds(failed),
-        spent=spending(source.evaluations, spec),
-        reproduce=reproduction(source.record, source.evaluations, source.sittings, source.ledger),
+        spent=spending(history.evaluations, spec),
+        reproduce=reproduction(source.record, history.evaluations, source.sittings, source.ledger),
         sittings=sittings_of(source.sittings),
         space_file=_space_file(source.record),
     )
@@ -270,37 +259,28 @@ def _row_of(best: Evaluation, rows: Mapping[int, MemberRow]) -> MemberRow:
     return rows[best.candidate.number]
 
 
-def _progress(source: Source, objectives: Objectives) -> tuple[tuple[float, tuple[tuple[int, float], ...]], ...]:
-    """The hypervolume of each tier, wherever it changes.
-
-    Only what the front does not dominate yet can change it, which is seen without working it out.
-    """
-    changes = []
-    for tier in source.spec.bounds.gmacs:
-        front, steps = pareto_front((), objectives, tier), []
-        for place, evaluation in enumerate(source.evaluations, 1):
-            value, cost = objectives.value(evaluation), objectives.cost(evaluation).gmacs
-            if value is None or cost > tier or evaluation.candidate.fidelity != source.spec.rungs[-1]:
-                continue
-            if any(
-                objectives.cost(e).gmacs <= cost and (objectives.value(e) or 0.0) >= value for e in front.evaluations
-            ):
-                continue
-            front = pareto_front([*front.evaluations, evaluation], objectives, tier)
-            steps.append((place, front.hypervolume))
-        changes.append((tier, tuple(steps)))
-    return tuple(changes)
+def _progress(history: RunHistory) -> tuple[tuple[float, tuple[tuple[int, float], ...]], ...]:
+    """The hypervolume of each tier, wherever it changes."""
+    steps: list[list[tuple[int, float]]] = [[] for _ in history.tiers]
+    before = RunHistory(history.spec).fronts
+    for place, (_, fronts) in enumerate(history.replay(), 1):
+        for step, now, then in zip(steps, fronts, before, strict=True):
+            if now.hypervolume != then.hypervolume:
+                step.append((place, now.hypervolume))
+        before = fronts
+    return tuple((tier, tuple(step)) for tier, step in zip(history.tiers, steps, strict=True))
 
 
-def _audit(name: str, ended: Sequence[Evaluation], left: Sequence[Candidate], source: Source) -> AuditView:
-    plan = plan_of([*(evaluation.candidate for evaluation in ended), *left], source.spec.fidelity.build())
+def _audit(name: str, history: RunHistory) -> AuditView:
+    plan, left = plan_of(history.candidates, history.spec.fidelity.build()), len(history.unfinished)
     if plan is None:
-        return AuditView(name, "", len(left), ())
+        return AuditView(name, "", left, ())
     longer = plan.reference
     words = (
         f"{longer.epochs} epochs on {longer.data_fraction:.0%} of the images at {longer.image_scale:.0%} of their size"
     )
-    return AuditView(name, words, len(left), tuple(audit(ended, source.objectives, source.spec.bounds.gmacs, plan)))
+    found = audit(history.evaluations, history.objectives, history.tiers, plan)
+    return AuditView(name, words, left, tuple(found))
 
 
 def _learnt(health: Health | None) -> str:

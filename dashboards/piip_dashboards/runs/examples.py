@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from piip_dashboards.runs.run_snapshot import DesignSnapshot
 from piip_search.evaluation.evaluation import (
     EXAMPLES_FILE,
     EXAMPLES_FOLDER,
@@ -14,6 +13,7 @@ from piip_search.evaluation.evaluation import (
     training_folders,
     trials_folder,
 )
+from piip_search.search.history import DesignHistory
 
 _CHECKPOINT = re.compile(r"epoch_\d+\.pth")
 _PICTURE = re.compile(r"\d{1,4}\.(png|jpg)")
@@ -93,7 +93,7 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def trial_with_checkpoint(
-    home: Path | None, run: str, recipe: str, design: DesignSnapshot
+    home: Path | None, run: str, recipe: str, design: DesignHistory
 ) -> tuple[Evaluation, Path] | None:
     """The furthest training of a design whose checkpoint is here."""
     done = [evaluation for evaluation in design.evaluations if evaluation.status == "done"]

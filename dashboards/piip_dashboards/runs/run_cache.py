@@ -75,7 +75,7 @@ class RunCache:
         for record in reversed(self.records()):
             try:
                 reading = self.reading(record.name)
-                reading.fronts, reading.front  # noqa: B018  worked out, and kept
+                reading.front  # noqa: B018  worked out, and kept
             except (LedgerError, UnreadableRunError):
                 continue
 
@@ -88,7 +88,7 @@ class RunCache:
             events = self._ledger.happened(name)
         except (SpecError, ValueError, KeyError, TypeError) as error:
             raise UnreadableRunError(f"run {name!r} cannot be read by this version: {error}") from None
-        return RunSnapshot(record, spec, events, self._ledger.sittings(name))
+        return RunSnapshot.of(record, spec, events, self._ledger.sittings(name))
 
     def _later(self, known: RunSnapshot) -> RunSnapshot:
         events = self._ledger.happened(known.name, known.position)

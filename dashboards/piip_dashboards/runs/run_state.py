@@ -6,8 +6,7 @@ from typing import Literal
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_search.evaluation.evaluation import Candidate
-from piip_search.search.ending import TRIALS_SPENT, little_left, reaches, spent
-from piip_search.search.halving import Halving
+from piip_search.search.policy import halving_of
 
 StateName = Literal["empty", "running", "stalled", "stopped", "finished", "failed"]
 STALLED_AFTER = timedelta(minutes=10)
@@ -37,16 +36,17 @@ def state_of(reading: RunSnapshot, driven: bool | None, now: datetime) -> RunSta
         driven: Whether a process drives it; None where that cannot be told.
         now: The time, UTC.
     """
-    ended, failed, silence = len(reading.evaluations), len(reading.failed), now - reading.last_at
+    ended, failed, silence = len(reading.evaluations), len(reading.history.failed), now - reading.last_at
     under_way = len(reading.unfinished)
     if driven and silence <= _patience(reading):
         return RunState("running", f"{under_way} under way" if under_way else "starting")
     if driven:
         return RunState("stalled", f"a process drives it, but nothing has come back for {silence_text(silence)}")
     if ended and ended == failed:
-        return RunState("failed", f"all of its {ended} evaluations failed; the first with: {reading.failed[0].error}")
+        first = reading.history.failed[0].error
+        return RunState("failed", f"all of its {ended} evaluations failed; the first with: {first}")
     if _is_complete(reading):
-        return RunState("finished", ending(reading))
+        return RunState("finished", reading.history.ending)
     if driven is None and reading.events and silence <= _patience(reading):
         return RunState("running", f"{under_way} under way, last heard of {silence_text(silence)} ago")
     if not reading.events:
@@ -57,23 +57,9 @@ def state_of(reading: RunSnapshot, driven: bool | None, now: datetime) -> RunSta
     return RunState("stopped", f"nobody drives it, {left}; the command that began it goes on where it stopped")
 
 
-def ending(reading: RunSnapshot) -> str:
-    """Why a search begins nothing new; empty while it may."""
-    budget, metric = reading.spec.budget, reading.objectives.metric
-    reached = reaches(budget.target, reading.objectives, reading.finished)
-    left = [candidate.left for candidate in reading.candidates if candidate.left]
-    trials = TRIALS_SPENT if len(reading.designs) >= budget.trials else ""
-    hours = reading.hours[-1] if reading.hours else 0.0
-    return spent(budget, reached, hours) or trials or little_left(budget, metric, left)
-
-
 def expected_evaluations(reading: RunSnapshot) -> int:
     """About how many evaluations the search makes in all."""
-    keep, brackets = (
-        (2, 1) if reading.spec.schedule is None else (reading.spec.schedule.keep, reading.spec.schedule.brackets)
-    )
-    halving: Halving[int] = Halving(reading.epochs, keep, reading.tiers, brackets)
-    return max(halving.expected(reading.spec.budget.trials), len(reading.candidates))
+    return max(halving_of(reading.spec).expected(reading.spec.budget.trials), len(reading.history.candidates))
 
 
 def running_since(reading: RunSnapshot, now: datetime) -> dict[Candidate, float]:
@@ -97,4 +83,4 @@ def _patience(reading: RunSnapshot) -> timedelta:
 
 
 def _is_complete(reading: RunSnapshot) -> bool:
-    return bool(reading.evaluations) and not reading.unfinished and bool(ending(reading))
+    return bool(reading.evaluations) and not reading.unfinished and bool(reading.history.ending)

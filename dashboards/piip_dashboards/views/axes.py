@@ -3,10 +3,11 @@
 from functools import lru_cache
 from typing import Literal, get_args
 
-from piip_dashboards.runs.run_snapshot import DesignSnapshot, RunSnapshot
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_search.architecture import Architecture
 from piip_search.cost import CONVENTIONS, Convention, DetectorCost, Memory, conventions_of, memory
 from piip_search.evaluation.objectives import Objectives
+from piip_search.search.history import DesignHistory
 
 Paid = Literal["gmacs", "mparams", "training_gb", "inference_gb", "hours"]
 PAID: tuple[Paid, ...] = get_args(Paid)
@@ -53,7 +54,7 @@ def price_of(reading: RunSnapshot, architecture: Architecture, convention: Conve
     return float(getattr(objectives.price(architecture), paid))
 
 
-def hours_of(reading: RunSnapshot, design: DesignSnapshot) -> float | None:
+def hours_of(reading: RunSnapshot, design: DesignHistory) -> float | None:
     """Hours that the whole training of a design took, its rungs together; None where it was answered from elsewhere."""
     if not design.whole:
         return None

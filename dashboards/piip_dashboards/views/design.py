@@ -7,12 +7,13 @@ from datetime import datetime
 
 from piip_dashboards.drawing.architecture_svg import attention
 from piip_dashboards.runs.differences import at_least, differences
-from piip_dashboards.runs.run_snapshot import DesignSnapshot, RunSnapshot
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.axes import CONVENTION_TITLES, conventions
 from piip_search.architecture import Architecture
 from piip_search.architecture.published import published_designs
 from piip_search.cost import Cost, Part, breakdown, memory
 from piip_search.evaluation.evaluation import Evaluation
+from piip_search.search.history import DesignHistory
 
 NEAREST_SHOWN = 12
 MOST_PUBLISHED = 4
@@ -206,7 +207,7 @@ class DesignView:
     near: list[Near]
 
 
-def design_view(reading: RunSnapshot, design: DesignSnapshot) -> DesignView:
+def design_view(reading: RunSnapshot, design: DesignHistory) -> DesignView:
     """Everything about a design of a search."""
     metric, architecture = reading.objectives.metric, design.architecture
     gmacs, value = reading.gmacs(architecture), design.value(metric)
@@ -299,7 +300,7 @@ def _share(group: str, kind: str, cost: Cost, total: Cost) -> CostShare:
     return CostShare(group, kind, cost.gmacs, cost.macs / total.macs, cost.mparams)
 
 
-def _evaluations(reading: RunSnapshot, design: DesignSnapshot) -> list[EvaluationView]:
+def _evaluations(reading: RunSnapshot, design: DesignHistory) -> list[EvaluationView]:
     ended = {e.candidate.number: at for e, at in zip(reading.evaluations, reading.ended_at, strict=True)}
     return [
         EvaluationView(
@@ -323,7 +324,7 @@ def _evaluations(reading: RunSnapshot, design: DesignSnapshot) -> list[Evaluatio
     ]
 
 
-def curves_of(design: DesignSnapshot) -> list[TrainingCurve]:
+def curves_of(design: DesignHistory) -> list[TrainingCurve]:
     """A curve for each training: the rungs of one training are one curve."""
     trainings: dict[str, list[Evaluation]] = {}
     for evaluation in design.evaluations:
@@ -370,7 +371,7 @@ def _distance(one: Architecture, other: Architecture) -> tuple[int, int]:
     return abs(len(one.branches) - len(other.branches)), len(differences(one, other))
 
 
-def _near(reading: RunSnapshot, design: DesignSnapshot) -> list[Near]:
+def _near(reading: RunSnapshot, design: DesignHistory) -> list[Near]:
     """Designs with the fewest changes; of equally many, those trained to the end, and then those nearest in cost."""
     own, metric = reading.gmacs(design.architecture), reading.objectives.metric
     rest = [
@@ -378,7 +379,7 @@ def _near(reading: RunSnapshot, design: DesignSnapshot) -> list[Near]:
         for other, gmacs in reading.priced
         if other is not design
     ]
-    others: list[tuple[int, bool, float, list[str], DesignSnapshot]] = []
+    others: list[tuple[int, bool, float, list[str], DesignHistory]] = []
     for fewest, other, gmacs in sorted(rest, key=lambda item: item[0]):
         if len(others) >= NEAREST_SHOWN and fewest > others[NEAREST_SHOWN - 1][0]:
             break  # nor is any that follows among the nearest

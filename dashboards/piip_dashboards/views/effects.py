@@ -100,9 +100,9 @@ class EffectsView:
 
 def effects_of(reading: RunSnapshot) -> EffectsView:
     """What matters in a search; takes seconds where thousands of designs are finished."""
-    found = importance(reading.finished, reading.objectives)
-    numbers = {e.candidate.number: e.candidate.architecture.fingerprint for e in reading.finished}
-    effects = matched_effects(reading.finished, reading.objectives)
+    found = importance(reading.representatives, reading.objectives)
+    numbers = {e.candidate.number: e.candidate.architecture.fingerprint for e in reading.representatives}
+    effects = matched_effects(reading.representatives, reading.objectives)
     ordered = sorted(effects, key=lambda effect: (not effect.sure, not effect.broad, -abs(effect.mean)))
     views = [_view(effect, numbers) for effect in ordered]
     ends = [abs(end) for view in views for one in (view.gain, view.equal_cost) if one for end in _ends(one)]

@@ -212,7 +212,7 @@ class Overview:
 
 def overview(reading: RunSnapshot, driven: bool | None, now: datetime) -> Overview:
     """What a search has come to at a time, UTC."""
-    failed = reading.failed
+    failed = reading.history.failed
     return Overview(
         run=reading.name,
         audit=reading.record.is_audit,
@@ -247,7 +247,7 @@ def overview(reading: RunSnapshot, driven: bool | None, now: datetime) -> Overvi
 
 def tiers_of(reading: RunSnapshot) -> list[TierRow]:
     """The front of each tier."""
-    left = next((candidate.left for candidate in reversed(reading.candidates) if candidate.left), {})
+    left = reading.history.left
     costs = [reading.gmacs(e.candidate.architecture) for e in reading.representatives]
     return [
         TierRow(
@@ -284,17 +284,17 @@ def member_of(reading: RunSnapshot, evaluation: Evaluation) -> FrontMember:
 
 
 def _rungs(reading: RunSnapshot) -> list[Rung]:
-    begun = Counter(candidate.fidelity.epochs for candidate in reading.candidates)
+    begun = Counter(candidate.fidelity.epochs for candidate in reading.history.candidates)
     running = Counter(candidate.fidelity.epochs for candidate in reading.unfinished)
     ended: dict[int, list[Evaluation]] = defaultdict(list)
     for evaluation in reading.evaluations:
         ended[evaluation.candidate.fidelity.epochs].append(evaluation)
-    sent_to = Counter(c.fidelity.epochs for c in reading.candidates if c.reason.source == "promotion")
+    sent_to = Counter(c.fidelity.epochs for c in reading.history.candidates if c.reason.source == "promotion")
     rungs = []
-    for place, epochs in enumerate(reading.epochs):
+    for place, epochs in enumerate(reading.history.epochs):
         failed = sum(evaluation.status == "failed" for evaluation in ended[epochs])
         values = [value for e in ended[epochs] if (value := reading.objectives.value(e)) is not None]
-        promoted = sent_to[reading.epochs[place + 1]] if place + 1 < len(reading.epochs) else 0
+        promoted = sent_to[reading.history.epochs[place + 1]] if place + 1 < len(reading.history.epochs) else 0
         rungs.append(
             Rung(
                 epochs,

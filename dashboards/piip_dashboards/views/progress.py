@@ -1,11 +1,12 @@
 """What a search found, over its evaluations and over the hours that they took."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
-from piip_search.evaluation.evaluation import Evaluation
-from piip_search.evaluation.objectives import RunningFronts
+from piip_search.evaluation.objectives import ParetoFront
+from piip_search.search.history import RunHistory
 
 
 @dataclass(frozen=True)
@@ -46,37 +47,25 @@ class Progress:
 
 @lru_cache(maxsize=16)
 def progress_of(reading: RunSnapshot) -> Progress:
-    """Follows the fronts of a search. A design counts with the mean of its seeds from when the first was measured."""
+    """Follows the fronts of a search: a point for the beginning, one for each change, one for the end."""
     tiers = [TierProgress(tier, [], [], [], []) for tier in reading.tiers]
-    standing = {evaluation.candidate.number: evaluation for evaluation in reading.representatives}
-    fronts = RunningFronts(reading.objectives, reading.tiers)
-    _note(reading, fronts, tiers, 0)
-    for count, evaluation in enumerate(reading.evaluations, 1):
-        whole = standing.get(evaluation.candidate.number)
-        if whole is not None and not _is_dominated(reading, fronts, whole) and fronts.add(whole):
+    before = RunHistory(reading.spec).fronts
+    _note(reading, before, tiers, 0)
+    for count, (_, fronts) in enumerate(reading.history.replay(), 1):
+        if any(now.hypervolume != then.hypervolume for now, then in zip(fronts, before, strict=True)):
             _note(reading, fronts, tiers, count)
+        before = fronts
     if tiers and tiers[0].evaluations[-1] != len(reading.evaluations):
-        _note(reading, fronts, tiers, len(reading.evaluations))
+        _note(reading, before, tiers, len(reading.evaluations))
     return Progress(reading.name, reading.objectives.metric, reading.gpu, tiers)
 
 
-def _note(reading: RunSnapshot, fronts: RunningFronts, tiers: list[TierProgress], count: int) -> None:
-    for tier, front in zip(tiers, fronts.fronts, strict=True):
+def _note(reading: RunSnapshot, fronts: Sequence[ParetoFront], tiers: list[TierProgress], count: int) -> None:
+    for tier, front in zip(tiers, fronts, strict=True):
         tier.evaluations.append(count)
         tier.hours.append(round(reading.hours[count - 1], 5) if count else 0.0)
         tier.hypervolume.append(front.hypervolume)
         tier.best.append(None if front.best is None else reading.objectives.value(front.best))
-
-
-def _is_dominated(reading: RunSnapshot, fronts: RunningFronts, evaluation: Evaluation) -> bool:
-    """Whether the widest front holds something as good and no dearer: then no tier's front can be moved."""
-    value, cost = reading.objectives.value(evaluation), reading.gmacs(evaluation.candidate.architecture)
-    return value is None or any(
-        (other := reading.objectives.value(member)) is not None
-        and other >= value
-        and reading.gmacs(member.candidate.architecture) <= cost
-        for member in fronts.fronts[-1].evaluations
-    )
 
 
 def sparkline(tier: TierProgress, width: float, height: float) -> str:

@@ -5,11 +5,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from piip_dashboards.runs.run_snapshot import DesignSnapshot, RunSnapshot
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.axes import Paid, hours_of, paid_title, price_of
 from piip_search.architecture.published import published_designs
 from piip_search.cost import Convention
 from piip_search.evaluation.pareto import undominated
+from piip_search.search.history import DesignHistory
 
 METRICS_OF_PAPERS = {"bbox_mAP": "box AP", "segm_mAP": "mask AP"}
 """Which of the papers' columns is which metric, in percent there."""
@@ -135,12 +136,12 @@ def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid
     )
 
 
-def _models(designs: list[DesignSnapshot]) -> list[str]:
+def _models(designs: list[DesignHistory]) -> list[str]:
     found = {branch.backbone: branch.model.width for design in designs for branch in design.architecture.branches}
     return sorted(found, key=lambda name: (found[name], name))
 
 
-def _lower(design: DesignSnapshot, metric: str) -> float | None:
+def _lower(design: DesignHistory, metric: str) -> float | None:
     found = [e for e in design.evaluations if e.status == "done" and metric in e.metrics]
     return max(found, key=lambda e: e.candidate.fidelity.epochs).metrics[metric] if found else None
 

@@ -18,7 +18,7 @@ from piip_dashboards.drawing import formats
 from piip_dashboards.drawing.architecture_svg import architecture_svg
 from piip_dashboards.runs.examples import picture_file, read_examples, trial_with_checkpoint
 from piip_dashboards.runs.run_cache import is_addressable
-from piip_dashboards.runs.run_snapshot import DesignSnapshot, RunSnapshot
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.axes import CONVENTION_TITLES, PAID, conventions, paid_title
 from piip_dashboards.views.choosing import choices
 from piip_dashboards.views.design import design_view
@@ -33,6 +33,7 @@ from piip_search.architecture import Architecture
 from piip_search.config import RUN_NAME
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.ledger import LedgerError
+from piip_search.search.history import DesignHistory
 
 Render = Callable[..., HTMLResponse]
 
@@ -227,12 +228,12 @@ def _axes(reading: RunSnapshot) -> list[tuple[str, str]]:
     return [(paid, paid_title(paid, reading.gpu)) for paid in PAID]
 
 
-def _trained(service: Service, reading: RunSnapshot, design: DesignSnapshot) -> tuple[Evaluation, Path] | None:
+def _trained(service: Service, reading: RunSnapshot, design: DesignHistory) -> tuple[Evaluation, Path] | None:
     """The training of a design whose checkpoint is here."""
     return trial_with_checkpoint(service.home, reading.name, reading.record.recipe, design)
 
 
-def _examples_part(service: Service, render: Render, reading: RunSnapshot, design: DesignSnapshot) -> HTMLResponse:
+def _examples_part(service: Service, render: Render, reading: RunSnapshot, design: DesignHistory) -> HTMLResponse:
     trained = _trained(service, reading, design)
     examples = None if trained is None else read_examples(*trained)
     job = None if trained is None else service.jobs.view(service.examples_key(trained[1]))

@@ -14,13 +14,14 @@ from fastapi import HTTPException
 from piip_dashboards.runs.cached import CachedValue
 from piip_dashboards.runs.health import Examination
 from piip_dashboards.runs.run_cache import RunCache
-from piip_dashboards.runs.run_snapshot import DesignSnapshot, RunSnapshot
+from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.effects import EffectsView, effects_of
 from piip_dashboards.web.jobs import CommandJobs
 from piip_search.config import RUN_NAME, space_file
 from piip_search.errors import UnreadableRunError
 from piip_search.file_paths import escaped
 from piip_search.ledger import LedgerError
+from piip_search.search.history import DesignHistory
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Service:
         """Effects and importance of choices in a run."""
         return self.effects.of(reading, lambda: effects_of(reading))
 
-    def design(self, reading: RunSnapshot, fingerprint: str) -> DesignSnapshot:
+    def design(self, reading: RunSnapshot, fingerprint: str) -> DesignHistory:
         """A design of a run, or the answer that there is none."""
         design = reading.designs.get(fingerprint)
         if design is None:

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from piip_dashboards.report import SearchReport, Source, make_report
+from piip_dashboards.report import SearchReport, make_report
 from piip_dashboards.report.paper import BROWSERS
 from piip_search.analysis.audit import AuditPlan, audit_candidates
 from piip_search.api.runs import history_of, report_source
@@ -24,6 +24,7 @@ from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import pareto_front
 from piip_search.ledger import Ledger
+from piip_search.search.history import RunHistory
 from piip_search.search.policy import FixedPolicy
 from piip_search.search.search import Search
 from support import fakes
@@ -230,6 +231,7 @@ def test_the_space_file_asks_the_same_question(fill: Fill, tmp_path: Path) -> No
 
 def test_the_report_of_ten_thousand_designs_is_quick_and_small(fill: Fill) -> None:
     source = report_source(fill(), "small")
+    old = source.history.spec
     random, designs = np.random.default_rng(0), set()
     while len(designs) < 10_000:
         sizes = sorted(16 * random.integers(2, 98, 2))
@@ -240,11 +242,12 @@ def test_the_report_of_ten_thousand_designs_is_quick_and_small(fill: Fill) -> No
         )
         designs.add(Architecture(branches, Interaction(int(random.integers(0, 3)))))
     evaluations = [
-        Evaluation(Candidate(n, design, source.spec.fidelity.build()), "done", {"bbox_mAP": random.uniform(0, 0.5)})
+        Evaluation(Candidate(n, design, old.fidelity.build()), "done", {"bbox_mAP": random.uniform(0, 0.5)})
         for n, design in enumerate(designs)
     ]
-    spec = source.spec.model_copy(update={"limit": source.spec.limit.model_copy(update={"gmacs": (1.0, 100.0)})})
-    big = Source(**{**vars(source), "spec": spec, "evaluations": evaluations})
+    spec = old.model_copy(update={"limit": old.limit.model_copy(update={"gmacs": (1.0, 100.0)})})
+    events = [event for evaluation in evaluations for event in (evaluation.candidate, evaluation)]
+    big = replace(source, history=RunHistory(spec, events))
     started = time.monotonic()
     page = html_page(make_report(big, 0.01, NOW))
     assert time.monotonic() - started < 20

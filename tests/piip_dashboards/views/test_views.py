@@ -103,12 +103,12 @@ def test_one_evaluation_of_several_seeds_shows_each(reading: RunSnapshot) -> Non
         metrics={"bbox_mAP": 0.3},
         facts={"seeds": {str(seed): {"bbox_mAP": value} for seed, value in enumerate(values)}},
     )
-    shown = replace(design, whole=(averaged,))
+    shown = replace(design, evaluations=(averaged,), rungs=(fidelity,))
     assert shown.values("bbox_mAP") == values
     assert shown.value("bbox_mAP") == pytest.approx(0.3)
     assert shown.deviation("bbox_mAP") == pytest.approx(statistics.stdev(values))
     for facts in ({}, {"seeds": "no"}, {"seeds": {"0": {"bbox_mAP": 0.1}, "1": 5}}):
-        silent = replace(design, whole=(replace(averaged, facts=facts),))
+        silent = replace(shown, evaluations=(replace(averaged, facts=facts),))
         assert (silent.values("bbox_mAP"), silent.deviation("bbox_mAP")) == ([0.3], None)
 
 
@@ -148,8 +148,8 @@ def test_rungs_count_what_went_on(past: Site, reading: RunSnapshot) -> None:
     assert [rung.epochs for rung in rungs] == [2, 6, 18]
     promotions = past.ledger.promotions("big")
     assert [rung.promoted for rung in rungs[:2]] == [sum(p.rung == place for p in promotions) for place in (1, 2)]
-    assert sum(rung.measured + rung.failed + rung.running for rung in rungs) == len(reading.candidates)
-    assert sum(rung.failed for rung in rungs) == len(reading.failed) > 0
+    assert sum(rung.measured + rung.failed + rung.running for rung in rungs) == len(reading.history.candidates)
+    assert sum(rung.failed for rung in rungs) == len(reading.history.failed) > 0
 
 
 def test_failures_are_counted_by_kind_and_machine(reading: RunSnapshot) -> None:
@@ -172,7 +172,7 @@ def test_a_reading_goes_on_from_where_it_was(tmp_path: Path, spec: SearchSpec) -
     now = site.service.reading("small")
     assert now.evaluations == ledger.evaluations("small")
     assert [event.position for event in now.events] == list(range(1, 25))
-    assert now.fronts == list(history_of(ledger, "small").fronts)
+    assert now.fronts == history_of(ledger, "small").fronts
     ledger.close()
 
 
@@ -211,7 +211,7 @@ def test_a_target_ends_a_search(tmp_path: Path, spec: SearchSpec) -> None:
 def test_the_expected_evaluations_are_those_of_the_search(past: Site, reading: RunSnapshot) -> None:
     search = open_search("other", ledgers.published_spec(60), Ledger("sqlite://"), "recipe")
     replicates = 6
-    assert abs(expected_evaluations(reading) - max(search.expected, len(reading.candidates))) <= replicates
+    assert abs(expected_evaluations(reading) - max(search.expected, len(reading.history.candidates))) <= replicates
 
 
 def test_a_design_says_what_the_ledger_says(reading: RunSnapshot) -> None:

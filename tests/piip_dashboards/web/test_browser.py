@@ -91,7 +91,7 @@ def watched(browser: Browser) -> Iterator[Watched]:
 def paths(reading: RunSnapshot) -> dict[str, str]:
     """Every page."""
     best = max(reading.representatives, key=lambda e: e.metrics["bbox_mAP"]).candidate.architecture.fingerprint
-    failed = reading.failed[0].candidate.architecture.fingerprint
+    failed = reading.history.failed[0].candidate.architecture.fingerprint
     two = f"design={best}&design={reading.representatives[0].candidate.architecture.fingerprint}"
     return {
         "searches": "/",

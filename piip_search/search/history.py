@@ -1,0 +1,300 @@
+"""A run as a sequence of events, and every fact that follows from them: for searches, commands, pages and reports."""
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from piip_search.architecture import Architecture
+from piip_search.config import SearchSpec
+from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.evaluation.objectives import Objectives, ParetoFront, RunningFronts, finished, pareto_front
+from piip_search.evaluation.selection import chosen
+from piip_search.search.ending import TRIALS_SPENT, little_left, reaches, spent
+
+RunEvent = Candidate | Evaluation
+"""A candidate was proposed, or its evaluation ended."""
+
+
+@dataclass(frozen=True)
+class DesignHistory:
+    """One design of a run, with all its candidates and evaluations.
+
+    Attributes:
+        architecture: The design.
+        candidates: Its candidates, in the order of their proposal.
+        evaluations: Their evaluations, in the order in which they ended.
+        rungs: Fidelity of each rung of the schedule, the whole training last.
+    """
+
+    architecture: Architecture
+    candidates: tuple[Candidate, ...]
+    evaluations: tuple[Evaluation, ...]
+    rungs: tuple[Fidelity, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.architecture.fingerprint
+
+    @property
+    def first(self) -> Candidate:
+        """The candidate that began the design."""
+        return self.candidates[0]
+
+    @cached_property
+    def whole(self) -> tuple[Evaluation, ...]:
+        """The evaluations that were trained to the end and measured."""
+        return tuple(e for e in finished(self.evaluations, self.rungs[-1]) if e.status == "done")
+
+    @property
+    def running(self) -> bool:
+        """Whether a candidate of the design has no evaluation yet."""
+        return len(self.candidates) > len(self.evaluations)
+
+    @property
+    def state(self) -> str:
+        """`done` once it was trained to the end, else `running`, `failed` or `paused`."""
+        if self.whole:
+            return "done"
+        if self.running:
+            return "running"
+        return "failed" if any(e.status == "failed" for e in self.evaluations) else "paused"
+
+    @property
+    def rung(self) -> int:
+        """The highest rung that it reached, from 0; -1 for none."""
+        epochs = [rung.epochs for rung in self.rungs]
+        reached = [e.candidate.fidelity.epochs for e in self.evaluations if e.status == "done"]
+        return max((epochs.index(count) for count in reached if count in epochs), default=-1)
+
+    def values(self, metric: str) -> list[float]:
+        """A metric of the whole trainings: one value a seed. One evaluation may have several seeds."""
+        return [value for e in self.whole if metric in e.metrics for value in _by_seed(e, metric)]
+
+    def value(self, metric: str) -> float | None:
+        """The mean of a metric over seeds; None where no whole training measured it."""
+        values = self.values(metric)
+        return statistics.fmean(values) if values else None
+
+    def deviation(self, metric: str) -> float | None:
+        """The standard deviation of a metric between seeds; None for fewer than two."""
+        values = self.values(metric)
+        return statistics.stdev(values) if len(values) > 1 else None
+
+    @cached_property
+    def representative(self) -> Evaluation | None:
+        """The first whole training, with the means over all whole trainings as its metrics."""
+        if not self.whole:
+            return None
+        names = [name for name in self.whole[0].metrics if all(name in e.metrics for e in self.whole)]
+        means = {name: statistics.fmean(e.metrics[name] for e in self.whole) for name in names}
+        return self.whole[0] if len(self.whole) == 1 else replace(self.whole[0], metrics=means)
+
+
+def _by_seed(evaluation: Evaluation, metric: str) -> list[float]:
+    """The metric of each seed of an evaluation; the mean alone where the evaluation does not list seeds."""
+    seeds = evaluation.facts.get("seeds")
+    each = seeds.values() if isinstance(seeds, Mapping) else ()
+    found = [row.get(metric) for row in each if isinstance(row, Mapping)]
+    values = [float(value) for value in found if isinstance(value, int | float)]
+    return values if len(values) == evaluation.candidate.fidelity.seeds > 1 else [evaluation.metrics[metric]]
+
+
+class RunHistory:
+    """The events of a run, and the facts that follow from them. It grows with the run (`add`).
+
+    A design counts once on a front: with the mean of its whole trainings, where it has several seeds.
+
+    Attributes:
+        spec: The space and settings of the search.
+        objectives: Metric and cost that are traded off.
+        events: All events, in order.
+        candidates: All candidates, in the order of their proposal.
+        evaluations: All evaluations, in the order in which they ended.
+        designs: History of each design, in the order in which they were first proposed.
+        gpu_seconds: GPU time of all evaluations.
+    """
+
+    def __init__(self, spec: SearchSpec, events: Iterable[RunEvent] = (), objectives: Objectives | None = None) -> None:
+        """Reads the events.
+
+        Args:
+            spec: The space and settings of the search.
+            events: Events so far, in order.
+            objectives: Metric and cost that are traded off; the spec's by default.
+        """
+        self.spec = spec
+        self.objectives = objectives or spec.objectives
+        self.events: list[RunEvent] = []
+        self.candidates: list[Candidate] = []
+        self.evaluations: list[Evaluation] = []
+        self.designs: dict[Architecture, DesignHistory] = {}
+        self.gpu_seconds = 0.0
+        self._running = RunningFronts(self.objectives, self.tiers)
+        self._gains: list[Mapping[float, float]] = []
+        self._reached = False
+        for event in events:
+            self.add(event)
+
+    def later(self, events: Iterable[RunEvent]) -> "RunHistory":
+        """A history with more events; this one stays as it is."""
+        grown = RunHistory(self.spec, objectives=self.objectives)
+        grown.events, grown.candidates = [*self.events], [*self.candidates]
+        grown.evaluations, grown.designs = [*self.evaluations], {**self.designs}
+        grown.gpu_seconds, grown._reached, grown._gains = self.gpu_seconds, self._reached, [*self._gains]
+        grown._running.fronts = self._running.fronts
+        for event in events:
+            grown.add(event)
+        return grown
+
+    def add(self, event: RunEvent) -> None:
+        """Adds what happened next."""
+        self.events.append(event)
+        if isinstance(event, Candidate):
+            self._add_candidate(event)
+        else:
+            self._add_evaluation(event)
+
+    def fronts_with(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
+        """The front of each tier as it will be with one more evaluation; a front that stays is the same object."""
+        if evaluation.candidate.fidelity != self.spec.rungs[-1] or self.objectives.value(evaluation) is None:
+            return self.fronts
+        known = self.designs[evaluation.candidate.architecture]
+        if not known.whole:
+            return self._running.fronts_with(evaluation)
+        # Another seed moves the mean, which may also leave a front.
+        with_it = replace(known, evaluations=(*known.evaluations, evaluation))
+        others = [design for design in self.designs.values() if design is not known]
+        means = _representatives([*others, with_it])
+        now = [pareto_front(means, self.objectives, tier) for tier in self.tiers]
+        return tuple(then if then == new else new for then, new in zip(self.fronts, now, strict=True))
+
+    def replay(self) -> Iterator[tuple[Evaluation, tuple[ParetoFront, ...]]]:
+        """Each evaluation, with the front of each tier after it."""
+        past = RunHistory(self.spec, objectives=self.objectives)
+        for event in self.events:
+            past.add(event)
+            if isinstance(event, Evaluation):
+                yield event, past.fronts
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Epochs of each rung, the whole training last."""
+        return tuple(rung.epochs for rung in self.spec.rungs)
+
+    @property
+    def tiers(self) -> tuple[float, ...]:
+        """Tiers of the limit in GMACs, rising."""
+        return tuple(self.spec.bounds.gmacs)
+
+    @property
+    def fronts(self) -> tuple[ParetoFront, ...]:
+        """The front of each tier, the cheapest tier first."""
+        return self._running.fronts
+
+    @property
+    def front(self) -> ParetoFront:
+        """The front of all designs, also of those beyond the tiers."""
+        means = self.representatives
+        costs = [self.objectives.cost(evaluation).gmacs for evaluation in means]
+        return pareto_front(means, self.objectives, max([self.tiers[-1], *costs]))
+
+    @property
+    def representatives(self) -> list[Evaluation]:
+        """One evaluation a design that was trained to the end: the mean of its seeds."""
+        return _representatives(self.designs.values())
+
+    @property
+    def finished(self) -> list[Evaluation]:
+        """Evaluations of whole trainings, the failed ones included."""
+        return finished(self.evaluations, self.spec.rungs[-1])
+
+    @property
+    def failed(self) -> list[Evaluation]:
+        """Evaluations that failed."""
+        return [evaluation for evaluation in self.evaluations if evaluation.status == "failed"]
+
+    @property
+    def unfinished(self) -> list[Candidate]:
+        """Candidates without an evaluation."""
+        ended = {evaluation.candidate.number for evaluation in self.evaluations}
+        return [candidate for candidate in self.candidates if candidate.number not in ended]
+
+    @property
+    def left(self) -> dict[float, float]:
+        """Expected remaining gain of each tier, as the sampler last estimated it; empty before its first estimate."""
+        return dict(self._gains[-1]) if self._gains else {}
+
+    @property
+    def measured_nothing(self) -> bool:
+        """Whether all whole trainings failed, or all evaluations where no training was whole."""
+        ended = self.finished or self.evaluations
+        return bool(ended) and all(evaluation.status == "failed" for evaluation in ended)
+
+    @property
+    def little_left(self) -> str:
+        """Why no new design is worth its training; empty while one may be."""
+        return little_left(self.spec.budget, self.objectives.metric, self._gains)
+
+    def spent(self, hours: float = 0.0) -> str:
+        """Why the run ends at once, whatever is left to propose; empty while nothing ends it.
+
+        Args:
+            hours: Hours of this sitting.
+        """
+        return spent(self.spec.budget, self._reached, self.gpu_seconds / 3600, hours)
+
+    @property
+    def ending(self) -> str:
+        """Why the run begins nothing new, whoever drives it; empty while it may."""
+        trials = TRIALS_SPENT if len(self.designs) >= self.spec.budget.trials else ""
+        return self.spent() or trials or self.little_left
+
+    def gpu_seconds_of(self, evaluation: Evaluation) -> float:
+        """GPU time of one evaluation."""
+        return evaluation.seconds * self.spec.gpu_of(evaluation.candidate.architecture)
+
+    def choose(self, choice: str) -> tuple[Evaluation, ...]:
+        """The designs that a user means, each with the mean of its seeds.
+
+        Args:
+            choice: `all` for the whole front, `best`, `best<=250G`, `knee`, a trial's number, or at least 6 digits of
+                a fingerprint.
+
+        Raises:
+            ChoiceError: Nothing, or more than one thing, is meant by it.
+        """
+        return chosen(self.representatives, self.objectives, self._first_number(choice))
+
+    def _first_number(self, choice: str) -> str:
+        """The number of the first whole training of a design, where a user named another of its trials."""
+        for evaluation in self.evaluations:
+            if str(evaluation.candidate.number) == choice:
+                whole = self.designs[evaluation.candidate.architecture].whole
+                return str(whole[0].candidate.number) if whole else choice
+        return choice
+
+    def _add_candidate(self, candidate: Candidate) -> None:
+        self.candidates.append(candidate)
+        if candidate.left:
+            self._gains.append(candidate.left)
+        known = self.designs.get(candidate.architecture)
+        self.designs[candidate.architecture] = (
+            DesignHistory(candidate.architecture, (candidate,), (), tuple(self.spec.rungs))
+            if known is None
+            else replace(known, candidates=(*known.candidates, candidate))
+        )
+
+    def _add_evaluation(self, evaluation: Evaluation) -> None:
+        self._running.fronts = self.fronts_with(evaluation)
+        self.evaluations.append(evaluation)
+        design = self.designs[evaluation.candidate.architecture]
+        self.designs[design.architecture] = replace(design, evaluations=(*design.evaluations, evaluation))
+        self.gpu_seconds += self.gpu_seconds_of(evaluation)
+        whole = finished([evaluation], self.spec.rungs[-1])
+        self._reached = self._reached or reaches(self.spec.budget.target, self.objectives, whole)
+
+
+def _representatives(designs: Iterable[DesignHistory]) -> list[Evaluation]:
+    means = (design.representative for design in designs)
+    return [evaluation for evaluation in means if evaluation is not None]
