@@ -5,6 +5,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,16 @@ def test_a_module_is_imported_under_its_former_name(names: str, extra: str) -> N
 def test_the_mirror_in_the_background_loads_no_mlflow() -> None:
     ended = python("import piip_workers.tracking.background; print('mlflow' in sys.modules)")
     assert ended.stdout.strip() == "False", ended.stderr
+
+
+def test_the_contract_of_commands_names_every_command() -> None:
+    from piip_search.cli.commands import app
+
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (named,) = [contract["modules"] for contract in contracts if contract["id"] == "commands"]
+    groups = [app, *(group.typer_instance for group in app.registered_groups)]
+    commands = [command.callback for group in groups if group for command in group.registered_commands]
+    assert len(commands) > 15
+    assert sorted(named) == sorted({str(command.__module__) for command in commands})

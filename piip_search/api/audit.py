@@ -1,15 +1,15 @@
 """Audits the proxies of a run: trains some of its designs again, and for longer."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from piip_search.analysis.audit import LONGER, Audit, AuditPlan, audit, audit_candidates
 from piip_search.api.checks import looked_through, usable_data
 from piip_search.api.extras import extra, find_trainer
 from piip_search.api.notices import Notify, ignore
-from piip_search.api.runners import Drive, Place, measurement, runner
+from piip_search.api.runners import Place, ReadySearch, measurement, runner
 from piip_search.api.runs import history_of
 from piip_search.api.stores import open_tracker
 from piip_search.config import SearchSpec
@@ -19,7 +19,6 @@ from piip_search.search.history import RunHistory
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
     from piip_search.ledger import Ledger
-    from piip_search.search.search import Search
 
 
 @dataclass(frozen=True)
@@ -42,26 +41,14 @@ class AuditOptions:
 
 
 @dataclass(frozen=True)
-class AuditRun:
+class AuditRun(ReadySearch):
     """An audit that is ready to be driven.
 
     Attributes:
         plan: What it measures.
-        search: The search that proposes its candidates, and keeps their evaluations.
-        drive: Drives the search, as `piip_search.api.runners.runner` says.
-        measure: Measures a candidate.
-        usage: Tells how much of the machines is in use.
-        at_once: Trials that run at once.
-        trials: The folder of all its trainings.
     """
 
     plan: AuditPlan
-    search: "Search"
-    drive: Drive
-    measure: Any
-    usage: Callable[[], str]
-    at_once: int
-    trials: Path
 
     @property
     def tiers(self) -> list[Audit]:
@@ -95,6 +82,9 @@ def open_audit(
         notify: Gets what a user should know of data and machines.
         progress: Gets what happens now.
 
+    Returns:
+        The audit, whose `drive` measures its candidates.
+
     Raises:
         LedgerError: The ledger has no such run, or another process drives the audit.
         ClusterError: The cluster cannot be joined, or trials could not run on it.
@@ -116,7 +106,7 @@ def open_audit(
     name, policy, uid = plan.run_name(run), FixedPolicy(candidates), ledger.search(run).uid
     search = Search(name, history.spec, policy, ledger, recipe, tracker, question=plan.digest, audit_of=uid)
     measure = measurement(_on_its_way(history.spec, plan), home, run, search)
-    return AuditRun(plan, search, drive, measure, usage, at_once, trials_folder(home, run, recipe))
+    return AuditRun(search, partial(drive, search, measure), usage, at_once, trials_folder(home, run, recipe), plan)
 
 
 def _plan(history: RunHistory, options: AuditOptions) -> AuditPlan:

@@ -9,30 +9,11 @@ from pathlib import Path
 from piip_search.api.extras import extra
 from piip_search.api.notices import ignore
 from piip_search.architecture.backbones import backbone_named, has_weights, weight_file, weights_hint
-from piip_search.config import SearchSpec, SpecError, load_spec
+from piip_search.config import SearchSpec, SpecError
 from piip_search.errors import UserError
 from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig
 from piip_search.file_paths import located
 from piip_search.search.feasible import feasible_designs
-
-
-def checked_spec(
-    path: Path, trials: int | None, told: Callable[[str], None] = ignore, noted: Callable[[str], None] = ignore
-) -> SearchSpec:
-    """The spec, once nothing is wrong with it, its limit or its data; all problems are reported at once.
-
-    Args:
-        path: Path of the file.
-        trials: Trials to measure, in place of the file's.
-        told: Is told how far it is.
-        noted: Is told what of the data is read otherwise than a user may think.
-
-    Raises:
-        SpecError: Something is wrong.
-    """
-    spec = load_spec(path)
-    checked_data(spec, path, told, noted)
-    return with_trials(spec, trials)
 
 
 def checked_data(

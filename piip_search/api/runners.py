@@ -1,6 +1,7 @@
 """Where candidates are measured, and what measures them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,6 @@ from piip_search.search.feasible import feasible_designs
 if TYPE_CHECKING:  # they bring the database and Ray with them, for which a message need not wait
     from piip_search.search.search import Search
     from piip_workers.runners.ray_driver import TrialResources
-    from piip_workers.runners.ray_jobs import ClusterJobs, JobRequest
 
 
 class Place(StrEnum):
@@ -21,6 +21,25 @@ class Place(StrEnum):
 
     RAY = "ray"
     LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class ReadySearch:
+    """A search that is ready to be driven.
+
+    Attributes:
+        search: Proposes candidates, and keeps their evaluations.
+        drive: Measures candidates until the search ends. It calls the function that it is given after every change.
+        usage: Tells how much of the machines is in use.
+        at_once: Trials that run at once.
+        trials: The folder of all trainings.
+    """
+
+    search: "Search"
+    drive: Callable[[Callable[[], None]], None]
+    usage: Callable[[], str]
+    at_once: int
+    trials: Path
 
 
 def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -> Any:
@@ -122,23 +141,3 @@ def _least_gpu(spec: SearchSpec) -> float:
     space, designs = feasible_designs(spec)
     assert designs.training_N is not None, "a share needs the memory"
     return spec.gpu_of(space.decode(designs.rows_ND[designs.training_N.argmin()]))
-
-
-def jobs_at(address: str) -> "ClusterJobs":
-    """The jobs of the Ray cluster whose dashboard is at an address.
-
-    Raises:
-        ClusterError: It does not answer, or wants a token.
-    """
-    with extra("cluster"):
-        import aiohttp  # noqa: F401 - without it Ray's own module can be imported, and nothing else
-
-        from piip_workers.runners.ray_jobs import ClusterJobs
-    return ClusterJobs(address)
-
-
-def sent_search(run: str, space: str, travels: bool, home: Path, options: Sequence[str]) -> "JobRequest":
-    """A search as it is sent to a cluster; the arguments are the fields of `JobRequest`."""
-    from piip_workers.runners.ray_jobs import JobRequest
-
-    return JobRequest(run, space, travels, home, tuple(options))

@@ -1,27 +1,67 @@
 """A search from Python: a space is loaded, a search runs or goes on."""
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from piip_search.api.checks import checked_data, looked_through, watched_images
 from piip_search.api.extras import extra, find_trainer
 from piip_search.api.notices import Notify, ignore
-from piip_search.api.runners import Place, measurement, runner
+from piip_search.api.runners import Place, ReadySearch, measurement, runner
 from piip_search.api.stores import keep_store, mlflow_uri, named_ledger, open_ledger, open_tracker
-from piip_search.config import SearchSpec, load_spec, parse_spec
+from piip_search.config import RUN_NAME, SearchSpec, load_spec, parse_spec
 from piip_search.config.shipped import find_space
 from piip_search.errors import UserError
-from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_search.evaluation.evaluation import Candidate, Evaluation, trials_folder
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+    from sqlalchemy.engine import URL
+
     from piip_search.ledger import Ledger
     from piip_search.search.search import Search
 
 OwnEvaluate = Callable[[Candidate], float | Mapping[str, float] | Evaluation]
 """An evaluator of the user's own: the metric, several metrics by name, or a whole evaluation."""
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How a search with proxies runs.
+
+    Attributes:
+        name: Name of the run; that of the space by default.
+        on: Where candidates are measured.
+        address: Address of a Ray cluster; None starts one here.
+        store: MLflow store that mirrors the search; None for none.
+        store_needed: Whether it is an error that MLflow is not installed.
+        fresh: Whether designs are measured anew that other runs of the ledger measured.
+        resume: Whether it is an error that the ledger has no run of that name.
+    """
+
+    name: str | None = None
+    on: Place = Place.RAY
+    address: str | None = None
+    store: str | None = None
+    store_needed: bool = False
+    fresh: bool = False
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class SearchRun(ReadySearch):
+    """A search with proxies that is ready to be driven.
+
+    Attributes:
+        ledger: The ledger of the run.
+        store: MLflow store that mirrors the search; None for none.
+    """
+
+    ledger: "Ledger"
+    store: str | None
 
 
 def load(source: str | os.PathLike[str] | Mapping[str, Any], **changes: Any) -> SearchSpec:
@@ -93,13 +133,15 @@ def run(
         UserError: Arguments do not fit together, or an extra is not installed.
     """
     folder = Path(home)
-    opened = open_ledger(named_ledger(ledger, folder), notify)
-    called = name or spec.name
+    url = named_ledger(ledger, folder)
     if evaluate is None:
-        return _with_proxies(spec, called, opened, folder, Place(on), address, mlflow, fresh, notify)
+        options = SearchOptions(name, Place(on), address, mlflow_uri(mlflow or "none", folder), True, fresh)
+        opened = open_search_run(spec, url, folder, options, None, notify, notify, notify)
+        opened.drive(lambda: None)
+        return opened.search
     if on != "local" or address is not None or mlflow is not None:
         raise UserError("an evaluator of one's own runs in this process; leave on, address and mlflow out")
-    return _with_own(spec, called, opened, evaluate, recipe, fresh, notify)
+    return _with_own(spec, name or spec.name, open_ledger(url, notify), evaluate, recipe, fresh, notify)
 
 
 def _with_own(
@@ -150,33 +192,102 @@ def measured(candidate: Candidate, evaluate: OwnEvaluate, metric: str) -> Evalua
     return with_failures(candidate, measure)
 
 
-def _with_proxies(
+def open_search_run(
+    spec: SearchSpec,
+    ledger: "str | URL",
+    home: Path,
+    options: SearchOptions = SearchOptions(),
+    source: str | os.PathLike[str] | None = None,
+    notify: Notify = ignore,
+    warn: Notify = ignore,
+    progress: Notify = ignore,
+) -> SearchRun:
+    """Opens a search that trains proxies, or one that was cut off. Nothing is trained yet.
+
+    The ledger is opened last: a space whose data cannot be used leaves no file behind.
+
+    Args:
+        spec: What is searched.
+        ledger: The URL of the ledger.
+        home: The home folder.
+        options: How the search runs.
+        source: What messages call the space; by default its name.
+        notify: Gets what a user should know of data, machines and MLflow.
+        warn: Gets what a user has to know: the ledger is away, or it is back.
+        progress: Gets what happens now.
+
+    Returns:
+        The search, whose `drive` trains its proxies.
+
+    Raises:
+        SpecError: The space, its limit or its data cannot be used.
+        LedgerError: The ledger cannot be opened, has no run to go on with, or its run asked something else.
+        ClusterError: The cluster cannot be joined, or trials could not run on it.
+        UserError: No folder can have the name, the images cannot be used, or an extra is missing.
+    """
+    run = run_name(options.name, spec)
+    checked_data(spec, Path(source) if source is not None else spec.name, progress, notify)
+    fingerprint = _fingerprint(spec, options.address, notify, progress)
+    opened = open_ledger(ledger, warn)
+    if options.resume:
+        opened.search(run)
+    progress("starting")
+    drive, usage, at_once = runner(options.on, options.address, spec, home, notify)
+    search = _recorded_search(spec, run, opened, home, options, fingerprint, notify)
+    measure = measurement(spec, home, run, search)
+
+    def drive_to_end(changed: Callable[[], None]) -> None:
+        with watched_images(spec, notify):
+            drive(search, measure, changed)
+
+    trials = trials_folder(home, run, search.recipe)
+    return SearchRun(search, drive_to_end, usage, at_once, trials, opened, options.store)
+
+
+def run_name(name: str | None, spec: SearchSpec) -> str:
+    """The name of a run.
+
+    Args:
+        name: What a user calls it; None for the name of the space.
+        spec: The space.
+
+    Raises:
+        UserError: No folder can have that name.
+    """
+    chosen = name or spec.name
+    if not re.fullmatch(RUN_NAME, chosen):
+        raise UserError(f"a run's name has up to 100 letters, digits, dots, dashes and underscores, got {chosen!r}")
+    return chosen
+
+
+def _fingerprint(spec: SearchSpec, address: str | None, notify: Notify, progress: Notify) -> str:
+    """The fingerprint of data that can be trained on, on a machine that can train."""
+    from piip_workers.tasks.detection import data
+
+    with extra("detection"):
+        find_trainer(address)
+        data.prepare(spec.data)
+    progress("looking at the images")
+    return looked_through(spec, progress, notify)
+
+
+def _recorded_search(
     spec: SearchSpec,
     run: str,
     ledger: "Ledger",
     home: Path,
-    place: Place,
-    address: str | None,
-    mlflow: str | None,
-    fresh: bool,
+    options: SearchOptions,
+    fingerprint: str,
     notify: Notify,
 ) -> "Search":
+    """The search in the ledger, with the mirror that follows it."""
     from piip_search.ledger.environment import circumstances
     from piip_search.search.search import open_search
-    from piip_workers.tasks.detection import data
 
-    store = mlflow_uri(mlflow or "none", home)
-    checked_data(spec, spec.name, notify, notify)
-    with extra("detection"):
-        find_trainer(address)
-        data.prepare(spec.data)
-    fingerprint = looked_through(spec, notify, notify)
-    drive, _, _ = runner(place, address, spec, home, notify)
-    tracker = open_tracker(store, home, True, notify)
-    recipe = spec.recipe(fingerprint)
-    found = open_search(run, spec, ledger, recipe, tracker, fresh, fingerprint, circumstances())
-    if store is not None:
-        keep_store(store, home, run)
-    with watched_images(spec, notify):
-        drive(found, measurement(spec, home, run, found), lambda: None)
-    return found
+    tracker = open_tracker(options.store, home, options.store_needed, notify)
+    search = open_search(
+        run, spec, ledger, spec.recipe(fingerprint), tracker, options.fresh, fingerprint, circumstances()
+    )
+    if tracker is not None and options.store is not None:
+        keep_store(options.store, home, run)
+    return search

@@ -1,7 +1,6 @@
 """`piip-search audit`: what a run's proxies are worth."""
 
 import sys
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -10,14 +9,13 @@ from rich.table import Table
 from piip_search.analysis.audit import LONGER, RankFigures
 from piip_search.analysis.rank_correlation import Interval
 from piip_search.api.audit import AuditOptions, AuditRun, open_audit
+from piip_search.api.plain_data import audit_content
 from piip_search.api.runners import Place
 from piip_search.api.stores import existing_ledger, mlflow_uri, open_ledger
 from piip_search.cli.application import HALTED, errors, note, pass_over, progress, put, put_json
+from piip_search.cli.driving import check_place, drive_to_end, end_search
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Mlflow, Quiet, RunName
-from piip_search.cli.run import drive_to_end, end
-from piip_search.cli.show import failures_of
 from piip_search.cli.terminal import tables
-from piip_search.errors import UserError
 
 
 def audit(
@@ -50,8 +48,7 @@ def audit(
 
     Example: piip-search audit quickstart --designs 8 --seeds 3
     """
-    if on is Place.LOCAL and address:
-        raise UserError("--address names a Ray cluster; leave it out with --on local")
+    check_place(on, address)
     store = mlflow_uri(mlflow, home)
     book = open_ledger(existing_ledger(ledger, home))
     options = AuditOptions(designs, seeds, epochs, data_fraction, image_scale)
@@ -61,17 +58,15 @@ def audit(
             book, run, home, options, on, address, store, mlflow is not None, notify=told, progress=status.update
         )
     search = opened.search
-    drive_to_end(search, opened.drive, opened.measure, opened.usage, opened.at_once, shown_on, examined=False)
+    drive_to_end(opened, shown_on, examined=False)
     if search.halted:
         errors.print(f"halted: {search.ending}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(HALTED)
     if as_json:
-        failures = failures_of(search.failures, opened.trials)
-        tiers = [asdict(tier) for tier in opened.tiers]
-        put_json({"run": run, "audit": search.run, "tiers": tiers, "failures": failures})
+        put_json(audit_content(opened, run))
     else:
         _put_tiers(opened, quiet)
-    end(search, opened.trials, as_json, quiet)
+    end_search(search, opened.trials, as_json, quiet)
 
 
 def _put_tiers(opened: AuditRun, quiet: bool) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from piip_search.analysis.error_kinds import kinds
+from piip_search.api.plain_data import failures_of, members_of, tiers_of
 from piip_search.api.runs import health_of, history_of
 from piip_search.api.stores import read_ledger
 from piip_search.cli.application import console, put, put_json
@@ -19,7 +18,6 @@ from piip_search.cli.terminal import tables
 from piip_search.cli.terminal.widgets import FrontPlot
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, trials_folder
-from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.search.history import RunHistory
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
@@ -124,27 +122,6 @@ def _content(
     }
 
 
-def failures_of(failed: Sequence[Evaluation], trials: Path | None = None) -> list[dict[str, Any]]:
-    """Every kind of error as plain data, the commonest first.
-
-    Args:
-        failed: What failed.
-        trials: The folder of all trainings; None for a simulation, which has none.
-    """
-    found = []
-    for kind in kinds(failed):
-        folder = None if trials is None else kind.folder(trials)
-        found.append(
-            {
-                "count": kind.count,
-                "error": kind.error,
-                "trials": kind.trials,
-                "folder": None if folder is None else str(folder),
-            }
-        )
-    return found
-
-
 def _put_fronts(history: RunHistory) -> None:
     """The front as a plot on a terminal, and as tables everywhere."""
     if console.is_terminal:
@@ -174,7 +151,7 @@ def front(
             {"run": run, "metric": history.objectives.metric, "tiers": tiers_of(history.fronts, history.objectives)}
         )
     elif as_csv:
-        rows = [{"tier_gmacs": f.tier, **row} for f in history.fronts for row in _rows(f, history.objectives)]
+        rows = [{"tier_gmacs": f.tier, **row} for f in history.fronts for row in members_of(f, history.objectives)]
         print(_csv(rows), end="")
     elif quiet:
         for member in history.fronts[-1].evaluations:
@@ -185,25 +162,6 @@ def front(
             f"{history.objectives.metric} against GMACs ({history.objectives.convention})"
         )
         _put_fronts(history)
-
-
-def tiers_of(fronts: Sequence[ParetoFront], objectives: Objectives) -> list[dict[str, Any]]:
-    """The front of each tier as plain data."""
-    return [{"gmacs": f.tier, "hypervolume": f.hypervolume, "front": _rows(f, objectives)} for f in fronts]
-
-
-def _rows(item: ParetoFront, objectives: Objectives) -> list[dict[str, Any]]:
-    return [
-        {
-            "trial": evaluation.candidate.number,
-            objectives.metric: objectives.value(evaluation),
-            "gmacs": objectives.cost(evaluation).gmacs,
-            "mparams": objectives.cost(evaluation).mparams,
-            "architecture": evaluation.candidate.architecture.name,
-            "fingerprint": evaluation.candidate.architecture.fingerprint,
-        }
-        for evaluation in item.evaluations
-    ]
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -1,19 +1,18 @@
 """`piip-search simulate`: simulate a search on a table of known results."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table as View
 from rich.text import Text
 
+from piip_search.api.plain_data import simulation_content
 from piip_search.api.simulate import ClusterOptions, SimulationOutcome, TierOutcome, simulate_search, with_changes
 from piip_search.cli.application import progress, put, put_json
+from piip_search.cli.driving import end_search
 from piip_search.cli.options import Json, Quiet, SpaceName
-from piip_search.cli.run import end
-from piip_search.cli.show import failures_of
 from piip_search.cli.terminal import tables
 from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
@@ -54,26 +53,13 @@ def simulate(
     with progress(as_json, quiet).status("simulating") as status:
         outcome = simulate_search(spec, table, loss, cost, cluster, status.update)
     if as_json:
-        put_json(_content(outcome))
+        put_json(simulation_content(outcome))
     elif quiet:
         for tier in outcome.tiers:
             put(f"{tier.tier:g} {_shown(tier.best)} {tier.hypervolume:.1%}")
     else:
         _report(outcome, workers)
-    end(outcome.search, None, as_json, quiet)
-
-
-def _content(outcome: SimulationOutcome) -> dict[str, Any]:
-    """A simulation as plain data."""
-    failures = outcome.search.failures
-    return {
-        **asdict(outcome.result),
-        "ending": outcome.search.ending,
-        "evaluations": outcome.evaluations,
-        "failed": len(failures),
-        "tiers": [asdict(tier) for tier in outcome.tiers],
-        "failures": failures_of(failures),
-    }
+    end_search(outcome.search, None, as_json, quiet)
 
 
 def _report(outcome: SimulationOutcome, workers: int) -> None:

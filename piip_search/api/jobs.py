@@ -1,0 +1,315 @@
+"""Searches as jobs of a Ray cluster: sent there, looked at, followed, stopped."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from piip_search.api.checks import with_trials
+from piip_search.api.extras import extra
+from piip_search.api.mlflow_store import STORE_WAY_OUT, kind_problem
+from piip_search.api.search import run_name
+from piip_search.config import DETECTORS, SearchSpec, SpecError, load_spec
+from piip_search.config.shipped import find_space, shipped_spaces
+from piip_search.errors import UserError
+from piip_search.file_paths import escaped_url, located
+from piip_search.search.feasible import feasible_designs
+
+if TYPE_CHECKING:
+    from piip_workers.runners.ray_jobs import ClusterJobs, Job
+
+DASHBOARD = "http://127.0.0.1:8265"
+"""Where the dashboard of a Ray cluster listens on the machine itself."""
+SHARED = "on storage that all nodes share"
+
+
+@dataclass(frozen=True)
+class SubmitOptions:
+    """How a search runs on a cluster.
+
+    Attributes:
+        name: Name of the run; that of the space by default.
+        trials: Trials to measure, in place of the space's.
+        resume: Whether it is an error that the ledger has no run of that name.
+        fresh: Whether designs are measured anew that other runs of the ledger measured.
+        ledger: Database URL; by default ledger.db in the home folder.
+        mlflow: MLflow store or server, or none; by default mlflow.db in the home folder.
+        working_dir: Folder that travels with the job, the space in it. By default the space's file alone travels.
+        variables: Environment variables of this process that the job gets as well.
+    """
+
+    name: str | None = None
+    trials: int | None = None
+    resume: bool = False
+    fresh: bool = False
+    ledger: str | None = None
+    mlflow: str | None = None
+    working_dir: Path | None = None
+    variables: tuple[str, ...] = ()
+
+
+def submit_search(space: str, home: Path, address: str = DASHBOARD, options: SubmitOptions = SubmitOptions()) -> "Job":
+    """Sends a search to a cluster, where `piip-search run` drives it. The same call goes on with a run.
+
+    Args:
+        space: Path of a YAML file, or name of a shipped space.
+        home: The home folder, as the nodes of the cluster see it.
+        address: Address of the cluster's dashboard.
+        options: How the search runs there.
+
+    Returns:
+        The job, which has begun or waits.
+
+    Raises:
+        SpecError: The space cannot be searched, or names what is on this machine alone.
+        ClusterError: The cluster does not answer, or refuses.
+        UserError: There is no such space, folder or variable, or an extra is missing.
+    """
+    _check_folder(options.working_dir)
+    file = find_space(space)
+    spec = with_trials(load_spec(file), options.trials)
+    feasible_designs(spec, file)
+    run = run_name(options.name, spec)
+    problems = list(_bound_to_this_machine(spec, home, options.ledger, options.mlflow))
+    if problems:
+        raise SpecError(file, problems)
+    environment, jobs = _environment(options), _jobs_at(address)
+    from piip_workers.runners.ray_jobs import JobRequest
+
+    with _travelling(space, file, options.working_dir) as (folder, there):
+        request = JobRequest(run, there, folder is not None, home, _words(options))
+        return jobs.submit(request, folder, environment)
+
+
+def list_jobs(address: str = DASHBOARD) -> "list[Job]":
+    """All searches of a cluster, the oldest first.
+
+    Args:
+        address: Address of the cluster's dashboard.
+
+    Raises:
+        ClusterError: The cluster does not answer.
+        UserError: An extra is missing.
+    """
+    return _jobs_at(address).all()
+
+
+def find_job(name: str, address: str = DASHBOARD) -> "Job":
+    """A search of a cluster.
+
+    Args:
+        name: The job's id, or the name of a run: its last job.
+        address: Address of the cluster's dashboard.
+
+    Raises:
+        ClusterError: The cluster does not answer, or has no such job.
+        UserError: An extra is missing.
+    """
+    jobs = _jobs_at(address)
+    return jobs.job(_found(jobs, name))
+
+
+def job_log(name: str, address: str = DASHBOARD) -> str:
+    """What a search on a cluster has printed so far.
+
+    Args:
+        name: The job's id, or the name of a run: its last job.
+        address: Address of the cluster's dashboard.
+
+    Raises:
+        ClusterError: The cluster does not answer, or has no such job.
+        UserError: An extra is missing.
+    """
+    jobs = _jobs_at(address)
+    return jobs.log(_found(jobs, name))
+
+
+def follow_job(name: str, put: Callable[[str], None], address: str = DASHBOARD) -> "Job":
+    """Gives on what a search on a cluster prints, until it ends.
+
+    Args:
+        name: The job's id, or the name of a run: its last job.
+        put: Gets the text.
+        address: Address of the cluster's dashboard.
+
+    Returns:
+        The job, which has ended.
+
+    Raises:
+        ClusterError: The cluster does not answer, or has no such job.
+        UserError: An extra is missing.
+    """
+    jobs = _jobs_at(address)
+    return jobs.follow(_found(jobs, name), put)
+
+
+def wait_for_job(name: str, address: str = DASHBOARD) -> "Job":
+    """Waits until a search on a cluster has ended.
+
+    Args:
+        name: The job's id, or the name of a run: its last job.
+        address: Address of the cluster's dashboard.
+
+    Returns:
+        The job, which has ended.
+
+    Raises:
+        ClusterError: The cluster does not answer, or has no such job.
+        UserError: An extra is missing.
+    """
+    jobs = _jobs_at(address)
+    return jobs.wait(_found(jobs, name))
+
+
+def stop_job(name: str, address: str = DASHBOARD) -> "Job":
+    """Stops a search on a cluster. Nothing that is measured is lost.
+
+    Args:
+        name: The job's id, or the name of a run: its last job.
+        address: Address of the cluster's dashboard.
+
+    Returns:
+        The job, which has ended.
+
+    Raises:
+        ClusterError: The cluster does not answer, or has no such job.
+        UserError: An extra is missing.
+    """
+    jobs = _jobs_at(address)
+    return jobs.stop(_found(jobs, name))
+
+
+def job_content(job: "Job") -> dict[str, Any]:
+    """A job as plain data.
+
+    Args:
+        job: The job.
+    """
+    return {**json.loads(json.dumps(asdict(job), default=str)), "over": job.over}
+
+
+def submitted_note(job: "Job", address: str = DASHBOARD) -> str:
+    """How to look at a search that was sent to a cluster, in a line.
+
+    Args:
+        job: The job.
+        address: Address of the cluster's dashboard.
+    """
+    at = "" if address == DASHBOARD else f" --address {address}"
+    return f"the search runs on the cluster; look at it with: piip-search logs {job.id}{at} --follow"
+
+
+def stopped_note(job: "Job") -> str:
+    """What came of stopping a search on a cluster, in a line.
+
+    Args:
+        job: The job, which has ended.
+    """
+    return f"{job.id}: {job.status}; the same submit goes on where this stopped"
+
+
+def _jobs_at(address: str) -> "ClusterJobs":
+    """The jobs of the cluster whose dashboard is at an address."""
+    with extra("cluster"):
+        import aiohttp  # noqa: F401 - without it Ray's own module can be imported, and nothing else
+
+        from piip_workers.runners.ray_jobs import ClusterJobs
+    return ClusterJobs(address)
+
+
+def _found(jobs: "ClusterJobs", name: str) -> str:
+    """The job of that name, or the last one of that run."""
+    ours = [job for job in jobs.all() if name in (job.id, job.run)]
+    return ours[-1].id if ours else name
+
+
+def _check_folder(working_dir: Path | None) -> None:
+    if working_dir is not None and not working_dir.is_dir():
+        raise UserError(f"--working-dir: no folder {located(working_dir)}; name one that is there")
+
+
+def _bound_to_this_machine(spec: SearchSpec, home: Path, ledger: str | None, mlflow: str | None) -> Iterator[str]:
+    """What means nothing on a cluster, a line each: the driver's folder is a copy that is gone afterwards."""
+    if not home.is_absolute():
+        yield f"--home must be an absolute path {SHARED}, such as /shared/runs, got {home}"
+    if ledger is not None and _is_relative_file(ledger):
+        yield f"--ledger must be a server, or a file by its absolute path (sqlite:////shared/ledger.db), got {ledger}"
+    if mlflow not in (None, "none") and _is_relative_file(str(mlflow)):
+        yield f"--mlflow must be a server, or a file by its absolute path (sqlite:////shared/mlflow.db), got {mlflow}"
+    elif mlflow not in (None, "none") and (problem := kind_problem(str(mlflow))):
+        yield f"--mlflow {mlflow} cannot be used: {problem}; {STORE_WAY_OUT}"
+    yield from _local_paths(spec)
+
+
+def _local_paths(spec: SearchSpec) -> Iterator[str]:
+    """Paths of a space that are named from the current folder, a line each."""
+    if spec.data.root is not None and not spec.data.root.is_absolute():
+        yield f"data.root must be an absolute path {SHARED}, got {spec.data.root}"
+    pretrained, detector = spec.training.pretrained, spec.training.detector
+    if pretrained not in (None, "hub") and not Path(str(pretrained)).is_absolute():
+        yield f"training.pretrained must be hub or an absolute path {SHARED}, got {pretrained}"
+    own = detector not in DETECTORS and not detector.startswith("mmdet::")
+    if own and not Path(detector).is_absolute():
+        yield f"training.detector must be a name, or the absolute path of a file {SHARED}, got {detector}"
+
+
+def _is_relative_file(url: str) -> bool:
+    """Whether a URL is a file's, and the file named from here."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if "://" not in url:
+        return not Path(url).is_absolute()
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # of a port
+        return False  # the driver says what is wrong with it
+    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_absolute()
+
+
+def _environment(options: SubmitOptions) -> dict[str, str]:
+    """What goes by the environment: it is in no command line, and a dashboard hides it."""
+    missing = [name for name in options.variables if name not in os.environ]
+    if missing:
+        raise UserError(f"--env {missing[0]}: this shell has no such variable; export it first")
+    given = {"PIIP_SEARCH_LEDGER": options.ledger, "MLFLOW_TRACKING_URI": options.mlflow}
+    return {
+        **{name: os.environ[name] for name in options.variables},
+        **{key: escaped_url(url) for key, url in given.items() if url},
+    }
+
+
+def _words(options: SubmitOptions) -> tuple[str, ...]:
+    """The options of `piip-search run` on the cluster."""
+    return (
+        *(["--name", options.name] if options.name else []),
+        *(["--trials", str(options.trials)] if options.trials else []),
+        *(["--resume"] if options.resume else []),
+        *(["--fresh"] if options.fresh else []),
+    )
+
+
+@contextmanager
+def _travelling(space: str, file: Path, working_dir: Path | None) -> Iterator[tuple[Path | None, str]]:
+    """The folder that travels, and what the space is called there."""
+    if file in shipped_spaces().values() and working_dir is None:
+        yield None, space
+    elif working_dir is not None:
+        yield working_dir, _place_in(working_dir, file)
+    else:
+        with tempfile.TemporaryDirectory(prefix="piip-search-") as folder:
+            shutil.copyfile(file, Path(folder) / "space.yaml")
+            yield Path(folder), "space.yaml"
+
+
+def _place_in(working_dir: Path, file: Path) -> str:
+    """What the space is called in the folder that travels."""
+    try:
+        return file.resolve().relative_to(working_dir.resolve()).as_posix()
+    except ValueError:
+        raise UserError(f"{file} is not in --working-dir {working_dir}; name a folder that holds the space") from None
