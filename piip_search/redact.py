@@ -1,9 +1,26 @@
 """Texts as they may be shown."""
 
+import errno
+import os
 import re
+
+from piip_search.errors import UserError
+from piip_search.file_paths import located
+
+MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EADDRINUSE)
+"""Errors of the system that a person can mend, although they name no file."""
 
 
 def without_secrets(text: str) -> str:
     """A text as it may be shown: who is logged in by a URL stays, with what does not."""
     text = re.sub(r"(://[^/@\s:]*):[^/@\s]+@", r"\1:***@", text)
     return re.sub(r"(?i)([?&](?:password|passwd|token|secret|api_?key)=)[^&\s]+", r"\1***", text)
+
+
+def user_message(error: Exception) -> str | None:
+    """What the user reads of an error that they can mend; None of a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes):
+        return f"{error.strerror}: {located(os.fsdecode(error.filename))}"
+    return str(error) if isinstance(error, OSError) and error.errno in MACHINE else None

@@ -1,6 +1,6 @@
 """Exports designs of a run: a training configuration, a torch network, an ONNX file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,16 @@ class DesignExport:
     evaluation: Evaluation
     folder: Path
     proof: "Proof"
+
+    @property
+    def summary(self) -> str:
+        """What was written, in a line."""
+        folder, checks, failures = self.folder, self.proof.checks, self.proof.failures
+        proved = "; not proved"
+        if checks:
+            seconds = sum(check.seconds for check in checks)
+            proved = f"; proof: {len(checks) - len(failures)} of {len(checks)} checks passed in {seconds:.0f} s"
+        return f"wrote {folder}{proved}; {folder / 'README.md'} says how to train it"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -144,6 +154,20 @@ def export_designs(
         exports.append(_export(origin, evaluation, request, folder, options, notify))
         done(exports[-1])
     return tuple(exports)
+
+
+def check_proofs(exports: Sequence[DesignExport]) -> None:
+    """Looks whether every check of some exports passed.
+
+    Args:
+        exports: The exports.
+
+    Raises:
+        ExportError: A check failed; the message lists all that did.
+    """
+    failures = [f"{design.folder}: {line}" for design in exports for line in design.proof.failures]
+    if failures:
+        raise ExportError("\n".join(["the proof failed; the files are kept:", *failures]))
 
 
 def _check_formats(formats: tuple[Format, ...]) -> None:

@@ -1,7 +1,5 @@
 """All commands, and what of them ends with one message."""
 
-import errno
-import os
 import sys
 from traceback import format_exc
 from typing import Annotated, NoReturn
@@ -26,8 +24,7 @@ from piip_search.cli import (
     train,
 )
 from piip_search.cli.application import HALTED, SHOW_TRACEBACK, USER_ERROR, Command, app, errors, shown
-from piip_search.errors import UserError
-from piip_search.file_paths import located
+from piip_search.redact import user_message
 
 COMMANDS = (
     run.run,
@@ -73,21 +70,10 @@ def _options(
     Command.traceback = traceback
 
 
-MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EADDRINUSE)
-"""Errors of the system that a person can mend, although they name no file."""
 BUG = (
     "This is a bug of piip-search. Please report it with the lines above: open an issue where the code came from. "
     "Nothing that was measured is lost: the same command goes on."
 )
-
-
-def _message(error: Exception) -> str | None:
-    """What the user reads of an error that they can mend; None of a bug."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes):
-        return f"{error.strerror}: {located(os.fsdecode(error.filename))}"
-    return str(error) if isinstance(error, OSError) and error.errno in MACHINE else None
 
 
 def run_and_exit() -> NoReturn:
@@ -95,7 +81,7 @@ def run_and_exit() -> NoReturn:
     try:
         app(prog_name="piip-search")  # however it was started: shells complete by it
     except Exception as error:
-        message = _message(error)
+        message = user_message(error)
         if message is None or Command.traceback:
             errors.print(shown(format_exc()), markup=False, highlight=False, soft_wrap=True)
         if message is None:

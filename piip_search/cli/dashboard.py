@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 
 from piip_search.api.extras import extra
+from piip_search.api.page_actions import page_actions
 from piip_search.api.runs import health_of
 from piip_search.api.stores import ledger_of, read_ledger
 from piip_search.cli.application import console
 from piip_search.cli.interruption import ToldExit
 from piip_search.cli.options import DEFAULT_HOME, Home, expanded_store
 from piip_search.errors import UserError
-from piip_search.file_paths import escaped, escaped_url, typed_path, typed_url
+from piip_search.file_paths import typed_path, typed_url
 from piip_search.ledger import url_text, without_password
 
 PORT = 8400
@@ -66,18 +67,13 @@ def dashboard(
         from piip_dashboards.web.service import Service
     url, home = _place(ledger, home)
     needed = needed_token(host, token)
-    # The URL goes by the environment: a password in it is in no list of processes.
-    environment = {
-        "PIIP_SEARCH_HOME": escaped(os.path.realpath(home)),
-        **({} if url is None else {"PIIP_SEARCH_LEDGER": escaped_url(url)}),
-    }
     with closing(read_ledger(url, home)) as book, _listening(host, port) as listening:
         number = listening.getsockname()[1]
         service = Service(
             RunCache(book, home),
             Examination(health_of),
+            page_actions(url, Path(os.path.realpath(home))),
             options=_options(url, home),
-            environment=environment,
             cluster=address,
         )
         app = create_app(service, needed, number, _keep_for_good)
@@ -86,7 +82,7 @@ def dashboard(
         if browser:
             webbrowser.open(own)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False))
-        with suppress(KeyboardInterrupt):
+        with closing(service), suppress(KeyboardInterrupt):  # a second Ctrl-C leaves the server's own end out
             server.run(sockets=[listening])
     raise ToldExit(0)  # being interrupted is how a server ends
 

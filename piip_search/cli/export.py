@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from piip_search.api.export import DesignExport, ExportOptions, export_designs
+from piip_search.api.export import DesignExport, ExportOptions, check_proofs, export_designs
 from piip_search.api.stores import read_ledger
 from piip_search.cli.application import note, pass_over, progress, put, put_json
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, expanded_store
-from piip_search.errors import ExportError
 from piip_search.export import FORMATS, ScheduleName, WeightsKind
 
 
@@ -82,23 +81,11 @@ def export(
 
     def done(design: DesignExport) -> None:
         if not as_json:
-            put(str(design.folder) if quiet else _summary(design))
+            put(str(design.folder) if quiet else design.summary)
 
     book, tell = read_ledger(ledger, home), pass_over if quiet else note
     with progress(as_json, quiet).status("exporting") as status:
         exports = export_designs(book, run, choice, out, home, options, tell, status.update, done)
     if as_json:
         put_json({"run": run, "choice": choice, "exports": [design.to_dict() for design in exports]})
-    failures = [f"{design.folder}: {line}" for design in exports for line in design.proof.failures]
-    if failures:
-        raise ExportError("\n".join(["the proof failed; the files are kept:", *failures]))
-
-
-def _summary(design: DesignExport) -> str:
-    """What was written, in a line."""
-    folder, checks, failures = design.folder, design.proof.checks, design.proof.failures
-    proved = "; not proved"
-    if checks:
-        seconds = sum(check.seconds for check in checks)
-        proved = f"; proof: {len(checks) - len(failures)} of {len(checks)} checks passed in {seconds:.0f} s"
-    return f"wrote {folder}{proved}; {folder / 'README.md'} says how to train it"
+    check_proofs(exports)

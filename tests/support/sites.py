@@ -9,6 +9,7 @@ from piip_dashboards.runs.health import Examination
 from piip_dashboards.runs.run_cache import RunCache
 from piip_dashboards.web.app import create_app
 from piip_dashboards.web.service import Service
+from piip_search.api.page_actions import page_actions
 from piip_search.api.runs import health_of
 from piip_search.ledger import Ledger
 
@@ -24,5 +25,5 @@ class Site:
 
 
 def site_of(ledger: Ledger, home: Path) -> Site:
-    service = Service(RunCache(ledger, home), Examination(health_of))
+    service = Service(RunCache(ledger, home), Examination(health_of), page_actions(None, home))
     return Site(ledger, home, service, TestClient(create_app(service), base_url="http://localhost:8400"))

@@ -1,24 +1,43 @@
-"""Commands that a page starts: each in a process of its own, its last lines to be seen while it runs."""
+"""Functions that a page starts: each in a process of its own, its last lines to be seen while it runs.
 
+A function may load torch and take minutes, so that it never runs in the process that serves the pages.
+"""
+
+import multiprocessing
 import os
-import subprocess
+import signal
+import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Literal
+from multiprocessing.context import SpawnProcess
+from traceback import format_exc
+from types import FrameType
+from typing import IO, Literal, NoReturn
+
+from piip_search.redact import user_message, without_secrets
 
 LINES = 12
-"""Lines of a command's output that are shown."""
+"""Lines of a job's output that are shown."""
+TOLD_FAILURE = 70
+"""Exit code of a process that wrote down why it failed."""
+BY_SIGNAL = 128
+"""Added to the number of the signal that ended a process, this is its exit code, as in a shell."""
+PATIENCE = 10.0
+"""Seconds that a process has to tidy up once it is told to end."""
+
+Say = Callable[[str], None]
+"""Takes one line of text."""
 
 
 @dataclass(frozen=True)
 class JobView:
-    """How a command is doing.
+    """How a job is doing.
 
     Attributes:
         state: Whether it runs, ended well, or did not.
-        lines: The last of what it printed.
+        lines: The last of what it said.
     """
 
     state: Literal["running", "done", "failed"]
@@ -27,52 +46,113 @@ class JobView:
 
 @dataclass(frozen=True)
 class _Job:
-    process: subprocess.Popen[bytes]
+    process: SpawnProcess
     output: IO[bytes]
 
+    def view(self) -> JobView:
+        code = self.process.exitcode
+        if code is None:
+            return JobView("running", self._lines()[-LINES:])
+        if code == 0:
+            return JobView("done", self._lines()[-LINES:])
+        return JobView("failed", [*self._lines(), *_ending(code)][-LINES:])
 
-class CommandJobs:
-    """Commands by a key of their own; of each key one runs at a time."""
+    def _lines(self) -> list[str]:
+        size = os.fstat(self.output.fileno()).st_size
+        text = os.pread(self.output.fileno(), 8192, max(0, size - 8192)).decode("utf-8", "replace")
+        return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+    def close(self) -> None:
+        """Ends the process where it still runs."""
+        if self.process.is_alive():
+            self.process.terminate()
+            self.process.join(PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join()
+        self.output.close()
+
+
+class PageJobs:
+    """Functions by a key of their own; of each key one runs at a time."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, _Job] = {}
         self._lock = threading.Lock()
 
-    def start(self, key: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        """Starts a command, unless one of that key runs."""
+    def start(self, key: str, work: Callable[[Say], None]) -> None:
+        """Starts a function, unless one of that key runs.
+
+        Args:
+            key: What it is looked up by.
+            work: The function. Another process has to be able to import it, or what it is a partial of.
+        """
         with self._lock:
             known = self._jobs.get(key)
             if known is not None:
-                if known.process.poll() is None:
+                if known.process.is_alive():
                     return
-                known.output.close()
-            output = tempfile.TemporaryFile()  # noqa: SIM115  closed with the job
-            process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "COLUMNS": "120", **(environment or {})},
-                start_new_session=True,
-            )
+                known.close()
+            output = tempfile.NamedTemporaryFile(prefix="piip-search-job-")  # noqa: SIM115  closed with the job
+            process = multiprocessing.get_context("spawn").Process(target=perform, args=(work, output.name))
+            process.start()
             self._jobs[key] = _Job(process, output)
 
     def view(self, key: str) -> JobView | None:
-        """How the command of that key is doing; None where none was started."""
+        """How the job of that key is doing; None where none was started."""
         job = self._jobs.get(key)
-        if job is None:
-            return None
-        code = job.process.poll()
-        size = os.fstat(job.output.fileno()).st_size
-        text = os.pread(job.output.fileno(), 8192, max(0, size - 8192)).decode("utf-8", "replace")
-        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        return JobView("running" if code is None else "failed" if code else "done", lines[-LINES:])
+        return None if job is None else job.view()
 
     def close(self) -> None:
         """Ends what still runs."""
-        for job in self._jobs.values():
-            if job.process.poll() is None:
-                job.process.terminate()
-                job.process.wait()
-            job.output.close()
-        self._jobs.clear()
+        with self._lock:
+            for job in self._jobs.values():
+                job.close()
+            self._jobs.clear()
+
+
+def perform(work: Callable[[Say], None], output: str) -> None:
+    """Calls a function in this process, which is its own.
+
+    Args:
+        work: The function.
+        output: File that takes what the function says, what its libraries print, and how it failed.
+    """
+    os.setsid()  # so that Ctrl-C in the dashboard's terminal reaches the dashboard alone
+    signal.signal(signal.SIGTERM, _end)
+    _print_into(output)
+    try:
+        work(_say)
+    except Exception as error:
+        message = user_message(error)
+        _say(format_exc() if message is None else f"error: {message}")
+        sys.exit(TOLD_FAILURE)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """Ends the process in a way that removes drafts and temporary folders."""
+    sys.exit(BY_SIGNAL + number)
+
+
+def _print_into(output: str) -> None:
+    """Sends everything that this process prints into a file, that of compiled libraries too."""
+    file = os.open(output, os.O_WRONLY | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(file, descriptor)
+    os.close(file)
+    lines = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stderr = lines
+
+
+def _say(text: str) -> None:
+    print(without_secrets(text))
+
+
+def _ending(code: int) -> list[str]:
+    """What is said of a process that died without a word, in a line; nothing of one that said why it failed."""
+    if code == TOLD_FAILURE:
+        return []
+    number = -code if code < 0 else code - BY_SIGNAL
+    if number in set(signal.Signals):
+        return [f"the process was ended by the signal {signal.Signals(number).name}"]
+    return [f"the process ended with exit code {code}"]

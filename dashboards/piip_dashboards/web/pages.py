@@ -196,7 +196,7 @@ def pages(service: Service, render: Render) -> APIRouter:
             raise HTTPException(409, "no cluster is known here; start the dashboard with --address http://HEAD:8265")
         if not re.fullmatch(RUN_NAME, run):
             raise HTTPException(409, f"no command can name a run {run!r}")
-        (service.end if action == "stop" else service.begin)(run)
+        (service.end if action == "stop" else service.begin)(run, service.cluster)
         return {"state": "running"}
 
     @router.post("/search/{run}/design/{fingerprint}/examples", response_class=JSONResponse)

@@ -2,11 +2,10 @@
 
 import os
 import re
-import sys
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from fastapi import HTTPException
@@ -16,10 +15,10 @@ from piip_dashboards.runs.health import Examination
 from piip_dashboards.runs.run_cache import RunCache
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.effects import EffectsView, effects_of
-from piip_dashboards.web.jobs import CommandJobs
+from piip_dashboards.web.actions import PageActions
+from piip_dashboards.web.jobs import PageJobs
 from piip_search.config import RUN_NAME, space_file
 from piip_search.errors import UnreadableRunError
-from piip_search.file_paths import escaped
 from piip_search.ledger import LedgerError
 from piip_search.search.history import DesignHistory
 
@@ -31,10 +30,10 @@ class Service:
     Attributes:
         shelf: The runs of the ledger.
         examination: Health checks.
+        actions: What pages can start.
         effects: What matters in each run.
-        jobs: Commands that pages start.
+        jobs: What pages have started.
         options: What a user types after a command so that it finds this ledger and home.
-        environment: What a command that a page starts is told in place of those options.
         live: Seconds between two looks of a page at the ledger.
         cluster: Address of a Ray cluster's dashboard, where pages start and stop searches; None where none is known.
         spaces: Folder for the search spaces of what is started there, gone with the dashboard.
@@ -42,10 +41,10 @@ class Service:
 
     shelf: RunCache
     examination: Examination
+    actions: PageActions
     effects: CachedValue[EffectsView] = field(default_factory=CachedValue)
-    jobs: CommandJobs = field(default_factory=CommandJobs)
+    jobs: PageJobs = field(default_factory=PageJobs)
     options: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
     live: float = 2.0
     cluster: str | None = None
     spaces: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
@@ -88,50 +87,28 @@ class Service:
 
     def start_export(self, run: str, fingerprint: str, folder: Path) -> None:
         """Exports a design, as `piip-search export` does."""
-        self.jobs.start(
-            self.export_key(run, fingerprint), self.export_command(run, fingerprint, folder), self.environment
-        )
-
-    def export_command(self, run: str, fingerprint: str, folder: Path) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "piip_search.cli",
-            "export",
-            "--out",
-            escaped(str(folder)),
-            "--",
-            run,
-            fingerprint,
-        ]
+        self.jobs.start(self.export_key(run, fingerprint), partial(self.actions.export, run, fingerprint, folder))
 
     def space(self, run: str) -> str:
         """The search space of a run as YAML, which takes it up again."""
         return space_file(self.reading(run).record.spec)
 
-    def begin(self, run: str) -> None:
-        """Sends a run's driver to the cluster, as `piip-search submit` does; it goes on where the run was left."""
+    def begin(self, run: str, cluster: str) -> None:
+        """Sends a run's driver to a cluster, as `piip-search submit` does; it goes on where the run was left."""
         file = Path(self.spaces.name) / f"{run}.yaml"
         file.write_text(self.space(run), encoding="utf-8")
-        command = [sys.executable, "-m", "piip_search.cli", "submit", escaped(str(file)), "--name", run, "--resume"]
-        self.jobs.start(self.cluster_key(run), [*command, *self._at], self.environment)
+        self.jobs.start(self.cluster_key(run), partial(self.actions.submit, file, run, cluster))
 
-    def end(self, run: str) -> None:
-        """Stops a run's driver on the cluster, as `piip-search stop` does."""
-        command = [sys.executable, "-m", "piip_search.cli", "stop", *self._at, "--", run]
-        self.jobs.start(self.cluster_key(run), command, self.environment)
-
-    @property
-    def _at(self) -> list[str]:
-        return [] if self.cluster is None else ["--address", self.cluster]
+    def end(self, run: str, cluster: str) -> None:
+        """Stops a run's driver on a cluster, as `piip-search stop` does."""
+        self.jobs.start(self.cluster_key(run), partial(self.actions.stop, run, cluster))
 
     def cluster_key(self, run: str) -> str:
         return f"cluster {run}"
 
     def start_examples(self, folder: Path) -> None:
         """Detects on some validation images with the weights in a folder."""
-        command = [sys.executable, "-m", "piip_workers.tasks.detection.examples", str(folder)]
-        self.jobs.start(self.examples_key(folder), command, self.environment)
+        self.jobs.start(self.examples_key(folder), partial(self.actions.detect, folder))
 
     def export_key(self, run: str, fingerprint: str) -> str:
         return f"export {run} {fingerprint}"

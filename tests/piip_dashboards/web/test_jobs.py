@@ -2,10 +2,11 @@
 
 import dataclasses
 import os
-import sys
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,15 @@ from starlette.testclient import TestClient
 
 from piip_dashboards.web.access import REQUEST_HEADER, REQUEST_VALUE
 from piip_dashboards.web.app import create_app
-from piip_dashboards.web.jobs import CommandJobs, JobView
+from piip_dashboards.web.jobs import JobView, PageJobs
+from piip_search.api.page_actions import page_actions
+from support import page_work
 from support.sites import Site
 
 
 @pytest.fixture
-def jobs() -> Iterator[CommandJobs]:
-    found = CommandJobs()
+def jobs() -> Iterator[PageJobs]:
+    found = PageJobs()
     yield found
     found.close()
 
@@ -34,49 +37,84 @@ def seen(look: Callable[[], JobView | None], wanted: Callable[[JobView], bool]) 
     raise AssertionError(f"not seen; last: {look()}")
 
 
-def python(code: str) -> list[str]:
-    return [sys.executable, "-c", code]
+def over(view: JobView) -> bool:
+    return view.state != "running"
 
 
-def test_the_last_lines_are_seen_while_it_runs_and_how_it_ended(jobs: CommandJobs, tmp_path: Path) -> None:
+def test_the_last_lines_are_seen_while_it_runs_and_how_it_ended(jobs: PageJobs, tmp_path: Path) -> None:
     go = tmp_path / "go"
-    code = (
-        "import pathlib, time\nfor i in range(40): print('line', i, flush=True)\n"
-        f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.02)\nprint('<b>over</b>')"
-    )
     assert jobs.view("one") is None
-    jobs.start("one", python(code))
+    jobs.start("one", partial(page_work.count_until, go))
     running = seen(lambda: jobs.view("one"), lambda view: view.lines[-1:] == ["line 39"])
     assert (running.state, len(running.lines)) == ("running", 12)
-    jobs.start("one", python("print('a second one')"))  # while the first runs
+    jobs.start("one", page_work.refuse)  # while the first runs
     go.touch()
-    done = seen(lambda: jobs.view("one"), lambda view: view.state != "running")
-    assert (done.state, done.lines[-1]) == ("done", "<b>over</b>")
-    jobs.start("one", python("import sys; sys.exit('no luck')"))
-    failed = seen(lambda: jobs.view("one"), lambda view: view.state != "running")
-    assert (failed.state, failed.lines) == ("failed", ["no luck"])
+    done = seen(lambda: jobs.view("one"), over)
+    assert (done.state, done.lines[-1], len(done.lines)) == ("done", "<b>over</b>", 12)
 
 
-def test_what_runs_ends_with_the_dashboard(tmp_path: Path) -> None:
-    jobs, file = CommandJobs(), tmp_path / "pid"
-    code = f"import os, pathlib, time; pathlib.Path({str(file)!r}).write_text(str(os.getpid())); time.sleep(600)"
-    jobs.start("one", python(code))
-    seen(lambda: jobs.view("one"), lambda view: file.exists() and bool(file.read_text(encoding="utf-8")))
+def test_what_a_user_can_mend_is_one_message_without_passwords(jobs: PageJobs) -> None:
+    jobs.start("one", page_work.refuse)
+    assert seen(lambda: jobs.view("one"), over) == JobView(
+        "failed",
+        [
+            "note: looking at postgresql://me:***@host/piip",
+            "error: no luck with postgresql://me:***@host/piip",
+            "give another",
+        ],
+    )
+    jobs.start("one", page_work.open_nothing)  # once the first has ended
+    assert seen(lambda: jobs.view("one"), over).lines == ["error: No such file or directory: /not/there"]
+
+
+def test_a_bug_keeps_its_traceback_below_what_was_printed(jobs: PageJobs) -> None:
+    jobs.start("one", page_work.stumble)
+    view = seen(lambda: jobs.view("one"), over)
+    assert view.state == "failed"
+    assert view.lines[:3] == ["printed by a library", "printed by a program", "Traceback (most recent call last):"]
+    assert view.lines[-1] == "IndexError: list index out of range"
+
+
+@pytest.mark.parametrize("code", [0, 1, 3])
+def test_a_process_that_dies_is_a_job_that_failed(jobs: PageJobs, code: int) -> None:
+    jobs.start("one", partial(page_work.die, code))
+    expected = JobView("failed", [f"the process ended with exit code {code}"]) if code else JobView("done", [])
+    assert seen(lambda: jobs.view("one"), over) == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_is_ended_from_outside_says_by_what(
+    jobs: PageJobs, tmp_path: Path, number: signal.Signals
+) -> None:
+    jobs.start("one", partial(page_work.note_down, tmp_path))
+    seen(lambda: jobs.view("one"), lambda view: written(tmp_path / "process"))
+    os.kill(int((tmp_path / "process").read_text(encoding="utf-8")), number)
+    expected = JobView("failed", [f"the process was ended by the signal {number.name}"])
+    assert seen(lambda: jobs.view("one"), over) == expected
+
+
+def test_what_runs_ends_with_the_dashboard_and_tidies_up(tmp_path: Path) -> None:
+    jobs = PageJobs()
+    jobs.start("one", partial(page_work.note_down, tmp_path))
+    seen(lambda: jobs.view("one"), lambda view: written(tmp_path / "process"))
+    assert str(tmp_path).encode() not in (tmp_path / "command line").read_bytes()  # as a password would be
     jobs.close()
     with pytest.raises(ProcessLookupError):
-        os.kill(int(file.read_text(encoding="utf-8")), 0)
+        os.kill(int((tmp_path / "process").read_text(encoding="utf-8")), 0)
+    assert (tmp_path / "tidied up").exists()
+
+
+def written(file: Path) -> bool:
+    return file.exists() and bool(file.read_text(encoding="utf-8"))
 
 
 def test_an_export_that_fails_says_why(past: Site) -> None:
     """The process is a real one; its home holds no ledger, as where a folder was moved away."""
     fingerprint = past.service.reading("big").representatives[0].candidate.architecture.fingerprint
-    service = past.service
+    service = dataclasses.replace(past.service, actions=page_actions(None, past.home / "nowhere"))
     folder = service.export_folder("big", fingerprint)
     assert folder is not None
-    environment = {"PIIP_SEARCH_HOME": str(past.home / "nowhere"), "PYTHONPATH": os.pathsep.join(sys.path)}
-    service.jobs.start(
-        service.export_key("big", fingerprint), service.export_command("big", fingerprint, folder), environment
-    )
+    service.start_export("big", fingerprint, folder)
     failed = seen(
         lambda: service.jobs.view(service.export_key("big", fingerprint)), lambda view: view.state == "failed"
     )
@@ -89,7 +127,7 @@ def test_an_export_that_fails_says_why(past: Site) -> None:
 
 
 def test_a_known_cluster_is_told_to_stop_a_search_and_to_go_on_with_it(past: Site) -> None:
-    """No cluster answers here: what is told is the command's own error, with the address."""
+    """No cluster answers here: what is told is the error of the use case, with the address."""
     service = past.service
     assert "cluster" not in past.client.get("/search/big").text
     unknown = past.client.post("/search/big/stop", headers={REQUEST_HEADER: REQUEST_VALUE})

@@ -1,6 +1,7 @@
 """What commands do can be called from Python: values go in, values come out, and nothing is printed."""
 
 import ast
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,20 +9,35 @@ import pytest
 
 from piip_search.api.audit import AuditOptions, open_audit
 from piip_search.api.cost import price_design, price_trial
-from piip_search.api.export import ExportOptions, export_designs
+from piip_search.api.export import DesignExport, ExportOptions, check_proofs, export_designs
+from piip_search.api.jobs import SubmitOptions, find_job, submit_search
 from piip_search.api.mirror import mirror_store
+from piip_search.api.page_actions import detect_examples, export_here, page_actions
+from piip_search.api.plain_data import search_content
 from piip_search.api.plan import CPU_THROUGHPUT, check_picture, plan_search
 from piip_search.api.report import Form, form_of, report_run
 from piip_search.api.runners import Place
+from piip_search.api.search import SearchOptions, open_search_run
 from piip_search.api.simulate import ClusterOptions, simulate_search, with_changes
 from piip_search.api.train import TrainingOptions, prepare_training
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, SpecError
 from piip_search.cost import price
-from piip_search.errors import ChoiceError, DesignError, ExportError, LedgerError, StoreError, TableError, UserError
+from piip_search.errors import (
+    ChoiceError,
+    ClusterError,
+    DataError,
+    DesignError,
+    ExportError,
+    LedgerError,
+    StoreError,
+    TableError,
+    UserError,
+)
 from piip_search.export import Provenance
 from piip_search.export.folder import CONFIG
-from piip_search.ledger import Ledger
+from piip_search.ledger import Ledger, sqlite_url
+from piip_workers.networks.proof import Proof
 from support import ROOT
 from support.small_ledger import Fill
 
@@ -207,3 +223,89 @@ def test_the_command_line_of_a_full_training(tmp_path: Path) -> None:
     asked = ("--work-dir", str(work), "--epochs", "2", "--cfg-options", "a=1")
     assert training.arguments == (str(tmp_path / CONFIG), *asked)
     assert told == ["note: not mirrored into MLflow: the export names no store; --mlflow names one"]
+
+
+def test_a_search_with_proxies_is_open_before_anything_is_trained(spec: SearchSpec, tmp_path: Path) -> None:
+    pytest.importorskip("mmdet")
+    url, now = sqlite_url(tmp_path / "ledger.db"), list[str]()
+    options = SearchOptions("mine", Place.LOCAL)
+    opened = open_search_run(spec, url, tmp_path, options, progress=now.append)
+    assert (opened.search.run, opened.search.evaluations, opened.at_once) == ("mine", [], 1)
+    assert opened.trials.is_relative_to(tmp_path / "mine")
+    assert now[-1] == "starting"
+    content = search_content(opened)
+    assert (content["run"], content["done"], content["ledger"]) == ("mine", 0, opened.ledger.shown)
+    with pytest.raises(LedgerError, match="other"):
+        open_search_run(spec, url, tmp_path, SearchOptions("other", Place.LOCAL, resume=True))
+
+
+def test_a_search_that_cannot_be_opened_leaves_no_ledger_behind(spec: SearchSpec, tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "ledger.db")
+    with pytest.raises(UserError, match="a run's name has up to 100 letters"):
+        open_search_run(spec, url, tmp_path, SearchOptions("../elsewhere", Place.LOCAL))
+    dear = spec.model_copy(update={"limit": spec.limit.model_copy(update={"gmacs": (1e-6,)})})
+    with pytest.raises(SpecError, match="the cheapest costs"):
+        open_search_run(dear, url, tmp_path, SearchOptions(on=Place.LOCAL), source="dear.yaml")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("home", "options", "said"),
+    [
+        ("runs", SubmitOptions(), "--home must be an absolute path"),
+        (
+            "/shared",
+            SubmitOptions(ledger="sqlite:///ledger.db"),
+            "--ledger must be a server, or a file by its absolute",
+        ),
+        (
+            "/shared",
+            SubmitOptions(mlflow="sqlite:///mlflow.db"),
+            "--mlflow must be a server, or a file by its absolute",
+        ),
+        ("/shared", SubmitOptions(variables=("NO_SUCH_VARIABLE",)), "this shell has no such variable"),
+        ("/shared", SubmitOptions(working_dir=Path("nowhere")), "no folder nowhere"),
+        ("/shared", SubmitOptions(name="../elsewhere"), "a run's name has up to 100 letters"),
+    ],
+)
+def test_what_a_cluster_could_not_run_is_not_sent(home: str, options: SubmitOptions, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        submit_search("quickstart", Path(home), options=options)
+
+
+def test_a_cluster_that_does_not_answer_is_one_error() -> None:
+    pytest.importorskip("ray")
+    pytest.importorskip("aiohttp")
+    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:1"):
+        find_job("quickstart", "http://127.0.0.1:1")
+
+
+def test_what_a_page_starts_goes_to_another_process(tmp_path: Path) -> None:
+    assert pickle.loads(pickle.dumps(page_actions("sqlite:///ledger.db", tmp_path))).stop is not None
+
+
+def test_what_a_page_starts_is_refused_as_a_command_is(fill: Fill, tmp_path: Path) -> None:
+    ledger, told = fill(), list[str]()
+    ledger.close()
+    with pytest.raises(ChoiceError):
+        export_here(None, tmp_path / "runs", "small", "none", tmp_path / "exported", told.append)
+    with pytest.raises(UserError, match="no ledger at"):
+        export_here(None, tmp_path / "nowhere", "small", "none", tmp_path / "exported", told.append)
+    assert told == []
+
+
+def test_no_examples_of_a_folder_without_a_training(tmp_path: Path) -> None:
+    pytest.importorskip("mmdet")
+    with pytest.raises(DataError, match=r"no config\.py in"):
+        detect_examples(tmp_path, list[str]().append)
+
+
+def test_a_check_that_failed_is_an_error_that_lists_it(fill: Fill, tmp_path: Path) -> None:
+    (evaluation,), proof = fill(trials=1).evaluations("small"), Proof()
+    exports = [DesignExport(evaluation, tmp_path, proof)]
+    assert exports[0].summary == f"wrote {tmp_path}; not proved; {tmp_path / 'README.md'} says how to train it"
+    check_proofs(exports)
+    proof.check("mmdet: parameters", 3, lambda: 4)
+    assert "; proof: 0 of 1 checks passed in " in exports[0].summary
+    with pytest.raises(ExportError, match="mmdet: parameters: expected 3, found 4"):
+        check_proofs(exports)

@@ -27,6 +27,8 @@ LEAST_SCORE = 0.05
 """Least score of a detection that is kept."""
 MOST_BOXES = 60
 """Most detections of an image that are kept."""
+MOST_IMAGES = 6
+"""Images that are looked at by default."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m piip_workers.tasks.detection.examples", description="Detect with a trained proxy."
     )
     parser.add_argument("folder", type=Path, help="a trial's folder, with config.py and checkpoints")
-    parser.add_argument("--images", type=int, default=6, help="validation images, those with objects")
+    parser.add_argument("--images", type=int, default=MOST_IMAGES, help="validation images, those with objects")
     options = parser.parse_args(arguments)
     try:
         count = write_examples(options.folder.resolve(), options.images)
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write_examples(folder: Path, images: int) -> int:
+def write_examples(folder: Path, images: int = MOST_IMAGES) -> int:
     """Writes the examples of a trial; all of them or none.
 
     Args:
@@ -57,13 +59,13 @@ def write_examples(folder: Path, images: int) -> int:
         How many there are.
 
     Raises:
-        FileNotFoundError: The folder holds no configuration or no checkpoint.
-        DataError: No validation image holds an object, or no image is wanted.
+        DataError: The folder holds no configuration or no checkpoint, no validation image holds an object, or no image
+            is wanted.
     """
     if images < 1:
         raise DataError(f"at least one image is shown, got {images}")
     if not (folder / "config.py").is_file():
-        raise FileNotFoundError(f"no config.py in {located(folder)}; give the folder of a trial")
+        raise DataError(f"no config.py in {located(folder)}; give the folder of a trial")
     draft = Path(tempfile.mkdtemp(dir=folder, prefix=".examples-"))
     try:
         with quiet(draft / "output.txt"):
@@ -89,7 +91,7 @@ def _detected(folder: Path, out: Path, images: int) -> dict[str, Any]:
     config = Config.fromfile(str(folder / "config.py"))
     checkpoint = last_whole_checkpoint(folder, sys.maxsize)
     if checkpoint is None:
-        raise FileNotFoundError(f"no checkpoint in {folder}; the trial has not ended its first epoch")
+        raise DataError(f"no checkpoint in {folder}; the trial has not ended its first epoch")
     with DefaultScope.overwrite_default_scope("mmdet"):
         dataset = DATASETS.build(config.val_dataloader.dataset)
         model = MODELS.build(config.model)

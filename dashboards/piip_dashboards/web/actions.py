@@ -1,0 +1,27 @@
+"""What pages can start. These are use cases of the program that serves the pages, and it hands them in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from piip_dashboards.web.jobs import Say
+
+
+@dataclass(frozen=True)
+class PageActions:
+    """Functions that a page starts in a process of their own.
+
+    Each can be imported in another process, or is a `functools.partial` of such a function. The last argument takes
+    what there is to tell, line by line.
+
+    Attributes:
+        export: Exports a design. Takes a run, a fingerprint and the folder to write.
+        submit: Sends the driver of a run to a cluster. Takes the file of its space, the run and the cluster's address.
+        stop: Stops the driver of a run on a cluster. Takes the run and the cluster's address.
+        detect: Detects on validation images. Takes the folder of a training.
+    """
+
+    export: Callable[[str, str, Path, Say], None]
+    submit: Callable[[Path, str, str, Say], None]
+    stop: Callable[[str, str, Say], None]
+    detect: Callable[[Path, Say], None]
