@@ -1,9 +1,14 @@
 """What there is to choose from: backbones, spaces, tasks."""
 
+import shutil
+from collections.abc import Sequence
 from fnmatch import fnmatch
+from pathlib import Path
 
 from piip_search.architecture.backbones import BACKBONES, timm_models
 from piip_search.config.shipped import shipped_spaces
+from piip_search.errors import UserError
+from piip_search.file_paths import located
 from piip_search.tasks import TASKS
 
 
@@ -23,3 +28,32 @@ def list_spaces() -> list[str]:
 def list_tasks() -> list[str]:
     """Names of the tasks that can be searched for."""
     return sorted(TASKS)
+
+
+def copy_spaces(names: Sequence[str], folder: Path) -> list[Path]:
+    """Copies search spaces that come with the package, to start from.
+
+    Args:
+        names: Their names; all of them by default.
+        folder: Where to write them.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: There is no such space, a file is there already, or the folder is a file.
+    """
+    shipped = shipped_spaces()
+    wanted = {folder / f"{name}.yaml": name for name in names or shipped}
+    unknown = [name for name in wanted.values() if name not in shipped]
+    if unknown:
+        raise UserError(f"no shipped space {', '.join(unknown)}; there are {', '.join(shipped)}")
+    kept = [file for file in wanted if file.exists()]
+    if kept:
+        raise UserError(f"{', '.join(map(located, kept))} exists and is kept; remove it, or write elsewhere with --to")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{located(folder)} is a file; name a folder with --to")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, name in wanted.items():
+        shutil.copyfile(shipped[name], file)
+    return list(wanted)

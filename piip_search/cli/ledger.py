@@ -1,26 +1,24 @@
 """`piip-search ledger`: what the ledger holds, as tables, and joined with another one."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from piip_search.api.extras import extra
-from piip_search.api.stores import ledger_of, ledger_url, open_ledger, read_ledger
+from piip_search.api.ledgers import (
+    TableFormat,
+    last_hosts,
+    ledger_content,
+    merge_ledgers,
+    table_format_of,
+    write_table,
+)
+from piip_search.api.stores import ledger_url, read_ledger
 from piip_search.cli.application import Command, console, put, put_json
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, expanded_store, run_names
-from piip_search.errors import UserError
 
 ledger_app = typer.Typer(help="List, export and merge ledgers.", no_args_is_help=True)
-
-
-class TableFormat(StrEnum):
-    """Format of an export."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
 
 
 @ledger_app.command("list", cls=Command)
@@ -35,26 +33,10 @@ def list_searches(
     Example: piip-search ledger list --json
     """
     book = read_ledger(ledger, home)
-    records = book.searches()
-    hosts = {record.name: [s.circumstances.host for s in book.sittings(record.name)][-1:] for record in records}
     if as_json:
-        put_json(
-            [
-                {
-                    "name": record.name,
-                    "uid": record.uid,
-                    "created_at": record.created_at.isoformat(),
-                    "proposals": record.proposals,
-                    "evaluations": record.evaluations,
-                    "recipe": record.recipe,
-                    "data": record.data,
-                    "host": "".join(hosts[record.name]),
-                    "audit_of": record.audit_of,
-                }
-                for record in records
-            ]
-        )
+        put_json(ledger_content(book))
         return
+    records, hosts = book.searches(), last_hosts(book)
     if quiet:
         put(*(record.name for record in records))
         return
@@ -67,7 +49,7 @@ def list_searches(
             f"{record.created_at:%Y-%m-%d %H:%M}",
             str(record.proposals),
             str(record.evaluations),
-            "".join(hosts[record.name]),
+            hosts[record.name],
             record.uid[:12],
         )
     put(table)
@@ -89,15 +71,9 @@ def export(
 
     Example: piip-search ledger export quickstart -o quickstart.parquet
     """
-    from piip_search.ledger.copies import rows, write_csv, write_parquet
-
-    chosen = form or _format_of(out)
-    book = read_ledger(ledger, home)
-    table = list(rows(book, runs or [record.name for record in book.searches()]))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with extra("parquet"):
-        (write_csv if chosen is TableFormat.CSV else write_parquet)(table, out)
-    console.print(f"wrote {len(table)} rows to {out}", markup=False, highlight=False)
+    chosen = form or table_format_of(out)
+    count = write_table(read_ledger(ledger, home), out, runs or (), chosen)
+    console.print(f"wrote {count} rows to {out}", markup=False, highlight=False)
 
 
 @ledger_app.command(cls=Command)
@@ -115,16 +91,6 @@ def merge(
 
     Example: piip-search ledger merge colleague/ledger.db --ledger postgresql://host/piip
     """
-    from piip_search.ledger.copies import merge as merge_ledgers
-
-    there = open_ledger(ledger_of(source), reading=True)
-    for merged in merge_ledgers(there, open_ledger(ledger_url(ledger, home))):
+    for merged in merge_ledgers(source, ledger_url(ledger, home)):
         named = "" if merged.into == merged.name else f" as {merged.into}: the name was taken by another search"
         console.print(f"{merged.name}: {merged.rows} rows added{named}", markup=False, highlight=False)
-
-
-def _format_of(path: Path) -> TableFormat:
-    ending = path.suffix.removeprefix(".")
-    if ending not in list(TableFormat):
-        raise UserError(f"a table ends in .csv or .parquet, got {path.name!r}; name one, or give --format")
-    return TableFormat(ending)

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from piip_search.api.audit import AuditOptions, open_audit
+from piip_search.api.catalogue import copy_spaces
 from piip_search.api.cost import price_design, price_trial
 from piip_search.api.export import DesignExport, ExportOptions, check_proofs, export_designs
 from piip_search.api.jobs import SubmitOptions, find_job, submit_search
+from piip_search.api.ledgers import ledger_content, merge_ledgers, write_table
 from piip_search.api.mirror import mirror_store
 from piip_search.api.page_actions import detect_examples, export_here, page_actions
 from piip_search.api.plain_data import search_content
@@ -309,3 +311,25 @@ def test_a_check_that_failed_is_an_error_that_lists_it(fill: Fill, tmp_path: Pat
     assert "; proof: 0 of 1 checks passed in " in exports[0].summary
     with pytest.raises(ExportError, match="mmdet: parameters: expected 3, found 4"):
         check_proofs(exports)
+
+
+def test_a_ledger_as_a_table_and_in_another_one(fill: Fill, tmp_path: Path) -> None:
+    ledger, table = fill(trials=3), tmp_path / "tables" / "small.csv"
+    assert write_table(ledger, table) == 3
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 4
+    with pytest.raises(UserError, match=r"a table ends in \.csv or \.parquet, got 'small\.txt'"):
+        write_table(ledger, tmp_path / "small.txt")
+    (content,) = ledger_content(ledger)
+    assert (content["name"], content["evaluations"], content["audit_of"]) == ("small", 3, None)
+    (merged,) = merge_ledgers(str(tmp_path / "runs"), sqlite_url(tmp_path / "other.db"))
+    assert (merged.name, merged.into, merged.rows) == ("small", "small", 6)
+    with pytest.raises(UserError, match="no ledger at"):
+        merge_ledgers("nowhere", sqlite_url(tmp_path / "other.db"))
+
+
+def test_spaces_are_copied_and_nothing_is_written_over(tmp_path: Path) -> None:
+    (file,) = copy_spaces(["quickstart"], tmp_path / "spaces")
+    assert file == tmp_path / "spaces" / "quickstart.yaml"
+    with pytest.raises(UserError, match="exists and is kept"):
+        copy_spaces([], tmp_path / "spaces")
+    assert list(file.parent.iterdir()) == [file]
