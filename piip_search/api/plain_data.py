@@ -14,6 +14,46 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
     from piip_search.api.audit import AuditRun
     from piip_search.api.search import SearchRun
     from piip_search.api.simulate import SimulationOutcome
+    from piip_search.api.status import RunStatus
+    from piip_search.ledger import Ledger
+
+
+def runs_content(ledger: "Ledger") -> list[dict[str, Any]]:
+    """The runs of a ledger.
+
+    Args:
+        ledger: The ledger.
+    """
+    return [
+        {
+            "run": record.name,
+            "evaluations": record.evaluations,
+            "proposals": record.proposals,
+            "begun": record.created_at.isoformat(),
+        }
+        for record in ledger.searches()
+    ]
+
+
+def status_content(status: "RunStatus") -> dict[str, Any]:
+    """How a run stands.
+
+    Args:
+        status: The run.
+    """
+    history, health = status.history, status.health
+    return {
+        "run": status.run,
+        "metric": history.objectives.metric,
+        "convention": history.objectives.convention,
+        "done": len(history.evaluations) - len(history.failed),
+        "failed": [{"trial": e.candidate.number, "error": e.error} for e in history.failed],
+        "unfinished": [{"trial": c.number, "seconds": seconds} for c, seconds in status.unfinished.items()],
+        "tiers": tiers_of(history.fronts, history.objectives),
+        "left": history.left,
+        "findings": [asdict(finding) for finding in health.findings] if health else [],
+        "failures": failures_of(history.failed, status.trials),
+    }
 
 
 def search_content(opened: "SearchRun") -> dict[str, Any]:

@@ -2,26 +2,23 @@
 
 import csv
 import io
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from piip_search.api.plain_data import failures_of, members_of, tiers_of
-from piip_search.api.runs import health_of, history_of
+from piip_search.api.plain_data import members_of, runs_content, status_content, tiers_of
+from piip_search.api.runs import history_of
+from piip_search.api.status import RunStatus, status_of
 from piip_search.api.stores import read_ledger
 from piip_search.cli.application import console, put, put_json
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, run_names
 from piip_search.cli.terminal import tables
 from piip_search.cli.terminal.widgets import FrontPlot
 from piip_search.errors import UserError
-from piip_search.evaluation.evaluation import Candidate, Evaluation, trials_folder
 from piip_search.search.history import RunHistory
 
 if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
-    from piip_search.analysis.health import Health
     from piip_search.ledger import Ledger
 
 
@@ -44,32 +41,19 @@ def show(
     book = read_ledger(ledger, home)
     if run is None:
         _list(book, as_json, quiet)
+        return
+    found = status_of(book, run, home, examine=as_json or not quiet)
+    if as_json:
+        put_json(status_content(found))
     else:
-        _show(book, run, _trials(book, run, home), as_json, quiet)
-
-
-def _trials(book: "Ledger", run: str, home: Path) -> Path:
-    """The folder of a run's trainings; those of an audit are beside the search's own."""
-    record = book.search(run)
-    names = (other.name for other in book.searches() if record.is_audit and other.uid == record.audit_of)
-    return trials_folder(home, next(names, run), record.recipe)
+        _show(found, quiet)
 
 
 def _list(book: "Ledger", as_json: bool, quiet: bool) -> None:
-    records = book.searches()
     if as_json:
-        put_json(
-            [
-                {
-                    "run": record.name,
-                    "evaluations": record.evaluations,
-                    "proposals": record.proposals,
-                    "begun": record.created_at.isoformat(),
-                }
-                for record in records
-            ]
-        )
+        put_json(runs_content(book))
         return
+    records = book.searches()
     for record in records:
         put(
             record.name
@@ -81,45 +65,23 @@ def _list(book: "Ledger", as_json: bool, quiet: bool) -> None:
         put(f"no run in ledger {book.shown} yet; start one with piip-search run")
 
 
-def _show(book: "Ledger", run: str, trials: Path, as_json: bool, quiet: bool) -> None:
-    history = history_of(book, run)
-    failed = history.failed
-    running = book.unfinished(run)
-    done = len(history.evaluations) - len(failed)
-    examined = not book.search(run).is_audit and not (quiet and not as_json)  # an audit's designs were not searched for
-    health = health_of(history.spec, history.objectives, history.evaluations, running) if examined else None
-    if as_json:
-        put_json({**_content(run, history, failed, running, health), "failures": failures_of(failed, trials)})
-        return
+def _show(found: RunStatus, quiet: bool) -> None:
+    """How far a run is, and unless the bare result is wanted its fronts, health and failures."""
+    history, failed = found.history, found.history.failed
     put(
-        f"{run}: {done} done, {len(failed)} failed, {len(running)} unfinished; "
+        f"{found.run}: {len(history.evaluations) - len(failed)} done, {len(failed)} failed, "
+        f"{len(found.unfinished)} unfinished; "
         f"{history.objectives.metric} against GMACs ({history.objectives.convention})"
     )
     if quiet:
         return
     _put_fronts(history)
-    if health is not None:
-        put(Text(), tables.health_view(health))
-    if history.left and examined:
+    if found.health is not None:
+        put(Text(), tables.health_view(found.health))
+    if history.left and not found.is_audit:
         put(Text(f"expected remaining gain: {tables.left_to_gain(history.left, history.objectives)}"))
     if failed:
-        put(Text(), tables.failures_view(failed, trials))
-
-
-def _content(
-    run: str, history: RunHistory, failed: list[Evaluation], running: dict[Candidate, float], health: "Health | None"
-) -> dict[str, Any]:
-    return {
-        "run": run,
-        "metric": history.objectives.metric,
-        "convention": history.objectives.convention,
-        "done": len(history.evaluations) - len(failed),
-        "failed": [{"trial": e.candidate.number, "error": e.error} for e in failed],
-        "unfinished": [{"trial": c.number, "seconds": seconds} for c, seconds in running.items()],
-        "tiers": tiers_of(history.fronts, history.objectives),
-        "left": history.left,
-        "findings": [asdict(finding) for finding in health.findings] if health else [],
-    }
+        put(Text(), tables.failures_view(failed, found.trials))
 
 
 def _put_fronts(history: RunHistory) -> None:

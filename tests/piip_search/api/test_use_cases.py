@@ -1,6 +1,7 @@
 """What commands do can be called from Python: values go in, values come out, and nothing is printed."""
 
 import ast
+import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +16,13 @@ from piip_search.api.jobs import SubmitOptions, find_job, submit_search
 from piip_search.api.ledgers import ledger_content, merge_ledgers, write_table
 from piip_search.api.mirror import mirror_store
 from piip_search.api.page_actions import detect_examples, export_here, page_actions
-from piip_search.api.plain_data import search_content
+from piip_search.api.plain_data import runs_content, search_content, status_content
 from piip_search.api.plan import CPU_THROUGHPUT, check_picture, plan_search
 from piip_search.api.report import Form, form_of, report_run
 from piip_search.api.runners import Place
 from piip_search.api.search import SearchOptions, open_search_run
 from piip_search.api.simulate import ClusterOptions, simulate_search, with_changes
+from piip_search.api.status import status_of
 from piip_search.api.train import TrainingOptions, prepare_training
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, SpecError
@@ -333,3 +335,16 @@ def test_spaces_are_copied_and_nothing_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists and is kept"):
         copy_spaces([], tmp_path / "spaces")
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_how_a_run_stands_is_a_value_and_plain_data(fill: Fill, tmp_path: Path) -> None:
+    ledger = fill(failing=(2,), leave=1)
+    status = status_of(ledger, "small", tmp_path / "runs")
+    assert (len(status.history.evaluations), len(status.unfinished), status.is_audit) == (13, 1, False)
+    assert status.health is not None
+    assert status_of(ledger, "small", tmp_path, examine=False).health is None
+    content = status_content(status)
+    assert (content["done"], [failed["trial"] for failed in content["failed"]]) == (12, [2])
+    assert [kind["count"] for kind in content["failures"]] == [1]
+    assert json.loads(json.dumps(content))["run"] == "small"
+    assert [(run["run"], run["proposals"], run["evaluations"]) for run in runs_content(ledger)] == [("small", 14, 13)]
