@@ -1,4 +1,5 @@
-"""Wires what a command needs: space, ledger, runner and tracker, from what the user said.
+"""Use cases, one function each: what commands, pages of the dashboard and programs call.
 
-The composition root below the command line: the only modules beside it that know the workers.
+They take values and give values; what happens meanwhile goes to functions that the caller hands in. These are the only
+modules below the command line that know the workers and the dashboard.
 """

@@ -130,7 +130,7 @@ def run(
     Raises:
         SpecError: The space, its limit or its data cannot be used.
         LedgerError: The ledger cannot be opened, or a run of that name asked something else.
-        UserError: Arguments do not fit together, or an extra is not installed.
+        UserError: Arguments do not fit together, no folder can have the name, or an extra is not installed.
     """
     folder = Path(home)
     url = named_ledger(ledger, folder)
@@ -197,14 +197,14 @@ def open_search_run(
     ledger: "str | URL",
     home: Path,
     options: SearchOptions = SearchOptions(),
-    source: str | os.PathLike[str] | None = None,
+    source: Path | str | None = None,
     notify: Notify = ignore,
     warn: Notify = ignore,
     progress: Notify = ignore,
 ) -> SearchRun:
     """Opens a search that trains proxies, or one that was cut off. Nothing is trained yet.
 
-    The ledger is opened last: a space whose data cannot be used leaves no file behind.
+    The ledger is opened once the data can be used, so that a space that cannot be searched leaves no file behind.
 
     Args:
         spec: What is searched.
@@ -226,7 +226,7 @@ def open_search_run(
         UserError: No folder can have the name, the images cannot be used, or an extra is missing.
     """
     run = run_name(options.name, spec)
-    checked_data(spec, Path(source) if source is not None else spec.name, progress, notify)
+    checked_data(spec, source or spec.name, progress, notify)
     fingerprint = _fingerprint(spec, options.address, notify, progress)
     opened = open_ledger(ledger, warn)
     if options.resume:
