@@ -21,6 +21,7 @@ from scipy.stats import wilcoxon
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.backbones import backbone_named
+from piip_search.architecture.design import as_architecture
 from piip_search.architecture.published import Published, published_designs
 from piip_search.config import SearchSpec, load_spec, parse_spec
 from piip_search.config.shipped import find_space
@@ -152,7 +153,7 @@ def searched(name: str, spec: SearchSpec, space: object, designs: object, trials
         suggestion = sampler.ask()
         if suggestion is None:
             break
-        design = suggestion.architecture
+        design = as_architecture(suggestion.design)
         found.append(design)
         value = landscape()(design) + NOISE * random.standard_normal()
         sampler.tell(design, [1 - value / 100, price(design, spec.limit.convention).gmacs])

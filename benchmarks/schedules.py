@@ -25,7 +25,6 @@ from scipy.stats import wilcoxon
 
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.pareto import hypervolume
-from piip_search.ledger import Ledger
 from piip_search.simulation.simulation import Simulation
 from piip_search.simulation.table import Table
 from piip_workers.runners import simulated
@@ -39,7 +38,7 @@ Finished = list[tuple[float, int]]
 def played(name: str, simulation: Simulation, options: argparse.Namespace, seed: int) -> Finished:
     """The package's own search, as it is."""
     clock = simulated.Clock()
-    search = simulation.open("run", Ledger("sqlite://"), clock=clock)
+    search = simulation.open("run", clock=clock)
     finished: Finished = []
     seen: set[int] = set()
     unit = whole(simulation) / options.workers

@@ -186,7 +186,7 @@ def _check_front_folder(out: Path) -> None:
 
 
 def _folder_name(evaluation: Evaluation) -> str:
-    return f"{evaluation.candidate.number:04d}-{evaluation.candidate.architecture.fingerprint}"
+    return f"{evaluation.candidate.number:04d}-{evaluation.candidate.design.fingerprint}"
 
 
 def _store(home: Path, run: str, mlflow: str | None) -> str | None:
@@ -250,8 +250,8 @@ def _provenance(origin: _Origin, evaluation: Evaluation, schedule: ScheduleName)
     return Provenance(
         run=origin.run,
         trial=candidate.number,
-        architecture=candidate.architecture.name,
-        fingerprint=candidate.architecture.fingerprint,
+        architecture=candidate.design.name,
+        fingerprint=candidate.design.fingerprint,
         metric=origin.history.objectives.metric,
         proxy_metrics=dict(evaluation.metrics),
         fidelity={name: getattr(candidate.fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},

@@ -136,8 +136,8 @@ def members_of(front: ParetoFront, objectives: Objectives) -> list[dict[str, Any
             objectives.metric: objectives.value(evaluation),
             "gmacs": objectives.cost(evaluation).gmacs,
             "mparams": objectives.cost(evaluation).mparams,
-            "architecture": evaluation.candidate.architecture.name,
-            "fingerprint": evaluation.candidate.architecture.fingerprint,
+            "architecture": evaluation.candidate.design.name,
+            "fingerprint": evaluation.candidate.design.fingerprint,
         }
         for evaluation in front.evaluations
     ]

@@ -161,7 +161,7 @@ def _with_own(
     found = open_search(run, spec, ledger, text, fresh=fresh, circumstances=circumstances())
 
     def measure(candidate: Candidate) -> Evaluation:
-        notify(f"measuring {candidate.architecture.name}")
+        notify(f"measuring {candidate.design.name}")
         return measured(candidate, evaluate, spec.metric)
 
     local.run(found, measure)

@@ -98,7 +98,6 @@ def simulate_search(
         TableError: The table cannot be read, or cannot be searched with this spec.
         UserError: There is no worker, or a chance is none.
     """
-    from piip_search.ledger import Ledger
     from piip_search.simulation.simulation import Simulation
     from piip_search.simulation.table import Table
     from piip_workers.runners import simulated
@@ -108,7 +107,7 @@ def simulate_search(
         cluster.workers, cluster.failures, cluster.stragglers, cluster.preemptions, simulation.spec.seed
     )
     clock, started = simulated.Clock(), time.monotonic()
-    search = simulation.open("simulation", Ledger("sqlite://"), clock=clock)
+    search = simulation.open("simulation", clock=clock)
 
     def changed() -> None:
         if len(search.evaluations) % NOTIFY_EVERY == 0:

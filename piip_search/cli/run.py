@@ -93,7 +93,7 @@ def _put_best(search: "Search") -> None:
     """A line a tier: its limit, metric, architecture."""
     for front in search.fronts():
         if front.best is not None:
-            name = front.best.candidate.architecture.name
+            name = front.best.candidate.design.name
             put(f"{front.tier:g} {search.objectives.value(front.best):.4f} {name}")
 
 

@@ -85,7 +85,7 @@ def _front(search: "Search", simulation: "Simulation") -> View:
     for evaluation in search.fronts()[-1].evaluations:
         candidate, cost = evaluation.candidate, search.objectives.cost(evaluation).gmacs
         loss = _shown(simulation.loss_of(evaluation))
-        view.add_row(str(candidate.number), loss, f"{cost:.4g}", Text(str(candidate.architecture)))
+        view.add_row(str(candidate.number), loss, f"{cost:.4g}", Text(str(candidate.design)))
     return view
 
 

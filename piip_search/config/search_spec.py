@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design
 from piip_search.config.budget import Budget, FidelitySection, Schedule
 from piip_search.config.fields import RUN_NAME, Section
 from piip_search.config.resources import Resources
@@ -18,7 +19,6 @@ from piip_search.cost import COCO_MASK_RCNN, DetectorCost, DetectorName, Step, t
 from piip_search.cost.gpu_share import max_step_bytes, share_of
 from piip_search.evaluation import evaluation
 from piip_search.evaluation.objectives import Objectives
-from piip_search.evaluation.table_design import TableDesign
 from piip_search.space import Limit as SpaceLimit
 
 SamplerName = Literal["piip", "nsga2", "tpe", "random"]
@@ -152,14 +152,14 @@ class SearchSpec(Section):
         half = training.precision == "bfloat16"
         return Step(scale, training.short_side, training.batch_size, self.detector, half, training.checkpointing)
 
-    def gpu_of(self, architecture: Architecture | TableDesign) -> float:
+    def gpu_of(self, design: Design) -> float:
         """GPUs that a trial of a design takes."""
         resources = self.resources
         if resources.gpu != "auto":
             return resources.gpu
-        if resources.gpu_memory is None or isinstance(architecture, TableDesign):
+        if resources.gpu_memory is None or not isinstance(design, Architecture):
             return 1.0  # a simulation trains nothing
-        return share_of(training_bytes(architecture, self.step), resources.gpu_memory)
+        return share_of(training_bytes(design, self.step), resources.gpu_memory)
 
     def recipe(self, data_fingerprint: str) -> str:
         """Fingerprint of data and training: what a measurement depends on besides its candidate."""

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design, ReadDesign, as_architecture
+from piip_search.evaluation.facts import Facts
 from piip_search.evaluation.reason import Reason
-from piip_search.evaluation.table_design import TableDesign
 
 Status = Literal["done", "failed"]
 
@@ -51,11 +52,12 @@ class Fidelity:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One architecture to be measured.
+    """One design to be measured.
 
     Attributes:
         number: Position in its search, from 0.
-        architecture: What is meant. What is trained is `architecture.scaled(fidelity.image_scale)`.
+        design: The design: an architecture, or a row of a table in a simulation. A proxy trains
+            `architecture.scaled(fidelity.image_scale)`.
         fidelity: How hard to try.
         seed: Seed of weights and data order, the first one where there are several.
         parent: Name of the weights (`Candidate.weights`) that it starts from; None for none. Where it names no epochs,
@@ -64,11 +66,20 @@ class Candidate:
     """
 
     number: int
-    architecture: Architecture
+    design: Design
     fidelity: Fidelity
     seed: int = 0
     parent: str | None = None
     reason: Reason = field(default=Reason(), compare=False)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The design as the architecture of a network.
+
+        Raises:
+            TypeError: It is a row of a table.
+        """
+        return as_architecture(self.design)
 
     @property
     def left(self) -> dict[float, float]:
@@ -84,7 +95,7 @@ class Candidate:
         """
         parts = [self.fidelity.data_fraction, self.fidelity.image_scale, self.fidelity.schedule_epochs]
         digest = hashlib.sha256(json.dumps([*parts, self.seed, self.parent]).encode()).hexdigest()[:8]
-        return f"{self.architecture.fingerprint}-{digest}"
+        return f"{self.design.fingerprint}-{digest}"
 
     @property
     def single(self) -> tuple["Candidate", ...]:
@@ -103,7 +114,7 @@ class Candidate:
         Args:
             recipe: Fingerprint of the data and of how a model is trained on it.
         """
-        parts = [self.architecture.fingerprint, self.fidelity.to_dict(), self.seed, recipe]
+        parts = [self.design.fingerprint, self.fidelity.to_dict(), self.seed, recipe]
         parts += [] if self.parent is None else [self.parent]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -111,7 +122,7 @@ class Candidate:
         """Plain data: what crosses processes."""
         return {
             "number": self.number,
-            "architecture": self.architecture.to_dict(),
+            "architecture": self.design.to_dict(),
             "fidelity": self.fidelity.to_dict(),
             "seed": self.seed,
             "parent": self.parent,
@@ -119,16 +130,16 @@ class Candidate:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Candidate":
-        """The candidate that `to_dict` wrote."""
-        design = data["architecture"]
-        # A simulation's designs stand in for architectures: a search asks for name, fingerprint and plain data alone.
-        architecture = (
-            cast(Architecture, TableDesign.from_dict(design)) if "choices" in design else Architecture.from_dict(design)
-        )
+    def from_dict(cls, data: Mapping[str, Any], read_design: ReadDesign = Architecture.from_dict) -> "Candidate":
+        """The candidate that `to_dict` wrote.
+
+        Args:
+            data: Plain data.
+            read_design: Makes the design from its own plain data.
+        """
         fidelity, parent = Fidelity(**data["fidelity"]), data.get("parent")
         reason = Reason.from_dict(data.get("why", {}))
-        return cls(data["number"], architecture, fidelity, data["seed"], parent, reason)
+        return cls(data["number"], read_design(data["architecture"]), fidelity, data["seed"], parent, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +153,7 @@ class Evaluation:
         error: Why it failed, in one line; empty when done.
         seconds: Wall-clock time of training and measuring; 0 when the answer came from the ledger.
         history: One row of numbers per epoch (loss, and metrics where they were taken).
-        facts: Text and numbers worth keeping: host, versions, what was trained in place of what was meant; of several
-            seeds the metrics of each (`seeds`) and their standard deviations (`deviation`).
+        facts: What is known besides: host, versions, the network that was trained, the metrics of each seed.
     """
 
     candidate: Candidate
@@ -152,7 +162,7 @@ class Evaluation:
     error: str = ""
     seconds: float = 0.0
     history: tuple[Mapping[str, float], ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default=Facts())
 
     def __post_init__(self) -> None:
         if self.status == "done" and not (self.metrics and all(map(math.isfinite, self.metrics.values()))):
@@ -169,14 +179,15 @@ class Evaluation:
             "error": self.error,
             "seconds": self.seconds,
             "history": [dict(row) for row in self.history],
-            "facts": dict(self.facts),
+            "facts": self.facts.to_dict(),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Evaluation":
         """The evaluation that `to_dict` wrote."""
-        rest = {key: value for key, value in data.items() if key not in ("candidate", "history")}
-        return cls(Candidate.from_dict(data["candidate"]), history=tuple(data.get("history", ())), **rest)
+        rest = {key: value for key, value in data.items() if key not in ("candidate", "history", "facts")}
+        history, facts = tuple(data.get("history", ())), Facts.from_dict(data.get("facts", {}))
+        return cls(Candidate.from_dict(data["candidate"]), history=history, facts=facts, **rest)
 
 
 Evaluate = Callable[[Candidate], Evaluation]
@@ -223,7 +234,7 @@ def training_folders(trials: Path, evaluation: Evaluation) -> tuple[Path, ...]:
         trials: Folder of all trials of the run (`trials_folder`).
         evaluation: The trial.
     """
-    own, told = trials / evaluation.candidate.training, PurePosixPath(str(evaluation.facts.get("folder", ""))).parts
+    own, told = trials / evaluation.candidate.training, PurePosixPath(evaluation.facts.folder).parts
     if not told:
         return own / HALVED_FOLDER, own
     half = (HALVED_FOLDER,) if told[-1] == HALVED_FOLDER else ()

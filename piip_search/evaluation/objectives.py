@@ -1,16 +1,16 @@
 """The numbers traded off, which way is better, and the fronts of each tier."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design, as_architecture
 from piip_search.cost import COCO_MASK_RCNN, Convention, Cost, DetectorCost, price
 from piip_search.evaluation.evaluation import Evaluation, Fidelity
 from piip_search.evaluation.pareto import Losses, hypervolume, undominated
-from piip_search.evaluation.table_design import TableDesign
 
 
 @lru_cache(maxsize=100_000)
@@ -29,6 +29,7 @@ class Objectives:
         detector: What reads the merged maps, under the convention `detector`.
         top: What the metric cannot exceed; 1 for averages of precisions.
         span: How far below that it can be: the loss of what learnt nothing, and reference point of the hypervolume.
+        known_cost: Gives the cost of designs that are no architectures; None where all are.
     """
 
     metric: str
@@ -36,16 +37,17 @@ class Objectives:
     detector: DetectorCost = COCO_MASK_RCNN
     top: float = 1.0
     span: float = 1.0
+    known_cost: Callable[[Design], Cost] | None = None
 
     def cost(self, evaluation: Evaluation) -> Cost:
         """Cost of what is meant, known without training."""
-        return self.price(evaluation.candidate.architecture)
+        return self.price(evaluation.candidate.design)
 
-    def price(self, architecture: Architecture | TableDesign) -> Cost:
-        """Cost of an architecture; of a table's design, what the table says, in place of 10^9 multiply-accumulates."""
-        if isinstance(architecture, TableDesign):
-            return Cost(round(architecture.cost * 1e9))
-        return _price(architecture, self.convention, self.detector)
+    def price(self, design: Design) -> Cost:
+        """Cost of a design: that of the cost model, or the known one where a table gives it."""
+        if self.known_cost is not None:
+            return self.known_cost(design)
+        return _price(as_architecture(design), self.convention, self.detector)
 
     def value(self, evaluation: Evaluation) -> float | None:
         """The metric; None where the evaluation failed or measured no such thing."""

@@ -59,8 +59,8 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
     if len(choice) < SHORTEST_FINGERPRINT:
         matching = [e for e in measured if str(e.candidate.number) == choice]
     else:
-        matching = [e for e in measured if e.candidate.architecture.fingerprint.startswith(choice)]
-    if len({e.candidate.architecture for e in matching}) != 1:
+        matching = [e for e in measured if e.candidate.design.fingerprint.startswith(choice)]
+    if len({e.candidate.design for e in matching}) != 1:
         problem = "is ambiguous" if matching else "matches no finished evaluation"
         raise ChoiceError(
             f"choice {choice!r} {problem}; give best, best<=250G, knee, a trial number, or "

@@ -13,10 +13,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design, ReadDesign
 from piip_search.cost import Convention, price
 from piip_search.errors import LedgerError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Status
-from piip_search.evaluation.table_design import TableDesign
+from piip_search.evaluation.facts import Facts
 from piip_search.ledger.database import DATABASE_PATIENCE, Claim, Database, is_claimed
 from piip_search.ledger.records import Circumstances, Event, FrontSnapshot, Promotion, SearchRecord, Sitting
 from piip_search.ledger.tables import (
@@ -62,6 +63,7 @@ class Ledger:
         told: Callable[[str], None] = lambda text: None,
         patience: float = DATABASE_PATIENCE,
         reading: bool = False,
+        read_design: ReadDesign = Architecture.from_dict,
     ) -> None:
         """Opens the database, and makes or upgrades its tables.
 
@@ -70,6 +72,7 @@ class Ledger:
             told: Is told when the database is away while something is read or written, and when it is back.
             patience: Seconds to wait for it then.
             reading: Whether it is only asked: then none is made, and a file that may only be read is left as it is.
+            read_design: Makes a design from its plain data; an architecture by default.
 
         Raises:
             LedgerError: The URL is none, or the database cannot be reached.
@@ -77,6 +80,7 @@ class Ledger:
         self.url = url
         self._database = Database(url, told, patience, reading)
         self.shown = self._database.shown
+        self._read_design = read_design
         self._pens: dict[str, _Writer] = {}
 
     @property
@@ -136,17 +140,17 @@ class Ledger:
             LedgerError: Another process writes this search, or the database is away for too long.
         """
         pen, now = self._pen(name), datetime.now(UTC)
-        architecture = candidate.architecture
+        design = candidate.design
         rows: list[dict[str, Any]] = [
             {
                 "search_id": pen.search_id,
                 "position": pen.position,
                 "number": candidate.number,
                 "key": candidate.key(recipe),
-                "architecture": architecture.name,
-                "fingerprint": architecture.fingerprint,
+                "architecture": design.name,
+                "fingerprint": design.fingerprint,
                 "candidate": candidate.to_dict(),
-                "costs": _costs(architecture),
+                "costs": _costs(design),
                 "proposed_at": now,
                 "sitting": pen.sitting,
             }
@@ -198,10 +202,10 @@ class Ledger:
             "error": evaluation.error,
             "seconds": evaluation.seconds,
             "history": [dict(row) for row in evaluation.history],
-            "facts": dict(evaluation.facts),
+            "facts": evaluation.facts.to_dict(),
             "finished_at": now,
             "sitting": pen.sitting,
-            "host": str(evaluation.facts.get("host", ""))[:255],
+            "host": evaluation.facts.host[:255],
             "gpu_seconds": gpu_seconds,
         }
         fronts = [
@@ -228,7 +232,7 @@ class Ledger:
         proposals, evaluations = (
             self._all(select(t).where(t.search_id == search_id, t.position > after)) for t in tables
         )
-        candidates = {row.number: Candidate.from_dict(row.candidate) for row in proposals}
+        candidates = {row.number: self._candidate(row.candidate) for row in proposals}
         if after:
             candidates |= self._asked(search_id, [row.number for row in evaluations if row.number not in candidates])
         found = [Event(row.position, utc(row.proposed_at), candidates[row.number]) for row in proposals]
@@ -268,7 +272,7 @@ class Ledger:
             select(ProposalRow).where(ProposalRow.search_id == search_id, ProposalRow.number.not_in(ended))
         )
         now = datetime.now(UTC)
-        return {Candidate.from_dict(row.candidate): (now - utc(row.proposed_at)).total_seconds() for row in rows}
+        return {self._candidate(row.candidate): (now - utc(row.proposed_at)).total_seconds() for row in rows}
 
     def find(self, key: str) -> tuple[str, Evaluation] | None:
         """The first successful measurement of that key in any search, and that search's name."""
@@ -286,7 +290,7 @@ class Ledger:
             .limit(1)
         )
         row = self._read(lambda session: session.execute(question).first())
-        return None if row is None else (row[0], _evaluation(row[1], Candidate.from_dict(row[2])))
+        return None if row is None else (row[0], _evaluation(row[1], self._candidate(row[2])))
 
     def searches(self) -> list[SearchRecord]:
         """All searches, the oldest first."""
@@ -446,7 +450,10 @@ class Ledger:
 
     def _asked(self, search_id: int, numbers: Sequence[int]) -> dict[int, Candidate]:
         question = select(ProposalRow).where(ProposalRow.search_id == search_id, ProposalRow.number.in_(numbers))
-        return {row.number: Candidate.from_dict(row.candidate) for row in self._all(question)}
+        return {row.number: self._candidate(row.candidate) for row in self._all(question)}
+
+    def _candidate(self, data: Mapping[str, Any]) -> Candidate:
+        return Candidate.from_dict(data, self._read_design)
 
     def _all(self, question: Executable) -> Sequence[Any]:
         return self._read(lambda session: session.scalars(question).all())
@@ -464,15 +471,16 @@ class Ledger:
         return self._database.patiently(read)
 
 
-def _costs(architecture: Architecture | TableDesign) -> dict[str, Any]:
-    if isinstance(architecture, TableDesign):
-        return {"table": architecture.cost}
-    return {convention: asdict(price(architecture, convention)) for convention in RECORDED}
+def _costs(design: Design) -> dict[str, Any]:
+    """Costs of an architecture; the plain data of any other design has its cost."""
+    if not isinstance(design, Architecture):
+        return {}
+    return {convention: asdict(price(design, convention)) for convention in RECORDED}
 
 
 def _evaluation(row: EvaluationRow, candidate: Candidate) -> Evaluation:
-    status = cast(Status, row.status)
-    return Evaluation(candidate, status, row.metrics, row.error, row.seconds, tuple(row.history), row.facts)
+    status, facts = cast(Status, row.status), Facts.from_dict(row.facts)
+    return Evaluation(candidate, status, row.metrics, row.error, row.seconds, tuple(row.history), facts)
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

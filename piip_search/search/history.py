@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design, as_architecture
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives, ParetoFront, RunningFronts, finished, pareto_front
@@ -21,20 +22,25 @@ class DesignHistory:
     """One design of a run, with all its candidates and evaluations.
 
     Attributes:
-        architecture: The design.
+        design: The design.
         candidates: Its candidates, in the order of their proposal.
         evaluations: Their evaluations, in the order in which they ended.
         rungs: Fidelity of each rung of the schedule, the whole training last.
     """
 
-    architecture: Architecture
+    design: Design
     candidates: tuple[Candidate, ...]
     evaluations: tuple[Evaluation, ...]
     rungs: tuple[Fidelity, ...]
 
+    @property
+    def architecture(self) -> Architecture:
+        """The design as the architecture of a network; `as_architecture` has the error."""
+        return as_architecture(self.design)
+
     @cached_property
     def fingerprint(self) -> str:
-        return self.architecture.fingerprint
+        return self.design.fingerprint
 
     @property
     def first(self) -> Candidate:
@@ -93,9 +99,7 @@ class DesignHistory:
 
 def _by_seed(evaluation: Evaluation, metric: str) -> list[float]:
     """The metric of each seed of an evaluation; the mean alone where the evaluation does not list seeds."""
-    seeds = evaluation.facts.get("seeds")
-    each = seeds.values() if isinstance(seeds, Mapping) else ()
-    found = [row.get(metric) for row in each if isinstance(row, Mapping)]
+    found = [row.get(metric) for row in evaluation.facts.seeds.values() if isinstance(row, Mapping)]
     values = [float(value) for value in found if isinstance(value, int | float)]
     return values if len(values) == evaluation.candidate.fidelity.seeds > 1 else [evaluation.metrics[metric]]
 
@@ -128,7 +132,7 @@ class RunHistory:
         self.events: list[RunEvent] = []
         self.candidates: list[Candidate] = []
         self.evaluations: list[Evaluation] = []
-        self.designs: dict[Architecture, DesignHistory] = {}
+        self.designs: dict[Design, DesignHistory] = {}
         self.gpu_seconds = 0.0
         self._running = RunningFronts(self.objectives, self.tiers)
         self._gains: list[Mapping[float, float]] = []
@@ -159,7 +163,7 @@ class RunHistory:
         """The front of each tier as it will be with one more evaluation; a front that stays is the same object."""
         if evaluation.candidate.fidelity != self.spec.rungs[-1] or self.objectives.value(evaluation) is None:
             return self.fronts
-        known = self.designs[evaluation.candidate.architecture]
+        known = self.designs[evaluation.candidate.design]
         if not known.whole:
             return self._running.fronts_with(evaluation)
         # Another seed moves the mean, which may also leave a front.
@@ -252,7 +256,7 @@ class RunHistory:
 
     def gpu_seconds_of(self, evaluation: Evaluation) -> float:
         """GPU time of one evaluation."""
-        return evaluation.seconds * self.spec.gpu_of(evaluation.candidate.architecture)
+        return evaluation.seconds * self.spec.gpu_of(evaluation.candidate.design)
 
     def choose(self, choice: str) -> tuple[Evaluation, ...]:
         """The designs that a user means, each with the mean of its seeds.
@@ -270,7 +274,7 @@ class RunHistory:
         """The number of the first whole training of a design, where a user named another of its trials."""
         for evaluation in self.evaluations:
             if str(evaluation.candidate.number) == choice:
-                whole = self.designs[evaluation.candidate.architecture].whole
+                whole = self.designs[evaluation.candidate.design].whole
                 return str(whole[0].candidate.number) if whole else choice
         return choice
 
@@ -278,9 +282,9 @@ class RunHistory:
         self.candidates.append(candidate)
         if candidate.left:
             self._gains.append(candidate.left)
-        known = self.designs.get(candidate.architecture)
-        self.designs[candidate.architecture] = (
-            DesignHistory(candidate.architecture, (candidate,), (), tuple(self.spec.rungs))
+        known = self.designs.get(candidate.design)
+        self.designs[candidate.design] = (
+            DesignHistory(candidate.design, (candidate,), (), tuple(self.spec.rungs))
             if known is None
             else replace(known, candidates=(*known.candidates, candidate))
         )
@@ -288,8 +292,8 @@ class RunHistory:
     def _add_evaluation(self, evaluation: Evaluation) -> None:
         self._running.fronts = self.fronts_with(evaluation)
         self.evaluations.append(evaluation)
-        design = self.designs[evaluation.candidate.architecture]
-        self.designs[design.architecture] = replace(design, evaluations=(*design.evaluations, evaluation))
+        design = self.designs[evaluation.candidate.design]
+        self.designs[design.design] = replace(design, evaluations=(*design.evaluations, evaluation))
         self.gpu_seconds += self.gpu_seconds_of(evaluation)
         whole = finished([evaluation], self.spec.rungs[-1])
         self._reached = self._reached or reaches(self.spec.budget.target, self.objectives, whole)

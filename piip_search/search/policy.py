@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design, as_architecture
 from piip_search.config import SearchSpec
 from piip_search.cost.kinship import nearest
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
@@ -57,7 +58,7 @@ class SamplerPolicy:
         trials: int,
         rungs: Sequence[Fidelity],
         seed: int,
-        halving: Halving[Architecture],
+        halving: Halving[Design],
         inherit: bool = False,
     ) -> None:
         """Wraps a sampler.
@@ -77,7 +78,7 @@ class SamplerPolicy:
         self._rungs = tuple(rungs)
         self._seed = seed
         self._halving = halving
-        self._first: dict[Architecture, Candidate] = {}
+        self._first: dict[Design, Candidate] = {}
         self._closed = ""
         self._trained: dict[Architecture, str] | None = {} if inherit else None
 
@@ -94,13 +95,13 @@ class SamplerPolicy:
 
     def ask(self, number: int, recorded: Candidate | None = None) -> Candidate | None:
         if recorded is not None:
-            if recorded.architecture not in self._first:
-                self._sampler.ask(recorded=recorded.architecture)
+            if recorded.design not in self._first:
+                self._sampler.ask(recorded=recorded.design)
             return self._begun(recorded)
         going = self._halving.promotion(closed=bool(self.ending))
         if going is not None:
-            architecture, rung = going
-            first = self._first[architecture]
+            design, rung = going
+            first = self._first[design]
             reason = Reason("promotion", first=first.number, rung=rung)
             return self._begun(replace(first, number=number, fidelity=self._rungs[rung], reason=reason))
         if self.ending:
@@ -109,30 +110,34 @@ class SamplerPolicy:
         if suggestion is None:
             self.close("every design inside the limit was measured")
             return self.ask(number)
-        sampled = suggestion.architecture
-        parent = nearest(sampled, self._trained) if self._trained else None
-        name = None if parent is None or self._trained is None else self._trained[parent]
-        fidelity = self._rungs[self._halving.first_rung()]
-        return self._begun(Candidate(number, sampled, fidelity, self._seed, name, self._reason(suggestion)))
+        fidelity, parent = self._rungs[self._halving.first_rung()], self._parent(suggestion.design)
+        return self._begun(Candidate(number, suggestion.design, fidelity, self._seed, parent, self._reason(suggestion)))
+
+    def _parent(self, design: Design) -> str | None:
+        """Name of the weights that a design starts from: those of its nearest relative."""
+        if not self._trained:
+            return None
+        relative = nearest(as_architecture(design), self._trained)
+        return None if relative is None else self._trained[relative]
 
     def tell(self, evaluation: Evaluation) -> None:
         candidate = evaluation.candidate
-        architecture, rung = candidate.architecture, self._rungs.index(candidate.fidelity)
+        design, rung = candidate.design, self._rungs.index(candidate.fidelity)
         measured = self._objectives.value(evaluation) is not None
         losses = self._objectives.losses([evaluation])[0]
-        self._halving.record(architecture, rung, float(losses[0]) if measured else None)
+        self._halving.record(design, rung, float(losses[0]) if measured else None)
         if not measured or rung == self._halving.last:
-            self._sampler.tell(architecture, losses if measured else None)
+            self._sampler.tell(design, losses if measured else None)
         else:
-            self._sampler.report(architecture, candidate.fidelity.epochs, float(losses[0]))
+            self._sampler.report(design, candidate.fidelity.epochs, float(losses[0]))
         # What another run answered has no weights here.
-        if self._trained is not None and measured and "answered_from" not in evaluation.facts:
-            self._trained[architecture] = candidate.weights
+        if self._trained is not None and measured and not evaluation.facts.answered_from:
+            self._trained[candidate.architecture] = candidate.weights
 
     def _begun(self, candidate: Candidate) -> Candidate:
-        self._first.setdefault(candidate.architecture, candidate)
-        gmacs = self._objectives.price(candidate.architecture).gmacs
-        self._halving.start(candidate.architecture, self._rungs.index(candidate.fidelity), gmacs)
+        self._first.setdefault(candidate.design, candidate)
+        gmacs = self._objectives.price(candidate.design).gmacs
+        self._halving.start(candidate.design, self._rungs.index(candidate.fidelity), gmacs)
         return candidate
 
     def _reason(self, suggestion: Suggestion) -> Reason:
@@ -171,7 +176,7 @@ class FixedPolicy:
         """Nothing: see `tell`."""
 
 
-def halving_of(spec: SearchSpec) -> Halving[Architecture]:
+def halving_of(spec: SearchSpec) -> Halving[Design]:
     """The schedule of a space. A space without one has a single rung, of which every design is whole."""
     keep, brackets = (2, 1) if spec.schedule is None else (spec.schedule.keep, spec.schedule.brackets)
     return Halving([rung.epochs for rung in spec.rungs], keep, spec.bounds.gmacs, brackets)

@@ -119,7 +119,7 @@ class Search:
                 self._since[candidate.number] = self._clock()
                 return candidate
             other, evaluation = known
-            facts = {**evaluation.facts, "answered_from": f"{other}/{evaluation.candidate.number}"}
+            facts = replace(evaluation.facts, answered_from=f"{other}/{evaluation.candidate.number}")
             self.answered += 1
             self.accept(replace(evaluation, candidate=candidate, seconds=0.0, facts=facts))
         return None

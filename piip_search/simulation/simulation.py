@@ -5,24 +5,25 @@ Legend: N designs, D choices.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design
 from piip_search.config import SearchSpec
+from piip_search.cost import Cost
 from piip_search.errors import TableError
 from piip_search.evaluation.evaluation import Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives
 from piip_search.evaluation.pareto import hypervolume
-from piip_search.evaluation.table_design import TableDesign
 from piip_search.evaluation.tracker import Tracker
 from piip_search.ledger import Ledger
 from piip_search.search.samplers.acquisition import cost_feature
 from piip_search.search.samplers.sampler import make_sampler
 from piip_search.search.search import Search, policy_of
 from piip_search.simulation.table import Table
+from piip_search.simulation.table_design import TableDesign
 
 SECONDS_AN_EPOCH = 60.0
 """Seconds of a design of mean cost, where the table gives no times; others take time in proportion to their cost."""
@@ -99,9 +100,10 @@ class Simulation:
         """One minus a loss that is a share, or else minus the loss, at most zero or, where that is higher, the best."""
         least, most = np.nanmin(self._losses_N), np.nanmax(self._losses_N)
         if least >= 0 and most <= 1:
-            return Objectives(f"1-{self.loss}", self.spec.limit.convention)
+            return Objectives(f"1-{self.loss}", self.spec.limit.convention, known_cost=_known_cost)
         top = max(0.0, -float(least))
-        return Objectives(f"-{self.loss}", self.spec.limit.convention, top=top, span=top + float(most))
+        span = top + float(most)
+        return Objectives(f"-{self.loss}", self.spec.limit.convention, top=top, span=span, known_cost=_known_cost)
 
     @property
     def dimensions(self) -> tuple[tuple[str, int], ...]:
@@ -116,23 +118,23 @@ class Simulation:
         fits = np.sort(first[self.table.costs[self.cost][first] <= self.spec.bounds.gmacs[-1]])
         return TableDesigns(self.table.codes[fits], self.table.costs[self.cost][fits])
 
-    def decode(self, row_D: NDArray[Any]) -> Architecture:
-        """The design of a row, in the place of an architecture: a search asks for nothing that it has not."""
-        return cast(Architecture, self._design(self._place[tuple(int(code) for code in row_D)]))
+    def decode(self, row_D: NDArray[Any]) -> TableDesign:
+        """The design of a row of codes."""
+        return self._design(self._place[tuple(int(code) for code in row_D)])
 
-    def encode(self, architecture: Architecture) -> NDArray[Any]:
-        """The row of a design."""
-        row: NDArray[Any] = self.table.codes[self.place(architecture)]
+    def encode(self, design: Design) -> NDArray[Any]:
+        """The row of codes of a design."""
+        row: NDArray[Any] = self.table.codes[self.place(design)]
         return row
 
-    def place(self, architecture: Architecture) -> int:
+    def place(self, design: Design) -> int:
         """Number of a design in the table."""
-        return self._by_choices[cast(TableDesign, architecture).choices]
+        return self._by_choices[_of_a_table(design).choices]
 
-    def metrics_after(self, architecture: Architecture, fidelity: Fidelity) -> dict[str, float] | None:
+    def metrics_after(self, design: Design, fidelity: Fidelity) -> dict[str, float] | None:
         """What is measured of a design after so many epochs; None where the table has no loss of it."""
         curve = self.table.curves.get(self.loss)
-        loss = float((self._losses_N if curve is None else curve[fidelity.epochs])[self.place(architecture)])
+        loss = float((self._losses_N if curve is None else curve[fidelity.epochs])[self.place(design)])
         return {self.objectives.metric: self._top - loss} if np.isfinite(loss) else None
 
     def loss_of(self, evaluation: Evaluation) -> float | None:
@@ -140,9 +142,9 @@ class Simulation:
         value = self.objectives.value(evaluation)
         return None if value is None else self._top - value
 
-    def seconds_until(self, architecture: Architecture, epochs: int) -> float:
+    def seconds_until(self, design: Design, epochs: int) -> float:
         """Time until so many epochs, from the start."""
-        place, times = self.place(architecture), self.table.times(epochs)
+        place, times = self.place(design), self.table.times(epochs)
         if times is not None:
             return float(times[place])
         costs = self.table.costs[self.cost]
@@ -161,16 +163,17 @@ class Simulation:
         found = hypervolume(self.objectives.losses(self.objectives.measured(search.finished)), reference)
         return found / whole if whole else 1.0
 
-    def open(self, run: str, ledger: Ledger, tracker: Tracker | None = None, clock: Any = None) -> Search:
+    def open(self, run: str, ledger: Ledger | None = None, tracker: Tracker | None = None, clock: Any = None) -> Search:
         """The search, with the sampler and the schedule of its space.
 
         Args:
             run: Its name.
-            ledger: Where it is kept.
+            ledger: Where it is kept, with `TableDesign.from_dict` as its `read_design`; in memory by default.
             tracker: Who mirrors it.
             clock: Gives seconds.
         """
         spec, designs = self.spec, self.designs
+        ledger = ledger or Ledger("sqlite://", read_design=TableDesign.from_dict)
         places = np.array([self._place[tuple(row)] for row in designs.rows_ND.tolist()])
         features_NF = np.concatenate([self.table.features_NF[places], cost_feature(designs.gmacs_N)[:, None]], 1)
         sampler = make_sampler(
@@ -208,3 +211,14 @@ class Simulation:
     def _design(self, place: int) -> TableDesign:
         choices = tuple((name, values[place]) for name, values in self.table.choices.items())
         return TableDesign(choices, float(self.table.costs[self.cost][place]))
+
+
+def _of_a_table(design: Design) -> TableDesign:
+    if not isinstance(design, TableDesign):
+        raise TypeError(f"{design.name} is a {type(design).__name__}, and no row of a table")
+    return design
+
+
+def _known_cost(design: Design) -> Cost:
+    """The cost that the table gives, in place of 10^9 multiply-accumulates."""
+    return Cost(round(_of_a_table(design).cost * 1e9))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design, as_architecture
 from piip_search.architecture.segments import KEEPS_PREFIX
 from piip_search.cost import COCO_MASK_RCNN, Convention, DetectorCost, Step
 from piip_search.errors import SpaceError
@@ -135,12 +136,13 @@ class SearchSpace:
         """
         return self.choices.decode(row_D)
 
-    def encode(self, architecture: Architecture) -> Rows:
+    def encode(self, design: Design) -> Rows:
         """The row of an architecture, shape (D,).
 
         Raises:
             SpaceError: The space does not hold it; the message names each broken rule and the nearest legal value.
         """
+        architecture = as_architecture(design)
         if reasons := self.reasons(architecture):
             raise SpaceError(f"the space does not hold {architecture}: " + "; ".join(reasons))
         row = np.zeros(len(self.dimensions), np.int8)

@@ -41,12 +41,11 @@ class SamplerContract:
             suggestion = sampler.ask(recorded)
             if suggestion is None:
                 break
-            architecture = suggestion.architecture
-            names.append(architecture.name)
-            waiting.append(Candidate(number, architecture, Fidelity()))
+            names.append(suggestion.design.name)
+            waiting.append(Candidate(number, suggestion.design, Fidelity()))
             if len(waiting) == 2:
                 candidate = waiting.pop(0)
-                sampler.tell(candidate.architecture, None if candidate.number % 7 == 6 else losses(candidate))
+                sampler.tell(candidate.design, None if candidate.number % 7 == 6 else losses(candidate))
         return names
 
     def test_proposes_every_legal_design_once_and_ends(self, make: MakeSampler, spec: SearchSpec) -> None:

@@ -26,7 +26,7 @@ def main(options: dict) -> None:
     work = Work(options["function"], options["settings"], str(folder / "results"), options.get("share", ""))
     ray_tune.run(search, work, folder / "ray", lambda: None, placement, nodes, print)
     found = {
-        "evaluations": {e.candidate.number: [e.candidate.architecture.name, e.status] for e in search.evaluations},
+        "evaluations": {e.candidate.number: [e.candidate.design.name, e.status] for e in search.evaluations},
         "ending": search.ending,
         "running": len(search.running),
         "client": ray_cluster.is_client(),

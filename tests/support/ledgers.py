@@ -7,6 +7,7 @@ import numpy as np
 
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_search.evaluation.facts import Facts
 from piip_search.ledger import Ledger
 from piip_search.search.search import Search, open_search
 from support import fakes
@@ -85,7 +86,7 @@ def _replicate(ledger: Ledger, search: Search, random: np.random.Generator, coun
 
 def _evaluation(candidate: Candidate, random: np.random.Generator, failing: float) -> Evaluation:
     """Better with more epochs, a little noise, and a learning curve on the way."""
-    facts = {"host": f"node-{candidate.number % 3}", "training": candidate.training, "peak_memory_mib": 4096}
+    facts = Facts(host=f"node-{candidate.number % 3}", training=candidate.training, peak_memory_mib=4096)
     if random.random() < failing:
         error = ERRORS[0] if candidate.architecture.branches[0].backbone == "vit_l" else ERRORS[1]
         return Evaluation(candidate, "failed", error=error, seconds=20.0, facts=facts)

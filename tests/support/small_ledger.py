@@ -6,6 +6,7 @@ from pathlib import Path
 
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_search.evaluation.facts import Facts
 from piip_search.ledger import Ledger
 from piip_search.search.search import open_search
 from support import fakes
@@ -47,4 +48,4 @@ def fill(
 def _evaluation(candidate: Candidate, failing: Sequence[int], error: str) -> Evaluation:
     if candidate.number in failing:
         return Evaluation(candidate, "failed", error=error, seconds=2.0)
-    return replace(fakes.measure(candidate), facts={"host": "node-1", "torch": "2.9"})
+    return replace(fakes.measure(candidate), facts=Facts(host="node-1", torch="2.9"))

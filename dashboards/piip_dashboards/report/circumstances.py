@@ -163,11 +163,11 @@ def reproduction(
 ) -> tuple[Fact, ...]:
     """What identifies the search, and what it takes to do it again."""
     last = sittings[-1].circumstances if sittings else None
-    hosts = Counter(str(evaluation.facts.get("host", "")) for evaluation in evaluations)
+    hosts = Counter(evaluation.facts.host for evaluation in evaluations)
     hosts.pop("", None)
     named = [f"{host} ({count:,})" for host, count in hosts.most_common(HOSTS)]
     named += [f"and {len(hosts) - HOSTS} more"] if len(hosts) > HOSTS else []
-    torch = sorted({str(evaluation.facts["torch"]) for evaluation in evaluations if "torch" in evaluation.facts})
+    torch = sorted({evaluation.facts.torch for evaluation in evaluations} - {""})
     version = (last.versions.get("piip-search") if last else None) or __version__
     facts = [
         Fact("Command", f"piip-search run space.yaml --name {record.name}", True),

@@ -314,10 +314,10 @@ def _evaluations(reading: RunSnapshot, design: DesignHistory) -> list[Evaluation
             dict(e.metrics),
             e.error,
             e.seconds,
-            str(e.facts.get("host") or ""),
+            e.facts.host,
             ended[c.number],
             c.reason.source,
-            {key: _words(item) for key, item in e.facts.items() if key != "host"},
+            {key: _words(item) for key, item in e.facts.to_dict().items() if key != "host"},
         )
         for e in design.evaluations
         for c in [e.candidate]

@@ -101,7 +101,7 @@ class EffectsView:
 def effects_of(reading: RunSnapshot) -> EffectsView:
     """What matters in a search; takes seconds where thousands of designs are finished."""
     found = importance(reading.representatives, reading.objectives)
-    numbers = {e.candidate.number: e.candidate.architecture.fingerprint for e in reading.representatives}
+    numbers = {e.candidate.number: e.candidate.design.fingerprint for e in reading.representatives}
     effects = matched_effects(reading.representatives, reading.objectives)
     ordered = sorted(effects, key=lambda effect: (not effect.sure, not effect.broad, -abs(effect.mean)))
     views = [_view(effect, numbers) for effect in ordered]

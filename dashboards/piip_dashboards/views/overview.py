@@ -312,8 +312,8 @@ def _rungs(reading: RunSnapshot) -> list[Rung]:
 def _workers(reading: RunSnapshot) -> list[Worker]:
     found: dict[str, list[tuple[Evaluation, datetime]]] = defaultdict(list)
     for evaluation, at in zip(reading.evaluations, reading.ended_at, strict=True):
-        if "answered_from" not in evaluation.facts:
-            found[str(evaluation.facts.get("host") or "unknown")].append((evaluation, at))
+        if not evaluation.facts.answered_from:
+            found[evaluation.facts.host or "unknown"].append((evaluation, at))
     return [
         Worker(
             host,
@@ -345,10 +345,10 @@ def _failure(evaluation: Evaluation) -> Failure:
     candidate = evaluation.candidate
     return Failure(
         candidate.number,
-        candidate.architecture.fingerprint,
-        candidate.architecture.name,
+        candidate.design.fingerprint,
+        candidate.design.name,
         candidate.fidelity.epochs,
-        str(evaluation.facts.get("host") or ""),
+        evaluation.facts.host,
         evaluation.error,
     )
 

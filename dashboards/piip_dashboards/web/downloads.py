@@ -17,8 +17,8 @@ def evaluation_rows(reading: RunSnapshot) -> TableRows:
     return [
         {
             "trial": e.candidate.number,
-            "fingerprint": e.candidate.architecture.fingerprint,
-            "architecture": e.candidate.architecture.name,
+            "fingerprint": e.candidate.design.fingerprint,
+            "architecture": e.candidate.design.name,
             "status": e.status,
             "epochs": e.candidate.fidelity.epochs,
             "schedule_epochs": e.candidate.fidelity.schedule_epochs,
@@ -32,7 +32,7 @@ def evaluation_rows(reading: RunSnapshot) -> TableRows:
             "seconds": e.seconds,
             "hours_so_far": hours,
             "finished_at": at.isoformat(),
-            "host": str(e.facts.get("host") or ""),
+            "host": e.facts.host,
             "error": e.error,
         }
         for e, at, hours in ended
@@ -46,10 +46,10 @@ def front_rows(reading: RunSnapshot) -> TableRows:
         {
             "tier_gmacs": front.tier,
             "trial": e.candidate.number,
-            "fingerprint": e.candidate.architecture.fingerprint,
-            "architecture": e.candidate.architecture.name,
+            "fingerprint": e.candidate.design.fingerprint,
+            "architecture": e.candidate.design.name,
             metric: e.metrics[metric],
-            "seeds": len(reading.designs[e.candidate.architecture.fingerprint].values(metric)),
+            "seeds": len(reading.designs[e.candidate.design.fingerprint].values(metric)),
             "gmacs": reading.objectives.cost(e).gmacs,
             "mparams": reading.objectives.cost(e).mparams,
         }

@@ -68,7 +68,7 @@ class _View:
             yield Text(f"expected remaining gain: {left_to_gain(search.left, search.objectives)}")
         yield from (Text(str(finding), style="yellow") for finding in self.findings)
         for candidate, seconds in itertools.islice(search.running_seconds.items(), RUNNING):
-            yield Text(f"  trial {candidate.number} ({clock(seconds)}): {candidate.architecture}", style="dim")
+            yield Text(f"  trial {candidate.number} ({clock(seconds)}): {candidate.design}", style="dim")
         if len(running) > RUNNING:
             yield Text(f"  and {len(running) - RUNNING} more", style="dim")
 
@@ -142,7 +142,7 @@ def watch(
             if candidate.number not in started:
                 started.add(candidate.number)
                 console.print(
-                    f"[{time.strftime('%H:%M:%S')}] started {candidate.number}: {candidate.architecture}",
+                    f"[{time.strftime('%H:%M:%S')}] started {candidate.number}: {candidate.design}",
                     markup=False,
                     soft_wrap=True,
                 )

@@ -172,7 +172,7 @@ def members_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Tabl
             f"{cost.gmacs:.4g}",
             f"{cost.mparams:.4g}",
             f"{tier:g} G",
-            DesignName(evaluation.candidate.architecture.name),
+            DesignName(evaluation.candidate.design.name),
         )
     return table
 
@@ -195,7 +195,7 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: boo
             if best is None
             else (f"{objectives.value(best):.4f}", f"{objectives.cost(best).gmacs:.4g}", str(best.candidate.number))
         )
-        name = Text("nothing measured yet") if best is None else DesignName(best.candidate.architecture.name)
+        name = Text("nothing measured yet") if best is None else DesignName(best.candidate.design.name)
         table.add_row(f"{front.tier:g} G", f"{front.hypervolume:.4f}", *found, *([name] if named else []))
     return table
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design
 from piip_search.errors import SpaceError
 
 CLAIM = "piip:design"
@@ -28,12 +28,12 @@ class RowSpace(Protocol):
         """Name and number of choices of each part of a row."""
         ...
 
-    def decode(self, row_D: NDArray[Any]) -> Architecture:
-        """The architecture of a row."""
+    def decode(self, row_D: NDArray[Any]) -> Design:
+        """The design of a row."""
         ...
 
-    def encode(self, architecture: Architecture) -> NDArray[Any]:
-        """The row of an architecture."""
+    def encode(self, design: Design) -> NDArray[Any]:
+        """The row of a design."""
         ...
 
 
@@ -79,7 +79,7 @@ class DesignPool:
         self.names = [name for name, _ in space.dimensions]
         self.rows_ND = designs.rows_ND
         self.free_N = np.ones(len(designs), dtype=bool)
-        self.recorded: Architecture | None = None
+        self.recorded: Design | None = None
         self._random = np.random.RandomState(seed)
         sizes = np.array([size for _, size in space.dimensions])
         self._scale_D = 1 / np.maximum(1, sizes - 1)
@@ -97,13 +97,13 @@ class DesignPool:
         """The row that parameters stand for."""
         return np.array([params.get(name, 0) for name in self.names])
 
-    def decode(self, params: dict[str, Any]) -> Architecture:
-        """The architecture that parameters stand for."""
+    def decode(self, params: dict[str, Any]) -> Design:
+        """The design that parameters stand for."""
         return self._space.decode(self.row_of(params))
 
-    def encode(self, architecture: Architecture) -> NDArray[Any]:
-        """The row of an architecture."""
-        return self._space.encode(architecture)
+    def encode(self, design: Design) -> NDArray[Any]:
+        """The row of a design."""
+        return self._space.encode(design)
 
     def find(self, row_D: NDArray[Any]) -> int | None:
         """The design with that row, if there is one."""

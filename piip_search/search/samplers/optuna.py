@@ -8,7 +8,7 @@ on one storage, and in a study that is taken up again. A study that is optimised
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import optuna
@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design
 from piip_search.evaluation.reason import Reason
 from piip_search.search.samplers.acquisition import START, AcquisitionPool, ExpectedFrontGain, Prior
 from piip_search.search.samplers.design_pool import DesignPool, PricedDesigns, RowSpace
@@ -59,12 +59,12 @@ class InsideLimits(BaseSampler):
         """Whether every design was proposed."""
         return not self._proposals.free_N.any()
 
-    def record(self, architecture: Architecture | None) -> None:
-        """Makes the next proposal this architecture, whatever the inner sampler says."""
-        self._proposals.recorded = architecture
+    def record(self, design: Design | None) -> None:
+        """Makes the next proposal this design, whatever the inner sampler says."""
+        self._proposals.recorded = design
 
-    def decode(self, params: dict[str, Any]) -> Architecture:
-        """The architecture that a trial's parameters stand for."""
+    def decode(self, params: dict[str, Any]) -> Design:
+        """The design that a trial's parameters stand for."""
         return self._proposals.decode(params)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -143,7 +143,7 @@ class FrontSampler(BaseSampler):
             prior: What is believed of the designs beforehand; dropped where it misleads.
         """
         self._proposals = DesignPool(space, designs, seed)
-        own = features or Features(cast(SearchSpace, space), cast(Designs, designs)).of
+        own = features or _network_features(space, designs)
         choices = AcquisitionPool(designs.gmacs_N, own, _Near(designs.rows_ND))
         start = int(np.clip(trials // 3, FEWEST_SPREAD, START))
         self._gain = ExpectedFrontGain(choices, tiers, seed, start, prior)
@@ -156,12 +156,12 @@ class FrontSampler(BaseSampler):
         """Whether every design was proposed."""
         return not self._proposals.free_N.any()
 
-    def record(self, architecture: Architecture | None) -> None:
-        """Makes the next proposal this architecture."""
-        self._proposals.recorded = architecture
+    def record(self, design: Design | None) -> None:
+        """Makes the next proposal this design."""
+        self._proposals.recorded = design
 
-    def decode(self, params: dict[str, Any]) -> Architecture:
-        """The architecture that a trial's parameters stand for."""
+    def decode(self, params: dict[str, Any]) -> Design:
+        """The design that a trial's parameters stand for."""
         return self._proposals.decode(params)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -245,6 +245,17 @@ class _Found:
             self.pending.append(index)
         else:
             self.failed.append(index)
+
+
+def _network_features(space: RowSpace, designs: PricedDesigns) -> Callable[[NDArray[np.intp]], NDArray[np.float64]]:
+    """Features of PIIP networks.
+
+    Raises:
+        TypeError: The designs are other ones, whose features only the caller knows.
+    """
+    if not (isinstance(space, SearchSpace) and isinstance(designs, Designs)):
+        raise TypeError(f"a {type(space).__name__} has no features of PIIP networks; give features")
+    return Features(space, designs).of
 
 
 class _Near:

@@ -1,4 +1,4 @@
-"""Who proposes: ask for an architecture, tell what came of it."""
+"""Who proposes: ask for a design, tell what came of it."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design
 from piip_search.evaluation.reason import Reason
 from piip_search.search.samplers.acquisition import Prior
 from piip_search.search.samplers.design_pool import PricedDesigns, RowSpace
@@ -26,21 +26,21 @@ class Suggestion:
     """What a sampler proposes.
 
     Attributes:
-        architecture: The design.
+        design: The design.
         reason: Why.
         expected: The loss that is expected, with its lowest and its highest predicted level; None where it is not.
     """
 
-    architecture: Architecture
+    design: Design
     reason: Reason
     expected: tuple[float, float, float] | None = None
 
 
 class Sampler(Protocol):
-    """Proposes architectures, one at a time, and learns from what they turned out to be."""
+    """Proposes designs, one at a time, and learns from what they turned out to be."""
 
-    def ask(self, recorded: Architecture | None = None) -> Suggestion | None:
-        """The next architecture to measure, and why; None when nothing new is left.
+    def ask(self, recorded: Design | None = None) -> Suggestion | None:
+        """The next design to measure, and why; None when nothing new is left.
 
         Args:
             recorded: What was proposed at this point of an earlier sitting. It is proposed again, and the sampler
@@ -48,11 +48,11 @@ class Sampler(Protocol):
         """
         ...
 
-    def tell(self, architecture: Architecture, losses: Sequence[float] | None) -> None:
+    def tell(self, design: Design, losses: Sequence[float] | None) -> None:
         """What came of a proposal: its losses, all lower is better, or None where it failed."""
         ...
 
-    def report(self, architecture: Architecture, epochs: int, loss: float) -> None:
+    def report(self, design: Design, epochs: int, loss: float) -> None:
         """What a proposal reached on its way; it is not finished, and may never be."""
         ...
 
@@ -64,28 +64,28 @@ class OptunaSampler:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler = sampler
         self._study = optuna.create_study(directions=["minimize"] * LOSSES, sampler=sampler)
-        self._asked: dict[Architecture, optuna.Trial] = {}
+        self._asked: dict[Design, optuna.Trial] = {}
 
-    def ask(self, recorded: Architecture | None = None) -> Suggestion | None:
+    def ask(self, recorded: Design | None = None) -> Suggestion | None:
         if self._sampler.exhausted and recorded is None:
             return None
         self._sampler.record(recorded)
         trial = self._study.ask(self._sampler.distributions)
-        architecture = self._sampler.decode(trial.params)
-        self._asked[architecture] = trial
+        design = self._sampler.decode(trial.params)
+        self._asked[design] = trial
         expected = self._sampler.expected if isinstance(self._sampler, FrontSampler) else None
-        return Suggestion(architecture, self._sampler.reason, expected)
+        return Suggestion(design, self._sampler.reason, expected)
 
-    def tell(self, architecture: Architecture, losses: Sequence[float] | None) -> None:
-        trial = self._asked.pop(architecture)
+    def tell(self, design: Design, losses: Sequence[float] | None) -> None:
+        trial = self._asked.pop(design)
         if losses is None:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
             self._study.tell(trial, list(losses))
 
-    def report(self, architecture: Architecture, epochs: int, loss: float) -> None:
+    def report(self, design: Design, epochs: int, loss: float) -> None:
         # Not Optuna's own report, which studies of several losses refuse. The trial stays a running one.
-        trial = self._asked[architecture]
+        trial = self._asked[design]
         trial.set_user_attr(REACHED, {**trial.user_attrs.get(REACHED, {}), str(epochs): loss})
 
 

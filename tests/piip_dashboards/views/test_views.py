@@ -23,6 +23,7 @@ from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec
 from piip_search.cost import memory, price
 from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.facts import Facts
 from piip_search.evaluation.objectives import Objectives, finished, pareto_front
 from piip_search.ledger import Ledger
 from piip_search.search.search import open_search
@@ -73,7 +74,7 @@ def test_seeds_of_a_design_are_averaged(past: Site, reading: RunSnapshot) -> Non
     seeds: dict[str, list[float]] = {}
     for evaluation in finished(past.ledger.evaluations("big"), reading.spec.rungs[-1]):
         if evaluation.status == "done":
-            seeds.setdefault(evaluation.candidate.architecture.fingerprint, []).append(evaluation.metrics["bbox_mAP"])
+            seeds.setdefault(evaluation.candidate.design.fingerprint, []).append(evaluation.metrics["bbox_mAP"])
     replicated = {name: values for name, values in seeds.items() if len(values) > 1}
     assert len(replicated) == 3
     table = design_table(reading, "bbox_mAP", "published", "gmacs")
@@ -83,12 +84,12 @@ def test_seeds_of_a_design_are_averaged(past: Site, reading: RunSnapshot) -> Non
         assert table.seeds[row] == len(values)
         assert table.deviation[row] == (pytest.approx(statistics.stdev(values)) if len(values) > 1 else None)
     means = [
-        replace(e, metrics={"bbox_mAP": statistics.fmean(seeds[e.candidate.architecture.fingerprint])})
+        replace(e, metrics={"bbox_mAP": statistics.fmean(seeds[e.candidate.design.fingerprint])})
         for e in reading.representatives
     ]
     front = pareto_front(means, reading.objectives, reading.tiers[-1])
     on_front = {name for name, there in zip(table.fingerprint, table.front, strict=True) if there}
-    assert on_front == {e.candidate.architecture.fingerprint for e in front.evaluations}
+    assert on_front == {e.candidate.design.fingerprint for e in front.evaluations}
     assert progress_of(reading).tiers[-1].hypervolume[-1] == pytest.approx(front.hypervolume)
 
 
@@ -101,14 +102,14 @@ def test_one_evaluation_of_several_seeds_shows_each(reading: RunSnapshot) -> Non
         whole,
         candidate=replace(whole.candidate, fidelity=fidelity),
         metrics={"bbox_mAP": 0.3},
-        facts={"seeds": {str(seed): {"bbox_mAP": value} for seed, value in enumerate(values)}},
+        facts=Facts(seeds={str(seed): {"bbox_mAP": value} for seed, value in enumerate(values)}),
     )
     shown = replace(design, evaluations=(averaged,), rungs=(fidelity,))
     assert shown.values("bbox_mAP") == values
     assert shown.value("bbox_mAP") == pytest.approx(0.3)
     assert shown.deviation("bbox_mAP") == pytest.approx(statistics.stdev(values))
     for facts in ({}, {"seeds": "no"}, {"seeds": {"0": {"bbox_mAP": 0.1}, "1": 5}}):
-        silent = replace(shown, evaluations=(replace(averaged, facts=facts),))
+        silent = replace(shown, evaluations=(replace(averaged, facts=Facts.from_dict(facts)),))
         assert (silent.values("bbox_mAP"), silent.deviation("bbox_mAP")) == ([0.3], None)
 
 
@@ -130,8 +131,8 @@ def test_costs_on_any_axis_are_those_of_the_cost_model(reading: RunSnapshot, con
             assert table.paid[row] == pytest.approx(expected[paid])
         assert bool(table.tiers) is (convention == "published" and paid == "gmacs")
     hours = design_table(reading, "bbox_mAP", convention, "hours")  # type: ignore[arg-type]
-    whole = next(e for e in reading.representatives if not e.facts.get("answered_from"))
-    row = hours.fingerprint.index(whole.candidate.architecture.fingerprint)
+    whole = next(e for e in reading.representatives if not e.facts.answered_from)
+    row = hours.fingerprint.index(whole.candidate.design.fingerprint)
     assert hours.paid[row] == pytest.approx(60 * (2 + 6 + 18) / 3600)
 
 
@@ -216,7 +217,7 @@ def test_the_expected_evaluations_are_those_of_the_search(past: Site, reading: R
 
 def test_a_design_says_what_the_ledger_says(reading: RunSnapshot) -> None:
     best = max(reading.representatives, key=lambda e: e.metrics["bbox_mAP"])
-    design = reading.designs[best.candidate.architecture.fingerprint]
+    design = reading.designs[best.candidate.design.fingerprint]
     view = design_view(reading, design)
     assert view.value == pytest.approx(best.metrics["bbox_mAP"])
     assert [one.trial for one in view.evaluations] == [e.candidate.number for e in design.evaluations]
@@ -279,7 +280,7 @@ def test_differences_in_words(one: str, other: str, changes: list[str]) -> None:
 
 
 def test_designs_side_by_side(reading: RunSnapshot) -> None:
-    names = [e.candidate.architecture.fingerprint for e in reading.representatives[:3]]
+    names = [e.candidate.design.fingerprint for e in reading.representatives[:3]]
     found = comparison(reading, [*names, names[0]])
     assert [design.fingerprint for design in found.designs] == names
     metric = found.rows[1]

@@ -57,7 +57,7 @@ def test_the_api_has_a_page_of_its_own(past: Site) -> None:
 
 
 def test_every_page_and_part_is_there(past: Site) -> None:
-    name = past.service.reading("big").representatives[0].candidate.architecture.fingerprint
+    name = past.service.reading("big").representatives[0].candidate.design.fingerprint
     parts = [f"/search/big/part/{one}" for one in PARTS]
     design = f"/search/big/design/{name}"
     for path in (
@@ -108,7 +108,7 @@ def test_tables_to_take_along(past: Site) -> None:
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert len(rows) == len(reading.evaluations)
     for row, evaluation in zip(rows, reading.evaluations, strict=True):
-        assert row["architecture"] == evaluation.candidate.architecture.name
+        assert row["architecture"] == evaluation.candidate.design.name
         assert row["bbox_mAP"] == ("" if evaluation.status == "failed" else repr(evaluation.metrics["bbox_mAP"]))
         assert float(row["gmacs_published"]) == pytest.approx(reading.gmacs(evaluation.candidate.architecture))
     packed = past.client.get("/api/searches/big/evaluations.parquet").content

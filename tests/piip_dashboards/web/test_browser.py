@@ -90,9 +90,9 @@ def watched(browser: Browser) -> Iterator[Watched]:
 
 def paths(reading: RunSnapshot) -> dict[str, str]:
     """Every page."""
-    best = max(reading.representatives, key=lambda e: e.metrics["bbox_mAP"]).candidate.architecture.fingerprint
-    failed = reading.history.failed[0].candidate.architecture.fingerprint
-    two = f"design={best}&design={reading.representatives[0].candidate.architecture.fingerprint}"
+    best = max(reading.representatives, key=lambda e: e.metrics["bbox_mAP"]).candidate.design.fingerprint
+    failed = reading.history.failed[0].candidate.design.fingerprint
+    two = f"design={best}&design={reading.representatives[0].candidate.design.fingerprint}"
     return {
         "searches": "/",
         "search": "/search/big",
@@ -135,7 +135,7 @@ def test_a_search_page_shows_the_ledgers_numbers(watched: Watched, address: str,
     first = page.locator("#table tbody tr").first.inner_text()
     best = max(reading.representatives, key=lambda e: e.metrics["bbox_mAP"])
     assert f"{best.metrics['bbox_mAP']:.4f}" in first
-    assert str(reading.designs[best.candidate.architecture.fingerprint].first.number) in first
+    assert str(reading.designs[best.candidate.design.fingerprint].first.number) in first
     drawn = page.evaluate("document.getElementById('front-plot').data.find((one) => one.name === 'front').y")
     members = reading.fronts[-1].evaluations
     assert drawn == pytest.approx([e.metrics["bbox_mAP"] for e in members])
@@ -299,7 +299,7 @@ def test_a_real_search_is_followed_to_its_end(watched: Watched, tmp_path: Path) 
                 value = history.objectives.value(front.best)
                 expect(page.locator(f"[data-tier='{front.tier}']")).to_have_text(f"{value:.4f}")
         best = max(history.finished, key=lambda e: history.objectives.value(e) or 0.0)
-        page = watched.visit(f"{address[0]}search/tiny/design/{best.candidate.architecture.fingerprint}")
+        page = watched.visit(f"{address[0]}search/tiny/design/{best.candidate.design.fingerprint}")
         expect(page.locator("[data-fact=gmacs]")).to_have_text(f"{history.objectives.cost(best).gmacs:.4g}")
         page.get_by_role("button", name="Detect on some validation images").click()
         expect(page.locator(".picture img").first).to_be_visible(timeout=90_000)

@@ -66,7 +66,7 @@ def test_what_its_pages_start_finds_a_home_with_the_name_of_a_variable(
     monkeypatch.delenv("NOWHERE", raising=False)
     with closing(Ledger(sqlite_url(tmp_path / "$NOWHERE" / "other.db"))) as book:
         ledgers.fill(book, ledgers.published_spec(3, rungs=()))
-        fingerprint = book.evaluations("big")[0].candidate.architecture.fingerprint
+        fingerprint = book.evaluations("big")[0].candidate.design.fingerprint
     other = tmp_path / "$NOWHERE" / "exported" / "big" / fingerprint / "notes.txt"
     other.parent.mkdir(parents=True)
     other.touch()  # so that the export ends at once

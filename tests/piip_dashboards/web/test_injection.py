@@ -13,6 +13,7 @@ from piip_dashboards.runs.examples import folder_of, picture_file, trial_with_ch
 from piip_dashboards.web.access import REQUEST_HEADER, REQUEST_VALUE
 from piip_dashboards.web.downloads import as_csv
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
+from piip_search.evaluation.facts import Facts
 from piip_search.ledger import Ledger
 from piip_search.search.search import open_search
 from support import fakes, ledgers
@@ -35,7 +36,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for turn in range(4):
             candidate = search.propose()
             assert candidate is not None
-            facts = {"host": EVIL, "note": EVIL, "folder": "/etc"}
+            facts = Facts(host=EVIL, folder="/etc", rest={"note": EVIL})
             failed = Evaluation(candidate, "failed", error=EVIL, facts=facts)
             search.accept(replace(fakes.measure(candidate), facts=facts) if turn % 2 else failed)
     yield site_of(ledger, home)

@@ -110,7 +110,7 @@ def written(file: Path) -> bool:
 
 def test_an_export_that_fails_says_why(past: Site) -> None:
     """The process is a real one; its home holds no ledger, as where a folder was moved away."""
-    fingerprint = past.service.reading("big").representatives[0].candidate.architecture.fingerprint
+    fingerprint = past.service.reading("big").representatives[0].candidate.design.fingerprint
     service = dataclasses.replace(past.service, actions=page_actions(None, past.home / "nowhere"))
     folder = service.export_folder("big", fingerprint)
     assert folder is not None

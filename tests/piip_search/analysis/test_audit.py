@@ -19,7 +19,7 @@ LONGER = Fidelity(epochs=36)
 
 def measured(candidate: Candidate, noise: float, blind: bool = False) -> Evaluation:
     """A design's quality, which is unrelated to its cost; a blind proxy sees nothing of it."""
-    digits = int(candidate.architecture.fingerprint, 16)
+    digits = int(candidate.design.fingerprint, 16)
     quality = 0.2 + 0.3 * np.random.RandomState(digits % 2**32).rand()
     proxy = candidate.fidelity != LONGER
     random = np.random.RandomState([digits % 2**32, candidate.seed, candidate.fidelity.epochs])

@@ -157,7 +157,7 @@ def test_failures_without_a_cause(spec: SearchSpec, designs: list[Architecture])
 
 def broken_pico(designs: Sequence[Architecture], error: Callable[[int], str]) -> list[Evaluation]:
     return [
-        replace(broken(e), error=error(n)) if "vit_pico" in e.candidate.architecture.name and n % 4 else e
+        replace(broken(e), error=error(n)) if "vit_pico" in e.candidate.design.name and n % 4 else e
         for n, e in enumerate(healthy(designs))
     ]
 
@@ -165,7 +165,7 @@ def broken_pico(designs: Sequence[Architecture], error: Callable[[int], str]) ->
 def test_errors_that_differ_in_numbers_are_one(spec: SearchSpec, designs: list[Architecture]) -> None:
     """Three errors of one text elsewhere are fewer than those of the model that fails, each with its own number."""
     evaluations = broken_pico(designs, lambda number: f"CUDA out of memory: tried to allocate {number}.5 GiB")
-    others = [e for e in evaluations if "vit_pico" not in e.candidate.architecture.name]
+    others = [e for e in evaluations if "vit_pico" not in e.candidate.design.name]
     for evaluation in others[:3]:
         evaluations[evaluations.index(evaluation)] = replace(broken(evaluation), error="no such file")
     (found,) = examine(evaluations, OBJECTIVES, (TIERS[1],), RUNGS, 60).findings
@@ -203,7 +203,7 @@ def test_a_cluster_says_its_own_error(spec: SearchSpec, designs: list[Architectu
     large = [e for e in evaluations if e.candidate.architecture.resolution == 128]
     small = [e for e in evaluations if e not in large]
     errors = {e.candidate.number: "shapes do not match" for e in large[:11]}
-    without = [e for e in small if "vit_micro" not in e.candidate.architecture.name]  # most of the large have it
+    without = [e for e in small if "vit_micro" not in e.candidate.design.name]  # most of the large have it
     errors |= {e.candidate.number: "connection lost" for e in without[:12]}
     assert len(errors) == 23
     broke = [replace(broken(e), error=errors[n]) if n in errors else e for n, e in enumerate(evaluations)]

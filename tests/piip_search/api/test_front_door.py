@@ -34,7 +34,7 @@ def test_a_search_with_an_evaluator_of_ones_own(tmp_path: Path) -> None:
     asked: list[str] = []
 
     def evaluate(candidate: ps.Candidate) -> float:
-        asked.append(candidate.architecture.name)
+        asked.append(candidate.design.name)
         return size(candidate)
 
     found = ps.run(spec, evaluate=evaluate, ledger=tmp_path / "mine.db", recipe="size")

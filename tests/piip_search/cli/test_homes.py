@@ -21,6 +21,7 @@ from piip_search.evaluation.evaluation import (
     training_folders,
     trials_folder,
 )
+from piip_search.evaluation.facts import Facts
 from piip_search.file_paths import escaped, escaped_url
 from piip_search.ledger import (
     Ledger,
@@ -186,7 +187,7 @@ def test_a_command_of_mlflow_is_one_that_a_shell_and_mlflow_understand() -> None
 
 
 def done(folder: Path) -> Evaluation:
-    return replace(fakes.measure(CANDIDATE), facts=folder_facts(folder))
+    return replace(fakes.measure(CANDIDATE), facts=Facts(**folder_facts(folder)))
 
 
 @pytest.mark.parametrize("half", ["", "halves"])
@@ -197,7 +198,7 @@ def test_checkpoints_are_found_in_the_home_as_it_is_now(tmp_path: Path, half: st
     assert training_folders(trials_folder(before, "run", "recipe"), evaluation)[0] == own
     moved = trials_folder(now, "run", "recipe") / CANDIDATE.training / half
     assert training_folders(trials_folder(now, "run", "recipe"), evaluation)[0] == moved
-    early = replace(evaluation, facts={"folder": str(own)})  # as earlier versions kept it
+    early = replace(evaluation, facts=Facts(folder=str(own)))  # as earlier versions kept it
     assert training_folders(trials_folder(now, "run", "recipe"), early)[0] == moved
     # A run that the ledger answered has its checkpoints in the folder of the other one.
     assert moved in training_folders(trials_folder(now, "answered", "recipe"), evaluation)
@@ -209,6 +210,6 @@ def test_checkpoints_are_found_in_the_home_as_it_is_now(tmp_path: Path, half: st
     ["../../etc/trials/x", "/a/trials/../b", "/", "..", "a", "trials", "run/trials/r\0/t", "r/trials/r/" + "t" * 300],
 )
 def test_a_folder_that_a_ledger_tells_never_leads_out_of_the_home(tmp_path: Path, folder: str) -> None:
-    evaluation = replace(fakes.measure(CANDIDATE), facts={"folder": folder})
+    evaluation = replace(fakes.measure(CANDIDATE), facts=Facts(folder=folder))
     places = training_folders(trials_folder(tmp_path, "run", "recipe"), evaluation)
     assert all(os.path.realpath(place).startswith(f"{tmp_path}/run/trials/recipe/") for place in places)

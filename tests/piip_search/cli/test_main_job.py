@@ -87,7 +87,7 @@ def _another_recipe_is_trained_anew(run_cli: Cli, tmp_path: Path, content: dict[
     )
     assert first.candidate == second.candidate
     assert first.history[0]["loss"] != second.history[0]["loss"]
-    assert first.facts["folder"] != second.facts["folder"]
+    assert first.facts.folder != second.facts.folder
 
 
 def _the_export_trains_in_full(run_cli: Cli, tmp_path: Path) -> None:

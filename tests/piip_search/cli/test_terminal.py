@@ -230,7 +230,7 @@ def test_show_in_json_holds_what_the_ledger_holds(run_cli: Cli, fill: Fill) -> N
 
 def test_quiet_gives_what_a_script_needs(run_cli: Cli, fill: Fill) -> None:
     history = history_of(fill(), "small")
-    names = [member.candidate.architecture.name for member in history.fronts[-1].evaluations]
+    names = [member.candidate.design.name for member in history.fronts[-1].evaluations]
     assert run_cli("front", "small", "--quiet").out.splitlines() == names
     assert run_cli("show", "small", "-q").out.count("\n") == 1
     assert float(run_cli("cost", TSB, "--convention", "published", "-q").out) == pytest.approx(453.25, abs=0.01)

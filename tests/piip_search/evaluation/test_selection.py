@@ -36,7 +36,7 @@ def test_choices(choice: str, number: int) -> None:
 
 def test_a_fingerprint_may_be_shortened() -> None:
     for evaluation in ALL[:5]:
-        fingerprint = evaluation.candidate.architecture.fingerprint
+        fingerprint = evaluation.candidate.design.fingerprint
         assert choose(ALL, OBJECTIVES, fingerprint[:12]) == evaluation
 
 

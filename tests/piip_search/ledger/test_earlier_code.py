@@ -42,7 +42,7 @@ def test_a_ledger_of_earlier_code_goes_on(run: str, tmp_path: Path) -> None:
     assert search.replayed == 7
     found = []
     while (candidate := search.propose()) is not None:
-        found.append(candidate.architecture.name)
+        found.append(candidate.design.name)
         search.accept(fakes.measure(candidate))
     search.finish()
     assert found == PROPOSALS[run]

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 import piip_search.ledger.migrations
 from piip_search.architecture import Architecture
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.evaluation.facts import Facts
 from piip_search.evaluation.reason import Reason
 from piip_search.ledger import Circumstances, FrontSnapshot, Ledger, LedgerError
 from piip_search.ledger.sqlite import is_local
@@ -28,7 +29,7 @@ from support.postgres import Postgres
 
 CANDIDATE = Candidate(0, Architecture.parse("vit_nano@64:g+vit_pico@128:w4*2"), Fidelity(epochs=3), seed=5)
 DONE = Evaluation(
-    CANDIDATE, "done", {"bbox_mAP": 0.25}, seconds=2.5, history=({"epoch": 1.0, "loss": 3.0},), facts={"host": "here"}
+    CANDIDATE, "done", {"bbox_mAP": 0.25}, seconds=2.5, history=({"epoch": 1.0, "loss": 3.0},), facts=Facts(host="here")
 )
 
 

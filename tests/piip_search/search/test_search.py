@@ -31,7 +31,7 @@ def drive(search: Search, stop_after: int = 10**9) -> list[Candidate]:
 
 
 def outcome(search: Search) -> list[tuple[int, str]]:
-    return [(e.candidate.number, e.candidate.architecture.name) for e in search.evaluations]
+    return [(e.candidate.number, e.candidate.design.name) for e in search.evaluations]
 
 
 @pytest.mark.parametrize("cut", [1, 2, 5, 11])
@@ -72,7 +72,7 @@ def test_another_run_is_answered_from_the_ledger(spec: SearchSpec, ledger: Ledge
     assert second.answered + len(trained) == spec.budget.trials
     assert second.answered > 0
     assert not known & {candidate.architecture for candidate in trained}
-    answered = [e for e in second.evaluations if "answered_from" in e.facts]
+    answered = [e for e in second.evaluations if e.facts.answered_from]
     assert len(answered) == second.answered
     assert all(e.seconds == 0 for e in answered)
 

@@ -11,6 +11,7 @@ from piip_search.ledger import Ledger
 from piip_search.search.search import Search
 from piip_search.simulation.simulation import Simulation
 from piip_search.simulation.table import Table
+from piip_search.simulation.table_design import TableDesign
 from piip_workers.runners import simulated
 
 EPOCHS = (1, 3, 9)
@@ -58,7 +59,7 @@ def simulate(
     simulation: Simulation, cluster: simulated.Cluster, ledger: Ledger | None = None, kill_after: int | None = None
 ) -> tuple[Search, simulated.SimulationResult | None]:
     clock = simulated.Clock()
-    search = simulation.open("run", ledger or Ledger("sqlite://"), clock=clock)
+    search = simulation.open("run", ledger, clock=clock)
 
     def changed() -> None:
         if kill_after is not None and len(search.evaluations) - search.replayed >= kill_after:
@@ -81,7 +82,7 @@ def test_a_simulation_finds_good_designs_of_every_tier(spec: SearchSpec, table: 
         assert search.objectives.losses([best])[0, 0] < simulation.best(tier) + 0.12
     # A low rung is not mistaken for an end: errors fall on the way, so none on the front is better than the table says.
     for evaluation in search.fronts()[-1].evaluations:
-        place = simulation.place(evaluation.candidate.architecture)
+        place = simulation.place(evaluation.candidate.design)
         assert search.objectives.losses([evaluation])[0, 0] == pytest.approx(table.losses["error"][place])
 
 
@@ -89,7 +90,7 @@ def test_the_clock_counts_rungs_from_where_they_paused(spec: SearchSpec, table: 
     simulation = Simulation.of(played(spec, sampler="random"), table)
     search, done = simulate(simulation, simulated.Cluster(workers=1))
     assert done is not None
-    furthest = {e.candidate.architecture: e.candidate.fidelity.epochs for e in search.evaluations}
+    furthest = {e.candidate.design: e.candidate.fidelity.epochs for e in search.evaluations}
     expected = sum(simulation.seconds_until(design, epochs) for design, epochs in furthest.items())
     assert done.seconds == done.busy == pytest.approx(expected)
     _, quick = simulate(simulation, simulated.Cluster(workers=8))
@@ -102,7 +103,7 @@ def test_failures_stragglers_and_preemption_stop_nothing(spec: SearchSpec, table
     cluster = simulated.Cluster(workers=16, failures=0.1, stragglers=0.1, preemptions=0.1)
     search, done = simulate(simulation, cluster)
     assert done is not None
-    begun = len({e.candidate.architecture for e in search.evaluations})
+    begun = len({e.candidate.design for e in search.evaluations})
     assert begun == 200
     assert 8 <= len(search.failures) <= 50
     assert 8 <= done.preempted <= 60
@@ -120,7 +121,7 @@ def test_a_killed_simulation_goes_on_with_the_same_promotions(
 ) -> None:
     simulation = Simulation.of(played(spec, sampler=sampler), table)
     undisturbed, _ = simulate(simulation, simulated.Cluster())
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db", read_design=TableDesign.from_dict)
     simulate(simulation, simulated.Cluster(), ledger, kill_after)
     search, done = simulate(simulation, simulated.Cluster(), ledger)
     assert done is not None

@@ -65,7 +65,7 @@ def test_the_mirror_shows_what_the_ledger_holds_and_going_on_adds_no_double(spec
     for evaluation in search.evaluations:
         child = children[evaluation.candidate.number]
         assert child.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
-        assert child.data.params["architecture"] == evaluation.candidate.architecture.name
+        assert child.data.params["architecture"] == evaluation.candidate.design.name
         assert child.data.metrics["bbox_mAP"] == pytest.approx(evaluation.metrics["bbox_mAP"])
         shares = [value for key, value in child.data.metrics.items() if key.startswith("gmacs.")]
         assert sum(shares) == pytest.approx(child.data.metrics["gmacs"])

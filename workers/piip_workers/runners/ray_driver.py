@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from piip_search.architecture import Architecture
+from piip_search.architecture.design import Design
 from piip_search.errors import ClusterError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.search.search import Search
@@ -67,7 +67,7 @@ class TrialResources:
     """
 
     cpu: float = 1.0
-    gpu: Callable[[Architecture], float] = lambda architecture: 0.0
+    gpu: Callable[[Design], float] = lambda design: 0.0
     least_gpu: float = 0.0
     custom: Mapping[str, float] = field(default_factory=dict)
     at_once: int | None = None
@@ -151,7 +151,7 @@ class TrialDriver:
         if candidate is None:
             # What runs may bring about who goes on to the next rung: Tune asks again.
             return NO_TRIAL if self._search.running else NO_MORE_TRIALS
-        gpu = self._placement.gpu(candidate.architecture)
+        gpu = self._placement.gpu(candidate.design)
         self._candidates[trial], self._gpus[trial] = candidate, gpu
         if not is_client():  # elsewhere than the cluster, its files are not at hand
             self._begun.setdefault(candidate, self._work.begun(candidate) or 0)

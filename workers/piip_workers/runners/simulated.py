@@ -148,7 +148,7 @@ def _attempt(
     seed = hashlib.sha256(f"{cluster.seed} {candidate.key('')} {number}".encode()).digest()
     random = np.random.default_rng(np.frombuffer(seed, dtype=np.uint32))
     slow, cut, fails, when, factor = random.random(5)
-    design, epochs = candidate.architecture, candidate.fidelity.epochs
+    design, epochs = candidate.design, candidate.fidelity.epochs
     taken = simulation.seconds_until(design, epochs)
     if 0 < began < epochs:
         taken -= simulation.seconds_until(design, began)
@@ -165,7 +165,7 @@ def _evaluation(simulation: Simulation, attempt: _Attempt) -> Evaluation:
     candidate = attempt.candidate
     if attempt.outcome == "failed":
         return Evaluation(candidate, "failed", error="simulated failure", seconds=attempt.taken)
-    metrics = simulation.metrics_after(candidate.architecture, candidate.fidelity)
+    metrics = simulation.metrics_after(candidate.design, candidate.fidelity)
     if metrics is None:
         return Evaluation(candidate, "failed", error="the table has no loss of it", seconds=attempt.taken)
     return Evaluation(candidate, "done", metrics, seconds=attempt.taken)

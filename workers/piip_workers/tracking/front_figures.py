@@ -41,7 +41,7 @@ def draw_front(fronts: Sequence[ParetoFront], objectives: Objectives) -> Figure:
     lines = []
     for letter, cost, value, evaluation in zip(_letters(), costs, values, members, strict=False):
         axes.annotate(letter, (cost, value), xytext=(-3, 6), textcoords="offset points", fontsize=9, ha="right")
-        first, *rest = evaluation.candidate.architecture.name.split("+")
+        first, *rest = evaluation.candidate.design.name.split("+")
         lines += [f"{letter}  {value:.3f}  {cost:.3g} G  {first}", *(f"   + {part}" for part in rest)]
     axes.set(xlabel=f"GMACs ({objectives.convention} convention)", ylabel=objectives.metric, title="Pareto front")
     axes.margins(x=0.08, y=0.12)

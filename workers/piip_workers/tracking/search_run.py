@@ -16,10 +16,10 @@ from typing import Any
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
+from piip_search.architecture import Architecture
 from piip_search.cost import Cost, breakdown
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
-from piip_search.evaluation.table_design import TableDesign
 from piip_workers.tracking.front_figures import draw_front, front_page
 from piip_workers.tracking.store import artifacts_of, open_store
 
@@ -168,20 +168,20 @@ class MlflowTracker:
             "piip.training": candidate.training,
             "piip.number": str(candidate.number),
         }
-        name = f"{candidate.number:04d} {candidate.architecture.name}"[:250]
+        name = f"{candidate.number:04d} {candidate.design.name}"[:250]
         started = int((time.time() - evaluation.seconds) * 1000)
         run = self._client.create_run(self._experiment, start_time=started, run_name=name, tags=tags)
         return _Child(run.info.run_id)
 
     def _params(self, candidate: Candidate, evaluation: Evaluation) -> Iterator[tuple[str, str]]:
-        architecture, fidelity, facts = candidate.architecture, candidate.fidelity, evaluation.facts
-        params: dict[str, Any] = {"architecture": architecture.name, "fingerprint": architecture.fingerprint}
-        if not isinstance(architecture, TableDesign):
+        design, fidelity, facts = candidate.design, candidate.fidelity, evaluation.facts.to_dict()
+        params: dict[str, Any] = {"architecture": design.name, "fingerprint": design.fingerprint}
+        if isinstance(design, Architecture):
             params |= {
-                "branches": len(architecture.branches),
-                "backbones": "+".join(branch.backbone for branch in architecture.branches),
-                "resolutions": "/".join(str(branch.resolution) for branch in architecture.branches),
-                "interactions": architecture.interaction.count,
+                "branches": len(design.branches),
+                "backbones": "+".join(branch.backbone for branch in design.branches),
+                "resolutions": "/".join(str(branch.resolution) for branch in design.branches),
+                "interactions": design.interaction.count,
             }
         params |= {
             "seed": candidate.seed,
@@ -189,8 +189,8 @@ class MlflowTracker:
             "data_fraction": fidelity.data_fraction,
             "image_scale": fidelity.image_scale,
             **{f"why.{name}": value for name, value in candidate.reason.to_dict().items()},
-            **{name: facts[name] for name in ("trained", "inherited_from", "host") if name in facts},
         }
+        params |= {name: facts[name] for name in ("trained", "inherited_from", "host") if name in facts}
         yield from ((key, str(value)[:LONGEST_VALUE]) for key, value in params.items())
 
     def _metrics(self, evaluation: Evaluation, shown_epochs: int) -> Iterator[Metric]:
@@ -208,7 +208,7 @@ class MlflowTracker:
 
     def _shares(self, candidate: Candidate) -> dict[str, float]:
         """GMACs of each branch, of the interactions between two of them, and of what comes after."""
-        if isinstance(candidate.architecture, TableDesign):
+        if not isinstance(candidate.design, Architecture):
             return {}
         parts = breakdown(candidate.architecture, self._objectives.convention, detector=self._objectives.detector)
         branches = [str(branch) for branch in candidate.architecture.branches]
@@ -251,8 +251,8 @@ class MlflowTracker:
         return [
             {
                 "tier_gmacs": front.tier,
-                "architecture": evaluation.candidate.architecture.name,
-                "fingerprint": evaluation.candidate.architecture.fingerprint,
+                "architecture": evaluation.candidate.design.name,
+                "fingerprint": evaluation.candidate.design.fingerprint,
                 "gmacs": self._objectives.cost(evaluation).gmacs,
                 "mparams": self._objectives.cost(evaluation).mparams,
                 self._objectives.metric: self._objectives.value(evaluation),

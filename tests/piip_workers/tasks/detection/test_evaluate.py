@@ -41,8 +41,8 @@ def test_equal_seeds_train_equally_and_a_cut_training_ends_the_same(
     assert comparable(straight) == comparable(train(small, tmp_path / "b"))
     assert [row["epoch"] for row in straight.history] == [1.0, 2.0]
     assert straight.history[1]["loss"] < straight.history[0]["loss"]
-    assert straight.facts["trained"] == CANDIDATE.architecture.name
-    assert straight.facts["images"] == 12
+    assert straight.facts.trained == CANDIDATE.architecture.name
+    assert straight.facts.images == 12
     other = train(small, tmp_path / "c", dataclasses.replace(CANDIDATE, seed=4))
     assert comparable(other) != comparable(straight)
 
@@ -85,7 +85,7 @@ def test_a_training_that_goes_on_rung_after_rung_is_one_that_ran_straight_throug
     rungs = [dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs, horizon=3)) for epochs in (1, 2, 3)]
     jitter = {"scale_jitter": [0.8, 1.25], "colour_jitter": True}
     climbed = [train(small, tmp_path / "climbed", rung, **jitter) for rung in rungs]
-    assert len({evaluation.facts["training"] for evaluation in climbed}) == 1
+    assert len({evaluation.facts.training for evaluation in climbed}) == 1
     straight = train(small, tmp_path / "straight", rungs[-1], **jitter)
     assert straight.error == ""
     assert straight.metrics == climbed[-1].metrics
@@ -129,12 +129,12 @@ def test_several_seeds_are_one_evaluation_with_their_means(small: Data, tmp_path
     assert found.candidate == several
     values = [evaluation.metrics["bbox_mAP_50"] for evaluation in once]
     assert found.metrics["bbox_mAP_50"] == pytest.approx(sum(values) / 2)
-    assert found.facts["deviation"]["bbox_mAP_50"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
-    assert found.facts["seeds"] == {str(e.candidate.seed): e.metrics for e in once}
+    assert found.facts.deviation["bbox_mAP_50"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert found.facts.seeds == {str(e.candidate.seed): e.metrics for e in once}
     assert found.history[0]["loss"] == pytest.approx(sum(e.history[0]["loss"] for e in once) / 2)
     # Each seed has its own folder, which a single training of that seed would go on from; the first one's is exported.
     assert {path.name for path in (tmp_path / "both").iterdir()} == {e.candidate.training for e in once}
-    assert Path(found.facts["folder"]).name == once[0].candidate.training
+    assert Path(found.facts.folder).name == once[0].candidate.training
     failed = train(small, tmp_path / "bad", several, learning_rate=1e30, warmup=0.0, clip_norm=1e30, batch_size=2)
     assert failed.error.startswith("seed 3: FloatingPointError: the loss is")
 
@@ -145,8 +145,8 @@ def test_a_proxy_uses_less_and_says_what_it_trained(small: Data, tmp_path: Path)
     evaluation = train(small, tmp_path, candidate)
     assert evaluation.error == ""
     assert evaluation.candidate == candidate
-    assert evaluation.facts["trained"] == "vit_nano@16:g+vit_pico@32:g*2"
-    assert evaluation.facts["images"] == 6
+    assert evaluation.facts.trained == "vit_nano@16:g+vit_pico@32:g*2"
+    assert evaluation.facts.images == 6
 
 
 def test_no_epoch_measures_the_untrained_model(small: Data, tmp_path: Path) -> None:
@@ -208,8 +208,8 @@ def test_a_corrupt_training_image_is_passed_over_and_said(small: Data, tmp_path:
     (small.root / "train" / "0004.png").write_bytes(b"")
     evaluation = train(small, tmp_path / "run")
     assert evaluation.error == ""
-    assert evaluation.facts["unreadable_images"] == 2
-    assert [Path(path).name for path in evaluation.facts["unreadable"]] == ["0003.png", "0004.png"]
+    assert evaluation.facts.unreadable_images == 2
+    assert [Path(path).name for path in evaluation.facts.unreadable] == ["0003.png", "0004.png"]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -276,7 +276,7 @@ def test_images_without_objects_and_classes_without_images_are_survived(small: D
     file.write_text(json.dumps(content), encoding="utf-8")
     evaluation = train(small, tmp_path / "run")
     assert evaluation.error == ""
-    assert evaluation.facts["images"] == 11
+    assert evaluation.facts.images == 11
     assert "bbox_mAP" in evaluation.metrics
 
 
@@ -305,9 +305,9 @@ def test_out_of_memory_halves_the_batch_once(small: Data, tmp_path: Path) -> Non
     settings = {"detector": little_memory(tmp_path, 2), "anchor_scale": None}
     halved = train(small, tmp_path / "run", **settings)
     assert halved.error == ""
-    assert halved.facts["accumulated"] == 2
-    assert "Tried to allocate" in halved.facts["halved_batch"]
-    assert halved.facts["peak_memory_mib"] > 0
+    assert halved.facts.accumulated == 2
+    assert "Tried to allocate" in halved.facts.halved_batch
+    assert halved.facts.peak_memory_mib > 0
     assert comparable(train(small, tmp_path / "run", **settings)) == comparable(halved)
     failed = train(small, tmp_path / "none", **settings | {"detector": little_memory(tmp_path, 1)})
     assert failed.error.startswith("MemoryError: half of a step's images do not fit the memory either: OutOfMemory")
@@ -322,8 +322,8 @@ def test_a_candidate_starts_from_a_relatives_weights(small: Data, tmp_path: Path
     untrained = dataclasses.replace(more, fidelity=Fidelity(0))
     child = train(small, tmp_path, untrained)
     assert child.error == ""
-    assert child.facts["inherited_from"] == CANDIDATE.weights
-    assert "tensors taken over; fresh: interactions" in child.facts["inherited"]
+    assert child.facts.inherited_from == CANDIDATE.weights
+    assert "tensors taken over; fresh: interactions" in child.facts.inherited
     scratch = train(small, tmp_path, dataclasses.replace(more, parent=None))
     started = train(small, tmp_path, more)
     assert started.history[0]["loss"] < scratch.history[0]["loss"]
@@ -368,7 +368,7 @@ def test_any_detector_of_mmdet_trains(small: Data, tmp_path: Path, base: str) ->
     assert evaluation.error == ""
     assert ("segm_mAP" in evaluation.metrics) == ("mask" in base)
     # As many as the smallest image has positions in maps of strides 8 to 64, where there are fewer than 900.
-    assert evaluation.facts.get("queries") == (64 + 16 + 4 + 1 if "dino" in base else None)
+    assert evaluation.facts.queries == (64 + 16 + 4 + 1 if "dino" in base else 0)
 
 
 @pytest.mark.parametrize(

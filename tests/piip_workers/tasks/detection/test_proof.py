@@ -211,9 +211,9 @@ def test_a_proxy_hands_its_weights_over(small: Data, tmp_path: Path, proxy: Eval
     prove_mmdet(export, tmp_path / "out", proof)
     assert failures(proof) == []
 
-    moved = dataclasses.replace(proxy, facts={**proxy.facts, "folder": "/not/here"})
+    moved = dataclasses.replace(proxy, facts=dataclasses.replace(proxy.facts, folder="/not/here"))
     assert starting_weights.trial_folder(tmp_path / "t", moved) == folder
-    halved = dataclasses.replace(proxy, facts={**proxy.facts, "folder": "/not/here/halves"})
+    halved = dataclasses.replace(proxy, facts=dataclasses.replace(proxy.facts, folder="/not/here/halves"))
     assert starting_weights.trial_folder(tmp_path / "t", halved) == folder / "halves"
     assert starting_weights.proxy_checkpoint(tmp_path) is None
     checkpoint.write_bytes(b"cut off")

@@ -21,6 +21,7 @@ from piip_search.architecture import Architecture
 from piip_search.config import Data, Training
 from piip_search.errors import DataError, MachineError
 from piip_search.evaluation.evaluation import HALVED_FOLDER, Candidate, Evaluation, folder_facts
+from piip_search.evaluation.facts import Facts
 from piip_search.export.mmdet.config import proxy_config
 from piip_search.export.mmdet.data import ProxyImages
 from piip_workers.jobs.job import alone, reason_of, stop_where_full
@@ -82,11 +83,14 @@ def _averaged(candidate: Candidate, found: Sequence[Evaluation]) -> Evaluation:
     if last.status == "failed":
         error = f"seed {last.candidate.seed}: {last.error}" if several else last.error
         return replace(last, candidate=candidate, error=error, seconds=seconds)
-    facts = dict(found[0].facts)
+    facts = found[0].facts
     if several:
         metrics = _shared([one.metrics for one in found])
-        facts["seeds"] = {str(one.candidate.seed): dict(one.metrics) for one in found}
-        facts["deviation"] = {name: statistics.stdev(values) for name, values in metrics.items()}
+        facts = replace(
+            facts,
+            seeds={str(one.candidate.seed): dict(one.metrics) for one in found},
+            deviation={name: statistics.stdev(values) for name, values in metrics.items()},
+        )
     history = tuple(_means(rows) for rows in zip(*(one.history for one in found), strict=True))
     return Evaluation(candidate, "done", _means([one.metrics for one in found]), "", seconds, history, facts)
 
@@ -144,8 +148,8 @@ def _measured(candidate: Candidate, data: Data, training: Training, folder: Path
                 raise
             raise MemoryError(f"half of a step's images do not fit the memory either: {reason_of(error)}") from error
     facts |= {"parameters": found.parameters, "peak_memory_mib": _peak_memory()}
-    seconds = time.monotonic() - started
-    return Evaluation(candidate, "done", found.metrics, seconds=seconds, history=found.history, facts=facts)
+    seconds, known = time.monotonic() - started, Facts.from_dict(facts)
+    return Evaluation(candidate, "done", found.metrics, seconds=seconds, history=found.history, facts=known)
 
 
 def _trained(

@@ -48,7 +48,7 @@ def trial_folder(trials: Path, evaluation: Evaluation) -> Path:
             was.
     """
     here = training_folders(trials, evaluation)
-    elsewhere = Path(str(evaluation.facts.get("home", ""))) / str(evaluation.facts.get("folder", ""))
+    elsewhere = Path(evaluation.facts.home) / evaluation.facts.folder
     places = [*here, *([elsewhere] if elsewhere.is_absolute() else [])]
     return next((place for place in places if place.is_dir()), here[0])
 
