@@ -1,8 +1,6 @@
 """An architecture drawn: its images to scale, its blocks, where branches interact, and how they merge.
 
-A drawing takes its text colour from what surrounds it and its branch colours from four CSS variables
-(`--branch-1` to `--branch-4`), so that it is right on any page, light or dark; no style element and no script is in it.
-As a file of its own it carries the colours of both.
+No script is in a drawing, and no style element unless it is a file of its own.
 """
 
 import itertools
@@ -10,15 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
+from piip_dashboards.drawing.svg_element import COLOURS, svg_element
 from piip_search.architecture import Architecture, Branch
 from piip_search.architecture.backbones import ConvNeXt
 from piip_search.architecture.segments import KEEPS_PREFIX, interaction_ranges
 from piip_search.cost.branch import branch_parts
 from piip_search.cost.conventions import Cost, rules_for
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-"""Colours of the branches, which colour-blind people tell apart (Okabe and Ito, 2008); readable on white and black."""
-ON_DARK = ("#56B4E9", "#F0884A", "#2BC79A", "#E5A3C8")
 
 DRAWING_WIDTH = 880
 _IMAGE = 116
@@ -79,14 +74,9 @@ def architecture_svg(architecture: Architecture, standalone: bool = False) -> st
         *_merge(lanes, architecture),
         *_legend(architecture, bottom + 24),
     ]
-    name = escape(architecture.name)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="Architecture {name}" '
-        f'viewBox="0 0 {DRAWING_WIDTH} {height:.0f}" width="{DRAWING_WIDTH}" height="{height:.0f}" fill="currentColor" '
-        "font-family=\"system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif\" font-size=\"12\">"
-        f"<title>{name}</title><desc>{escape(described(architecture))}</desc>"
-        f"{standalone_style() if standalone else ''}{''.join(parts)}</svg>"
-    )
+    name = architecture.name
+    size, inner = (DRAWING_WIDTH, height), "".join(parts)
+    return svg_element(size, f"Architecture {name}", name, described(architecture), inner, standalone)
 
 
 def described(architecture: Architecture) -> str:
@@ -145,18 +135,6 @@ def _lanes(architecture: Architecture) -> list[_Lane]:
 def _colours() -> Iterator[str]:
     for number, colour in enumerate(COLOURS, 1):
         yield f"var(--branch-{number}, {colour})"
-
-
-def standalone_style() -> str:
-    """Colours of a drawing that no page lends any."""
-    light, dark = (
-        " ".join(f"--branch-{number}: {colour};" for number, colour in enumerate(colours, 1))
-        for colours in (COLOURS, ON_DARK)
-    )
-    return (
-        f"<style>svg {{ color: #1b1f24; {light} }} "
-        f"@media (prefers-color-scheme: dark) {{ svg {{ color: #e6e9ee; {dark} }} }}</style>"
-    )
 
 
 def _text(x: float, y: float, words: str, more: str = "") -> str:

@@ -3,16 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
+from piip_dashboards.drawing.figures import chart_axes, save_figure
+from piip_dashboards.drawing.svg_element import COLOURS, INK
 from piip_search.search.plan import Plan
 
-_BARS = "#56B4E9"
-"""Colour of the bars."""
-_LINES = "#555555"
-"""Colour of the tiers."""
-_POINTS = "#D55E00"
-"""Colour of the published designs."""
+PLAN_SIZE = (648.0, 346.0)
+"""Width and height of the picture."""
 
 
 def draw_plan(plan: Plan, path: Path) -> None:
@@ -21,13 +20,26 @@ def draw_plan(plan: Plan, path: Path) -> None:
     Raises:
         ValueError: No picture can be written in that format.
     """
-    figure = Figure(figsize=(9, 4.8), layout="constrained")
-    axes = figure.subplots()
-    edges = np.array(plan.edges)
-    axes.bar(edges[:-1], plan.counts, np.diff(edges), align="edge", color=_BARS, label="legal designs")
-    top = max(plan.counts)
+    with chart_axes(PLAN_SIZE, left=74, right=14, top=46, bottom=50) as (figure, axes):
+        edges = np.array(plan.edges)
+        axes.bar(
+            edges[:-1], plan.counts, np.diff(edges), align="edge", color=COLOURS[0], alpha=0.6, label="legal designs"
+        )
+        _draw_tiers(plan, axes)
+        _draw_published(plan, axes)
+        axes.set(xscale="log", xlabel=f"GMACs ({plan.spec.limit.convention} convention)", ylabel="designs")
+        axes.set_title(f"{plan.spec.name}: {plan.designs:,} legal designs, {plan.within:,} within the limit", pad=24)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_figure(figure, path, path.suffix[1:])
+
+
+def _draw_tiers(plan: Plan, axes: Axes) -> None:
     for tier in plan.tiers:
-        axes.axvline(tier.gmacs, color=_LINES, linestyle="--", linewidth=1)
+        axes.axvline(tier.gmacs, color=INK, alpha=0.5, linestyle=(0, (5, 4)), linewidth=1)
         axes.annotate(
             f"{tier.gmacs:g} G: {tier.designs:,}",
             (tier.gmacs, 0.99),
@@ -35,30 +47,14 @@ def draw_plan(plan: Plan, path: Path) -> None:
             rotation=90,
             va="top",
             ha="right",
-            fontsize=8,
-            color=_LINES,
             bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.5},
         )
+
+
+def _draw_published(plan: Plan, axes: Axes) -> None:
+    below = -0.03 * max(plan.counts)
     for inside, fill, where in ((True, "full", "in this space"), (False, "none", "not in this space")):
         costs = [one.gmacs for one in plan.published if (not one.reasons) is inside and one.gmacs <= plan.edges[-1]]
         if costs:
-            axes.plot(
-                costs,
-                [-0.03 * top] * len(costs),
-                "^",
-                color=_POINTS,
-                fillstyle=fill,
-                label=f"published designs, {where}",
-            )
-    axes.set(
-        xscale="log",
-        xlabel=f"GMACs ({plan.spec.limit.convention} convention)",
-        ylabel="designs",
-        title=f"{plan.spec.name}: {plan.designs:,} legal designs, {plan.within:,} within the limit",
-    )
-    axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+            label = f"published designs, {where}"
+            axes.plot(costs, [below] * len(costs), "^", color=COLOURS[1], fillstyle=fill, label=label)

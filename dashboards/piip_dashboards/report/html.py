@@ -6,7 +6,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from piip_dashboards.report import charts, phrases
+from piip_dashboards.report import phrases
+from piip_dashboards.report.charts import charts
 from piip_dashboards.report.content import SearchReport
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -14,17 +15,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def html_page(report: SearchReport) -> str:
     """The page. What comes from the ledger is escaped; drawings are ours and escape what they write."""
-    drawings = {
-        "front_chart": charts.front_chart(report),
-        "progress_chart": charts.progress_chart(report),
-        "effects_chart": charts.effects_chart(report.listed_effects, report.metric),
-        "weights_chart": charts.weights_chart(report.importance.weights),
-    }
     page = _environment().get_template("report.html")
     return page.render(
         report=report,
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        **{name: Markup(drawing) for name, drawing in drawings.items()},
+        **{f"{name}_chart": Markup(drawing) for name, drawing in charts(report).items()},
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from piip_dashboards.report import charts, phrases
+from piip_dashboards.report import phrases
+from piip_dashboards.report.charts import charts
 from piip_dashboards.report.content import SearchReport
 from piip_dashboards.report.html import TEMPLATES
 
@@ -28,10 +29,7 @@ def markdown_page(report: SearchReport, folder: str) -> str:
 def pictures(report: SearchReport) -> dict[str, str]:
     """The pictures of a report by their file names: SVG that suits light and dark pages."""
     drawn = {
-        "front.svg": charts.front_chart(report, standalone=True),
-        "progress.svg": charts.progress_chart(report, standalone=True),
-        "effects.svg": charts.effects_chart(report.listed_effects, report.metric, standalone=True),
-        "weights.svg": charts.weights_chart(report.importance.weights, standalone=True),
+        **{f"{name}.svg": chart for name, chart in charts(report, standalone=True).items()},
         **{f"trial-{design.trial}.svg": design.alone for design in report.chosen},
     }
     return {name: drawing for name, drawing in drawn.items() if drawing}

@@ -1,0 +1,88 @@
+"""A figure of matplotlib as an SVG element of a page: light, right on light and dark pages, and with words."""
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from matplotlib.figure import Figure
+
+from piip_dashboards.drawing.figures import save_figure
+from piip_dashboards.drawing.svg_element import COLOURS, INK, svg_element
+
+_NAMESPACE = re.compile(r"{http://www.w3.org/(?:2000/svg|1999/xlink)}")
+_LEFT_OUT = ("style", "metadata", "clipPath")
+_NUMBER = re.compile(r"(-?\d+\.\d)\d+")
+"""A number with more places than a screen shows."""
+_DOT = re.compile(r"M (\S+) (\S+) L \1 \2(?: |$)")
+"""A line of no length, which round ends make a dot."""
+_FONT = "font-family: 'DejaVu Sans'; "
+_COLOURS = {
+    INK: "currentColor",
+    **{colour.lower(): f"var(--branch-{number}, {colour})" for number, colour in enumerate(COLOURS, 1)},
+}
+"""Colours of a figure, and what they are on a page."""
+_COLOUR = re.compile("|".join(_COLOURS))
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with its words.
+
+    Attributes:
+        figure: In the colours of `svg_element`.
+        title: What it is; no two charts of a page have the same.
+        described: What it shows, for who does not see it.
+    """
+
+    figure: Figure
+    title: str
+    described: str
+
+
+def page_svg(chart: Chart, standalone: bool = False) -> str:
+    """A chart as one SVG element; equal charts give equal text.
+
+    Args:
+        chart: What is shown.
+        standalone: Whether it becomes a file of its own, with the colours of light and dark surroundings.
+    """
+    text = io.StringIO()
+    save_figure(chart.figure, text, "svg", salt=chart.title, transparent=True)
+    shapes = _shapes(ElementTree.fromstring(text.getvalue()))
+    inner = "".join(ElementTree.tostring(shape, encoding="unicode") for shape in shapes)
+    width, height = 72 * chart.figure.get_size_inches()
+    return svg_element((width, height), chart.title, chart.title, chart.described, inner, standalone)
+
+
+def _shapes(parent: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """What is drawn, without groups, areas that cut, and styles that would change the page."""
+    for child in parent:
+        child.tag, child.tail, child.text = _NAMESPACE.sub("", child.tag), None, (child.text or "").strip()
+        if child.tag == "g":
+            yield from _shapes(child)
+        elif child.tag not in _LEFT_OUT and child.get("style") != "fill: none":
+            kept = list(_shapes(child))
+            child[:] = kept
+            if kept or child.tag != "defs":
+                yield _on_page(child)
+
+
+def _on_page(shape: ElementTree.Element) -> ElementTree.Element:
+    """A shape in numbers, colours and fonts of a page."""
+    values = {_NAMESPACE.sub("", name): value for name, value in shape.attrib.items() if name != "clip-path"}
+    shape.attrib.clear()
+    for name, value in values.items():
+        shape.set(name, _recoloured(value) if name == "style" else _short(value))
+    return shape
+
+
+def _short(value: str) -> str:
+    """Places and outlines, as exact as a screen is."""
+    return _DOT.sub(r"M\1 \2h0", _NUMBER.sub(r"\1", " ".join(value.split())))
+
+
+def _recoloured(style: str) -> str:
+    """A style with colours of the page, and without the font that the figure was laid out for."""
+    return _COLOUR.sub(lambda found: _COLOURS[found[0]], style.replace(_FONT, ""))
