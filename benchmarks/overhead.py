@@ -118,11 +118,14 @@ def ours(kind: str, trials: int, folder: Path) -> tuple[list[float], float]:
     spec = parse_spec({**SPACE, "sampler": sampler, "budget": {"trials": trials}})
     mirror = None
     if kind == "with mirror":
+        from piip_dashboards.drawing import front_files
         from piip_workers.tracking.background import InBackground
         from piip_workers.tracking.search_run import MlflowTracker
 
         artifacts = (folder / "artifacts").as_uri()
-        mirror = InBackground(lambda: MlflowTracker(f"sqlite:///{folder}/mlflow.db", artifacts), patience=600)
+        mirror = InBackground(
+            lambda: MlflowTracker(f"sqlite:///{folder}/mlflow.db", artifacts, front_files), patience=600
+        )
     search = open_search(
         spec.name, spec, Ledger(f"sqlite:///{folder}/ledger.db"), "recipe", mirror, circumstances=circumstances()
     )

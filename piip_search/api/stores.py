@@ -186,12 +186,14 @@ def open_tracker(uri: str | None, home: Path, asked: bool, note: Callable[[str],
         return None
     from piip_workers.tracking.background import InBackground
 
-    def opened() -> "MlflowTracker":
-        from piip_workers.tracking.search_run import MlflowTracker
+    return InBackground(lambda: _tracker(uri), note, options=_mirror_options(uri, home))
 
-        return MlflowTracker(uri)
 
-    return InBackground(opened, note, options=_mirror_options(uri, home))
+def _tracker(uri: str) -> "MlflowTracker":
+    from piip_dashboards.drawing import front_files
+    from piip_workers.tracking.search_run import MlflowTracker
+
+    return MlflowTracker(uri, drawing=front_files)
 
 
 def _mirror_options(uri: str, home: Path) -> str:
@@ -208,11 +210,10 @@ def mirror_of(uri: str, run: str, history: RunHistory) -> Iterator["MlflowTracke
         ConnectionError: MLflow cannot be reached.
         StoreError: The file of the store cannot be used until somebody mends it.
     """
-    from piip_workers.tracking.search_run import MlflowTracker
     from piip_workers.tracking.store import reachable
 
     with reachable(uri):
-        tracker = MlflowTracker(uri)
+        tracker = _tracker(uri)
         tracker.begin(run, history.spec.model_dump(mode="json"), history.objectives)
         yield tracker
 

@@ -36,7 +36,9 @@ def _own_store(tables: Path, tmp_path: Path) -> None:
 
 
 def open_run(spec: SearchSpec, folder: Path) -> tuple[Search, Any]:
-    tracker = MlflowTracker(f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri())
+    from piip_dashboards.drawing import front_files
+
+    tracker = MlflowTracker(f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri(), front_files)
     return open_search("run", spec, Ledger(f"sqlite:///{folder}/ledger.db"), "recipe", tracker), tracker
 
 

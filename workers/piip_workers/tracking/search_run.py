@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
@@ -20,7 +20,6 @@ from piip_search.architecture import Architecture
 from piip_search.cost import Cost, breakdown
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
-from piip_workers.tracking.front_figures import draw_front, front_page
 from piip_workers.tracking.store import artifacts_of, open_store
 
 EXPERIMENT = "piip-search"
@@ -44,6 +43,20 @@ class _Child:
     epochs: int = 0
 
 
+class FrontDrawing(Protocol):
+    """Draws a front for people: `piip_dashboards.drawing.front_files`."""
+
+    def picture(
+        self, fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives, /
+    ) -> Any:
+        """A figure of matplotlib."""
+        ...
+
+    def page(self, fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives, /) -> str:
+        """A page of HTML that needs no network."""
+        ...
+
+
 class MlflowTracker:
     """A `Tracker` over an MLflow store.
 
@@ -51,19 +64,21 @@ class MlflowTracker:
         uri: Where the store is.
     """
 
-    def __init__(self, uri: str, artifacts: str | None = None) -> None:
+    def __init__(self, uri: str, artifacts: str | None = None, drawing: FrontDrawing | None = None) -> None:
         """Opens the store.
 
         Args:
             uri: `sqlite:///…` for a file, or a server's address.
             artifacts: Where a new experiment keeps its files; by default beside the file of the store, or the server's
                 own choice.
+            drawing: What draws the front; by default it is not drawn.
 
         Raises:
             StoreError: The file of the store cannot be used until somebody mends it.
         """
         self.uri = uri
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial
+        self._drawing = drawing
         self._client = open_store(uri)
         self._experiment = self._open_experiment(artifacts or artifacts_of(uri))
         self._parent = ""
@@ -242,10 +257,15 @@ class MlflowTracker:
         rows = [row for front in tiers for row in self._table(front)]
         self._client.log_text(self._parent, _csv(rows), "front.csv")
         self._client.log_dict(self._parent, {"front": rows}, "front.json")
-        self._client.log_figure(self._parent, draw_front(tiers, self._objectives), "front.png")
+        if self._drawing is not None:
+            self._draw_front(self._drawing, tiers, page)
+
+    def _draw_front(self, drawing: FrontDrawing, tiers: Sequence[ParetoFront], page: bool) -> None:
+        shown = (tiers, self._evaluations, self._objectives)
+        self._client.log_figure(self._parent, drawing.picture(*shown), "front.png")
         if page:
             self._page_at = time.monotonic()
-            self._client.log_text(self._parent, front_page(tiers, self._evaluations, self._objectives), "front.html")
+            self._client.log_text(self._parent, drawing.page(*shown), "front.html")
 
     def _table(self, front: ParetoFront) -> list[dict[str, Any]]:
         return [

@@ -1,0 +1,97 @@
+"""The front of a running search as MLflow shows it: as a picture, and as a page to hover over."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from piip_dashboards.drawing.figures import ChartMember, FrontChart, front_figure
+from piip_dashboards.drawing.svg_element import COLOURS
+from piip_search.evaluation.evaluation import Evaluation
+from piip_search.evaluation.objectives import Objectives, ParetoFront
+
+PICTURE_SIZE = (900.0, 420.0)
+"""Width and height of the picture."""
+GREY = "#999999"
+"""Colour of the other designs."""
+
+
+def picture(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives) -> Figure:
+    """Metric against cost of every design, with the front of the largest tier in words beside it.
+
+    Args:
+        fronts: The front of each tier, the cheapest tier first; the last has a member.
+        evaluations: All that ended.
+        objectives: What is traded off.
+    """
+    return front_figure(_chart(fronts, evaluations, objectives), PICTURE_SIZE, listed=True)
+
+
+def _chart(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives) -> FrontChart:
+    front = fronts[-1].evaluations
+    members = {evaluation.candidate.design.fingerprint for evaluation in front}
+    whole = front[-1].candidate.fidelity  # a lower rung says nothing final
+    ended = [e for e in evaluations if e.status == "failed" or e.candidate.fidelity == whole]
+    points = [(objectives.cost(e).gmacs, objectives.value(e), e.candidate.design.fingerprint) for e in ended]
+    return FrontChart(
+        objectives.metric,
+        objectives.convention,
+        tuple(one.tier for one in fronts),
+        tuple(_member(letter, e, objectives) for letter, e in zip(_letters(), front, strict=False)),
+        tuple((cost, value) for cost, value, design in points if value is not None and design not in members),
+        tuple(cost for cost, value, _ in points if value is None),
+    )
+
+
+def _member(letter: str, evaluation: Evaluation, objectives: Objectives) -> ChartMember:
+    name, value = evaluation.candidate.design.name, objectives.value(evaluation) or 0.0
+    return ChartMember(letter, objectives.cost(evaluation).gmacs, value, name)
+
+
+def _letters() -> Iterator[str]:
+    for number in itertools.count():
+        yield chr(ord("A") + number % 26) + (str(number // 26) if number >= 26 else "")
+
+
+def page(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives) -> str:
+    """Metric against cost of every design, as a page that needs no network: hover over a point to read it."""
+    from plotly import graph_objects
+
+    figure = graph_objects.Figure()
+    measured = objectives.measured(evaluations)
+    _points(figure, measured, objectives, "measured", GREY, "markers")
+    _points(
+        figure, fronts[-1].evaluations, objectives, f"front within {fronts[-1].tier:g} G", COLOURS[0], "lines+markers"
+    )
+    for front in fronts:
+        figure.add_vline(x=front.tier, line_dash="dash", line_color=GREY, annotation_text=f"{front.tier:g} G")
+    figure.update_layout(
+        template="plotly_white",
+        xaxis_title=f"GMACs ({objectives.convention} convention)",
+        yaxis_title=objectives.metric,
+        title="Pareto front",
+        legend={"orientation": "h", "y": -0.2},
+    )
+    return str(figure.to_html(include_plotlyjs=True, full_html=True))
+
+
+def _points(
+    figure: Any, evaluations: Sequence[Evaluation], objectives: Objectives, name: str, color: str, mode: str
+) -> None:
+    designs = [evaluation.candidate.design for evaluation in evaluations]
+    texts = [
+        f"trial {evaluation.candidate.number}<br>{escape(design.name).replace('+', '<br>+ ')}"
+        for evaluation, design in zip(evaluations, designs, strict=True)
+    ]
+    figure.add_scatter(
+        x=[objectives.price(design).gmacs for design in designs],
+        y=[objectives.value(evaluation) for evaluation in evaluations],
+        text=texts,
+        name=name,
+        mode=mode,
+        line={"shape": "hv", "color": color},
+        marker={"color": color},
+        hovertemplate="%{text}<br>%{x:.4g} G, " + escape(objectives.metric) + " %{y:.4f}<extra></extra>",
+    )
