@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from piip_workers.cache import cache_folder
 from piip_workers.images.image_files import image_file
+from piip_workers.whole_files import write_whole
 
 CACHE_VERSION = 2
 """Raised whenever what is kept of a file changes its meaning."""
@@ -233,11 +234,8 @@ class Pictures:
         last = time.time_ns() - int(SETTLED * 1e9)
         self._kept |= {name: picture for name, picture in self._known.items() if max(picture.changed) < last}
         with suppress(OSError):
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._cache.with_name(f".{self._cache.name}.{os.getpid()}")
             content = {"version": CACHE_VERSION, "pictures": {name: _content(one) for name, one in self._kept.items()}}
-            draft.write_text(json.dumps(content), encoding="utf-8")
-            draft.replace(self._cache)
+            write_whole(self._cache, json.dumps(content))
 
 
 def _read(file: Path) -> dict[str, Picture]:

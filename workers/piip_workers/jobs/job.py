@@ -5,7 +5,6 @@ import fcntl
 import hashlib
 import importlib
 import json
-import os
 import re
 import socket
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 from piip_search.errors import MachineError, PiipError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_workers.whole_files import write_whole
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing")
@@ -222,12 +222,5 @@ def _keep(path: Path, evaluation: Evaluation) -> None:
     Where it cannot be written, as on a disk that is full by now, the evaluation is told all the same: it is made, and
     is kept for the case alone that the search ends before it hears of it.
     """
-    draft = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(evaluation.to_dict(), file)
-        draft.replace(path)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink()
+    with suppress(OSError):
+        write_whole(path, json.dumps(evaluation.to_dict()))

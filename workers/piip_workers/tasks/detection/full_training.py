@@ -22,6 +22,7 @@ from piip_search.export.folder import UNREADABLE
 from piip_search.export.mmdet.config import FEWEST_WARMUP
 from piip_workers.jobs.job import reason_of
 from piip_workers.mmlab.shims import install
+from piip_workers.whole_files import write_whole
 
 install()
 from mmengine.hooks import Hook  # noqa: E402
@@ -91,10 +92,7 @@ def _begun_for(work: Path) -> int | None:
 
 def _note_epochs(work: Path, epochs: int) -> None:
     """Notes them, all at once: processes that train together read and write the same file."""
-    work.mkdir(parents=True, exist_ok=True)
-    draft = work / f"{EPOCHS}.{os.getpid()}"
-    draft.write_text(f"{epochs}\n", encoding="utf-8")
-    draft.replace(work / EPOCHS)
+    write_whole(work / EPOCHS, f"{epochs}\n")
 
 
 def _read_images(config: Any, work: Path) -> None:

@@ -20,6 +20,7 @@ from piip_workers.mmlab.shims import install, load_safely, unformatted
 from piip_workers.tasks.detection.annotations import CocoByName
 from piip_workers.tasks.detection.coco.annotation_file import annotations_of
 from piip_workers.tasks.detection.loss_watch import LossWatch
+from piip_workers.whole_files import draft_of, write_whole
 
 install()
 from mmengine.config import Config  # noqa: E402
@@ -149,9 +150,8 @@ def weights_file(directory: Path, epochs: int) -> Path:
 
 def _write_weights(model: nn.Module, path: Path) -> None:
     """All of them or nothing."""
-    draft = path.with_suffix(".draft")
-    torch.save({"state_dict": {name: tensor.cpu() for name, tensor in model.state_dict().items()}}, draft)
-    draft.replace(path)
+    with draft_of(path) as draft:
+        torch.save({"state_dict": {name: tensor.cpu() for name, tensor in model.state_dict().items()}}, draft)
 
 
 def last_whole_checkpoint(directory: Path, epochs: int) -> Path | None:
@@ -226,9 +226,7 @@ class _Observer(Hook):  # type: ignore[misc]
             self._write()
 
     def _write(self) -> None:
-        draft = self._file.with_suffix(".draft")
-        draft.write_text(json.dumps([*self.history, *self._later]), encoding="utf-8")
-        draft.replace(self._file)
+        write_whole(self._file, json.dumps([*self.history, *self._later]))
 
 
 def _clean(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from piip_search.redact import without_secrets
 from piip_workers.mmlab.shims import install
 from piip_workers.tasks.detection.loss_watch import LossWatch
+from piip_workers.whole_files import write_whole
 
 install()
 from mmengine.dist import is_main_process  # noqa: E402
@@ -89,10 +90,7 @@ class TrainingLog(Hook):  # type: ignore[misc]
             return
         row = next((row for row in self.history if row["epoch"] == epoch), {"epoch": float(epoch)})
         self.history = [*(other for other in self.history if other["epoch"] < epoch), {**row, **values}]
-        draft = self._file.with_suffix(".draft")
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(self.history), encoding="utf-8")
-        draft.replace(self._file)
+        write_whole(self._file, json.dumps(self.history))
         mirror = self._mirror
         if mirror is not None:
             self._tried(lambda: mirror.log(values, epoch))
