@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
@@ -113,19 +113,14 @@ def front_figure(front: FrontChart, size: tuple[float, float] = CHART_SIZE, list
     """
     right = 0.42 * size[0] if listed else 20
     with chart_axes(size, left=70, right=right, top=46, bottom=56) as (figure, axes):
-        measured = np.array([*((one.gmacs, one.value) for one in front.members), *front.others])
-        _set_cost_axis(axes, [*measured[:, 0], *front.tiers])
-        low, high = _with_room(measured[:, 1], zero=True)
-        axes.set_ylim(low, high + 0.05 * (high - low))  # for the letter of the best
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axes.set(xlabel=f"GMACs ({front.convention} convention)", ylabel=front.metric)
+        _set_front_axes(axes, front)
         _draw_tiers(axes, front.tiers)
         _draw_members(axes, front.members)
         if front.others:
             _draw_cloud(axes, np.array(front.others))
         if front.failed:
             _draw_failed(axes, front.failed)
-        _set_legend(axes)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.08), ncols=3)
         if listed:
             _list_members(axes, front.members)
     return figure
@@ -150,6 +145,20 @@ def _with_room(values: Sequence[float] | Points, zero: bool = False) -> tuple[fl
     return (max(low - room, 0.0) if zero and low >= 0 else low - room), high + room
 
 
+def _few_ticks(integer: bool = False) -> MaxNLocator:
+    """About five round numbers."""
+    return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=integer)
+
+
+def _set_front_axes(axes: Axes, front: FrontChart) -> None:
+    measured = np.array([*((one.gmacs, one.value) for one in front.members), *front.others])
+    _set_cost_axis(axes, [*measured[:, 0], *front.tiers])
+    low, high = _with_room(measured[:, 1], zero=True)
+    axes.set_ylim(low, high + 0.05 * (high - low))  # for the letter of the best
+    axes.yaxis.set_major_locator(_few_ticks())
+    axes.set(xlabel=f"GMACs ({front.convention} convention)", ylabel=front.metric)
+
+
 def _set_cost_axis(axes: Axes, costs: Sequence[float]) -> None:
     """Logarithmic where costs are positive and far apart."""
     low, high = min(costs), max(costs)
@@ -158,14 +167,13 @@ def _set_cost_axis(axes: Axes, costs: Sequence[float]) -> None:
         axes.set_xscale("log")
         axes.set_xlim(low / room, high * room)
         axes.xaxis.set_major_locator(LogLocator(subs=(1,) if high / low > 1e3 else (1, 2, 5)))
-        axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+        axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.set_xlim(_with_room(costs))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
-    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _written(value)))
 
 
-def written(value: float) -> str:
+def _written(value: float) -> str:
     """A number beside an axis."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}"
 
@@ -224,10 +232,6 @@ def _draw_failed(axes: Axes, costs: Sequence[float]) -> None:
     )
 
 
-def _set_legend(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.08), ncols=4)
-
-
 def _list_members(axes: Axes, members: Sequence[ChartMember]) -> None:
     lines = []
     for one in members:
@@ -265,8 +269,8 @@ def progress_figure(metric: str, progress: Sequence[tuple[float, Sequence[tuple[
         axes.set_xlim(0, max(1, ended))
         axes.set_ylim(_with_room([0.0, *(value for _, steps in progress for _, value in steps)], zero=True))
         axes.set(xlabel="evaluations", ylabel=metric)
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_locator(_few_ticks(integer=True))
+        axes.yaxis.set_major_locator(_few_ticks())
         ends = []
         for place, (tier, steps) in enumerate(progress):
             numbers, values = zip((0, 0.0), *steps, (ended, steps[-1][1] if steps else 0.0), strict=True)
@@ -297,7 +301,7 @@ def effects_figure(effects: Sequence[Effect], metric: str) -> Figure:
         axes.yaxis.set_visible(False)
         axes.axvline(0, color=INK, alpha=0.7, linewidth=1)
         axes.spines["bottom"].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_locator(_few_ticks())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.4g}" if value else "0"))
         axes.set_xlabel(f"{metric} gained, with 90 % intervals")
         _draw_gains(axes, [(row - 0.1, one.gain) for row, one in enumerate(effects)], "as measured", _BLUE, "full")
@@ -358,7 +362,7 @@ def weights_figure(weights: Sequence[Weight]) -> Figure:
         axes.barh(rows, shares, height=0.58, color=_BLUE)
         axes.hlines(rows, np.maximum(shares - deviations, 0), shares + deviations, color=INK, linewidth=1.4)
         axes.set_yticks(rows, [one.choice for one in weights])
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_locator(_few_ticks())
         axes.xaxis.set_major_formatter("{x:.0%}")
         axes.set_xlabel("of the metric's variance")
     return figure

@@ -17,6 +17,8 @@ _NUMBER = re.compile(r"(-?\d+\.\d)\d+")
 """A number with more places than a screen shows."""
 _DOT = re.compile(r"M (\S+) (\S+) L \1 \2(?: |$)")
 """A line of no length, which round ends make a dot."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that may stand in a name, and not in XML."""
 _FONT = "font-family: 'DejaVu Sans'; "
 _COLOURS = {
     INK: "currentColor",
@@ -50,7 +52,7 @@ def page_svg(chart: Chart, standalone: bool = False) -> str:
     """
     text = io.StringIO()
     save_figure(chart.figure, text, "svg", salt=chart.title, transparent=True)
-    shapes = _shapes(ElementTree.fromstring(text.getvalue()))
+    shapes = _shapes(ElementTree.fromstring(_CONTROL.sub("", text.getvalue())))
     inner = "".join(ElementTree.tostring(shape, encoding="unicode") for shape in shapes)
     width, height = 72 * chart.figure.get_size_inches()
     return svg_element((width, height), chart.title, chart.title, chart.described, inner, standalone)

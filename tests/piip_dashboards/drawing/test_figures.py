@@ -72,7 +72,8 @@ def test_letters_that_would_lie_on_each_other_are_left_out() -> None:
 
 @pytest.mark.parametrize("metric", ["$m_$", "精度", "a<b&c"])
 def test_a_metric_may_have_any_name(metric: str) -> None:
-    assert metric in "".join(ElementTree.fromstring(svg(front(metric=metric))).itertext())
+    for name in (metric, f"{metric}\a"):
+        assert metric in "".join(ElementTree.fromstring(svg(front(metric=name))).itertext())
 
 
 def test_points_are_seen_in_a_picture_too(tmp_path: Path) -> None:
