@@ -120,7 +120,7 @@ def front_figure(front: FrontChart, size: tuple[float, float] = CHART_SIZE, list
             _draw_cloud(axes, np.array(front.others))
         if front.failed:
             _draw_failed(axes, front.failed)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.08), ncols=3)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1 + 24 / axes.bbox.height), ncols=3)
         if listed:
             _list_members(axes, front.members)
     return figure
@@ -200,7 +200,7 @@ def _draw_members(axes: Axes, members: Sequence[ChartMember]) -> None:
     axes.plot(costs, values, "o", color=_BLUE, markersize=10, markeredgewidth=0, clip_on=False, label="front")
     named: list[Points] = []
     for one, place in zip(members, axes.transData.transform(np.column_stack([costs, values])), strict=True):
-        if one.letter and all(np.abs(place - other).max() > 12 for other in named):
+        if one.letter and all(np.abs(place - other).max() > 10 for other in named):
             _write(axes, one.letter, (one.gmacs, one.value), (-6, 5), ha="right", weight="bold", size=12)
             named.append(place)
 
@@ -222,12 +222,13 @@ def _draw_failed(axes: Axes, costs: Sequence[float]) -> None:
     shown = np.array(costs)[np.unique(places, return_index=True)[1]]
     axes.plot(
         shown,
-        np.full(len(shown), 0.013),
+        np.full(len(shown), 4 / axes.bbox.height),
         "x",
         color=_ORANGE,
         markersize=6,
         markeredgewidth=1.4,
         transform=axes.get_xaxis_transform(),
+        clip_on=False,
         label=f"failed ({len(costs)})",
     )
 
