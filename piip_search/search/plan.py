@@ -238,7 +238,7 @@ def _placement(spec: SearchSpec, space: SearchSpace, within: Designs, refused: i
     gpu = spec.resources.gpu
     if gpu != "auto":
         return GpuPlan(refused, gpu, gpu, gpu)
-    order_N = np.argsort(within.training_N)
+    order_N = np.argsort(within.training_N, kind="stable")
     least, most = (spec.gpu_of(space.decode(within.rows_ND[place])) for place in order_N[[0, -1]])
     needed_N = process_bytes(within.training_N) / (spec.resources.gpu_memory * GIB)
     mean = float(np.clip(np.ceil(needed_N / SHARE - 1e-9) * SHARE, SHARE, 1).mean())
@@ -248,7 +248,7 @@ def _placement(spec: SearchSpec, space: SearchSpace, within: Designs, refused: i
 def _looked_at(space: SearchSpace, within: Designs, seed: int) -> Iterator[Architecture]:
     """The dearest designs, those with most parameters, those known to need most memory; then some drawn uniformly."""
     for numbers in (within.macs_N, within.params_N, *(() if within.training_N is None else (within.training_N,))):
-        for place in np.argsort(numbers)[-10:]:
+        for place in np.argsort(numbers, kind="stable")[-10:]:
             yield space.decode(within.rows_ND[place])
     for place in np.random.default_rng(seed).integers(0, len(within), DRAWN):
         yield space.decode(within.rows_ND[place])

@@ -80,7 +80,7 @@ def _object_rows(found: AnnotationFile) -> list[dict[str, Any]]:
     kept_N, boxes_N4 = usable_boxes(found)
     objects, ids_M = found.objects, _ids(found.images.ids_M)
     recorded = np.array([number for number, _ in found.categories], np.int64)
-    order = np.argsort(recorded)
+    order = np.argsort(recorded, kind="stable")
     categories_N = _ids(recorded)[order[np.searchsorted(recorded[order], objects.categories_N[kept_N])]]
     areas_N = np.where(np.isnan(objects.areas_N), boxes_N4[:, 2] * boxes_N4[:, 3], objects.areas_N)
     places = np.flatnonzero(kept_N)
