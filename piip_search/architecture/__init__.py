@@ -1,7 +1,7 @@
-"""What an architecture is: branches, interactions between them, and how they merge.
+"""An architecture: branches, interactions between them, and their merge.
 
-An `Architecture` is a frozen value with three equal faces: the dataclass, a plain dict, and the short form
-that people read and type:
+An `Architecture` is a frozen value with three equal forms: the dataclass, a plain dict, and the short form that people
+read and type:
 
     vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12
     |     |   |                               |
@@ -9,9 +9,9 @@ that people read and type:
     |     image side in pixels                interactions between each pair of neighbours
     backbone, the largest model first
 
-A ViT whose own patches are not 16 px says so after its attention where it is given others: `:gp16`. A ConvNeXt has
-no attention: `convnext_t@1024`. Interactions with other than the published settings say so: `*12(heads=8)`,
-`*6(attention=regular)`. A merge other than the usual one for its backbones says so at the end: `/linear`.
+A ViT with patches of another size than its own names them after its attention: `:gp16`. A ConvNeXt has no attention:
+`convnext_t@1024`. Interactions name their settings where these differ from the published ones: `*12(heads=8)`,
+`*6(attention=regular)`. A merge other than the usual one for the backbones stands at the end: `/linear`.
 """
 
 from piip_search.architecture.architecture import Architecture

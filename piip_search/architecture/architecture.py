@@ -22,12 +22,12 @@ class Architecture:
 
     Attributes:
         branches: From the largest model to the smallest, by width at stride 16.
-        interaction: What happens between neighbouring branches.
-        merge: What comes out. `conv`: one map, by two 3x3 convolutions a branch, as detection and segmentation with
-            ViTs train; `linear`: one map, by a linear layer a branch, as classification from scratch trains;
-            `pyramid`: four maps, by a 3x3 convolution a branch, as detection with ConvNeXts trains; `logits`: class
-            scores, the mean of every branch's own head, as classification is fine-tuned; `tokens`: the tokens of a
-            language model, the sum of a projector a branch.
+        interaction: Interactions between neighbouring branches.
+        merge: Kind of merge. `conv`: one map, by two 3x3 convolutions a branch, as detection and segmentation with ViTs
+            train; `linear`: one map, by a linear layer a branch, as classification from scratch trains; `pyramid`: four
+            maps, by a 3x3 convolution a branch, as detection with ConvNeXts trains; `logits`: class scores, the mean of
+            every branch's own head, as classification is fine-tuned; `tokens`: the tokens of a language model, the sum
+            of a projector a branch.
 
     Raises:
         DesignError: No network can be built from these parts; the message states the rule and the way out.
@@ -44,12 +44,12 @@ class Architecture:
 
     @property
     def output(self) -> int:
-        """Index of the branch on whose grid the branches merge: the one with the largest image, the last of equals."""
+        """Index of the branch whose grid the merge has: the one with the largest image, the last of equals."""
         return max(range(len(self.branches)), key=lambda index: (self.branches[index].resolution, index))
 
     @property
     def resolution(self) -> int:
-        """Side of the image that the network is given, in pixels: that of the output branch."""
+        """Side of the network's image in pixels: that of the output branch."""
         return self.branches[self.output].resolution
 
     @property
@@ -59,9 +59,10 @@ class Architecture:
 
     @property
     def multiple(self) -> int:
-        """Pixels that both sides of an image must be a multiple of, for every branch to see whole patches at its scale.
+        """Multiple of both sides of an image, in pixels, at which every branch sees whole patches.
 
-        A side of s pixels reaches branch j as s r_j / r: the least s for which all of these are multiples of p_j.
+        A side of s pixels reaches branch j as s r_j / r; this is the least s for which all of them are multiples of
+        p_j.
         """
         return common_multiple(
             [branch.resolution for branch in self.branches], [branch.model.patch for branch in self.branches]
@@ -69,7 +70,7 @@ class Architecture:
 
     @property
     def stretches(self) -> int:
-        """Into how many stretches every branch's blocks are split: one an interaction."""
+        """Number of stretches of every branch's blocks: one an interaction."""
         return stretches_of(self.interaction.count, self.merge)
 
     @property
@@ -79,17 +80,17 @@ class Architecture:
 
     @property
     def merged(self) -> tuple[tuple[int, int], ...]:
-        """Channels and stride of every map that the merge gives: the first branch's width on the output's grid."""
+        """Channels and stride of every merged map: the first branch's width on the output's grid."""
         first, output = (self.branches[index].model for index in (0, self.output))
         return merged_maps(first, output, self.stretches, self.merge)
 
     def image(self, height: int, width: int) -> tuple[int, int]:
-        """An image's sides after padding to whole multiples, in pixels."""
+        """An image's sides in pixels after padding to the multiple."""
         multiple = self.multiple
         return math.ceil(height / multiple) * multiple, math.ceil(width / multiple) * multiple
 
     def sides(self, image: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-        """Height and width in pixels at which each branch sees an image; rounded to whole patches where it must be."""
+        """Height and width in pixels of each branch's form of an image, rounded to whole patches if necessary."""
         whole = self.resolution
         return tuple(
             (
@@ -109,14 +110,14 @@ class Architecture:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that are equal exactly when two architectures are; stable across versions and hosts."""
+        """16 hexadecimal digits, equal exactly for equal architectures; stable across versions and hosts."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: what crosses processes and what the fingerprint is taken of.
+        """The architecture as plain data, for other processes and for the fingerprint.
 
-        Settings that came later are left out where they have their default, so that old fingerprints stay.
+        Settings of later versions are left out where they have their default, so that old fingerprints stay valid.
         """
         return {
             "branches": [_without_later(asdict(branch), Branch, 4) for branch in self.branches],
@@ -126,10 +127,10 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Architecture":
-        """The architecture that `to_dict` wrote.
+        """The architecture from the plain data of `to_dict`.
 
         Raises:
-            DesignError: The data describes no architecture.
+            DesignError: The data is no architecture.
         """
         try:
             branches = tuple(Branch(**branch) for branch in data["branches"])
@@ -147,13 +148,12 @@ class Architecture:
         return cls(*parts_of(text))
 
     def scaled(self, image_scale: float) -> "Architecture":
-        """The same design for smaller images: what a cheap proxy trains in place of it.
+        """The design at smaller image sizes, which a cheap proxy trains.
 
-        Every resolution is multiplied and rounded to a multiple of one step, every window in proportion, so that the
-        branches keep their pairing and a window keeps its share of the image. Sizes that share a large step need
-        little padding together: of all steps that are whole patches in every branch, the one is taken at which the
-        share of an image's area that padding adds on average, and the error of the area that is furthest from what is
-        meant, are least together.
+        Every resolution is multiplied and rounded to a multiple of one step, and every window in proportion. So the
+        branches keep their pairing, and a window keeps its share of the image. Sizes with a large common step need
+        little padding together. Among steps that are multiples of every patch, the one is chosen that minimises average
+        padding (share of an image's area) plus the largest relative error of a branch's area.
 
         Args:
             image_scale: Factor on every side, in (0, 1].

@@ -1,4 +1,4 @@
-"""Backbone facts: what a branch of a PIIP network can be, as plain data.
+"""Facts of the backbones that can be a branch of a PIIP network, as plain data.
 
 A backbone is named in one of three ways:
 
@@ -7,7 +7,7 @@ A backbone is named in one of three ways:
   (`timm_models.json`, written by `piip_search.models.weights.timm_catalogue`);
 - a plain ViT of any size, by its numbers: `vit_w640_d12_h10`, with patches other than 16 px `vit_w640_d12_h10_p8`.
 
-`models/` builds a backbone from these facts and `cost/` prices it from the same ones.
+`models/` builds a backbone and `cost/` prices it from these facts.
 """
 
 import difflib
@@ -37,7 +37,7 @@ class Stage:
 
     Attributes:
         width: Channels.
-        blocks: Blocks, of which one is the downsampling that begins every later stage of a ConvNeXt.
+        blocks: Number of blocks, including the downsampling that begins every later stage of a ConvNeXt.
         stride: Pixels a token.
     """
 
@@ -48,44 +48,45 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Transformer:
-    """A plain vision transformer, before it is given an image size.
+    """A plain vision transformer without an image size.
 
     Attributes:
-        name: Name as typed in a search space and in a short form.
-        title: Name as the literature writes it.
+        name: Name in a search space and in a short form.
+        title: Name in the literature.
         width: Token width d (channels).
         depth: Number of transformer blocks.
         heads: Attention heads; they divide the width.
         hidden: Width inside a block's MLP, after its gate if it has one; 0 for 4 d.
         patch: Side of a square patch in pixels, which is also the stride.
-        position_grid: Tokens along a side of the stored position embedding; 0 where there is none.
-        relative_grid: The same of the relative position biases that every block adds to its attention (BEiT).
+        position_grid: Tokens along a side of the stored position embedding; 0 without one.
+        relative_grid: Tokens along a side of the relative position biases that every block adds to its attention
+            (BEiT).
         gated: Whether the MLP has a gate, and so a second matrix d x hidden (SwiGLU).
-        block: How a block is put together: norm, attention, norm, MLP (`plain`); norms after instead of before
-            (`post`); attention and MLP side by side behind one norm (`parallel`); two attentions side by side, then two
-            MLPs (`twin`).
+        block: Structure of a block: norm, attention, norm, MLP (`plain`); norms after instead of before (`post`);
+            attention and MLP side by side behind one norm (`parallel`); two attentions side by side, then two MLPs
+            (`twin`).
         norm: Layer norm, or root-mean-square norm, which has no bias.
-        eps: What norms add to variances.
+        eps: Number that norms add to variances.
         inner_norms: Whether attention and MLP have one more norm before their last layer (BEiT-3).
-        layer_scale: Start of the learnable vectors that scale a block's two residuals; None where there are none.
+        layer_scale: Start of the learnable vectors that scale a block's two residuals; None without them.
         qkv_bias, proj_bias, mlp_bias, patch_bias: Whether these layers have biases; keys have none under relative
             position biases.
         query_norm: Whether queries and keys are normed: not, a head at a time, or over the whole width.
         patch_norm: Whether patches are normed before positions are added (AIMv2).
         embedding_norm: Whether tokens are normed before the first block (CLIP).
-        final_norm: Whether tokens are normed before class scores are read.
-        pool: How class scores are read: from the class token; from the mean of the image's tokens, which is taken
-            before the final norm (`avg`) or after it (`normed_avg`); or in ways that the merge `logits` does not have:
-            by attention (`map`), or from a class and a distillation token by two heads (`pair`).
-        prefix: Tokens beside those of the image: a class token, registers. Only classification and language models
-            keep them (the merges `logits` and `tokens`).
-        prefix_positions: Whether these have position embeddings of their own.
+        final_norm: Whether tokens are normed before the class scores.
+        pool: Source of class scores: the class token; the mean of the image's tokens, taken before the final norm
+            (`avg`) or after it (`normed_avg`); or sources that the merge `logits` lacks: attention (`map`), or a class
+            and a distillation token with two heads (`pair`).
+        prefix: Tokens besides those of the image: a class token, registers. Only classification and language models use
+            them (the merges `logits` and `tokens`).
+        prefix_positions: Whether prefix tokens have position embeddings of their own.
         intern_class: Whether the authors build it with their class InternViT6B, as they do for all weights but DeiT's:
-            that class fills up windows before it counts the projections (in the published convention), and its drop
-            path rises from block to block.
+            that class pads windows before it counts the projections (in the published convention), and its drop path
+            rises from block to block.
         drop_path: Drop-path rate of full training (PIIP's detection configs).
-        timm_name: The timm model whose weights fit; empty where there is none.
-        weights_url: A file of weights that fit, where timm has none.
+        timm_name: The timm model whose weights fit; empty without one.
+        weights_url: A file of fitting weights if timm has none.
     """
 
     name: str
@@ -133,16 +134,16 @@ class Transformer:
             )
 
     def __hash__(self) -> int:
-        return hash((self.name, self.patch))  # what caches look up; equal backbones have equal names
+        return hash((self.name, self.patch))  # the key in caches; equal backbones have equal names
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """One stage: a ViT keeps its grid."""
+        """The single stage: a ViT keeps its grid."""
         return (Stage(self.width, self.depth, self.patch),)
 
     @property
     def relative_biases(self) -> int:
-        """Relative position biases of a block: one a head and offset, and three for a class token (BEiT, table 732)."""
+        """Number of relative position biases of a block: one a head and offset, three more for a class token (BEiT)."""
         return self.heads * ((2 * self.relative_grid - 1) ** 2 + 3) if self.relative_grid else 0
 
     @property
@@ -151,24 +152,24 @@ class Transformer:
         return self.hidden or 4 * self.width
 
     def drop_paths(self, rate: float) -> tuple[float, ...]:
-        """Drop-path rate of each block: rising to the given one in the authors' class InternViT6B, else constant."""
+        """Drop-path rate of each block: rising to the given rate in the authors' class InternViT6B, else constant."""
         return _rising(rate, self.depth) if self.intern_class else (rate,) * self.depth
 
 
 @dataclass(frozen=True, slots=True)
 class ConvNeXt:
-    """A ConvNeXt (arXiv 2201.03545), before it is given an image size.
+    """A ConvNeXt (arXiv 2201.03545) without an image size.
 
     Attributes:
-        name: Name as typed in a search space and in a short form.
-        title: Name as the literature writes it.
+        name: Name in a search space and in a short form.
+        title: Name in the literature.
         widths: Channels of the four stages, at strides of 4, 8, 16 and 32 pixels.
         depths: ConvNeXt blocks of the four stages.
         response_norm: Whether the MLPs have a global response norm (ConvNeXt V2) instead of a layer scale.
-        eps: What the norm before class scores adds to variances.
-        pool: How class scores are read: from the mean over the map, taken before or after that norm.
+        eps: Number that the norm before class scores adds to variances.
+        pool: Source of class scores: the mean over the map, taken before or after that norm.
         drop_path: Drop-path rate of full training.
-        timm_name: The timm model whose weights fit; empty where there is none.
+        timm_name: The timm model whose weights fit; empty without one.
     """
 
     name: str
@@ -189,12 +190,12 @@ class ConvNeXt:
 
     @property
     def width(self) -> int:
-        """Channels at stride 16, by which models are ordered: there most of the depth lies."""
+        """Channels at stride 16, where most of the depth lies; they order the models."""
         return self.widths[2]
 
     @property
     def depth(self) -> int:
-        """Blocks, counting a downsampling layer as one (PIIP's official configurations)."""
+        """Number of blocks, with a downsampling layer as one (PIIP's official configurations)."""
         return sum(stage.blocks for stage in self.stages)
 
     @property
@@ -206,9 +207,9 @@ class ConvNeXt:
         )
 
     def drop_paths(self, rate: float) -> tuple[float, ...]:
-        """Drop-path rate of each block: rising to the given one over ConvNeXt blocks, none at a downsampling layer.
+        """Drop-path rate of each block: rising to the given rate over ConvNeXt blocks, zero at a downsampling layer.
 
-        As in the transformers library, whose ConvNeXt the authors take.
+        As in the transformers library, whose ConvNeXt the authors use.
         """
         rising = iter(_rising(rate, sum(self.depths)))
         downsamplings = {sum(stage.blocks for stage in self.stages[:index]) for index in (1, 2, 3)}
@@ -219,12 +220,12 @@ Backbone = Transformer | ConvNeXt
 
 
 def _rising(rate: float, blocks: int) -> tuple[float, ...]:
-    """From zero at the first block to the rate at the last."""
+    """Rates from zero at the first block to the given one at the last."""
     return tuple(rate * block / max(1, blocks - 1) for block in range(blocks))
 
 
 def _published() -> Iterable[Backbone]:
-    """The sizes that the PIIP papers build on: DeiT (T), DeiT III (S, B, L), MAE (H), InternVL (6B), ConvNeXt."""
+    """Backbones of the PIIP papers: DeiT (T), DeiT III (S, B, L), MAE (H), InternVL (6B), ConvNeXt."""
     deit3 = "deit3_{}_patch16_224.fb_in22k_ft_in1k"
     yield Transformer(
         "vit_6b",
@@ -265,7 +266,7 @@ def _published() -> Iterable[Backbone]:
 
 
 def _small() -> Iterable[Backbone]:
-    """Small ones of ours: trainable from scratch on a laptop within a minute."""
+    """Small backbones for experiments: they train from scratch on a laptop within a minute."""
     yield Transformer("vit_micro", "ViT-micro", 128, 4, 4)
     yield Transformer("vit_nano", "ViT-nano", 96, 4, 3)
     yield Transformer("vit_pico", "ViT-pico", 64, 4, 2)
@@ -273,7 +274,7 @@ def _small() -> Iterable[Backbone]:
 
 
 BACKBONES: dict[str, Backbone] = {backbone.name: backbone for backbone in (*_published(), *_small())}
-"""By short name."""
+"""Backbones by short name."""
 
 
 @cache
@@ -284,24 +285,24 @@ def _catalogue() -> dict[str, Any]:
 
 @cache
 def timm_models() -> dict[str, dict[str, Any]]:
-    """Facts of the timm models of the two families, by model name without tag."""
+    """Facts of timm's ViTs and ConvNeXts, by model name without tag."""
     models: dict[str, dict[str, Any]] = _catalogue()["models"]
     return models
 
 
 @cache
 def refused_models() -> dict[str, str]:
-    """Why other ViTs and ConvNeXts of timm cannot be a branch, by model name without tag."""
+    """Reasons why other ViTs and ConvNeXts of timm cannot be a branch, by model name without tag."""
     refused: dict[str, list[str]] = _catalogue()["refused"]
     return {name: reason for reason, names in refused.items() for name in names}
 
 
 @cache
 def backbone_named(name: str) -> Backbone:
-    """The backbone of that name.
+    """The backbone with a name.
 
     Raises:
-        DesignError: No backbone has that name; the message says which are near.
+        DesignError: No backbone has that name; the message suggests near names.
     """
     if name in BACKBONES:
         return BACKBONES[name]
@@ -328,14 +329,14 @@ def backbone_named(name: str) -> Backbone:
 
 
 def _drop_path(name: str, width: int) -> float:
-    """The rate of PIIP's detection configs for a ViT of that width; those of AugReg and DINOv2 are higher below L."""
+    """Drop-path rate of PIIP's detection configs for a ViT's width; AugReg and DINOv2 have higher rates below L."""
     small, base, large = (0.2, 0.3, 0.4) if "augreg" in name or "dinov2" in name else (0.05, 0.15, 0.4)
     return small if width <= 384 else base if width <= 768 else large
 
 
 @cache
 def with_patch(backbone: Backbone, patch: int) -> Backbone:
-    """The same ViT with other patches, as the authors take their ViTs of 14 px at 16; pre-trained ones are resized.
+    """The ViT with another patch size, as the authors use ViTs of 14 px at 16; pre-trained patches are resampled.
 
     Raises:
         DesignError: The backbone has no patches.
@@ -346,14 +347,14 @@ def with_patch(backbone: Backbone, patch: int) -> Backbone:
 
 
 def has_weights(backbone: Backbone) -> bool:
-    """Whether there are pre-trained weights for it."""
+    """Whether a backbone has pre-trained weights."""
     return bool(backbone.timm_name or _weights_url(backbone))
 
 
 def weight_file(backbone: Backbone, place: Path) -> Path | None:
-    """The file of a backbone's pre-trained weights: the place itself, or a file in it named like the timm model.
+    """The file of a backbone's pre-trained weights: the path itself, or a file in it named like the timm model.
 
-    None where there is none.
+    None if there is none.
     """
     if place.is_file():
         return place
@@ -363,7 +364,7 @@ def weight_file(backbone: Backbone, place: Path) -> Path | None:
 
 
 def weights_hint(backbone: Backbone, folder: Path) -> str:
-    """Which file to place where, so that `weight_file` finds it."""
+    """The message which file to place where, so that `weight_file` finds it."""
     name, url = backbone.timm_name, _weights_url(backbone)
     if name:
         url, target = f"https://huggingface.co/timm/{name}/resolve/main/model.safetensors", f"{name}.safetensors"

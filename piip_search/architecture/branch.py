@@ -12,10 +12,10 @@ class Branch:
 
     Attributes:
         backbone: Name of a backbone (`piip_search.architecture.backbones`).
-        resolution: Side of the square image it reads, in pixels; a multiple of the patch size.
+        resolution: Side of its square image in pixels; a multiple of the patch size.
         window: Side of an attention window in tokens; None for global attention in every block.
-        global_every: Every n-th block attends globally though the others are windowed; 0 for none.
-        patch_size: Side of a ViT's patches in pixels where they are resampled to another size; None for its own.
+        global_every: Every n-th block attends globally although the others have windows; 0 for none.
+        patch_size: Side of a ViT's resampled patches in pixels; None for its own size.
 
     Raises:
         DesignError: The backbone is unknown, or a number does not fit it.
@@ -58,12 +58,12 @@ class Branch:
 
     @property
     def grid(self) -> int:
-        """Whole patches along one side: the tokens of a ViT, the last stage's of a ConvNeXt."""
+        """Number of whole patches along one side: the tokens of a ViT, the last stage's of a ConvNeXt."""
         return self.resolution // self.model.patch
 
     @property
     def windows(self) -> tuple[int | None, ...]:
-        """Window side of every block of a ViT, None where the block attends globally."""
+        """Window side of every block of a ViT, None for global attention."""
         every = self.global_every
         return tuple(None if every and block % every == every - 1 else self.window for block in range(self.model.depth))
 

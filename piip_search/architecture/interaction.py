@@ -1,4 +1,4 @@
-"""How neighbouring branches exchange features."""
+"""Interactions between neighbouring branches."""
 
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
@@ -18,14 +18,13 @@ class Interaction:
     """Cross-attention between neighbouring branches (PIIP, section 3.3).
 
     Attributes:
-        count: How many times along the depth the branches exchange features; 0 for never.
+        count: Number of interactions along the depth; 0 for none.
         heads: Attention heads of a unit; they divide half of every branch's width.
-        points: Sampled points per head and query, of deformable attention.
+        points: Sampled points per head and query, for deformable attention.
         attention: `deformable`: each query samples a few points; `regular`: it attends to every token.
-        direction: Who reads: both; the larger model alone; the smaller model alone; or the two by turns, the larger
-            model first.
-        projection: Whether a linear layer brings what is read to the reader's width first.
-        norm: Whether what is read, the reader, and the FFN's input are normed.
+        direction: The reading model: both; only the larger; only the smaller; or the two by turns, the larger first.
+        projection: Whether a linear layer first brings the read tokens to the reader's width.
+        norm: Whether the tokens of both sides and the FFN's input are normed.
     """
 
     count: int = 0
@@ -49,7 +48,7 @@ class Interaction:
             raise DesignError(f"without interactions there is nothing to set, got {self}; leave the settings out")
 
     def reads(self, step: int) -> tuple[bool, bool]:
-        """Whether the larger and the smaller model read in that interaction, counted from 0."""
+        """Whether the larger and the smaller model read in an interaction, counted from 0."""
         turns = {"both": (True, True), "to_large": (True, False), "to_small": (False, True)}
         return (step % 2 == 0, step % 2 == 1) if self.direction == "alternating" else turns[self.direction]
 

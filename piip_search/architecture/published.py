@@ -1,9 +1,9 @@
-"""The designs that PIIP's authors chose by hand, with the numbers they published.
+"""The designs that PIIP's authors chose by hand, with their published numbers.
 
 `published_designs.json` quotes tables of the papers (NeurIPS 2024, arXiv 2406.04330; TPAMI, arXiv 2501.07783) and the
 official README, each row with its source. Windows that the tables leave out are those of the public configurations, or
-else those with which the published cost comes out. Rows whose cost cannot be reproduced are left out; the tests list
-them with their reasons.
+else those that give the published cost. Rows whose cost cannot be reproduced are left out; the tests list them with
+their reasons.
 """
 
 import json
@@ -24,9 +24,9 @@ class Published:
         task: `detection` (COCO, Mask R-CNN), `segmentation` (ADE20K), `classification` (ImageNet) or `multimodal`.
         architecture: The design.
         gmacs: Published cost in 10^9 multiply-accumulates.
-        mparams: Published parameters in 10^6; None where there are none.
+        mparams: Published parameters in 10^6; None if unpublished.
         metrics: Published metrics, in percent.
-        source: Table.
+        source: Table of the row.
     """
 
     id: str
@@ -40,7 +40,7 @@ class Published:
 
     @property
     def summary(self) -> str:
-        """One line: cost, metrics, source."""
+        """Cost, metrics and source in one line."""
         metrics = ", ".join(f"{name} {value:g}" for name, value in self.metrics.items())
         params = "" if self.mparams is None else f", {self.mparams:g} M parameters"
         return f"{self.title}: {self.gmacs:g} G{params}; {metrics} ({self.source})"
@@ -48,20 +48,20 @@ class Published:
 
 @cache
 def published_designs() -> tuple[Published, ...]:
-    """All rows."""
+    """All published rows."""
     rows = json.loads((Path(__file__).parent / "published_designs.json").read_text(encoding="utf-8"))
     return tuple(Published(**{**row, "architecture": Architecture.parse(row["architecture"])}) for row in rows)
 
 
 def published_as(architecture: Architecture) -> list[Published]:
-    """The rows of exactly this design."""
+    """The published rows of exactly this design."""
     return [row for row in published_designs() if row.architecture == architecture]
 
 
 def published_near(gmacs: float, task: str, within: float = 0.1) -> list[Published]:
-    """The authors' designs of a task whose published cost lies within that share of a cost, the nearest first.
+    """The authors' designs of a task with a published cost within a share of the given one, nearest first.
 
-    Of a design that stands in several tables the first is given.
+    A design in several tables appears once, by its first row.
     """
     near = {
         row.architecture: row

@@ -1,4 +1,4 @@
-"""Sides of branches: what an image must be a multiple of, and how a design shrinks for a cheap proxy."""
+"""Image sides of branches: their common multiple, and their scaling for a cheap proxy."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from functools import lru_cache
 
 
 def common_multiple(sides: Sequence[int], patches: Sequence[int]) -> int:
-    """What `Architecture.multiple` says, for branches of these sides and patches in pixels."""
+    """The number of `Architecture.multiple`, for branches of these sides and patches in pixels."""
     whole = max(sides)
     steps = [patch * whole // math.gcd(patch * whole, side) for side, patch in zip(sides, patches, strict=True)]
     return math.lcm(*steps)
@@ -14,7 +14,7 @@ def common_multiple(sides: Sequence[int], patches: Sequence[int]) -> int:
 
 @lru_cache(maxsize=10_000)
 def scaled_sides(sides: tuple[int, ...], patches: tuple[int, ...], scale: float) -> tuple[int, ...]:
-    """Sides of `Architecture.scaled`, in pixels. None grows, and what was larger than another stays larger.
+    """Sides of `Architecture.scaled` in pixels; none grows, and a larger side stays larger.
 
     Args:
         sides: Sides of the branches, in pixels.

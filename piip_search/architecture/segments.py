@@ -1,7 +1,7 @@
-"""Where along their depth branches interact and merge.
+"""Where branches interact and merge along their depth.
 
-A backbone's blocks are split into stretches, after each of which its branch may exchange features with its neighbours
-or give a map to be merged.
+A backbone's blocks are split into stretches. After each stretch its branch may exchange features with its neighbours or
+give a map to be merged.
 """
 
 import itertools
@@ -14,34 +14,34 @@ Merge = Literal["conv", "linear", "pyramid", "logits", "tokens"]
 MERGES: tuple[Merge, ...] = get_args(Merge)
 
 KEEPS_PREFIX: tuple[Merge, ...] = ("logits", "tokens")
-"""Merges before which class tokens and registers pass the blocks of ViTs."""
+"""Merges for which class tokens and registers pass the blocks of ViTs."""
 STRIDES = (4, 8, 16, 32)
 """Strides of the maps that a detector reads, in pixels."""
 PYRAMID_LEVELS = 4
-"""Maps of a pyramid merge: the branches are joined after the first two stretches and after the last two."""
+"""Number of maps of a pyramid merge: branches merge after the first two stretches and after the last two."""
 
 
 def stretches_of(count: int, merge: Merge) -> int:
-    """Into how many stretches blocks are split: one an interaction; without any, as many as the merge needs maps."""
+    """Number of stretches of blocks: one an interaction; without interactions, as many as the merge has maps."""
     return count or (PYRAMID_LEVELS if merge == "pyramid" else 1)
 
 
 @lru_cache(maxsize=10_000)
 def merged_maps(first: Backbone, output: Backbone, stretches: int, merge: Merge) -> tuple[tuple[int, int], ...]:
-    """Channels and stride of every map that a merge gives, from the first backbone's width and the output's grid."""
+    """Channels and stride of every merged map, from the first backbone's width and the output's grid."""
     widths, strides = interaction_stages(first, stretches), interaction_stages(output, stretches)
     return tuple((widths[tap].width, strides[tap].stride) for tap in merge_taps(stretches, merge))
 
 
 def merge_taps(stretches: int, merge: Merge) -> tuple[int, ...]:
-    """Stretches after which branches merge: for a pyramid where a ConvNeXt's stages end, else the last."""
+    """Stretches after which branches merge: for a pyramid at the ends of a ConvNeXt's stages, else the last."""
     each = max(1, stretches // 12)
     last = stretches - 1
     return (each - 1, 2 * each - 1, last - each, last) if merge == "pyramid" else (last,)
 
 
 def most_interactions(model: Backbone) -> int:
-    """How many interactions a backbone has room for; it has room for any fewer as well."""
+    """Most interactions that a backbone has room for; it has room for any fewer as well."""
     if isinstance(model, Transformer):
         return model.depth
     room = [stage.blocks for stage in model.stages]
@@ -53,12 +53,12 @@ def most_interactions(model: Backbone) -> int:
 
 @lru_cache(maxsize=10_000)
 def interaction_ranges(model: Backbone, count: int) -> tuple[range, ...]:
-    """Splits a backbone's blocks into the stretches that run between interactions; without any there is one.
+    """Splits a backbone's blocks into the stretches between interactions; without interactions there is one.
 
-    The stretches of a ViT tile its depth; where they cannot be equal the later ones are one block longer, as the
-    authors split the 32 blocks of ViT-H into 12 (2,2,2,2,3,...,3). Those of a ConvNeXt end where its stages do; from
-    five on the third stage is split further, from 24 on the others too, the earlier stretches one block longer, as
-    the authors place 12 and 24.
+    The stretches of a ViT tile its depth. Where they cannot be equal, the later ones are one block longer, as the
+    authors split the 32 blocks of ViT-H into 12 (2,2,2,2,3,...,3). Those of a ConvNeXt end where its stages do. From
+    five interactions on the third stage is split further, from 24 on the others too, with the earlier stretches one
+    block longer, as the authors place 12 and 24.
     """
     if isinstance(model, Transformer):
         return _tiles(0, model.depth, max(1, count), later_longer=True)
@@ -73,14 +73,14 @@ def interaction_ranges(model: Backbone, count: int) -> tuple[range, ...]:
 
 
 def _by_stage(count: int) -> tuple[int, int, int, int]:
-    """How many of four or more interactions each stage of a ConvNeXt takes: 1, 1, 9, 1 of 12 and 2, 2, 18, 2 of 24."""
+    """Number of interactions in each stage of a ConvNeXt, from four on: 1, 1, 9, 1 of 12 and 2, 2, 18, 2 of 24."""
     each = max(1, count // 12)
     return each, each, count - 3 * each, each
 
 
 @lru_cache(maxsize=10_000)
 def interaction_stages(model: Backbone, count: int) -> tuple[Stage, ...]:
-    """The stage in which each stretch ends: its width and stride are what an interaction there meets."""
+    """The stage in which each stretch ends, which gives width and stride of an interaction there."""
     ends = list(itertools.accumulate(stage.blocks for stage in model.stages))
     return tuple(
         next(stage for stage, end in zip(model.stages, ends, strict=True) if stretch.stop <= end)
@@ -90,7 +90,7 @@ def interaction_stages(model: Backbone, count: int) -> tuple[Stage, ...]:
 
 @lru_cache(maxsize=10_000)
 def first_stages(model: Backbone, count: int) -> tuple[Stage, ...]:
-    """The stage in which each stretch begins: the finest grid that it works on."""
+    """The stage in which each stretch begins: its finest grid."""
     ends = list(itertools.accumulate(stage.blocks for stage in model.stages))
     return tuple(
         next(stage for stage, end in zip(model.stages, ends, strict=True) if stretch.start < end)
@@ -108,5 +108,5 @@ def _tiles(start: int, stop: int, count: int, later_longer: bool) -> tuple[range
 
 
 def seen_side(length: int, resolution: int, whole: int, patch: int) -> int:
-    """A side of an image in pixels as a branch sees it: times resolution / whole, in whole patches, at least one."""
+    """A side in pixels of a branch's form of an image: length resolution / whole, in whole patches, at least one."""
     return max(patch, (2 * length * resolution + whole) // (2 * whole) // patch * patch)

@@ -1,4 +1,4 @@
-"""The short form of an architecture, as people read and type it; `piip_search.architecture` shows its parts."""
+"""Reads and writes the short form of an architecture; `piip_search.architecture` shows its parts."""
 
 import re
 from dataclasses import fields
@@ -19,7 +19,7 @@ _EXAMPLE = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 
 
 def parts_of(text: str) -> tuple[tuple[Branch, ...], Interaction, Merge]:
-    """Branches, interaction and merge that a short form names; whether they make a network is not looked at.
+    """Branches, interaction and merge of a short form, without a check that they make a network.
 
     Raises:
         DesignError: The text is not a short form.
@@ -43,7 +43,7 @@ def written(branches: tuple[Branch, ...], interaction: Interaction, merge: Merge
 
 
 def usual_merge(branches: tuple[Branch, ...]) -> Merge:
-    """The merge that needs no mention: `pyramid` where a ConvNeXt takes part, else `conv`."""
+    """The merge that a short form leaves out: `pyramid` if a ConvNeXt takes part, else `conv`."""
     return "pyramid" if any(isinstance(branch.model, ConvNeXt) for branch in branches) else "conv"
 
 
@@ -51,7 +51,7 @@ def _branch(part: re.Match[str]) -> Branch:
     name = part["backbone"]
     if part["attention"] is None and isinstance(backbone_named(name), Transformer):
         raise DesignError(
-            f"{part[0]!r} does not say how it attends; write {part[0]}:g for global attention, or {part[0]}:w14 for "
+            f"{part[0]!r} has no attention setting; write {part[0]}:g for global attention, or {part[0]}:w14 for "
             f"windows; write it like {_EXAMPLE}"
         )
     if part["attention"] is not None and isinstance(backbone_named(name), ConvNeXt):

@@ -1,6 +1,6 @@
-"""Which branches, interactions and merges make one network.
+"""Checks which branches, interactions and merges make one network.
 
-Every check raises a ValueError that states the rule, the value and the way out.
+Every check raises a DesignError with the rule, the value and the way out.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from piip_search.errors import DesignError
 
 MAX_BRANCHES = 4
 GROUPS = 32
-"""Groups of the group norms in merges; they divide the widths that are normed."""
+"""Number of groups of the group norms in merges; it divides the normed widths."""
 _POOLS = {"map": "by attention over its tokens", "pair": "from two tokens by two heads"}
-"""Ways to class scores that the merge `logits` does not build."""
+"""Sources of class scores that the merge `logits` does not build."""
 
 
 def check_branches(branches: Sequence[Branch]) -> None:
-    """How many, in which order, on what patches."""
+    """Checks number, order and patches of the branches."""
     if not 1 <= len(branches) <= MAX_BRANCHES:
-        raise DesignError(f"an architecture has 1 to {MAX_BRANCHES} branches, got {len(branches)}")
+        raise DesignError(f"an architecture must have 1 to {MAX_BRANCHES} branches, got {len(branches)}")
     widths = [branch.model.width for branch in branches]
     if widths != sorted(widths, reverse=True):
         raise DesignError(
@@ -43,7 +43,7 @@ def check_branches(branches: Sequence[Branch]) -> None:
 
 
 def check_interaction(branches: Sequence[Branch], interaction: Interaction) -> None:
-    """Whether the branches have neighbours, blocks and widths for it."""
+    """Checks that the branches have neighbours, blocks and widths for an interaction."""
     count, heads = interaction.count, interaction.heads
     if len(branches) == 1 and interaction != NO_INTERACTION:
         raise DesignError(f"a single branch has nothing to interact with, got {interaction}; leave it out")
@@ -63,7 +63,7 @@ def check_interaction(branches: Sequence[Branch], interaction: Interaction) -> N
 
 
 def check_merge(branches: Sequence[Branch], interactions: int, merge: Merge) -> None:
-    """Whether the branches can merge that way after so many interactions."""
+    """Checks that the branches can merge in this way after so many interactions."""
     if merge not in MERGES:
         raise DesignError(f"unknown merge {merge!r}; choose one of {', '.join(MERGES)}")
     models = [branch.model for branch in branches]

@@ -1,6 +1,6 @@
-"""One YAML file, as a checked value: what may be built, on which data, at what effort, within which budget.
+"""The YAML file of a search as a checked value: space, data, effort, and budget.
 
-All that is wrong with a file is found in one reading and reported with its place and a way out (`SpecError`).
+One reading finds all faults of a file and reports each with its place and a way out (`SpecError`).
 """
 
 from piip_search.config.budget import Budget, FidelitySection, Goal, Schedule

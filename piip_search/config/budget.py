@@ -1,4 +1,4 @@
-"""Sections `budget`, `fidelity` and `schedule`: what a search may spend, and how much of it on one design."""
+"""Sections `budget`, `fidelity` and `schedule`: the expense of a search and of each design."""
 
 import re
 from typing import Annotated, NamedTuple, Self
@@ -10,7 +10,7 @@ from piip_search.evaluation import evaluation
 
 
 class Goal(NamedTuple):
-    """A metric to reach, by a design of at most so many GMACs; any that the limit allows where None."""
+    """A metric to reach by a design of at most so many GMACs; None for any design within the limit."""
 
     metric: float
     gmacs: float | None = None
@@ -24,7 +24,7 @@ def _goal(value: object) -> object:
         return value
     found = _TARGET.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"a target is like best >= 0.3, or best <= 500 G >= 0.3 for a tier, got {value!r}")
+        raise ValueError(f"target must be like best >= 0.3, or best <= 500 G >= 0.3 for a tier, got {value!r}")
     return Goal(float(found["metric"]), None if found["gmacs"] is None else float(found["gmacs"]))
 
 
@@ -37,16 +37,16 @@ Target = Annotated[Goal, BeforeValidator(_goal), PlainSerializer(_write_goal)]
 
 
 class Budget(Section):
-    """What the search may spend.
+    """The budget of a search.
 
     Attributes:
-        trials: Architectures to measure, failures included.
-        hours: Wall-clock hours of one sitting after which nothing new is started; None for no end.
-        gpu_hours: Hours of GPUs, summed over all evaluations of the run, after which nothing new is started.
-        target: A metric that ends the search once it is reached, such as `best >= 0.3` or, for a design within a
-            tier, `best <= 500 G >= 0.3`.
-        least_gain: No new designs are begun once a search of everything that is left is expected to raise the best
-            metric of no tier by as much as this.
+        trials: Designs to measure, failures included.
+        hours: Wall-clock hours of one session after which no trial starts; None for no end.
+        gpu_hours: Hours of GPUs, summed over all evaluations of the run, after which no trial starts.
+        target: A metric that ends the search once it is reached, such as `best >= 0.3` or, for a design within a tier,
+            `best <= 500 G >= 0.3`.
+        least_gain: Smallest expected gain: no new designs start once measuring all others is expected to raise the best
+            metric of every tier by less.
     """
 
     trials: Count = 50
@@ -57,7 +57,7 @@ class Budget(Section):
 
 
 class FidelitySection(Section):
-    """How much effort one evaluation takes; the fields are those of `piip_search.evaluation.evaluation.Fidelity`."""
+    """The effort of one evaluation; the fields are those of `piip_search.evaluation.evaluation.Fidelity`."""
 
     epochs: Annotated[int, Field(ge=0, le=10**6)] = 12
     data_fraction: Share = 1.0
@@ -79,14 +79,14 @@ class FidelitySection(Section):
 
 
 class Schedule(Section):
-    """Which designs are trained to the end: successive halving over the epochs of `fidelity`.
+    """Successive halving over the epochs of `fidelity`: selects the designs that are trained to the end.
 
     Attributes:
-        rungs: Epochs after which a design is measured and pauses, rising; who goes on is trained from there. All rungs
-            are part of one learning-rate schedule.
-        keep: One in so many goes on from a rung.
-        brackets: Designs start at so many different rungs: some begin with a longer training, which protects from
-            first rungs that rank badly.
+        rungs: Epochs after which a design is measured and pauses, rising; promoted designs are trained from there. All
+            rungs are part of one learning-rate schedule.
+        keep: One in so many is promoted from a rung.
+        brackets: Number of rungs at which designs start: some begin with a longer training, in case the first rungs
+            rank badly.
     """
 
     rungs: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
@@ -96,7 +96,7 @@ class Schedule(Section):
     @model_validator(mode="after")
     def _rises(self) -> Self:
         if list(self.rungs) != sorted(set(self.rungs)):
-            raise ValueError(f"rungs rise, each once, got {list(self.rungs)}")
+            raise ValueError(f"rungs must rise, each once, got {list(self.rungs)}")
         if self.brackets > len(self.rungs) + 1:
             raise ValueError(
                 f"brackets start at the {len(self.rungs)} rungs or at the whole training, so there are at most "

@@ -1,4 +1,4 @@
-"""What the types of a search space file cannot say: whether models, sizes and interactions fit each other."""
+"""Checks that types cannot express: whether models, sizes and interactions of a search space fit each other."""
 
 from typing import Any, cast
 
@@ -9,11 +9,11 @@ from piip_search.config.messages import closest, shortened
 from piip_search.tasks import TASKS
 
 MOST_TOKENS = 1024
-"""Most tokens of a side of a grid: costs of more do not fit the numbers that they are counted in."""
+"""Most tokens of a grid's side: larger costs overflow the integers of the cost arrays."""
 
 
 def problems_of(content: dict[str, Any]) -> list[str]:
-    """All of them, one line each."""
+    """All inconsistencies, one line each."""
     problems: list[str] = []
     metric = content.get("metric", "bbox_mAP")
     metrics = TASKS["detection"].metrics
@@ -53,7 +53,7 @@ def _resampled(model: Backbone, patch: object) -> Backbone:
 
 
 def _side_problem(place: str, side: int, models: list[Backbone]) -> list[str]:
-    """A size that suits no model is a mistake; one that suits some is a choice for these."""
+    """Problems of a size that suits no model; a size that suits some is a choice for those."""
     patches = sorted({model.patch for model in models} or {16})
     if side > MOST_TOKENS * patches[0]:
         return [f"{place}: at most {MOST_TOKENS} patches of {patches[0]} px, got {shortened(side)}"]

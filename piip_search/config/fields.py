@@ -1,4 +1,4 @@
-"""What every section of a search space file is made of: kinds of values, and the base of sections."""
+"""The parts of every section of a search space file: types of values, and the base class."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-"""A run's name is also that of a folder."""
+"""Pattern of a run's name, which is also the name of a folder."""
 MOST_CHOICES = 100
 """Most choices of one kind: a design is a row of small numbers."""
 
@@ -17,6 +17,6 @@ FilePath = Annotated[Path, Field(strict=False)]
 
 
 class Section(BaseModel):
-    """A part of the file: nothing in it but what is known, and nothing turned into another kind of value."""
+    """A section of the file; it refuses unknown keys and converts no types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

@@ -24,14 +24,14 @@ PATHS = (
     ("training", "pretrained"),
     ("training", "detector"),
 )
-"""Fields that are paths, or may be."""
+"""Fields that are or may be paths."""
 
 
 def load_spec(path: Path) -> SearchSpec:
     """Reads and checks a search space.
 
     Raises:
-        SpecError: The file cannot be read, is no YAML or breaks rules; all that was found, at once.
+        SpecError: The file cannot be read, is no YAML or breaks rules; the message lists all problems.
     """
     try:
         content = read_yaml(path)
@@ -57,21 +57,21 @@ def load_spec(path: Path) -> SearchSpec:
 
 
 def space_file(content: Mapping[str, Any], **layout: Any) -> str:
-    """What a search space file has to hold for `load_spec` to read this content.
+    """The text of a search space file that `load_spec` reads as this content.
 
     Args:
-        content: As `parse_spec` takes it.
-        layout: As for `yaml.dump`.
+        content: Content in the form for `parse_spec`.
+        layout: Options of `yaml.dump`.
     """
     return write_yaml(_with_paths(dict(content), lambda _, text: escaped(text)), **layout)
 
 
 def _with_paths(content: Any, change: Callable[[str, str], str]) -> Any:
-    """The content with every path changed.
+    """The content with every path replaced.
 
     Args:
-        content: Content of a file, which need not be sound.
-        change: Takes the place of a path and the path.
+        content: Content of a file, possibly with faults.
+        change: Maps the name of a field and its path to the new path.
     """
     for path in PATHS:
         content = _changed(content, path, partial(change, ".".join(path)))
@@ -87,15 +87,15 @@ def _changed(content: Any, path: tuple[str, ...], change: Callable[[str], str]) 
 
 
 def parse_spec(content: object, source: Path | str = "search space", recorded: bool = False) -> SearchSpec:
-    """Checks what a search space file holds.
+    """Checks the content of a search space file.
 
     Args:
         content: Content of the file.
-        source: What the message names.
-        recorded: Whether a ledger holds it: no search starts with it, and earlier versions accepted more.
+        source: Name of the file in messages.
+        recorded: Whether it comes from a ledger: it starts no search, and earlier versions accepted more.
 
     Raises:
-        SpecError: It breaks rules; all that was found, at once.
+        SpecError: The content breaks rules; the message lists all problems.
     """
     if not isinstance(content, dict):
         raise SpecError(source, ["must be a mapping with name, space, limit and data; `piip-search init` writes one"])
@@ -105,7 +105,7 @@ def parse_spec(content: object, source: Path | str = "search space", recorded: b
         spec = SearchSpec.model_validate(content)
     except ValidationError as error:
         found = [dict(item) for item in error.errors()]
-        # A list whose only item is wrong is also reported as too short: say the first alone.
+        # A list with a single wrong item is also reported as too short: report only the item.
         problems += [
             explained(item, SearchSpec) for item in found if item["type"] != "too_short" or item["input"] in ([], ())
         ]

@@ -1,4 +1,4 @@
-"""How a problem in a search space file is put: its place, the rule, the value, and a way out."""
+"""Messages about problems in a search space file: place, rule, value, and way out."""
 
 import difflib
 import math
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 
 def explained(item: dict[str, Any], whole: type[BaseModel]) -> str:
-    """One line for one of pydantic's findings in a section or the whole file."""
+    """One line for a finding of pydantic in a section or the whole file."""
     place = _place(item["loc"])
     if item["type"] == "extra_forbidden":
         return f"{place}: unknown key{closest(str(item['loc'][-1]), _known_keys(whole, item['loc'][:-1]))}"
@@ -23,11 +23,11 @@ def explained(item: dict[str, Any], whole: type[BaseModel]) -> str:
 
 
 _TRUTHS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
-"""Words that YAML 1.1 took for one of the two."""
+"""Words that YAML 1.1 read as true or false."""
 
 
 def _plainly(kind: str, value: object) -> str:
-    """How a message ends where a value is of the kind that is wanted, but written as another one."""
+    """The end of a message about a value of the right kind in the wrong notation."""
     text = value.strip() if isinstance(value, str) else value
     if kind == "bool_type" and isinstance(text, str):
         word = _TRUTHS.get(text.lower(), text.lower())
@@ -59,7 +59,7 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
 
 
 def closest(word: str, known: Any) -> str:
-    """How a message ends that names an unknown word."""
+    """The end of a message about an unknown word: the nearest or all known words."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
 
@@ -74,6 +74,6 @@ _REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 3, 60, 60, 60
 
 
 def shortened(value: object) -> str:
-    """A value as a message shows it, however large it is."""
+    """A value in the form for messages, shortened."""
     text = _REPR.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

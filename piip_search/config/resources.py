@@ -1,4 +1,4 @@
-"""Section `resources`: what one trial occupies."""
+"""Section `resources`: the resources of one trial."""
 
 import math
 import re
@@ -15,7 +15,7 @@ def _gpu(value: object) -> object:
         return value
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or cast(float, value) < 0 or (cast(float, value) > 1 and cast(float, value) % 1):
-        raise ValueError(f"gpu is a number from 0 to 1, or auto, got {shortened(value)}")
+        raise ValueError(f"gpu must be a number from 0 to 1, or auto, got {shortened(value)}")
     return float(cast(float, value))
 
 
@@ -25,7 +25,7 @@ def _custom(value: dict[str, float]) -> dict[str, float]:
         if name.lower() in own or not _RESOURCE.fullmatch(name):
             raise ValueError(f"custom resources have names of the cluster's own, such as a100, got {shortened(name)}")
         if amount > 1 and amount % 1:
-            raise ValueError(f"an amount above one is a whole number, got {amount:g} of {name}")
+            raise ValueError(f"an amount above one must be a whole number, got {amount:g} of {name}")
     return value
 
 
@@ -35,18 +35,19 @@ Custom = Annotated[dict[str, Positive], AfterValidator(_custom)]
 
 
 class Resources(Section):
-    """What one trial occupies, in Ray's units, and how its processes are used.
+    """The resources of one trial, in Ray's units, and the use of its processes.
 
     Attributes:
         cpu: Logical CPUs.
-        gpu: GPUs, at most 1 in a new search; a fraction lets trials share one, `auto` gives each trial the share that
-            its memory is predicted to take. A trial's process takes no more of the GPU's memory than its share.
+        gpu: GPUs, at most 1 in a new search; a fraction lets trials share one, `auto` gives each trial the share of its
+            predicted memory. A trial's process takes no more of the GPU's memory than its share.
         gpu_memory: Memory of one GPU in GiB. Designs whose training is predicted to need more are not proposed.
-        custom: Resources of the cluster's own by name, such as `a100: 1`.
-        at_once: Most trials at a time; None for as many as the cluster holds. A number makes a cluster grow that can.
-        reuse_actors: Whether a process that measured a trial takes the next one. On a GPU that keeps CUDA's state from
-            trial to trial; off, every trial takes seconds to start.
-        retries: How often a trial is started again, from its last checkpoint, after its process or its machine died.
+        custom: Custom resources of the cluster by name, such as `a100: 1`.
+        at_once: Most trials at a time; None for as many as the cluster holds. A number makes an autoscaling cluster
+            grow.
+        reuse_actors: Whether a process measures several trials. This keeps CUDA's state between trials; off, every
+            trial takes seconds to start.
+        retries: Restarts of a trial from its last checkpoint after its process or machine died.
     """
 
     cpu: Positive = 1.0
@@ -60,14 +61,14 @@ class Resources(Section):
     @model_validator(mode="after")
     def _memory_is_of_a_gpu(self) -> Self:
         if self.gpu == "auto" and self.gpu_memory is None:
-            raise ValueError("gpu: auto shares a GPU by its memory; say how much that is, as gpu_memory: 80")
+            raise ValueError("gpu: auto shares a GPU by its memory; give its memory, for example gpu_memory: 80")
         if self.gpu_memory is not None and not self.gpu:
             raise ValueError("gpu_memory is for trials on GPUs, and gpu is 0; set gpu to auto or to a number")
         return self
 
 
 def unsupported(resources: Resources) -> list[str]:
-    """What a new search may not ask for, a line each; earlier versions accepted it, and their ledgers hold it."""
+    """Settings that only earlier versions accepted and that a new search may not use, one line each."""
     if resources.gpu == "auto" or resources.gpu <= 1:
         return []
     return [

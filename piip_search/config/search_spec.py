@@ -25,24 +25,24 @@ SamplerName = Literal["piip", "nsga2", "tpe", "random"]
 
 
 class SearchSpec(Section):
-    """One search, as its YAML file says it.
+    """A search as its YAML file describes it.
 
     Attributes:
-        name: Name of the search and, unless another is given, of its run.
-        task: What is trained.
-        metric: What is raised; the cost is lowered.
+        name: Name of the search and, by default, of its run.
+        task: Task that designs are trained for.
+        metric: Metric to raise; the cost is lowered.
         seed: Seed of the sampler and of every training.
-        sampler: Who proposes.
-        prior: What the sampler piip believes beforehand: `published` for the papers' detectors, dropped where it
-            misleads; None for nothing.
-        space: What may be built.
-        limit: What one architecture may cost.
-        budget: What the search may spend.
-        data: What is trained on.
-        fidelity: How much effort one evaluation takes.
-        schedule: Which designs get as much; None for all.
-        training: How a proxy is trained.
-        resources: What one trial occupies.
+        sampler: Name of the sampler.
+        prior: Prior knowledge of the sampler piip: `published` for the papers' detectors, dropped if it misleads; None
+            for none.
+        space: Choices for a design.
+        limit: Limit on the cost of one design.
+        budget: Budget of the search.
+        data: Data set.
+        fidelity: Effort of one evaluation.
+        schedule: Successive halving; None trains all designs fully.
+        training: Training of a proxy.
+        resources: Resources of one trial.
     """
 
     name: Annotated[str, Field(pattern=RUN_NAME)]
@@ -103,28 +103,27 @@ class SearchSpec(Section):
 
     @property
     def rungs(self) -> tuple[evaluation.Fidelity, ...]:
-        """The fidelities at which a design is measured, the whole training last."""
+        """The fidelities at which a design is measured; the full training is the last."""
         whole = self.fidelity.build()
         lower = () if self.schedule is None else self.schedule.rungs
         return (*(replace(whole, epochs=epochs, horizon=whole.schedule_epochs) for epochs in lower), whole)
 
     @property
     def question(self) -> str:
-        """Fingerprint of what is searched; a run may be continued only with an equal one.
+        """Fingerprint of the search; a run may be continued only with an equal one.
 
-        The budget, the resources and the name may change between two sittings of one search.
+        The budget, the resources and the name may change between two sessions of one search.
         """
-        # Defaults are left out, so that a setting that comes later does not part a run from its past.
+        # Defaults are left out, so that a new setting does not separate a run from its past.
         return _fingerprint(
             self.model_dump(mode="json", exclude={"name", "budget", "resources"}, exclude_defaults=True)
         )
 
     @property
     def detector(self) -> DetectorCost:
-        """What is trained around the backbone, with COCO's 80 classes: the data is not looked at to price a design.
+        """The detector around the backbone with COCO's 80 classes, so that pricing needs no data.
 
-        Around a detector whose cost is not known, Mask R-CNN stands in, for a plan's estimates and for the memory of a
-        training.
+        Mask R-CNN stands in for a detector of unknown cost, for a plan's estimates and for the memory of a training.
         """
         training = self.training
         if training.known_detector is None:
@@ -133,12 +132,12 @@ class SearchSpec(Section):
 
     @property
     def objectives(self) -> Objectives:
-        """What a search trades off: the metric, and the cost under the limit's convention."""
+        """The objectives of a search: the metric, and the cost under the limit's convention."""
         return Objectives(self.metric, self.limit.convention, self.detector)
 
     @property
     def bounds(self) -> SpaceLimit:
-        """What one architecture may cost."""
+        """The limit on the cost of one architecture."""
         limit, resources = self.limit.build(self.detector), self.resources
         if resources.gpu_memory is None:
             return limit
@@ -162,8 +161,8 @@ class SearchSpec(Section):
         return share_of(training_bytes(design, self.step), resources.gpu_memory)
 
     def recipe(self, data_fingerprint: str) -> str:
-        """Fingerprint of data and training: what a measurement depends on besides its candidate."""
-        # Defaults are left out, so that a setting that comes later does not make old measurements strange.
+        """Fingerprint of data and training: everything that a measurement depends on besides its candidate."""
+        # Defaults are left out, so that a new setting does not invalidate old measurements.
         parts = self.model_dump(mode="json", include={"task", "training"}, exclude_defaults=True)
         for name in UNSEEN:
             parts.get("training", {}).pop(name, None)

@@ -1,4 +1,4 @@
-"""The search spaces that come with the package."""
+"""The search spaces of the package."""
 
 import difflib
 from importlib.resources import files
@@ -9,9 +9,9 @@ from piip_search.file_paths import located
 
 
 def shipped_spaces() -> dict[str, Path]:
-    """Name and file of each space, by name.
+    """File of each shipped space, by name.
 
-    In an installed wheel they lie inside the package, in a checkout beside it.
+    They lie inside an installed package, and beside the package in a checkout.
     """
     package = Path(str(files("piip_search")))
     places = (package / "search_spaces", package.parent / "search_spaces")
@@ -23,7 +23,7 @@ def find_space(text: str) -> Path:
     """The file that a user means: a path, or the name of a shipped space.
 
     Raises:
-        UserError: It is neither.
+        UserError: The text is neither.
     """
     path = Path(text)
     shipped = shipped_spaces()

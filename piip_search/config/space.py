@@ -1,4 +1,4 @@
-"""Sections `space` and `limit`: what may be built, and what it may cost."""
+"""Sections `space` and `limit`: the choices for a design, and the limit on its cost."""
 
 from typing import Annotated, TypeVar
 
@@ -17,12 +17,12 @@ from piip_search.space import Window as SpaceWindow
 def _window(value: object) -> object:
     if value is None or (isinstance(value, int | str) and not isinstance(value, bool)):
         return parse_window(value)
-    raise ValueError(f"a window is a number of tokens, global, or like 14g3, got {value!r}")
+    raise ValueError(f"a window must be a number of tokens, global, or like 14g3, got {value!r}")
 
 
 def _rising(value: tuple[float, float]) -> tuple[float, float]:
     if not 1 <= value[0] <= value[1]:
-        raise ValueError(f"steps are two ratios, 1 <= least <= greatest, got {list(value)}")
+        raise ValueError(f"steps must be two ratios, 1 <= least <= greatest, got {list(value)}")
     return value
 
 
@@ -33,7 +33,7 @@ Steps = Annotated[tuple[float, float], Field(strict=False), AfterValidator(_risi
 
 
 class SpaceSection(Section):
-    """What may be built; the fields are those of `piip_search.space.SearchSpace`."""
+    """The choices for a design; the fields are those of `piip_search.space.SearchSpace`."""
 
     backbones: Offers[str]
     resolutions: Offers[int]
@@ -55,7 +55,7 @@ class SpaceSection(Section):
     padding: Count | None = None
 
     def build(self) -> SearchSpace:
-        """The space as an object; where no merge is chosen, the usual one of its backbones."""
+        """The search space; its merge is by default the usual one of its backbones."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         if self.merges is None:
             convolutional = any(isinstance(backbone_named(name), ConvNeXt) for name in self.backbones)
@@ -64,7 +64,7 @@ class SpaceSection(Section):
 
 
 class LimitSection(Section):
-    """What one architecture may cost; the fields are those of `piip_search.space.Limit`."""
+    """The limit on the cost of one design; the fields are those of `piip_search.space.Limit`."""
 
     gmacs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
     convention: Convention = "published"
@@ -74,6 +74,6 @@ class LimitSection(Section):
         """The limit as a plain value, its tiers rising.
 
         Args:
-            detector: What reads the merged maps, under the convention `detector`.
+            detector: Detector on the merged maps, under the convention `detector`.
         """
         return SpaceLimit(tuple(sorted(set(self.gmacs))), self.convention, self.mparams, detector)

@@ -1,4 +1,4 @@
-"""Sections `data` and `training`: what proxies are trained on, and how."""
+"""Sections `data` and `training` of a search."""
 
 from typing import Annotated, Literal, Self, cast, get_args
 
@@ -9,15 +9,15 @@ from piip_search.config.messages import closest
 from piip_search.cost import DetectorName
 
 DETECTORS = (*get_args(DetectorName), "atss", "cascade_rcnn", "cascade_mask_rcnn", "dino")
-"""Detectors by a short name; the cost of the first ones is known."""
+"""Short names of detectors; the cost of the first ones is known."""
 
 UNSEEN = ("loader_workers", "cache_mib", "measure_every", "cuda_graphs")
-"""Settings of a training that leave its results as they are."""
+"""Settings of a training that do not change its results."""
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] > value[1]:
-        raise ValueError(f"a jitter is the least and the greatest factor, such as [0.8, 1.25], got {list(value)}")
+        raise ValueError(f"a jitter must be the least and the greatest factor, such as [0.8, 1.25], got {list(value)}")
     return value
 
 
@@ -25,7 +25,7 @@ Jitter = Annotated[tuple[Positive, Positive], Field(strict=False), AfterValidato
 
 
 Orientation = Literal["exif", "stored"]
-"""Annotations are of the pixels turned as EXIF says, or as they are stored."""
+"""Orientation of the annotated pixels: turned as EXIF says, or as stored."""
 
 
 class Split(Section):
@@ -33,11 +33,11 @@ class Split(Section):
 
     Attributes:
         images: Folder of the images, relative to the data root.
-        annotations: COCO instances json, relative to the data root.
-        orientation: `exif` where annotations are of the pixels turned as an image's EXIF says, `stored` where they are
-            of the pixels as stored; None tells it by the images' sizes.
-        bits: Bits that images of 16 bits a channel use, such as 12 for many cameras: the largest number of so many bits
-            is white. None for all 16.
+        annotations: COCO instances JSON, relative to the data root.
+        orientation: `exif` for annotations of pixels turned as EXIF says, `stored` for annotations of the pixels as
+            stored; None determines it by the images' sizes.
+        bits: Bits in use of images with 16 bits a channel, such as 12 for many cameras: the largest number of so many
+            bits is white. None for all 16.
     """
 
     images: FilePath
@@ -47,13 +47,13 @@ class Split(Section):
 
 
 class Data(Section):
-    """Where the images are: a COCO-format folder, or `embedded: digits`, which needs no download.
+    """The data set: a COCO-format folder, or `embedded: digits`, which needs no download.
 
     Attributes:
-        embedded: A data set that is composed on first use.
-        root: Folder that the two parts are relative to; itself relative to the working directory.
-        train: What proxies are trained on.
-        val: What they are measured on.
+        embedded: A data set that is created on first use.
+        root: Folder of the two parts; relative to the working directory.
+        train: Part for training proxies.
+        val: Part for measuring them.
     """
 
     embedded: Literal["digits"] | None = None
@@ -72,39 +72,40 @@ class Data(Section):
 
 
 class Training(Section):
-    """How a proxy is trained; the fidelity says how long.
+    """The training of a proxy; the fidelity sets its length.
 
     Attributes:
         detector: Detector around the PIIP backbone: retinanet, fcos or mask_rcnn, whose cost is known; atss,
             cascade_rcnn, cascade_mask_rcnn or dino; or any configuration of mmdet, as mmdet::folder/name.py or a file.
-        channels: Width of neck and head of a detector whose cost is known; others keep their own.
+        channels: Width of neck and head of a detector of known cost; others keep their own.
         batch_size: Images a step.
         learning_rate: Peak rate of AdamW.
         weight_decay: AdamW's decay; none on biases, norms and gates.
-        warmup: Share of all steps in which the rate rises.
+        warmup: Share of all steps during which the rate rises.
         clip_norm: Largest gradient norm.
-        flip: Chance of a horizontal flip.
-        short_side: Images are fitted into a box of the architecture's image size by this share of it.
-        scale_jitter: Least and greatest factor on the fitted image's size, drawn for every image; what exceeds the box
-            is cropped. None for none.
-        colour_jitter: Whether brightness, contrast, saturation and hue are changed at random.
+        flip: Probability of a horizontal flip.
+        short_side: Short side of the box for an image, as a share of the design's image size, which is the long side.
+        scale_jitter: Least and greatest factor on the fitted image's size, drawn for every image; larger images are
+            cropped to the box. None for none.
+        colour_jitter: Whether brightness, contrast, saturation and hue change at random.
         loader_workers: Processes that read images; 0 reads them in the training process. Results do not depend on it.
-        cache_mib: Most memory for decoded images in each process that reads, MiB.
-        val_images: Validation images that a proxy is measured on, the same ones for all; None for all images.
-        measure_every: Epochs between two measurements of a training, for a learning curve; None for one at its end.
-        inherit: Whether a candidate starts from the weights of the nearest relative that was measured.
-        max_detections: Boxes kept an image and looked at by the averages, 100 in COCO's own.
-        anchor_scale: Side of the smallest anchors over the stride of their map; None for the detector's own (4 in
-            retinanet, 8 in mask_rcnn). Smaller for smaller objects.
+        cache_mib: Most memory for decoded images in each reading process, MiB.
+        val_images: Validation images that measure a proxy, the same ones for all proxies; None for all images.
+        measure_every: Epochs between two measurements of a training, for a learning curve; None measures only at its
+            end.
+        inherit: Whether a candidate starts from the weights of the nearest measured relative.
+        max_detections: Most boxes an image that the averages include, 100 in COCO's own.
+        anchor_scale: Side of the smallest anchors over the stride of their map, smaller for smaller objects; None for
+            the detector's own (4 in retinanet, 8 in mask_rcnn).
         threads: CPU threads of one trial.
-        pretrained: Where the branches' weights come from: `hub` for timm's, or a folder of files named like the timm
-            models; None trains from random weights.
+        pretrained: Source of the branches' weights: `hub` for timm's, or a folder of files named like the timm models;
+            None trains from random weights.
         layer_decay: Factor on the learning rate from each block of a ViT to the one before it; PIIP's detection recipe
-            takes 0.85 with pre-trained branches, as an export does.
+            has 0.85 with pre-trained branches, as an export does.
         precision: Precision of the backbone; neck and head are float32.
-        checkpointing: Whether a block's input alone is kept for the backward pass: less memory, a third more work.
-        cuda_graphs: Whether the backbone's steps on a GPU are recorded once for each size of batch and replayed: small
-            networks wait for the host otherwise. Takes memory for some more copies of the gradients.
+        checkpointing: Whether only a block's input is saved for the backward pass: less memory, a third more work.
+        cuda_graphs: Whether the backbone's steps on a GPU are recorded once a batch size and replayed, as small
+            networks otherwise wait for the host. Takes memory for some more copies of the gradients.
     """
 
     detector: str = "retinanet"
@@ -146,10 +147,10 @@ class Training(Section):
         if self.detector == "fcos" and self.channels % 32:
             raise ValueError(f"channels must be a multiple of 32 for fcos's group norms, got {self.channels}")
         if self.cuda_graphs and self.checkpointing:
-            raise ValueError("cuda_graphs replay steps that keep everything; leave it or checkpointing out")
+            raise ValueError("cuda_graphs replays steps with all activations; leave out cuda_graphs or checkpointing")
         return self
 
     @property
     def known_detector(self) -> DetectorName | None:
-        """The detector, where its cost is known in closed form."""
+        """The detector's name if its cost is known in closed form."""
         return cast(DetectorName, self.detector) if self.detector in get_args(DetectorName) else None

@@ -1,7 +1,7 @@
-"""Reads a YAML file of a stranger's: plain data, every key once, of a size that can be looked at.
+"""Reads an untrusted YAML file: plain data, every key once, of limited size.
 
 Words are read by the core schema of YAML 1.2: `1e-3` is a number, `010` is ten, and `on`, `no`, `12:30` and dates are
-texts. PyYAML itself reads YAML 1.1, where each of these is something else. Merge keys (`<<`) are those of 1.1.
+texts. PyYAML itself reads YAML 1.1, where each of these is another type. Merge keys (`<<`) follow YAML 1.1.
 """
 
 import re
@@ -15,7 +15,7 @@ from piip_search.errors import YamlError
 
 MOST_BYTES = 1_000_000
 MOST_VALUES = 20_000
-"""Values of a file with its aliases written out: nested ones multiply."""
+"""Most values of a file with its aliases expanded: nested aliases multiply."""
 DEEPEST = 50
 
 
@@ -30,11 +30,11 @@ _WORDS = (
     ),
     ("merge", r"<<", "<"),
 )
-"""Kinds of values, which words are of each, and how these begin: YAML 1.2.2, section 10.3.2."""
+"""Types of values, the pattern of their words, and the first characters of these: YAML 1.2.2, section 10.3.2."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's plain data, in which a key that stands twice is an error: one of the two would be lost without a word."""
+    """A loader of plain data that refuses duplicate keys, of which YAML would silently drop one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
@@ -43,14 +43,14 @@ class _Loader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                continue  # which the loader itself refuses
+                continue  # the loader itself refuses it
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands here twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """A whole number; one that begins with zeros is decimal."""
+        """Parses a whole number; one with leading zeros is decimal."""
         text = str(self.construct_scalar(node))
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
@@ -60,7 +60,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts into quotes what YAML 1.1 or 1.2 would not read as the text that it is."""
+    """A dumper that quotes texts which YAML 1.1 or 1.2 would read as another type."""
 
 
 for _kind, _pattern, _beginnings in _WORDS:
@@ -70,36 +70,36 @@ for _kind, _pattern, _beginnings in _WORDS:
 
 
 def write_yaml(content: Any, **layout: Any) -> str:
-    """Plain data as YAML that `read_yaml`, and any other reader, takes for the same data.
+    """Plain data as YAML that `read_yaml` and any other parser read as the same data.
 
     Args:
-        content: Nothing but plain data.
-        layout: As for `yaml.dump`.
+        content: Plain data.
+        layout: Options of `yaml.dump`.
     """
     return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, **layout))
 
 
 def read_yaml(path: Path) -> Any:
-    """What a file holds.
+    """Parses a YAML file.
 
     Raises:
-        YamlError: It cannot be read, or is no YAML of a reasonable size.
+        YamlError: The file cannot be read, is no YAML, or is too large.
     """
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
-            raise YamlError(f"has {size:,} bytes, of which at most {MOST_BYTES:,} are read; is it another file?")
+            raise YamlError(f"has {size:,} bytes, and at most {MOST_BYTES:,} are read; is it another file?")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise YamlError(f"cannot be read: {error}; `piip-search init` writes spaces to start from") from None
     try:
         if _values(yaml.compose(text, Loader=yaml.SafeLoader)) > MOST_VALUES:
-            raise YamlError(f"holds more than {MOST_VALUES:,} values, or lies deeper than {DEEPEST}; write it plainly")
+            raise YamlError(f"has more than {MOST_VALUES:,} values, or more than {DEEPEST} levels; write it plainly")
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise YamlError(_syntax(error)) from None
     except RecursionError:
-        raise YamlError(f"lies deeper than {DEEPEST}; write it plainly") from None
+        raise YamlError(f"has more than {DEEPEST} levels; write it plainly") from None
     except ValueError as error:
         if isinstance(error, YamlError):
             raise
@@ -107,7 +107,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _values(root: yaml.Node | None) -> int:
-    """Values with aliases written out; more than may be where it lies too deep, or holds itself."""
+    """Number of values with aliases expanded; more than allowed if it is nested too deep or contains itself."""
     sizes: dict[int, int] = {}
     open_nodes: set[int] = set()
 

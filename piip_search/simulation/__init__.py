@@ -1,1 +1,1 @@
-"""A search on a table of finished measurements."""
+"""Searches on a table of finished measurements."""

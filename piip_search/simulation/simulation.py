@@ -1,4 +1,4 @@
-"""A search over the designs of a table: the same sampler, schedule, ledger and search, and no training.
+"""A search over the designs of a table, with the real sampler, schedule, ledger and search, and without training.
 
 Legend: N designs, D choices.
 """
@@ -26,16 +26,16 @@ from piip_search.simulation.table import Table
 from piip_search.simulation.table_design import TableDesign
 
 SECONDS_AN_EPOCH = 60.0
-"""Seconds of a design of mean cost, where the table gives no times; others take time in proportion to their cost."""
+"""Seconds an epoch of a design of mean cost, for a table without times; durations are proportional to cost."""
 
 
 @dataclass(frozen=True)
 class TableDesigns:
-    """What may be proposed.
+    """The designs that may be proposed.
 
     Attributes:
-        rows_ND: One design a row.
-        gmacs_N: Their costs, in the table's unit.
+        rows_ND: Rows of the designs.
+        gmacs_N: Costs of the designs, in the table's unit.
     """
 
     rows_ND: NDArray[np.intp]
@@ -47,13 +47,13 @@ class TableDesigns:
 
 @dataclass(frozen=True)
 class Simulation:
-    """A table seen through a search's settings.
+    """A search on a table.
 
     Attributes:
         spec: Limits, budget, schedule, sampler and seed of the search.
         table: Designs and results.
-        loss: Name of the loss that is lowered.
-        cost: Name of the cost that is known, in whose unit the limits are.
+        loss: Name of the loss to lower.
+        cost: Name of the known cost, in the unit of the limits.
     """
 
     spec: SearchSpec
@@ -63,7 +63,7 @@ class Simulation:
 
     @classmethod
     def of(cls, spec: SearchSpec, table: Table, loss: str | None = None, cost: str | None = None) -> "Simulation":
-        """Checks that the search can be played on the table.
+        """Creates a simulation, and checks that the table suits the search.
 
         Args:
             spec: The search.
@@ -72,7 +72,7 @@ class Simulation:
             cost: Name of one of its costs; the first by default.
 
         Raises:
-            TableError: There is no such loss or cost, no design fits a tier, or the table lacks a rung.
+            TableError: The loss or cost is missing, no design fits a tier, or the table lacks a rung.
         """
         chosen_loss, chosen_cost = table.loss(loss), table.cost(cost)
         costs = table.costs[chosen_cost]
@@ -97,7 +97,7 @@ class Simulation:
 
     @cached_property
     def objectives(self) -> Objectives:
-        """One minus a loss that is a share, or else minus the loss, at most zero or, where that is higher, the best."""
+        """Objectives with the metric 1 - loss if losses are shares, else -loss; its top is 0 or the best value."""
         least, most = np.nanmin(self._losses_N), np.nanmax(self._losses_N)
         if least >= 0 and most <= 1:
             return Objectives(f"1-{self.loss}", self.spec.limit.convention, known_cost=_known_cost)
@@ -113,7 +113,7 @@ class Simulation:
 
     @cached_property
     def designs(self) -> TableDesigns:
-        """The table's designs within the limit, each combination of choices once."""
+        """The table's designs within the limit, one for each combination of choices."""
         _, first = np.unique(self.table.codes, axis=0, return_index=True)
         fits = np.sort(first[self.table.costs[self.cost][first] <= self.spec.bounds.gmacs[-1]])
         return TableDesigns(self.table.codes[fits], self.table.costs[self.cost][fits])
@@ -138,7 +138,7 @@ class Simulation:
         return {self.objectives.metric: self._top - loss} if np.isfinite(loss) else None
 
     def loss_of(self, evaluation: Evaluation) -> float | None:
-        """The table's loss that an evaluation found."""
+        """The table's loss for an evaluation."""
         value = self.objectives.value(evaluation)
         return None if value is None else self._top - value
 
@@ -151,11 +151,11 @@ class Simulation:
         return float(SECONDS_AN_EPOCH * max(epochs, 1) * (costs[place] / costs.mean() if costs.any() else 1.0))
 
     def best(self, tier: float) -> float:
-        """The lowest loss within a tier; infinite where none is known there."""
+        """The lowest loss within a tier; infinite if none is known."""
         return float(np.fmin.reduce(self._losses_N[self.table.costs[self.cost] <= tier], initial=np.inf))
 
     def share(self, search: Search, tier: float) -> float:
-        """Hypervolume of a search's front over that of the whole table's, within a tier."""
+        """Hypervolume of a search's front within a tier, as a share of the whole table's."""
         reference = np.array([self.objectives.span, tier])
         missing = self._losses_N - self._top + self.objectives.top
         points = np.stack([missing, self.table.costs[self.cost]], 1)
@@ -196,12 +196,12 @@ class Simulation:
 
     @property
     def _top(self) -> float:
-        """What a loss is taken from to be a metric."""
+        """The number from which a loss is subtracted to give a metric."""
         return 1.0 if self.objectives.metric.startswith("1-") else 0.0
 
     @cached_property
     def _place(self) -> dict[tuple[int, ...], int]:
-        """Number of the first design with each row."""
+        """Index of the first design with each row."""
         return {tuple(row): place for place, row in reversed(list(enumerate(self.table.codes.tolist())))}
 
     @cached_property

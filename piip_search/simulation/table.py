@@ -1,9 +1,9 @@
-"""A table of designs whose results are known: to try samplers on, and to simulate searches.
+"""A table of designs with known results, to compare samplers and to simulate searches.
 
-A CSV file with a header: columns `choice:NAME` say what a design is, `cost:NAME` what is known of it beforehand, and
-`loss:NAME` what a search has to find, lower is better. `loss:NAME@EPOCHS` is the loss after so many epochs, the most of
-which are the whole training, and `seconds@EPOCHS` the time until then. A loss that is left empty is of a design that
-cannot be measured. Only the columns that are used need to hold. Legend: N designs, F features, K values of a choice.
+A CSV file with a header. Columns `choice:NAME` describe a design, `cost:NAME` are costs known beforehand, and
+`loss:NAME` are the results to find, lower is better. `loss:NAME@EPOCHS` is the loss after so many epochs, of which the
+most are the full training, and `seconds@EPOCHS` the time until then. An empty loss marks a design that cannot be
+measured. Only columns in use are checked. Legend: N designs, F features, K values of a choice.
 """
 
 import csv
@@ -22,23 +22,23 @@ from piip_search.search.samplers.acquisition import AcquisitionPool, cost_featur
 _Array = NDArray[np.float64]
 COLUMN_KINDS = ("choice", "cost", "loss")
 FEW = 8
-"""Numbers of which there are no more than this may also differ in kind, not only in size."""
+"""Numeric choices with at most this many values are one-hot encoded as well."""
 MOST_KINDS = 64
-"""Values of a choice that get a column of their own; the rarer ones share one."""
+"""Most one-hot columns of a choice; rarer values share one."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Designs, costs and losses; what is no finite number there is not a number here.
+    """Designs, costs and losses of a table; values that are not finite are NaN.
 
     Attributes:
-        path: The file.
-        lines_N: Where in it each design stands.
-        choices: Values of each choice, as they are written.
+        path: Path of the file.
+        lines_N: Line of each design in the file.
+        choices: Values of each choice as text.
         costs: Known costs by name.
-        losses: Losses at the end of the training by name.
-        curves: Losses by name and epochs, of those that are given after several.
-        seconds: Seconds until so many epochs, where they are given.
+        losses: Final losses by name.
+        curves: Losses by name and epochs, for losses given after several.
+        seconds: Seconds until so many epochs, if given.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class Table:
         """Reads a file.
 
         Raises:
-            TableError: The file is no such table; the message names line and column.
+            TableError: The file is invalid; the message names line and column.
         """
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
@@ -72,7 +72,7 @@ class Table:
         if twice := sorted({name for name in header if header.count(name) > 1 and name}):
             raise TableError(f"{path} has the column {twice[0]} more than once; give each a name of its own")
         if len(rows) < 2:
-            raise TableError(f"{path} holds {len(rows)} designs; there is nothing to choose from")
+            raise TableError(f"{path} has {len(rows)} designs; there is nothing to choose from")
         for line, row in zip(lines, rows, strict=True):
             if len(row) != len(header):
                 raise TableError(f"{path}, line {line}: {len(row)} values under {len(header)} columns")
@@ -108,32 +108,32 @@ class Table:
         return len(self.lines_N)
 
     def loss(self, name: str | None = None) -> str:
-        """A loss that can be used: of that name, or the first.
+        """The name of a usable loss: the given one, or the first.
 
         Raises:
-            TableError: There is none of that name, or fewer than two designs have it.
+            TableError: The table lacks it, or fewer than two designs have it.
         """
         chosen = _one_of("loss", name, list(self.losses))
         known = self.losses[chosen][np.isfinite(self.losses[chosen])]
         if len(np.unique(known)) < 2:
-            raise TableError(f"{self.path}: loss:{chosen} is the same for all designs; there is nothing to find")
+            raise TableError(f"{self.path}: loss:{chosen} is equal for all designs; there is nothing to find")
         return chosen
 
     def cost(self, name: str | None = None) -> str:
-        """A cost that can be used: of that name, or the first.
+        """The name of a usable cost: the given one, or the first.
 
         Raises:
-            TableError: There is none of that name, or it is not known of every design.
+            TableError: The table lacks it, or it is unknown for some design.
         """
         chosen = _one_of("cost", name, list(self.costs))
         self._check(f"cost:{chosen}", self.costs[chosen])
         return chosen
 
     def times(self, epochs: float) -> _Array | None:
-        """Seconds until so many epochs; None where the table does not give them.
+        """Seconds until so many epochs; None if the table has no times.
 
         Raises:
-            TableError: They are not known of every design.
+            TableError: They are unknown for some design.
         """
         if epochs not in self.seconds:
             return None
@@ -149,12 +149,12 @@ class Table:
 
     @cached_property
     def codes(self) -> NDArray[np.intp]:
-        """Number of each design's value among the values of a choice, shape (N, choices)."""
+        """Index of each design's value among the values of a choice, shape (N, choices)."""
         return np.stack([np.unique(values, return_inverse=True)[1] for values in self.choices.values()], 1)
 
     @cached_property
     def features_NF(self) -> _Array:
-        """A column for each value of a choice, and one for the size of what is a number; each within [0, 1]."""
+        """Features: a column for each value of a choice, and one for the size of numbers; each within [0, 1]."""
         columns: list[_Array] = []
         for values in self.choices.values():
             kinds, places_N = np.unique(values, return_inverse=True)
@@ -168,7 +168,7 @@ class Table:
         return np.stack(columns, 1)
 
     def offered(self, cost: str) -> AcquisitionPool:
-        """What a sampler may propose, where that cost is traded off."""
+        """The pool of designs for a sampler that trades off a cost."""
         codes = self.codes
         features_NF = np.concatenate([self.features_NF, cost_feature(self.costs[cost])[:, None]], 1)
         return AcquisitionPool(
@@ -179,9 +179,9 @@ class Table:
 
 
 def sizes_of(kinds: Iterable[str]) -> _Array | None:
-    """Values as numbers in [0, 1], on a scale of ratios where they span more than a factor of ten.
+    """Values as numbers in [0, 1], on a logarithmic scale if they span more than a factor of ten.
 
-    An empty value is not a number; None where another one is none, or where fewer than two are.
+    An empty value is NaN; returns None if another is not a number, or if fewer than two are numbers.
     """
     texts = list(kinds)
     sizes_K = np.array([_number(text) for text in texts])

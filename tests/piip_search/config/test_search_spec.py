@@ -54,15 +54,18 @@ def test_shipped_spaces_are_sound(name: str) -> None:
         (broken(space__resolutions=[100, 224]), ["space.resolutions[0]: resolution must be a positive multiple"]),
         (broken(space__backbones=["vit_b", "vit_tt"]), ["space.backbones[1]: unknown backbone 'vit_tt'; did you mean"]),
         (broken(space__interactions=[13]), ["space.interactions[0]: no two backbones of this space can interact 13"]),
-        (broken(space__windows=["14g1"]), ["space.windows[0]: a window is a number of tokens, global, or like 14g3"]),
+        (
+            broken(space__windows=["14g1"]),
+            ["space.windows[0]: a window must be a number of tokens, global, or like 14g3"],
+        ),
         (broken(space__merges=["logits"]), ["space.merges[0]: logits gives no maps to detect on"]),
         (
             broken(space__backbones=["convnext_t", "vit_t"], space__merges=["conv"]),
             ["space.merges: convnext_t can only be merged into a pyramid"],
         ),
-        (broken(space__steps=[2, 1]), ["space.steps: steps are two ratios, 1 <= least <= greatest"]),
+        (broken(space__steps=[2, 1]), ["space.steps: steps must be two ratios, 1 <= least <= greatest"]),
         (broken(space__backbones=["vit_w10_d2_h3"]), ["space.backbones[0]: a ViT has positive width"]),
-        (broken(training={"cuda_graphs": True, "checkpointing": True}), ["training: cuda_graphs replay steps that"]),
+        (broken(training={"cuda_graphs": True, "checkpointing": True}), ["training: cuda_graphs replays steps"]),
         (
             broken(training={"cuda_graphs": True}, resources={"gpu": "auto", "gpu_memory": 80}),
             ["file: resources.gpu auto goes by predicted memory"],
@@ -72,25 +75,25 @@ def test_shipped_spaces_are_sound(name: str) -> None:
         (broken(space__branches=[5]), ["space.branches[0]: input should be less than or equal to 4, got 5"]),
         (broken(limit__gmacs=[-1]), ["limit.gmacs[0]: input should be greater than 0, got -1"]),
         (broken(schedule={"rungs": []}), ["schedule.rungs: tuple should have at least 1 item"]),
-        (broken(schedule={"rungs": [3, 1]}), ["schedule: rungs rise, each once, got [3, 1]"]),
+        (broken(schedule={"rungs": [3, 1]}), ["schedule: rungs must rise, each once, got [3, 1]"]),
         (broken(schedule={"rungs": [1], "brackets": 3}), ["schedule: brackets start at the 1 rungs or at the whole"]),
         (broken(schedule={"rungs": [1], "keep": 1}), ["schedule.keep: input should be greater than or equal to 2"]),
         (broken(schedule={"rungs": [1, 12]}), ["file: schedule.rungs come before the whole training of 12 epochs"]),
         (broken(budget={"gpu_hours": 5}), ["file: budget.gpu_hours are never spent with resources.gpu 0"]),
-        (broken(resources={"gpu": "all"}), ["resources.gpu: gpu is a number from 0 to 1, or auto"]),
-        (broken(resources={"gpu": 1.5}), ["resources.gpu: gpu is a number from 0 to 1, or auto"]),
+        (broken(resources={"gpu": "all"}), ["resources.gpu: gpu must be a number from 0 to 1, or auto"]),
+        (broken(resources={"gpu": 1.5}), ["resources.gpu: gpu must be a number from 0 to 1, or auto"]),
         (broken(resources={"gpu": 2}), ["resources.gpu: a trial trains on one GPU, got 2, and the others would be"]),
         (broken(resources={"gpu": 8, "gpu_memory": 80}), ["resources.gpu: a trial trains on one GPU, got 8"]),
-        (broken(resources={"gpu": float("nan")}), ["resources.gpu: gpu is a number from 0 to 1"]),
-        (broken(resources={"gpu": "auto"}), ["resources: gpu: auto shares a GPU by its memory; say how much that is"]),
+        (broken(resources={"gpu": float("nan")}), ["resources.gpu: gpu must be a number from 0 to 1"]),
+        (broken(resources={"gpu": "auto"}), ["resources: gpu: auto shares a GPU by its memory; give its memory"]),
         (broken(resources={"gpu_memory": 80}), ["resources: gpu_memory is for trials on GPUs, and gpu is 0"]),
         (broken(resources={"custom": {"GPU": 1}}), ["resources.custom: custom resources have names of the cluster's"]),
-        (broken(resources={"custom": {"a100": 1.5}}), ["resources.custom: an amount above one is a whole number"]),
+        (broken(resources={"custom": {"a100": 1.5}}), ["resources.custom: an amount above one must be a whole number"]),
         (broken(resources={"custom": {"a100": 0}}), ["resources.custom.a100: input should be greater than 0, got 0"]),
         (broken(budget={"least_gain": 0.1}, sampler="tpe"), ["file: budget.least_gain is estimated by the sampler"]),
         (broken(prior="published", sampler="tpe"), ["file: prior is for the sampler piip, not for tpe"]),
-        (broken(budget={"target": "AP > 0.3"}), ["budget.target: a target is like best >= 0.3, or best <= 500 G"]),
-        (broken(budget={"target": "best <= 9e9 G >= .3"}), ["budget.target: a target is like best >= 0.3"]),
+        (broken(budget={"target": "AP > 0.3"}), ["budget.target: target must be like best >= 0.3, or best <= 500 G"]),
+        (broken(budget={"target": "best <= 9e9 G >= .3"}), ["budget.target: target must be like best >= 0.3"]),
         (broken(budget={"target": "best <= 99999 G >= 0.3"}), ["file: budget.target asks for a design within 99999"]),
         (broken(limit__gmacs=[]), ["limit.gmacs: tuple should have at least 1 item"]),
         (broken(metric="bbox_map"), ["metric: unknown metric 'bbox_map'"]),
@@ -103,7 +106,10 @@ def test_shipped_spaces_are_sound(name: str) -> None:
             broken(training={"detector": "atss"}, limit={"gmacs": [1], "convention": "detector"}),
             ["file: limit.convention detector counts fcos, retinanet, mask_rcnn, not atss; set it to backbone"],
         ),
-        (broken(training={"scale_jitter": [1.2, 0.8]}), ["training.scale_jitter: a jitter is the least and the great"]),
+        (
+            broken(training={"scale_jitter": [1.2, 0.8]}),
+            ["training.scale_jitter: a jitter must be the least and the great"],
+        ),
         (broken(fidelity={"epochs": 5, "horizon": 3}), ["fidelity: horizon is the epochs that the schedule spans"]),
         (broken(data={}), ["data: give root, train and val of a COCO-format data set, or embedded: digits"]),
         (broken(data={"embedded": "digits", "root": "x"}), ["data: give either embedded or root"]),
@@ -258,9 +264,9 @@ def test_seeds_are_effort_and_leave_other_fingerprints_as_they_are() -> None:
     assert (one.seeds, three.seeds) == (1, 3)
     assert "seeds" not in one.to_dict()
     candidate = Candidate(0, Architecture.parse("vit_t@224:g"), three, seed=7)
-    assert [(single.seed, single.fidelity.seeds) for single in candidate.single] == [(7, 1), (8, 1), (9, 1)]
-    first = candidate.single[0]
+    assert [(single.seed, single.fidelity.seeds) for single in candidate.per_seed] == [(7, 1), (8, 1), (9, 1)]
+    first = candidate.per_seed[0]
     assert candidate.training == first.training
     assert candidate.key("recipe") != first.key("recipe")
-    assert first.single == (first,)
+    assert first.per_seed == (first,)
     assert Candidate.from_dict(candidate.to_dict()) == candidate
