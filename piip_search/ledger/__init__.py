@@ -1,7 +1,7 @@
-"""Every proposal and every evaluation ever made: append-only, in SQLite or PostgreSQL.
+"""The append-only record of all proposals and evaluations, in SQLite or PostgreSQL.
 
-One search writes its own rows; everybody else reads. Proposals and evaluations of a search share one sequence of
-positions, so that reading them in order replays the search exactly as it went, and so that a second writer is refused.
+One search writes its own rows; all other processes read. Proposals and evaluations of a search share one sequence of
+positions. Reading them in order replays the search exactly, and a second writer is refused.
 """
 
 from piip_search.errors import LedgerError, UrlError

@@ -1,4 +1,4 @@
-"""A ledger's searches as flat tables, and in another ledger."""
+"""Copies of a ledger's searches: flat tables, and another ledger."""
 
 import csv
 import json
@@ -25,14 +25,14 @@ from piip_search.ledger.tables import (
 )
 
 PARTS: tuple[type[Any], ...] = (SittingRow, ProposalRow, EvaluationRow, PromotionRow, FrontRow)
-"""Tables of which each row belongs to a search."""
+"""Tables whose rows belong to a search."""
 
 
 def rows(ledger: Ledger, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """One flat row for each proposal of some searches, with what came of it, in the order of the proposals.
+    """One flat row for each proposal of some searches with its evaluation, in the order of the proposals.
 
-    Columns: the search, the design and its costs, how it was measured and why it was proposed, then `status`
-    (`unfinished` where there is no evaluation), times, host, versions and revision, and `metric.NAME` for each metric.
+    Columns: the search, the design and its costs, the fidelity and the reason of the proposal, then `status`
+        (`unfinished` without an evaluation), times, host, versions and revision, and `metric.NAME` for each metric.
     """
     for name in names:
         record = ledger.search(name)
@@ -97,7 +97,7 @@ def _came_of(row: EvaluationRow | None) -> dict[str, Any]:
 
 
 def write_csv(table: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes rows; a value that a row lacks is left empty."""
+    """Writes rows as CSV; a missing value is empty."""
     columns = list(dict.fromkeys(column for row in table for column in row))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=columns)
@@ -106,7 +106,7 @@ def write_csv(table: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def write_parquet(table: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes rows; a value that a row lacks is null. Needs the extra `parquet`."""
+    """Writes rows as Parquet; a missing value is null. Needs the extra `parquet`."""
     import pyarrow
     import pyarrow.parquet
 
@@ -116,12 +116,12 @@ def write_parquet(table: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MergeReport:
-    """What became of one search of a merged ledger.
+    """The result of merging one search.
 
     Attributes:
-        name: Its name there.
-        into: Its name here; another one where the name was taken by another search.
-        rows: Proposals and evaluations that were added.
+        name: Name in the source ledger.
+        into: Name in the target ledger; another one if a different search had the name.
+        rows: Number of added proposals and evaluations.
     """
 
     name: str
@@ -132,11 +132,11 @@ class MergeReport:
 def merge(source: Ledger, target: Ledger) -> list[MergeReport]:
     """Copies all searches of a ledger into another one.
 
-    A search that is in both is one search: what the target misses of it is added. Two copies of one search that went on
-    separately are not joined.
+    A search in both ledgers gets the rows that the target lacks. Two copies of a search that went on separately are an
+    error.
 
     Raises:
-        LedgerError: A search went on separately in both; nothing of any search was copied.
+        LedgerError: A search went on separately in both; nothing was copied.
     """
     with Session(source.engine) as reader, Session(target.engine) as writer, writer.begin():
         merged = [_merged(row, reader, writer) for row in reader.scalars(select(SearchRow).order_by(SearchRow.id))]
@@ -164,7 +164,7 @@ def _merged(search: SearchRow, reader: Session, writer: Session) -> MergeReport:
                     f"search {search.name!r} went on separately in both ledgers (they differ in "
                     f"{table.__tablename__} {key}); nothing was copied: merge them before a search goes on in both"
                 )
-    # What this ledger alone holds must come before what was added, or the two went on separately.
+    # Rows that only this ledger has must precede the added ones, or the two went on separately.
     _check_order(writer, here)
     return MergeReport(search.name, here.name, added)
 
@@ -177,7 +177,7 @@ def _check_order(writer: Session, here: SearchRow) -> None:
         for position in writer.scalars(select(table.position).where(table.search_id == here.id))
     )
     if positions != list(range(1, len(positions) + 1)):
-        raise LedgerError(f"search {here.name!r} has holes in one of the ledgers; nothing was copied")
+        raise LedgerError(f"search {here.name!r} has gaps in one of the ledgers; nothing was copied")
 
 
 def _by_key(session: Session, table: type[Any], search_id: int) -> dict[Any, Any]:
@@ -194,5 +194,5 @@ def _values(row: LedgerTable) -> dict[str, Any]:
 
 
 def _meaning(row: LedgerTable) -> dict[str, Any]:
-    """What two copies of one row have in common: databases keep times differently."""
+    """The columns that two copies of a row share: databases store times differently."""
     return {key: value for key, value in _values(row).items() if key != "search_id" and not key.endswith("_at")}

@@ -1,4 +1,4 @@
-"""The way to the database: opened, brought up to date, tried again while it is away, written by one process."""
+"""Access to the database: opens and migrates it, retries while it is unreachable, and admits one writer."""
 
 import os
 import struct
@@ -18,51 +18,51 @@ from piip_search.ledger.sqlite import file_engine, may_write, reading_engine
 from piip_search.ledger.tables import NEWEST
 from piip_search.ledger.urls import FORMS, database_url, sqlite_file, without_password
 
-if TYPE_CHECKING:  # it takes a tenth of a second
+if TYPE_CHECKING:  # the import takes a tenth of a second
     from alembic.config import Config
 
 _T = TypeVar("_T")
 DATABASE_PATIENCE = 600.0
-"""Seconds for which a database may be away before a search gives up."""
+"""Seconds for which a database may be unreachable before a search gives up."""
 LONGEST_PAUSE = 10.0
 MIGRATING = 0x7069_6970
-"""Number of PostgreSQL's lock for those who bring the tables up to date."""
+"""Key of the PostgreSQL lock for migrations."""
 DRIVER = 'pip install "piip-search[postgres]"'
 DIALECTS = ("sqlite", "postgresql")
-"""Databases for which the tables were made."""
+"""Supported databases."""
 AWAY = (OperationalError, InterfaceError, InternalError)
-"""What databases raise when they cannot be reached, are shutting down, or their disk is full."""
+"""Errors of databases that are unreachable, are shutting down, or have a full disk."""
 
 
 class _RefusalError(Exception):
-    """A database that cannot be used; the message says why, and the way out."""
+    """A database cannot be used; the message has the reason and the way out."""
 
 
 class Database:
-    """One database, with patience.
+    """A database that is retried while it is unreachable.
 
     Attributes:
-        engine: SQLAlchemy's.
-        shown: Its URL without a password.
-        interruptions: How often something failed for want of it.
+        engine: SQLAlchemy's engine.
+        shown: The URL without password.
+        interruptions: Number of failed attempts.
     """
 
     def __init__(
-        self, url: str | URL, told: Callable[[str], None], patience: float = DATABASE_PATIENCE, reading: bool = False
+        self, url: str | URL, notify: Callable[[str], None], patience: float = DATABASE_PATIENCE, reading: bool = False
     ) -> None:
-        """Opens it and brings its tables up to date.
+        """Opens the database and migrates its tables.
 
         Args:
-            url: SQLAlchemy's.
-            told: Is told, once, when the database is away, and when it is back.
-            patience: Seconds to wait for it then.
-            reading: Whether it is only asked: then none is made, and a file that may only be read is left as it is.
+            url: SQLAlchemy's URL.
+            notify: Called once when the database is away, and once when it is back.
+            patience: Seconds to wait for it meanwhile.
+            reading: Whether it is only read: no file is created, and a read-only file stays unchanged.
 
         Raises:
-            LedgerError: The URL is none, or the database cannot be reached.
+            LedgerError: The URL is invalid, or the database is unreachable.
         """
         self.shown = without_password(url)
-        self._told = told
+        self._notify = notify
         self._patience = patience
         self.interruptions = 0
         try:
@@ -76,10 +76,10 @@ class Database:
             raise self._not_opened(f"{_reason(error)}; give a database URL such as {FORMS}") from None
 
     def patiently(self, work: Callable[[], _T]) -> _T:
-        """Does something with the database; while that is away, again and again.
+        """Runs a function on the database, repeatedly while it is unreachable.
 
         Raises:
-            LedgerError: It did not come back.
+            LedgerError: The database did not come back.
         """
         deadline, pause, away = None, 0.1, False
         while True:
@@ -92,10 +92,10 @@ class Database:
                 if now >= deadline:
                     raise LedgerError(
                         f"ledger {self.shown} cannot be reached: {reason}; nothing measured is lost: "
-                        "once it is back, the same command goes on"
+                        "once it is back, run the same command again"
                     ) from None
                 if not away and now > deadline - self._patience:
-                    self._told(f"the ledger is away ({reason}); trying again for {self._patience / 60:.3g} minutes")
+                    self._notify(f"the ledger is away ({reason}); trying again for {self._patience / 60:.3g} minutes")
                     away = True
                 self.interruptions += 1
                 self.engine.dispose()
@@ -103,7 +103,7 @@ class Database:
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 if away:
-                    self._told("the ledger is back")
+                    self._notify("the ledger is back")
                 return result
 
     def _not_opened(self, reason: str) -> LedgerError:
@@ -111,16 +111,16 @@ class Database:
 
 
 class Claim:
-    """The right of one process to write a search; given up when the process ends, however it does.
+    """The right of one process to write a search; it ends with the process at the latest.
 
-    It warns the second process early. That no two write is ensured by the positions of the rows, which are unique.
+    It warns a second process early. The unique positions of rows exclude two writers.
     """
 
     def __init__(self, engine: Engine, uid: str) -> None:
         """Claims a search.
 
         Raises:
-            BlockingIOError: Another process holds it.
+            BlockingIOError: Another process has the claim.
         """
         self._connection: Connection | None = None
         self._file: int | None = None
@@ -131,7 +131,7 @@ class Claim:
             self._file = _locked_file(Path(f"{database}-writers"), int(uid[:12], 16))
 
     def release(self) -> None:
-        """Gives it up."""
+        """Releases the claim."""
         if self._connection is not None:
             with suppress(DBAPIError):
                 self._connection.close()
@@ -141,7 +141,7 @@ class Claim:
 
 
 def is_claimed(engine: Engine, uid: str) -> bool | None:
-    """Whether a process holds the claim on a search; None where that cannot be told. Nothing is claimed by asking."""
+    """Whether a process has the claim on a search; None if unknown. The query claims nothing."""
     backend, database = engine.url.get_backend_name(), engine.url.database
     if backend == "postgresql":
         key = int(uid[:15], 16)
@@ -157,7 +157,7 @@ def is_claimed(engine: Engine, uid: str) -> bool | None:
 
 
 def _is_locked(path: Path, byte: int) -> bool | None:
-    """Asks the kernel (F_GETLK) instead of trying: who tries is in the way of a writer that begins."""
+    """Queries the kernel (F_GETLK) instead of trying the lock, which could hinder a starting writer."""
     import fcntl
 
     wanted = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
@@ -173,8 +173,8 @@ def _is_locked(path: Path, byte: int) -> bool | None:
 
 def _locked(engine: Engine, uid: str) -> Connection:
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    connection.detach()  # it is no one else's, and closed where it is released
-    # A machine that is gone should not hold its claim for hours.
+    connection.detach()  # this claim owns and closes it
+    # A dead machine should not keep its claim for hours.
     for setting, seconds in (("idle", 30), ("interval", 10), ("count", 3)):
         connection.execute(text(f"SET tcp_keepalives_{setting} = {seconds}"))
     if not connection.scalar(select(func.pg_try_advisory_lock(int(uid[:15], 16)))):
@@ -184,7 +184,7 @@ def _locked(engine: Engine, uid: str) -> Connection:
 
 
 def _locked_file(path: Path, byte: int) -> int | None:
-    """One byte of a file beside the database. Where the file system has no locks, there is no warning."""
+    """Locks one byte of a file beside the database; does nothing on a file system without locks."""
     import fcntl
 
     try:
@@ -198,19 +198,19 @@ def _locked_file(path: Path, byte: int) -> int | None:
         raise
     except OSError as error:
         os.close(file)
-        if isinstance(error, PermissionError):  # some systems say so of a lock that is held
+        if isinstance(error, PermissionError):  # some systems raise this for a held lock
             raise BlockingIOError from error
         return None
     return file
 
 
 def _opened(url: URL, reading: bool) -> Engine:
-    """The database, its tables up to date."""
+    """Opens the database with migrated tables."""
     dialect, file = url.get_backend_name(), sqlite_file(url)
     if dialect not in (*DIALECTS, "postgres"):
-        raise _RefusalError(f"a ledger is kept in SQLite or PostgreSQL, not in {dialect}; give {FORMS}")
+        raise _RefusalError(f"a ledger must be in SQLite or PostgreSQL, got {dialect}; give {FORMS}")
     if file is not None and reading and not file.exists():
-        raise _RefusalError(f"there is no file {file}; run a search first, or say where it is with --home or --ledger")
+        raise _RefusalError(f"there is no file {file}; run a search first, or give its place with --home or --ledger")
     frozen = file is not None and file.exists() and not may_write(file)
     if frozen and not reading:
         raise _RefusalError(
@@ -232,22 +232,22 @@ def _opened(url: URL, reading: bool) -> Engine:
 def _server_engine(url: URL) -> Engine:
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
-    # Checked before use: a connection may have died since.
+    # Checked before use: a connection may have died meanwhile.
     return create_engine(url, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": 10})
 
 
 def _check_readable(engine: Engine, frozen: bool) -> None:
-    """Refuses a file that is no ledger, or one of older tables where they cannot be brought up to date.
+    """Refuses a file that is no ledger, or has older tables that cannot be migrated.
 
     Raises:
-        _RefusalError: It is either.
+        _RefusalError: One of these holds.
     """
     found = _revision(engine)
     if found is None:
-        raise _RefusalError("the file is no ledger; say where it is with --home or --ledger")
+        raise _RefusalError("the file is no ledger; give the ledger's place with --home or --ledger")
     if frozen and found != NEWEST and _is_known(found):
         raise _RefusalError(
-            f"its tables are of an older version ({found}, this version reads {NEWEST}), and it may only be read here; "
+            f"its tables are of an older version ({found}, this version reads {NEWEST}), and it is read-only here; "
             "whoever may write it opens it once (piip-search show), or copy it into a folder of yours"
         )
     if frozen and found != NEWEST:
@@ -255,14 +255,14 @@ def _check_readable(engine: Engine, frozen: bool) -> None:
 
 
 def _migrate(engine: Engine) -> None:
-    """Brings the tables up to date; several processes may try at once.
+    """Migrates the tables; several processes may try at once.
 
     Raises:
-        _RefusalError: The database was written by a newer version of this package, or by another program.
+        _RefusalError: A newer version of this package, or another program, wrote the database.
     """
     if _revision(engine) == NEWEST:
         return
-    # Imported here: a tenth of a second that most errors of a search space need not wait for.
+    # A late import: it takes a tenth of a second, which most errors of a search space need not wait for.
     from alembic import command
     from alembic.util.exc import CommandError
 
@@ -289,7 +289,7 @@ def _migrations() -> "Config":
 
 
 def _is_known(revision: str) -> bool:
-    """Whether this version can bring tables of a revision up to date."""
+    """Whether this version can migrate tables of a revision."""
     from alembic.script import ScriptDirectory
 
     return any(script.revision == revision for script in ScriptDirectory.from_config(_migrations()).walk_revisions())
@@ -297,7 +297,7 @@ def _is_known(revision: str) -> bool:
 
 def _newer(engine: Engine) -> _RefusalError:
     if not inspect(engine).has_table("proposal"):
-        return _RefusalError("it is the database of another program; say where the ledger is with --home or --ledger")
+        return _RefusalError("it is the database of another program; give the ledger's place with --home or --ledger")
     return _RefusalError(
         f"a newer version wrote it (its tables are {_revision(engine)}, this version knows {NEWEST}); "
         "pip install --upgrade piip-search"
@@ -305,7 +305,7 @@ def _newer(engine: Engine) -> _RefusalError:
 
 
 def _revision(engine: Engine) -> str | None:
-    """Revision of the tables; None where there are none."""
+    """Revision of the tables; None without tables."""
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None

@@ -1,4 +1,4 @@
-"""Where, and with what, this process runs: kept with everything that it decides."""
+"""The environment of this process, recorded with its decisions."""
 
 import os
 import platform
@@ -13,12 +13,12 @@ PACKAGES = ("piip-search", "numpy", "optuna", "scikit-learn", "sqlalchemy", "ray
 
 
 def circumstances() -> Circumstances:
-    """Those of this process. Workers tell their own versions in the facts of an evaluation."""
+    """Circumstances of this process; workers report their own versions in the facts of an evaluation."""
     return Circumstances(socket.gethostname(), os.getpid(), revision(Path(__file__).parent), _versions())
 
 
 def revision(folder: Path) -> str:
-    """Commit of the checkout that a folder is in, with `+` where it was changed since; empty where it is in none."""
+    """Commit of a folder's checkout, with `+` after local changes; empty outside a checkout."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--match=", "--dirty=+"],

@@ -1,4 +1,4 @@
-"""The ledger itself: reading, and writing by one process a search."""
+"""The ledger: reading, and writing by one process a search."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,12 +33,12 @@ from piip_search.ledger.tables import (
 
 _T = TypeVar("_T")
 RECORDED: tuple[Convention, ...] = ("published", "backbone")
-"""Costs kept beside a proposal, for whoever reads the database; they follow from the architecture alone."""
+"""Costs stored beside a proposal for other readers of the database; they follow from the architecture."""
 
 
 @dataclass
 class _Writer:
-    """What a writer knows of its search, so that a row takes one statement."""
+    """A writer's state of its search, so that a row takes one statement."""
 
     search_id: int
     uid: str
@@ -52,20 +52,20 @@ class Ledger:
     """The evaluations of all searches in one database.
 
     Attributes:
-        url: The database's.
-        shown: The same without a password.
-        uid: Uid of the search that was last started.
+        url: URL of the database.
+        shown: The URL without password.
+        uid: Uid of the search that was started last.
     """
 
     def __init__(
         self,
         url: str | URL,
-        told: Callable[[str], None] = lambda text: None,
+        notify: Callable[[str], None] = lambda text: None,
         patience: float = DATABASE_PATIENCE,
         reading: bool = False,
         read_design: ReadDesign = Architecture.from_dict,
     ) -> None:
-        """Opens the database, and makes or upgrades its tables.
+        """Opens the database, and creates or migrates its tables.
 
         Args:
             url: SQLAlchemy's: `sqlite:///runs/ledger.db`, `postgresql://user:password@host/database`.
@@ -75,21 +75,21 @@ class Ledger:
             read_design: Makes a design from its plain data; an architecture by default.
 
         Raises:
-            LedgerError: The URL is none, or the database cannot be reached.
+            LedgerError: The URL is invalid, or the database is unreachable.
         """
         self.url = url
-        self._database = Database(url, told, patience, reading)
+        self._database = Database(url, notify, patience, reading)
         self.shown = self._database.shown
         self._read_design = read_design
         self._pens: dict[str, _Writer] = {}
 
     @property
     def engine(self) -> Engine:
-        """SQLAlchemy's, for questions of one's own."""
+        """SQLAlchemy's engine, for queries of other programs."""
         return self._database.engine
 
     def close(self) -> None:
-        """Gives up all searches and releases the database connections."""
+        """Releases all claims and database connections."""
         for pen in self._pens.values():
             pen.claim.release()
         self._pens.clear()
@@ -105,23 +105,22 @@ class Ledger:
         circumstances: Circumstances | None = None,
         audit_of: str | None = None,
     ) -> str:
-        """Makes a search known, or checks that the one of that name asks the same; this process is its writer now.
+        """Registers a search, or checks that the registered one is equal; makes this process its writer.
 
         Args:
             name: Name of the run.
-            question: Fingerprint of what is searched.
+            question: Fingerprint of the search (`SearchSpec.question`).
             recipe: Fingerprint of data and training.
-            spec: The search space file's content.
+            spec: Content of the search space file.
             data: Fingerprint of the data.
-            circumstances: Where, and with what, this process drives the search.
-            audit_of: The search whose proxies are audited, by its name in every ledger; None for a search.
+            circumstances: Circumstances of this process.
+            audit_of: Uid of the search whose proxies are audited; None for a search.
 
         Returns:
-            The search's name in every ledger.
+            The search's uid, its name in every ledger.
 
         Raises:
-            LedgerError: The name belongs to a search of another question or on other data, or another process writes
-                it.
+            LedgerError: The name belongs to a search with another question or other data, or another process writes it.
         """
         row = self._found(name) or self._made(name, question, recipe, spec, data, audit_of)
         if (row.question, row.recipe) != (question, recipe):
@@ -134,10 +133,10 @@ class Ledger:
         return row.uid
 
     def propose(self, name: str, candidate: Candidate, recipe: str) -> None:
-        """Notes that a candidate is being measured.
+        """Records that a candidate is being measured.
 
         Raises:
-            LedgerError: Another process writes this search, or the database is away for too long.
+            LedgerError: Another process writes this search, or the database is unreachable for too long.
         """
         pen, now = self._pen(name), datetime.now(UTC)
         design = candidate.design
@@ -179,17 +178,17 @@ class Ledger:
         gpu_seconds: float = 0.0,
         moved: Sequence[FrontSnapshot] = (),
     ) -> None:
-        """Keeps what came of a candidate.
+        """Records a candidate's evaluation.
 
         Args:
             name: Name of the run.
-            evaluation: What came of it.
+            evaluation: Evaluation of the candidate.
             recipe: Fingerprint of data and training.
-            gpu_seconds: What it took.
-            moved: The fronts that it moved.
+            gpu_seconds: GPU time of the evaluation.
+            moved: Fronts that it changed.
 
         Raises:
-            LedgerError: Another process writes this search, or the database is away for too long.
+            LedgerError: Another process writes this search, or the database is unreachable for too long.
         """
         pen, now = self._pen(name), datetime.now(UTC)
         row = {
@@ -222,11 +221,11 @@ class Ledger:
         self._write(name, {EvaluationRow: [row], FrontRow: fronts})
 
     def events(self, name: str) -> Iterator[Candidate | Evaluation]:
-        """What happened in a search, in order: a candidate was proposed, or an evaluation came back."""
+        """Proposed candidates and evaluations of a search, in order."""
         yield from (event.item for event in self.happened(name))
 
     def happened(self, name: str, after: int = 0) -> list[Event]:
-        """What happened in a search behind a position, in order, and when."""
+        """Events of a search after a position, in order, with their times."""
         search_id = self._id(name)
         tables = (ProposalRow, EvaluationRow)
         proposals, evaluations = (
@@ -236,7 +235,7 @@ class Ledger:
         if after:
             candidates |= self._asked(search_id, [row.number for row in evaluations if row.number not in candidates])
         found = [Event(row.position, utc(row.proposed_at), candidates[row.number]) for row in proposals]
-        # An evaluation may have arrived between the two questions.
+        # An evaluation may have arrived between the two queries.
         found += [
             Event(row.position, utc(row.finished_at), _evaluation(row, candidates[row.number]))
             for row in evaluations
@@ -245,7 +244,7 @@ class Ledger:
         return sorted(found, key=lambda event: event.position)
 
     def positions(self) -> dict[str, int]:
-        """The last position of every search, 0 while nothing was proposed: it grows whenever something happens."""
+        """The last position of every search, 0 before its first proposal: it grows with every event."""
         last = dict.fromkeys(self._all(select(SearchRow.id)), 0)
         for table in (ProposalRow, EvaluationRow):
             for search_id, position in self._by_search(table, func.max(table.position)).items():
@@ -253,18 +252,18 @@ class Ledger:
         return {row.name: last[row.id] for row in self._all(select(SearchRow)) if row.id in last}
 
     def driven(self, name: str) -> bool | None:
-        """Whether a process drives a search at this moment; None where that cannot be told."""
+        """Whether a process drives a search at this moment; None if unknown."""
         row = self._found(name)
         return None if row is None else self._database.patiently(lambda: is_claimed(self._database.engine, row.uid))
 
     def evaluations(self, name: str) -> list[Evaluation]:
-        """All evaluations of a search, in the order in which they ended."""
+        """All evaluations of a search, in the order of their ends."""
         return [item for item in self.events(name) if isinstance(item, Evaluation)]
 
     def unfinished(self, name: str) -> dict[Candidate, float]:
-        """Candidates of a search without an evaluation, and the seconds since each was proposed.
+        """Candidates of a search without an evaluation, with the seconds since each was proposed.
 
-        No candidate has run for longer, but it may for less: it waited for a worker, or its run was cut off.
+        A candidate may have run for less: it waited for a worker, or its run was interrupted.
         """
         search_id = self._id(name)
         ended = select(EvaluationRow.number).where(EvaluationRow.search_id == search_id)
@@ -275,8 +274,8 @@ class Ledger:
         return {self._candidate(row.candidate): (now - utc(row.proposed_at)).total_seconds() for row in rows}
 
     def find(self, key: str) -> tuple[str, Evaluation] | None:
-        """The first successful measurement of that key in any search, and that search's name."""
-        if not self._database.patiently(lambda: self._holds(key)):  # which is nearly always so, and soon known
+        """The first successful measurement with a key in any search, and that search's name."""
+        if not self._database.patiently(lambda: self._holds(key)):  # a quick query for the usual case
             return None
         question = (
             select(SearchRow.name, EvaluationRow, ProposalRow.candidate)
@@ -293,7 +292,7 @@ class Ledger:
         return None if row is None else (row[0], _evaluation(row[1], self._candidate(row[2])))
 
     def searches(self) -> list[SearchRecord]:
-        """All searches, the oldest first."""
+        """All searches, oldest first."""
         rows = self._all(select(SearchRow).order_by(SearchRow.id))
         proposals, evaluations = (self._by_search(table, func.count()) for table in (ProposalRow, EvaluationRow))
         return [
@@ -313,10 +312,10 @@ class Ledger:
         ]
 
     def search(self, name: str) -> SearchRecord:
-        """The search of that name.
+        """The search with a name.
 
         Raises:
-            LedgerError: There is none; the message lists those there are.
+            LedgerError: No search has the name; the message lists those that exist.
         """
         records = {record.name: record for record in self.searches()}
         if name not in records:
@@ -324,7 +323,7 @@ class Ledger:
         return records[name]
 
     def sittings(self, name: str) -> list[Sitting]:
-        """The processes that drove a search, the first one first."""
+        """The processes that drove a search, first one first."""
         rows = self._all(select(SittingRow).where(SittingRow.search_id == self._id(name)).order_by(SittingRow.number))
         return [
             Sitting(row.number, utc(row.began_at), Circumstances(row.host, row.process, row.revision, row.versions))
@@ -332,14 +331,14 @@ class Ledger:
         ]
 
     def promotions(self, name: str) -> list[Promotion]:
-        """The designs that the schedule sent on, in that order."""
+        """Promoted designs in order."""
         rows = self._all(
             select(PromotionRow).where(PromotionRow.search_id == self._id(name)).order_by(PromotionRow.number)
         )
         return [Promotion(row.number, row.first, row.rung, utc(row.promoted_at)) for row in rows]
 
     def front_snapshots(self, name: str) -> list[FrontSnapshot]:
-        """Every front of every tier that the search had, in that order."""
+        """All fronts of all tiers in the search's history, in order."""
         rows = self._all(select(FrontRow).where(FrontRow.search_id == self._id(name)).order_by(FrontRow.id))
         return [FrontSnapshot(row.tier, tuple(row.members), row.hypervolume, utc(row.found_at)) for row in rows]
 
@@ -364,7 +363,7 @@ class Ledger:
             with Session(self._database.engine) as session, session.begin():
                 session.add(SearchRow(**values))
 
-        with suppress(IntegrityError):  # made a moment ago: by another process, or here before the connection broke
+        with suppress(IntegrityError):  # it exists: from another process, or from here before the connection broke
             self._database.patiently(write)
         row = self._found(name)
         if row is None:
@@ -400,12 +399,12 @@ class Ledger:
         self._insert(name, rows)
         pen = self._pens[name]
         pen.position += 1
-        if pen.interruptions != self._database.interruptions:  # the claim went with the connection
+        if pen.interruptions != self._database.interruptions:  # the claim was lost with the connection
             pen.claim.release()
             pen.claim, pen.interruptions = self._claim(name, pen.uid), self._database.interruptions
 
     def _insert(self, name: str, rows: Mapping[type[LedgerTable], Sequence[dict[str, Any]]]) -> None:
-        """Adds rows in one transaction; where it is unknown whether they arrived, looks."""
+        """Adds rows in one transaction; checks afterwards if their arrival is unknown."""
 
         def write() -> None:
             with self._database.engine.begin() as connection:
@@ -419,11 +418,11 @@ class Ledger:
             if not self._is_there(rows):
                 raise LedgerError(
                     f"another process has gone on with run {name!r} in the meantime; this one stops here: "
-                    "what it measured is kept, and the same command goes on"
+                    "what it measured is kept; run the same command again to go on"
                 ) from None
 
     def _is_there(self, rows: Mapping[type[LedgerTable], Sequence[dict[str, Any]]]) -> bool:
-        """Whether the first of the rows is what was to be written: the answer to it was lost, not the row."""
+        """Whether the first row is in the database, so that only the answer was lost."""
         table, values = next((table, several[0]) for table, several in rows.items() if several)
         same = ("search_id", "position", "number", "key", "sitting", "process", "host")
         plain = {name: value for name, value in values.items() if name in same}

@@ -1,4 +1,4 @@
-"""What readers of the ledger get."""
+"""Records that a ledger returns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ from piip_search.evaluation.evaluation import Candidate, Evaluation
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened in a search.
+    """A proposal or an evaluation in a search.
 
     Attributes:
         position: Place in the order of the search, from 1.
-        at: When, UTC.
-        item: The candidate that was proposed, or the evaluation that came back.
+        at: Time in UTC.
+        item: The proposed candidate, or the evaluation.
     """
 
     position: int
@@ -25,12 +25,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """Where, and with what, a process drives a search.
+    """Host and versions of a process that drives a search.
 
     Attributes:
-        host: Its machine.
-        process: Its number there.
-        revision: Commit of the source, with `+` where it was changed since; empty where it is no checkout.
+        host: Name of the machine.
+        process: Id of the process.
+        revision: Commit of the source, with `+` after local changes; empty outside a checkout.
         versions: Versions of the packages that decide or measure.
     """
 
@@ -45,9 +45,9 @@ class Sitting:
     """One process that drove a search.
 
     Attributes:
-        number: From 1.
-        began_at: UTC.
-        circumstances: Where, and with what.
+        number: Number of the process, from 1.
+        began_at: Start in UTC.
+        circumstances: Host and versions.
     """
 
     number: int
@@ -57,20 +57,19 @@ class Sitting:
 
 @dataclass(frozen=True, slots=True)
 class SearchRecord:
-    """One search as the ledger knows it.
+    """One search in the ledger.
 
     Attributes:
         name: Name of the run.
-        question: Fingerprint of what is searched (`SearchSpec.question`).
+        question: Fingerprint of the search (`SearchSpec.question`).
         recipe: Fingerprint of data and training.
-        spec: The search space file's content.
-        created_at: When it was first run, UTC.
-        proposals: How many were made.
-        evaluations: How many ended.
-        uid: Its name in every ledger.
-        data: Fingerprint of the data; empty in ledgers from before this was kept.
-        audit_of: The `uid` of the search whose proxies this one audits, empty where that is not known; None where this
-            is no audit.
+        spec: Content of the search space file.
+        created_at: First start in UTC.
+        proposals: Number of proposals.
+        evaluations: Number of evaluations.
+        uid: Name in every ledger.
+        data: Fingerprint of the data; empty in older ledgers.
+        audit_of: The `uid` of the audited search, empty if unknown; None for a search that is no audit.
     """
 
     name: str
@@ -86,19 +85,19 @@ class SearchRecord:
 
     @property
     def is_audit(self) -> bool:
-        """Whether its designs are an audit's, and were not searched for."""
+        """Whether its designs belong to an audit instead of a search."""
         return self.audit_of is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A design that the schedule sent on.
+    """A design that the schedule promoted.
 
     Attributes:
-        number: Number of the candidate that goes on.
+        number: Number of the promoted candidate.
         first: Number of the candidate that began the training.
-        rung: Where to, from 0.
-        at: When, UTC.
+        rung: Target rung, from 0.
+        at: Time in UTC.
     """
 
     number: int
@@ -109,13 +108,13 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True)
 class FrontSnapshot:
-    """The front of a tier after an evaluation that moved it.
+    """The front of a tier after an evaluation changed it.
 
     Attributes:
-        tier: Budget in GMACs.
-        members: Numbers of its candidates, the cheapest first.
+        tier: Tier in GMACs.
+        members: Numbers of its candidates, cheapest first.
         hypervolume: As in `objectives.ParetoFront`.
-        at: When, UTC; None before it is kept.
+        at: Time in UTC; None before it is stored.
     """
 
     tier: float

@@ -1,4 +1,4 @@
-"""SQLite files: opened for reading and writing, or, where they may only be read, without a trace."""
+"""SQLite files: opened for reading and writing, or read-only without a trace."""
 
 import os
 import sqlite3
@@ -15,21 +15,21 @@ from piip_search.errors import UnfinishedError, UrlError
 from piip_search.ledger.urls import IN_MEMORY
 
 BUSY_SECONDS = 60
-"""Seconds that a writer waits for another one's transaction."""
+"""Seconds that a writer waits for another writer's transaction."""
 LONGEST_DATABASE_PATH = 503
-"""Bytes of the longest path that SQLite opens: 511, and its journal's name is eight longer."""
+"""Most bytes of a database's path: SQLite opens 511, and the journal's name has eight more."""
 LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay")
-"""File systems that no other machine writes."""
+"""File systems that only this machine writes."""
 AHEAD = b"\x02\x02"
-"""Bytes 18 and 19 of a database that is written ahead into a log (https://sqlite.org/fileformat.html)."""
+"""Bytes 18 and 19 of a database with a write-ahead log (https://sqlite.org/fileformat.html)."""
 
 
 def file_engine(url: URL) -> Engine:
-    """Opens a database of which the file is made where there is none.
+    """Opens a database; creates its file if it is missing.
 
     Raises:
         UrlError: SQLite opens no path of that length.
-        OSError: Its folder cannot be made.
+        OSError: Its folder cannot be created.
     """
     path = _path_of(url)
     if path is not None:
@@ -41,19 +41,19 @@ def file_engine(url: URL) -> Engine:
     def _set_up(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
         if local:
-            with suppress(sqlite3.OperationalError):  # another one is at it, or the file may only be read
+            with suppress(sqlite3.OperationalError):  # another process holds it, or the file is read-only
                 connection.execute("PRAGMA journal_mode=WAL")
-                # A row survives whatever ends the process; one that power takes with it is proposed again, equal, and
-                # what was measured is read from the results folder.
+                # A row survives the death of any process. A row that a power failure removes is proposed again, equal,
+                # and its measurement is read from the results folder.
                 connection.execute("PRAGMA synchronous=NORMAL")
 
     return engine
 
 
 def reading_engine(url: URL) -> Engine:
-    """Opens a file that may only be read: nothing is written, neither into it nor beside it.
+    """Opens a read-only file: nothing is written into it or beside it.
 
-    A connection lives as long as one question: a writer who comes later changes how the file has to be opened.
+    A connection lives for one query: a later writer changes how the file has to be opened.
     """
     path = _path_of(url)
     assert path is not None, "a database in memory is its process's own"
@@ -61,15 +61,15 @@ def reading_engine(url: URL) -> Engine:
 
 
 def may_write(path: Path) -> bool:
-    """Whether this process may change a database: its file, and its folder, where a journal is kept."""
+    """Whether this process may change a database: its file, and the folder of its journal."""
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def is_local(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
-    """Whether a file is on a disk of this machine, as far as can be told: a log beside it saves most of the waiting.
+    """Whether a file seems to be on a disk of this machine, where a write-ahead log saves most of the waiting.
 
     Args:
-        path: The file; it need not be there.
+        path: The file, which may be missing.
         mounts: The kernel's list of file systems.
     """
     try:
@@ -103,11 +103,11 @@ def _opener(path: Path) -> Callable[[], sqlite3.Connection]:
 
 
 def _reading(path: Path) -> str:
-    """How SQLite has to open a file that may only be read.
+    """The way in which SQLite has to open a read-only file, as URL parameters.
 
-    A database that is written ahead has a log and its index beside it while somebody writes: then they have to be read
-    too. SQLite would make them where they are absent, which takes the right to write, or leaves files of this user in
-    the way of the next writer. Without them nobody writes, and the file is all there is.
+    A database with a write-ahead log has the log and its index beside it while somebody writes. Both have to be read
+    too. SQLite would create missing ones, which needs write permission, or leaves files of this user in the way of the
+    next writer. Without them nobody writes, and the file is complete.
 
     Raises:
         UnfinishedError: There is a log without its index.

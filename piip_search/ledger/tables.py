@@ -1,4 +1,4 @@
-"""What the ledger's tables hold; `piip_search.ledger.migrations` makes them."""
+"""The tables of the ledger; `piip_search.ledger.migrations` creates them."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,11 +7,11 @@ from sqlalchemy import JSON, DateTime, ForeignKey, Index, String, UniqueConstrai
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NEWEST = "0003"
-"""Revision of these tables."""
+"""Current revision of the tables."""
 
 
 class LedgerTable(DeclarativeBase):
-    """All tables of the ledger. Rows are added and never changed: the database refuses it."""
+    """Base class of the ledger's tables, whose rows are only added: the database refuses changes."""
 
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a plain class attribute
         dict[str, Any]: JSON,
@@ -22,9 +22,9 @@ class LedgerTable(DeclarativeBase):
 
 
 class SearchRow(LedgerTable):
-    """A search: `uid` is its name for ever, `name` its name in this database, `data` the fingerprint of the data.
+    """A search: `uid` is its name in every ledger, `name` in this one, `data` the fingerprint of the data.
 
-    `audit_of` is the uid of the search that an audit is of: empty where that is not known, null for a search.
+    `audit_of` is the uid of the audited search: empty if unknown, null for a search.
     """
 
     __tablename__ = "search"
@@ -41,7 +41,7 @@ class SearchRow(LedgerTable):
 
 
 class SittingRow(LedgerTable):
-    """A process that drove a search: where, when and with what."""
+    """A process that drove a search: its start, host and versions."""
 
     __tablename__ = "sitting"
     __table_args__ = (UniqueConstraint("search_id", "number"),)
@@ -56,7 +56,7 @@ class SittingRow(LedgerTable):
 
 
 class ProposalRow(LedgerTable):
-    """A candidate that is to be measured. `position` orders proposals and evaluations of a search."""
+    """A candidate to measure; `position` orders proposals and evaluations of a search."""
 
     __tablename__ = "proposal"
     __table_args__ = (UniqueConstraint("search_id", "position"), UniqueConstraint("search_id", "number"))
@@ -74,7 +74,7 @@ class ProposalRow(LedgerTable):
 
 
 class EvaluationRow(LedgerTable):
-    """What came of a candidate."""
+    """The evaluation of a candidate."""
 
     __tablename__ = "evaluation"
     __table_args__ = (UniqueConstraint("search_id", "position"), UniqueConstraint("search_id", "number", "key"))
@@ -96,7 +96,7 @@ class EvaluationRow(LedgerTable):
 
 
 class PromotionRow(LedgerTable):
-    """A design that the schedule sent on: candidate `number` goes on with the training that `first` began."""
+    """A promoted design: candidate `number` continues the training that `first` began."""
 
     __tablename__ = "promotion"
     __table_args__ = (UniqueConstraint("search_id", "number"),)
@@ -109,7 +109,7 @@ class PromotionRow(LedgerTable):
 
 
 class FrontRow(LedgerTable):
-    """The front of a tier as an evaluation changed it: the evaluation's `position`, the members' numbers."""
+    """The front of a tier after an evaluation: the evaluation's `position`, the members' numbers."""
 
     __tablename__ = "front"
     __table_args__ = (UniqueConstraint("search_id", "position", "tier"),)
@@ -123,9 +123,9 @@ class FrontRow(LedgerTable):
 
 
 APPEND_ONLY = ("search", "sitting", "proposal", "evaluation", "promotion", "front")
-"""Tables of which the database lets no row be changed or deleted."""
+"""Tables in which the database refuses to change or delete rows."""
 
 
 def utc(time: datetime) -> datetime:
-    """SQLite keeps no time zone; what is written is UTC."""
+    """A time with the time zone UTC, which SQLite does not store."""
     return time if time.tzinfo else time.replace(tzinfo=UTC)

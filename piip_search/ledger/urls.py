@@ -1,4 +1,4 @@
-"""Database URLs: made from paths, read from what a user typed, and written as text."""
+"""Database URLs: from paths, from a user's text, and as text."""
 
 import os
 import re
@@ -14,37 +14,37 @@ from piip_search.redact import without_secrets
 
 IN_MEMORY = (None, "", ":memory:")
 OPTIONS = ("timeout",)
-"""What may stand behind the question mark of a SQLite URL."""
+"""Allowed parameters of a SQLite URL."""
 SPECIAL = re.compile(r"[%?\x00-\x1f\x7f]")
-"""What is written by its code in the path of a URL: it has a meaning there, or ends a line."""
+"""Characters that are percent-encoded in the path of a URL: they have a meaning there, or end a line."""
 FORMS = "sqlite:////folder/ledger.db or postgresql://user:password@host/database"
 
 
 def sqlite_url(path: Path) -> URL:
-    """URL of a SQLite file. Nothing in the path is special: `%`, `?` and `#` are parts of names."""
+    """URL of a SQLite file; `%`, `?` and `#` are ordinary characters of the path."""
     return URL.create("sqlite", database=os.path.realpath(path))
 
 
 def database_url(given: str | URL) -> URL:
-    """Reads a database URL. The path of a SQLite file becomes absolute.
+    """Parses a database URL; the path of a SQLite file becomes absolute.
 
     Raises:
-        UrlError: It cannot be read.
+        UrlError: The URL is invalid.
     """
     try:
         url = make_url(given)
     except (ArgumentError, ValueError):
         raise UrlError(f"it is no database URL, such as {_form_for(given)}") from None
     if url.drivername.startswith("sqlite+") or "async" in url.drivername:
-        raise UrlError(f"{url.drivername} is no kind of database that is known here; give {FORMS}")
+        raise UrlError(f"{url.drivername} is no supported database; give {FORMS}")
     return _checked_sqlite(url) if url.get_backend_name() == "sqlite" else url
 
 
 def sqlite_file(given: str | URL) -> Path | None:
-    """The file of a SQLite URL; None for other databases, and for one in memory.
+    """The file of a SQLite URL; None for other databases, and for a database in memory.
 
     Raises:
-        UrlError: It cannot be read.
+        UrlError: The URL is invalid.
     """
     url = database_url(given)
     in_file = url.get_backend_name() == "sqlite" and url.database not in IN_MEMORY
@@ -52,9 +52,9 @@ def sqlite_file(given: str | URL) -> Path | None:
 
 
 def url_text(url: URL) -> str:
-    """A URL as text that `database_url` reads back, password included.
+    """A URL with password as text that `database_url` can parse.
 
-    SQLAlchemy would write a letter beyond ASCII by its bytes, and MLflow takes what it reads for names of folders.
+    SQLAlchemy would percent-encode letters beyond ASCII, and MLflow takes the codes for names of folders.
     """
     if url.get_backend_name() != "sqlite" or url.database in IN_MEMORY:
         return url.render_as_string(hide_password=False)
@@ -64,9 +64,9 @@ def url_text(url: URL) -> str:
 
 
 def shell_command(command: str, uri: str) -> str:
-    """A command of MLflow's for a store, as a shell takes it.
+    """A command of MLflow for a store, as a shell command.
 
-    MLflow decodes no `%` in the folder of a file: where there is one, the command is given in the folder itself.
+    MLflow decodes no `%` in the folder of a file: for such a folder the command changes into it first.
     """
     file = sqlite_file(uri) if uri.startswith("sqlite:") else None
     if file is None or not SPECIAL.search(str(file)):
@@ -76,7 +76,7 @@ def shell_command(command: str, uri: str) -> str:
 
 
 def without_password(given: str | URL) -> str:
-    """A database URL as it may be shown."""
+    """A database URL for display, without password."""
     try:
         url = make_url(given)
     except (ArgumentError, ValueError):
@@ -95,17 +95,17 @@ def _checked_sqlite(url: URL) -> URL:
     try:
         float(str(url.query.get("timeout", 0)))
     except ValueError:
-        raise UrlError(f"timeout is a number of seconds, got {url.query['timeout']!r}") from None
+        raise UrlError(f"timeout must be a number of seconds, got {url.query['timeout']!r}") from None
     if url.database in IN_MEMORY:
         return url
     path = str(url.database)
     if "\0" in path:
-        raise UrlError("a path has no null byte")
+        raise UrlError("a path must not have a null byte")
     return url.set(database=os.path.realpath(path))
 
 
 def _form_for(given: str | URL) -> str:
-    """The URL that was probably meant, where a path was given."""
+    """The URL that was probably meant by a path."""
     path = str(given)
     if path and "://" not in path and "\0" not in path and (Path(path).is_file() or path.endswith(".db")):
         return url_text(sqlite_url(Path(path)))

@@ -1,4 +1,4 @@
-"""Who measured what, where and with which versions; promotions, fronts; no row is changed any more."""
+"""Adds hosts and versions of measurements, promotions, and fronts; makes rows immutable."""
 
 import secrets
 from typing import Any
@@ -76,7 +76,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Takes the guards, the tables and the columns away again."""
+    """Removes the guards, the tables and the columns."""
     _unguard()
     for table in ("front", "promotion", "sitting"):
         op.drop_table(table)

@@ -1,4 +1,4 @@
-"""Which search an audit is of: it was told by the name of the audit's run alone."""
+"""Adds the audited search of an audit, which before was only in the name of the audit's run."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ revision = "0003"
 down_revision = "0002"
 
 MARK = ".audit-"
-"""What the name of an audit's run holds, between the name of the audited run and the audit's question."""
+"""Text in the name of an audit's run between the audited run's name and the audit's question."""
 REFUSAL = "the ledger is append-only"
 
 search = sa.table(
@@ -19,7 +19,7 @@ search = sa.table(
 
 
 def upgrade() -> None:
-    """Adds the column, and fills it for the audits that there are."""
+    """Adds the column, and fills it for existing audits."""
     op.add_column("search", sa.Column("audit_of", sa.String(32), nullable=True))
     connection = op.get_bind()
     rows = connection.execute(sa.select(search)).all()
@@ -33,19 +33,19 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Takes the column away again."""
+    """Removes the column."""
     op.drop_column("search", "audit_of")
 
 
 def _is_audit(row: Any) -> bool:
-    """Its question is the digest in its name; the question of a search is longer."""
+    """Whether a row is an audit: its question is the digest in its name, and a search's question is longer."""
     return f"{MARK}{row.question}" in row.name and len(row.question) == 6
 
 
 def _audited(audit: Any, rows: Any) -> str:
-    """The audited search, the only one or the one of that name of those with the same data, training and space.
+    """The audited search: the only one, or the one with that name, among those with the same data, training and space.
 
-    A merge may have given a new name to either of the two. Empty where the search is not here.
+    A merge may have renamed either of the two. Empty if the search is not in this ledger.
     """
     name = audit.name.partition(f"{MARK}{audit.question}")[0]
     alike = [
