@@ -152,7 +152,7 @@ def drive(settings: dict[str, Any]) -> None:
     search = open_search(spec.name, spec, ledger, "recipe", mirror, circumstances=circumstances())
     arguments = {"data": settings["data"], "folder": str(folder / "trials"), "pause": settings["pause"]}
     work = Work("faults:train", arguments, str(folder / "trials" / "results" / search.uid))
-    ray_tune.run(search, work, folder / "ray", placement=TrialResources(retries=settings["retries"]), told=told)
+    ray_tune.run(search, work, folder / "ray", placement=TrialResources(retries=settings["retries"]), notify=told)
     ledger.close()
     print(search.ending, len(search.evaluations), len(search.running), flush=True)
     if search.running or search.halted:

@@ -1,1 +1,1 @@
-"""What the results say: health, audits, effects, rank correlation."""
+"""Analysis of results: health, audits, effects, rank correlation."""

@@ -1,7 +1,7 @@
-"""What a proxy is worth: whether it ranks designs as a longer training does, better than their cost alone would.
+"""Audits proxies: whether they rank designs as a longer training does, and better than cost alone.
 
-Of each tier some measured designs are drawn. Each is trained again with other seeds, which shows how much of the
-ranking is noise, and once for longer, which stands for the full training; that one is measured on its way too.
+Some measured designs of each tier are drawn. Each is trained again with other seeds, which shows the noise of the
+ranking, and once for longer, which stands in for the full training and is also measured during training.
 """
 
 import hashlib
@@ -18,22 +18,22 @@ from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import Objectives
 
 FEWEST_RANKED = 5
-"""Designs below which a ranking says nothing."""
+"""Fewest designs for a ranking."""
 LONGER = 3
-"""Epochs of the longer training over those of the proxy, unless told otherwise."""
+"""Default factor between the epochs of the longer training and those of the proxy."""
 MEASUREMENTS = 6
-"""How often a longer training is measured on its way."""
+"""Number of measurements during a longer training."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditPlan:
-    """What an audit measures.
+    """The plan of an audit.
 
     Attributes:
-        designs: Designs of each tier.
-        seeds: Trainings of each proxy, the search's own included.
-        reference: What stands for the full training.
-        seed: Seed of the choice of designs.
+        designs: Number of designs of each tier.
+        seeds: Number of trainings of each proxy, including the search's own.
+        reference: Fidelity that stands in for the full training.
+        seed: Seed of the draw of designs.
     """
 
     designs: int
@@ -43,12 +43,12 @@ class AuditPlan:
 
     @property
     def digest(self) -> str:
-        """Tells audits of one run apart."""
+        """Digest that distinguishes audits of one run."""
         content = {**asdict(self), "reference": {"horizon": None, **self.reference.to_dict()}}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]
 
     def run_name(self, audited: str) -> str:
-        """Name of the audit's own run. People read it; what is an audit, and of which run, the ledger says."""
+        """Name of the audit's own run, for people; the ledger records that it is an audit, and of which run."""
         return f"{audited}.audit-{self.digest}"
 
     @property
@@ -58,11 +58,11 @@ class AuditPlan:
 
 
 def plan_of(candidates: Sequence[Candidate], proxy: Fidelity) -> AuditPlan | None:
-    """The plan that an audit's own run followed, as far as reading it needs; None where nothing of it tells.
+    """The plan of an audit's own run, as far as reading needs it; None if the run does not show it.
 
     Args:
-        candidates: What the audit's run proposed.
-        proxy: Fidelity of the search's own evaluations.
+        candidates: Candidates of the audit's run.
+        proxy: Fidelity of the search's evaluations.
     """
     references = {candidate.fidelity for candidate in candidates} - {proxy}
     if len(references) != 1:
@@ -72,17 +72,17 @@ def plan_of(candidates: Sequence[Candidate], proxy: Fidelity) -> AuditPlan | Non
 
 
 def tier_of(cost: float, tiers: Sequence[float]) -> float | None:
-    """The cheapest tier that a cost fits; None where it fits none."""
+    """The cheapest tier that a cost fits; None if it fits none."""
     return min((tier for tier in tiers if cost <= tier), default=None)
 
 
 def audit_candidates(
     evaluations: Sequence[Evaluation], objectives: Objectives, tiers: Sequence[float], plan: AuditPlan
 ) -> list[Candidate]:
-    """What is to be measured: of each design the proxy with every seed, and the longer training.
+    """The candidates of an audit: for each design the proxy with every seed, and the longer training.
 
-    A proxy of several seeds is trained again with as many others. The longer training starts from no relative's
-    weights, whatever the proxies do: it is what they stand for.
+    A proxy of several seeds is trained again with as many others. The longer training never inherits weights, even if
+    the proxies do: it is their reference.
     """
     candidates: list[Candidate] = []
     for tier in tiers:
@@ -97,7 +97,7 @@ def audit_candidates(
 def _drawn(
     evaluations: Sequence[Evaluation], objectives: Objectives, tiers: Sequence[float], tier: float, plan: AuditPlan
 ) -> list[Evaluation]:
-    """Designs of a tier, each once, drawn without looking at what they reached."""
+    """Designs of a tier, each once, drawn regardless of their results."""
     by_design = {e.candidate.architecture: e for e in reversed(objectives.measured(evaluations))}
     inside = [e for e in by_design.values() if tier_of(objectives.cost(e).gmacs, tiers) == tier]
     inside.sort(key=lambda evaluation: evaluation.candidate.number)
@@ -107,17 +107,17 @@ def _drawn(
 
 @dataclass(frozen=True, slots=True)
 class RankFigures:
-    """How well scores rank the designs of one tier, as Kendall's tau.
+    """Kendall's tau of scores on the designs of one tier.
 
     Attributes:
         proxy: Rank correlation of the proxy and the longer training.
-        seeds: Rank correlation of the proxy and itself with another seed, the mean over pairs of seeds.
-            None with one seed.
+        seeds: Rank correlation of the proxy and itself with another seed, the mean over pairs of seeds. None with one
+            seed.
         macs: Rank correlation of the multiply-accumulates and the longer training.
         parameters: Rank correlation of the parameters and the longer training.
-        over_macs: How much better than the multiply-accumulates the proxy ranks.
-        over_parameters: How much better than the parameters the proxy ranks.
-        rungs: Epoch of the longer training, and tau of what it had reached there and what it reached in the end.
+        over_macs: Lead of the proxy over the multiply-accumulates, in tau.
+        over_parameters: Lead of the proxy over the parameters, in tau.
+        rungs: Epoch of the longer training, and tau of the metrics at that epoch and at the end.
         spread: Standard deviation of the metric between seeds, the median over designs. None with one seed.
     """
 
@@ -133,13 +133,13 @@ class RankFigures:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What was found in one tier.
+    """The result of an audit in one tier.
 
     Attributes:
-        tier: GMACs.
-        designs: How many designs were measured in full.
-        verdict: What it means, in words.
-        figures: What the verdict rests on; None for too few designs.
+        tier: Tier in GMACs.
+        designs: Number of fully measured designs.
+        verdict: Conclusion in words.
+        figures: Figures behind the verdict; None for too few designs.
     """
 
     tier: float
@@ -151,7 +151,7 @@ class Audit:
 def audit(
     evaluations: Sequence[Evaluation], objectives: Objectives, tiers: Sequence[float], plan: AuditPlan
 ) -> list[Audit]:
-    """What the measurements say, tier by tier; designs of which one failed are left out."""
+    """Results of an audit by tiers; designs with a failed measurement are left out."""
     return [_audit(evaluations, objectives, tiers, tier, plan) for tier in tiers]
 
 
@@ -187,7 +187,7 @@ def _audit(
 
 
 def _between_seeds(values_NS: np.ndarray) -> Interval | None:
-    """Mean over pairs of seeds, of the value and of the ends of its interval."""
+    """Mean over pairs of seeds, for the value and for the ends of its interval."""
     count = values_NS.shape[1]
     pairs = [tau_interval(values_NS[:, i], values_NS[:, j]) for i in range(count) for j in range(i)]
     if not pairs:
@@ -203,7 +203,7 @@ def _rungs(longer: Sequence[Evaluation], metric: str, truth_N: np.ndarray) -> tu
 
 
 def verdict(found: RankFigures) -> str:
-    """What a tier's figures mean, in words."""
+    """The conclusion from a tier's figures, in words."""
     rivals = (("MACs", found.macs, found.over_macs), ("parameters", found.parameters, found.over_parameters))
     name, rival, over = max(rivals, key=lambda item: item[1].value)
     said = f"the proxy ranks with tau {found.proxy}, {name} with {rival}: "

@@ -1,4 +1,4 @@
-"""Errors by kind: those that differ in numbers alone are one."""
+"""Groups errors by kind: errors that differ only in numbers are one kind."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 
 TRACEBACK = "error.txt"
-"""In a training's folder: where its error was raised."""
+"""File with the traceback of an error in a training's folder."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Kind:
     """Errors of one kind.
 
     Attributes:
-        error: The first of them.
-        trials: Numbers of the candidates that ended with it.
-        example: The candidate of the first.
+        error: Text of the first error.
+        trials: Numbers of the candidates with an error of this kind.
+        example: First such candidate.
     """
 
     error: str
@@ -27,27 +27,27 @@ class Kind:
 
     @property
     def count(self) -> int:
-        """How many."""
+        """Number of errors."""
         return len(self.trials)
 
     def folder(self, trials: Path) -> Path | None:
-        """The folder of a training that ended with it: log, traceback and configuration; None where it is not here.
+        """The folder of a training with this error: log, traceback and configuration; None if it is not in this home.
 
         Args:
-            trials: The folder of all trainings.
+            trials: Folder of all trainings.
         """
-        folders = [trials / one.training for one in self.example.single]
+        folders = [trials / one.training for one in self.example.per_seed]
         traced = (folder for folder in folders if (folder / TRACEBACK).is_file())
         return next(traced, next((folder for folder in folders if folder.is_dir()), None))
 
 
 def kind_of(error: str) -> str:
-    """What errors of a kind share."""
+    """The common text of errors of a kind."""
     return re.sub(r"\d+(\.\d+)?", "#", error)
 
 
 def kinds(failed: Sequence[Evaluation]) -> tuple[Kind, ...]:
-    """All kinds of errors, the commonest first."""
+    """All kinds of errors, most frequent first."""
     groups: dict[str, list[Evaluation]] = {}
     for evaluation in failed:
         groups.setdefault(kind_of(evaluation.error), []).append(evaluation)

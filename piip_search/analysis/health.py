@@ -1,6 +1,6 @@
-"""Whether a search does what it should, and what to do where it does not.
+"""Checks of a search: problems, and what to do about them.
 
-Every check names what was seen, with its numbers, and an action. A check that has too little to go by says nothing.
+Every finding names the numbers behind it and an action. Checks stay silent without enough data.
 """
 
 import itertools
@@ -22,41 +22,41 @@ from piip_search.search.samplers.surrogate import Surrogate
 FeaturesOf = Callable[[Sequence[Architecture]], NDArray[np.float64]]
 
 FEWEST_LEARNT = 12
-"""Fewest finished designs from which the surrogate is judged."""
+"""Fewest finished designs for a judgement of the surrogate."""
 MOST_LEARNT = 300
-"""Most finished designs from which the surrogate is judged."""
+"""Most finished designs in a judgement of the surrogate."""
 SURROGATE_FOLDS = 5
-"""Parts of the cross-validation of the surrogate."""
+"""Folds of the surrogate's cross-validation."""
 FEWEST_SURE = 30
-"""Finished designs from which an interval that reaches zero means chance; from fewer it is wide whatever was learnt."""
+"""Fewest finished designs for which an interval that includes zero means chance; with fewer it is always wide."""
 FEWEST_STILL = 10
-"""Fewest finished designs that moved no front before the search counts as still."""
+"""Fewest finished designs without a change of any front before the search counts as stalled."""
 STILL = 0.2
-"""Share of all designs of the search that must have moved no front as well."""
+"""Share of all designs of the search that must also have changed no front."""
 FEWEST_PAIRS = 8
-"""Fewest designs that reached two rungs from which their ranking is judged."""
+"""Fewest designs at two rungs for a judgement of their ranking."""
 NOISY = 0.3
-"""Kendall's tau below which that ranking is called noisy."""
+"""Kendall's tau below which that ranking counts as noisy."""
 FEWEST_FAILURES = 3
-"""Fewest failures from which a cause is looked for."""
+"""Fewest failures for a search of their cause."""
 CHANCE = 0.05
 """Greatest probability that chance explains them."""
 MANY = 0.3
-"""Share of failures that is too many."""
+"""Share of failures from which they are too many."""
 STRAGGLER = 3.0
-"""Times the expected time from which an evaluation is called a straggler."""
+"""Factor on the expected time from which an evaluation is a straggler."""
 _MEMORY = re.compile(r"MemoryError|out of memory|low on memory", re.IGNORECASE)
-"""How an error says that memory ran out; others speak of memory too, such as that of a pinned batch."""
+"""Texts of errors about exhausted memory; other errors mention memory too, such as that of a pinned batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong with a search.
+    """A problem of a search.
 
     Attributes:
-        check: Which check found it.
-        message: What was seen, with its numbers.
-        action: What to do.
+        check: Name of the check.
+        message: Observation, with its numbers.
+        action: Way out.
     """
 
     check: str
@@ -69,12 +69,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the checks say.
+    """The results of all checks.
 
     Attributes:
-        findings: What is wrong.
-        surrogate: Kendall's tau of cross-validated predictions and what was measured; None for too few designs.
-        macs: The same of the cost alone.
+        findings: Problems of the search.
+        surrogate: Kendall's tau of cross-validated predictions and measurements; None for too few designs.
+        macs: Kendall's tau of the cost alone and measurements.
         rungs: Epochs of two neighbouring rungs, and tau between them.
     """
 
@@ -93,16 +93,16 @@ def examine(
     features: FeaturesOf | None = None,
     running: Mapping[Candidate, float] | None = None,
 ) -> Health:
-    """Examines a search.
+    """Checks a search.
 
     Args:
-        evaluations: All that ended, in that order.
-        objectives: What is traded off.
+        evaluations: All evaluations in the order of their ends.
+        objectives: Objectives of the search.
         tiers: Tiers of the limit, rising.
-        rungs: Fidelities of the schedule, the whole training last.
-        trials: Designs that the search may measure.
-        features: What a surrogate learns from; without them it is not judged.
-        running: For how many seconds candidates have been running.
+        rungs: Fidelities of the schedule, the full training last.
+        trials: Number of designs in the search's budget.
+        features: Features of the surrogate; without them it is not judged.
+        running: Running time of each running candidate in seconds.
     """
     whole = finished(evaluations, rungs[-1])
     surrogate, macs, findings = None, None, []
@@ -111,7 +111,7 @@ def examine(
         surrogate, macs = learnt(measured, objectives, features)
         findings += _surrogate(surrogate, macs, len(measured), rungs[-1].data_fraction)
     ranked = [pair for pair in (_pair(evaluations, objectives, *two) for two in itertools.pairwise(rungs)) if pair]
-    # Of a schedule's designs few are finished: how long a front may stand still is counted in those.
+    # With a schedule few designs are finished: the patience for a front is counted in those.
     begun = len({evaluation.candidate.architecture for evaluation in evaluations})
     findings += _front(measured, objectives, tiers, trials * min(1.0, len(whole) / max(begun, 1)))
     findings += _tiers(measured, objectives, tiers)
@@ -124,9 +124,9 @@ def examine(
 def learnt(
     measured: Sequence[Evaluation], objectives: Objectives, features: FeaturesOf, seed: int = 0
 ) -> tuple[Interval, Interval]:
-    """Kendall's tau with what was measured: of the surrogate's predictions for parts it did not see, and of the cost.
+    """Kendall's tau with the measurements, for the surrogate's predictions of held-out designs, and for the cost.
 
-    Both are positive where more is better. Intervals leave out that folds share designs.
+    Both are positive if more is better. The intervals ignore that folds share designs.
     """
     from threadpoolctl import threadpool_limits
 
@@ -208,7 +208,7 @@ def _noisy(lower: int, upper: int, tau: Interval) -> list[Finding]:
 
 
 def _failures(evaluations: Sequence[Evaluation]) -> list[Finding]:
-    """Counted in designs: one that went from rung to rung is no more evidence than one that failed on the first."""
+    """Findings about failures, counted in designs: one that failed at a late rung counts once."""
     designs = {evaluation.candidate.architecture for evaluation in evaluations}
     errors = {e.candidate.architecture: e.error for e in evaluations if e.status == "failed"}
     if len(errors) < FEWEST_FAILURES:
@@ -231,7 +231,7 @@ def _failures(evaluations: Sequence[Evaluation]) -> list[Finding]:
 
 
 def _cause(designs: set[Architecture], failed: Collection[Architecture]) -> str | None:
-    """The model or image size whose designs fail more than others by Fisher's exact test."""
+    """The model or image size whose designs fail more often than others by Fisher's exact test."""
     from scipy.stats import fisher_exact
 
     every = Counter(part for design in designs for part in _parts(design))
@@ -244,18 +244,18 @@ def _cause(designs: set[Architecture], failed: Collection[Architecture]) -> str 
         rest = len(designs) - total
         table = [[inside, total - inside], [others, rest - others]]
         likely.append((float(fisher_exact(table, alternative="greater")[1]), part))
-    # Of as many tests as there are parts one would be below the level by chance.
+    # Among as many tests as there are parts one would be below the level by chance.
     return min(likely)[1] if likely and min(likely)[0] <= CHANCE / len(every) else None
 
 
 def _commonest(errors: Sequence[str]) -> str:
-    """An error of the commonest kind: errors that differ in numbers alone are of one kind."""
+    """An error of the most frequent kind: errors that differ only in numbers are of one kind."""
     kinds = [kind_of(error) for error in errors]
     return errors[kinds.index(Counter(kinds).most_common(1)[0][0])]
 
 
 def _mend(error: str) -> str:
-    if "one image a step does not fit" in error:  # so that no batch is smaller
+    if "one image a step does not fit" in error:  # no batch is smaller
         return "offer smaller models and images, or set training.checkpointing"
     return "lower training.batch_size" if _MEMORY.search(error) else "look at that error"
 
@@ -275,20 +275,20 @@ def _stragglers(
     taken = [(e.seconds, work(e.candidate)) for e in timed]
     if len(taken) < 5:
         return []
-    # A training has a part that does not depend on the design: no less than the quickest of all is expected.
+    # A training has a part that does not depend on the design: expect at least the time of the quickest.
     rate = float(np.median([seconds / done for seconds, done in taken]))
     least = min(seconds for seconds, _ in taken)
     found = []
     for candidate, seconds in running.items():
         expected = max(rate * work(candidate), least)
-        # A first rung that hangs need not wait until it is older than a whole training.
+        # A first rung that hangs is reported before it is older than a full training.
         alike = [e.seconds for e in timed if e.candidate.fidelity == candidate.fidelity]
         longest = max(alike, default=max(taken)[0])
         if seconds > STRAGGLER * expected and seconds > longest:
             message = f"trial {candidate.number} has run for {seconds:.0f} s where {expected:.0f} s were expected"
             action = (
-                "look at its worker and log, and whether the run was cut off; stop it if it was not, and the same "
-                "command goes on from the last epoch"
+                "look at its worker and log, and whether the run was interrupted; if it was not, stop it and run the "
+                "same command again: it goes on from the last epoch"
             )
             found.append(Finding("straggler", message, action))
     return found

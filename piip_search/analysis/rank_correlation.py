@@ -1,4 +1,4 @@
-"""Whether two scores rank designs alike: Kendall's tau-b, and how sure one can be of it.
+"""Agreement of two scores' rankings: Kendall's tau-b, with its interval.
 
 Legend: N designs, R resamplings.
 """
@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 RESAMPLINGS = 2000
 LEVEL = 0.9
-"""Share of the resamplings that lie inside an interval."""
+"""Share of the resamplings inside an interval."""
 
 _Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure from a sample of designs, and where it would lie for other samples like it.
+    """A figure from a sample of designs, with its range over similar samples.
 
     Attributes:
         value: Value of the sample.
@@ -48,7 +48,7 @@ def tau_interval(first_N: ArrayLike, second_N: ArrayLike, seed: int = 0) -> Inte
 
 
 def tau_difference(better_N: ArrayLike, worse_N: ArrayLike, truth_N: ArrayLike, seed: int = 0) -> Interval:
-    """How much better one score ranks than another, resampling the designs of both together."""
+    """Difference of tau between two scores, by resampling the same designs for both."""
     return _interval(np.asarray([better_N, truth_N], float), np.asarray(worse_N, float), seed)
 
 
@@ -66,8 +66,8 @@ def _interval(scores_2N: _Floats, other_N: _Floats | None, seed: int) -> Interva
 def _taus(first_N: _Floats, second_N: _Floats, rows_RN: NDArray[np.int64]) -> _Floats:
     """Tau-b of each resampling, shape (R,).
 
-    A sum over all pairs of a resampling's rows is c^T S c, with c how often each design was drawn and S the signs of
-    the pairs: no more memory than R x N, and exact, since everything in it is a whole number.
+    A sum over all pairs of a resampling's rows is c^T S c, where c has the number of draws of each design and S the
+    signs of the pairs. It needs no more memory than R x N, and is exact, as all numbers are whole.
     """
     R, N = len(rows_RN), len(first_N)
     places = (rows_RN + N * np.arange(R)[:, None]).ravel()

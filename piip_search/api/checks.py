@@ -38,9 +38,9 @@ def checked_data(
         feasible_designs(spec, source)
     except SpecError as error:
         problems += error.problems
-    reader = _reader(spec)
-    problems += [*_missing_weights(spec), *([reader] if isinstance(reader, str) else [])]
-    problems += _data_problems(spec, None if isinstance(reader, str) else reader, told, noted)
+    detector_config = _detector_config(spec)
+    problems += [*_missing_weights(spec), *([detector_config] if isinstance(detector_config, str) else [])]
+    problems += _data_problems(spec, None if isinstance(detector_config, str) else detector_config, told, noted)
     if problems:
         raise SpecError(source, problems)
 
@@ -56,36 +56,40 @@ def usable_data(spec: SearchSpec, told: Callable[[str], None], noted: Callable[[
     Raises:
         UserError: It cannot be used any more.
     """
-    reader = _reader(spec)
-    problems = [reader] if isinstance(reader, str) else _data_problems(spec, reader, told, noted)
+    detector_config = _detector_config(spec)
+    problems = (
+        [detector_config] if isinstance(detector_config, str) else _data_problems(spec, detector_config, told, noted)
+    )
     if problems:
         raise UserError("\n  ".join(["the data of this run cannot be used:", *problems]))
 
 
-def _reader(spec: SearchSpec) -> DetectorConfig | str:
+def _detector_config(spec: SearchSpec) -> DetectorConfig | str:
     """The detector, or what is wrong with it; one that only mmdet knows is read, in seconds."""
-    reader = DETECTOR_CONFIGS.get(spec.training.detector)
-    if reader is None:
+    detector_config = DETECTOR_CONFIGS.get(spec.training.detector)
+    if detector_config is None:
         with extra("detection"):
-            from piip_workers.tasks.detection.detectors import reader_of
+            from piip_workers.tasks.detection.detectors import detector_config_of
         try:
-            reader = reader_of(spec.training)
+            detector_config = detector_config_of(spec.training)
         except ValueError as error:
             return str(error)
-    if spec.metric.startswith("segm") and not reader.masks:
-        return f"metric: {spec.metric} needs a detector with masks, and {reader.base} has none; choose a bbox_mAP"
-    return reader
+    if spec.metric.startswith("segm") and not detector_config.masks:
+        return (
+            f"metric: {spec.metric} needs a detector with masks, and {detector_config.base} has none; choose a bbox_mAP"
+        )
+    return detector_config
 
 
 def _data_problems(
-    spec: SearchSpec, reader: DetectorConfig | None, told: Callable[[str], None], noted: Callable[[str], None]
+    spec: SearchSpec, detector_config: DetectorConfig | None, told: Callable[[str], None], noted: Callable[[str], None]
 ) -> list[str]:
     """What is wrong with the data, or with sound data for the detector."""
     from piip_workers.tasks.detection import data
 
-    masks = reader.masks if reader is not None else spec.metric.startswith("segm")
+    masks = detector_config.masks if detector_config is not None else spec.metric.startswith("segm")
     report = data.examine(spec.data, masks, told)
-    if report.problems or reader is None:
+    if report.problems or detector_config is None:
         return report.problems
     report.problems += data.unsuited(spec.data, spec.metric, spec.training.detector, masks, smallest_box(spec))
     for notice in () if report.problems else report.notices:

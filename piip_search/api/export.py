@@ -210,14 +210,14 @@ def _export(
 def _request(origin: _Origin, evaluation: Evaluation, options: ExportOptions) -> Export:
     """All that the files of a design say, but for its weights."""
     candidate, spec, objectives = evaluation.candidate, origin.history.spec, origin.history.objectives
-    paths, reader = _data(origin)
+    paths, detector_config = _data(origin)
     return Export(
         candidate.architecture,
         paths,
         spec.training.model_copy(update={"pretrained": absolute(spec.training.pretrained)}),
         SCHEDULES[options.schedule],
         options.formats,
-        reader=reader,
+        custom_detector=detector_config,
         images=image_counts(spec),
         seed=spec.seed,
         provenance=_provenance(origin, evaluation, options.schedule),
@@ -234,13 +234,13 @@ def _data(origin: _Origin) -> tuple["CocoPaths", "DetectorConfig"]:
 
     spec = origin.history.spec
     with extra("detection"):
-        from piip_workers.tasks.detection.detectors import reader_of
+        from piip_workers.tasks.detection.detectors import detector_config_of
 
-        reader = reader_of(spec.training)
+        detector_config = detector_config_of(spec.training)
         try:
-            return data.prepare(spec.data, reader.masks), reader
+            return data.prepare(spec.data, detector_config.masks), detector_config
         except OSError:
-            problems = "\n".join(data.check(spec.data, reader.masks))
+            problems = "\n".join(data.check(spec.data, detector_config.masks))
             raise DataError(f"{problems}\nthe data is looked for from here: export where {origin.run} ran") from None
 
 

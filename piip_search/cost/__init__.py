@@ -1,21 +1,21 @@
-"""What an architecture costs, in closed form, before anything is built.
+"""The cost of an architecture in closed form, before anything is built.
 
 One multiply-accumulate (MAC) is counted once; the PIIP papers call it a FLOP. Three conventions:
 
-`published` is what the tables of the PIIP papers count, for a square image. ViT networks are counted as their
-classification class: one linear layer a branch where detection really merges by convolutions, windows without
-padding, a 1000-way head; networks with ConvNeXts with the convolutions that merge them; vision towers of language
-models without projector. Biases of convolutions count, and two operations per value of a layer or group norm. Left
-out: activations, softmax, residual sums, resizing, root-mean-square norms, layer norms of ConvNeXts.
+`published` is the convention of the tables in the PIIP papers, for a square image. ViT networks are counted as their
+classification class: one linear layer a branch where detection really merges by convolutions, windows without padding,
+and a 1000-way head. Networks with ConvNeXts are counted with the convolutions that merge them, and vision towers of
+language models without projector. Biases of convolutions count, and two operations per value of a layer or group norm.
+Left out: activations, softmax, residual sums, resizing, root-mean-square norms, layer norms of ConvNeXts.
 
-`backbone` is what runs and trains: the chosen merge, attention over whole windows, and every matrix product,
-convolution, attention product and bilinear sample. Left out: biases, norms, activations, softmax, residual sums,
-resizing, and what follows the merged map.
+`backbone` counts the network that runs and trains: the chosen merge, attention over whole windows, and every matrix
+product, convolution, attention product and bilinear sample. Left out: biases, norms, activations, softmax, residual
+sums, resizing, and the layers after the merged map.
 
-`detector` adds that: pyramid, neck and head of an mmdet detector; for the merges `conv`, `linear` and `pyramid` only.
+`detector` adds pyramid, neck and head of an mmdet detector; for the merges `conv`, `linear` and `pyramid` only.
 
-All are sums over branches, over pairs of neighbours, and over merges: that separability is what lets a search space
-price all its designs at once.
+All are sums over branches, over pairs of neighbours, and over merges. So a search space can price all its designs
+together.
 """
 
 from piip_search.cost.branch import backbone_parts as backbone_parts

@@ -1,4 +1,4 @@
-"""Cost of one branch: embedding and blocks of its backbone.
+"""Cost of one branch: its backbone's embedding and blocks.
 
 Legend: n tokens, d width, h hidden width of an MLP, w side of a window, k keys that a query attends to.
 """
@@ -14,12 +14,12 @@ from piip_search.cost.conventions import Cost, CountingRules, Grid
 
 @lru_cache(maxsize=100_000)
 def branch_parts(branch: Branch, sides: Grid, counted: CountingRules) -> tuple[tuple[str, Cost], ...]:
-    """Kinds of work of a branch and what they cost.
+    """Costs of a branch by kind of work.
 
     Args:
         branch: Backbone and windows.
         sides: Height and width of the image it sees, in pixels.
-        counted: What counts.
+        counted: Counting rules.
     """
     return backbone_parts(branch.model, branch.windows, sides, counted)
 
@@ -27,7 +27,7 @@ def branch_parts(branch: Branch, sides: Grid, counted: CountingRules) -> tuple[t
 def backbone_parts(
     model: Backbone, windows: Sequence[int | None], sides: Grid, counted: CountingRules
 ) -> tuple[tuple[str, Cost], ...]:
-    """The same for a backbone whose blocks have these windows; arrays of sides give arrays of costs."""
+    """Costs of a backbone with these windows by kind of work; arrays of sides give arrays of costs."""
     if isinstance(model, ConvNeXt):
         return _convnext(model, sides, counted)
     return _transformer(model, windows, sides, counted)
@@ -36,10 +36,10 @@ def backbone_parts(
 def _transformer(
     model: Transformer, windows: Sequence[int | None], sides: Grid, counted: CountingRules
 ) -> tuple[tuple[str, Cost], ...]:
-    """A ViT: n 3 p^2 d to embed; a block 4 n d^2 and 2 n k d for attention, 2 n d h for the MLP (3 with a gate).
+    """Costs of a ViT: 3 n p^2 d to embed; a block 4 n d^2 and 2 n k d for attention, 2 n d h for the MLP (3 if gated).
 
-    Under windows, the products of attention run on whole windows, and the projections on the tokens alone. A twin block
-    counts twice; one that has attention and MLP side by side has one norm and one scale.
+    Under windows, attention products count whole windows, and projections only real tokens. A twin block counts twice;
+    a block with attention and MLP side by side has one norm and one scale.
     """
     d, h = model.width, model.mlp_width
     height, width = sides[0] // model.patch, sides[1] // model.patch
@@ -63,9 +63,9 @@ def _transformer(
     biases = (2 if model.relative_grid else 3) * d * model.qkv_bias + d * model.proj_bias + model.relative_biases
     kinds = Counter(windows).items()
     side_by_side, twice = model.block == "parallel", 2 if model.block == "twin" else 1
-    entry = Cost(0, 0, n * d)  # what a residual starts from
-    # Queries, keys, values and what they give, in whole windows; that again as tokens, where there are windows; and
-    # the biases of pairs of tokens, where there are such.
+    entry = Cost(0, 0, n * d)  # the input of a residual
+    # Queries, keys, values and their output in whole windows; the output again as tokens if there are windows; and the
+    # biases of pairs of tokens, if any.
     extra = {"none": 0, "head": 2 * d + 2 * model.heads, "width": 2 * d + 2}[model.query_norm]
     attention_kept = sum(
         times
@@ -95,26 +95,26 @@ def _transformer(
 
 
 def _norm(model: Transformer, n: int, wide: int, counted: CountingRules) -> Cost:
-    """A norm over n tokens, of which what leaves it is kept."""
+    """Cost of a norm over n tokens; its output is saved for the backward pass."""
     layer = model.norm == "layer"
     stats = n * (2 if layer else 1 + wide)
     return Cost(2 * n * wide * (counted.published and layer), wide * (2 if layer else 1), n * wide + stats)
 
 
 def _filled(height: int, width: int, window: int | None, counted: CountingRules) -> int:
-    """Tokens with those that fill up windows, or with prefix tokens where attention is global."""
+    """Number of tokens including padding of windows, or including prefix tokens of global attention."""
     if window is None:
         return height * width + counted.prefix
-    return -(-height // window) * -(-width // window) * window**2  # whole windows, also over arrays
+    return -(-height // window) * -(-width // window) * window**2  # rounds up to whole windows, also for arrays
 
 
 def _keys(height: int, width: int, window: int | None, counted: CountingRules) -> int:
-    """Tokens that a query attends to."""
+    """Number of tokens that a query attends to."""
     return height * width + counted.prefix if window is None else window**2
 
 
 def _attention(height: int, width: int, d: int, window: int | None, counted: CountingRules) -> int:
-    """Projections and products of one block. The published count leaves prefix tokens out of the products."""
+    """MACs of a block's projections and attention products; the published count of products omits prefix tokens."""
     tokens = height * width
     n, filled = tokens + counted.prefix, _filled(height, width, window, counted)
     projected = filled if counted.pads else n
@@ -124,9 +124,9 @@ def _attention(height: int, width: int, d: int, window: int | None, counted: Cou
 
 
 def _convnext(model: ConvNeXt, sides: Grid, counted: CountingRules) -> tuple[tuple[str, Cost], ...]:
-    """A ConvNeXt: 48 n d for the stem; a block 49 n d and 8 n d^2; a downsampling 4 n d_before d.
+    """Costs of a ConvNeXt: 48 n d for the stem; a block 49 n d and 8 n d^2; a downsampling 4 n d_before d.
 
-    The authors' counter passes over the layer norms of ConvNeXts.
+    The authors' counter ignores the layer norms of ConvNeXts.
     """
     bias = int(counted.published)
     first = model.widths[0]
@@ -149,12 +149,12 @@ def _convnext(model: ConvNeXt, sides: Grid, counted: CountingRules) -> tuple[tup
 
 
 def _hidden(model: ConvNeXt) -> int:
-    """Values that an MLP keeps, over those of its input."""
+    """Values that an MLP saves for each value of its input."""
     return 9 + (8 if model.response_norm else 1)
 
 
 def convnext_blocks(model: ConvNeXt, sides: Grid) -> list[int]:
-    """Values that one block of each stage keeps, and each downsampling; arrays give arrays."""
+    """Values that one block of each stage and each downsampling save; arrays of sides give arrays."""
     kept = []
     for before, stage in zip((None, *model.stages), model.stages, strict=False):
         d, n = stage.width, (sides[0] // stage.stride) * (sides[1] // stage.stride)

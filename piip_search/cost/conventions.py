@@ -1,4 +1,4 @@
-"""What a cost is, and what each convention counts."""
+"""Costs, and the counting rules of each convention."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,42 +15,41 @@ Grid = tuple[int, int]
 """Height and width in tokens, or in pixels of a map."""
 
 IMAGENET_CLASSES = 1000
-"""Classes of ImageNet heads: those that the published counts include."""
+"""Classes of an ImageNet head, which the published counts include."""
 OUTPUTS: dict[Merge, int] = {"logits": IMAGENET_CLASSES, "tokens": 4096}
-"""What leaves by default: scores of ImageNet's classes; tokens as wide as those of Vicuna-7B, as in PIIP-LLaVA (13B:
-5120)."""
+"""Default outputs: ImageNet's class scores; tokens as wide as Vicuna-7B's, as in PIIP-LLaVA (13B: 5120)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one image costs under one convention.
+    """Cost of one image under one convention.
 
     Attributes:
         macs: Multiply-accumulates of a forward pass, each counted once; the PIIP papers call them FLOPs.
         params: Parameters.
-        kept: Values that a training step keeps of the forward pass for the backward pass; 4 bytes each in float32, 2
-            under bfloat16 autocast. Left out: parameters, their gradients, and the optimiser's state.
+        saved_values: Values of the forward pass that a training step saves for the backward pass; 4 bytes each in
+            float32, 2 under bfloat16 autocast. Left out: parameters, their gradients, and the optimiser's state.
     """
 
     macs: int = 0
     params: int = 0
-    kept: int = 0
+    saved_values: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.macs + other.macs, self.params + other.params, self.kept + other.kept)
+        return Cost(self.macs + other.macs, self.params + other.params, self.saved_values + other.saved_values)
 
     def __mul__(self, times: int) -> "Cost":
-        return Cost(self.macs * times, self.params * times, self.kept * times)
+        return Cost(self.macs * times, self.params * times, self.saved_values * times)
 
     @classmethod
     def total(cls, costs: Iterable["Cost"]) -> "Cost":
         """The sum of costs."""
-        macs = params = kept = 0
+        macs = params = saved = 0
         for cost in costs:
             macs += cost.macs
             params += cost.params
-            kept += cost.kept
-        return cls(macs, params, kept)
+            saved += cost.saved_values
+        return cls(macs, params, saved)
 
     @property
     def gmacs(self) -> float:
@@ -68,8 +67,8 @@ class Part:
     """A named share of a cost.
 
     Attributes:
-        group: What it belongs to: a branch, the interactions of two neighbours, `merge`, `pyramid`, `neck`, `head`.
-        kind: Which of its works: `embedding`, `attention`, `mlp`, `projection`, ...; empty where there is but one.
+        group: A branch, the interactions of two neighbours, `merge`, `pyramid`, `neck` or `head`.
+        kind: Kind of work: `embedding`, `attention`, `mlp`, `projection`, ...; empty if the group has only one.
         cost: The share.
     """
 
@@ -80,19 +79,19 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class CountingRules:
-    """What is counted in one branch.
+    """Rules for counting one branch.
 
     Attributes:
-        published: Whether the papers' operations count: two for every value that a norm touches, one a bias of a
-            convolution, samples of the full width, and no token that fills up a window but in projections.
-        pads: Whether the published count takes tokens that fill up windows through the projections to queries, keys and
+        published: Whether to count as the papers do: 2 operations per normalised value, 1 per convolution bias, samples
+            at full width, and padding tokens of windows in the projections only.
+        pads: Whether the published count includes padding tokens of windows in the projections to queries, keys and
             values.
-        prefix: Class tokens and registers that pass the blocks.
-        positions: Whether the position embedding has one entry a token of the image and one for a class token, as in
-            the authors' classification class, and not the stored grid.
-        light_merge: Whether branches merge by a linear layer whatever the architecture says.
+        prefix: Number of class tokens and registers in the blocks.
+        positions: Whether the position embedding has one entry for each token of the image and one for a class token,
+            as in the authors' classification class, instead of the stored grid.
+        light_merge: Whether branches merge by a linear layer regardless of the architecture's merge.
         first_stride: Whether all samples of a ConvNeXt count at the stride of its first interaction.
-        outputs: Class scores of the merge `logits`, channels of a token of the merge `tokens`.
+        outputs: Number of class scores of the merge `logits`, or channels of a token of the merge `tokens`.
     """
 
     published: bool = False
@@ -106,11 +105,11 @@ class CountingRules:
 
 @lru_cache(maxsize=1000)
 def rules_for(convention: Convention, merge: Merge, model: Backbone, outputs: int | None = None) -> CountingRules:
-    """What a convention counts in one branch.
+    """The counting rules of a convention for one branch.
 
-    The authors counted with three scripts: ViT networks as their classification class, whatever the task (so for the
-    merges `conv`, `linear` and `logits`); networks with ConvNeXts (`pyramid`) and those for language models
-    (`tokens`) as what is trained.
+    The authors counted with three scripts. ViT networks are counted as their classification class, whatever the task
+    (so for the merges `conv`, `linear` and `logits`). Networks with ConvNeXts (`pyramid`) and those for language models
+    (`tokens`) are counted as trained.
     """
     prefix = model.prefix if isinstance(model, Transformer) and merge in KEEPS_PREFIX else 0
     outputs = outputs or OUTPUTS.get(merge, 0)

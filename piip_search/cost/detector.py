@@ -1,4 +1,4 @@
-"""Cost of what follows the merged map in a detector: pyramid, neck and head (mmdet 3's modules).
+"""Cost of a detector after the merged map: pyramid, neck and head (mmdet 3's modules).
 
 Legend: d channels of a merged map, C channels of neck and head, K classes; a level has h w positions.
 """
@@ -18,25 +18,25 @@ ANCHORS = {"retinanet": 9, "mask_rcnn": 3}
 PROPOSALS = 1000
 """Regions that Mask R-CNN classifies in an image."""
 TRAINED_REGIONS = 512
-"""Regions of an image on which Mask R-CNN's box head is trained."""
+"""Regions of an image in the training of Mask R-CNN's box head."""
 TRAINED_MASKS = 128
-"""Regions of an image on which its mask head is trained: the quarter of them that are objects."""
+"""Regions of an image in the training of its mask head: the quarter that are objects."""
 
 
 def stacked_convolutions(channels: int) -> int:
-    """Convolutions before each output of a one-stage head. A narrow head is also a shallow one, for small models."""
+    """Convolutions before each output of a one-stage head; a narrow head is also shallow, for small models."""
     return 4 if channels >= FULL_CHANNELS else 2
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorCost:
-    """What reads the merged maps.
+    """A detector on the merged maps, as far as its cost depends on it.
 
     Attributes:
         name: mmdet detector.
         channels: Width of neck and head.
-        classes: Kinds of objects; COCO has 80.
-        detections: Boxes kept an image, for each of which Mask R-CNN predicts a mask.
+        classes: Number of object classes; COCO has 80.
+        detections: Boxes an image; Mask R-CNN predicts a mask for each.
     """
 
     name: DetectorName = "mask_rcnn"
@@ -46,33 +46,33 @@ class DetectorCost:
 
 
 COCO_MASK_RCNN = DetectorCost()
-"""What the papers' detection tables train, on COCO."""
+"""Detector of the papers' tables on COCO."""
 
 
 def detector_parts(detector: DetectorCost, merged: tuple[tuple[int, int], ...], sides: Grid) -> tuple[Part, ...]:
-    """Pyramid, neck and head; arrays of sides give arrays of costs.
+    """Costs of pyramid, neck and head; arrays of sides give arrays of costs.
 
-    Left out besides norms, activations and biases: region align, non-maximum suppression, and anything that only
-    training does. Mask R-CNN is counted at 1000 proposals and one mask a detection, as mmdet's own counter does.
+    Left out besides norms, activations and biases: region align, non-maximum suppression, and work that only training
+    does. Mask R-CNN is counted at 1000 proposals and one mask a detection, as by mmdet's own counter.
 
     Args:
-        detector: What reads the maps.
+        detector: Detector on the maps.
         merged: Channels and stride of each merged map: one, or four.
         sides: Height and width of the output branch's image, in pixels.
     """
     maps = merged * (len(STRIDES) // len(merged))
     grids = [_grid(sides, stride, target) for (_, stride), target in zip(maps, STRIDES, strict=True)]
     levels = Cost.total(_level(*item, sides) for item in zip(maps, STRIDES, strict=True))
-    # What the levels grow from is kept once; where it is its own level, the neck counts it.
+    # The common source of the levels is saved once; if it is a level itself, the neck counts it.
     read = [_area(sides, stride) * d for (d, stride), target in zip(merged, STRIDES, strict=False) if stride != target]
-    parts = [Part("pyramid", "", levels + Cost(kept=sum(read) if len(merged) > 1 else 0))]
+    parts = [Part("pyramid", "", levels + Cost(saved_values=sum(read) if len(merged) > 1 else 0))]
     neck, grids = _neck(detector, [width for width, _ in maps], grids)
     heads = {"retinanet": _retinanet, "fcos": _fcos, "mask_rcnn": _mask_rcnn}[detector.name]
     return (*parts, Part("neck", "", neck), *heads(detector, grids))
 
 
 def _grid(sides: Grid, stride: int, target: int) -> Grid:
-    """A level's grid, grown or shrunk from a map's; shrinking leaves a map even of one position."""
+    """Grid of a level, grown or shrunk from a map's grid; shrinking never removes the last position."""
     height, width = sides[0] // stride, sides[1] // stride
     if stride < target:
         return -(-height // 2), -(-width // 2)
@@ -84,7 +84,7 @@ def _area(sides: Grid, stride: int) -> int:
 
 
 def _level(source: tuple[int, int], target: int, sides: Grid) -> Cost:
-    """Transposed convolutions 2x2 of stride 2, each 4 d^2 a position it reads: 20 n d^2 to stride 4, 4 n d^2 to 8."""
+    """Transposed convolutions 2x2 of stride 2, each 4 d^2 an input position: 20 n d^2 to stride 4, 4 n d^2 to 8."""
     (d, stride), factor = source, source[1] // target
     n = _area(sides, stride)
     one = 4 * d * d + d
@@ -92,17 +92,17 @@ def _level(source: tuple[int, int], target: int, sides: Grid) -> Cost:
         return Cost(4 * n * d * d + 16 * n * d * d, 2 * one + 2 * d, 12 * n * d)
     if factor == 2:
         return Cost(4 * n * d * d, one)
-    return Cost(0, 0, 0 if stride == target else n * d // 2)  # the places of what is pooled, in 8 bytes each
+    return Cost(0, 0, 0 if stride == target else n * d // 2)  # pooling saves places, in 8 bytes each
 
 
 def _convolution(grid: Grid, before: int, after: int, side: int = 3, bias: bool = True) -> Cost:
-    """A convolution, which keeps what it reads (of stride 1)."""
+    """Cost of a convolution of stride 1; its input is saved."""
     weights = side * side * before * after
     return Cost(grid[0] * grid[1] * weights, weights + after * bias, grid[0] * grid[1] * before)
 
 
 def _neck(detector: DetectorCost, widths: list[int], grids: list[Grid]) -> tuple[Cost, list[Grid]]:
-    """Feature pyramid: a 1x1 and a 3x3 convolution a level, and coarser levels. One-stage heads skip stride 4."""
+    """Cost of a feature pyramid: a 1x1 and a 3x3 convolution each, and coarser ones; one-stage heads omit stride 4."""
     C = detector.channels
     first = 0 if detector.name == "mask_rcnn" else 1
     levels = list(grids[first:])
@@ -114,20 +114,20 @@ def _neck(detector: DetectorCost, widths: list[int], grids: list[Grid]) -> tuple
         if detector.name != "mask_rcnn":
             before = widths[-1] if detector.name == "retinanet" and extra == 0 else C
             coarser = _convolution(levels[-1], before, C)
-            cost += Cost(coarser.macs, coarser.params, 4 * coarser.kept)
+            cost += Cost(coarser.macs, coarser.params, 4 * coarser.saved_values)
     return cost, levels
 
 
 def _over(levels: list[Grid], before: int, after: int, side: int = 3, bias: bool = True) -> Cost:
-    """One convolution that all levels share: its multiply-accumulates at every level, its parameters once."""
+    """Cost of a convolution that all levels share: MACs of every level, parameters once."""
     costs = [_convolution(grid, before, after, side, bias) for grid in levels]
-    return Cost(sum(cost.macs for cost in costs), costs[0].params, sum(cost.kept for cost in costs))
+    return Cost(sum(cost.macs for cost in costs), costs[0].params, sum(cost.saved_values for cost in costs))
 
 
 def _outputs(levels: list[Grid], before: int, channels: tuple[int, ...]) -> Cost:
-    """Output convolutions; the convolutions before them have counted all that is read but for one tower's end."""
+    """Cost of output convolutions; the convolutions before them already save all inputs but one tower's end."""
     costs = [_over(levels, before, after) for after in channels]
-    return Cost(sum(cost.macs for cost in costs), sum(cost.params for cost in costs), costs[0].kept)
+    return Cost(sum(cost.macs for cost in costs), sum(cost.params for cost in costs), costs[0].saved_values)
 
 
 def _retinanet(detector: DetectorCost, levels: list[Grid]) -> tuple[Part, ...]:
@@ -147,7 +147,7 @@ def _fcos(detector: DetectorCost, levels: list[Grid]) -> tuple[Part, ...]:
 
 
 def _mask_rcnn(detector: DetectorCost, levels: list[Grid]) -> tuple[Part, ...]:
-    """Region proposals; boxes by two linear layers of 4 C on 7x7 regions; masks by four convolutions on 14x14."""
+    """Costs of region proposals, of boxes by two linear layers of 4 C on 7x7 regions, and of masks on 14x14 regions."""
     C, K, anchors = detector.channels, detector.classes, ANCHORS["mask_rcnn"]
     proposals = _over(levels, C, C) + _over(levels, C, anchors, 1) + _over(levels, C, anchors * 4, 1)
     boxes = Cost()
@@ -158,5 +158,5 @@ def _mask_rcnn(detector: DetectorCost, levels: list[Grid]) -> tuple[Part, ...]:
     return (
         Part("head", "proposals", proposals),
         Part("head", "boxes", boxes),
-        Part("head", "masks", Cost(masks.macs * detector.detections, masks.params, TRAINED_MASKS * masks.kept)),
+        Part("head", "masks", Cost(masks.macs * detector.detections, masks.params, TRAINED_MASKS * masks.saved_values)),
     )

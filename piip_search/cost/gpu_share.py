@@ -1,7 +1,7 @@
-"""How trials share a GPU, by the memory that they are predicted to take.
+"""Shares of a GPU for trials, by their predicted memory.
 
-Nothing here was measured on a GPU yet: the closed form of a training step is held within 5 % of what torch keeps on a
-CPU, and the margin is for what it leaves out, from workspaces of kernels to the allocator's losses.
+No share was measured on a GPU yet. The closed form of a training step is within 5 % of what torch saves on a CPU. The
+margin is for the rest, from workspaces of kernels to the allocator's losses.
 """
 
 import math
@@ -11,20 +11,20 @@ Number = Any
 """A number, or an array of them."""
 GIB = 2**30
 CONTEXT = GIB
-"""Bytes that CUDA takes for each process before it trains anything."""
+"""Bytes of a process's CUDA context."""
 MARGIN = 1.25
 """Factor on the predicted memory of a step."""
 SHARE_STEP = 0.05
-"""Shares are whole multiples of this."""
+"""Shares are multiples of this."""
 
 
 def process_bytes(training: Number) -> Number:
-    """Bytes of a GPU that a process takes whose training step is predicted to take so many; arrays give arrays."""
+    """Bytes of a GPU that a process takes for a predicted training step; arrays give arrays."""
     return MARGIN * training + CONTEXT
 
 
 def share_of(training: int, gpu_memory: float) -> float:
-    """Share of a GPU that a training takes, in (0, 1]: what it needs over the GPU's memory, rounded up.
+    """Share of a GPU that a training takes, in (0, 1]: predicted bytes over the GPU's memory, rounded up.
 
     Args:
         training: Predicted bytes of a training step.
@@ -35,14 +35,14 @@ def share_of(training: int, gpu_memory: float) -> float:
 
 
 def max_step_bytes(gpu_memory: float, share: float = 1.0) -> int:
-    """Predicted bytes of a training step up to which it fits a share of a GPU; negative where nothing does."""
+    """Most predicted bytes of a training step that fit a share of a GPU; negative if none fits."""
     return math.floor((min(share, 1.0) * gpu_memory * GIB - CONTEXT) / MARGIN)
 
 
 def torch_fraction(share: float, total: int) -> float:
-    """Share of a GPU's memory that torch may hand out in a process that has a share of the GPU.
+    """Share of a GPU's memory that torch may allocate in a process with a share of the GPU.
 
-    CUDA's own context lies outside of what torch hands out, but inside the share.
+    CUDA's own context is outside of torch's memory, but inside the share.
 
     Args:
         share: Share of the GPU; one or more for all of it.

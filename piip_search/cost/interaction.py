@@ -23,14 +23,14 @@ def interaction_parts(
     published: bool,
     first_stride: bool,
 ) -> tuple[tuple[str, Cost], ...]:
-    """Kinds of work of all interactions of two neighbours and what they cost (PIIP, section 3.3).
+    """Costs of all interactions of two neighbours by kind of work (PIIP, section 3.3).
 
     Args:
         large: The larger model.
         small: The smaller model.
         sides: Height and width of the image that each sees, in pixels.
-        interaction: How often and how.
-        published: Whether the papers' operations count.
+        interaction: Settings of the interactions.
+        published: Whether to count as the papers do.
         first_stride: Whether all samples of a ConvNeXt count at the stride of its first interaction.
     """
     return exchange_parts(large.model, small.model, sides, interaction, published, first_stride)
@@ -44,7 +44,7 @@ def exchange_parts(
     published: bool,
     first_stride: bool,
 ) -> tuple[tuple[str, Cost], ...]:
-    """The same for two backbones; arrays of sides give arrays of costs."""
+    """Costs of the interactions of two backbones; arrays of sides give arrays of costs."""
     total = [Cost()] * len(INTERACTION_PARTS)
     for reader, query, feature, first, times in _kinds(large, small, interaction):
         sampled = _tokens(first if first_stride else query, sides[reader])
@@ -57,10 +57,10 @@ def exchange_parts(
 def _kinds(
     large: Backbone, small: Backbone, interaction: Interaction
 ) -> tuple[tuple[int, Stage, Stage, Stage, int], ...]:
-    """Directions that differ, as most interactions are alike.
+    """The distinct directions of interactions, as most are alike.
 
-    Each says who reads (0 or 1), from which of its stages, from which of the other's, the first stage at which it ever
-    interacts, and how often.
+    Each is a tuple: the reading model (0 or 1), its stage, the other's stage, the first stage at which it ever
+    interacts, and the number of such directions.
     """
     if not interaction.count:
         return ()
@@ -89,7 +89,7 @@ def _direction(
     published: bool,
     sampled: int,
 ) -> tuple[Cost, Cost, Cost, Cost]:
-    """One direction, by kind.
+    """Costs of one direction by kind of work.
 
     m e d (projection), m d d/2 (values) and n d d/2 (output), 3 n d H P (offsets and weights) and 5 n P d/2 (bilinear
     samples: 4 multiply-accumulates and their weight, for each of the values), 2 n d d/4 and 9 n d/4 (FFN). Without a
@@ -100,9 +100,9 @@ def _direction(
     d, e, n, m = query.width, feature.width, _tokens(query, query_sides), _tokens(feature, feature_sides)
     hidden, read = d // 4, d if interaction.projection else e
     extra, normed = int(published), int(published and interaction.norm)
-    # What is kept: both sides before and after their norms, values, places and weights of samples, the samples, what
-    # they sum to; and layers times their gates, and the one of offsets and scores, which are there once for all images
-    # and counted with each: a little too much for batches. The neighbour's own tokens count where it reads.
+    # Saved: both sides before and after their norms; values, places and weights of samples; the samples and their sums;
+    # layers times their gates. The layer of offsets and scores exists once for all images but is counted with each: a
+    # little too much for batches. The neighbour's own tokens count in the branch that reads them.
     stats = 2 * interaction.norm
     projection = Cost(m * e * d, (e + 1) * d, m * d) if interaction.projection else Cost()
     norms = Cost(

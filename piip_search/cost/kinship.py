@@ -1,7 +1,7 @@
-"""What two designs have in common, so that one may start from the other's weights.
+"""The common parts of two designs, so that one can start from the other's weights.
 
-None of a network's weights depends on image sizes or windows, so two designs share what has the same backbone. Parts go
-by the names of their modules (`piip_search.models`).
+A network's weights do not depend on image sizes or windows, so two designs share the parts of equal backbones. Parts
+are named by their modules (`piip_search.models`).
 """
 
 import math
@@ -14,18 +14,18 @@ from piip_search.cost.price import breakdown
 
 
 def nearest(child: Architecture, relatives: Iterable[Architecture]) -> Architecture | None:
-    """The relative that leaves the least to learn; None where none shares a branch. Of equal ones the last."""
+    """The relative that shares most; None if none shares a branch. The last of equals."""
     found = [(kinship(child, relative), index, relative) for index, relative in enumerate(relatives)]
     best = max(found, default=None, key=lambda item: item[:2])
     return best[2] if best is not None and best[0][0] > 0 else None
 
 
 def kinship(child: Architecture, parent: Architecture) -> tuple[float, float, float]:
-    """How near a relative is, to be compared in this order.
+    """The kinship of two designs as a sort key.
 
     Returns:
-        The share of the branches' parameters that it has, the share of all parts, and minus the mean |log2| ratio of
-        the image sizes of shared branches.
+        The shared fraction of the branches' parameters, the shared fraction of all parts, and minus the mean |log2|
+        ratio of the image sizes of shared branches.
     """
     matched = _matched_branches(child, parent)
     weights = [_parameters(child, index) for index in range(len(child.branches))]
@@ -48,7 +48,7 @@ def _parameters(architecture: Architecture, branch: int) -> int:
 
 
 def shared_parts(child: Architecture, parent: Architecture) -> dict[str, str]:
-    """Parts of the child that have a counterpart in the parent, and its name there."""
+    """Parts of the child that the parent has too, with their names there."""
     branches = _matched_branches(child, parent)
     pairs = {f"branches.{mine}": f"branches.{theirs}" for mine, theirs in branches.items()}
     pairs |= _matched_interactions(child, parent, branches)
@@ -77,7 +77,7 @@ def _matched_branches(child: Architecture, parent: Architecture) -> dict[int, in
 
 
 def _matched_interactions(child: Architecture, parent: Architecture, branches: dict[int, int]) -> dict[str, str]:
-    """Directions of interactions that follow the same blocks of both branches."""
+    """Directions of interactions after the same blocks of both branches."""
     mine, theirs = child.interaction, parent.interaction
     if not (mine.count and theirs.count):
         return {}
@@ -97,7 +97,7 @@ def _matched_interactions(child: Architecture, parent: Architecture, branches: d
 
 
 def _ends(architecture: Architecture, pair: int) -> list[tuple[int, int]]:
-    """After how many blocks of both neighbours each interaction stands."""
+    """Number of blocks of both neighbours before each interaction."""
     ranges = [
         interaction_ranges(architecture.branches[index].model, architecture.stretches) for index in (pair, pair + 1)
     ]
@@ -105,7 +105,7 @@ def _ends(architecture: Architecture, pair: int) -> list[tuple[int, int]]:
 
 
 def all_parts(architecture: Architecture) -> list[str]:
-    """Every part that could be taken over."""
+    """Names of all parts that can be inherited."""
     branches = range(len(architecture.branches))
     parts = [f"branches.{index}" for index in branches]
     for step in range(architecture.interaction.count):

@@ -1,10 +1,10 @@
 """Memory of a training step and of inference, before anything is run.
 
-Two numbers are estimated, in values of one image: those that training keeps for the backward pass (`Cost.kept`, a sum
-over all parts), and the most that are alive at once in a forward pass that keeps nothing (`live_values`). Both follow
-the modules in `piip_search.models` with fused attention; the tests hold them within 5 and 15 % of what torch keeps.
-Under activation checkpointing a training keeps what goes into every block and interaction (`branch_inputs`,
-`exchange_inputs`), and while one of them runs again what that one keeps (`block_values`).
+Two numbers are estimated, in values of one image: the values that training saves for the backward pass
+(`Cost.saved_values`, a sum over all parts), and the most that are alive in a forward pass without saving
+(`live_values`). Both follow the modules in `piip_search.models` with fused attention; tests hold them within 5 and 15 %
+of torch. With activation checkpointing a training saves the inputs of every block and interaction (`branch_inputs`,
+`exchange_inputs`), and the values of the one that runs again (`block_values`).
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from piip_search.cost.detector import DetectorCost
 WEIGHT_BYTES = 4
 """Bytes of a weight: float32, also under autocast."""
 STATE_BYTES = 16
-"""Bytes a weight needs in training: itself, its gradient and AdamW's two averages, in float32."""
+"""Bytes of a weight in training: itself, its gradient and AdamW's two averages, in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Memory:
 
     Attributes:
         training: Bytes of a training step: weights, gradients, optimiser state and what the backward pass needs.
-        inference: Bytes of a forward pass: weights and the most that is alive at once.
+        inference: Bytes of a forward pass: weights and the most values that are alive together.
     """
 
     training: int
@@ -37,25 +37,25 @@ class Memory:
 
 
 def memory_of(cost: Cost, live: int, images: int = 1, value_bytes: int = 4) -> Memory:
-    """Memory of a step.
+    """Memory of a training step and of a forward pass.
 
     Left out: the allocator's own losses, workspaces of kernels, and copies of weights that autocast makes.
 
     Args:
-        cost: What one image costs.
-        live: What `live_values` says of it.
+        cost: Cost of one image.
+        live: Result of `live_values`.
         images: Images a step.
         value_bytes: Bytes of a value: 4 in float32, 2 under bfloat16 autocast.
     """
     return Memory(
-        STATE_BYTES * cost.params + images * value_bytes * cost.kept,
+        STATE_BYTES * cost.params + images * value_bytes * cost.saved_values,
         WEIGHT_BYTES * cost.params + images * value_bytes * live,
     )
 
 
 def branch_inputs(model: Backbone, sides: Grid, counted: CountingRules) -> int:
-    """Values that go into the blocks of a backbone, and those that its embedding keeps; arrays give arrays."""
-    embedding = backbone_parts(model, (None,), sides, counted)[0][1].kept
+    """Values that checkpointing saves of a backbone: inputs of blocks, and the embedding's; arrays give arrays."""
+    embedding = backbone_parts(model, (None,), sides, counted)[0][1].saved_values
     if not isinstance(model, ConvNeXt):
         tokens = (sides[0] // model.patch) * (sides[1] // model.patch) + counted.prefix
         return embedding + model.depth * tokens * model.width
@@ -67,10 +67,10 @@ def branch_inputs(model: Backbone, sides: Grid, counted: CountingRules) -> int:
 
 
 def pooled_inputs(model: Backbone, sides: Grid, counted: CountingRules) -> int:
-    """Values that a head of class scores keeps of what the last block gives; arrays give arrays.
+    """Values of the last block that a head of class scores saves; arrays give arrays.
 
-    A class token is a part of the tensor of all tokens, which stays with it. Where the branches interact at the end,
-    the interaction keeps that tensor.
+    A class token is a part of the tensor of all tokens, which stays alive with it. If the branches interact at the end,
+    the interaction saves that tensor.
     """
     if not isinstance(model, Transformer) or model.pool != "token":
         return 0
@@ -78,18 +78,18 @@ def pooled_inputs(model: Backbone, sides: Grid, counted: CountingRules) -> int:
 
 
 def block_values(model: Backbone, windows: Sequence[int | None], sides: Grid, counted: CountingRules) -> list[int]:
-    """What each kind of block of a backbone keeps while it runs again: one of these is the most; arrays give arrays."""
+    """Values that each kind of block saves while it runs again; one of them is the peak; arrays give arrays."""
     if isinstance(model, ConvNeXt):
         return convnext_blocks(model, sides)
     kept = []
     for window in dict.fromkeys(windows):
         _, (_, attention), (_, mlp) = backbone_parts(model, (window,), sides, counted)  # mlp: of all blocks
-        kept.append(attention.kept + mlp.kept // model.depth)
+        kept.append(attention.saved_values + mlp.saved_values // model.depth)
     return kept
 
 
 def exchange_inputs(large: Sequence[Stage], small: Sequence[Stage], sides: tuple[Grid, Grid]) -> int:
-    """Values that go into all interactions of two neighbours; arrays give arrays.
+    """Values of the inputs of all interactions of two neighbours; arrays give arrays.
 
     Args:
         large: Stage of the larger model at each interaction.
@@ -106,13 +106,13 @@ def live_values(
     detector: DetectorCost,
     outputs: int | None = None,
 ) -> int:
-    """The most values alive at once in a forward pass of one image: the largest of the moments that can be it.
+    """Most values alive together in a forward pass of one image: the largest of the possible peaks.
 
     Args:
-        architecture: What is run.
-        convention: Which modules count.
+        architecture: Design that runs.
+        convention: Modules that count.
         sides: Height and width of the image that each branch sees, in pixels.
-        detector: What reads the merged maps, under the convention `detector`.
+        detector: Detector on the merged maps, under the convention `detector`.
         outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`.
     """
     image = 3 * sides[architecture.output][0] * sides[architecture.output][1]
@@ -143,7 +143,7 @@ def _values(stage: Stage, sides: Grid) -> int:
 
 
 def _block(architecture: Architecture, index: int, stage: Stage, sides: Grid, convention: Convention) -> int:
-    """Inside an MLP: its hidden values twice, and what the block still holds; or while windows are filled up."""
+    """Values alive in an MLP: its hidden values twice, and the block's other values; or during padding of windows."""
     branch = architecture.branches[index]
     model = branch.model
     if not isinstance(model, Transformer):
@@ -153,14 +153,14 @@ def _block(architecture: Architecture, index: int, stage: Stage, sides: Grid, co
     n = height * width + counted.prefix
     sides_of_windows = [side for side in branch.windows if side is not None]
     filled = max((-(-height // side) * -(-width // side) * side**2 for side in sides_of_windows), default=n)
-    held = 1 if model.block == "post" else 2  # tokens, and what a norm before attention or MLP makes of them
+    held = 1 if model.block == "post" else 2  # tokens, and their normed copy before attention or MLP
     attention = n * held * model.width + (9 if filled > n else 6) * filled * model.width
     mlp = n * ((3 + held) * model.width + (4 if model.gated else 2) * model.mlp_width)
     return max(attention, mlp)
 
 
 def _exchange(large: tuple[Stage, Grid], small: tuple[Stage, Grid], interaction: Interaction) -> int:
-    """Both sides as normed, and the most of a query's places, weights and samples, or of the layer that gives them."""
+    """Values of both normed sides, and the most of a query's places, weights and samples, or of their layer."""
     most = 0
     for (query, query_sides), (feature, feature_sides) in ((large, small), (small, large)):
         n, m, d = _area(query, query_sides), _area(feature, feature_sides), query.width
@@ -182,7 +182,7 @@ def _merging(
     detector: DetectorCost,
     outputs: int,
 ) -> int:
-    """Every branch at the first one's width, on its own grid and on the output's; a detector's finest maps."""
+    """Values of all branches at the first width, on their own grids and the output's; a detector's finest maps."""
     width, stride = architecture.merged[-1]
     own = [_area(branch[-1], side) for branch, side in zip(stages, sides, strict=True)]
     output = sides[architecture.output]
@@ -202,7 +202,7 @@ def _merging(
 
 
 def _pyramid(architecture: Architecture, output: Grid, detector: DetectorCost) -> int:
-    """The map of stride 4 while it is made or read, beside the merged map; and the neck's own finest maps."""
+    """Values of the stride-4 map in use, beside the merged map; and the neck's own finest maps."""
     width, stride = architecture.merged[0]
     n = (output[0] // stride) * (output[1] // stride)
     finest = (output[0] // STRIDES[0]) * (output[1] // STRIDES[0])

@@ -1,4 +1,4 @@
-"""Cost of merging the branches, and of the heads that belong to a merge.
+"""Cost of merging the branches, and of the heads that are part of a merge.
 
 Legend: branch j of width d_j on n_j tokens; d_1 the first branch's width; n the tokens of the output branch.
 """
@@ -12,7 +12,7 @@ from piip_search.cost.conventions import IMAGENET_CLASSES, Cost, CountingRules, 
 
 
 def merges(branches: int, merge: Merge) -> bool:
-    """Whether there is anything to merge: a single branch is only merged into class scores or language tokens."""
+    """Whether the branches are merged: a single branch is only merged into class scores or language tokens."""
     return branches > 1 or merge in KEEPS_PREFIX
 
 
@@ -27,7 +27,7 @@ def merge_cost(
     merge: Merge,
     counted: CountingRules,
 ) -> Cost:
-    """What one branch adds to the merge; the arguments are those of `joining_cost`, with branches."""
+    """Cost of one branch in the merge; the arguments are those of `joining_cost`, with branches."""
     return joining_cost(branch.model, first.model, is_first, sides, output, stretches, merge, counted)
 
 
@@ -41,17 +41,17 @@ def joining_cost(
     merge: Merge,
     counted: CountingRules,
 ) -> Cost:
-    """What one backbone adds to the merge; arrays of sides give arrays of costs.
+    """Cost of one backbone in the merge; arrays of sides give arrays of costs.
 
     Args:
         model: The branch's backbone.
-        first: The first branch's backbone, to whose width the others are brought.
-        is_first: Whether it is the first itself.
+        first: The first branch's backbone, which sets the width of the merge.
+        is_first: Whether the branch is the first.
         sides: Height and width of the image that the branch sees, in pixels.
         output: The output branch's backbone, and height and width of the image that it sees, in pixels.
-        stretches: Into how many stretches the blocks are split.
+        stretches: Number of stretches of blocks.
         merge: How branches merge.
-        counted: What counts.
+        counted: Counting rules.
     """
     if merge == "logits":
         return _logits(model, sides, counted)
@@ -77,7 +77,7 @@ def _area(stage: Stage, sides: Grid) -> int:
 
 
 def _linear(stage: Stage, sides: Grid, width: int, is_first: bool, counted: CountingRules, resized: int) -> Cost:
-    """Group norm; for all but the first branch a linear layer d_j -> d_1 and another group norm: n_j d_j d_1."""
+    """Cost of a group norm and, except in the first branch, a linear layer d_j -> d_1 and a group norm: n_j d_j d_1."""
     n, d, norms = _area(stage, sides), stage.width, int(counted.published)
     weight = 0 if counted.published else 1
     norm = Cost(2 * n * d * norms, 2 * d + weight, n * d + resized * width)
@@ -87,14 +87,14 @@ def _linear(stage: Stage, sides: Grid, width: int, is_first: bool, counted: Coun
 
 
 def _pyramid_level(stage: Stage, sides: Grid, width: int, is_first: bool, counted: CountingRules, resized: int) -> Cost:
-    """A 3x3 convolution d_j -> d_1 without bias, for all but the first branch, and a group norm: 9 n_j d_j d_1."""
+    """Cost of a group norm and, except in the first branch, a 3x3 convolution d_j -> d_1: 9 n_j d_j d_1."""
     n, d, norms = _area(stage, sides), stage.width, int(counted.published)
     norm = Cost(3 * n * width * norms, 2 * width + 1, n * width + (resized != n) * resized * width)
     return norm if is_first else norm + Cost(9 * n * d * width, 9 * d * width, n * width)
 
 
 def _logits(model: Backbone, sides: Grid, counted: CountingRules) -> Cost:
-    """A branch's own norm and linear head to K classes, over its class token or the mean of its tokens: K d_j."""
+    """Cost of a branch's own norm and linear head to K classes, on its class token or the mean of its tokens: K d_j."""
     stage, classes = model.stages[-1], counted.outputs
     d = stage.width
     norm = 2 * d
@@ -106,13 +106,13 @@ def _logits(model: Backbone, sides: Grid, counted: CountingRules) -> Cost:
 
 
 def _tokens(model: Backbone, n: int, width: int) -> Cost:
-    """A projector d_j -> L -> L with a group norm between, on the output's grid: n (d_j L + L^2)."""
+    """Cost of a projector d_j -> L -> L with a group norm between, on the output's grid: n (d_j L + L^2)."""
     d = model.stages[-1].width
     return Cost(n * (d * width + width**2), (d + 1) * width + 2 * width + (width + 1) * width, n * (d + 3 * width))
 
 
 def published_head_cost(width: int, output: Grid) -> Cost:
-    """The classification head of the papers' counts of ViT networks: a norm over the merged map and 1000 d_1."""
+    """Cost of the published counts' classification head for ViTs: a norm over the merged map and 1000 d_1."""
     return Cost(
         2 * output[0] * output[1] * width + IMAGENET_CLASSES * width, 2 * width + (width + 1) * IMAGENET_CLASSES
     )

@@ -1,4 +1,4 @@
-"""The price of an architecture: its parts, their sum, and the memory of what trains it."""
+"""The price of an architecture: its parts, their sum, and the memory of its training."""
 
 import itertools
 
@@ -15,7 +15,7 @@ from piip_search.errors import DesignError
 
 
 def conventions_of(architecture: Architecture) -> tuple[Convention, ...]:
-    """The conventions under which an architecture has a cost: a detector reads maps, not class scores or tokens."""
+    """The conventions that can price an architecture: a detector reads maps, not class scores or tokens."""
     return CONVENTIONS[:2] if architecture.merge in KEEPS_PREFIX else CONVENTIONS
 
 
@@ -32,16 +32,16 @@ def price(
     `backbone`, and mmdet's around them under `detector`.
 
     Args:
-        architecture: What is priced.
-        convention: How it is counted.
-        image: Height and width in pixels of the image that the output branch is given, padded here to the multiple at
-            which all grids are exact; the architecture's nominal square by default.
-        detector: What reads the merged maps, under `detector`.
+        architecture: Design to price.
+        convention: Counting convention.
+        image: Height and width in pixels of the output branch's image, padded to the multiple at which all grids are
+            exact; the architecture's nominal square by default.
+        detector: Detector on the merged maps, under `detector`.
         outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`; 1000 and 4096 by
             default.
 
     Raises:
-        DesignError: The architecture gives no maps that a detector could read, under `detector`.
+        DesignError: The architecture has no maps for a detector, under `detector`.
     """
     return Cost.total(part.cost for part in breakdown(architecture, convention, image, detector, outputs))
 
@@ -53,7 +53,7 @@ def breakdown(
     detector: DetectorCost = COCO_MASK_RCNN,
     outputs: int | None = None,
 ) -> list[Part]:
-    """Where the cost sits: named parts that sum to `price`, whose arguments it takes."""
+    """The price by named parts, which sum to `price`; the arguments are those of `price`."""
     if convention == "detector" and architecture.merge in KEEPS_PREFIX:
         raise DesignError(
             f"the merge {architecture.merge} gives no maps that a detector could read; use conv, linear or pyramid"
@@ -100,11 +100,11 @@ def memory(
     value_bytes: int = 4,
     outputs: int | None = None,
 ) -> Memory:
-    """Bytes of a training step and of inference.
+    """Memory of a training step and of inference.
 
     Args:
-        architecture: What is run.
-        convention: Which modules count.
+        architecture: Design that runs.
+        convention: Modules that count.
         image: As in `price`.
         detector: As in `price`.
         images: Images a step.
@@ -121,17 +121,17 @@ def memory(
 
 
 READ = ("pyramid", "neck", "head")
-"""Groups of parts that read a backbone's maps."""
+"""Groups of parts after a backbone's maps."""
 
 
 def training_bytes(architecture: Architecture, step: Step, outputs: int | None = None) -> int:
-    """Memory of a training step of what a trial trains in place of a design (see `Step.bytes_of`).
+    """Memory of the training step of a trial, which may train a smaller form of the design (see `Step.bytes_of`).
 
     The merges `logits` and `tokens` give no maps: their networks are trained without a detector, which is left out.
 
     Args:
         architecture: The design.
-        step: What of it is trained, and how.
+        step: Training step and its settings.
         outputs: As in `price`.
     """
     trained = architecture.scaled(step.image_scale)
@@ -139,8 +139,8 @@ def training_bytes(architecture: Architecture, step: Step, outputs: int | None =
     parts = breakdown(trained, conventions_of(trained)[-1], image, step.detector, outputs)
     backbone = Cost.total(part.cost for part in parts if part.group not in READ)
     read = Cost.total(part.cost for part in parts if part.group in READ)
-    kept = backbone.kept
+    kept = backbone.saved_values
     if step.checkpointing:
-        merge = sum(part.cost.kept for part in parts if part.group == "merge")
+        merge = sum(part.cost.saved_values for part in parts if part.group == "merge")
         kept = merge + sum(kept_by_checkpoints(trained, trained.sides(trained.image(*image))))
-    return int(step.bytes_of(backbone.params + read.params, backbone.params, kept, read.kept))
+    return int(step.bytes_of(backbone.params + read.params, backbone.params, kept, read.saved_values))

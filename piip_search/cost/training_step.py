@@ -1,4 +1,4 @@
-"""What a training step of a trial takes of a GPU's memory, before anything is run."""
+"""GPU memory of a trial's training step, before anything is run."""
 
 import itertools
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ HALF_BYTES = 2
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A training step: what of a design is trained, and what its memory depends on besides the design.
+    """A training step: the trained form of a design, and settings that change its memory.
 
     Attributes:
         image_scale: Factor on the design's sizes, in (0, 1].
-        short_side: Images are fitted into a box of the design's image size by this share of it.
+        short_side: Short side of the box for an image, as a share of the design's image size, which is the long side.
         images: Images at a time.
-        detector: What reads the merged maps, where the merge gives maps.
+        detector: Detector on the merged maps, if the merge gives maps.
         bfloat16: Whether the backbone runs in bfloat16; pyramid, neck and head are counted in float32.
-        checkpointing: Whether inputs of blocks and interactions alone are kept for the backward pass.
+        checkpointing: Whether only the inputs of blocks and interactions are saved for the backward pass.
     """
 
     image_scale: float = 1.0
@@ -38,16 +38,16 @@ class Step:
     checkpointing: bool = False
 
     def bytes_of(self, weights: Any, backbone_weights: Any, kept: Any, read: Any) -> Any:
-        """Memory of a step; arrays give arrays.
+        """Memory of a training step; arrays give arrays.
 
-        Left out: the context of CUDA, workspaces of kernels, the allocator's losses, and what the backward pass makes
-        on its way.
+        Left out: CUDA's context, workspaces of kernels, the allocator's losses, and temporary values of the backward
+        pass.
 
         Args:
             weights: Parameters of the whole detector.
-            backbone_weights: Those of the backbone, of which autocast keeps copies.
-            kept: Values that the backbone keeps of one image.
-            read: Values that what reads its maps keeps.
+            backbone_weights: Parameters of the backbone; autocast copies them.
+            kept: Values of one image that the backbone saves.
+            read: Values of one image that the detector after the backbone saves.
         """
         size = HALF_BYTES if self.bfloat16 else VALUE_BYTES
         copies = HALF_BYTES * backbone_weights if self.bfloat16 else 0
@@ -55,14 +55,14 @@ class Step:
 
 
 def kept_by_checkpoints(architecture: Architecture, sides: tuple[Grid, ...]) -> tuple[int, int]:
-    """Values that a backbone without its merge keeps under activation checkpointing.
+    """Values that a backbone without its merge saves under activation checkpointing.
 
     Args:
-        architecture: What is trained.
+        architecture: Design that is trained.
         sides: Height and width in pixels at which each branch sees the image.
 
     Returns:
-        What its forward pass keeps, and the most that comes on top while a block or an interaction runs again.
+        Values of its forward pass, and the most additional values while a block or an interaction runs again.
     """
     branches, interaction = architecture.branches, architecture.interaction
     inputs, most = 0, [0]
@@ -77,5 +77,5 @@ def kept_by_checkpoints(architecture: Architecture, sides: tuple[Grid, ...]) -> 
         stages = [interaction_stages(one.model, interaction.count) for one in (large, small)]
         inputs += exchange_inputs(stages[0], stages[1], pair)
         parts = exchange_parts(large.model, small.model, pair, interaction, published=False, first_stride=False)
-        most.append(Cost.total(cost for _, cost in parts).kept // interaction.count)
+        most.append(Cost.total(cost for _, cost in parts).saved_values // interaction.count)
     return inputs, max(most)

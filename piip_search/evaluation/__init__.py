@@ -1,4 +1,4 @@
-"""What is asked and answered: candidates, evaluations, objectives, fronts."""
+"""Candidates, evaluations, objectives and fronts."""
 
 from piip_search.evaluation.evaluation import Candidate as Candidate
 from piip_search.evaluation.evaluation import Evaluation as Evaluation

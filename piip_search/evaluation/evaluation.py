@@ -1,4 +1,4 @@
-"""What is asked of a worker and what it answers, as plain data."""
+"""Candidates and evaluations, the requests to workers and their answers, as plain data."""
 
 import hashlib
 import json
@@ -18,15 +18,15 @@ Status = Literal["done", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """How much effort one evaluation takes.
+    """The effort of one evaluation.
 
     Attributes:
-        epochs: Passes over the training images that are used.
-        data_fraction: Share of the training images that are used, in (0, 1].
+        epochs: Passes over the selected training images.
+        data_fraction: Share of the training images in use, in (0, 1].
         image_scale: Factor on every resolution of the architecture, in (0, 1].
-        horizon: Epochs that the learning-rate schedule spans, where `epochs` is a rung of a longer training; None where
-            the training ends with `epochs`.
-        seeds: Trainings with as many seeds, of whose metrics the means count.
+        horizon: Epochs of the learning-rate schedule if `epochs` is a rung of a longer training; None if the training
+            ends with `epochs`.
+        seeds: Number of trainings with different seeds, whose metrics are averaged.
     """
 
     epochs: int = 12
@@ -41,11 +41,11 @@ class Fidelity:
 
     @property
     def schedule_epochs(self) -> int:
-        """Epochs that the learning-rate schedule spans."""
+        """Epochs of the learning-rate schedule."""
         return self.epochs if self.horizon is None else self.horizon
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; what came later is left out at its default, so that fingerprints outlive new settings."""
+        """The fidelity as plain data; new settings are left out at their default, so that fingerprints stay valid."""
         later = {"horizon": None, "seeds": 1}
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
@@ -83,43 +83,43 @@ class Candidate:
 
     @property
     def left(self) -> dict[float, float]:
-        """What the sampler expected to be left to gain when it proposed this, by tier; empty where it said nothing."""
+        """The sampler's estimate of the remaining gain at the proposal, by tier; empty without an estimate."""
         return dict(self.reason.left)
 
     @property
     def training(self) -> str:
-        """Name of the training that this is a part of: shared by candidates that differ in epochs alone.
+        """Name of the candidate's training, shared by candidates that differ only in epochs.
 
-        A worker keeps a training's checkpoints under it, so that the next rung goes on from the last. Of several seeds
-        it is the first one's.
+        A worker stores a training's checkpoints under it, so that the next rung continues from the last. With several
+        seeds it is the name for the first.
         """
         parts = [self.fidelity.data_fraction, self.fidelity.image_scale, self.fidelity.schedule_epochs]
         digest = hashlib.sha256(json.dumps([*parts, self.seed, self.parent]).encode()).hexdigest()[:8]
         return f"{self.design.fingerprint}-{digest}"
 
     @property
-    def single(self) -> tuple["Candidate", ...]:
-        """The trainings whose metrics are averaged: the same candidate with one seed each, from `seed` on."""
+    def per_seed(self) -> tuple["Candidate", ...]:
+        """The trainings whose metrics are averaged: this candidate with one seed each, from `seed` on."""
         fidelity = replace(self.fidelity, seeds=1)
         return tuple(replace(self, fidelity=fidelity, seed=self.seed + turn) for turn in range(self.fidelity.seeds))
 
     @property
     def weights(self) -> str:
-        """Name of the weights that it ends with: those of its training after its epochs."""
+        """Name of its final weights: those of its training after its epochs."""
         return f"{self.training}@{self.fidelity.epochs}"
 
     def key(self, recipe: str) -> str:
-        """Fingerprint of the measurement: equal keys would give equal results, so one of them is never made.
+        """Fingerprint of the measurement: candidates with equal keys have equal results, so the second is answered.
 
         Args:
-            recipe: Fingerprint of the data and of how a model is trained on it.
+            recipe: Fingerprint of the data and of the training.
         """
         parts = [self.design.fingerprint, self.fidelity.to_dict(), self.seed, recipe]
         parts += [] if self.parent is None else [self.parent]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: what crosses processes."""
+        """The candidate as plain data, for other processes."""
         return {
             "number": self.number,
             "architecture": self.design.to_dict(),
@@ -144,10 +144,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What came of one candidate.
+    """The result of one candidate.
 
     Attributes:
-        candidate: What was asked.
+        candidate: Measured candidate.
         status: `done` with metrics, or `failed` with an error.
         metrics: Finite numbers by name, higher is better for the searched one (`bbox_mAP` and the like).
         error: Why it failed, in one line; empty when done.
@@ -166,12 +166,12 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         if self.status == "done" and not (self.metrics and all(map(math.isfinite, self.metrics.values()))):
-            raise ValueError(f"a finished evaluation has finite metrics, got {dict(self.metrics)}")
+            raise ValueError(f"a finished evaluation must have finite metrics, got {dict(self.metrics)}")
         if self.status == "failed" and not self.error:
-            raise ValueError("a failed evaluation says why")
+            raise ValueError("a failed evaluation must have an error")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: what crosses processes."""
+        """The evaluation as plain data, for other processes."""
         return {
             "candidate": self.candidate.to_dict(),
             "status": self.status,
@@ -194,12 +194,12 @@ Evaluate = Callable[[Candidate], Evaluation]
 
 
 def trials_folder(home: Path, run: str, recipe: str) -> Path:
-    """Where the trainings of a run keep their checkpoints, each in a folder named `Candidate.training`.
+    """The folder of a run's trainings, each in a subfolder named `Candidate.training`.
 
-    A recipe has a folder of its own: what another one trained is no answer to it.
+    Each recipe has its own folder: trainings of another recipe are no answers.
 
     Args:
-        home: The home folder.
+        home: Home folder.
         run: Name of the run.
         recipe: Fingerprint of data and training.
     """
@@ -209,30 +209,30 @@ def trials_folder(home: Path, run: str, recipe: str) -> Path:
 EXAMPLES_FOLDER = "examples"
 """Folder of the examples beside a checkpoint."""
 EXAMPLES_FILE = "examples.json"
-"""File in it that lists them."""
+"""File in it with a list of the examples."""
 HALVED_FOLDER = "halves"
-"""Folder, inside a training's own, of its second attempt with half the images a step."""
+"""Folder inside a training's own for a second attempt with half the images a step."""
 
 
 def folder_facts(folder: Path) -> dict[str, str]:
-    """Where a training's checkpoints are, as the ledger keeps it: from the home folder, which may be moved later.
+    """A training's folder as the ledger stores it: relative to the home folder, which may move later.
 
     Args:
-        folder: Folder of the training, in a folder that `trials_folder` names.
+        folder: Folder of the training, below a folder of `trials_folder`.
     """
     depth = _depth(folder.name)
     return {"folder": "/".join(folder.parts[-depth:]), "home": str(Path(*folder.parts[:-depth]))}
 
 
 def training_folders(trials: Path, evaluation: Evaluation) -> tuple[Path, ...]:
-    """Where a trial's checkpoints may be in the home folder as it is now, the likeliest place first.
+    """Possible folders of a trial's checkpoints in the present home folder, likeliest first.
 
-    What the ledger says is a name to look for, not a path to follow: it was another home's, or this one's before it was
-    moved or copied. It names the run, which is another one where the ledger answered.
+    The ledger's folder is a name to look for and not a path to follow: it may belong to another home, or to this one
+    before it was moved or copied. It names the run, which is another one for an answer from the ledger.
 
     Args:
         trials: Folder of all trials of the run (`trials_folder`).
-        evaluation: The trial.
+        evaluation: Evaluation of the trial.
     """
     own, told = trials / evaluation.candidate.training, PurePosixPath(evaluation.facts.folder).parts
     if not told:
@@ -248,5 +248,5 @@ def _is_name(text: str) -> bool:
 
 
 def _depth(name: str) -> int:
-    """Names from the home folder to a training's: run, `trials`, recipe, training, and that of a second attempt."""
+    """Number of names from the home folder to a training's: run, `trials`, recipe, training, and a second attempt's."""
     return 5 if name == HALVED_FOLDER else 4

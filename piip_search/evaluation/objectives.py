@@ -1,4 +1,4 @@
-"""The numbers traded off, which way is better, and the fronts of each tier."""
+"""The objectives of a search, and the fronts of each tier."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from piip_search.evaluation.pareto import Losses, hypervolume, undominated
 
 @lru_cache(maxsize=100_000)
 def _price(architecture: Architecture, convention: Convention, detector: DetectorCost) -> Cost:
-    """Fronts ask for the same prices after every evaluation."""
+    """Price of an architecture, cached: fronts need the same prices after every evaluation."""
     return price(architecture, convention, detector=detector)
 
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """More of one metric against fewer multiply-accumulates.
+    """Two objectives: a higher metric, and a lower cost.
 
     Attributes:
         metric: Name of a measured metric, higher is better.
@@ -50,22 +50,22 @@ class Objectives:
         return _price(as_architecture(design), self.convention, self.detector)
 
     def value(self, evaluation: Evaluation) -> float | None:
-        """The metric; None where the evaluation failed or measured no such thing."""
+        """The metric; None if the evaluation failed or lacks it."""
         return evaluation.metrics.get(self.metric) if evaluation.status == "done" else None
 
     def losses(self, evaluations: Sequence[Evaluation]) -> Losses:
-        """Shape (evaluations, 2): what is missing from the top, and GMACs. The one place where the sign flips."""
+        """Losses of shape (evaluations, 2): top minus metric, and GMACs. The one place where the sign flips."""
         values = ((self.value(e), self.cost(e).gmacs) for e in evaluations)
         rows = [(self.span if value is None else self.top - value, gmacs) for value, gmacs in values]
         return np.array(rows, dtype=float).reshape(-1, 2)
 
     def measured(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-        """Those that have a value."""
+        """The evaluations with a value."""
         return [evaluation for evaluation in evaluations if self.value(evaluation) is not None]
 
 
 def finished(evaluations: Sequence[Evaluation], whole: Fidelity) -> list[Evaluation]:
-    """Those that were trained as long as is meant, the failed ones included; a lower rung says nothing final."""
+    """The evaluations of full trainings, including failed ones; a lower rung is not final."""
     return [evaluation for evaluation in evaluations if evaluation.candidate.fidelity == whole]
 
 
@@ -75,8 +75,8 @@ class ParetoFront:
 
     Attributes:
         tier: Largest cost in GMACs.
-        evaluations: From the cheapest to the best.
-        hypervolume: Area dominated below (the objectives' `span`, the tier), as a share of the whole; in [0, 1].
+        evaluations: Evaluations from the cheapest to the best.
+        hypervolume: Dominated area up to the reference (`span`, the tier), as a share of the whole; in [0, 1].
     """
 
     tier: float
@@ -85,12 +85,12 @@ class ParetoFront:
 
     @property
     def best(self) -> Evaluation | None:
-        """The evaluation with the highest metric; None while nothing fits the tier."""
+        """The evaluation with the highest metric; None if the front is empty."""
         return self.evaluations[-1] if self.evaluations else None
 
 
 def pareto_front(evaluations: Sequence[Evaluation], objectives: Objectives, tier: float) -> ParetoFront:
-    """Front of the measured evaluations that cost at most the tier; of equal points the earliest is kept."""
+    """Front of the measured evaluations within a tier; the earliest of equal points is kept."""
     fitting = [e for e in objectives.measured(evaluations) if objectives.cost(e).gmacs <= tier]
     if not fitting:
         return ParetoFront(tier, (), 0.0)
@@ -104,10 +104,10 @@ def pareto_front(evaluations: Sequence[Evaluation], objectives: Objectives, tier
 
 
 class RunningFronts:
-    """The front of each tier while evaluations come in: what is dominated once never comes back.
+    """The front of each tier, updated by each evaluation: a dominated evaluation never returns.
 
     Attributes:
-        fronts: As `pareto_front` gives them for all evaluations so far, the cheapest tier first.
+        fronts: Results of `pareto_front` for all evaluations so far, cheapest tier first.
     """
 
     def __init__(self, objectives: Objectives, tiers: Sequence[float]) -> None:
@@ -115,12 +115,12 @@ class RunningFronts:
         self.fronts = tuple(ParetoFront(tier, (), 0.0) for tier in tiers)
 
     def add(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
-        """Takes an evaluation in, and gives the fronts that it moved."""
+        """Adds an evaluation, and returns the changed fronts."""
         before, self.fronts = self.fronts, self.fronts_with(evaluation)
         return tuple(now for now, then in zip(self.fronts, before, strict=True) if now is not then)
 
     def fronts_with(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
-        """The fronts as they will be with one more evaluation; a front that stays is the same object."""
+        """The fronts after one more evaluation; an unchanged front is the same object."""
         if self._objectives.value(evaluation) is None:
             return self.fronts
         return tuple(self._with(front, evaluation) for front in self.fronts)

@@ -1,7 +1,7 @@
 """Dominance, fronts and hypervolume over arrays of losses.
 
-Shapes: L_NM holds N points of M losses, all lower is better; r_M is a reference point. Losses must be finite: what has
-no finite loss was not measured and belongs in no front.
+Shapes: L_NM holds N points of M losses, all lower is better; r_M is a reference point. Losses must be finite: an
+    evaluation without a finite loss was not measured and belongs in no front.
 """
 
 import moocore
@@ -12,10 +12,10 @@ Losses = NDArray[np.float64]
 
 
 def undominated(losses_NM: Losses) -> NDArray[np.bool_]:
-    """Which points no other point dominates, shape (N,).
+    """Whether each point is dominated by no other, shape (N,).
 
-    A point dominates another when it is nowhere worse and somewhere better. Equal points do not dominate each
-    other, so all copies of an undominated point are kept.
+    A point dominates another if it is nowhere worse and somewhere better. Equal points do not dominate each other, so
+    all copies of an undominated point are kept.
 
     Raises:
         ValueError: The losses are not a finite array of two dimensions.
@@ -27,7 +27,7 @@ def undominated(losses_NM: Losses) -> NDArray[np.bool_]:
 
 
 def ranks(losses_NM: Losses) -> NDArray[np.intp]:
-    """Number of the front that each point is in, shape (N,): 0 is undominated, 1 is once the front is taken away, ...
+    """Index of each point's front, shape (N,): 0 is undominated, 1 is undominated without front 0, ...
 
     Non-dominated sorting (Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II", 2002, section
     III.A).
@@ -42,14 +42,14 @@ def ranks(losses_NM: Losses) -> NDArray[np.intp]:
 
 
 def contributions(losses_NM: Losses, reference_M: Losses, rank_N: NDArray[np.intp] | None = None) -> Losses:
-    """How much of its front's hypervolume each point alone adds, shape (N,); none for what another one equals.
+    """Hypervolume of its front that each point alone adds, shape (N,); zero for a point with an equal one.
 
-    Of two losses it is the rectangle between a point, the next dearer one and the next worse one.
+    For two losses it is the rectangle between a point, the next dearer one and the next worse one.
 
     Args:
         losses_NM: Points of two losses.
-        reference_M: Points that are not better than it in both add nothing.
-        rank_N: Number of the front of each; by default all are of one.
+        reference_M: Reference point; points that are not better in both losses add nothing.
+        rank_N: Index of each point's front; by default all points are in one.
 
     Raises:
         ValueError: The losses are not finite, not two, or one point of a front dominates another.
@@ -57,7 +57,7 @@ def contributions(losses_NM: Losses, reference_M: Losses, rank_N: NDArray[np.int
     losses_NM = _checked(losses_NM)
     fronts_N = np.zeros(len(losses_NM), dtype=np.intp) if rank_N is None else rank_N
     if losses_NM.shape[1] != 2:
-        raise ValueError(f"contributions are of two losses, got shape {losses_NM.shape}")
+        raise ValueError(f"contributions need two losses, got shape {losses_NM.shape}")
     added_N = np.zeros(len(losses_NM))
     inside = np.flatnonzero((losses_NM < reference_M).all(axis=1))
     order = inside[np.lexsort((-losses_NM[inside, 0], losses_NM[inside, 1], fronts_N[inside]))]
@@ -67,7 +67,7 @@ def contributions(losses_NM: Losses, reference_M: Losses, rank_N: NDArray[np.int
     same = fronts[1:] == fronts[:-1]
     equal = (losses[1:] == losses[:-1]) & (costs[1:] == costs[:-1])
     if (same & ~equal & ((losses[1:] >= losses[:-1]) | (costs[1:] == costs[:-1]))).any():
-        raise ValueError("contributions are of fronts, and one of the points dominates another of its front")
+        raise ValueError("contributions need fronts, but a point dominates another one of its front")
     worse = np.append(reference_M[0], np.where(same, losses[:-1], reference_M[0]))
     dearer = np.append(np.where(same, costs[1:], reference_M[1]), reference_M[1])
     added_N[order] = (worse - losses) * (dearer - costs)
@@ -75,7 +75,7 @@ def contributions(losses_NM: Losses, reference_M: Losses, rank_N: NDArray[np.int
 
 
 def hypervolume(losses_NM: Losses, reference_M: Losses) -> float:
-    """Volume that the points dominate below a reference point, in the product of the losses' units.
+    """Volume between the points and a reference point, in the product of the losses' units.
 
     Exact (Fonseca, Paquete and López-Ibáñez, "An improved dimension-sweep algorithm for the hypervolume indicator",
     2006, as moocore implements it).

@@ -7,20 +7,20 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a candidate was proposed; what is not known is left at its default.
+    """The reason of a proposal; unknown fields keep their default.
 
     Attributes:
-        source: `prior` for a design that is known to be good elsewhere, `start` for the spread at the beginning,
-            `gain` for the largest expected gain, `draw` where nothing promised any, `promotion` for the next rung of a
-            design, `uniform`, or the name of one of Optuna's samplers.
-        tier: The tier whose turn it was, in the unit of the limit.
+        source: `prior` for a design with good published results, `start` for the spread at the beginning, `gain` for
+            the largest expected gain, `draw` for a random design without expected gain, `promotion` for the next rung
+            of a design, `uniform`, or the name of one of Optuna's samplers.
+        tier: Tier of this proposal, in the unit of the limit.
         gain: Expected gain of that tier's front, in units of the metric.
-        predicted: The metric that is expected, with a low and a high level.
-        left: By how much the best metric of each tier is expected to rise if all other designs were measured.
+        predicted: Predicted metric, with a low and a high level.
+        left: Expected rise of the best metric of each tier if all other designs were measured.
         prior: Whether the prior was `of use` or `dropped`; empty without one.
         first: Number of the candidate that is promoted.
         rung: The rung that it is promoted to.
-        rest: What a sampler of one's own says besides.
+        rest: Further facts of a custom sampler.
     """
 
     source: str = ""
@@ -34,7 +34,7 @@ class Reason:
     rest: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as the ledger keeps it: without what is not known."""
+        """The reason as plain data for the ledger, without unknown fields."""
         known = {
             "source": self.source or None,
             "tier": self.tier,
@@ -49,7 +49,7 @@ class Reason:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Reason":
-        """The reason that `to_dict` wrote, or that a ledger of an earlier version holds."""
+        """The reason from the plain data of `to_dict`, or of an earlier version's ledger."""
         rest = dict(data)
         predicted, left = rest.pop("predicted", None), rest.pop("left", None) or {}
         known = {name: rest.pop(name) for name in ("source", "tier", "gain", "prior", "rung") if name in rest}

@@ -1,4 +1,4 @@
-"""Picking one design off the front."""
+"""Selects designs from the front."""
 
 import re
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from piip_search.evaluation.objectives import Objectives, ParetoFront, pareto_fr
 _BEST = re.compile(r"best(?:<=(?P<tier>\d+(?:\.\d+)?)G?)?")
 
 
-NOTHING_FINISHED = "the search holds no finished evaluation yet; nothing can be chosen"
+NOTHING_FINISHED = "the search has no finished evaluation yet; nothing can be chosen"
 SHORTEST_FINGERPRINT = 6
-"""Digits of a fingerprint that must be given; anything shorter is a trial's number."""
+"""Fewest digits of a fingerprint; a shorter text is a trial's number."""
 
 
 def chosen(evaluations: Sequence[Evaluation], objectives: Objectives, choice: str) -> tuple[Evaluation, ...]:
-    """The evaluations that a user means: the whole front for `all`, cheapest first, else the one of `choose`.
+    """The evaluations of a user's choice: the whole front for `all`, cheapest first, else the one of `choose`.
 
     Raises:
-        ChoiceError: As `choose`.
+        ChoiceError: As for `choose`.
     """
     if choice != "all":
         return (choose(evaluations, objectives, choice),)
@@ -32,15 +32,15 @@ def chosen(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
 
 
 def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: str) -> Evaluation:
-    """The evaluation that a user means.
+    """The evaluation of a user's choice.
 
     Args:
-        evaluations: All of a search.
-        objectives: What is traded off.
+        evaluations: All evaluations of a search.
+        objectives: Objectives of the search.
         choice: `best`, `best<=250G`, `knee`, a trial's number, or at least 6 digits of a fingerprint.
 
     Raises:
-        ChoiceError: Nothing, or more than one thing, is meant by it.
+        ChoiceError: The choice fits none, or more than one.
     """
     measured = objectives.measured(evaluations)
     if not measured:
@@ -70,7 +70,7 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
 
 
 def knee(front: ParetoFront, objectives: Objectives) -> Evaluation:
-    """The member that lies furthest beyond the line between the cheapest and the best.
+    """The member farthest beyond the line between the cheapest and the best.
 
     Both losses are scaled to the front's own range, as in Das, "On characterizing the knee of the Pareto curve" (1999).
     """
@@ -81,13 +81,13 @@ def knee(front: ParetoFront, objectives: Objectives) -> Evaluation:
 
 
 def cheapest_near(evaluations: Sequence[Evaluation], objectives: Objectives, below: float) -> Evaluation:
-    """The cheapest whose metric lies at most that far below the best.
+    """The cheapest evaluation whose metric is at most so far below the best.
 
     Raises:
         ChoiceError: Nothing was measured, or the distance is negative.
     """
     if below < 0:
-        raise ChoiceError(f"a design lies 0 or more below the best, got {below:g}")
+        raise ChoiceError(f"the distance below the best must be 0 or more, got {below:g}")
     front = chosen(evaluations, objectives, "all")
     best = max(objectives.value(member) or 0.0 for member in front)
     return next(member for member in front if (objectives.value(member) or 0.0) >= best - below)

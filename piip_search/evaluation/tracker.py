@@ -1,4 +1,4 @@
-"""Who mirrors a search for people to look at. A mirror is never a source: the ledger is."""
+"""Mirrors of a search for people; the ledger alone is the source."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -8,23 +8,23 @@ from piip_search.evaluation.objectives import Objectives, ParetoFront
 
 
 class Tracker(Protocol):
-    """Told of a search from its first evaluation on, also of those that an earlier sitting made."""
+    """A mirror that receives a search from its first evaluation on, including those of earlier sessions."""
 
     def begin(self, run: str, spec: Mapping[str, Any], objectives: Objectives) -> None:
-        """A search starts or goes on."""
+        """Begins or resumes the mirror of a search."""
         ...
 
     def record(self, evaluation: Evaluation, fronts: Sequence[ParetoFront]) -> None:
-        """An evaluation ended. What was recorded before is passed over.
+        """Records an evaluation; one that was recorded before is ignored.
 
         Args:
-            evaluation: What came of a candidate.
-            fronts: The front of each tier as it stands after this evaluation.
+            evaluation: Evaluation of a candidate.
+            fronts: Front of each tier after this evaluation.
         """
         ...
 
     def finish(self, fronts: Sequence[ParetoFront]) -> None:
-        """The sitting is over: everything that is shown should be up to date."""
+        """Ends the session: everything shown should be up to date."""
         ...
 
 

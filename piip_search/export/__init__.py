@@ -1,4 +1,4 @@
-"""An architecture leaves as a training configuration, as a torch network, or as an ONNX file."""
+"""Exports of an architecture: a training configuration, a torch network, or an ONNX file."""
 
 from piip_search.export.folder import prepare_folder as prepare_folder
 from piip_search.export.folder import read_architecture as read_architecture

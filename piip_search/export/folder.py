@@ -1,4 +1,4 @@
-"""The folder that an export writes: configurations, the architecture as data, and how to train it."""
+"""Writes the folder of an export: configurations, the architecture as data, and a README about training."""
 
 import re
 import shutil
@@ -19,21 +19,21 @@ from piip_search.export.settings import HERE, render
 from piip_search.file_paths import located
 
 CONFIG = "config.py"
-"""The mmdet configuration."""
+"""File of the mmdet configuration."""
 OFFICIAL = "official_config.py"
-"""The configuration for the authors' repository."""
+"""File of the configuration for the authors' repository."""
 ARCHITECTURE = "architecture.yaml"
-"""The design as data."""
+"""File with the design as data."""
 README = "README.md"
-"""What the folder holds, and how it is used."""
+"""File about the contents of the folder and their use."""
 WEIGHTS = "weights.pth"
-"""Weights that a training starts from."""
+"""File with a training's starting weights."""
 PROOF = "proof.json"
-"""What the export was tried with."""
+"""File with the proof of the export."""
 PROOF_LOG = "proof.log"
-"""What libraries printed meanwhile."""
+"""File with the output of libraries during the proof."""
 UNREADABLE = "unreadable.txt"
-"""Lists training images that cannot be decoded."""
+"""File with a list of undecodable training images."""
 FOLDERS = ("torch", "onnx")
 PLAIN_TEXT = re.compile(r"[^'\"\\{}\x00-\x1f\x7f]+")
 EXPORT_FILES = (
@@ -51,10 +51,10 @@ EXPORT_FILES = (
 
 
 def prepare_folder(folder: Path) -> None:
-    """Makes the folder, empty: what an earlier export wrote goes.
+    """Creates the folder, or removes the files of an earlier export from it.
 
     Raises:
-        ExportError: The folder holds something else, such as a training.
+        ExportError: The folder has other content, such as a training.
     """
     if not PLAIN_TEXT.fullmatch(str(folder.resolve())):
         raise ExportError(
@@ -75,7 +75,7 @@ def prepare_folder(folder: Path) -> None:
 
 
 def write_export(export: Export, folder: Path) -> None:
-    """Writes all that needs no network: configurations, architecture, provenance and README."""
+    """Writes all files that need no network: configurations, architecture, provenance and README."""
     architecture = export.architecture
     if "mmdet" in export.formats:
         (folder / CONFIG).write_text(_mmdet(export), encoding="utf-8")
@@ -89,7 +89,7 @@ def write_export(export: Export, folder: Path) -> None:
 
 
 def architecture_content(export: Export) -> dict[str, Any]:
-    """The design as data: what it is, what it reads, and what it costs under every convention."""
+    """The design as data: its description, input, and costs under every convention."""
     architecture = export.architecture
     width, height = box(architecture, export.training)
     return {
@@ -127,7 +127,7 @@ def _mmdet(export: Export) -> str:
         export.schedule,
         images=None if export.images is None else export.images[0],
         weights=weights,
-        reader=export.around,
+        detector_config=export.detector_config,
         seed=export.seed,
         unreadable=unreadable,
     )

@@ -1,4 +1,4 @@
-"""Where an exported design comes from: what a later training needs to stand beside its proxy."""
+"""The origin of an exported design, by which a later training is shown beside its proxy."""
 
 import json
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ PROVENANCE = "provenance.json"
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """A trial of a search, and how it left.
+    """An exported trial of a search.
 
     Attributes:
         run: Name of the search.
         trial: Number of the trial.
         architecture: Short form.
         fingerprint: Fingerprint of the architecture.
-        metric: What the search raised.
-        proxy_metrics: What the proxy reached.
-        fidelity: How the proxy was trained.
+        metric: Metric of the search.
+        proxy_metrics: Metrics of the proxy.
+        fidelity: Fidelity of the proxy's training.
         schedule: Schedule of the full training.
-        weights: What the full training starts from.
-        mlflow: Store that the search was mirrored into, if it was.
+        weights: Starting weights of the full training.
+        mlflow: Store of the search's mirror, if any.
     """
 
     run: str
@@ -45,7 +45,7 @@ class Provenance:
 
     @classmethod
     def read(cls, folder: Path) -> "Provenance":
-        """What an export wrote.
+        """The provenance in the folder of an export.
 
         Raises:
             ExportError: The folder is no export.

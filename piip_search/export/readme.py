@@ -1,4 +1,4 @@
-"""What the README of an export says: how to train the design, from what, and what that takes."""
+"""The README of an export: how to train the design, its starting weights, and its cost."""
 
 from piip_search.cost import COCO_MASK_RCNN, Convention, memory, price
 from piip_search.export.authors import config
@@ -8,7 +8,7 @@ from piip_search.export.mmdet.recipe import IMAGES_A_STEP
 from piip_search.export.request import Export
 
 THROUGHPUT = 20.0
-"""10^12 multiply-accumulates a second that a GPU sustains in training: a tenth of an A100's bfloat16 peak."""
+"""Sustained training speed of a GPU in 10^12 multiply-accumulates a second: a tenth of an A100's bfloat16 peak."""
 
 _HEAD = """# {name}
 
@@ -123,7 +123,7 @@ with torch.no_grad():
 
 
 def readme(export: Export) -> str:
-    """The text, with a part for each format."""
+    """The text of the README, with a section for each format."""
     architecture, training = export.architecture, export.training
     count = len(export.data.classes)
     costs = {f"GMACs ({name} convention)": f"{cost.gmacs:.4g}" for name, cost in export.costs.items()}
@@ -159,7 +159,7 @@ def readme(export: Export) -> str:
 
 
 def _input(export: Export) -> str:
-    """What a network without mmdet is given: as its training reads images."""
+    """Description of the network's input without mmdet: the images as its training reads them."""
     architecture, formats = export.architecture, export.formats
     side, (width, height) = architecture.resolution, box(architecture, export.training)
     shapes = {
@@ -203,13 +203,13 @@ def _official(export: Export) -> str:
 
 
 def _cost(export: Export) -> str:
-    """Work, time and memory of the full training, from the closed form."""
+    """Work, time and memory of the full training in closed form."""
     architecture, training = export.architecture, export.training
     width, height = box(architecture, training)
     value_bytes = 2 if training.precision == "bfloat16" else 4
-    known = export.detector is not None
+    known = export.detector_cost is not None
     convention: Convention = "detector" if known else "backbone"
-    detector = export.detector or COCO_MASK_RCNN
+    detector = export.detector_cost or COCO_MASK_RCNN
     image = (height, width)
     one = price(architecture, convention, image, detector)
     step = memory(architecture, convention, image, detector, IMAGES_A_STEP, value_bytes)

@@ -1,4 +1,4 @@
-"""What is asked of an export."""
+"""The request of an export."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ WeightsKind = Literal["proxy", "pretrained", "random"]
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What the full training starts from.
+    """The starting weights of a full training.
 
     Attributes:
         kind: The proxy's weights, pre-trained branches, or random ones.
-        text: The same for a reader, a sentence or two.
-        file: Name of the file in the export, where there is one.
+        text: A description for a reader, in a sentence or two.
+        file: Name of the file in the export, if any.
     """
 
     kind: WeightsKind
@@ -41,20 +41,20 @@ RANDOM = Start(
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A design that leaves, and all that its files say.
+    """A design to export, with everything that its files need.
 
     Attributes:
         architecture: The design.
-        data: What its training sees.
+        data: Data set of its training.
         training: Detector and recipe of the search.
         schedule: Schedule of the full training.
-        formats: What is written.
-        start: What the full training starts from.
-        reader: The detector around the backbone; by default the recipe's, where its cost is known.
-        images: Training and validation images, where they are known.
+        formats: Formats to write.
+        start: Starting weights of the full training.
+        custom_detector: The detector around the backbone; by default the recipe's, if its cost is known.
+        images: Number of training and validation images, if known.
         seed: Seed of the full training.
-        proved: Whether what is written is tried.
-        provenance: Trial that the design comes from, if it comes from one.
+        proved: Whether the written files are tested.
+        provenance: Trial of the design, if it comes from one.
         notes: Lines for the README.
     """
 
@@ -64,7 +64,7 @@ class Export:
     schedule: TrainingLength = SCHEDULES["1x"]
     formats: tuple[Format, ...] = ("mmdet",)
     start: Start = RANDOM
-    reader: DetectorConfig | None = None
+    custom_detector: DetectorConfig | None = None
     images: tuple[int, int] | None = None
     seed: int = 0
     proved: bool = True
@@ -72,17 +72,17 @@ class Export:
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def around(self) -> DetectorConfig:
+    def detector_config(self) -> DetectorConfig:
         """The detector around the backbone.
 
         Raises:
-            KeyError: It is none of the known ones, and none was given.
+            KeyError: The recipe's detector has no known cost, and no other was given.
         """
-        return self.reader or DETECTOR_CONFIGS[self.training.detector]
+        return self.custom_detector or DETECTOR_CONFIGS[self.training.detector]
 
     @property
-    def detector(self) -> DetectorCost | None:
-        """The detector as the cost model knows it, for the data set's own classes; None where it does not."""
+    def detector_cost(self) -> DetectorCost | None:
+        """The cost of the detector for the data set's own classes; None if it is unknown."""
         training, name = self.training, self.training.known_detector
         if name is None:
             return None
@@ -90,8 +90,8 @@ class Export:
 
     @property
     def costs(self) -> dict[str, Cost]:
-        """What one image of the full size costs, under every convention that counts the design."""
-        known = self.detector
+        """Cost of one image of the full size, under every convention that counts the design."""
+        known = self.detector_cost
         return {
             name: price(self.architecture, name, detector=known or COCO_MASK_RCNN)
             for name in conventions_of(self.architecture)

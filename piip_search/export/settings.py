@@ -1,4 +1,4 @@
-"""Configurations as plain data, and as the text of the Python files that mmengine reads."""
+"""Configurations as plain data, and as Python text for mmengine."""
 
 import pprint
 from collections.abc import Collection
@@ -7,24 +7,24 @@ from typing import Any
 Settings = dict[str, Any]
 
 HERE = "{{fileDirname}}"
-"""What mmengine replaces by the folder of the configuration; without blanks, at which long texts are broken."""
+"""Placeholder that mmengine replaces by the configuration's folder; without spaces, as long texts break there."""
 
 
 def replaced(**settings: Any) -> Settings:
-    """Settings that take the place of the base's instead of being merged into them."""
+    """Settings that replace the base's instead of being merged into them."""
     return {"_delete_": True, **settings}
 
 
 def render(settings: Settings, title: str, here: Collection[str] = ()) -> str:
-    """The configuration as the text of a Python file that mmengine reads.
+    """The configuration as the text of a Python file for mmengine.
 
-    mmengine fills in what stands in double braces, from its own words and from the environment, before it runs it. So
-    braces of users' names and paths are written in a way that it does not see.
+    mmengine replaces names in double braces, from its own variables and from the environment, before it runs the text.
+    So braces in users' names and paths are written in a way that it does not see.
 
     Args:
-        settings: All of it.
-        title: A comment at its top.
-        here: Values in which `HERE` is meant.
+        settings: Complete settings.
+        title: Comment at the top.
+        here: Values in which `HERE` is a placeholder.
     """
     parts = []
     for key, value in settings.items():

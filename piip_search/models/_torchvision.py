@@ -1,9 +1,8 @@
 """Makes torchvision importable beside a torch without CUDA.
 
-timm imports torchvision. Its only wheels on PyPI are built against CUDA; beside a CPU torch their compiled part does
-not load, and the import fails because it registers fake implementations for two operators that nobody declared.
-Declaring their schemas is enough for the import. The compiled operators stay absent: whoever needs one asks
-`has_operators` first.
+timm imports torchvision. Its only wheels on PyPI are built against CUDA. Beside a CPU torch their compiled part does
+not load, and the import fails because it registers fake implementations for two undeclared operators. Declaring their
+schemas is enough for the import. The compiled operators stay absent: code that needs one checks `has_operators` first.
 """
 
 import importlib
@@ -17,7 +16,7 @@ _declared: list[library.Library] = []
 
 
 def import_torchvision() -> ModuleType:
-    """torchvision, with the two schemas declared where, and only where, its import fails without them.
+    """Imports torchvision; declares the two schemas only if the import fails without them.
 
     Raises:
         ModuleNotFoundError: torchvision is not installed.

@@ -1,4 +1,4 @@
-"""Self-attention of ViT branches, in windows or over a whole grid.
+"""Self-attention of ViT branches, in windows or over the whole grid.
 
 Legend: B images, H W grid of tokens, N tokens, K windows, C channels, M heads; h and w are the sides of a window.
 """
@@ -20,9 +20,9 @@ def attend(attention: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
     """Self-attention in windows that neither overlap nor shift, or over all tokens; shape (B, H, W, C).
 
     Args:
-        attention: Projections, norms and heads; timm's own, or of the same parts.
+        attention: Projections, norms and heads; timm's own, or with the same parts.
         x_BHWC: Tokens.
-        window: Side of a window in tokens; None for all.
+        window: Side of a window in tokens; None for global attention.
     """
     read_BHWC = read_windows(attention, x_BHWC, attention.qkv.weight, _projection_bias(attention), window)
     output_BHWC: Tensor = attention.proj(attention.norm(read_BHWC))
@@ -30,17 +30,17 @@ def attend(attention: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
 
 
 def read_windows(heads: Any, x_BHWC: Tensor, weight: Tensor, bias: Tensor | None, window: int | None) -> Tensor:
-    """What attention reads, before its output projection; shape (B, H, W, C).
+    """The attention's result before its output projection; shape (B, H, W, C).
 
-    The authors fill up windows with zeros before the projections and do not mask them. A zero becomes the projections'
-    bias: so only real tokens are projected here, and windows are filled up with the biases, which gives the same.
+    The authors pad windows with zeros before the projections and do not mask them. The projection of a zero is the
+    bias. So only real tokens are projected here, and windows are padded with the biases, which gives the same result.
 
     Args:
-        heads: Has the number of heads, and the norms of queries and keys.
+        heads: Module with the number of heads, and the norms of queries and keys.
         x_BHWC: Tokens.
         weight: Projection to queries, keys and values, shape (3 C, C).
-        bias: Its bias, shape (3 C,).
-        window: Side of a window in tokens; None for all.
+        bias: Bias of the projection, shape (3 C,).
+        window: Side of a window in tokens; None for global attention.
     """
     B, H, W, C = x_BHWC.shape
     h, w = (H, W) if window is None else (window, window)
@@ -66,14 +66,14 @@ def read_windows(heads: Any, x_BHWC: Tensor, weight: Tensor, bias: Tensor | None
 
 
 def _windows(x_BHWC: Tensor, h: int, w: int) -> Tensor:
-    """The tokens of each window, shape (K, h w, C) for K windows; a single one is no copy."""
+    """The tokens of each window, shape (K, h w, C) for K windows; a single window is not copied."""
     B, H, W, C = x_BHWC.shape
     windows = B * (H // h) * (W // w)
     return x_BHWC.view(B, H // h, h, W // w, w, C).transpose(2, 3).reshape(windows, h * w, C)
 
 
 def _projection_bias(attention: Any) -> Tensor | None:
-    """Bias of queries, keys and values together."""
+    """The bias of queries, keys and values as one tensor."""
     if isinstance(attention, RelativeAttention):
         q, v = attention.q_bias, attention.v_bias
         return None if q is None or v is None else torch.cat([q, torch.zeros_like(q), v])
@@ -82,7 +82,7 @@ def _projection_bias(attention: Any) -> Tensor | None:
 
 
 class WidthNormAttention(nn.Module):
-    """Attention whose queries and keys are normed over the whole width, not a head at a time (InternViT-6B)."""
+    """Attention with queries and keys normed over the whole width, not a head at a time (InternViT-6B)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -100,10 +100,10 @@ class WidthNormAttention(nn.Module):
 class RelativeAttention(nn.Module):
     """Attention that adds a learnt bias for the offset between two tokens (BEiT, arXiv 2106.08254; timm's names).
 
-    The table holds a row for each offset of a square grid, and three for a class token: what it reads, what reads it,
-    and itself. A smaller grid takes the offsets that it has. For a larger one the table is stretched, near offsets less
-    than far ones, as BEiT's own code does: its rows go to the distances 1, 1 + q, 1 + q + q^2, ..., with linear
-    interpolation in between.
+    The table has a row for each offset of a square grid, and three for a class token: as query, as key, and as both. A
+    smaller grid takes the offsets that it has. For a larger grid the table is stretched, near offsets less than far
+    ones, as in BEiT's own code: its rows go to the distances 1, 1 + q, 1 + q + q^2, ..., with linear interpolation in
+    between.
     """
 
     def __init__(self, model: Transformer) -> None:
@@ -122,7 +122,7 @@ class RelativeAttention(nn.Module):
         """Attention of a class token and the tokens of a grid.
 
         Args:
-            x_BNC: The class token first.
+            x_BNC: Tokens, the class token first.
             sides: Height and width of the grid.
         """
         qkv_BNC = F.linear(x_BNC, self.qkv.weight, _projection_bias(self))
@@ -141,9 +141,9 @@ class RelativeAttention(nn.Module):
         """Bias of each pair of tokens of a grid, shape (M, N, N) with M heads and N = H W tokens.
 
         Args:
-            height: Tokens.
-            width: Tokens.
-            keeps: Whether inference keeps them for the next time, as it does for windows, whose size stays the same.
+            height: Height of the grid in tokens.
+            width: Width of the grid in tokens.
+            keeps: Whether inference caches the biases, as for windows, whose size is constant.
         """
         table = self.relative_position_bias_table
         if not keeps or torch.is_grad_enabled() or table.is_inference() or _is_traced():
@@ -157,7 +157,7 @@ class RelativeAttention(nn.Module):
         side = 2 * self.grid - 1
         table_MRR = self.relative_position_bias_table[:-3].T.unflatten(1, (side, side))
         table_MRR = _stretched(_stretched(table_MRR, height).mT, width).mT
-        # Of query y and key k, the row y - k + H - 1: windows over the table, read backwards.
+        # For query y and key k, the row y - k + H - 1: windows over the table, read backwards.
         pairs_MHWHW = table_MRR.unfold(1, height, 1).unfold(2, width, 1).flip(-1, -2)
         return pairs_MHWHW.reshape(self.num_heads, height * width, height * width)
 
@@ -181,7 +181,7 @@ def _stretched(table_MRC: Tensor, side: int) -> Tensor:
 
 
 def _ratio(steps: int, reach: int) -> float:
-    """The q of which 1 + q + q^2 + ... of so many steps reaches so far."""
+    """The q for which 1 + q + q^2 + ... of so many steps equals the reach."""
     low, high = 1.0, 2.0
     while sum(high**step for step in range(steps)) < reach:
         high *= 2

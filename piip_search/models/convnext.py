@@ -1,4 +1,4 @@
-"""A branch that is a ConvNeXt (arXiv 2201.03545).
+"""A ConvNeXt branch (arXiv 2201.03545).
 
 Legend: B images, H W grid, C channels.
 """
@@ -20,14 +20,14 @@ from timm.models import convnext  # noqa: E402
 
 
 class ConvNeXtBranch(nn.Module):
-    """Stem and blocks of timm's ConvNeXt in one row, a downsampling layer counting as a block."""
+    """Stem and blocks of timm's ConvNeXt in sequence; a downsampling layer counts as a block."""
 
     def __init__(self, branch: Branch, drop_path: float = 0.0) -> None:
         """Builds the branch with random weights.
 
         Args:
             branch: Backbone and image size.
-            drop_path: Chance of skipping a residual in the last block; it rises to it from zero.
+            drop_path: Drop-path rate of the last block; it rises to it from zero.
 
         Raises:
             DesignError: The backbone is no ConvNeXt.
@@ -48,7 +48,7 @@ class ConvNeXtBranch(nn.Module):
             set_drop_path(block, rate)
 
     def compile_blocks(self, backend: str | Callable[..., Any]) -> None:
-        """Lets `torch.compile` make the kernels of a block: few graphs, as the blocks of a stage are alike."""
+        """Compiles a block's kernels by `torch.compile`: few graphs, as the blocks of a stage are alike."""
         for block in self.blocks:
             block.compile(backend=backend, dynamic=False)
 

@@ -8,19 +8,18 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Skips a residual of whole images by chance while it trains; what is kept grows, so that its mean stays.
+    """Randomly skips the residual of whole images in training, and scales others so that the mean is unchanged.
 
-    The chance is a tensor: with a number, as in timm's, a compiler makes kernels anew for every block whose chance is
-    another.
+    The rate is a tensor: with a number, as in timm's, a compiler makes new kernels for every block with another rate.
     """
 
     keeps: Tensor
 
     def __init__(self, rate: float) -> None:
-        """Prepares.
+        """Prepares the module.
 
         Args:
-            rate: Chance of skipping, in [0, 1).
+            rate: Probability of skipping, in [0, 1).
         """
         super().__init__()
         self.rate = rate
@@ -28,7 +27,7 @@ class DropPath(nn.Module):
         self.register_buffer("keeps", torch.tensor(1.0 - rate), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The residual of each image or zeros, in its shape (B, ...)."""
+        """The residual of each image or zeros, in the input's shape (B, ...)."""
         if self._always or not self.training:
             return x
         kept = x.new_empty((len(x), *(1 for _ in x.shape[1:]))).bernoulli_(self.keeps)
@@ -36,7 +35,7 @@ class DropPath(nn.Module):
 
 
 def set_drop_path(block: nn.Module, rate: float) -> None:
-    """Gives all residuals of a block of timm's the chance of being skipped."""
+    """Sets the drop-path rate of all residuals of a timm block."""
     for module in list(block.modules()):
         for name, _ in list(module.named_children()):
             if name.startswith("drop_path"):

@@ -1,4 +1,4 @@
-"""PIIP networks with what reads their maps: a pyramid for detectors, a head for classes.
+"""PIIP networks with heads: a pyramid for detectors, or class scores.
 
 Legend: B images, C channels, H W grid, K classes.
 """
@@ -17,7 +17,7 @@ from piip_search.models.piip import PIIP
 
 
 class PIIPPyramid(nn.Module):
-    """A PIIP network with the pyramid that detectors read."""
+    """A PIIP network with a detector's pyramid."""
 
     def __init__(
         self,
@@ -30,21 +30,21 @@ class PIIPPyramid(nn.Module):
         """Builds the network; the first arguments are those of `PIIP`.
 
         Args:
-            architecture: What to build.
+            architecture: Architecture to build.
             drop_path: As in `PIIP`.
             interaction_drop_path: As in `PIIP`.
             checkpointing: As in `PIIP`.
-            strides: Strides of the maps that leave: some of 4, 8, 16 and 32, rising.
+            strides: Strides of the returned maps: some of 4, 8, 16 and 32, rising.
 
         Raises:
-            DesignError: The architecture gives no maps that a pyramid can grow from, or no such stride.
+            DesignError: The architecture has no maps for a pyramid, or a stride is not available.
         """
         super().__init__()
         if architecture.merge in KEEPS_PREFIX:
-            raise DesignError(f"the merge {architecture.merge} leaves no map to detect on; use conv, linear or pyramid")
+            raise DesignError(f"the merge {architecture.merge} gives no map to detect on; use conv, linear or pyramid")
         self.piip = PIIP(architecture, drop_path, interaction_drop_path, checkpointing)
         if not strides or not set(strides) <= set(STRIDES):
-            raise DesignError(f"a pyramid has maps of strides {', '.join(map(str, STRIDES))}, got {tuple(strides)}")
+            raise DesignError(f"a pyramid must have strides of {', '.join(map(str, STRIDES))}, got {tuple(strides)}")
         every = architecture.merged * (PYRAMID_LEVELS // len(architecture.merged))
         maps = [every[STRIDES.index(stride)] for stride in strides]
         self._levels = [STRIDES.index(stride) for stride in strides]
@@ -65,7 +65,7 @@ class PIIPPyramid(nn.Module):
 
 
 class PIIPClassifier(nn.Module):
-    """A PIIP network with the head that classification from scratch trains: norm, mean over tokens, linear layer."""
+    """A PIIP network with the head of classification from scratch: norm, mean over tokens, linear layer."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class PIIPClassifier(nn.Module):
         """Builds the network; the first arguments are those of `PIIP`.
 
         Args:
-            architecture: What to build.
+            architecture: Architecture to build.
             drop_path: As in `PIIP`.
             interaction_drop_path: As in `PIIP`.
             checkpointing: As in `PIIP`.
-            classes: Classes.
+            classes: Number of classes.
 
         Raises:
             DesignError: The branches are not merged by `linear`.
@@ -100,7 +100,7 @@ class PIIPClassifier(nn.Module):
         self.head.apply(initialise)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Class scores, shape (B, K), of images of shape (B, 3, H, W)."""
+        """Class scores, shape (B, K), for images of shape (B, 3, H, W)."""
         merged_BCHW: Tensor = self.piip(image_BCHW)
         scores_BK: Tensor = self.head(self.norm(merged_BCHW.permute(0, 2, 3, 1)).mean((1, 2)))
         return scores_BK

@@ -1,4 +1,4 @@
-"""How what is not pre-trained starts: as in the authors' repository (OpenGVLab/PIIP @ 7a8eceb, `_init_weights`)."""
+"""Random initialisation as in the authors' repository (OpenGVLab/PIIP @ 7a8eceb, `_init_weights`)."""
 
 import math
 
@@ -6,11 +6,11 @@ from torch import nn
 
 
 def initialise(module: nn.Module) -> None:
-    """For `nn.Module.apply`: weights of linear layers and convolutions, biases at zero.
+    """Initialises weights of linear layers and convolutions, and sets biases to zero; for `nn.Module.apply`.
 
-    Linear layers, and convolutions of 1x1 that stand for them on a map: normal, deviation 0.02. Other convolutions and
-    transposed ones: normal, deviation sqrt(2 / n), with n the kernel's area times the channels that leave, by group.
-    Norms start as torch's do.
+    Linear layers, and 1x1 convolutions in their place: normal, deviation 0.02. Other and transposed convolutions:
+    normal, deviation sqrt(2 / n), where n is the kernel's area times the output channels, by group. Norms keep torch's
+    initialisation.
     """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and (area := math.prod(module.kernel_size)) > 1:
         nn.init.normal_(module.weight, std=math.sqrt(2 * module.groups / (area * module.out_channels)))

@@ -1,7 +1,7 @@
 """Interactions: two neighbouring branches read each other by cross-attention (PIIP, section 3.3).
 
-Legend: B images, H W grid of tokens, N = H W tokens, C channels; M heads, P points, D channels of a head's values,
-K = 3 M P learnt numbers of a query. Suffix q stands for the branch that reads, f for the one that is read.
+Legend: B images, H W grid of tokens, N = H W tokens, C channels; M heads, P points, D channels of a head's values, K =
+    3 M P learnt numbers of a query. Suffix q is the branch that reads, f the one that is read.
 """
 
 import math
@@ -20,11 +20,11 @@ from piip_search.models.kernels.streams import ONE, BranchStream, join
 
 
 class DeformableAttention(nn.Module):
-    """Every query samples a few points of the other grid (Deformable DETR, arXiv 2010.04159, eq. 2; one level).
+    """Attention of every query to a few sampled points of the other grid (Deformable DETR, arXiv 2010.04159, eq. 2).
 
-    Values have half the query's width. Offsets are learnt in tokens of the grid that is read and start as the
-    directions of a compass, 1 to P tokens long. Linear layers follow a surrounding autocast; where to read and how much
-    is reckoned in float32 at least.
+    There is one level. Values have half the query's width. Offsets are learnt in tokens of the grid that is read; they
+    start as the directions of a compass, 1 to P tokens long. Linear layers follow a surrounding autocast; places and
+    weights of samples are computed in float32 at least.
     """
 
     def __init__(self, width: int, heads: int, points: int, feature_width: int | None = None) -> None:
@@ -32,9 +32,9 @@ class DeformableAttention(nn.Module):
 
         Args:
             width: Channels of the queries.
-            heads: Heads; they divide half the width.
+            heads: Number of heads; it divides half the width.
             points: Sampled points per head and query.
-            feature_width: Channels of what is read; those of the queries by default.
+            feature_width: Channels of the tokens that are read; those of the queries by default.
         """
         super().__init__()
         self.heads, self.points = heads, points
@@ -48,13 +48,13 @@ class DeformableAttention(nn.Module):
     def forward(
         self, query_BHWC: Tensor, feature_BHWC: Tensor, grids: Grids | None = None, gate_C: Tensor | None = None
     ) -> Tensor:
-        """What the queries read, shape of the queries.
+        """The attention's output for the queries, in their shape.
 
         Args:
-            query_BHWC: Tokens that read, shape (B, Hq, Wq, C).
-            feature_BHWC: Tokens that are read, shape (B, Hf, Wf, Cf), on any grid.
-            grids: Where they are, if that is known.
-            gate_C: Multiplies the output, shape (C,).
+            query_BHWC: Tokens of the reader, shape (B, Hq, Wq, C).
+            feature_BHWC: Tokens to read, shape (B, Hf, Wf, Cf), on any grid.
+            grids: Grids of both, if known.
+            gate_C: Factor on the output, shape (C,).
         """
         B, Hf, Wf, _ = feature_BHWC.shape
         M, D = self.heads, self.value_proj.out_features // self.heads
@@ -64,7 +64,7 @@ class DeformableAttention(nn.Module):
         return gated(self.output_proj, read_BNMD.flatten(2), gate_C).view_as(query_BHWC)
 
     def _learnt(self, query_BNC: Tensor) -> Tensor:
-        """Offsets, then scores, shape (B, N, K): both layers in one, for half as many passes over the queries."""
+        """Offsets and scores, shape (B, N, K), by one layer, which halves the passes over the queries."""
         layers = (self.sampling_offsets, self.attention_weights)
         weight_KC = torch.cat([layer.weight for layer in layers])
         return F.linear(query_BNC, weight_KC, torch.cat([layer.bias for layer in layers]))
@@ -84,7 +84,7 @@ class DeformableAttention(nn.Module):
 
 
 class RegularAttention(nn.Module):
-    """Every query attends to every token of the other grid; queries, keys and values have no bias."""
+    """Attention of every query to every token of the other grid; queries, keys and values have no bias."""
 
     def __init__(self, width: int, heads: int, feature_width: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class RegularAttention(nn.Module):
     def forward(
         self, query_BHWC: Tensor, feature_BHWC: Tensor, grids: Grids | None = None, gate_C: Tensor | None = None
     ) -> Tensor:
-        """What the queries read, shape of the queries; where tokens are does not matter."""
+        """The attention's output for the queries, in their shape; grids do not matter."""
         q_BNC = self.query_proj(query_BHWC.flatten(1, 2))
         k_BNC, v_BNC = self.key_value_proj(feature_BHWC.flatten(1, 2)).chunk(2, -1)
         split = (self.heads, q_BNC.shape[-1] // self.heads)
@@ -119,7 +119,7 @@ class ConvFFN(nn.Module):
         self.apply(initialise)
 
     def forward(self, x_BHWC: Tensor, gate_C: Tensor | None = None) -> Tensor:
-        """The tokens' update, in their shape, times a gate."""
+        """The tokens' update, in their shape, times the gate."""
         hidden_BHWC = depthwise(self.fc1(x_BHWC), self.dwconv.weight, cast(Tensor, self.dwconv.bias))
         return gated(self.fc2, self.act(hidden_BHWC), gate_C)
 
@@ -127,7 +127,7 @@ class ConvFFN(nn.Module):
 class Injector(nn.Module):
     """One direction: q + gamma * Attention(LN(q), LN(f)), then q + tau * FFN(LN(q)).
 
-    Both gates are vectors that start at zero, so that a network begins as its branches would be alone. What is read is
+    Both gates are vectors that start at zero, so that a network starts as its separate branches. The tokens to read are
     first brought to the reader's width, unless the interaction has no projection.
     """
 
@@ -135,10 +135,10 @@ class Injector(nn.Module):
         """Builds the direction.
 
         Args:
-            width: Channels of the branch that reads.
-            feature_width: Channels of the branch that is read.
-            interaction: How it reads.
-            drop_path: Chance of skipping the FFN.
+            width: Channels of the reading branch.
+            feature_width: Channels of the branch to read.
+            interaction: Settings of the interaction.
+            drop_path: Drop-path rate of the FFN.
         """
         super().__init__()
         read = width if interaction.projection else feature_width
@@ -158,12 +158,12 @@ class Injector(nn.Module):
         self.projection.apply(initialise)
 
     def forward(self, query_BHWC: Tensor, feature_BHWC: Tensor, grids: Grids | None = None) -> Tensor:
-        """The tokens that read, updated.
+        """The reader's tokens after the update.
 
         Args:
-            query_BHWC: Tokens that read.
-            feature_BHWC: Tokens that are read.
-            grids: Where both are, if that is known.
+            query_BHWC: Tokens of the reader.
+            feature_BHWC: Tokens to read.
+            grids: Grids of both, if known.
         """
         feature_BHWC = self.feat_norm(self.projection(feature_BHWC))
         query_BHWC = query_BHWC + self.attn(self.query_norm(query_BHWC), feature_BHWC, grids, self.gamma)
@@ -172,7 +172,7 @@ class Injector(nn.Module):
 
 
 class InteractionUnit(nn.Module):
-    """Two neighbours read each other, or one the other; both read what the other was before (PIIP, figure 3)."""
+    """Two neighbours read each other, or one reads the other; both read the state before (PIIP, figure 3)."""
 
     def __init__(self, large: int, small: int, interaction: Interaction, step: int, drop_path: float) -> None:
         """Builds the unit.
@@ -180,9 +180,9 @@ class InteractionUnit(nn.Module):
         Args:
             large: Width of the larger model's branch.
             small: Width of the smaller model's branch.
-            interaction: How they read.
-            step: Which interaction it is, from 0.
-            drop_path: Chance of skipping the FFN.
+            interaction: Settings of the interaction.
+            step: Index of the interaction, from 0.
+            drop_path: Drop-path rate of the FFN.
         """
         super().__init__()
         large_reads, small_reads = interaction.reads(step)
@@ -194,31 +194,31 @@ class InteractionUnit(nn.Module):
         large_BHWC: Tensor,
         small_BHWC: Tensor,
         grids: Grids,
-        lanes: tuple[BranchStream, BranchStream] = (ONE, ONE),
+        streams: tuple[BranchStream, BranchStream] = (ONE, ONE),
     ) -> tuple[Tensor, Tensor]:
         """Both branches' tokens, in their shapes.
 
         Args:
             large_BHWC: Tokens of the larger model.
             small_BHWC: Tokens of the smaller model.
-            grids: Where both are.
-            lanes: On which both run.
+            grids: Grids of both.
+            streams: Streams of both branches.
         """
         large, small = large_BHWC, small_BHWC
-        join(lanes, [large_BHWC, small_BHWC, *(grid.token_2 for grid in grids)])  # centres are the reader's own
+        join(streams, [large_BHWC, small_BHWC, *(grid.token_2 for grid in grids)])  # centres are the reader's own
         if self.large_reads is not None:
-            with lanes[0]():
+            with streams[0]():
                 large = self.large_reads(large_BHWC, small_BHWC, grids)
         if self.small_reads is not None:
-            with lanes[1]():
+            with streams[1]():
                 small = self.small_reads(small_BHWC, large_BHWC, grids[::-1])
         return large, small
 
 
 def gated(layer: nn.Linear, x_BNC: Tensor, gate_C: Tensor | None) -> Tensor:
-    """A layer's output times a gate of shape (C,) or none; shape (..., C).
+    """A layer's output, times a gate of shape (C,) if given; shape (..., C).
 
-    The gate multiplies the layer's weights, which are fewer values than those of the tokens.
+    The gate multiplies the layer's weights, which are fewer values than the tokens.
     """
     if gate_C is None:
         output_BNC: Tensor = layer(x_BNC)

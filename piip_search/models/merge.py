@@ -31,8 +31,8 @@ class BranchMerge(nn.Module):
         """Builds the merge.
 
         Args:
-            architecture: The branches.
-            tap: The stretch of blocks after which they are merged, from 0.
+            architecture: Architecture of the network.
+            tap: Index of the stretch of blocks before the merge, from 0.
         """
         super().__init__()
         stages = [interaction_stages(branch.model, architecture.stretches)[tap] for branch in architecture.branches]
@@ -47,7 +47,7 @@ class BranchMerge(nn.Module):
         self._join: Callable[[Sequence[Tensor], torch.Size, Tensor], Tensor] = _join
 
     def compile_merge(self, backend: str | Callable[..., Any]) -> None:
-        """Lets `torch.compile` make the kernels."""
+        """Compiles the kernels by `torch.compile`."""
         self._project = torch.compile(_project, backend=backend, dynamic=False)
         self._join = partial(_without_autocast, torch.compile(_join, backend=backend, dynamic=False))
 
@@ -57,25 +57,25 @@ class BranchMerge(nn.Module):
         Args:
             branches: One map a branch, each of shape (B, C, H, W) with its own C, H and W.
         """
-        lanes = streams_of(branches[0], len(branches))
-        fork(lanes, branches)
+        streams = streams_of(branches[0], len(branches))
+        fork(streams, branches)
         projected: list[Tensor] = []
-        for projection, x_BCHW, lane in zip(self.projections, branches, lanes, strict=True):
-            with lane():
+        for projection, x_BCHW, stream in zip(self.projections, branches, streams, strict=True):
+            with stream():
                 projected.append(self._project(projection, x_BCHW))
-        join(lanes, projected)
+        join(streams, projected)
         return self._join(projected, branches[self.output].shape[-2:], self.branch_weights)
 
 
 class LogitMerge(nn.Module):
-    """The mean of every branch's own class scores, each read as its pre-trained model reads them."""
+    """The mean of every branch's own class scores, each by the head of its pre-trained model."""
 
     def __init__(self, architecture: Architecture, classes: int) -> None:
         """Builds the merge.
 
         Args:
-            architecture: The branches.
-            classes: Classes.
+            architecture: Architecture of the network.
+            classes: Number of classes.
         """
         super().__init__()
         models = [branch.model for branch in architecture.branches]
@@ -97,13 +97,13 @@ class LogitMerge(nn.Module):
 
 
 class TokenMerge(nn.Module):
-    """Tokens of a language model: every branch through its own projector on the output's grid, summed."""
+    """Tokens of a language model: the sum of every branch's own projection on the output's grid."""
 
     def __init__(self, architecture: Architecture, width: int) -> None:
         """Builds the merge.
 
         Args:
-            architecture: The branches.
+            architecture: Architecture of the network.
             width: Channels of a token of the language model.
         """
         super().__init__()
@@ -141,7 +141,7 @@ class Pyramid(nn.Module):
             targets: Strides of the levels: all four, or those that a detector reads (DINO: 8, 16 and 32).
 
         Raises:
-            DesignError: There are not as many maps as levels, or one has another stride.
+            DesignError: The numbers of maps and levels differ, or a map has another stride.
         """
         super().__init__()
         factors = [stride / target for stride, target in zip(strides, targets, strict=True)]
@@ -154,7 +154,7 @@ class Pyramid(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """A map for each level, the largest first, contiguous."""
-        # Compiled mmcv reads channels-last maps as if they were not (mmcv issue 2203), so none may leave here.
+        # Compiled mmcv misreads channels-last maps (mmcv issue 2203), so all are contiguous.
         return tuple(level(x_BCHW).contiguous() for level, x_BCHW in zip(self.levels, maps, strict=True))
 
 
@@ -168,7 +168,7 @@ def _join(branches: Sequence[Tensor], size: torch.Size, weights: Tensor) -> Tens
 
 
 def _without_autocast(join: Callable[..., Tensor], branches: Sequence[Tensor], *arguments: Any) -> Tensor:
-    """A compiled join: the compiler takes gradients of what is in float32 in the precision of the surroundings."""
+    """Runs a compiled merge without autocast: the compiler would take gradients in the surrounding precision."""
     with torch.autocast(branches[0].device.type, enabled=False):
         return join(branches, *arguments)
 
@@ -222,7 +222,7 @@ def _final_norm(model: Backbone) -> nn.Module:
 
 
 def _pooled(pool: Pool, norm: nn.Module, x_BCHW: Tensor, prefix_BKC: Tensor | None) -> Tensor:
-    """What a head reads, shape (B, C)."""
+    """The input of a head, shape (B, C)."""
     if pool == "token" and prefix_BKC is not None:
         pooled_BC: Tensor = norm(prefix_BKC[:, 0])
     elif pool == "normed_avg":

@@ -25,19 +25,19 @@ from piip_search.models.merge import BranchMerge, LogitMerge, TokenMerge
 from piip_search.models.vit import VisionTransformer
 
 COMPILED_SIZES = 4
-"""Sizes of batches whose training steps are compiled at most: each takes its own graphs."""
+"""Most batch sizes with compiled training steps: each needs graphs of its own."""
 GRAPHS = 128
-"""Graphs of one kind of part that are compiled at most: kinds of blocks, or widths that meet, times sizes."""
+"""Most compiled graphs for one kind of part: kinds of blocks, or pairs of widths, times sizes."""
 
 
 class PIIP(nn.Module):
     """Branches at their own image sizes, interactions between neighbours, and a merge.
 
     Attributes:
-        architecture: What it was built from.
+        architecture: Architecture of the network.
         branches: One backbone a branch, the largest model first.
         interactions: For each interaction one unit a pair of neighbours, the pair of the largest models first.
-        merges: What joins the branches, one module for each map that leaves; none where a single map is all.
+        merges: Modules that merge the branches, one for each returned map; none if a single map is returned unmerged.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class PIIP(nn.Module):
         """Builds the network with random weights.
 
         Args:
-            architecture: What to build.
-            drop_path: Drop-path rate of each branch; none by default. It holds for all blocks of DeiT's ViTs, and is
-                reached in the last block of others, as in the authors' classes (`Transformer.drop_paths`).
+            architecture: Architecture to build.
+            drop_path: Drop-path rate of each branch; none by default. DeiT's ViTs have it in all blocks; others reach
+                it in the last block, as in the authors' classes (`Transformer.drop_paths`).
             interaction_drop_path: Drop-path rate of the interactions' FFNs.
-            checkpointing: Whether training keeps the inputs of blocks and interactions alone, and runs them again in
-                the backward pass.
+            checkpointing: Whether training saves only the inputs of blocks and interactions, and runs them again in the
+                backward pass.
             outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`; 1000 and 4096 by
                 default (`piip_search.cost.OUTPUTS`).
 
         Raises:
-            DesignError: There are not as many rates as branches, one lies outside [0, 1), or the merge has no
+            DesignError: The numbers of rates and branches differ, a rate lies outside [0, 1), or the merge has no
                 outputs to count.
         """
         super().__init__()
@@ -71,7 +71,7 @@ class PIIP(nn.Module):
             raise DesignError(f"drop_path takes one rate a branch: {len(parts)}, got {len(rates)}")
         for rate in (*rates, interaction_drop_path):
             if not 0 <= rate < 1:
-                raise DesignError(f"drop-path rates lie in [0, 1), got {rate}")
+                raise DesignError(f"drop-path rates must lie in [0, 1), got {rate}")
         keeps = architecture.merge in KEEPS_PREFIX
         stages = [interaction_stages(part.model, architecture.stretches) for part in parts]
         self.architecture = architecture
@@ -86,24 +86,24 @@ class PIIP(nn.Module):
         self.merges = nn.ModuleList(_merges(architecture, outputs))
         self.checkpointing = checkpointing
         self._compiled: set[torch.Size] | None = None
-        # Plain numbers, which compilers read at a glance.
+        # Plain numbers, which are cheap to read for compilers.
         self._merge, self._taps, self._whole = architecture.merge, architecture.taps, architecture.resolution
         self._scales = [(part.resolution, part.model.patch) for part in parts]
         self._ranges = [interaction_ranges(part.model, architecture.stretches) for part in parts]
 
     def compile_parts(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Lets `torch.compile` make the kernels of training steps, for each of the first few sizes of batches.
+        """Compiles the kernels of training steps by `torch.compile`, for each of the first few batch sizes.
 
-        Parts are compiled and not the network: blocks of a branch are alike, and so are interactions of a pair, so that
-        a few graphs do for all of them; in a graph of the whole network each would be compiled by itself. Other sizes
-        and inference run as usual.
+        Parts are compiled instead of the network. The blocks of a branch are alike, and so are the interactions of a
+        pair, so that a few graphs suffice for all; a graph of the whole network would compile each separately. Other
+        sizes and inference run normally.
 
         Args:
             backend: Backend of `torch.compile`.
         """
-        from torch._dynamo import config  # brings the compiler with it, for seconds
+        from torch._dynamo import config  # imports the compiler, which takes seconds
 
-        # Graphs of all branches, widths and sizes are counted together; beyond the limit, parts would run as usual.
+        # Graphs of all branches, widths and sizes are counted together; beyond the limit, parts would run uncompiled.
         config.recompile_limit = max(config.recompile_limit, GRAPHS)
         self._compiled = set()
         for branch in self.branches:
@@ -115,7 +115,7 @@ class PIIP(nn.Module):
                 module.compile_merge(backend)
 
     def forward(self, image_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """What the merge gives.
+        """The result of the merge.
 
         `conv`, `linear`: a map, shape (B, width of the first branch, H / patch, W / patch). `pyramid`: four such maps
         at the widths and strides of `Architecture.merged`. `logits`: shape (B, K). `tokens`: shape (B, N, C).
@@ -132,7 +132,7 @@ class PIIP(nn.Module):
             return self._merged(image_BCHW)
 
     def _stance(self, compiled: set[torch.Size], image_BCHW: Tensor) -> str:
-        """Whether parts are compiled for this batch: of training, the first few sizes."""
+        """Whether parts are compiled for this batch: only in training, and for the first few sizes."""
         if not self.training or not torch.is_grad_enabled():
             return "force_eager"
         if len(compiled) < COMPILED_SIZES:
@@ -144,19 +144,19 @@ class PIIP(nn.Module):
         if self._merge == "logits":
             logits_BK: Tensor = self.merges[0](taps[-1], prefixes)
             return logits_BK
-        # A single branch has nothing to merge with: its own maps leave, but for a language model's projector.
+        # A single branch is not merged: its own maps are the result, except for a language model's projector.
         maps = [m(tap) for m, tap in zip(self.merges, taps, strict=True)] if len(self.merges) else [t[0] for t in taps]
         return tuple(maps) if self._merge == "pyramid" else maps[0]
 
     def forward_branches(self, image_BCHW: Tensor) -> tuple[list[tuple[Tensor, ...]], list[Tensor | None]]:
         """One map a branch before each merge, of shape (B, C, H, W) on its own grid; and prefix tokens at the end."""
         branches: list[Any] = list(self.branches)
-        lanes = streams_of(image_BCHW, len(branches))
-        fork(lanes, [image_BCHW])
+        streams = streams_of(image_BCHW, len(branches))
+        fork(streams, [image_BCHW])
         tokens: list[Tensor] = []
         prefixes: list[Tensor | None] = []
         for index, branch in enumerate(branches):
-            with lanes[index]():
+            with streams[index]():
                 x_BHWC, prefix_BKC = branch.embed(self._resized(image_BCHW, index))
             tokens.append(x_BHWC)
             prefixes.append(prefix_BKC)
@@ -165,41 +165,41 @@ class PIIP(nn.Module):
         grids: dict[tuple[int, int, int], TokenGrid] = {}
         for step in range(len(self._ranges[0])):
             for index, branch in enumerate(branches):
-                with lanes[index]():
+                with streams[index]():
                     for blocks in self._runs(self._ranges[index][step]):
                         tokens[index], prefixes[index] = self._call(branch.run, tokens[index], prefixes[index], blocks)
             if len(self.interactions):
-                self._interact(tokens, step, grids, lanes)
+                self._interact(tokens, step, grids, streams)
             if step in self._taps:
                 taps.append(tuple(x_BHWC.permute(0, 3, 1, 2) for x_BHWC in tokens))
-        join(lanes, [*itertools.chain(*taps), *prefixes])
+        join(streams, [*itertools.chain(*taps), *prefixes])
         return taps, prefixes
 
     def _interact(
-        self, tokens: list[Tensor], step: int, grids: dict[tuple[int, int, int], TokenGrid], lanes: list[BranchStream]
+        self, tokens: list[Tensor], step: int, grids: dict[tuple[int, int, int], TokenGrid], streams: list[BranchStream]
     ) -> None:
-        """All neighbours once, the pair with the smallest models first: details travel down in one interaction.
+        """Runs all interactions of a step, the pair with the smallest models first, so that details travel down.
 
         Args:
             tokens: Tokens of each branch; replaced.
-            step: Which interaction it is, from 0.
-            grids: Those that are known, by branch and sides; added to.
-            lanes: Stream of each branch.
+            step: Index of the interaction, from 0.
+            grids: Known grids, by branch and sides; new ones are added.
+            streams: Stream of each branch.
         """
         places = []
         for index, x_BHWC in enumerate(tokens):
             key = (index, x_BHWC.shape[1], x_BHWC.shape[2])
             if key not in grids:
-                with lanes[index]():
+                with streams[index]():
                     grids[key] = grid_of(x_BHWC)
             places.append(grids[key])
         units = cast(nn.ModuleList, self.interactions[step])
         for pair in reversed(range(len(units))):
             two = slice(pair, pair + 2)
-            tokens[two] = self._call(units[pair], *tokens[two], tuple(places[two]), tuple(lanes[two]))
+            tokens[two] = self._call(units[pair], *tokens[two], tuple(places[two]), tuple(streams[two]))
 
     def _runs(self, blocks: range) -> list[range]:
-        """Blocks that run in one go: each alone where their inputs are what is kept."""
+        """Groups of blocks that run together: single blocks if their inputs are checkpointed."""
         return [range(block, block + 1) for block in blocks] if self._recomputes else [blocks]
 
     def _call(self, function: Any, *inputs: Any) -> Any:
@@ -212,7 +212,7 @@ class PIIP(nn.Module):
     def _resized(self, image_BCHW: Tensor, index: int) -> Tensor:
         """The image at a branch's size, in whole patches."""
         resolution, patch = self._scales[index]
-        height, width = map(int, image_BCHW.shape[-2:])  # tracers hand out sizes as tensors
+        height, width = map(int, image_BCHW.shape[-2:])  # tracers give sizes as tensors
         if resolution == self._whole:
             if min(height, width) < patch:
                 raise DesignError(f"an image needs at least one patch of {patch} px, got {height}x{width}; pad it")

@@ -1,4 +1,4 @@
-"""A branch that is a plain vision transformer, over any grid, in windows or globally.
+"""A plain vision transformer as a branch, over any grid, in windows or globally.
 
 Legend: B images, H W grid of tokens, N tokens, K prefix tokens (class token, registers), C channels.
 """
@@ -35,8 +35,8 @@ from timm.models.vision_transformer import (  # noqa: E402
 class VisionTransformer(nn.Module):
     """Patch embedding, position embedding and blocks; no final norm (PIIP, section 3.2).
 
-    Blocks are timm's own, so that weights of timm's models fit by name. Every block of `Branch.windows` attends in
-    windows or globally as that says.
+    Blocks are timm's own, so that weights of timm's models fit by name. `Branch.windows` sets windows or global
+    attention for every block.
     """
 
     def __init__(self, branch: Branch, drop_path: float = 0.0, keeps_prefix: bool = False) -> None:
@@ -44,9 +44,9 @@ class VisionTransformer(nn.Module):
 
         Args:
             branch: Backbone, image size and windows.
-            drop_path: Chance of skipping a residual: in all blocks, or in the last one and less in those before
+            drop_path: Drop-path rate of all blocks, or of the last one with lower rates before it
                 (`Transformer.drop_paths`).
-            keeps_prefix: Whether class token and registers pass the blocks; for global attention only.
+            keeps_prefix: Whether class token and registers pass the blocks; only with global attention.
 
         Raises:
             DesignError: The backbone is no ViT.
@@ -80,7 +80,7 @@ class VisionTransformer(nn.Module):
         self._prefixed: Callable[[Any, Tensor, tuple[int, int]], Tensor] = _prefixed
 
     def compile_blocks(self, backend: str | Callable[..., Any]) -> None:
-        """Lets `torch.compile` make the kernels of a block: few graphs, as the blocks of a branch are alike."""
+        """Compiles a block's kernels by `torch.compile`: few graphs, as the blocks of a branch are alike."""
         self._block = torch.compile(_block, backend=backend, dynamic=False)
         self._prefixed = torch.compile(_prefixed, backend=backend, dynamic=False)
 
@@ -108,7 +108,7 @@ class VisionTransformer(nn.Module):
         return x_BNC[:, count:].reshape(x_BHWC.shape), x_BNC[:, :count]
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        """Positions stored on another square grid are taken as they are: every forward pass resizes them anyway."""
+        """Accepts positions on another square grid unchanged, as every forward pass resizes them."""
         stored_1NC = state_dict.get(f"{prefix}pos_embed")
         if self.position_grid and stored_1NC is not None:
             side = math.isqrt(stored_1NC.shape[1])
@@ -130,9 +130,9 @@ def resize_positions(stored_HWC: Tensor, height: int, width: int) -> Tensor:
     """Position embeddings on another grid, bicubic, shape (height, width, C).
 
     Args:
-        stored_HWC: What is stored, float32.
-        height: Tokens.
-        width: Tokens.
+        stored_HWC: Stored embeddings, float32.
+        height: New height in tokens.
+        width: New width in tokens.
     """
     return resize(stored_HWC.permute(2, 0, 1)[None], height, width, "bicubic")[0].permute(1, 2, 0)
 
@@ -141,15 +141,14 @@ def embed_patches(embedding: PatchEmbed, image_BCHW: Tensor, by_product: bool | 
     """Tokens of an image's whole patches, shape (B, H, W, C).
 
     Args:
-        embedding: Timm's, which leaves a grid of tokens.
-        image_BCHW: An image.
-        by_product: Whether patches are laid out and multiplied, which is the same sum as the convolution. With three
-            channels, libraries for GPUs have no convolution that uses the units for matrix products. None for what
-            suits the device.
+        embedding: Patch embedding of timm with a grid of tokens as output.
+        image_BCHW: Images.
+        by_product: Whether to multiply unfolded patches by a matrix, which gives the same sums as the convolution. For
+            three channels GPU libraries have no convolution on matrix units. None chooses by the device.
     """
     if not (image_BCHW.is_cuda if by_product is None else by_product):
-        # A convolution leaves channels far apart in memory, and what is added to tokens keeps their layout: undone
-        # here, or every norm and projection of the branch would copy them first.
+        # A convolution leaves channels far apart in memory, and later sums keep that layout. It is undone here, or
+        # every norm and projection of the branch would copy the tokens first.
         x_BHWC: Tensor = embedding(image_BCHW).contiguous()
         return x_BHWC
     (h, w), (height, width) = embedding.patch_size, image_BCHW.shape[-2:]
@@ -161,7 +160,7 @@ def embed_patches(embedding: PatchEmbed, image_BCHW: Tensor, by_product: bool | 
 
 
 def norm_of(model: Transformer) -> nn.Module:
-    """A norm of the model's kind over its width."""
+    """A norm of the model's type over its width."""
     norm: nn.Module = _norm_layer(model)(model.width)
     return norm
 
@@ -179,7 +178,7 @@ def _tokens(count: int, width: int) -> nn.Parameter | None:
 
 
 def _blocks(model: Transformer) -> nn.ModuleList:
-    """Timm's blocks: those of the timm model of that name, or made from the facts."""
+    """Timm's blocks: those of the timm model of that name, or built from the facts."""
     if model.name == model.timm_name and model.name not in BACKBONES and not model.relative_grid:
         return nn.ModuleList(timm.create_model(model.timm_name.partition(".")[0], num_classes=0).blocks)
     blocks = nn.ModuleList(
@@ -203,7 +202,7 @@ def _blocks(model: Transformer) -> nn.ModuleList:
 
 
 def _block(block: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
-    """A transformer block whose attention sees windows, or everything where `window` is None."""
+    """Runs a transformer block with attention in windows, or globally if `window` is None."""
     if isinstance(block, ParallelScalingBlock):
         x_BHWC = x_BHWC + block.drop_path(block.ls(_side_by_side(block, block.in_norm(x_BHWC), window)))
     elif isinstance(block, ParallelThingsBlock):
@@ -219,7 +218,7 @@ def _block(block: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
 
 
 def _side_by_side(block: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
-    """Attention and MLP of the same tokens, whose first projections are one matrix, the MLP's first."""
+    """Runs attention and MLP on the same tokens; their first projections are one matrix, the MLP's first."""
     weight, bias, hidden = block.in_proj.weight, block.in_proj.bias, block.in_split[0]
     hidden_bias, qkv_bias = (block.mlp_bias, None) if bias is None else (bias[:hidden], bias[hidden:])
     read_BHWC = read_windows(block, x_BHWC, weight[hidden:], qkv_bias, window)
@@ -229,7 +228,7 @@ def _side_by_side(block: Any, x_BHWC: Tensor, window: int | None) -> Tensor:
 
 
 def _prefixed(block: Any, x_BNC: Tensor, sides: tuple[int, int]) -> Tensor:
-    """A transformer block over prefix tokens and a grid."""
+    """Runs a transformer block over prefix tokens and a grid."""
     if not isinstance(getattr(block, "attn", None), RelativeAttention):
         output_BNC: Tensor = block(x_BNC)
         return output_BNC

@@ -27,7 +27,7 @@ def feasible_designs(spec: SearchSpec, source: object = "search space") -> tuple
         )
         raise SpecError(str(source), [problem])
     if not len(space):
-        raise SpecError(str(source), ["space: holds no design; allow more branches, models, sizes or interactions"])
+        raise SpecError(str(source), ["space: has no design; allow more branches, models, sizes or interactions"])
     within, extremes = _enumerated(space, limit)
     if not len(within) or within.macs_N.min() > limit.gmacs[0] * 1e9:
         design = space.decode(extremes.cheapest.rows_ND[0])
@@ -63,7 +63,7 @@ def _enumerated(space: SearchSpace, limit: Limit) -> tuple[Designs, _Extremes]:
         fewest.append(int(chunk.params_N.min()))
         lightest += [] if chunk.training_N is None else [chunk[[chunk.training_N.argmin()]]]
     best = min(cheapest, key=lambda one: int(one.macs_N[0]))
-    return Designs.joined(parts), _Extremes(best, min(fewest), tuple(lightest))
+    return Designs.concat(parts), _Extremes(best, min(fewest), tuple(lightest))
 
 
 def _too_large(spec: SearchSpec, space: SearchSpace, lightest: Sequence[Designs]) -> list[str]:

@@ -222,7 +222,7 @@ def _survey(space: SearchSpace, spec: SearchSpec) -> _Survey:
         fitting += len(chunk.within(spec.bounds))
         counts += np.histogram(chunk.macs_N / 1e9, edges)[0]
         ends.append(chunk[[chunk.macs_N.argmin(), chunk.macs_N.argmax()]])
-    found = Designs.joined(ends)
+    found = Designs.concat(ends)
     low, high = (
         (space.decode(found.rows_ND[place]), float(found.macs_N[place]) / 1e9)
         for place in (found.macs_N.argmin(), found.macs_N.argmax())

@@ -1,4 +1,4 @@
-"""A row of a table in the place of an architecture: what a simulated search proposes."""
+"""A row of a table in the place of an architecture, for simulated searches."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TableDesign:
-    """One design of a table. It has what a search asks of an architecture: a name, a fingerprint, plain data.
+    """One design of a table, with everything that a search uses of an architecture: name, fingerprint, plain data.
 
     Attributes:
         choices: Names and values, in the table's order.
@@ -22,22 +22,22 @@ class TableDesign:
 
     @cached_property
     def name(self) -> str:
-        """Short, for people."""
+        """A short name for people."""
         return " ".join(f"{choice}={value}" for choice, value in self.choices)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Equal for equal choices."""
+        """Fingerprint, equal for equal choices."""
         return hashlib.sha256(json.dumps(self.choices).encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
         return self.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """The design as plain data."""
         return {"choices": [list(pair) for pair in self.choices], "cost": self.cost}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "TableDesign":
-        """The design that `to_dict` wrote."""
+        """The design from the plain data of `to_dict`."""
         return cls(tuple((name, value) for name, value in data["choices"]), data["cost"])

@@ -1,4 +1,4 @@
-"""What may be built and what it may cost."""
+"""Search spaces: the allowed designs and the limit of their cost."""
 
 from piip_search.space.choices import PAIRINGS as PAIRINGS
 from piip_search.space.choices import Choices as Choices

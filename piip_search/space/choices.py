@@ -1,7 +1,7 @@
-"""The plain data of a search space: what may be chosen for a design, and the rows that stand for choices.
+"""The plain data of a search space: the choices for a design, and the rows that encode choices.
 
-A row holds small integers: for each branch slot a backbone (0 for an empty slot), a resolution and a window; then what
-stands for the interactions, and the merge. Legend: D dimensions of a row.
+A row has small integers: for each branch slot a backbone (0 for an empty slot), a resolution and a window; then the
+interactions and the merge. Legend: D dimensions of a row.
 """
 
 from collections.abc import Iterable
@@ -26,30 +26,29 @@ _SLOT = ("backbone", "resolution", "window")
 
 @dataclass(frozen=True)
 class Choices:
-    """What may be chosen.
+    """The choices of a search space.
 
     Attributes:
         backbones: Names (`piip_search.architecture.backbones`), in any order.
         resolutions: Image sides in pixels.
         windows: Attention of ViTs: the side of a window in tokens, None for global, or `14g3` for windows of 14 with
             every third block global.
-        interactions: How many interactions; a single branch has none whatever stands here.
-        branches: How many branches.
-        merges: What comes out.
+        interactions: Numbers of interactions; a single branch has none in any case.
+        branches: Numbers of branches.
+        merges: Kinds of merge.
         attention: Kinds of cross-attention.
-        direction: Who reads in an interaction.
-        projection: Whether what is read is projected to the reader's width first.
-        norm: Whether what is read and who reads are normed first.
+        direction: Directions of interactions: which model reads.
+        projection: Whether a linear layer brings the read tokens to the reader's width first.
+        norm: Whether tokens of both sides are normed first.
         heads: Attention heads of interactions.
         points: Sampled points of interactions.
-        patch: Patches of all ViTs in pixels; those of another size are resampled. None leaves each its own.
+        patch: Side of all ViTs' patches in pixels; patches of other sizes are resampled. None leaves each its own.
         pairing: `inverted`: models shrink while images strictly grow (the paper's rule); `equal`: one image size for
             all; `free`: any size for any model, models may repeat.
         steps: Least and greatest ratio between the larger and the smaller image of two neighbours; None for no rule.
-        whole_windows: Whether windows must tile the nominal grid, so that no token is added to fill one up.
-        pretraining_grid: Whether a ViT's grid must be a whole multiple of that of its stored position embedding.
-        padding: Greatest multiple in pixels that images may have to be padded to for all grids to be exact; None for
-            no rule.
+        whole_windows: Whether windows must tile the nominal grid, so that no window needs padding.
+        pretraining_grid: Whether a ViT's grid must be a multiple of the grid of its stored position embedding.
+        padding: Greatest multiple in pixels to which images may have to be padded for exact grids; None for no rule.
     """
 
     backbones: tuple[str, ...]
@@ -72,9 +71,9 @@ class Choices:
     padding: int | None = None
 
     def __post_init__(self) -> None:
-        # Canonical order: the same space written in another order is the same space, with the same rows.
+        # Canonical order: the order in a file changes neither the space nor its rows.
         def put(name: str, values: Iterable[Any]) -> None:
-            object.__setattr__(self, name, tuple(values))  # frozen, but not yet in canonical order
+            object.__setattr__(self, name, tuple(values))  # the class is frozen
 
         put("backbones", sorted(set(self.backbones), key=lambda name: (-backbone_named(name).width, name)))
         windows = {parse_window(window) for window in self.windows}
@@ -86,12 +85,12 @@ class Choices:
 
     @property
     def slots(self) -> int:
-        """Branch slots of a row."""
+        """Number of branch slots of a row."""
         return max(self.branches)
 
     @property
     def dimensions(self) -> tuple[tuple[str, int], ...]:
-        """Name of each column of a row and how many values it takes, from 0."""
+        """Name and number of values (from 0) of each column of a row."""
         sizes = (len(self.backbones) + 1, len(self.resolutions), len(self.windows))
         slots = [
             (f"{name}_{slot + 1}", size) for slot in range(self.slots) for name, size in zip(_SLOT, sizes, strict=True)
@@ -104,7 +103,7 @@ class Choices:
         return (self.interactions, self.attention, self.direction, self.projection, self.norm, self.merges)
 
     def decode(self, row_D: NDArray[np.integer]) -> Architecture:
-        """The architecture that a row stands for.
+        """The architecture of a row.
 
         Raises:
             ValueError: No network can be built from these choices.
@@ -123,7 +122,7 @@ class Choices:
         )
 
     def branch(self, model: int, size: int, window: int) -> Branch:
-        """The branch of a backbone, a resolution and a window, by their places in the space.
+        """The branch of a backbone, a resolution and a window, given by their indices in the space.
 
         Raises:
             ValueError: They do not fit each other.
@@ -135,7 +134,7 @@ class Choices:
         return Branch(name, side, *self.windows[window], None if self.patch in (None, own.patch) else self.patch)
 
     def model(self, index: int) -> Backbone:
-        """The facts of a backbone of the space, by its place in `backbones`."""
+        """The facts of a backbone, given by its index in `backbones`."""
         own = backbone_named(self.backbones[index])
         resampled = self.patch is not None and isinstance(own, Transformer) and own.patch != self.patch
         return with_patch(own, cast(int, self.patch)) if resampled else own

@@ -1,4 +1,4 @@
-"""Legal designs with their costs, and what they may cost. Legend: N designs, D dimensions of a row."""
+"""Feasible designs with their costs, and the limit on costs. Legend: N designs, D dimensions of a row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What one architecture may cost: checked before anything is trained.
+    """The limit on the cost of one architecture, checked before training.
 
     Attributes:
-        gmacs: Tiers of cost in 10^9 multiply-accumulates, rising; nothing dearer than the last is proposed.
-        convention: How the cost is counted.
+        gmacs: Tiers of cost in 10^9 multiply-accumulates, rising; the last is the highest cost of a proposed design.
+        convention: Counting convention of the cost.
         mparams: Most parameters, in 10^6; None for no limit.
-        detector: What reads the merged maps, under the convention `detector`.
-        step: A training step whose memory is limited; None for no such limit.
-        step_bytes: Most memory of that step.
+        detector: Detector on the merged maps, under the convention `detector`.
+        step: Training step whose memory is limited; None for no such limit.
+        step_bytes: Most memory of that step in bytes.
     """
 
     gmacs: tuple[float, ...]
@@ -36,13 +36,13 @@ class Limit:
 
 @dataclass(frozen=True)
 class Designs:
-    """Legal designs with their costs.
+    """Designs of a space with their costs.
 
     Attributes:
-        rows_ND: One design a row.
+        rows_ND: Rows of the designs.
         macs_N: Multiply-accumulates.
         params_N: Parameters.
-        training_N: Memory of a training step, in bytes; None where none was asked for.
+        training_N: Memory of a training step in bytes; None if it was not computed.
     """
 
     rows_ND: Rows
@@ -55,12 +55,12 @@ class Designs:
 
     @property
     def gmacs_N(self) -> NDArray[np.float64]:
-        """Multiply-accumulates in 10^9, as in limits."""
+        """Multiply-accumulates in 10^9, the unit of limits."""
         gmacs: NDArray[np.float64] = self.macs_N / 1e9
         return gmacs
 
     def within(self, limit: Limit) -> "Designs":
-        """Those that the limit allows."""
+        """The designs within the limit."""
         fits_N = self.macs_N <= max(limit.gmacs) * 1e9
         if limit.mparams is not None:
             fits_N &= self.params_N <= limit.mparams * 1e6
@@ -73,8 +73,8 @@ class Designs:
         return Designs(self.rows_ND[chosen], self.macs_N[chosen], self.params_N[chosen], training_N)
 
     @classmethod
-    def joined(cls, parts: Sequence["Designs"]) -> "Designs":
-        """All designs of the parts, which are of one space; there is at least one part."""
+    def concat(cls, parts: Sequence["Designs"]) -> "Designs":
+        """Concatenates one or more parts of the same space."""
         rows, macs, params = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("rows_ND", "macs_N", "params_N")
         )

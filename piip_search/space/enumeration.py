@@ -1,4 +1,4 @@
-"""Legal designs of one choice of backbones, enumerated as arrays.
+"""Enumerates the designs of one choice of backbones as arrays.
 
 Legend: S choices of image sizes, W of windows, T of tails (interactions and merge), M branches, X parts of a tail.
 """
@@ -20,14 +20,14 @@ from piip_search.space.designs import Rows
 
 @dataclass(frozen=True)
 class Block:
-    """Designs with the same backbones: every combination of sizes, windows and tails but those that break a rule.
+    """Designs with the same backbones: all combinations of sizes, windows and tails that break no rule.
 
     Attributes:
-        models: Places of the backbones in the space.
-        sizes_SM: Places of the resolutions.
-        windows_WM: Places of the windows.
-        tails_TX: Places of what the tail is made of.
-        legal_SWT: Which combinations are designs.
+        models: Indices of the backbones in the space.
+        sizes_SM: Indices of the resolutions.
+        windows_WM: Indices of the windows.
+        tails_TX: Indices of the tail's columns.
+        legal_SWT: Whether each combination is a design.
     """
 
     models: tuple[int, ...]
@@ -44,7 +44,7 @@ class Block:
         return int(self.legal_SWT.sum())
 
     def rows(self, space: Choices, flat: NDArray[np.int64]) -> Rows:
-        """Rows of combinations, given by their places in the flattened product."""
+        """Rows of combinations, given by their indices in the flattened product."""
         s, w, t = np.unravel_index(flat, self.legal_SWT.shape)
         rows = np.zeros((len(flat), len(space.dimensions)), np.int8)
         for slot, model in enumerate(self.models):
@@ -81,7 +81,7 @@ def block_of(space: Choices, models: tuple[int, ...]) -> Block:
 
 
 def size_count(space: Choices, count: int) -> int:
-    """How many choices of image sizes that many branches have under the pairing alone."""
+    """Number of choices of image sizes for so many branches under the pairing alone."""
     sizes = len(space.resolutions)
     if space.pairing == "equal":
         return sizes
@@ -125,7 +125,7 @@ def _window_choices(space: Choices, fact: Backbone) -> list[int]:
 
 
 def _tail_choices(space: Choices, branches: int) -> Iterator[tuple[int, ...]]:
-    """Without interactions there is nothing to choose about them."""
+    """Tails for so many branches; without interactions their settings have one value."""
     interactions = range(len(space.interactions)) if branches > 1 else [0]
     for count in interactions:
         settings = (space.attention, space.direction, space.projection, space.norm)
@@ -135,8 +135,8 @@ def _tail_choices(space: Choices, branches: int) -> Iterator[tuple[int, ...]]:
 
 
 def _tail_builds(space: Choices, models: tuple[int, ...], tail: tuple[int, ...]) -> bool:
-    """Whether these backbones can be joined so; neither image sizes nor windows matter to that."""
-    # Any size that suits all patches, and the global attention that suits every merge.
+    """Whether a network can be built from these backbones and tail; image sizes and windows do not matter."""
+    # A size for all patches, and global attention, which suits every merge.
     side = math.lcm(*(space.model(index).patch for index in models))
     row = np.zeros(len(space.dimensions), np.int8)
     for slot, index in enumerate(models):

@@ -1,4 +1,4 @@
-"""Designs as numbers from which their worth can be learnt. Legend: N designs, B branch slots, F features."""
+"""Designs as feature vectors for a surrogate model. Legend: N designs, B branch slots, F features."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +13,20 @@ _Array = NDArray[np.float64]
 
 
 class Features:
-    """What tells the designs of a space apart: each column within [0, 1] or nearly so.
+    """Features that distinguish the designs of a space, each within about [0, 1].
 
-    Of each branch slot: whether it is there, which model, its width, depth and parameters, the side of its image, its
-    tokens, its window, and its share of all multiply-accumulates. Of neighbouring branches: the ratio of their
-    images. Of the whole: the number of branches, each setting of the interactions and the merge, interactions per
-    block, and the cost.
+    For each branch slot: whether it is used, its model, width, depth and parameters, the side of its image, its tokens,
+    its window, and its share of all multiply-accumulates. For neighbouring branches: the ratio of their images. For the
+    whole design: the number of branches, each setting of the interactions and the merge, interactions per block, and
+    the cost.
     """
 
     def __init__(self, space: SearchSpace, designs: Designs) -> None:
-        """Prepares.
+        """Prepares the features.
 
         Args:
-            space: What the designs are of.
-            designs: All that features may be asked of.
+            space: Space of the designs.
+            designs: All designs that features may be requested for.
         """
         self._choices, self._designs = space.choices, designs
         log_macs = np.log(designs.macs_N)
@@ -50,12 +50,12 @@ class Features:
                     try:
                         branch = space.choices.branch(model, size, window)
                     except ValueError:
-                        continue  # no legal design has it
+                        continue  # no design has it
                     parts = branch_parts(branch, (branch.resolution, branch.resolution), CountingRules())
                     self._macs[model + 1, size, window] = sum(cost.macs for _, cost in parts)
 
     def of(self, indices: NDArray[np.intp]) -> _Array:
-        """The features of some of the designs, shape (n, F)."""
+        """The features of some designs, shape (n, F)."""
         designs = self._designs[indices]
         choices, rows = self._choices, designs.rows_ND
         slots = choices.slots
@@ -91,6 +91,6 @@ class Features:
 
 
 def _scaled(values: _Array, before: list[float]) -> _Array:
-    """Values from 0.2 to 1 in proportion, after those of what is absent."""
+    """Scales values to 0.2 to 1 and adds zeros for absent ones."""
     spread = max(np.ptp(values), 1e-12)
     return np.concatenate([before, 0.2 + 0.8 * (values - values.min()) / spread])

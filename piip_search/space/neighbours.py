@@ -1,4 +1,4 @@
-"""Architectures one change away from another, within the choices of a space."""
+"""Architectures that differ by one change, within the choices of a space."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from piip_search.space.windows import Window
 
 
 def changed(space: Choices, old: Architecture) -> Iterator[Architecture | None]:
-    """Architectures one change away, legal or not; None where no network is left."""
+    """Architectures after one change, allowed or not; None where no network can be built."""
     branches, interaction, merge = old.branches, old.interaction, old.merge
     for place, branch in enumerate(branches):
         before, after = branches[:place], branches[place + 1 :]
@@ -34,15 +34,15 @@ def _all_branches(space: Choices) -> Iterator[Branch]:
         try:
             yield space.branch(model, size, window)
         except ValueError:
-            continue  # a size or a window that does not suit the model
+            continue  # the size or the window does not suit the model
 
 
 def _other_branches(space: Choices, branch: Branch) -> Iterator[Branch]:
-    """The same model at the next size or window, or another model at the same."""
+    """The branch's model at the next size or window, and other models at the same."""
     for other in _all_branches(space):
         same = (other.resolution == branch.resolution, _attends(other) == _attends(branch))
         if other.backbone != branch.backbone:
-            # A ConvNeXt has no window that a ViT in its place could keep: it may have any.
+            # A ConvNeXt has no window that a ViT in its place could take over: the ViT may have any.
             if same[0] and (same[1] or other.model.family != branch.model.family):
                 yield other
         elif (same[1] and other.resolution in _beside(space.resolutions, branch.resolution)) or (
@@ -64,7 +64,7 @@ def _other_interactions(space: Choices, old: Interaction) -> Iterator[Interactio
     for new in _all_interactions(space):
         changed = [name for name in names if getattr(new, name) != getattr(old, name)]
         if 0 in (old.count, new.count):
-            changed = ["count"]  # without interactions there are no settings to keep
+            changed = ["count"]  # without interactions their settings do not matter
         offered = [space.interactions, space.attention, space.direction, space.projection, space.norm]
         if len(changed) == 1 and getattr(new, changed[0]) in _beside(
             offered[names.index(changed[0])], getattr(old, changed[0])
@@ -84,7 +84,7 @@ def _attends(branch: Branch) -> Window:
 
 
 def _beside(values: Sequence[Any], value: Any) -> tuple[Any, ...]:
-    """The values before and after one of a row; none where it does not stand there."""
+    """The values before and after one in a sequence; none if it is absent."""
     if value not in values:
         return ()
     place = values.index(value)

@@ -1,4 +1,4 @@
-"""What all designs of a block cost, as arrays: the same closed forms as of one design, over many sizes at once.
+"""Prices all designs of a block as arrays: the closed forms of a single design over many sizes together.
 
 Legend: S choices of image sizes, W of windows, T of tails (interactions and merge), M branches, X parts of a tail.
 """
@@ -37,13 +37,13 @@ from piip_search.space.designs import Counts, Designs
 from piip_search.space.enumeration import Block
 
 CHUNK = 1 << 18
-"""Designs priced at a time: bounds the memory, whatever the size of the space."""
+"""Designs that are priced together: bounds the memory for any size of the space."""
 
 
 def priced(
     space: Choices, block: Block, convention: Convention, detector: DetectorCost, trained: Step | None = None
 ) -> Iterator[Designs]:
-    """The designs with their costs, and with the memory of a training step if asked for; some sizes at a time."""
+    """The designs of a block with their costs, in chunks, and with the memory of a training step on request."""
     step = max(1, CHUNK // max(1, block.legal_SWT[0].size))
     for start in range(0, len(block.sizes_SM), step):
         part = replace(
@@ -58,12 +58,12 @@ def priced(
 
 @dataclass(frozen=True)
 class _Seen:
-    """At which sizes the branches of a block see an image.
+    """The image sizes of a block's branches.
 
     Attributes:
         nominal_MS: Image sizes of the branches, in pixels.
-        sides: Height and width, each of shape (S,), at which each branch sees the image.
-        designed_MS: What windows are meant for: where images are smaller, so are windows, in proportion.
+        sides: Height and width, each of shape (S,), of each branch's image.
+        designed_MS: Image sizes that windows refer to: smaller images have smaller windows, in proportion.
     """
 
     nominal_MS: Counts
@@ -72,7 +72,7 @@ class _Seen:
 
     @property
     def output_S(self) -> NDArray[np.int64]:
-        """The branch with the largest image, the last of equals."""
+        """Index of the branch with the largest image, the last of equals."""
         last_S: NDArray[np.int64] = np.argmax(self.nominal_MS[::-1], axis=0)
         return len(self.nominal_MS) - 1 - last_S
 
@@ -83,16 +83,20 @@ class _Totals:
 
     macs: Counts
     params: Counts
-    kept: Counts
+    saved_values: Counts
 
     def add(self, cost: Cost, where: tuple[Any, ...], shape: tuple[int, ...]) -> None:
-        """Adds a cost of shape (S,), or one for all, to some of the combinations."""
-        for total, number in ((self.macs, cost.macs), (self.params, cost.params), (self.kept, cost.kept)):
+        """Adds a cost of shape (S,), or a common one, to some of the combinations."""
+        for total, number in (
+            (self.macs, cost.macs),
+            (self.params, cost.params),
+            (self.saved_values, cost.saved_values),
+        ):
             total[where] += _spread(number, shape)
 
 
 def _spread(number: Any, shape: tuple[int, ...]) -> Counts:
-    """A number of each size as a column of that shape; one for all stays one."""
+    """A number for each size as a column of that shape; a common number stays a scalar."""
     numbers: Counts = np.asarray(number, np.int64)
     return numbers.reshape(shape) if numbers.ndim else numbers
 
@@ -103,7 +107,7 @@ def _as_designed(space: Choices, block: Block) -> _Seen:
 
 
 def _as_trained(space: Choices, block: Block, step: Step) -> _Seen:
-    """The same for what a trial trains: as `Architecture.scaled`, `image` and `sides` say, over arrays."""
+    """The image sizes of a trial's training, as by `Architecture.scaled`, `image` and `sides`, over arrays."""
     facts = [space.model(index) for index in block.models]
     designed_MS = sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
     if step.image_scale < 1:
@@ -152,7 +156,7 @@ def _by_merge(space: Choices, block: Block) -> Iterator[tuple[Any, NDArray[np.in
 def _by_window(
     space: Choices, block: Block, slot: int, seen: _Seen
 ) -> Iterator[tuple[tuple[int | None, ...], NDArray[np.int64], NDArray[np.int64]]]:
-    """Windows of all blocks of a branch, for which sizes, and for which choices of windows."""
+    """Windows of all blocks of a branch, with the sizes and the choices of windows that they belong to."""
     depth = space.model(block.models[slot]).depth
     for place in np.unique(block.windows_WM[:, slot]):
         side, every = space.windows[place]
@@ -169,19 +173,19 @@ def _some(sides: Any, mine_S: NDArray[np.int64]) -> Any:
 
 
 def _training_bytes(space: Choices, block: Block, step: Step) -> Counts:
-    """Memory of a training step of all combinations of a block: `piip_search.cost.training_bytes`, to the last byte."""
+    """Memory of a training step for all combinations of a block, equal to `training_bytes` to the byte."""
     seen = _as_trained(space, block, step)
     whole = _costs(space, block, "detector", step.detector, seen)
     backbone = _costs(space, block, "backbone", step.detector, seen)
-    kept = backbone.kept
+    kept = backbone.saved_values
     if step.checkpointing:
         kept = _kept_by_checkpoints(space, block, seen)
-    bytes_SWT: Counts = step.bytes_of(whole.params, backbone.params, kept, whole.kept - backbone.kept)
+    bytes_SWT: Counts = step.bytes_of(whole.params, backbone.params, kept, whole.saved_values - backbone.saved_values)
     return bytes_SWT
 
 
 def _kept_by_checkpoints(space: Choices, block: Block, seen: _Seen) -> Counts:
-    """Inputs of all blocks and interactions, the merge, and what the largest of them keeps while it runs again."""
+    """Inputs of all blocks and interactions, the merge, and the most values of one that runs again."""
     inputs, most = (np.zeros(block.legal_SWT.shape, np.int64) for _ in range(2))
     facts = [space.model(index) for index in block.models]
     for merge, mine_T in _by_merge(space, block):
@@ -202,10 +206,10 @@ def _kept_by_checkpoints(space: Choices, block: Block, seen: _Seen) -> Counts:
                 stages = [interaction_stages(fact, interaction.count) for fact in pair]
                 inputs[:, :, t] += _spread(exchange_inputs(stages[0], stages[1], sides), (-1, 1))
                 parts = exchange_parts(*pair, sides, interaction, published=False, first_stride=False)
-                kept = Cost.total(cost for _, cost in parts).kept // interaction.count
+                kept = Cost.total(cost for _, cost in parts).saved_values // interaction.count
                 most[:, :, t] = np.maximum(most[:, :, t], _spread(kept, (-1, 1)))
             for cost in _merge_costs(space, block.tails_TX[t], facts, seen, "backbone"):
-                inputs[:, :, t] += _spread(cost.kept, (-1, 1))
+                inputs[:, :, t] += _spread(cost.saved_values, (-1, 1))
     return inputs + most
 
 
@@ -229,7 +233,7 @@ def _tail_costs(
     convention: Convention,
     detector: DetectorCost,
 ) -> Iterator[Cost]:
-    """Interactions, merge and what follows, over arrays of sides."""
+    """Costs of interactions, merge and the layers after it, over arrays of sides."""
     interaction, merge = _interaction(space, tail_X, len(facts)), _tail(space, tail_X)[-1]
     first = rules_for(convention, merge, facts[0])
     for index, pair in enumerate(itertools.pairwise(facts)) if interaction.count else ():
@@ -237,7 +241,7 @@ def _tail_costs(
         parts = exchange_parts(*pair, sides, interaction, first.published, first.first_stride)
         yield from (cost for _, cost in parts)
     yield from _merge_costs(space, tail_X, facts, seen, convention)
-    # Which branch has the largest image, the last of equals, differs from design to design.
+    # The branch with the largest image, the last of equals, differs between designs.
     for output, fact in enumerate(facts):
         here_S = seen.output_S == output
         if not here_S.any():
@@ -248,7 +252,7 @@ def _tail_costs(
         after = []
         if first.light_merge:
             after.append(published_head_cost(width, (height_S // stride, width_S // stride)))
-        if convention == "detector" and merge not in KEEPS_PREFIX:  # class scores and tokens are read by no detector
+        if convention == "detector" and merge not in KEEPS_PREFIX:  # class scores and tokens have no detector
             after += [part.cost for part in detector_parts(detector, merged, seen.sides[output])]
         yield from (_only(cost, here_S) for cost in after)
 
@@ -256,7 +260,7 @@ def _tail_costs(
 def _merge_costs(
     space: Choices, tail_X: NDArray[np.int64], facts: list[Backbone], seen: _Seen, convention: Convention
 ) -> Iterator[Cost]:
-    """What every branch adds to the merge, over arrays of sides."""
+    """Costs of all branches in the merge, over arrays of sides."""
     merge = _tail(space, tail_X)[-1]
     if not merges(len(facts), merge):
         return
@@ -273,4 +277,4 @@ def _merge_costs(
 
 
 def _only(cost: Cost, here_S: Any) -> Cost:
-    return Cost(cost.macs * here_S, cost.params * here_S, cost.kept * here_S)
+    return Cost(cost.macs * here_S, cost.params * here_S, cost.saved_values * here_S)

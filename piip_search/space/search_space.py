@@ -1,7 +1,7 @@
-"""The designs of a space: counted, enumerated, priced, drawn, decoded and encoded.
+"""Counts, enumerates, prices, draws, decodes and encodes the designs of a space.
 
 A design is a row of small integers: for each branch slot a backbone (0 for an empty slot), a resolution and a window;
-then what stands for the interactions, and the merge. Legend: N designs, D dimensions of a row.
+then the interactions and the merge. Legend: N designs, D dimensions of a row.
 """
 
 import math
@@ -29,26 +29,26 @@ from piip_search.space.violations import broken_rules, listed
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The architectures that may be built.
+    """A search space: the designs that a search may build.
 
     Attributes:
-        choices: What they choose among.
+        choices: Choices for a design.
     """
 
     choices: Choices
 
     @property
     def dimensions(self) -> tuple[tuple[str, int], ...]:
-        """Name of each column of a row and how many values it takes, from 0."""
+        """Name and number of values (from 0) of each column of a row."""
         return self.choices.dimensions
 
     def __len__(self) -> int:
-        """How many designs are legal."""
+        """Number of designs."""
         return sum(len(block) for block in self.blocks)
 
     @property
     def combinations(self) -> int:
-        """At most how many designs there are, by counting alone: before any rule but the pairing is looked at."""
+        """Upper bound of the number of designs: counts combinations before any rule but the pairing."""
         tails = math.prod(len(values) for values in self.choices.tail_values)
         return sum(
             self._model_count(count) * size_count(self.choices, count) * len(self.choices.windows) ** count * tails
@@ -57,7 +57,7 @@ class SearchSpace:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Legal designs, one block for each choice of backbones."""
+        """Designs in blocks, one for each choice of backbones."""
         found = (
             block_of(self.choices, models) for count in self.choices.branches for models in self._model_choices(count)
         )
@@ -66,43 +66,43 @@ class SearchSpace:
     def chunks(
         self, convention: Convention = "published", detector: DetectorCost = COCO_MASK_RCNN, step: Step | None = None
     ) -> Iterator[Designs]:
-        """Every legal design once with its cost, at most `CHUNK` or so at a time.
+        """All designs with their costs in chunks of about `CHUNK`, each design once.
 
         Each cost equals `piip_search.cost.price` to the last MAC, and each memory `training_bytes` to the last byte.
 
         Args:
-            convention: How cost is counted.
-            detector: What reads the merged maps, under the convention `detector`.
-            step: A training step whose memory is wanted as well.
+            convention: Counting convention of the cost.
+            detector: Detector on the merged maps, under the convention `detector`.
+            step: Training step whose memory is also computed.
 
         Raises:
-            SpaceError: A merge of the space gives no maps for a detector, under that convention.
+            SpaceError: A merge of the space has no maps for a detector, under that convention.
         """
         if convention == "detector" and set(self.choices.merges) & set(KEEPS_PREFIX):
             raise SpaceError(
-                f"no detector reads what the merges {listed(self.choices.merges)} give; count under backbone, or "
-                "offer conv, linear or pyramid alone"
+                f"no detector reads the outputs of the merges {listed(self.choices.merges)}; count under backbone, or "
+                "offer only conv, linear and pyramid"
             )
         for block in self.blocks:
             yield from priced(self.choices, block, convention, detector, step)
 
     def priced(self, convention: Convention = "published", detector: DetectorCost = COCO_MASK_RCNN) -> Designs:
-        """Every legal design with its cost, at once."""
-        return Designs.joined([self._none, *self.chunks(convention, detector)])
+        """All designs with their costs."""
+        return Designs.concat([self._none, *self.chunks(convention, detector)])
 
     def within(self, limit: Limit) -> Designs:
-        """Every legal design that the limit allows."""
+        """All designs within a limit."""
         chunks = self.chunks(limit.convention, limit.detector, limit.step)
-        return Designs.joined([self._none, *(chunk.within(limit) for chunk in chunks)])
+        return Designs.concat([self._none, *(chunk.within(limit) for chunk in chunks)])
 
     def sample(self, count: int, seed: int) -> Rows:
         """Designs drawn uniformly, with replacement, shape (count, D).
 
         Raises:
-            SpaceError: The space holds no design.
+            SpaceError: The space has no design.
         """
         if not len(self):
-            raise SpaceError("the space holds no design; allow more branches, models, sizes or interactions")
+            raise SpaceError("the space has no design; allow more branches, models, sizes or interactions")
         ends = np.cumsum([len(block) for block in self.blocks])
         drawn = np.random.default_rng(seed).integers(0, ends[-1], count)
         rows = np.empty((count, len(self.dimensions)), np.int8)
@@ -114,12 +114,12 @@ class SearchSpace:
         return rows
 
     def neighbours(self, architecture: Architecture) -> list[Architecture]:
-        """Legal designs that differ in one choice by one step: a size, a window, a setting; or in one backbone.
+        """Designs that differ by one step: a size, a window, a setting, or a backbone.
 
-        A branch that comes or goes is one step as well, whatever its settings.
+        An added or removed branch is one step as well, whatever its settings.
 
         Raises:
-            SpaceError: The space does not hold the architecture.
+            SpaceError: The architecture is not in the space.
         """
         self.encode(architecture)
         found = dict.fromkeys(
@@ -129,7 +129,7 @@ class SearchSpace:
         return list(found)
 
     def decode(self, row_D: NDArray[np.integer]) -> Architecture:
-        """The architecture that a row stands for.
+        """The architecture of a row.
 
         Raises:
             SpaceError: No network can be built from these choices.
@@ -140,7 +140,8 @@ class SearchSpace:
         """The row of an architecture, shape (D,).
 
         Raises:
-            SpaceError: The space does not hold it; the message names each broken rule and the nearest legal value.
+            SpaceError: The architecture is not in the space; the message names each broken rule and the nearest allowed
+                value.
         """
         architecture = as_architecture(design)
         if reasons := self.reasons(architecture):
@@ -158,7 +159,7 @@ class SearchSpace:
         return row
 
     def reasons(self, architecture: Architecture) -> list[str]:
-        """Why the space does not hold an architecture: each broken rule and what is near; empty if it does."""
+        """Reasons why an architecture is not in the space: each broken rule with the nearest allowed value."""
         return broken_rules(self.choices, architecture)
 
     @property
@@ -167,7 +168,7 @@ class SearchSpace:
         return Designs(np.empty((0, len(self.dimensions)), np.int8), empty, empty)
 
     def _model_choices(self, count: int) -> Iterator[tuple[int, ...]]:
-        """Backbones of that many branches, the widest first; only the inverted pairing forbids repetition."""
+        """Choices of so many backbones, widest first; only the inverted pairing forbids repetition."""
         widths = [self.choices.model(index).width for index in range(len(self.choices.backbones))]
 
         def further(chosen: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -182,7 +183,7 @@ class SearchSpace:
         return further(())
 
     def _model_count(self, count: int) -> int:
-        """How many of these there are: of equally wide backbones in any order, of others the widest first."""
+        """Number of `_model_choices`: equally wide backbones in any order, others widest first."""
         ways = [1] + [0] * count
         for same in Counter(self.choices.model(index).width for index in range(len(self.choices.backbones))).values():
             orders = [math.perm(same, n) if self.choices.pairing == "inverted" else same**n for n in range(count + 1)]
@@ -191,7 +192,7 @@ class SearchSpace:
 
 
 def _tail(architecture: Architecture) -> tuple[Any, ...]:
-    """What a row says after its branches; None where there is nothing to choose."""
+    """Values of a row's columns after its branches; None for settings without effect."""
     interaction = architecture.interaction
     settings = (interaction.attention, interaction.direction, interaction.projection, interaction.norm)
     count = interaction.count if len(architecture.branches) > 1 else None

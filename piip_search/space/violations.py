@@ -1,4 +1,4 @@
-"""Why a space does not hold an architecture."""
+"""The rules of a space that an architecture breaks."""
 
 import itertools
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from piip_search.space.windows import write_window
 
 
 def broken_rules(space: Choices, architecture: Architecture) -> list[str]:
-    """Why the space does not hold an architecture: each broken rule and what is near; empty if it does."""
+    """Reasons why an architecture is not in the space: each broken rule with the nearest allowed value."""
     found = (
         []
         if len(architecture.branches) in space.branches
@@ -23,7 +23,7 @@ def broken_rules(space: Choices, architecture: Architecture) -> list[str]:
     found += _pairing_reasons(space, architecture)
     if space.padding is not None and architecture.multiple > space.padding:
         found.append(
-            f"its grids are exact only for images padded to multiples of {architecture.multiple} px, at most "
+            f"its grids are exact only for images padded to multiples of {architecture.multiple} px, and at most "
             f"{space.padding} is allowed (padding); use sizes that share larger factors"
         )
     return found

@@ -13,6 +13,6 @@ FORMER = {
     "piip_workers.served": "piip_workers.networks.mlflow_model",
     "piip_workers.training": "piip_workers.tasks.detection.proxy_training",
 }
-"""Modules that exports, registered models and programs name, and where they are now."""
+"""Former module names, which exports, registered models and programs still use, and the present ones."""
 
 import_by_former_names(FORMER)

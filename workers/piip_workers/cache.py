@@ -1,4 +1,4 @@
-"""The cache folder: where embedded data sets are composed, and where it is noted which images are sound."""
+"""The cache folder: embedded data sets, and the known facts of image files."""
 
 import os
 import stat
@@ -14,11 +14,11 @@ CACHE_WAY_OUT = f"set {CACHE_VARIABLE} to a folder that you may write to, such a
 def cache_folder() -> Path:
     """The folder that `PIIP_SEARCH_CACHE` names, or `piip-search` in the user's cache folder.
 
-    Containers and batch systems often give a process no home folder, or one that it cannot write to. The cache is then
+    Containers and batch systems often give a process no home folder, or one without write permission. The cache is then
     a folder of this user in the system's temporary folder.
 
     Raises:
-        CacheError: None of these can be used.
+        CacheError: None of these folders can be used.
     """
     given = os.environ.get(CACHE_VARIABLE)
     if given:
@@ -39,9 +39,9 @@ def _expanded(given: str) -> Path:
 
 
 def _of_the_user() -> Path | None:
-    """`XDG_CACHE_HOME`, or `.cache` in the home folder; None where a user id has no account and no HOME is set."""
+    """`XDG_CACHE_HOME`, or `.cache` in the home folder; None for a user id without account and HOME."""
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if given.is_absolute():  # the XDG standard passes over any other
+    if given.is_absolute():  # the XDG standard ignores relative paths
         return given / "piip-search"
     try:
         return Path.home() / ".cache" / "piip-search"
@@ -50,18 +50,18 @@ def _of_the_user() -> Path | None:
 
 
 def _can_be_used(folder: Path) -> bool:
-    """Whether a folder is there, or can be made; one that is read-only may hold all that is needed."""
+    """Whether a folder exists or can be created; a read-only folder may hold all that is needed."""
     try:
         if folder.is_dir():
             return True
         there = next(parent for parent in folder.parents if parent.exists())
-    except OSError:  # a parent may not be looked into
+    except OSError:  # permission to look into a parent may be missing
         return False
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _temporary() -> Path:
-    """A folder that nobody else can write to: others could put images of their own into it."""
+    """Creates a folder that only this user can write to: others could put images of their own into it."""
     try:
         folder = Path(tempfile.gettempdir()) / f"piip-search-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -9,8 +9,8 @@ from piip_workers.tasks.detection.full_training import main
 if __name__ == "__main__":
     code = main()
     if "LOCAL_RANK" in os.environ:
-        # One of several processes: threads of torch's may outlive the interpreter, whose end then aborts a training
-        # that is done ("terminate called without an active exception").
+        # In a distributed training, torch's threads may outlive the interpreter. Its end then aborts a training that
+        # is complete ("terminate called without an active exception").
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

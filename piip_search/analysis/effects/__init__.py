@@ -1,4 +1,4 @@
-"""What matters: ablations read from what a search measured, and how much each kind of choice tells beyond cost."""
+"""Effects of choices: ablations from a search's measurements, and importance beyond cost."""
 
 from piip_search.analysis.effects.importance import FEWEST_DESIGNS as FEWEST_DESIGNS
 from piip_search.analysis.effects.importance import Importance as Importance

@@ -1,8 +1,8 @@
-"""How much each kind of choice tells about the metric, beyond what cost alone tells.
+"""The importance of each kind of choice for the metric, beyond cost.
 
-First a smooth curve of the metric over cost is taken away. Of what is left, a forest of trees learns from the
-choices; how much worse it predicts designs that it did not see when one kind of choice is shuffled among them is that
-kind's importance (Breiman, "Random forests", 2001, section 10; on held-out designs, as Molnar advises).
+First a smooth curve of the metric over cost is subtracted. A forest of trees learns the residuals from the choices. The
+importance of a kind of choice is the loss of accuracy on held-out designs when that kind is shuffled among them
+(Breiman, "Random forests", 2001, section 10; on held-out designs, as Molnar advises).
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives
 
 FEWEST_DESIGNS = 30
-"""Finished designs from which importance is told."""
+"""Fewest finished designs for an estimate of importance."""
 MOST_DESIGNS = 1000
-"""Finished designs that are looked at; of more, some are drawn."""
+"""Most finished designs in the estimate; a larger number is sampled."""
 IMPORTANCE_FOLDS = 5
 """Parts of the cross-validation."""
 SHUFFLES = 10
-"""Permutations of a column."""
+"""Permutations of each kind's columns."""
 TREES = 100
 """Trees of a forest."""
 
@@ -34,8 +34,8 @@ class Weight:
     """Importance of one kind of choice.
 
     Attributes:
-        choice: Its name.
-        share: Share of the metric's variance that shuffling it costs; about 0 where it tells nothing.
+        choice: Name of the kind.
+        share: Share of the metric's variance lost by shuffling; about 0 for a kind without importance.
         deviation: Standard deviation of the share between the parts of the cross-validation.
     """
 
@@ -46,15 +46,14 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """What tells about the metric.
+    """Importance of cost and choices for the metric.
 
     Attributes:
-        designs: Finished designs that were looked at.
+        designs: Number of finished designs in the estimate.
         cost: Share of the metric's variance that cost explains, cross-validated.
-        choices: Share of it that the choices explain beyond cost, cross-validated.
-        weights: Weight of each kind of choice in which designs differ, the largest first; none where nothing can be
-            told.
-        said: What it comes to, in words.
+        choices: Share of the variance that choices explain beyond cost, cross-validated.
+        weights: Weight of each kind of choice in which designs differ, largest first; empty if it cannot be estimated.
+        said: Conclusion in words.
     """
 
     designs: int
@@ -64,7 +63,7 @@ class Importance:
     said: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """The importance as plain data."""
         weights = [{"choice": w.choice, "share": w.share, "deviation": w.deviation} for w in self.weights]
         return {
             "designs": self.designs,
@@ -76,12 +75,12 @@ class Importance:
 
 
 def importance(evaluations: Sequence[Evaluation], objectives: Objectives, seed: int = 0) -> Importance:
-    """What the finished designs of a search tell.
+    """Importance of cost and choices among the finished designs of a search.
 
     Args:
-        evaluations: Evaluations of whole trainings (`objectives.finished`).
-        objectives: What is traded off.
-        seed: Seed of parts, trees and shuffles.
+        evaluations: Evaluations of full trainings (`objectives.finished`).
+        objectives: Objectives of the search.
+        seed: Seed of folds, trees and shuffles.
     """
     designs = measured_designs(evaluations, objectives)
     values_N = np.array([design.value for design in designs])
@@ -142,7 +141,7 @@ def _forest(seed: int) -> Any:
 
 
 def _shuffled(rows_NF: Floats, columns: list[int], random: np.random.Generator) -> Floats:
-    """The rows so many times over, in which some columns, together, are those of other rows."""
+    """Repeated copies of the rows in which some columns, together, come from other rows."""
     every = np.tile(rows_NF, (SHUFFLES, 1))
     orders = np.concatenate([random.permutation(len(rows_NF)) for _ in range(SHUFFLES)])
     every[:, columns] = rows_NF[orders][:, columns]
@@ -150,7 +149,7 @@ def _shuffled(rows_NF: Floats, columns: list[int], random: np.random.Generator) 
 
 
 def _features(designs: Sequence[Measured]) -> tuple[dict[str, list[int]], Floats]:
-    """Columns of each kind of choice that the designs differ in, and the features, shape (N, F)."""
+    """Columns of each kind of choice in which the designs differ, and the features, shape (N, F)."""
     rows = [list(_described(design.architecture)) for design in designs]
     names = [choice for choice, _ in rows[0]]
     features_NF = np.array([[value for _, value in row] for row in rows])
@@ -161,7 +160,7 @@ def _features(designs: Sequence[Measured]) -> tuple[dict[str, list[int]], Floats
 
 
 def _described(design: Architecture) -> Iterator[tuple[str, float]]:
-    """A design in numbers that mean the same for any number of branches."""
+    """Numbers that describe a design and are comparable for any number of branches."""
     branches, interaction = design.branches, design.interaction
     yield "number of branches", len(branches)
     sizes = [_log_parameters(branch) for branch in branches]

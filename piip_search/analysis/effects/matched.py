@@ -1,7 +1,7 @@
-"""Ablations from the ledger: designs that differ in one choice alone, side by side.
+"""Ablations from the ledger: comparisons of designs that differ in a single choice.
 
-A search measures many such pairs without being asked to. What they tell needs no model: everything else is equal. But
-the search chose which designs to measure, and of many effects one in ten lies off zero by chance at a level of 90 %.
+A search measures many such pairs by itself. They need no model, as everything else is equal. But the search chose the
+measured designs, and at a level of 90 % one effect in ten differs from zero by chance.
 """
 
 import itertools
@@ -32,11 +32,11 @@ CHOICES = (
     "norm",
     "merge",
 )
-"""What pairs may differ in."""
+"""Kinds of choices in which pairs may differ."""
 
 
 FEWEST_SETTINGS = 3
-"""Settings from which an effect has an interval: two differences that happen to be equal would look like certainty."""
+"""Fewest settings for an interval: two equal differences would look like certainty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class Pair:
     """Two designs that differ in one choice.
 
     Attributes:
-        less: Trial of the one with less of it.
-        more: Trial of the other.
-        gain: Metric of the second above that of the first.
-        costs: What the second costs, as a multiple of the first.
-        expected: What that difference in cost alone brings, by the trend over all designs; None for too few.
+        less: Trial of the design with the smaller value.
+        more: Trial of the design with the larger value.
+        gain: Metric of the second minus that of the first.
+        costs: Cost of the second over that of the first.
+        expected: Gain expected from the difference in cost alone, by the trend over all designs; None for too few.
     """
 
     less: int
@@ -58,25 +58,25 @@ class Pair:
     expected: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """The pair as plain data."""
         return {"less": self.less, "more": self.more, "gain": self.gain, "costs": self.costs, "expected": self.expected}
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a choice does to the metric, over all pairs that differ in it alone.
+    """The effect of a choice on the metric, over all pairs that differ only in it.
 
     Attributes:
         choice: One of `CHOICES`.
-        title: What is compared, in words: `12 instead of 6 interactions`.
-        broad: Whether pairs of any two values are taken together, by their order: `more interactions`.
-        gain: Mean difference of the metric, and the 90 % interval of the t distribution over settings that are equal
-            but for the choice; of fewer than three settings the mean alone.
-        equal_cost: The same after what the difference in cost alone brings (`measured.trend`, taken as known); None
-            for too few designs to say.
-        costs: What more of the choice costs, as a multiple: the geometric mean.
-        settings: How many settings were looked at in which the choice alone differs.
-        pairs: The evidence.
+        title: The comparison in words: `12 instead of 6 interactions`.
+        broad: Whether pairs of any two values count, by their order: `more interactions`.
+        gain: Mean difference of the metric, with the 90 % interval of the t distribution over settings that are equal
+            in all else; the mean alone for fewer than three settings.
+        equal_cost: The gain minus the gain expected from the difference in cost (`measured.trend`, without its error);
+            None for too few designs.
+        costs: Factor on the cost of a larger value, the geometric mean.
+        settings: Number of settings in which only the choice differs.
+        pairs: Pairs behind the effect.
     """
 
     choice: str
@@ -95,17 +95,17 @@ class Effect:
 
     @property
     def sure(self) -> bool:
-        """Whether the interval of the gain leaves zero out."""
+        """Whether the interval of the gain excludes zero."""
         return isinstance(self.gain, Interval) and (self.gain.low > 0 or self.gain.high < 0)
 
     def said(self, metric: str) -> str:
-        """In one line: what is compared, the effect with half its interval, the cost, the evidence."""
+        """One line: the comparison, the effect with half its interval, the cost, and the number of pairs."""
         count = f"{len(self.pairs)} pair{'s' if len(self.pairs) > 1 else ''}"
         line = f"{self.title}: {plus_minus(self.gain)} {metric} at {multiple(self.costs)} the cost ({count})"
         return line if self.equal_cost is None else f"{line}; {plus_minus(self.equal_cost)} at equal cost"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """The effect as plain data."""
         return {
             "choice": self.choice,
             "title": self.title,
@@ -120,14 +120,14 @@ class Effect:
 
 
 def plus_minus(gain: Interval | float) -> str:
-    """A gain with half its interval, where it has one."""
+    """A gain with half its interval, if it has one."""
     if isinstance(gain, Interval):
         return f"{gain.value:+.4f} ± {(gain.high - gain.low) / 2:.4f}"
     return f"{gain:+.4f}"
 
 
 def multiple(costs: float) -> str:
-    """How a cost compares with another."""
+    """A ratio of costs as text."""
     return "1 ×" if abs(costs - 1) < 0.005 else f"{costs:.3g} ×"
 
 
@@ -139,11 +139,11 @@ def _plain(gain: Interval | float) -> dict[str, float | None]:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """A design as one value of a choice.
+    """A design with its value of one choice.
 
     Attributes:
-        order: By which values are less or more.
-        words: As people write it.
+        order: Sort key of the value.
+        words: The value as text.
     """
 
     order: Any
@@ -152,11 +152,11 @@ class _Value:
 
 
 def matched_effects(evaluations: Sequence[Evaluation], objectives: Objectives) -> tuple[Effect, ...]:
-    """Every effect of which the ledger has evidence: by choice, the broad ones first, then those with the most of it.
+    """All effects with evidence: by choice, broad effects first, then those with most pairs.
 
     Args:
-        evaluations: Evaluations of whole trainings (`objectives.finished`).
-        objectives: What is traded off.
+        evaluations: Evaluations of full trainings (`objectives.finished`).
+        objectives: Objectives of the search.
     """
     designs = measured_designs(evaluations, objectives)
     curve = trend(designs)
@@ -183,7 +183,7 @@ def matched_effects(evaluations: Sequence[Evaluation], objectives: Objectives) -
 
 
 def _several(choice: str, exact: Iterable[tuple[str, str]]) -> bool:
-    """Whether there is more than one effect of a choice to take together."""
+    """Whether a choice has more than one effect to combine."""
     return sum(key[0] == choice for key in exact) > 1
 
 
@@ -195,7 +195,7 @@ def _pair(less: _Value, more: _Value, curve: Curve | None) -> Pair:
 
 
 def _effect(choice: str, title: str, broad: bool, groups: Sequence[Sequence[Pair]]) -> Effect:
-    """Mean over pairs in groups that share designs; each group counts once."""
+    """Mean over groups of pairs that share designs; each group counts once."""
     pairs = tuple(pair for group in groups for pair in group)
     gains = [float(np.mean([pair.gain for pair in group])) for group in groups]
     doublings = [float(np.mean([np.log2(pair.costs) for pair in group])) for group in groups]
@@ -213,7 +213,7 @@ def _effect(choice: str, title: str, broad: bool, groups: Sequence[Sequence[Pair
 
 
 def _interval(gains: Sequence[float]) -> Interval | float:
-    """Mean and t interval; of too few settings the mean alone."""
+    """Mean with its t interval; the mean alone for too few settings."""
     from scipy.stats import t
 
     mean = float(np.mean(gains))
@@ -239,7 +239,7 @@ def _title(choice: str, where: str, less: str, more: str) -> str:
 
 
 def _seen(designs: Sequence[Measured]) -> Iterator[tuple[str, str, Hashable, _Value]]:
-    """Every design as a value of every choice: the choice, where it is, all that must be equal, and the value."""
+    """Every design's value of every choice: the choice, its place, everything that must be equal, and the value."""
     alone = defaultdict(set)
     for measured in designs:
         design = measured.architecture
@@ -249,7 +249,7 @@ def _seen(designs: Sequence[Measured]) -> Iterator[tuple[str, str, Hashable, _Va
         design = measured.architecture
         branches, interaction, merge = design.branches, design.interaction, design.merge
         count = interaction.count
-        # Without interactions there are no settings: such a design stands beside those with any.
+        # Without interactions there are no settings: such a design matches those with any.
         alike = {replace(interaction, count=1)} if count else alone[branches, merge]
         for setting in alike if len(branches) > 1 else ():
             yield "interactions", "", (branches, setting, merge), _Value(count, str(count), measured)
@@ -277,7 +277,7 @@ def _settings(measured: Measured) -> Iterator[tuple[str, str, Hashable, _Value]]
 
 
 def _branch_choices(measured: Measured) -> Iterator[tuple[str, str, Hashable, _Value]]:
-    """Model, image size and window of each branch, all else being equal."""
+    """Model, image size and window of each branch, with everything else equal."""
     design = measured.architecture
     branches, count = design.branches, len(design.branches)
     for index, branch in enumerate(branches):
@@ -294,7 +294,7 @@ def _branch_choices(measured: Measured) -> Iterator[tuple[str, str, Hashable, _V
 
 
 def _size(model: Backbone) -> tuple[int, str]:
-    """Models by their matrices' sizes."""
+    """Size of a model's matrices, and its name."""
     widths = [stage.width**2 * stage.blocks for stage in model.stages]
     return sum(widths) * (2 if isinstance(model, ConvNeXt) else 3), model.name
 
@@ -307,7 +307,7 @@ def _windows(branch: Branch) -> str:
 
 
 def _order(measured: Measured) -> Iterator[tuple[str, str, Hashable, _Value]]:
-    """The same models on the same images, but the other way round."""
+    """Pairs of models with exchanged images."""
     design = measured.architecture
     sizes = [branch.resolution for branch in design.branches]
     if len(sizes) < 2 or len(set(sizes)) < len(sizes):
@@ -321,7 +321,7 @@ def _order(measured: Measured) -> Iterator[tuple[str, str, Hashable, _Value]]:
 
 
 def _with_one_branch_less(designs: Sequence[Measured], curve: Curve | None) -> Iterator[tuple[str, list[Pair]]]:
-    """Each design beside those that lack one of its branches and are equal otherwise."""
+    """Pairs of a design and one without one of its branches, equal otherwise."""
     by_parts = {_parts(one.architecture): one for one in designs}
     for measured in designs:
         design = measured.architecture

@@ -1,4 +1,4 @@
-"""Designs with what they reached and cost: what effects are read from."""
+"""Measured designs with metric and cost, the input of effects."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ Floats = NDArray[np.float64]
 Curve = Callable[[Floats], Floats]
 
 FEWEST_FOR_TREND = 8
-"""Designs from which it is said what more cost alone brings."""
+"""Fewest designs for a trend of the metric over cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A design that was trained to the end.
+    """A fully trained design.
 
     Attributes:
         trial: Number of its first evaluation.
         architecture: The design.
-        value: The metric, the mean over seeds.
+        value: Metric, the mean over seeds.
         doublings: Base-2 logarithm of its GMACs.
     """
 
@@ -35,12 +35,12 @@ class Measured:
 
 
 def measured_designs(evaluations: Sequence[Evaluation], objectives: Objectives) -> list[Measured]:
-    """Each design once, in the order of their first evaluations.
+    """The measured designs, each once, in the order of their first evaluations.
 
     Args:
-        evaluations: Evaluations of whole trainings (`objectives.finished`). Those that failed are left out, and so are
-            rows of a table, which have no parts.
-        objectives: What is traded off.
+        evaluations: Evaluations of full trainings (`objectives.finished`). Failed ones and rows of a table, which have
+            no parts, are left out.
+        objectives: Objectives of the search.
     """
     values: dict[Architecture, list[float]] = {}
     first: dict[Architecture, int] = {}
@@ -56,9 +56,9 @@ def measured_designs(evaluations: Sequence[Evaluation], objectives: Objectives) 
 
 
 def trend(designs: Sequence[Measured]) -> Curve | None:
-    """The metric over the base-2 logarithm of the cost, over all designs; None for too few.
+    """The trend of the metric over the base-2 logarithm of the cost, over all designs; None for too few.
 
-    It is what the search's own designs tell, which are no random sample.
+    The search chose these designs, so they are no random sample.
     """
     doublings = np.array([design.doublings for design in designs])
     if len(designs) < FEWEST_FOR_TREND or np.ptp(doublings) < 0.1:
@@ -67,7 +67,7 @@ def trend(designs: Sequence[Measured]) -> Curve | None:
 
 
 def parabola(doublings_N: Floats, values_N: Floats) -> Curve:
-    """A parabola by least squares, level beyond the ends of what it was fitted to; a constant for equal costs."""
+    """A parabola by least squares, constant beyond the range of the fit; a constant for equal costs."""
     if np.ptp(doublings_N) < 1e-9:
         mean = float(values_N.mean())
         return lambda at_N: np.full(len(at_N), mean)

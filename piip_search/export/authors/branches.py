@@ -1,4 +1,4 @@
-"""Branches as the classes of the authors' code base take them, and the files that they load."""
+"""Branches in the form of the authors' classes, and their weight files."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from piip_search.architecture.segments import interaction_ranges
 from piip_search.export.settings import Settings
 
 PATCH = 16
-"""Side in pixels of the patches of every ViT there."""
+"""Side in pixels of all ViTs' patches in their code base."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of weights, as their README lists it; its name chooses the class of a branch.
+    """A file of weights in their README; its name selects the class of a branch.
 
     Attributes:
-        path: Where their configurations expect it, or a name in Hugging Face's hub.
-        side: Side in pixels of the images it was trained on.
-        patch: Side in pixels of the patches it was trained with.
-        drop_path: Rate of their configuration; None for the backbone's own.
+        path: Path in their configurations, or a name in Hugging Face's hub.
+        side: Side in pixels of its training images.
+        patch: Side in pixels of its patches in training.
+        drop_path: Rate in their configuration; None for the backbone's own.
     """
 
     path: str
@@ -65,16 +65,16 @@ BRANCH_WEIGHTS: dict[str, File] = {
         for name in (f"convnext_{size[0]}", f"convnext_{size}.fb_in1k")
     },
 }
-"""By backbone; those of ConvNeXts are downloaded by themselves."""
+"""Weight files by backbone; those of ConvNeXts are downloaded automatically."""
 
 
 def is_deit(branch: Branch) -> bool:
-    """Whether their class for DeiT's weights builds a ViT branch; else the one for InternViT-6B and all others."""
+    """Whether their class for DeiT builds a ViT branch; else their class for InternViT-6B and all others does."""
     return "deit" in BRANCH_WEIGHTS[branch.backbone].path
 
 
 def branch_refusals(branch: Branch) -> list[str]:
-    """Why their classes cannot build a branch, a line each."""
+    """Reasons why their classes cannot build a branch, one line each."""
     if branch.backbone not in BRANCH_WEIGHTS:
         return [f"it loads every branch from a file, and lists none for {branch.backbone}"]
     model = branch.model
@@ -87,10 +87,10 @@ def branch_settings(branch: Branch, count: int, checkpointing: bool) -> Settings
     """The arguments of a branch.
 
     Args:
-        branch: One that they can build.
-        count: Interactions.
-        checkpointing: Whether a block's input alone is kept for the backward pass; their class for InternViT-6B always
-            does, that for ConvNeXts never.
+        branch: Branch that they can build.
+        count: Number of interactions.
+        checkpointing: Whether only a block's input is saved for the backward pass; their class for InternViT-6B always
+            does so, that for ConvNeXts never.
     """
     ranges = interaction_ranges(branch.model, count)
     settings = {

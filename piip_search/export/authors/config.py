@@ -1,7 +1,7 @@
 """An architecture as a configuration of the authors' code base (OpenGVLab/PIIP @ 7a8eceb, mmdet 2.25).
 
-It is written where their detection classes build the very network; where they do not, `refusals` says why. The recipe
-is that of their configurations: Mask R-CNN's, that with ConvNeXts, or DINO's.
+It is written if their detection classes can build the network; otherwise `refusals` gives the reasons. The recipe is
+that of their configurations: Mask R-CNN's, that with ConvNeXts, or DINO's.
 """
 
 import math
@@ -20,35 +20,35 @@ from piip_search.export.settings import Settings, replaced
 
 BACKBONE_CLASSES = {2: "PIIPTwoBranch", 3: "PIIPThreeBranch", 4: "PIIPFourBranch"}
 CONFIG_PLACE = "mmdetection/configs/piip"
-"""Where the file belongs in their repository: its bases are named from there."""
+"""Folder of the file in their repository, to which the paths of its bases are relative."""
 AUTHORS_BASES = {
     "mask_rcnn": ["../_base_/models/mask_rcnn_r50_fpn.py", "../_base_/datasets/coco_instance.py"],
     "retinanet": ["../_base_/models/retinanet_r50_fpn.py", "../_base_/datasets/coco_detection.py"],
-    # Its head is spelled out in their own configurations alone.
+    # Only their own configurations have its head.
     "dino": ["./3branch/dino_4scale_deit_384_sbl_1792_1120_672_fpn_3x_coco_bs32_ms.py"],
 }
 GPUS = 8
-"""GPUs of the command that the README gives."""
+"""GPUs of the command in the README."""
 DINO_BATCH = 32
 """Images of a step in their DINO configurations."""
 DINO_CLIP = 0.1
-"""Norm to which these clip gradients."""
+"""Norm to which their DINO configurations clip gradients."""
 FAST_RATE = 2e-4
 """Learning rate of their recipes for DINO and for ConvNeXts."""
 CONVNEXT_LAYER_DECAY = 0.8
 """Layer decay of their configurations with ConvNeXts."""
 CONVNEXT_LAYERS = 12
-"""Layers that it counts in a ConvNeXt."""
+"""Number of layers that they count in a ConvNeXt."""
 WINDOW_PADDING = 224
 """Multiple to which their configurations with windows pad images, in pixels."""
 GLOBAL_PADDING = 64
-"""The multiple with InternViT-6B."""
+"""Multiple of their configurations with InternViT-6B."""
 CONVNEXT_PADDING = 32
-"""The multiple with ConvNeXts."""
+"""Multiple of their configurations with ConvNeXts."""
 
 
 def refusals(architecture: Architecture, training: Training) -> list[str]:
-    """Why their code base cannot build and train the architecture, a line each; empty where it can."""
+    """Reasons why their code base cannot build and train the architecture, one line each."""
     branches, interaction = architecture.branches, architecture.interaction
     reasons = []
     if len(branches) not in BACKBONE_CLASSES:
@@ -76,9 +76,9 @@ def refusals(architecture: Architecture, training: Training) -> list[str]:
 def official_config(
     architecture: Architecture, data: CocoPaths, training: Training, schedule: TrainingLength
 ) -> Settings:
-    """The configuration, for a file in `CONFIG_PLACE` of their repository, on 8 GPUs.
+    """The configuration for a file in `CONFIG_PLACE` of their repository, for 8 GPUs.
 
-    It starts from the files that their README lists.
+    It starts from the weight files in their README.
 
     Raises:
         ExportError: Their code base cannot build the architecture.
@@ -96,13 +96,13 @@ def official_config(
     settings: Settings = {
         "_base_": [*AUTHORS_BASES[training.detector], *runtime],
         "deepspeed": bfloat16,
-        "model": {"backbone": _backbone(architecture, training), **_reader(architecture, data, training)},
+        "model": {"backbone": _backbone(architecture, training), **_detector_settings(architecture, data, training)},
         "data": data_settings(architecture, data, training, reading),
         "optimizer": _optimizer(architecture, training, queried),
         "optimizer_config": {"grad_clip": {"max_norm": DINO_CLIP, "norm_type": 2} if queried else None},
         "lr_config": {**steps, "step": list(schedule.steps)},
         "runner": {"type": "EpochBasedRunner", "max_epochs": schedule.epochs},
-        # Without deepspeed its hook does not know the word.
+        # Without deepspeed their hook does not know the keyword.
         "checkpoint_config": replaced(interval=1, max_keep_ckpts=1, **({"deepspeed": True} if bfloat16 else {})),
         "evaluation": {"interval": 1, "metric": ["bbox", "segm"] if masks else ["bbox"], "save_best": None},
         "custom_imports": {"imports": ["mmcv_custom"], "allow_failed_imports": False},
@@ -114,7 +114,7 @@ def official_config(
 
 
 def remarks(architecture: Architecture, data: CocoPaths, training: Training) -> list[str]:
-    """What a reader of the file must know of their code base."""
+    """Remarks on their code base for a reader of the file."""
     branches = architecture.branches
     found = []
     if len(branches) == 4 and _parts(architecture, 3) != _parts(architecture, 2):
@@ -147,7 +147,7 @@ def remarks(architecture: Architecture, data: CocoPaths, training: Training) -> 
 
 
 def padding_of(architecture: Architecture) -> int:
-    """Pixels that their configurations of such networks pad both sides of an image to a multiple of."""
+    """The multiple in pixels to which their configurations of such networks pad images."""
     names = [branch.backbone for branch in architecture.branches]
     if _has_convnext(architecture):
         return CONVNEXT_PADDING
@@ -159,13 +159,13 @@ def _has_convnext(architecture: Architecture) -> bool:
 
 
 def _norm(architecture: Architecture, queried: bool) -> dict[str, list[float]]:
-    """Their DINO with DeiT's weights and their ConvNeXts read images as ImageNet's; all others in [-1, 1]."""
+    """Normalisation of images: ImageNet's for their DINO with DeiT's weights and their ConvNeXts, else to [-1, 1]."""
     deit = queried and all(map(is_deit, architecture.branches))
     return IMAGENET if deit or _has_convnext(architecture) else HALF_NORM
 
 
-def _reader(architecture: Architecture, data: CocoPaths, training: Training) -> Settings:
-    """Neck and heads."""
+def _detector_settings(architecture: Architecture, data: CocoPaths, training: Training) -> Settings:
+    """Settings of neck and heads."""
     merged = [width for width, _ in architecture.merged]
     if training.detector == "dino":
         return {
@@ -173,9 +173,9 @@ def _reader(architecture: Architecture, data: CocoPaths, training: Training) -> 
             "bbox_head": {"num_classes": len(data.classes)},
             "test_cfg": {"max_per_img": training.max_detections},
         }
-    reader = DETECTOR_CONFIGS[training.detector]
-    widths = tuple(merged * (len(reader.strides) // len(merged)))
-    return reader.settings(training, len(data.classes), DetectorMaps(widths, box(architecture, training)))
+    detector_config = DETECTOR_CONFIGS[training.detector]
+    widths = tuple(merged * (len(detector_config.strides) // len(merged)))
+    return detector_config.settings(training, len(data.classes), DetectorMaps(widths, box(architecture, training)))
 
 
 def _backbone(architecture: Architecture, training: Training) -> Settings:
@@ -204,7 +204,7 @@ def _backbone(architecture: Architecture, training: Training) -> Settings:
 
 
 def _parts(architecture: Architecture, index: int) -> Settings:
-    """What their class of four branches builds of a branch, but for the size of its image."""
+    """Settings of a branch in their class of four branches, except for its image size."""
     settings = branch_settings(architecture.branches[index], architecture.interaction.count, False)
     return {name: value for name, value in settings.items() if name != "real_size"}
 
@@ -212,7 +212,7 @@ def _parts(architecture: Architecture, index: int) -> Settings:
 def _optimizer(architecture: Architecture, training: Training, queried: bool) -> Settings:
     models = [branch.model for branch in architecture.branches]
     layers = next((model.depth for model in models if isinstance(model, Transformer)), CONVNEXT_LAYERS)
-    # Names of ConvNeXts do not follow the rule, so that they train at the full rate whatever stands here.
+    # Names of ConvNeXts do not follow the rule, so they train at the full rate in any case.
     ratios = [layers / model.depth if isinstance(model, Transformer) else 1 for model in models[1:]]
     convolutional = _has_convnext(architecture)
     return replaced(

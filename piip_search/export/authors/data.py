@@ -1,4 +1,4 @@
-"""What a training in the authors' code base reads: pipelines of mmdet 2.25 with the sizes of their recipes."""
+"""Data settings of the authors' code base: pipelines of mmdet 2.25 with the sizes of their recipes."""
 
 from dataclasses import dataclass
 
@@ -11,26 +11,26 @@ PixelNorm = dict[str, list[float]]
 HALF_NORM: PixelNorm = {"mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5]}
 IMAGENET: PixelNorm = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
 SHORT_SIDES = tuple(range(480, 801, 32))
-"""Short sides of DINO's training images, over a long side of `LONG_SIDE`, for networks of `DESIGN_SIDE` pixels."""
+"""Short sides of DINO's training images, with the long side `LONG_SIDE`, for networks of `DESIGN_SIDE` pixels."""
 FIRST_SHORT_SIDES = (400, 500, 600)
-"""Short sides of the images that are cropped first."""
+"""Short sides of images before the random crop."""
 CROP = (384, 600)
 """Least and greatest side of their random crops, in pixels."""
 LONG_SIDE = 1333
 """Longest side of their training images, in pixels."""
 DESIGN_SIDE = 1024
-"""Image size for which both are meant, in pixels."""
+"""Image size in pixels to which both sides belong."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePipeline:
-    """How images are read.
+    """Settings for reading images.
 
     Attributes:
-        norm: Mean and standard deviation that pixels are brought to.
-        padding: Pixels that both sides are padded to a multiple of.
+        norm: Mean and standard deviation for the normalisation of pixels.
+        padding: Multiple of both sides after padding, in pixels.
         masks: Whether objects have masks.
-        queried: Whether DINO's recipe draws sizes and crops of its own.
+        queried: Whether DINO's recipe draws its own sizes and crops.
         images_per_gpu: Images of a step on each GPU.
     """
 
@@ -52,7 +52,7 @@ def data_settings(architecture: Architecture, data: CocoPaths, training: Trainin
     keys = ["img", "gt_bboxes", "gt_labels", *(["gt_masks"] if reading.masks else [])]
     load = _load(data.train)
     if training.colour_jitter:
-        load["to_float32"] = True  # PhotoMetricDistortion of mmdet 2 takes nothing else
+        load["to_float32"] = True  # PhotoMetricDistortion of mmdet 2 requires it
     sizes = _queried_sizes(architecture) if reading.queried else _sizes(training, scale)
     train: list[Settings] = [
         load,
@@ -98,7 +98,7 @@ def data_settings(architecture: Architecture, data: CocoPaths, training: Trainin
 
 
 def _load(split: CocoSplit) -> Settings:
-    """How an image is read: turned as its EXIF says, unless the annotations are of the pixels as they are stored."""
+    """Loading step of an image, with EXIF's turn unless its annotations are of the stored pixels."""
     stored = {"color_type": "color_ignore_orientation"} if split.orientation == "stored" else {}
     return {"type": "LoadImageFromFile", **stored}
 
@@ -114,7 +114,7 @@ def _sizes(training: Training, scale: tuple[int, int]) -> list[Settings]:
 
 
 def _queried_sizes(architecture: Architecture) -> list[Settings]:
-    """One of many sizes, half of the time of a crop of another; cut to the square that the network is made for."""
+    """Steps that resize to one of many sizes, half of the time after a crop, and fit the network's square."""
     side = architecture.resolution
     factor = side / DESIGN_SIDE
 

@@ -1,6 +1,6 @@
-"""An architecture as an mmdet 3 configuration, as plain data: what proxies are trained from and what leaves.
+"""An architecture as an mmdet 3 configuration in plain data, for proxies and for export.
 
-Proxy and full training are built from the same parts, so that what was searched is what is exported. Nothing here
+Proxy and full training are built from the same parts, so that the searched design is the exported one. Nothing here
 imports mmdet; `render` writes the text that mmengine reads.
 """
 
@@ -19,9 +19,9 @@ from piip_search.export.settings import Settings, replaced
 
 MEAN = STD = [127.5, 127.5, 127.5]
 CONFIG_MODULES = ("piip_workers.tasks.detection.backbone", "piip_workers.tasks.detection.layer_decay", *READING)
-"""Modules that a configuration needs imported."""
+"""Modules that a configuration imports."""
 FEWEST_WARMUP = 2
-"""Steps below which the learning rate does not rise: mmengine would leave it where a rise of one step begins."""
+"""Fewest steps of a warm-up: mmengine would leave the rate at the start of a rise of one step."""
 
 
 def proxy_config(
@@ -32,22 +32,22 @@ def proxy_config(
     fidelity: Fidelity,
     images: ProxyImages,
     seed: int,
-    reader: DetectorConfig | None = None,
+    detector_config: DetectorConfig | None = None,
     accumulated: int = 1,
 ) -> Settings:
     """A short training at the architecture's own image size.
 
     Args:
-        architecture: What is trained, already scaled.
-        data: Where the images are.
+        architecture: Architecture to train, already scaled.
+        data: Paths of the data set.
         training: Detector and recipe.
-        fidelity: How many epochs of how long a schedule.
-        images: What is read of the data.
-        seed: Seed of weights and order.
-        reader: The detector around the backbone; by default the recipe's, where its cost is known.
-        accumulated: Steps whose gradients make one of the recipe's batches, to save memory.
+        fidelity: Epochs, and epochs of the schedule.
+        images: Images that the proxy reads.
+        seed: Seed of weights and image order.
+        detector_config: The detector around the backbone; by default the recipe's, where its cost is known.
+        accumulated: Number of steps whose gradients make one batch of the recipe, to save memory.
     """
-    reader = reader or DETECTOR_CONFIGS[training.detector]
+    detector_config = detector_config or DETECTOR_CONFIGS[training.detector]
     batch = max(1, training.batch_size // accumulated)
     total = max(1, fidelity.schedule_epochs) * math.ceil(images.count / batch)
     rise = _rise(0.01, round(total * training.warmup))
@@ -68,7 +68,7 @@ def proxy_config(
         architecture,
         data,
         training,
-        masks=reader.masks,
+        masks=detector_config.masks,
         batch=batch,
         measured=batch,
         workers=training.loader_workers,
@@ -76,11 +76,11 @@ def proxy_config(
     )
     read_as_proxies(parts, training, images, seed)
     epochs = max(1, fidelity.epochs)
-    model = _model(architecture, training, reader, data, regularised=False)
+    model = _model(architecture, training, detector_config, data, regularised=False)
     if training.cuda_graphs:
         model["backbone"]["cuda_graphs"] = True
     return {
-        **_base(reader),
+        **_base(detector_config),
         "model": model,
         **parts,
         "train_cfg": replaced(
@@ -109,42 +109,41 @@ def full_config(
     *,
     images: int | None = None,
     weights: str | None = None,
-    reader: DetectorConfig | None = None,
+    detector_config: DetectorConfig | None = None,
     seed: int = 0,
     unreadable: str | None = None,
 ) -> Settings:
     """PIIP's detection recipe at full image size (official configurations, Mask R-CNN 1x and 3x).
 
-    12 or 36 epochs in batches of 16, AdamW at 1e-4, 500 iterations of warm-up (a tenth of the training where that is
-    less), steps after epochs 8 and 11, or 27 and 33. Images are fitted into the same box as the proxies' and padded
-    until every branch's grid is exact; they are measured one at a time. With pre-trained branches the learning rate
-    decays by 0.85 from block to block; from random weights it does not.
+    12 or 36 epochs in batches of 16, AdamW at 1e-4, 500 iterations of warm-up (at most a tenth of the training), steps
+    after epochs 8 and 11, or 27 and 33. Images are fitted into the same box as the proxies' and padded until every
+    branch's grid is exact; they are measured one at a time. With pre-trained branches the learning rate decays by 0.85
+    from block to block; with random weights it does not.
 
     Args:
-        architecture: What is trained.
-        data: Where the images are.
-        training: Detector and recipe; `pretrained` says whether the branches are.
-        schedule: How long.
-        images: Training images a pass, where they are known.
-        weights: File to start from; else the branches' weights are taken from `training.pretrained`, if that is set.
-        reader: The detector around the backbone; by default the recipe's, where its cost is known.
-        seed: Seed of weights and order.
-        unreadable: File that lists training images that cannot be decoded, and that others take the place of; None
-            stops at the first.
+        architecture: Architecture to train.
+        data: Paths of the data set.
+        training: Detector and recipe; `pretrained` tells whether the branches are pre-trained.
+        schedule: Length of the training.
+        images: Training images a pass, if known.
+        weights: File of the starting weights; else the branches' weights come from `training.pretrained`, if set.
+        detector_config: The detector around the backbone; by default the recipe's, where its cost is known.
+        seed: Seed of weights and image order.
+        unreadable: File that lists undecodable training images, which others replace; None stops at the first.
     """
-    reader = reader or DETECTOR_CONFIGS[training.detector]
+    detector_config = detector_config or DETECTOR_CONFIGS[training.detector]
     decay = recipe.LAYER_DECAY if training.pretrained else 1.0
     if weights is not None:
         training = training.model_copy(update={"pretrained": None})
     return {
-        **_base(reader),
+        **_base(detector_config),
         "load_from": weights,
-        "model": _model(architecture, training, reader, data, regularised=True),
+        "model": _model(architecture, training, detector_config, data, regularised=True),
         **loaders(
             architecture,
             data,
             training,
-            masks=reader.masks,
+            masks=detector_config.masks,
             batch=recipe.IMAGES_A_STEP,
             measured=1,
             workers=max(2, training.loader_workers),
@@ -165,14 +164,14 @@ def full_config(
         "optim_wrapper": _optimiser(architecture, recipe.LEARNING_RATE, training.weight_decay, None, decay),
         "default_hooks": {"checkpoint": {"interval": 1, "max_keep_ckpts": 2}},
         "auto_scale_lr": {"enable": False, "base_batch_size": recipe.IMAGES_A_STEP},
-        # One-stage heads read no map of stride 4, so that its level has no gradient.
+        # One-stage heads read no map of stride 4, so its level has no gradient.
         "find_unused_parameters": training.detector != "mask_rcnn",
         "randomness": {"seed": seed},
     }
 
 
 def _warmup(schedule: TrainingLength, images: int | None) -> int:
-    """Iterations in which the learning rate rises."""
+    """Iterations of the learning rate's warm-up."""
     if images is None:
         return recipe.WARMUP_ITERATIONS
     total = schedule.epochs * math.ceil(images / recipe.IMAGES_A_STEP)
@@ -180,17 +179,17 @@ def _warmup(schedule: TrainingLength, images: int | None) -> int:
 
 
 def _rise(start: float, steps: int) -> list[Settings]:
-    """The learning rate's rise from a share of it; none where it takes too few steps."""
+    """The learning rate's rise from a share of it; empty for too few steps."""
     if steps < FEWEST_WARMUP:
         return []
     return [{"type": "LinearLR", "start_factor": start, "by_epoch": False, "begin": 0, "end": steps}]
 
 
-def _base(reader: DetectorConfig) -> Settings:
-    """The detector's configuration, without what belongs to its own data and weights rather than to its model."""
-    imports = [*CONFIG_MODULES, *(name for name in reader.imports if name not in CONFIG_MODULES)]
+def _base(detector_config: DetectorConfig) -> Settings:
+    """The detector's base configuration without its data and weights."""
+    imports = [*CONFIG_MODULES, *(name for name in detector_config.imports if name not in CONFIG_MODULES)]
     return {
-        "_base_": [reader.base],
+        "_base_": [detector_config.base],
         "custom_imports": {"imports": imports, "allow_failed_imports": False},
         "custom_hooks": [],
         "load_from": None,
@@ -198,7 +197,7 @@ def _base(reader: DetectorConfig) -> Settings:
 
 
 def _model(
-    architecture: Architecture, training: Training, reader: DetectorConfig, data: CocoPaths, regularised: bool
+    architecture: Architecture, training: Training, detector_config: DetectorConfig, data: CocoPaths, regularised: bool
 ) -> Settings:
     rates = [branch.model.drop_path if regularised else 0.0 for branch in architecture.branches]
     backbone = replaced(
@@ -210,17 +209,17 @@ def _model(
         checkpointing=training.checkpointing,
         bfloat16=training.precision == "bfloat16",
     )
-    if reader.strides != STRIDES:
-        backbone["strides"] = list(reader.strides)
+    if detector_config.strides != STRIDES:
+        backbone["strides"] = list(detector_config.strides)
     smallest = smallest_image(architecture, training, data.aspects)
-    maps = DetectorMaps(_map_widths(architecture, len(reader.strides)), smallest)
-    settings = reader.settings(training, len(data.classes), maps)
+    maps = DetectorMaps(_map_widths(architecture, len(detector_config.strides)), smallest)
+    settings = detector_config.settings(training, len(data.classes), maps)
     processor = {"mean": MEAN, "std": STD, "bgr_to_rgb": True, "pad_size_divisor": architecture.multiple}
     return {**settings, "data_preprocessor": processor | settings.get("data_preprocessor", {}), "backbone": backbone}
 
 
 def _map_widths(architecture: Architecture, levels: int) -> tuple[int, ...]:
-    """Channels of the maps that the neck reads; of a pyramid of four, the last ones."""
+    """Channels of the maps that the neck reads; the last ones of a pyramid's four."""
     widths = [width for width, _ in architecture.merged] * (PYRAMID_LEVELS // len(architecture.merged))
     return tuple(widths[-levels:])
 
@@ -230,8 +229,8 @@ def _optimiser(
 ) -> Settings:
     """AdamW without decay on norms, biases, gates, layer scales and position embeddings.
 
-    Its constructor puts parameters of one rate and decay into one group: mmengine's own makes a group of each, and a
-    PIIP network has a thousand, of which each would then be updated by itself.
+    Its constructor groups parameters of one rate and decay. mmengine's own makes a group of each parameter, of which a
+    PIIP network has a thousand, and each would then be updated separately.
     """
     adamw = {"type": "AdamW", "lr": learning_rate, "betas": (0.9, 0.999), "weight_decay": weight_decay, "fused": True}
     return replaced(

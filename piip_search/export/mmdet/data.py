@@ -1,4 +1,4 @@
-"""What of a data set a training reads, and how: loaders, pipelines and the metric, as plain data for mmdet."""
+"""Data settings of a training as plain data for mmdet: loaders, pipelines and the metric."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,9 @@ DATA_MODULES = (
     "piip_workers.tasks.detection.metric",
     "piip_workers.tasks.detection.images",
 )
-"""Modules that have the data set, the metric and the transforms."""
+"""Modules of the data set, the metric and the transforms."""
 USABLE = {"filter_empty_gt": True, "min_size": 1}
-"""Training images that hold something to learn."""
+"""Filter for training images with objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class CocoSplit:
     """Absolute paths of an image folder and its annotation file.
 
     Attributes:
-        images: The folder.
-        annotations: The file.
-        orientation: Whether annotations are of the pixels turned as an image's EXIF says, or as they are stored; None
-            where it was not looked at.
-        bits: Bits that images of 16 bits a channel use; None for all 16.
+        images: Path of the folder.
+        annotations: Path of the file.
+        orientation: Orientation of the annotated pixels: turned as an image's EXIF says, or as stored; None if it was
+            not determined.
+        bits: Bits in use of images with 16 bits a channel; None for all 16.
     """
 
     images: Path
@@ -40,8 +40,8 @@ class CocoPaths:
     """A data set in COCO format.
 
     Attributes:
-        train: What is trained on.
-        val: What is measured on.
+        train: Part for training.
+        val: Part for measuring.
         classes: Class names in the order of their labels, which is that of the training file.
         same_order: Whether the validation file lists them in the same order.
         aspects: The least and the greatest ratio of an image's long side to its short one.
@@ -56,14 +56,14 @@ class CocoPaths:
 
 @dataclass(frozen=True, slots=True)
 class ProxyImages:
-    """What of a data set one proxy reads, and how.
+    """The images that one proxy reads.
 
     Attributes:
         count: Training images a pass.
-        train: Positions of the training images among those that hold objects; None for all.
+        train: Positions of the training images among those with objects; None for all.
         val: Positions of the validation images; None for all.
-        unreadable: File that lists training images that cannot be decoded.
-        pinned: Whether batches wait in memory that a GPU copies from at once.
+        unreadable: File that lists undecodable training images.
+        pinned: Whether batches are in pinned memory, for quick copies to a GPU.
     """
 
     count: int
@@ -74,7 +74,7 @@ class ProxyImages:
 
 
 def box(architecture: Architecture, training: Training) -> tuple[int, int]:
-    """Pixels that the long and the short side of an image are fitted into."""
+    """Long and short side in pixels of the box for an image."""
     side = architecture.resolution
     return side, int(side * training.short_side)
 
@@ -82,12 +82,12 @@ def box(architecture: Architecture, training: Training) -> tuple[int, int]:
 def smallest_image(architecture: Architecture, training: Training, aspects: tuple[float, float]) -> tuple[int, int]:
     """Sides in pixels of the smallest padded image of a data set.
 
-    Of a fitted image either both sides are as long as the box allows at its aspect, or one is shorter: the smallest is
-    the squarest or the most oblong one.
+    At its aspect, a fitted image fills the box on at least one side. So the smallest is the squarest or the most oblong
+    one.
 
     Args:
-        architecture: What reads the images.
-        training: How they are fitted and jittered.
+        architecture: Network that reads the images.
+        training: Settings for fitting and jitter.
         aspects: Aspects of the data set (`CocoPaths.aspects`).
     """
     long, short = box(architecture, training)
@@ -110,19 +110,19 @@ def loaders(
     workers: int,
     unreadable: str | None,
 ) -> Settings:
-    """Loaders and evaluators of training and validation.
+    """Settings of loaders and evaluators for training and validation.
 
-    A batch holds images that are all upright or all lying, as PIIP's recipe groups them: less of it is padding.
+    All images of a batch are upright, or all are lying, as in PIIP's recipe: this needs less padding.
 
     Args:
-        architecture: What reads the images.
-        data: Where they are.
-        training: How they are fitted and augmented.
+        architecture: Network that reads the images.
+        data: Paths of the data set.
+        training: Settings for fitting and augmentation.
         masks: Whether objects have masks.
         batch: Training images a step.
         measured: Validation images at a time.
-        workers: Processes that read.
-        unreadable: File that lists training images that cannot be decoded; None stops at the first.
+        workers: Number of reading processes.
+        unreadable: File that lists undecodable training images; None stops at the first.
     """
     annotations: Settings = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks}
     resize: Settings = {"type": "Resize", "scale": box(architecture, training), "keep_ratio": True}
@@ -180,10 +180,10 @@ def loaders(
 
 
 def read_as_proxies(parts: Settings, training: Training, images: ProxyImages, seed: int) -> None:
-    """Changes loaders in place: decoded images are remembered, and random numbers follow from image and epoch.
+    """Changes loaders in place: caches decoded images, and derives random numbers from image and epoch.
 
-    A process that reads remembers them from epoch to epoch; where the training process reads by itself, from trial to
-    trial too.
+    A reading process keeps them between epochs; if the training process reads by itself, it keeps them between trials
+    too.
     """
     train, val = parts["train_dataloader"], parts["val_dataloader"]
     for loader, chosen in ((train, images.train), (val, images.val)):
@@ -198,16 +198,16 @@ def read_as_proxies(parts: Settings, training: Training, images: ProxyImages, se
 
 
 def _pixels(split: CocoSplit) -> Settings:
-    """How the pixels of a file are read, where that is not as usual."""
+    """Settings for the pixels of a file, without default values."""
     stored: Settings = {"orientation": "stored"} if split.orientation == "stored" else {}
     return stored if split.bits is None else {**stored, "bits": split.bits}
 
 
 def _augmentation(training: Training, resize: Settings) -> list[Settings]:
-    """From the fitted image to what is trained on: another size inside the same box, mirrored, in other colours."""
+    """Augmentations after fitting: another size inside the same box, a flip, other colours."""
     steps = [resize]
     if training.scale_jitter is not None:
-        longest = max(resize["scale"])  # upright images are fitted with the box on end
+        longest = max(resize["scale"])  # the box of upright images stands on end
         steps = [
             {**resize, "type": "RandomResize", "ratio_range": training.scale_jitter},
             {

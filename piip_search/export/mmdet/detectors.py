@@ -1,4 +1,4 @@
-"""The detectors around a backbone: which configuration of mmdet they are, and what of it a search changes."""
+"""The detectors around a backbone: their mmdet configurations, and the settings that a search changes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from piip_search.export.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class DetectorMaps:
-    """The maps that a detector's neck reads.
+    """The input maps of a detector's neck.
 
     Attributes:
-        widths: Channels of each.
-        smallest: Height and width in pixels of the smallest image that they come from.
+        widths: Channels of each map.
+        smallest: Height and width in pixels of the smallest image.
     """
 
     widths: tuple[int, ...]
@@ -24,14 +24,14 @@ class DetectorMaps:
 
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
-    """What reads a backbone's maps: an mmdet base configuration, and what of it a search changes.
+    """A detector around a backbone: an mmdet base configuration, and the settings that a search changes.
 
     Attributes:
         base: Name or path of the configuration.
         strides: Strides of the maps that its neck reads.
         masks: Whether it predicts masks.
-        settings: The model's settings but the backbone's, from the recipe, the number of classes and the maps.
-        imports: Modules that the configuration needs imported.
+        settings: Function for the model's settings except the backbone's, given recipe, number of classes and maps.
+        imports: Modules that the configuration imports.
     """
 
     base: str
@@ -42,7 +42,7 @@ class DetectorConfig:
 
 
 def _dense(training: Training, classes: int, maps: DetectorMaps) -> Settings:
-    """Heads of one-stage detectors. A narrow head is also a shallow one, for small models."""
+    """Settings of a one-stage detector; a narrow head is also shallow, for small models."""
     channels = training.channels
     head: Settings = {
         "num_classes": classes,
@@ -80,7 +80,7 @@ DETECTOR_CONFIGS: dict[str, DetectorConfig] = {
     "fcos": DetectorConfig("mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", STRIDES, False, _dense),
     "mask_rcnn": DetectorConfig("mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py", STRIDES, True, _mask_rcnn),
 }
-"""The detectors whose cost is known in closed form.
+"""The detectors with a known cost in closed form.
 
 `piip_workers.tasks.detection.detectors` reads any other configuration of mmdet.
 """

@@ -12,15 +12,15 @@ LAYER_DECAY = 0.85
 INTERACTION_DROP_PATH = 0.4
 WARMUP_ITERATIONS = 500
 WARMUP_SHARE = 0.1
-"""Most of a training that warms up: 500 steps are a hundredth of COCO's, but more than all of a small data set's."""
+"""Greatest share of warm-up: 500 steps are a hundredth of a training on COCO, but more than one on a small data set."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingLength:
-    """How long a full training lasts.
+    """The length of a full training.
 
     Attributes:
-        name: As detection codebases call it.
+        name: Name in detection codebases.
         epochs: Passes over the data.
         steps: Epochs after which the learning rate falls to a tenth.
     """

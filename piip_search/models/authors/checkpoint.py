@@ -1,8 +1,8 @@
-"""Checkpoints of the authors' repository (OpenGVLab/PIIP @ 7a8eceb), read into a network and written from one.
+"""Reads and writes checkpoints of the authors' repository (OpenGVLab/PIIP @ 7a8eceb).
 
-Which network it is follows from the merge: `conv` and `pyramid` are those for detection and segmentation (a
-`PIIPPyramid`), `linear` and `logits` those for classification (a `PIIPClassifier`, a `PIIP`), `tokens` PIIP-LLaVA's
-tower and projectors (a `PIIP`). Their branches of BEiT and Uni-Perceiver are not among them.
+The merge decides the network: `conv` and `pyramid` belong to detection and segmentation (a `PIIPPyramid`), `linear` and
+`logits` to classification (a `PIIPClassifier`, a `PIIP`), `tokens` to PIIP-LLaVA's tower and projectors (a `PIIP`).
+Branches of BEiT and Uni-Perceiver are not supported.
 """
 
 import math
@@ -33,16 +33,16 @@ from piip_search.models.piip import PIIP
 
 _State = Mapping[str, Tensor]
 _APART = ("pos_embed", "prefix", "prefix_positions")
-"""Class tokens and positions, which are held together or apart."""
+"""Class tokens and positions, which the authors store together or separately."""
 
 
 def to_official(state: _State, architecture: Architecture, strides: Sequence[int] = STRIDES) -> dict[str, Tensor]:
-    """The state of a network under the authors' names.
+    """The state of a network with the authors' names.
 
     Args:
         state: Tensors by our names.
-        architecture: What the network was built from.
-        strides: Those of a `PIIPPyramid`.
+        architecture: Architecture of the network.
+        strides: Strides of a `PIIPPyramid`.
 
     Raises:
         WeightsError: The authors have no such network.
@@ -58,19 +58,19 @@ def to_official(state: _State, architecture: Architecture, strides: Sequence[int
 
 
 def from_official(state: _State, architecture: Architecture, strides: Sequence[int] = STRIDES) -> dict[str, Tensor]:
-    """The state of a network from one under the authors' names, or from a whole detector's or language model's.
+    """The state of a network from one with the authors' names, or from a whole detector or language model.
 
-    Positions stay on the grid that they were stored on, and the network takes them so. Where a backbone has no layer
-    scales and theirs has, they are multiplied into the layers before them.
+    Positions stay on their stored grid, which the network accepts. If only the authors' backbone has layer scales, they
+    are multiplied into the layers before them.
 
     Args:
         state: Tensors by the authors' names.
-        architecture: What the network is built from.
-        strides: Those of a `PIIPPyramid`; DINO's are 8, 16 and 32.
+        architecture: Architecture of the network.
+        strides: Strides of a `PIIPPyramid`; DINO's are 8, 16 and 32.
 
     Raises:
-        WeightsError: A tensor is missing, has another shape or no place, or the authors have no such network; the
-            message names it.
+        WeightsError: A tensor is missing, unused or of another shape, or the authors have no such network; the message
+            names it.
     """
     _check(architecture)
     rest = inside_network(state, architecture)
@@ -101,7 +101,7 @@ def from_official(state: _State, architecture: Architecture, strides: Sequence[i
 
 
 def _network(architecture: Architecture, strides: Sequence[int], theirs: _State) -> nn.Module:
-    """The network that the tensors are of, with as many classes or channels as they have."""
+    """An empty network for the tensors, with their number of classes or channels."""
     ends = {"linear": "cls_head.weight", "logits": "branch1.head.weight", "tokens": f"{PROJECTOR}branch1.6.weight"}
     end = theirs.get(ends.get(architecture.merge, ""))
     outputs = None if end is None else len(end)
@@ -113,7 +113,7 @@ def _network(architecture: Architecture, strides: Sequence[int], theirs: _State)
 
 
 def _read(tensors: _State, like: Tensor) -> Tensor:
-    """One tensor of ours from the authors' one or several; a matrix may be a convolution of 1x1 here."""
+    """One of our tensors from one or several of the authors'; their 1x1 convolution may be a matrix here."""
     parts = list(tensors.values())
     if len(parts) > 1:
         tensor = torch.stack(parts) if parts[0].dim() == 0 else torch.cat(parts)
@@ -130,13 +130,13 @@ def _read(tensors: _State, like: Tensor) -> Tensor:
 
 
 def _own_prefix(state: _State, index: int) -> str:
-    """What names of a branch begin with here."""
+    """Prefix of a branch's names in our networks."""
     inner = f"branches.{index}."
     return next((name.partition(inner)[0] + inner for name in state if inner in name), inner)
 
 
 def _written_positions(state: _State, index: int, architecture: Architecture) -> dict[str, Tensor]:
-    """Positions and class token of a branch. Where theirs has no position for the class token, it is added to it."""
+    """Positions and class token of a branch; the class token includes its position if the authors have none."""
     model, merge = architecture.branches[index].model, architecture.merge
     own, theirs = _own_prefix(state, index), branch_prefix(index, merge)
     positions, prefix, first = (state.get(own + name) for name in _APART)
@@ -146,7 +146,7 @@ def _written_positions(state: _State, index: int, architecture: Architecture) ->
         return {theirs + CLASS_TOKEN[kind]: prefix[0, 0], theirs + POSITIONS[kind]: torch.cat([first, positions], 1)[0]}
     if prefix is not None:
         found[theirs + "cls_token"] = prefix if first is None else prefix + first
-    if positions is not None:  # their class InternViT6B stores one for a class token, and passes over it
+    if positions is not None:  # their class InternViT6B stores one for a class token but ignores it
         unused = positions.new_zeros(1, kind == "InternViT6B", positions.shape[-1])
         found[theirs + "pos_embed"] = torch.cat([unused, positions], 1)
     return found
@@ -155,7 +155,7 @@ def _written_positions(state: _State, index: int, architecture: Architecture) ->
 def _read_positions(
     rest: dict[str, Tensor], index: int, architecture: Architecture, wanted: _State, found: dict[str, Tensor]
 ) -> list[str]:
-    """Takes positions and class token of a branch out of the rest; the names of those that are missing."""
+    """Moves positions and class token of a branch out of the rest; returns the names of missing ones."""
     model, merge = architecture.branches[index].model, architecture.merge
     own, theirs, kind = _own_prefix(wanted, index), branch_prefix(index, merge), branch_of(model, merge)
     at, token = (
@@ -176,13 +176,13 @@ def _read_positions(
         if at not in rest:
             return [*missing, at]
         first, found[own + "pos_embed"] = _square(at, rest.pop(at), wanted[own + "pos_embed"].shape[-1])
-        if own + "prefix_positions" in wanted:  # which their classification gives to no class token
+        if own + "prefix_positions" in wanted:  # their classification gives a class token none
             found[own + "prefix_positions"] = first if kind == "CLIP" else torch.zeros_like(found[own + "prefix"])
     return missing
 
 
 def _square(name: str, stored: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The position of a class token, if there is one, and those of a square grid."""
+    """The position of a class token, if any, and the positions of a square grid."""
     stored_1NC = stored if stored.dim() == 3 else stored[None]
     for count in (0, 1):
         positions = stored_1NC[:, count:]
@@ -192,7 +192,7 @@ def _square(name: str, stored: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _fold_scales(rest: dict[str, Tensor], index: int, architecture: Architecture, found: dict[str, Tensor]) -> None:
-    """Multiplies layer scales that the backbone does not have into the layers before them."""
+    """Multiplies layer scales that the backbone lacks into the layers before them."""
     model = architecture.branches[index].model
     if not isinstance(model, Transformer) or model.layer_scale is not None:
         return
@@ -206,7 +206,7 @@ def _fold_scales(rest: dict[str, Tensor], index: int, architecture: Architecture
 
 
 def _check(architecture: Architecture) -> None:
-    """Raises where the authors have no such network."""
+    """Raises an error if the authors have no such network."""
     branches, merge = architecture.branches, architecture.merge
     if merge == "tokens" and len(branches) != 2:
         raise WeightsError(f"the authors' networks for language models have two branches, got {architecture}")

@@ -1,8 +1,8 @@
-"""What tensors of our networks are called in the authors' repository (OpenGVLab/PIIP @ 7a8eceb).
+"""Names of our networks' tensors in the authors' repository (OpenGVLab/PIIP @ 7a8eceb).
 
-Their names count branches from 1 and pairs as 12, 23, 34; what one of their modules holds apart is one tensor here (the
-weights of the branches' sum), or the reverse (keys and values of regular attention). Three of their code bases have
-networks: for detection and segmentation, for classification, and for language models.
+The authors count branches from 1 and pairs as 12, 23, 34. Some of their separate tensors are one tensor here (the
+weights of the branches' sum), or the reverse (keys and values of regular attention). Networks are in three of their
+code bases: for detection and segmentation, for classification, and for language models.
 """
 
 import re
@@ -17,14 +17,14 @@ from piip_search.architecture.segments import PYRAMID_LEVELS, STRIDES, Merge
 
 Names = dict[str, Tensor]
 BranchBuilder = Literal["vit_models", "InternViT6B", "CLIP", "ConvNeXt of transformers", "ConvNeXt of timm"]
-"""What builds a branch."""
+"""Code that builds a branch."""
 
 TOWER = "model.vision_tower.vision_tower."
 PROJECTOR = "model.mm_projector."
-"""Where PIIP-LLaVA has branches with interactions, and projectors."""
+"""Prefix of branches with interactions and of projectors in PIIP-LLaVA."""
 CLASS_TOKEN = {"CLIP": "clip_model.embeddings.class_embedding"}
 POSITIONS = {"CLIP": "clip_model.embeddings.position_embedding.weight"}
-"""In other branches these are `cls_token` and `pos_embed`."""
+"""Names of position embeddings; `pos_embed` in other branches."""
 
 _INJECTORS = {"large_reads": "branch2to1", "small_reads": "branch1to2"}
 _INSIDE = {
@@ -45,7 +45,7 @@ _CLIP = {"norm1": "layer_norm1", "norm2": "layer_norm2", "attn.proj": "self_attn
 
 
 def branch_of(model: Backbone, merge: Merge) -> BranchBuilder:
-    """What builds a branch for a backbone."""
+    """The code that builds a branch for a backbone."""
     if isinstance(model, ConvNeXt):
         return "ConvNeXt of timm" if merge == "tokens" else "ConvNeXt of transformers"
     if merge == "tokens":
@@ -54,19 +54,19 @@ def branch_of(model: Backbone, merge: Merge) -> BranchBuilder:
 
 
 def branch_prefix(index: int, merge: Merge) -> str:
-    """What names of a branch begin with."""
+    """Prefix of a branch's names."""
     return f"{TOWER if merge == 'tokens' else ''}branch{index + 1}."
 
 
 def scale_name(index: int, block: int, which: int, architecture: Architecture) -> str:
-    """The layer scale of a block's first or second residual."""
+    """Name of the layer scale of a block's first or second residual."""
     model = architecture.branches[index].model
     scale = f"gamma_{which}" if branch_of(model, architecture.merge) == "vit_models" else f"ls{which}.gamma"
     return f"{branch_prefix(index, architecture.merge)}blocks.{block}.{scale}"
 
 
 def names_of(name: str, tensor: Tensor, architecture: Architecture, strides: Sequence[int]) -> Names:
-    """One tensor of ours under the authors' name, or several; not of class tokens and positions."""
+    """The authors' names and tensors for one of our tensors, except class tokens and positions."""
     parts = name.removeprefix("piip.").split(".")
     kind, rest = parts[0], parts[1:]
     if kind == "branches":
@@ -97,7 +97,7 @@ def _branch(index: int, parts: list[str], tensor: Tensor, architecture: Architec
 
 
 def _clip(inside: str, tensor: Tensor) -> Names:
-    """Names of the transformers library, where queries, keys and values are projected apart."""
+    """Names of the transformers library, which has separate projections for queries, keys and values."""
     if not inside.startswith("blocks."):
         inside = inside.replace("patch_embed.proj", "embeddings.patch_embedding").replace("norm_pre", "pre_layrnorm")
         return {inside: tensor}
@@ -112,7 +112,7 @@ def _clip(inside: str, tensor: Tensor) -> Names:
 
 
 def _place(block: int, model: ConvNeXt) -> tuple[int, int]:
-    """Stage of a block, and which of its blocks it is, from -1 for the downsampling."""
+    """Stage of a block, and its number in the stage, from -1 for the downsampling."""
     stage = 0
     while block >= model.stages[stage].blocks:
         block -= model.stages[stage].blocks
@@ -135,7 +135,7 @@ def _hugging_face(parts: list[str], model: ConvNeXt) -> list[str]:
 
 
 def _timm(parts: list[str], model: ConvNeXt) -> list[str]:
-    """Timm's own names, but for the layer scale."""
+    """Timm's own names, except for the layer scale."""
     if parts[0] == "stem":
         return parts
     stage, layer = _place(int(parts[1]), model)
@@ -162,7 +162,7 @@ def _interaction(parts: list[str], tensor: Tensor, architecture: Architecture) -
 
 
 def _convolutions(level: int, parts: list[str], tensor: Tensor, architecture: Architecture) -> Names:
-    """The last merge is named apart from those before it, which are named by their interaction."""
+    """Names of a merge by convolutions: the last one is separate, and earlier ones are named by their interaction."""
     last = architecture.merge == "conv" or level == PYRAMID_LEVELS - 1
     before = "" if last else f"intermediate_merging_{architecture.taps[level]}_"
     if parts[0] == "branch_weights":
@@ -176,7 +176,7 @@ def _weights(before: str, tensor: Tensor) -> Names:
 
 
 def _linear(level: int, parts: list[str], tensor: Tensor, architecture: Architecture) -> Names:
-    """The first branch has a norm alone; the layers of the others stand between permutations."""
+    """Names of a linear merge: the first branch has only a norm; the layers of others stand between permutations."""
     if parts[0] == "branch_weights":
         return _weights("", tensor)
     branch, layer, rest = int(parts[1]), int(parts[2]), parts[3:]
@@ -189,18 +189,18 @@ def _logits(level: int, parts: list[str], tensor: Tensor, architecture: Architec
 
 
 def _tokens(level: int, parts: list[str], tensor: Tensor, architecture: Architecture) -> Names:
-    """A projector's layers stand between permutations."""
+    """Names of a projector, whose layers stand between permutations."""
     branch, layer, rest = int(parts[1]), {"0": "1", "1": "3", "3": "6"}[parts[2]], parts[3:]
     return {".".join([f"{PROJECTOR}branch{branch + 1}", layer, *rest]): _matrix(tensor)}
 
 
 def _matrix(tensor: Tensor) -> Tensor:
-    """A convolution of 1x1 here is a linear layer there."""
+    """A linear layer's weight from a 1x1 convolution's."""
     return tensor[..., 0, 0] if tensor.dim() == 4 else tensor
 
 
 def is_spare(name: str, architecture: Architecture, strides: Sequence[int]) -> bool:
-    """Whether a tensor of the authors' is one that their networks hold and do not use."""
+    """Whether a tensor of the authors is unused in their networks."""
     kinds = {branch_of(branch.model, architecture.merge) for branch in architecture.branches}
     unused = ["fpn1."] if STRIDES[0] not in strides else []
     unused += ["clip_model.post_layernorm.", "clip_model.embeddings.position_ids"] if "CLIP" in kinds else []
@@ -210,7 +210,7 @@ def is_spare(name: str, architecture: Architecture, strides: Sequence[int]) -> b
 
 
 def inside_network(state: Mapping[str, Tensor], architecture: Architecture) -> Names:
-    """Tensors of the network from those of a whole detector or language model."""
+    """The tensors of the network in a whole detector or language model."""
     plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     if architecture.merge == "tokens":
         return {name: tensor for name, tensor in plain.items() if name.startswith((TOWER, PROJECTOR))}

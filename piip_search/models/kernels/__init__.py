@@ -1,1 +1,1 @@
-"""Operators of the networks: portable, and fused for GPUs."""
+"""Operators of the networks, portable or fused for GPUs."""

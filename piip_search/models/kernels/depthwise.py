@@ -1,7 +1,7 @@
-"""Depthwise 3x3 convolutions of a grid of tokens, by torch or by a kernel for GPUs, which takes tokens as they lie.
+"""Depthwise 3x3 convolutions of a grid of tokens, by torch or by a GPU kernel that keeps the tokens' layout.
 
-Around a convolution of torch's, `torch.compile` takes the second axis of all tokens for channels, lays them out by it,
-and makes norms and residuals slow.
+Around a convolution of torch's, `torch.compile` treats the second axis of all tokens as channels and changes their
+layout. This makes norms and residuals slow.
 
 Legend: B images, H W grid of tokens, C channels.
 """
@@ -16,12 +16,12 @@ from piip_search.models.kernels.dispatch import uses_kernel
 
 
 def depthwise(x_BHWC: Tensor, weight_C133: Tensor, bias_C: Tensor) -> Tensor:
-    """The convolution, zeros around the grid, shape (B, H, W, C).
+    """The convolution with zero padding, shape (B, H, W, C).
 
     Args:
         x_BHWC: Tokens.
-        weight_C133: Weights of each channel, as `nn.Conv2d` keeps them.
-        bias_C: What is added.
+        weight_C133: Weights of each channel, as in `nn.Conv2d`.
+        bias_C: Bias of each channel.
     """
     if not uses_kernel(x_BHWC, in_order=True, spares=False):
         x_BCHW = F.conv2d(x_BHWC.permute(0, 3, 1, 2), weight_C133, bias_C, padding=1, groups=len(bias_C))
@@ -32,15 +32,15 @@ def depthwise(x_BHWC: Tensor, weight_C133: Tensor, bias_C: Tensor) -> Tensor:
 
 @library.custom_op("piip_search::depthwise", mutates_args=())
 def fused(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The same by the kernel, of contiguous tensors; an operator of torch's, which `torch.compile` takes as a whole."""
-    from piip_search.models.kernels import depthwise_triton  # Triton is imported where a kernel runs
+    """The convolution by the kernel, for contiguous tensors; an operator that `torch.compile` leaves whole."""
+    from piip_search.models.kernels import depthwise_triton  # imports Triton only where the kernel runs
 
     return depthwise_triton.forward(x, weight, bias)
 
 
 @library.custom_op("piip_search::depthwise_backward", mutates_args=())
 def fused_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of tokens, weights and bias."""
+    """Gradients with respect to tokens, weights and bias."""
     from piip_search.models.kernels import depthwise_triton
 
     return depthwise_triton.backward(grad.contiguous(), x, weight)

@@ -1,6 +1,6 @@
-"""The kernels of `depthwise`: tokens as they lie, all of an image's rows and images in one row.
+"""The kernels of `depthwise` for tokens in their usual layout, with all rows of all images in sequence.
 
-Sums are in float32 whatever the tokens are in, and in a fixed order. Legend as in `depthwise`; T tokens of a program.
+Sums are in float32 for any dtype of the tokens, and in a fixed order. Legend as in `depthwise`; T tokens of a program.
 """
 
 import torch
@@ -9,27 +9,27 @@ import triton.language as tl
 from torch import Tensor
 
 DEPTHWISE_ELEMENTS = 1024
-"""Channels of all tokens of a program at a time: eight a thread."""
+"""Elements of a program at a time: eight a thread."""
 MOST_CHANNELS = 64
-"""Channels of a program at most."""
+"""Most channels of a program."""
 GRADIENT_STEPS = 4
-"""How many times its tokens a program adds up for the gradients of weights."""
+"""Blocks of tokens that a program sums for the gradients of weights."""
 
 
 def forward(x_BHWC: Tensor, weight_C133: Tensor, bias_C: Tensor) -> Tensor:
-    """The convolution, shape (B, H, W, C). All tensors are contiguous."""
+    """The convolution, shape (B, H, W, C); all tensors are contiguous."""
     y_BHWC = torch.empty_like(x_BHWC)
     _slide(x_BHWC, weight_C133, bias_C, y_BHWC, flipped=False)
     return y_BHWC
 
 
 def backward(grad_BHWC: Tensor, x_BHWC: Tensor, weight_C133: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of tokens, weights and bias, the latter in the weights' dtype. All tensors are contiguous.
+    """Gradients of tokens, weights and bias, the latter in the weights' dtype; all tensors are contiguous.
 
     Args:
         grad_BHWC: Gradient of the convolution's output.
-        x_BHWC: The tokens.
-        weight_C133: The weights.
+        x_BHWC: Tokens.
+        weight_C133: Weights.
     """
     x_grad_BHWC = torch.empty_like(x_BHWC)
     _slide(grad_BHWC, weight_C133, None, x_grad_BHWC, flipped=True)
@@ -58,7 +58,7 @@ def _blocks(x_BHWC: Tensor) -> tuple[int, int, int]:
 
 @triton.jit
 def _neighbour(x, t_T, c_C, inside_T, inside_C, H, W, down, right, C: tl.constexpr):
-    """The tokens so many rows below and columns to the right, zeros outside of the grid."""
+    """The tokens so many rows below and columns to the right, zeros outside the grid."""
     row_T, column_T = t_T // W % H + down, t_T % W + right
     exists_T = inside_T & (row_T >= 0) & (row_T < H) & (column_T >= 0) & (column_T < W)
     there_TC = (t_T + down * W + right).to(tl.int64)[:, None] * C + c_C[None, :]
@@ -107,7 +107,7 @@ def _weigh(
     BLOCK_T: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """What some of the tokens add to the gradients of the nine weights and the bias of each channel."""
+    """The share of some tokens in the gradients of the nine weights and the bias of each channel."""
     c_C = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     inside_C = c_C < C
     parts += tl.program_id(0) * (10 * C)

@@ -1,4 +1,4 @@
-"""Which way the sums are computed that also have a kernel of their own for GPUs: by it, or by torch's operators."""
+"""Chooses between torch's operators and our GPU kernels for the sums that have both."""
 
 import importlib.util
 import os
@@ -23,14 +23,14 @@ def _wish() -> str:
 
 
 WISH = _wish()
-"""Which way: the environment variable `PIIP_SEARCH_KERNELS`, read once. `portable` and `fused` force one way."""
+"""The choice of the environment variable `PIIP_SEARCH_KERNELS`, read once; `portable` and `fused` force one way."""
 
 _records = False
 
 
 @contextmanager
 def recorded() -> Iterator[None]:
-    """Says that what runs inside is recorded, and then replayed without being launched by the host."""
+    """Marks that operations inside are recorded, and later replayed without launches by the host."""
     global _records
     before, _records = _records, True
     try:
@@ -40,22 +40,21 @@ def recorded() -> Iterator[None]:
 
 
 def records() -> bool:
-    """Whether what runs now is recorded."""
+    """Whether operations are being recorded."""
     return _records
 
 
 def uses_kernel(x: Tensor, in_order: bool, spares: bool) -> bool:
-    """Whether a kernel of ours computes with this tensor.
+    """Whether one of our kernels computes with this tensor.
 
-    Left to itself it does on GPUs where Triton is installed, but for float64, and where torch is asked for
-    deterministic algorithms while the kernel adds up in no fixed order. A kernel that takes hardly fewer launches than
-    torch's operators is for steps that are compiled or recorded: from Python a launch costs the host more than from
-    torch.
+    By default a kernel runs on GPUs with Triton, except for float64, and except where torch must be deterministic while
+    the kernel sums in no fixed order. A kernel that saves few launches over torch's operators is only for compiled or
+    recorded steps: from Python its launch costs the host more than torch's.
 
     Args:
         x: The tensor.
-        in_order: Whether the kernel's sums, and those of its gradients, are in a fixed order.
-        spares: Whether it takes far fewer launches than torch's operators, forward and backward.
+        in_order: Whether the kernel's sums, and those of its gradients, have a fixed order.
+        spares: Whether it saves many launches over torch's operators, forward and backward.
     """
     if WISH != "auto":
         return WISH == "fused"
@@ -64,6 +63,6 @@ def uses_kernel(x: Tensor, in_order: bool, spares: bool) -> bool:
         and x.is_cuda
         and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
         and (in_order or not torch.are_deterministic_algorithms_enabled())
-        # A compiler that looked at what is recorded would compile anew while it is.
+        # A compiler that read this flag would compile again during a recording.
         and (spares or torch.compiler.is_compiling() or _records)
     )

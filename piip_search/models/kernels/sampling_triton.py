@@ -1,8 +1,8 @@
-"""The fused kernel of `sampling`: a program reads all points of some rows, each a head of a query.
+"""The fused kernel of `sampling`: a program reads all points of some rows, where a row is a head of a query.
 
-Forward, points, weights and samples live in registers alone. Backward, they are made again, and gradients of the values
-are added up in float32 in global memory. Sums are in float32 whatever the values are in. Legend as in `sampling`;
-R rows, query by query.
+In the forward pass, points, weights and samples are only in registers. In the backward pass they are computed again,
+and gradients of the values are summed in float32 in global memory. Sums are in float32 for any dtype of the values.
+Legend as in `sampling`; R rows, query by query.
 """
 
 from typing import Any
@@ -13,15 +13,15 @@ import triton.language as tl
 from torch import Tensor
 
 SAMPLING_ELEMENTS = 512
-"""Channels of all rows of a program: four a thread, moved at once where a head has a multiple of four."""
+"""Channels of all rows of a program: four a thread, moved together if a head has a multiple of four."""
 WARPS = 4
 
 
 def forward(value_BHWMD: Tensor, learnt_BNK: Tensor, sides: tuple[int, int]) -> Tensor:
-    """What `sampling.sample` gives, shape (B, N, M, D).
+    """The result of `sampling.sample`, shape (B, N, M, D).
 
     Args:
-        value_BHWMD: What is read, contiguous.
+        value_BHWMD: Values to read, contiguous.
         learnt_BNK: Offsets and scores, contiguous.
         sides: Height and width of the grid of queries.
     """
@@ -33,13 +33,13 @@ def forward(value_BHWMD: Tensor, learnt_BNK: Tensor, sides: tuple[int, int]) -> 
 def backward(
     grad_BNMD: Tensor, value_BHWMD: Tensor, learnt_BNK: Tensor, read_BNMD: Tensor, sides: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of values and of what is learnt, in their shapes and dtypes. All tensors are contiguous.
+    """Gradients of values and learnt numbers, in their shapes and dtypes; all tensors are contiguous.
 
     Args:
-        grad_BNMD: Gradient of what was read.
-        value_BHWMD: What was read from.
+        grad_BNMD: Gradient of the result.
+        value_BHWMD: Values to read.
         learnt_BNK: Offsets and scores.
-        read_BNMD: What was read.
+        read_BNMD: Result of the forward pass.
         sides: Height and width of the grid of queries.
     """
     value_grad = torch.zeros_like(value_BHWMD, dtype=torch.float32)
@@ -61,7 +61,7 @@ def _launch(
 
 @triton.jit
 def _peak_and_sum(scores, inside_R, P: tl.constexpr):
-    """The largest score of a row's points, and the sum of their exponentials less it."""
+    """The largest score of a row's points, and the sum of the exponentials of the scores minus it."""
     peak_R = tl.load(scores, mask=inside_R, other=0.0).to(tl.float32)
     for p in tl.static_range(1, P):
         peak_R = tl.maximum(peak_R, tl.load(scores + p, mask=inside_R, other=0.0).to(tl.float32))
@@ -73,7 +73,7 @@ def _peak_and_sum(scores, inside_R, P: tl.constexpr):
 
 @triton.jit
 def _pixel(offsets, p, n_R, inside_R, height, width, H, W):
-    """Where a point of each row is, in tokens of what is read."""
+    """Place of a point of each row, in tokens of the values' grid."""
     x_R = tl.load(offsets + 2 * p, mask=inside_R, other=0.0).to(tl.float32)
     y_R = tl.load(offsets + 2 * p + 1, mask=inside_R, other=0.0).to(tl.float32)
     centre_x_R = (n_R % width + 0.5) * (W * 1.0 / width) - 0.5
@@ -88,7 +88,7 @@ def _place(x_R, y_R, inside_R, H, W):
     return tl.where(exists_R, y_R * W + x_R, 0.0).to(tl.int32), exists_R
 
 
-# Heads and channels are constants: whether several neighbours can be moved at once is known from them alone.
+# Heads and channels are constants, as only they show whether several neighbours can be moved together.
 @triton.jit(do_not_specialize=["height", "width", "H", "W"])
 def _forward(
     value,
@@ -167,8 +167,8 @@ def _backward(
     at_RD = b * N * (M * D) + row_R[:, None] * D + d_D[None, :]
     inside_RD = inside_R[:, None] & inside_D[None, :]
     grad_RD = tl.load(grad + at_RD, mask=inside_RD, other=0.0).to(tl.float32)
-    # Of a softmax, a score's gradient is its weight times what its sample adds, less the mean of that over all points:
-    # which is the gradient times what was read.
+    # The gradient of a softmax's score is its weight times the difference of its sample's share and the mean of all
+    # points' shares. The mean is the product of the gradient and the result.
     mean_R = tl.sum(grad_RD * tl.load(read + at_RD, mask=inside_RD, other=0.0).to(tl.float32), axis=1)
     peak_R, sum_R = _peak_and_sum(learnt + score_R, inside_R, P)
     for p in tl.static_range(P):

@@ -1,8 +1,8 @@
-"""Lanes: branches that run beside each other on a GPU while a step is recorded.
+"""CUDA streams of branches that run beside each other on a GPU while a step is recorded.
 
-Most kernels of a branch are too small to fill a GPU, and what starts one is idle time between two. Branches wait for
-each other in interactions and merges alone: with a stream for each, a recorded step fills the gaps of one with the work
-of the others. From Python, launching takes longer than the kernels, and one stream does.
+Most kernels of a branch are too small to fill a GPU, and there is idle time between two launches. Branches wait for
+each other only in interactions and merges. With a stream for each, a recorded step fills the gaps of one branch with
+the work of the others. From Python, launching takes longer than the kernels, and one stream suffices.
 """
 
 from collections.abc import Sequence
@@ -15,45 +15,45 @@ from piip_search.models.kernels import dispatch
 
 
 class BranchStream:
-    """Where a branch's kernels are queued: on a stream of its own, or with everybody else's."""
+    """The queue of a branch's kernels: its own stream, or the caller's."""
 
     def __init__(self, stream: torch.cuda.Stream | None = None) -> None:
         self._stream = stream
 
     def __call__(self) -> AbstractContextManager[object]:
-        """What is launched inside is queued here."""
+        """Queues the kernels that are launched inside."""
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def mark(self) -> torch.cuda.Event | None:
-        """The end of what is queued so far."""
+        """Marks the end of the queue."""
         return None if self._stream is None else self._stream.record_event()
 
     def wait(self, mark: torch.cuda.Event | None) -> None:
-        """What is queued from here on waits for another lane's mark."""
+        """Makes later kernels of this queue wait for another stream's mark."""
         if self._stream is not None and mark is not None:
             self._stream.wait_event(mark)
 
     def read(self, tensor: Tensor) -> None:
-        """Memory of a tensor, which another lane may have made, is not reused before what is queued here is done."""
+        """Protects a tensor's memory from reuse until the kernels queued here are done; another stream may own it."""
         if self._stream is not None:
             tensor.record_stream(self._stream)
 
 
 ONE = BranchStream()
-"""The lane of all where nothing runs beside each other."""
+"""The common stream of all branches if none run beside each other."""
 
 _streams: dict[torch.device, list[torch.cuda.Stream]] = {}
-"""Streams of each device that branches have had: libraries keep memory for every stream that they were called on."""
+"""The branches' streams of each device: libraries keep memory for every stream that they were called on."""
 
 
 def streams_of(x: Tensor, count: int) -> list[BranchStream]:
-    """Lanes for so many branches, the first of which is the caller's.
+    """Streams for so many branches; the first is the caller's.
 
     Args:
-        x: What the branches run on.
-        count: Branches.
+        x: Tensor on the branches' device.
+        count: Number of branches.
     """
-    # A compiler that looked at what is recorded would compile anew while it is.
+    # A compiler that read this flag would compile again during a recording.
     if torch.compiler.is_compiling() or not (x.is_cuda and dispatch.records()):
         return [ONE] * count
     others = _streams.setdefault(x.device, [])
@@ -62,34 +62,34 @@ def streams_of(x: Tensor, count: int) -> list[BranchStream]:
     return [BranchStream(stream) for stream in [torch.cuda.current_stream(x.device), *others[: count - 1]]]
 
 
-def fork(lanes: Sequence[BranchStream], tensors: Sequence[Tensor]) -> None:
-    """From here on the other lanes may read what the first has made so far; a recording takes them in by that.
+def fork(streams: Sequence[BranchStream], tensors: Sequence[Tensor]) -> None:
+    """Lets the other streams read results of the first one up to here; this also captures them into a recorded graph.
 
     Args:
-        lanes: The caller's, and those that start.
-        tensors: What any of them reads.
+        streams: The caller's stream, and those that start.
+        tensors: Tensors that any of them reads.
     """
-    mark = lanes[0].mark()
-    for lane in lanes[1:]:
-        lane.wait(mark)
+    mark = streams[0].mark()
+    for stream in streams[1:]:
+        stream.wait(mark)
         for tensor in tensors:
-            lane.read(tensor)
+            stream.read(tensor)
 
 
-def join(lanes: Sequence[BranchStream], tensors: Sequence[Tensor | None]) -> None:
-    """From here on each lane may read what all of them have made so far.
+def join(streams: Sequence[BranchStream], tensors: Sequence[Tensor | None]) -> None:
+    """Lets each stream read the results of all streams up to here.
 
     Args:
-        lanes: Those that meet.
-        tensors: What any of them reads that another made.
+        streams: Streams to synchronise.
+        tensors: Tensors that another stream made and any of them reads.
     """
-    if lanes[0] is lanes[-1]:
+    if streams[0] is streams[-1]:
         return
-    # All marks before all waits: or the last lane would wait for what the first only starts now.
-    marks = [lane.mark() for lane in lanes]
-    for lane in lanes:
+    # All marks before all waits, or the last stream would wait for work that the first only starts now.
+    marks = [stream.mark() for stream in streams]
+    for stream in streams:
         for mark in marks:
-            lane.wait(mark)
+            stream.wait(mark)
         for tensor in tensors:
             if tensor is not None:
-                lane.read(tensor)
+                stream.read(tensor)

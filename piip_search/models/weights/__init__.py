@@ -1,1 +1,1 @@
-"""Pre-trained weights: which there are, and how they fit into a network."""
+"""Pre-trained weights, and how they fit into a network."""

@@ -1,11 +1,11 @@
-"""A design starts from the weights of a relative: every branch, interaction and merge that still fits.
+"""Copies a relative's weights into a design: every branch, interaction and merge that fits.
 
-None of a network's weights depends on image sizes or windows, so two designs share what has the same backbone:
+A network's weights do not depend on image sizes or windows, so two designs share the parts of equal backbones:
 
-- a branch takes over a branch of the same backbone (and patches), each at most once, in order;
-- an interaction takes over the one between the same two backbones that follows the same blocks of both, where it has
-  the same settings but for who reads; what is new stays fresh, and its gates at zero make it harmless;
-- a merge takes over what brings the same backbone to the same width, and the pyramid of that width.
+- a branch takes the weights of a branch with the same backbone (and patches), each at most once, in order;
+- an interaction takes the weights of the one between the same two backbones after the same blocks of both, if it has
+the same settings except for the direction; new parts stay fresh, and their gates at zero make them harmless;
+- a merge takes the weights that bring the same backbone to the same width, and the pyramid of that width.
 """
 
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ _State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class InheritReport:
-    """What a network took from a relative.
+    """The weights that a network inherited from a relative.
 
     Attributes:
-        taken: Parts that were taken over, each with the relative's part it came from, by the names of modules.
-        fresh: Parts that stay as they were.
-        tensors: How many tensors were taken.
-        of: How many tensors the network has.
+        taken: Inherited parts, each with the relative's part, by the names of modules.
+        fresh: Parts that stay unchanged.
+        tensors: Number of inherited tensors.
+        of: Number of tensors of the network.
     """
 
     taken: dict[str, str]
@@ -41,13 +41,13 @@ class InheritReport:
 
 
 def inherit(network: nn.Module, architecture: Architecture, state: _State, parent: Architecture) -> InheritReport:
-    """Gives a network what fits of a relative's weights, in place.
+    """Loads a relative's weights that fit into a network, in place.
 
     Args:
         network: A `PIIP`, or a `PIIPPyramid`, or a detector around one.
-        architecture: What it was built from.
-        state: The relative's state, of a module of the same class.
-        parent: What the relative was built from.
+        architecture: Architecture of the network.
+        state: State of the relative, for a module of the same class.
+        parent: Architecture of the relative.
     """
     own = network.state_dict()
     prefix = next((name.partition("branches.0.")[0] for name in own if "branches.0." in name), "")
@@ -67,7 +67,7 @@ def inherit(network: nn.Module, architecture: Architecture, state: _State, paren
 
 
 def _fitting(own: _State, state: _State, mine: str, theirs: str) -> dict[str, Tensor] | None:
-    """The tensors of one part under its own names; None unless all of them are there in the right shape."""
+    """The tensors of one part with its own names; None unless all of them exist in the right shape."""
     names = [name for name in own if name.startswith(mine + ".")]
     sources = {name: theirs + name.removeprefix(mine) for name in names}
     if not names or any(s not in state or state[s].shape != own[name].shape for name, s in sources.items()):
@@ -76,7 +76,7 @@ def _fitting(own: _State, state: _State, mine: str, theirs: str) -> dict[str, Te
 
 
 def _branch_weights(own: _State, state: _State, prefix: str, taken: dict[str, str]) -> dict[str, Tensor]:
-    """The scalar that each branch's map is summed with, for the branches whose projection was taken over."""
+    """The scalar weights of the branches whose projection was inherited."""
     found: dict[str, Tensor] = {}
     for mine, theirs in taken.items():
         level, _, place = mine.partition(".projections.")

@@ -1,7 +1,7 @@
-"""Pre-trained weights of single branches, from timm: from its hub, from a file, or from a folder of files.
+"""Loads pre-trained weights of single branches from timm's hub, a file, or a folder of files.
 
-A file is what timm's hub holds (`model.safetensors`) or what the model's authors published; timm's own conversions
-apply. Files are read as tensors alone: nothing in them is executed.
+A file is one of timm's hub (`model.safetensors`) or of the model's authors; timm's own conversions apply. Files are
+read as tensors only: nothing in them is executed.
 """
 
 import math
@@ -33,22 +33,22 @@ _State = Mapping[str, Tensor]
 Resampling = Literal["inverse", "bicubic"]
 HUB = "hub"
 SPARED = ("head", "norm.", "fc_norm.", "attn_pool.", "clip_projector.", "mask_token", "decoder", "lm_head.")
-"""Beginnings of names that no branch has a place for: what reads class scores, and what pre-training alone needs."""
+"""Prefixes of names without a place in a branch: parts for class scores, and for pre-training only."""
 _SCALE = re.compile(r"\.gamma_([12])$")
 """Layer scales of BEiT, which other models name `ls1.gamma`."""
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a branch took.
+    """The weights that a branch loaded.
 
     Attributes:
-        branch: The branch.
-        source: Where it came from.
-        tensors: How many tensors were taken.
-        resampled: Those that were brought to another size.
-        fresh: Parameters of the branch, and of its norm and head where class scores are read, that the source does not
-            have in their shape, and that stay as they were.
+        branch: Name of the branch.
+        source: Source of the weights.
+        tensors: Number of loaded tensors.
+        resampled: Names of resized tensors.
+        fresh: Parameters of the branch, and of its norm and head for class scores, that the source lacks in their shape
+            and that stay unchanged.
     """
 
     branch: str
@@ -67,22 +67,22 @@ class LoadReport:
 def load_pretrained(
     network: PIIP, source: str | Path | Sequence[str | Path], patches: Resampling = "inverse"
 ) -> list[LoadReport]:
-    """Gives every branch the weights of its backbone, in place. Interactions and merges stay as they are.
+    """Loads the weights of every branch's backbone in place; interactions and merges stay unchanged.
 
-    Class scores take over the norm and head of each branch's model, as the authors fine-tune them; a head of other
-    classes stays as it was, which `LoadReport.fresh` says.
+    For class scores, the norm and head of each branch's model are loaded, as the authors fine-tune them. A head of
+    other classes stays unchanged, and `LoadReport.fresh` names it.
 
     Args:
-        network: What takes them.
-        source: `hub`; or a folder that holds a file for each backbone, named like the timm model; or one of these, or a
-            file, for each branch.
-        patches: How a patch embedding is brought to another size. `inverse` leaves the embedding of a picture what it
-            was when the picture is resized with the patches (FlexiViT, arXiv 2212.08013); `bicubic` resizes the kernels
-            like pictures, as the authors' code does, which changes embeddings more (docs/log.md).
+        network: Network to load into.
+        source: `hub`; or a folder with a file for each backbone, named like the timm model; or a sequence of these or
+            of files, one for each branch.
+        patches: Method to resize a patch embedding. `inverse` keeps the embedding of a picture that is resized with the
+            patches (FlexiViT, arXiv 2212.08013). `bicubic` resizes the kernels like pictures, as the authors' code
+            does, which changes embeddings more (docs/log.md).
 
     Raises:
-        WeightsError: A backbone has no pre-trained weights, a download is refused, a file is missing or does not fit;
-            the message says which file to place where.
+        WeightsError: A backbone has no pre-trained weights, a download is refused, or a file is missing or does not
+            fit; the message says which file to place where.
     """
     branches = network.architecture.branches
     sources = [source] * len(branches) if isinstance(source, str | Path) else list(source)
@@ -129,7 +129,7 @@ def _tensors(backbone: Backbone, source: str | Path) -> _State:
 
 
 def _from_timm_file(backbone: Backbone, path: Path) -> _State:
-    """From a file of timm's hub or of the model's authors, by timm's own conversion."""
+    """Tensors from a file of timm's hub or of the model's authors, by timm's own conversion."""
     name = backbone.timm_name
     with torch.device("meta"):
         model = timm.create_model(name.partition(".")[0], pretrained=False)
@@ -145,7 +145,7 @@ def _from_timm_file(backbone: Backbone, path: Path) -> _State:
 
 
 def _from_file(backbone: Backbone, path: Path) -> _State:
-    """From a file of a ViT that timm does not have, under the names of our blocks (InternVL's files)."""
+    """Tensors from a file of a ViT that timm lacks, with the names of our blocks (InternVL's files)."""
     state = read_tensors(path)
     with torch.device("meta"):
         own = VisionTransformer(Branch(backbone.name, backbone.patch)).state_dict()
@@ -155,7 +155,7 @@ def _from_file(backbone: Backbone, path: Path) -> _State:
 
 
 def _check(backbone: Backbone, path: Path, state: _State, own: _State) -> None:
-    """Refuses a file that is of another model, by names and shapes of all that a branch takes."""
+    """Refuses a file of another model, by names and shapes of all tensors of a branch."""
     needed = {name for name in own if not name.startswith(SPARED)}
     found = {name for name in state if not name.startswith(SPARED)}
     wrong = sorted(name for name in needed & found if state[name].shape != own[name].shape)
@@ -174,7 +174,7 @@ def _check(backbone: Backbone, path: Path, state: _State, own: _State) -> None:
 def _from_hub(backbone: Backbone) -> _State:
     try:
         model = timm.create_model(backbone.timm_name, pretrained=True)
-    except Exception as error:  # every library on the way to the hub has refusals of its own
+    except Exception as error:  # each library in a download has errors of its own
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(
             f"weights of {backbone.timm_name} cannot be downloaded ({type(error).__name__}: {reason}); "
@@ -185,10 +185,10 @@ def _from_hub(backbone: Backbone) -> _State:
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Tensors by name, from safetensors or from a checkpoint, of which `model` or `state_dict` is taken if it has one.
+    """Tensors by name, from safetensors or from a checkpoint, or from its `model` or `state_dict` if it has one.
 
     Raises:
-        WeightsError: The file cannot be read as tensors alone.
+        WeightsError: The file cannot be read as tensors only.
     """
     content = _read(path)
     for key in ("model", "state_dict", "module"):
@@ -202,15 +202,15 @@ def _read(path: Path) -> Mapping[str, Any]:
 
         try:
             return load_file(path)
-        except Exception as error:  # its errors derive from Exception alone
+        except Exception as error:  # its errors derive directly from Exception
             raise WeightsError(f"{path} cannot be read: {error}") from None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling fails in as many ways as files are broken
+    except Exception as error:  # unpickling a broken file can raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path} cannot be read as tensors alone: {reason}; convert it to safetensors") from None
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{path} holds no tensors by name but a {type(content).__name__}")
+        raise WeightsError(f"{path} has no tensors by name but a {type(content).__name__}")
     return content
 
 
@@ -220,11 +220,11 @@ def _convert_vit(state: Mapping[str, Any], model: Any) -> dict[str, Tensor]:
 
 
 def branch_state(tensors: _State, module: nn.Module, patches: Resampling = "inverse") -> tuple[_State, list[str]]:
-    """The state of a branch from the tensors of a timm model, and what was resampled.
+    """The state of a branch from the tensors of a timm model, and the names of resampled tensors.
 
     Args:
-        tensors: By timm's names; all but what class scores are read with must have a place.
-        module: The branch.
+        tensors: Tensors by timm's names; all except those for class scores must have a place.
+        module: Module of the branch.
         patches: As in `load_pretrained`.
 
     Raises:
@@ -238,7 +238,7 @@ def branch_state(tensors: _State, module: nn.Module, patches: Resampling = "inve
 
 
 def _vit(rest: dict[str, Tensor], module: Any, patches: Resampling) -> tuple[_State, list[str]]:
-    """The state of a ViT branch; what it takes is taken out of the rest."""
+    """The state of a ViT branch; its tensors are removed from the rest."""
     state = {name: rest.pop(name) for name in list(rest) if name.startswith(("blocks.", "norm_pre.", "patch_embed."))}
     state = {_SCALE.sub(r".ls\1.gamma", name): tensor for name, tensor in state.items()}
     resampled = []
@@ -264,7 +264,7 @@ def _vit(rest: dict[str, Tensor], module: Any, patches: Resampling) -> tuple[_St
 
 
 def _split_positions(stored_1NC: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-    """Positions of prefix tokens, where all, the first or none of them have any, and those of a square grid."""
+    """Positions of prefix tokens, if all, the first or none of them have any, and positions of a square grid."""
     for count in (0, tokens, 1):
         if math.isqrt(stored_1NC.shape[1] - count) ** 2 == stored_1NC.shape[1] - count:
             return stored_1NC[:, :count], stored_1NC[:, count:]
@@ -290,8 +290,8 @@ def _positions(stored_1NC: Tensor, side: int) -> Tensor:
 
 
 def _convnext(rest: dict[str, Tensor]) -> tuple[_State, list[str]]:
-    """The state of a ConvNeXt branch: stages in one row, a downsampling counting as a block."""
-    for name in ("norm_pre.weight", "norm_pre.bias"):  # which ConvNeXts have before their pooling
+    """The state of a ConvNeXt branch: stages in sequence, with a downsampling as a block."""
+    for name in ("norm_pre.weight", "norm_pre.bias"):  # ConvNeXts have these before their pooling
         rest.pop(name, None)
     state = {name: rest.pop(name) for name in list(rest) if name.startswith("stem.")}
     inside = sorted(
@@ -308,9 +308,9 @@ def _convnext(rest: dict[str, Tensor]) -> tuple[_State, list[str]]:
 
 
 def _read_out(tensors: _State, merge: LogitMerge, index: int) -> list[str]:
-    """Takes over norm and head of class scores where they fit; the names of what stays as it was."""
+    """Loads norm and head for class scores if they fit; returns the names of unchanged tensors."""
     norm, head = merge.norms[index], merge.heads[index]
-    # A head with a hidden layer is no linear one, and two heads are not one.
+    # A head with a hidden layer is not linear, and two heads are not one.
     plain = not any(name.startswith(("head.pre_logits", "head_dist")) for name in tensors)
     norms = ("head.norm", "norm_pre") if "stem.0.weight" in tensors else ("norm", "fc_norm")
     fresh = []

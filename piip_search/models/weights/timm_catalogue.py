@@ -1,4 +1,4 @@
-"""Writes the facts of timm's models, so that they can be priced and checked where timm is not installed.
+"""Writes the facts of timm's models, for pricing and checks without timm.
 
 python -m piip_search.models.weights.timm_catalogue
 """
@@ -31,14 +31,14 @@ from timm.models.vision_transformer import (  # noqa: E402
 Facts = dict[str, Any]
 
 FAMILIES = ("vision_transformer", "deit", "beit", "convnext")
-"""Modules of timm with models that a branch can be."""
+"""Modules of timm with models that can be a branch."""
 STRANGERS = {
     "eva": "is of timm's class Eva (EVA, EVA-02, DINOv3), most of whose models have rotary positions",
     "vision_transformer_hybrid": "takes its patches from a convolutional network",
     "vision_transformer_relpos": "is of timm's class VisionTransformerRelPos, whose relative positions are not BEiT's",
     "vision_transformer_sam": "is of timm's class VisionTransformerSAM, whose windows are part of the model",
 }
-"""Modules of timm with ViTs that no branch can be, and why."""
+"""Modules of timm with ViTs that cannot be a branch, and the reasons."""
 _BLOCKS: dict[type[nn.Module], backbones.BlockKind] = {
     Block: "plain",
     ResPostBlock: "post",
@@ -48,7 +48,7 @@ _BLOCKS: dict[type[nn.Module], backbones.BlockKind] = {
 
 
 def facts_of(name: str) -> Facts | str:
-    """Facts of a timm model, without those that are the default; or why it cannot be a branch."""
+    """Facts of a timm model without default values, or the reason why it cannot be a branch."""
     with torch.device("meta"):
         model = timm.create_model(name, pretrained=False)
     if isinstance(model, ConvNeXt):
@@ -57,7 +57,7 @@ def facts_of(name: str) -> Facts | str:
 
 
 def catalogue() -> tuple[dict[str, Facts], dict[str, list[str]]]:
-    """Facts of every model of the families in the installed timm, by name; and names of others, by the reason."""
+    """Facts of the families' models in the installed timm, by name; and names of other models, by reason."""
     found = {name: facts_of(name) for module in FAMILIES for name in timm.list_models(module=module)}
     refused: dict[str, list[str]] = {why: timm.list_models(module=module) for module, why in STRANGERS.items()}
     for name, reason in found.items():
@@ -95,7 +95,7 @@ def _transformer(model: Any) -> Facts | str:
 
 
 def _in_a_row(block: Any) -> Facts:
-    """Facts of blocks with attentions and MLPs of their own."""
+    """Facts of blocks with separate attentions and MLPs in sequence."""
     twin = isinstance(block, ParallelThingsBlock)
     first, second = (block.attns[0], block.ffns[0]) if twin else (block, block)
     norm, scale = (first.norm, first.ls) if twin else (block.norm1, getattr(block, "ls1", nn.Identity()))
@@ -104,7 +104,7 @@ def _in_a_row(block: Any) -> Facts:
     inner = {type(getattr(part, "norm", nn.Identity())) for part in (attention, mlp)}
     plain = type(attention) is Attention and type(mlp) in (Mlp, GluMlp, SwiGLU) and attention.proj.in_features == width
     if not plain or len(inner) > 1 or getattr(attention, "gate", None) is not None:
-        raise TypeError(f"no facts tell an attention {attention} with an MLP {mlp}")
+        raise TypeError(f"no facts describe an attention {attention} with an MLP {mlp}")
     return {
         "heads": attention.num_heads,
         "hidden": 0 if hidden == 4 * width else hidden,
@@ -156,7 +156,7 @@ def _beit(model: Any) -> Facts | str:
 
 
 def _read_out(model: Any) -> Facts:
-    """How class scores are read."""
+    """Facts of the class scores' source."""
     last, after = (not isinstance(norm, nn.Identity) for norm in (model.norm, model.fc_norm))
     pool = model.global_pool
     if isinstance(model, VisionTransformerDistilled):
@@ -164,12 +164,12 @@ def _read_out(model: Any) -> Facts:
     elif pool == "avg" and last:
         pool = "normed_avg"
     if pool == "token" and after:
-        raise TypeError("no facts tell a class token that is normed twice")
+        raise TypeError("no facts describe a class token that is normed twice")
     return {"final_norm": last or after, "pool": pool}
 
 
 def _told(facts: Facts) -> Facts:
-    """Facts without those that are the default."""
+    """Facts without default values."""
     plain = {field.name: field.default for field in backbones.Transformer.__dataclass_fields__.values()}
     return {"family": "vit", **{key: value for key, value in facts.items() if value != plain[key]}}
 

@@ -48,7 +48,7 @@ def published_prior(
     )
     losses = np.array([1 - row.metrics[METRIC] / 100 for row, _ in rows])
     # Both are seen on one scale of costs.
-    together = Features(space, Designs.joined([designs, known]))
+    together = Features(space, Designs.concat([designs, known]))
     belief = Surrogate.fit(together.of(len(designs) + np.arange(len(known))), losses, seed)
     first = [found for _, encoded in rows if (found := _place(designs, encoded)) is not None]
 

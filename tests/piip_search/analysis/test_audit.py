@@ -99,7 +99,7 @@ def test_proxies_of_several_seeds_are_trained_with_as_many_others(spec: SearchSp
         if c.fidelity != LONGER
     ]
     assert {c.seed for c in proxies} == {0, 3}
-    assert [one.seed for c in proxies[:2] for one in c.single] == [0, 1, 2, 3, 4, 5]
+    assert [one.seed for c in proxies[:2] for one in c.per_seed] == [0, 1, 2, 3, 4, 5]
 
 
 def test_longer_trainings_start_from_nobodys_weights(spec: SearchSpec, ledger: Ledger) -> None:

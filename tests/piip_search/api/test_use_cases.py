@@ -109,7 +109,7 @@ def test_a_simulation_says_how_far_it_is_and_what_it_reached(spec: SearchSpec, t
     assert (first.tier, first.best, first.regret) == (1, 1, 0)
     assert (last.best, last.possible, last.hypervolume) == (pytest.approx(0.2), pytest.approx(0.2), pytest.approx(1))
     assert list(outcome.evaluations.values()) == [3]
-    with pytest.raises(UserError, match="at least one worker"):
+    with pytest.raises(UserError, match="workers must be at least 1"):
         simulate_search(spec, table, cluster=ClusterOptions(workers=0))
     with pytest.raises(TableError):
         simulate_search(spec, table, loss="unknown")

@@ -38,7 +38,7 @@ def test_memory_is_what_torch_keeps(name: str) -> None:
     image = torch.randn(1, 3, architecture.resolution, architecture.resolution)
     model = PIIP(architecture)
     kept = kept_values(model.train(), image)
-    assert price(architecture, "backbone").kept == pytest.approx(kept, rel=0.05)
+    assert price(architecture, "backbone").saved_values == pytest.approx(kept, rel=0.05)
     live = (memory(architecture).inference - 4 * price(architecture, "backbone").params) / 4
     assert live == pytest.approx(live_values(model.eval(), image), rel=0.15)
 
@@ -68,7 +68,7 @@ def test_memory_under_checkpointing_is_what_torch_keeps(name: str) -> None:
     side = architecture.resolution
     image = torch.randn(1, 3, side, side)
     inputs, again = kept_by_checkpoints(architecture, architecture.sides((side, side)))
-    merge = sum(part.cost.kept for part in breakdown(architecture, "backbone") if part.group == "merge")
+    merge = sum(part.cost.saved_values for part in breakdown(architecture, "backbone") if part.group == "merge")
     kept = kept_values(PIIP(architecture, checkpointing=True).train(), image)
     assert inputs + merge == pytest.approx(kept, rel=0.02)
     whole = kept_values(PIIP(architecture).train(), image)

@@ -99,11 +99,21 @@ def test_a_rise_of_one_step_is_none() -> None:
 
 
 def test_what_a_base_says_of_its_own_data_and_weights_is_left_behind() -> None:
-    reader = replace(DETECTOR_CONFIGS["retinanet"], imports=("own.heads", "piip_workers.tasks.detection.metric"))
+    detector_config = replace(
+        DETECTOR_CONFIGS["retinanet"], imports=("own.heads", "piip_workers.tasks.detection.metric")
+    )
     images = ProxyImages(10)
     for settings in (
-        full_config(ARCHITECTURE, PATHS, Training(), reader=reader, seed=5),
-        proxy_config(ARCHITECTURE, PATHS, Training(), fidelity=Fidelity(2), images=images, seed=5, reader=reader),
+        full_config(ARCHITECTURE, PATHS, Training(), detector_config=detector_config, seed=5),
+        proxy_config(
+            ARCHITECTURE,
+            PATHS,
+            Training(),
+            fidelity=Fidelity(2),
+            images=images,
+            seed=5,
+            detector_config=detector_config,
+        ),
     ):
         imports = settings["custom_imports"]["imports"]
         assert imports[-1] == "own.heads"
@@ -175,8 +185,8 @@ def test_the_design_is_data_too(tmp_path: Path) -> None:
 
 def test_a_detector_of_unknown_cost_is_told_without_it(tmp_path: Path) -> None:
     training = Training(detector="dino")
-    reader = replace(DETECTOR_CONFIGS["mask_rcnn"], base="mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
-    export = Export(ARCHITECTURE, PATHS, training, reader=reader, images=(1000, 100))
+    detector_config = replace(DETECTOR_CONFIGS["mask_rcnn"], base="mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
+    export = Export(ARCHITECTURE, PATHS, training, custom_detector=detector_config, images=(1000, 100))
     write_export(export, tmp_path)
     assert set(export.costs) == {"published", "backbone"}
     text = (tmp_path / "README.md").read_text(encoding="utf-8")

@@ -130,7 +130,7 @@ def test_training_memory_is_known_for_all_designs_at_once(
     if not len(space):
         return
     step = Step(image_scale, short_side, 3, DetectorCost("retinanet", 64, 7), bfloat16, checkpointing)
-    designs = Designs.joined(list(space.chunks("backbone", step=step)))
+    designs = Designs.concat(list(space.chunks("backbone", step=step)))
     assert designs.training_N is not None
     for index in np.random.default_rng(seed).integers(0, len(designs), 5):
         assert designs.training_N[index] == training_bytes(space.decode(designs.rows_ND[index]), step)
@@ -221,7 +221,7 @@ SPACE = SearchSpace(
         ("vit_b@640:w14", "windows that do not tile its 40 tokens (whole_windows); nearest size: 672"),
         ("vit_b@640:w14", "no multiple of the 14 of its stored positions (pretraining_grid); nearest size: 672"),
         ("vit_b@224:w14+vit_t@672:w14*6", "differ by a factor of 3, allowed are 1.2 to 2.5 (steps); nearest: 448"),
-        ("vit_b@224:w14+vit_t@640:w14*6", "padded to multiples of 320 px, at most 224 is allowed (padding)"),
+        ("vit_b@224:w14+vit_t@640:w14*6", "padded to multiples of 320 px, and at most 224 is allowed (padding)"),
         ("vit_b@224:w14+vit_t@448:w14+vit_t@672:w14*6", "3 branches, the space has 1, 2"),
         ("vit_b@224:w14+vit_b@448:w14*6", "a model is repeated"),
     ],
@@ -242,7 +242,7 @@ def test_windows_are_read(text: Any, window: tuple[int | None, int]) -> None:
 
 @pytest.mark.parametrize("text", [0, "g", "14g1", "14g", "-3"])
 def test_what_is_no_window_says_so(text: Any) -> None:
-    with pytest.raises(ValueError, match="a window is a number of tokens"):
+    with pytest.raises(ValueError, match="a window must be a number of tokens"):
         parse_window(text)
 
 

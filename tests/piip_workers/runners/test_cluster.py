@@ -143,7 +143,7 @@ def test_a_cluster_that_is_not_ready_is_one_error_before_anything_starts(
         assert len(re.findall(r"node \S+: no_such_package not installed", ended.stderr)) == 2
         assert not (tmp_path / "ledger.db").exists()
     ended = drive(cluster.address, tmp_path, changed(spec, resources={"custom": {"a100": 1}}))
-    assert "a trial needs 1 CPU, 1 a100, and no node of the cluster has as much" in ended.stderr
+    assert "a trial needs 1 CPU, 1 a100, and no node of the cluster has that much" in ended.stderr
 
 
 def test_what_a_node_tells_of_itself(tmp_path: Path) -> None:

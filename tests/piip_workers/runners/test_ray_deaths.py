@@ -91,7 +91,7 @@ class TestDesk:
         told: list[str] = []
         now = [0.0]
         desk = TrialDriver(
-            search, work, lambda: None, TrialResources(at_once=2, retries=0), told=told.append, clock=lambda: now[0]
+            search, work, lambda: None, TrialResources(at_once=2, retries=0), notify=told.append, clock=lambda: now[0]
         )
         first, second = desk.suggest("0"), desk.suggest("1")
         desk.complete("0", {}, True, SAID)
@@ -157,7 +157,7 @@ class TestDesk:
         ray_tune.run(search, work, tmp_path / "ray")
         assert search.halted
         assert search.ending.startswith("Ray Tune broke off (")
-        assert "the same command goes on where this stopped" in search.ending
+        assert "run the same command again" in search.ending
         assert not search.running
         again, _ = open_small(spec, tmp_path)
         ray_tune.run(again, work, tmp_path / "elsewhere")

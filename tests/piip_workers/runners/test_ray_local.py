@@ -42,7 +42,7 @@ def test_a_folder_that_suits_ray_stands_in_for_one_that_does_not(given: dict[str
         ("/" + "é" * LONGEST_TMPDIR, "paths of sockets have at most 107 bytes"),
         ("relative", "the path is not absolute"),
         ("/dev/null", "/dev/null is no folder"),
-        ("/dev/null/below", "/dev/null/below cannot be made"),
+        ("/dev/null/below", "/dev/null/below cannot be created"),
     ],
 )
 def test_a_folder_that_the_user_chose_and_that_does_not_suit_is_refused(chosen: str, problem: str) -> None:

@@ -1,1 +1,1 @@
-"""Image files: where they are, what is known of them, how they are decoded."""
+"""Image files: their location, known facts about them, and decoding."""

@@ -1,4 +1,4 @@
-"""Where the image is that an annotation file names."""
+"""Finds the image file that an annotation file names."""
 
 import os
 import unicodedata
@@ -9,15 +9,15 @@ from urllib.parse import unquote
 
 
 def image_file(folder: Path, name: str) -> Path:
-    """The file that a name means.
+    """Finds the file that a name means.
 
-    A name is taken as it is where a file has it. Else folders may be divided as on Windows, letters with accents may be
-    composed otherwise (macOS writes NFD, other systems NFC), spaces may have become plain ones, and letters may be
-    coded as in an address (%20).
+    A name is used unchanged where such a file exists. Otherwise other spellings are tried: folders divided as on
+    Windows, accents composed otherwise (macOS writes NFD, other systems NFC), plain spaces, and letters coded as in an
+    address (%20).
 
     Args:
         folder: Folder of the images.
-        name: As the annotation file has it.
+        name: Name in the annotation file.
     """
     plain = folder / name
     if (name.isascii() and "\\" not in name and "%" not in name) or is_there(plain):
@@ -29,7 +29,7 @@ def image_file(folder: Path, name: str) -> Path:
 
 
 def is_there(file: Path) -> bool:
-    """Whether there is such a file; no system has one whose name is too long."""
+    """Whether the file exists; no system has one whose name is too long."""
     try:
         return file.is_file()
     except (OSError, ValueError):
@@ -46,7 +46,7 @@ _SPACES = str.maketrans("\u00a0\u202f", "  ")
 
 
 def names_outside(folder: Path, names: Iterable[str]) -> set[str]:
-    """Names that mean a place outside the folder, however they are written; links are not followed on the way."""
+    """Names of the list that point outside the folder, however they are written; links on the way are not followed."""
     start = folder.absolute()
     roots = tuple(f"{root}{os.sep}".replace("//", "/") for root in {start, folder.resolve()})
     # Strings, not paths: there are a hundred thousand names.
@@ -55,22 +55,22 @@ def names_outside(folder: Path, names: Iterable[str]) -> set[str]:
 
 
 def where_else(folder: Path, root: Path, name: str) -> str:
-    """Where a missing image seems to be, as the end of a message; empty where nothing like it was found."""
+    """Guesses where a missing image is, as the end of a message; empty without a guess."""
     bare = Path(name.replace("\\", "/"))
     with suppress(OSError):  # the name may be too long for one
-        return f"it is a link to {(folder / name).readlink()}, which is not there"
+        return f"it is a link to {(folder / name).readlink()}, which does not exist"
     if is_there(root / bare) and root != folder:
-        return f"it is there relative to {root}: set images to that folder"
+        return f"it exists relative to {root}: set images to that folder"
     if bare.name != str(bare) and is_there(folder / bare.name):
-        return f"{bare.name} lies in {folder} itself: take the folders out of the names"
+        return f"{bare.name} lies in {folder} itself: remove the folders from the names"
     try:
         near = sorted(entry.name for entry in os.scandir((folder / bare).parent))
     except OSError:
         return ""
     for other in near:
         if other != bare.name and other.lower() == bare.name.lower():
-            return f"{other} is there: capital and small letters differ"
+            return f"{other} exists: capital and small letters differ"
     for other in near:
         if Path(other).stem == bare.stem or other == bare.stem:
-            return f"{other} is there: the ending differs"
+            return f"{other} exists: the ending differs"
     return ""

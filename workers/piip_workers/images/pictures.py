@@ -1,6 +1,6 @@
-"""What the image files of a data set are: sizes, turning, depth, a hash of their contents, whether they decode.
+"""Facts about the image files of a data set: size, orientation, depth, content hash, and whether they decode.
 
-All of it is looked at once for each file: the user's cache folder keeps it by path, size, times of change and inode.
+All facts of a file are read at once. The user's cache folder keeps them by path, size, change times and inode.
 """
 
 import hashlib
@@ -28,62 +28,62 @@ from piip_workers.images.image_files import image_file
 from piip_workers.whole_files import write_whole
 
 CACHE_VERSION = 2
-"""Raised whenever what is kept of a file changes its meaning."""
+"""Version of the cached facts; raised whenever one changes its meaning."""
 SETTLED = 2.0
 """Seconds after which a file that changed again has another time of change on every file system."""
 THREADS = min(8, os.cpu_count() or 1)
 FILES_A_BATCH = 16 * THREADS
-"""Files that are looked at between two looks at whether somebody waits for the end."""
+"""Files that are read between two checks for a request to stop."""
 LARGE = 2**25
-"""Pixels of an image that is decoded while no other is."""
+"""Pixels from which an image is decoded alone, while no other image is."""
 BRIGHT = 99.9
-"""Percentile of an image's values that is taken for its brightest: single pixels of a sensor are often broken."""
+"""Percentile of an image's values that counts as its brightest value: single sensor pixels are often broken."""
 ORIENTATION = 0x0112
-"""Tag of EXIF: how an image is to be turned."""
+"""EXIF tag of an image's orientation."""
 BITS_A_SAMPLE = 258
-"""Tag of TIFF."""
+"""TIFF tag of the bits a sample."""
 SAMPLE_FORMAT = 339
-"""Tag of TIFF."""
+"""TIFF tag of the sample format."""
 UNSIGNED = 1
-"""Sample format of whole numbers without a sign."""
+"""Sample format of unsigned integers."""
 PLAIN_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "MPO")
-"""Formats whose depth the first bytes say."""
+"""Formats whose first bytes give the depth."""
 
 ProgressCallback = Callable[[int, int], None]
 _T = TypeVar("_T")
 
 
-def _untold(done: int, total: int) -> None:
-    """Where nobody wants to know how far it is."""
+def _no_progress(done: int, total: int) -> None:
+    """Reports no progress."""
 
 
 @cache
 def has_opencv() -> bool:
     """Whether OpenCV can be used; on a cluster the workers have it, and the machine that submits need not.
 
-    It is loaded here, before threads use it: while one of them imports it, others find half a module.
+    OpenCV is loaded here, before threads use it: while one thread imports it, others find half a module.
     """
     if importlib.util.find_spec("cv2") is None:
         return False
     try:
         from piip_workers.images import pixels  # noqa: F401
-    except ImportError:  # its libraries are missing; who decodes an image says so
+    except ImportError:  # a library of OpenCV is missing; the code that decodes an image reports it
         return False
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first bytes of an image file say.
+    """The facts that the first bytes of an image file give.
 
     Attributes:
-        width: Width of the pixels as they are stored; 0 where the file is no image that is known.
-        height: Height, likewise.
-        orientation: How they are to be turned to stand upright, 1 to 8 as in EXIF; 1 is upright.
-        obeyed: Whether OpenCV turns it when asked to, and only then; it does not in every format.
+        width: Width of the pixels as they are stored; 0 where the image format is unknown.
+        height: Height of the pixels as they are stored; 0 where the image format is unknown.
+        orientation: Turn that makes the image upright, 1 to 8 as in EXIF; 1 is upright.
+        obeyed: Whether OpenCV turns it on request, and only then; it does not in every format.
         bits: Bits of a channel.
         odd: Whether channels hold floating-point numbers, or numbers with a sign.
-        too_large: Whether it has more pixels than are decoded.
+        too_large: Whether it has too many pixels to be decoded.
     """
 
     width: int = 0
@@ -100,7 +100,7 @@ class Header:
 
     @property
     def swaps(self) -> bool:
-        """Whether height and width are exchanged by turning."""
+        """Whether the turn exchanges height and width."""
         return self.orientation >= 5
 
     @property
@@ -110,22 +110,22 @@ class Header:
 
     @property
     def upright(self) -> tuple[int, int]:
-        """Height and width once it stands upright."""
+        """Height and width of the upright image."""
         return (self.width, self.height) if self.swaps and self.obeyed else (self.height, self.width)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What is known of a file; None for what was not looked at.
+    """The known facts of a file; None for a fact that was not read.
 
     Attributes:
         size: Size of the file in bytes.
-        changed: When its contents, and when anything about it, changed last, in nanoseconds.
+        changed: Times of the last change of its contents and of its metadata, in nanoseconds.
         inode: Its number in the file system.
-        header: What its first bytes say.
+        header: Facts from its first bytes.
         hash: Hash of its contents, 32 hexadecimal digits.
         decodes: Whether OpenCV decodes it.
-        brightest: Largest value of a channel, but for a few pixels (`BRIGHT`).
+        brightest: Largest value of a channel, without a few outlier pixels (`BRIGHT`).
     """
 
     size: int
@@ -138,14 +138,14 @@ class Picture:
 
 
 class Pictures:
-    """The images of a folder. Files that are missing are none of it.
+    """The images of a folder; missing files are left out.
 
     Args:
-        folder: Where they are.
+        folder: Folder of the images.
         names: Names of the files, as an annotation file has them.
 
     Attributes:
-        odd: Names of what is no regular file: a folder, a pipe, a device.
+        odd: Names of folders, pipes and devices, which are no regular files.
     """
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
@@ -168,7 +168,7 @@ class Pictures:
         self._kept = kept
 
     def file(self, name: str) -> Path:
-        """Where an image is."""
+        """The path of an image."""
         return self._files[name]
 
     @property
@@ -176,44 +176,44 @@ class Pictures:
         odd = set(self.odd)
         return [name for name in self._files if name not in self._known and name not in odd]
 
-    def headers(self, names: Sequence[str], told: ProgressCallback = _untold) -> list[Header | None]:
-        """What the first bytes of files say; None of those that are missing."""
-        return self._look(names, "header", _header, told)
+    def headers(self, names: Sequence[str], progress: ProgressCallback = _no_progress) -> list[Header | None]:
+        """Reads the first bytes of files; None for missing files."""
+        return self._look(names, "header", _header, progress)
 
-    def hashes(self, names: Sequence[str], told: ProgressCallback = _untold) -> list[str | None]:
-        """Hashes of the files' contents."""
-        return self._look(names, "hash", _hash, told)
+    def hashes(self, names: Sequence[str], progress: ProgressCallback = _no_progress) -> list[str | None]:
+        """Hashes the contents of files."""
+        return self._look(names, "hash", _hash, progress)
 
     def undecodable(
-        self, names: Sequence[str], told: ProgressCallback = _untold, ended: Callable[[], bool] = lambda: False
+        self, names: Sequence[str], progress: ProgressCallback = _no_progress, ended: Callable[[], bool] = lambda: False
     ) -> list[str]:
-        """Which files cannot be decoded, with OpenCV, which is installed; missing files are among them.
+        """The files that OpenCV cannot decode, missing files among them; OpenCV must be installed.
 
         Args:
             names: Names of the files.
-            told: Is told how many of how many were decoded.
-            ended: Whether to stop: what was not looked at then is not among them.
+            progress: Called with the number of decoded files and the number of all files.
+            ended: Whether to stop; files that are not read by then are left out of the answer.
         """
-        found = self._look(names, "decodes", _is_decodable, told, ended)
+        found = self._look(names, "decodes", _is_decodable, progress, ended)
         return [name for name, decodes in zip(names, found, strict=True) if decodes is False or name not in self._known]
 
-    def brightest(self, names: Sequence[str], told: ProgressCallback = _untold) -> list[int]:
-        """Largest value of a channel of files, but for a few pixels; 0 of those that cannot be decoded."""
-        return [found or 0 for found in self._look(names, "brightest", _brightest, told)]
+    def brightest(self, names: Sequence[str], progress: ProgressCallback = _no_progress) -> list[int]:
+        """Largest channel value of files, without a few outlier pixels; 0 for files that cannot be decoded."""
+        return [found or 0 for found in self._look(names, "brightest", _brightest, progress)]
 
     def _look(
         self,
         names: Sequence[str],
         what: str,
         look: Callable[[Path], _T],
-        told: ProgressCallback,
+        progress: ProgressCallback,
         ended: Callable[[], bool] = lambda: False,
     ) -> list[_T | None]:
         new = [name for name in names if name in self._known and getattr(self._known[name], what) is None]
         if new:
             has_opencv()
             with ThreadPoolExecutor(THREADS) as pool:
-                # A pool ends what it was given before a program may end: it is given little at a time.
+                # A pool finishes all its tasks before a program may end, so it gets few at a time.
                 for start in range(0, len(new), FILES_A_BATCH):
                     if ended():
                         break
@@ -225,12 +225,12 @@ class Pictures:
                         found = answers[at % THREADS][at // THREADS]
                         changed: dict[str, Any] = {what: found}
                         self._known[name] = replace(self._known[name], **changed)
-                    told(start + len(batch), len(new))
+                    progress(start + len(batch), len(new))
             self._keep()
         return [getattr(self._known[name], what) if name in self._known else None for name in names]
 
     def _keep(self) -> None:
-        """Writes what is known of files that changed a while ago; where nobody may write, they are looked at again."""
+        """Writes the facts of files that have not changed for a while; without write permission they are read again."""
         last = time.time_ns() - int(SETTLED * 1e9)
         self._kept |= {name: picture for name, picture in self._known.items() if max(picture.changed) < last}
         with suppress(OSError):
@@ -239,7 +239,7 @@ class Pictures:
 
 
 def _read(file: Path) -> dict[str, Picture]:
-    """What was kept; nothing where that cannot be read."""
+    """The cached facts; empty where they cannot be read."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["version"] != CACHE_VERSION:
@@ -250,7 +250,7 @@ def _read(file: Path) -> dict[str, Picture]:
 
 
 def _content(picture: Picture) -> dict[str, Any]:
-    """What is kept of a file; `asdict` copies each value and takes ten times as long."""
+    """The cached form of a file's facts; `asdict` copies each value and takes ten times as long."""
     header = picture.header
     content = {name: getattr(picture, name) for name in Picture.__slots__}
     return content | {"header": header and {name: getattr(header, name) for name in Header.__slots__}}
@@ -276,7 +276,7 @@ def _header(file: Path) -> Header:
                     width, height = image.size
     except Image.DecompressionBombError:
         return Header(too_large=True)
-    except Exception:  # a library that meets a file of any content
+    except Exception:  # files of any content raise errors of any kind in the library
         return _header_of_pixels(file)
     header = Header(width, height, orientation, True, bits, odd)
     if kind in PLAIN_FORMATS and (orientation == 1 or _obeys(file, orientation)):
@@ -285,7 +285,7 @@ def _header(file: Path) -> Header:
 
 
 def _orientation(image: Any) -> int:
-    """The tag that says how an image is to be turned; 1 where there is none."""
+    """The orientation tag of an image; 1 without one."""
     if image.format == "PNG" and "exif" not in image.info:  # else the library decodes the image to look behind it
         return 1
     found = image.getexif().get(ORIENTATION, 1)
@@ -293,15 +293,15 @@ def _orientation(image: Any) -> int:
 
 
 def _obeys(file: Path, orientation: int) -> bool:
-    """Whether OpenCV turns an image as its tag says, and leaves it where it is asked to; looked at in an eighth."""
-    if not has_opencv():  # on a cluster the workers have it
+    """Whether OpenCV turns an image as its tag says and leaves it stored on request; tried at an eighth of the size."""
+    if not has_opencv():  # a cluster has it on the workers
         return True
     stored, upright = (_decoded(file, as_stored, reduced=True) for as_stored in (True, False))
     return stored is not None and upright is not None and np.array_equal(_turned(stored, orientation), upright)
 
 
 def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Pixels (height, width, 3) turned upright, as each of EXIF's orientations means."""
+    """Turns pixels (height, width, 3) upright, as each of EXIF's orientations means."""
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
     rows, columns = _FLIPS[orientation]
@@ -309,15 +309,15 @@ def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 _FLIPS = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
-"""Steps along rows and columns, after rows and columns were exchanged from the fifth on."""
+"""Steps along rows and columns; orientations from the fifth on exchange rows and columns first."""
 
 
 def _header_of_pixels(file: Path, said: Header | None = None) -> Header:
-    """The same as OpenCV decodes it, where the first bytes do not say, or do not bind it.
+    """The header as OpenCV decodes the image, for formats whose first bytes do not give it or are not binding.
 
     Args:
         file: The image.
-        said: What the first bytes say, and what is known where OpenCV is not installed or cannot decode it.
+        said: Header from the first bytes, the answer where OpenCV is not installed or cannot decode the image.
     """
     said = said or Header()
     if not has_opencv():
@@ -331,9 +331,9 @@ def _header_of_pixels(file: Path, said: Header | None = None) -> Header:
 
 
 def _depth(image: Any, head: bytes) -> tuple[int, bool]:
-    """Bits of a channel, and whether it holds floating-point numbers or such with a sign."""
+    """Bits of a channel, and whether it holds floating-point or signed numbers."""
     if image.format == "PNG":
-        return head[24], False  # what the file has; the library turns 16 bits of colours into 8
+        return head[24], False  # the depth of the file; the library reduces colours of 16 bits to 8
     if image.format == "TIFF":
         bits, kind = image.tag_v2.get(BITS_A_SAMPLE, 8), image.tag_v2.get(SAMPLE_FORMAT, 1)
         largest = max(bits) if isinstance(bits, tuple) else bits
@@ -376,8 +376,8 @@ def _decoded(file: Path, as_stored: bool = False, reduced: bool = False) -> NDAr
 
     Args:
         file: The image.
-        as_stored: Whether they are left as they are stored, whatever EXIF says.
-        reduced: Whether they are of an eighth of the size, which is quicker, and of 8 bits.
+        as_stored: Whether pixels stay as they are stored, without EXIF's turn.
+        reduced: Whether to decode an eighth of the size in 8 bits, which is quicker.
     """
     import cv2
 
@@ -394,13 +394,13 @@ def _decoded(file: Path, as_stored: bool = False, reduced: bool = False) -> NDAr
 
 @contextmanager
 def _place_for(content: bytes) -> Iterator[None]:
-    """Waits for other large images to be done with, where this is one."""
+    """Waits until no other large image is being decoded, if this one is large."""
     with _one_large if _may_be_large(content) else nullcontext():
         yield
 
 
 def _may_be_large(content: bytes) -> bool:
-    """Whether an image takes much memory when it is decoded, as far as its first bytes tell."""
+    """Whether decoding an image takes much memory, judged by its first bytes."""
     from PIL import Image
 
     try:
@@ -408,5 +408,5 @@ def _may_be_large(content: bytes) -> bool:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as image:
                 return bool(image.width * image.height > LARGE)
-    except Exception:  # a library that meets a file of any content
+    except Exception:  # files of any content raise errors of any kind in the library
         return True

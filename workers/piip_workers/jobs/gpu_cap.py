@@ -1,4 +1,4 @@
-"""Keeps a trial to its share of a GPU, so that its neighbours are safe."""
+"""Caps a trial's GPU memory at its share, so that its neighbours are safe."""
 
 from types import ModuleType
 from typing import Any
@@ -9,10 +9,10 @@ from piip_search.cost.gpu_share import torch_fraction
 
 
 def cap_gpu_memory(share: float, cuda: ModuleType | Any = torch.cuda) -> None:
-    """Lets this process take no more of a GPU's memory than its share; more is an error of that process alone.
+    """Caps this process at its share of a GPU's memory; more raises an error in this process only.
 
     Args:
-        share: GPUs that the trial has; from one on there is nothing to share.
+        share: GPUs of the trial; from one on nothing is capped.
         cuda: `torch.cuda`.
     """
     if cuda.is_available():

@@ -1,4 +1,4 @@
-"""How a candidate is measured, as plain data that any process can take up."""
+"""The measurement of a candidate as plain data that any process can run."""
 
 import errno
 import fcntl
@@ -20,26 +20,26 @@ from piip_workers.whole_files import write_whole
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing")
-"""How libraries say that a disk is full in errors of their own."""
+"""Texts by which libraries report a full disk in errors of their own."""
 IN_LOADER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\s")
-"""How an error begins that torch brought from a process that reads images; its traceback follows."""
+"""Start of an error that torch carries over from a loader process; its traceback follows."""
 
 
 LONGEST_CLAIM_WAIT = 60.0
-"""Seconds to wait for another process, which ends once it finds that nobody waits for it."""
+"""Seconds to wait for another process, which ends once it notices that nobody waits for it."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """A function by its import path, and its settings: what crosses to a worker in place of our classes.
+    """A function by its import path and its settings, sent to a worker in place of our classes.
 
     Attributes:
-        function: `module:name` of a function of a candidate and the settings, that returns an evaluation.
+        function: `module:name` of a function that takes a candidate and the settings, and returns an evaluation.
         settings: Keyword arguments, plain data.
-        results: Folder where each evaluation is kept, so that one that was made and not yet told, because the search
-            ended meanwhile, is not made again; empty for none.
-        share: `module:name` of a function that is called with the GPUs that a trial has, before it is measured: it
-            keeps the process to its share. Empty for none.
+        results: Folder that keeps each evaluation, so that it is not repeated if the search ends before it arrives;
+            empty for none.
+        share: `module:name` of a function that caps the process at its share of a GPU; called with the GPUs of the
+            trial before the measurement. Empty for none.
     """
 
     function: str
@@ -48,11 +48,11 @@ class Work:
     share: str = ""
 
     def __call__(self, candidate: Candidate, gpu: float = 0.0) -> Evaluation:
-        """Measures a candidate; whatever goes wrong with it is an evaluation that failed.
+        """Measures a candidate; any error of the candidate gives a failed evaluation.
 
         Args:
-            candidate: What to measure.
-            gpu: GPUs that the trial has.
+            candidate: Candidate to measure.
+            gpu: GPUs of the trial.
 
         Raises:
             MachineError: The machine is at fault.
@@ -79,7 +79,7 @@ class Work:
         return with_failures(candidate, measure)
 
     def begun(self, candidate: Candidate) -> int | None:
-        """How often a process began to measure a candidate; None where nothing is kept."""
+        """Number of times that a process began to measure a candidate; None without a results folder."""
         kept = self._kept(candidate)
         if kept is None:
             return None
@@ -88,7 +88,7 @@ class Work:
         return 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """The job as plain data."""
         return {
             "function": self.function,
             "settings": dict(self.settings),
@@ -105,14 +105,14 @@ class Work:
 
 
 def with_failures(candidate: Candidate, measure: Callable[[], Evaluation]) -> Evaluation:
-    """What a candidate's measurement gives; whatever goes wrong with it is an evaluation that failed.
+    """Runs a candidate's measurement; any error of the candidate gives a failed evaluation.
 
     Args:
-        candidate: What is measured.
-        measure: Measures it.
+        candidate: Candidate that is measured.
+        measure: Function that measures it.
 
     Raises:
-        MachineError: The machine is at fault, as where its disk is full.
+        MachineError: The machine is at fault, for example its disk is full.
     """
     started = time.monotonic()
     try:
@@ -126,9 +126,9 @@ def with_failures(candidate: Candidate, measure: Callable[[], Evaluation]) -> Ev
 
 
 def reason_of(error: BaseException) -> str:
-    """An error in one line, with its type where its message was not written for a user.
+    """An error in one line, with its type unless its message was written for a user.
 
-    Of an error in a process that reads images it is the line that says what it was.
+    For an error of a loader process it is the line of the original error.
     """
     text = str(error)
     if IN_LOADER.match(text):
@@ -145,7 +145,7 @@ def _resolved(place: str) -> Callable[..., Any]:
 
 
 def stop_where_full(error: BaseException) -> None:
-    """Passes over what is a candidate's own fault.
+    """Raises for a full disk and ignores all other errors, which are the candidate's own.
 
     Raises:
         MachineError: The disk is full.
@@ -155,21 +155,21 @@ def stop_where_full(error: BaseException) -> None:
         if getattr(cause, "errno", None) in FULL or any(text in str(cause) for text in FULL_TEXTS):
             raise MachineError(
                 f"a disk of {socket.gethostname()} is full ({cause}); "
-                "free some space, and the same command goes on where this stopped"
+                "free some space and run the same command again: it goes on where it stopped"
             ) from error
         cause = cause.__cause__ or cause.__context__
 
 
 @contextmanager
 def alone(file: Path, wait: float = LONGEST_CLAIM_WAIT) -> Iterator[None]:
-    """Keeps a second process out for as long as a file is held: a worker may outlive the search that started it.
+    """Holds a file against other processes: a worker may outlive the search that started it.
 
     Args:
-        file: What is held; it is made where it is not there.
+        file: File to hold; it is created if it is missing.
         wait: Seconds to wait for another process.
 
     Raises:
-        MachineError: The other one does not end.
+        MachineError: The other process does not end.
         OSError: The file cannot be made.
     """
     with file.open("w", encoding="utf-8") as held:
@@ -181,35 +181,36 @@ def alone(file: Path, wait: float = LONGEST_CLAIM_WAIT) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     text = f"another process holds {file}, as seen from {socket.gethostname()}"
-                    raise MachineError(f"{text}; end it, and the same command goes on where this stopped") from None
+                    way_out = "end it and run the same command again: it goes on where it stopped"
+                    raise MachineError(f"{text}; {way_out}") from None
                 time.sleep(0.5)
         yield
 
 
 @contextmanager
 def _one_at_a_time(kept: Path) -> Iterator[None]:
-    """Lets nobody measure what another process is measuring, as far as files can be made."""
+    """Keeps other processes from the same measurement, where a lock file can be created."""
     with ExitStack() as held:
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(alone(kept.with_suffix(".lock")))
-        except OSError:  # as on a full disk: what is measured is told all the same
+        except OSError:  # for example a full disk: the measurement runs without a lock
             pass
         yield
 
 
 def _begun(kept: Path) -> Path:
-    """A file that grows by a letter whenever the measurement begins."""
+    """The file that grows by a letter each time the measurement begins."""
     return kept.with_suffix(".begun")
 
 
 def _note(file: Path) -> None:
-    with suppress(OSError), file.open("a", encoding="utf-8") as letters:  # a full disk says so soon enough
+    with suppress(OSError), file.open("a", encoding="utf-8") as letters:  # a later step reports a full disk
         letters.write(".")
 
 
 def _read(path: Path) -> Evaluation | None:
-    """What was kept; None where nothing is, or where a machine that lost its power left half of it."""
+    """The stored evaluation; None without one, or where a power failure left half of it."""
     try:
         return Evaluation.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
@@ -217,10 +218,10 @@ def _read(path: Path) -> Evaluation | None:
 
 
 def _keep(path: Path, evaluation: Evaluation) -> None:
-    """Writes all of it or nothing.
+    """Writes an evaluation atomically.
 
-    Where it cannot be written, as on a disk that is full by now, the evaluation is told all the same: it is made, and
-    is kept for the case alone that the search ends before it hears of it.
+    A failure to write, for example on a full disk, is ignored: the evaluation is returned anyway, and the file matters
+    only if the search ends before the evaluation arrives.
     """
     with suppress(OSError):
         write_whole(path, json.dumps(evaluation.to_dict()))

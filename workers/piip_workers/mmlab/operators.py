@@ -1,4 +1,4 @@
-"""mmcv's compiled operators that detectors need, in plain torch: for installations with nothing compiled.
+"""The mmcv operators that detectors need in plain torch, for installations without compiled code.
 
 Legend: N boxes, K regions, B images, C channels, H W map.
 """
@@ -17,7 +17,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
     Args:
         boxes: Corners x1, y1, x2, y2, shape (N, 4).
         scores: Shape (N,).
-        iou_threshold: A box goes when it overlaps a better one by more than this.
+        iou_threshold: Overlap with a better box above which a box is removed.
         offset: Added to both corners' distance: 1 where a box includes its last pixel.
     """
     order = scores.argsort(descending=True, stable=True)
@@ -88,7 +88,10 @@ def _samples(start_K: Tensor, extent_K: Tensor, count: int) -> Tensor:
 
 
 def _bilinear(map_CHW: Tensor, y_KR: Tensor, x_KS: Tensor) -> Tensor:
-    """The map at every pair of positions, shape (C, K, R, S); 0 more than a pixel outside, the border within it."""
+    """Samples the map at all pairs of positions, shape (C, K, R, S).
+
+    A position is zero beyond a pixel outside the map, and the border within it.
+    """
     _, H, W = map_CHW.shape
     inside = ((y_KR >= -1) & (y_KR <= H))[:, :, None] & ((x_KS >= -1) & (x_KS <= W))[:, None, :]
 
@@ -106,11 +109,11 @@ def _bilinear(map_CHW: Tensor, y_KR: Tensor, x_KS: Tensor) -> Tensor:
 
 
 def sigmoid_focal_loss(logits_NC: Tensor, target_N: Tensor, gamma: float, alpha: float, weight_C: Tensor) -> Tensor:
-    """Focal loss of every class on its own, shape (N, C) (arXiv 1708.02002, eq. 5).
+    """Focal loss of each class separately, shape (N, C) (arXiv 1708.02002, eq. 5).
 
     Args:
         logits_NC: One logit a class.
-        target_N: The class, or C for background.
+        target_N: Class index, or C for background.
         gamma: Focusing power.
         alpha: Weight of the positive.
         weight_C: Weight of each class; empty for none.

@@ -1,4 +1,4 @@
-"""Keeps what libraries print out of the way of our own output."""
+"""Keeps the output of libraries apart from our own."""
 
 import logging
 import warnings
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def quiet(log: Path) -> Iterator[None]:
-    """What is printed goes into a file; warnings and what is logged short of an error go nowhere."""
+    """Redirects printed output into a file, and drops warnings and log records below errors."""
     before = logging.root.manager.disable
     with (
         warnings.catch_warnings(),

@@ -1,8 +1,8 @@
-"""Makes mmengine, mmcv-lite and mmdet work with nothing compiled.
+"""Makes mmengine, mmcv-lite and mmdet work without compiled code.
 
-mmdet needs operators that mmcv compiles against one exact torch; mmcv-lite leaves them out. `install` serves those that
+mmdet needs operators that mmcv compiles against one exact torch; mmcv-lite lacks them. `install` provides those that
 detectors call, from torchvision's compiled operators where they are loaded and in plain torch elsewhere
-(`piip_workers.mmlab.operators`). A compiled mmcv is left alone. Call it before mmcv, mmdet or timm are imported.
+(`piip_workers.mmlab.operators`). A compiled mmcv is left alone. Call `install` before importing mmcv, mmdet or timm.
 """
 
 import importlib
@@ -32,8 +32,8 @@ def install() -> None:
     """Prepares this process for mmdet; a second call does nothing.
 
     Raises:
-        ModuleNotFoundError: A package is missing; the message has the line that installs it.
-        ImportError: OpenCV misses a library of the system.
+        ModuleNotFoundError: A package is missing; the message has the command that installs it.
+        ImportError: OpenCV lacks a system library.
     """
     for name in ("mmengine", "mmcv", "mmdet"):
         if importlib.util.find_spec(name) is None:
@@ -52,10 +52,10 @@ def install() -> None:
 
 
 def _look_up_once() -> None:
-    """Lets mmengine read mmdet's index of configurations, and ask after compilers, once a process.
+    """Lets mmengine read mmdet's index of configurations, and search for compilers, once a process.
 
-    It reads a hundred files to find one configuration, and asks for compilers for the head of every log: up to a second
-    of every training.
+    mmengine reads a hundred files to find one configuration, and searches for compilers for the head of every log. Both
+        take up to a second of every training.
     """
     from mmengine.config import utils
     from mmengine.runner import runner
@@ -66,7 +66,7 @@ def _look_up_once() -> None:
 
 
 def _format_once() -> None:
-    """Lets mmengine format a configuration once a process, where it does so again for every checkpoint."""
+    """Lets mmengine format a configuration once a process instead of once a checkpoint."""
     from mmengine.config import config
 
     plain = config.FormatCode
@@ -76,7 +76,7 @@ def _format_once() -> None:
 
     def format_code(text: str, **style: Any) -> Any:
         if text not in known:
-            known.clear()  # of one training there is one text, of its folder and its checkpoints
+            known.clear()  # a training has one text, for its folder and its checkpoints
             known[text] = plain(text, **style)
         return known[text]
 
@@ -86,10 +86,10 @@ def _format_once() -> None:
 
 @contextmanager
 def unformatted() -> Iterator[None]:
-    """Lets mmengine write configurations as they come.
+    """Lets mmengine write configurations unformatted.
 
-    It formats them for the log, for the folder and for every checkpoint, each time in a second or two: more than many
-    a proxy takes for an epoch.
+    mmengine formats them for the log, for the folder and for every checkpoint. Each takes a second or two, more than
+        many a proxy needs for an epoch.
     """
     from mmengine.config import config
 
@@ -104,8 +104,8 @@ def unformatted() -> Iterator[None]:
 def _import_yapf() -> None:
     """Imports mmengine's formatter, whose cache may be half-written.
 
-    On a machine's first import it renames its pickled grammar into the user's cache folder before the file is flushed:
-    another process that starts just then reads a part of it and fails.
+    mmengine's first import on a machine renames its pickled grammar into the user's cache folder before it is flushed:
+    another process that starts at that moment reads a part of it and fails.
     """
     try:
         importlib.import_module("yapf")
@@ -122,7 +122,7 @@ def _import_yapf() -> None:
 
 
 class _Operators(ModuleType):
-    """Stands where mmcv looks for its compiled operators, with their signatures."""
+    """Stands in for mmcv's compiled operators, with their signatures."""
 
     def __init__(self) -> None:
         super().__init__("mmcv._ext")
@@ -162,7 +162,7 @@ def _roi_align(maps: Tensor, rois: Tensor, height: int, width: int, scale: float
     return operators.roi_align(maps, rois, (height, width), scale, ratio, aligned)
 
 
-# The compiled operators write into tensors that the caller made; their argument names are mmcv's.
+# The compiled operators write into tensors of the caller; their argument names are mmcv's.
 def _roi_align_forward(
     input: Tensor,
     rois: Tensor,
@@ -198,7 +198,7 @@ def _roi_align_backward(
     aligned: bool,
 ) -> None:
     with torch.enable_grad():
-        # Linear in the maps, so their values do not matter for the gradient.
+        # The operator is linear in the maps, so their values do not matter for the gradient.
         maps = torch.zeros_like(grad_input).requires_grad_()
         output = _roi_align(maps, rois, aligned_height, aligned_width, spatial_scale, sampling_ratio, aligned)
         grad_input.copy_(torch.autograd.grad(output, maps, grad_output)[0])
@@ -238,15 +238,15 @@ def _load_checkpoints_safely() -> None:
 
 
 def load_safely(path: Path, map_location: Any = None, mmap: bool = False) -> Any:
-    """A checkpoint of mmengine's, which holds more than tensors: with these few types allowed and no others.
+    """Loads a checkpoint of mmengine's with a few types besides tensors, and no others.
 
     Args:
         path: The file.
         map_location: As in `torch.load`.
-        mmap: Whether tensors are read only where they are used.
+        mmap: Whether tensors are read only when they are used.
 
     Raises:
-        pickle.UnpicklingError: It holds something else.
+        pickle.UnpicklingError: The checkpoint holds another type.
     """
     import numpy as np
     from mmengine.logging import HistoryBuffer
@@ -256,7 +256,7 @@ def load_safely(path: Path, map_location: Any = None, mmap: bool = False) -> Any
     dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.uint8, np.int32)]
 
     def history_method(owner: Any, name: str) -> Any:
-        """In place of getattr, which a checkpoint could reach anything with."""
+        """Replaces getattr, which would give a checkpoint access to anything."""
         if owner is not HistoryBuffer or name.startswith("_"):
             raise pickle.UnpicklingError(f"a checkpoint may not name {name} of {owner}")
         return getattr(owner, name)

@@ -1,7 +1,7 @@
-"""Training steps that a GPU replays: a network's kernels are recorded once for each size of batch (CUDA graphs).
+"""Training steps as CUDA graphs: a network's kernels are recorded once a batch size, then replayed.
 
-A PIIP network of three branches launches some ten thousand small kernels a training step, which take the host longer
-than the GPU. A recorded step is two launches.
+A PIIP network of three branches launches about ten thousand small kernels a training step. The host takes longer to
+launch them than the GPU to run them. A recorded step is two launches.
 """
 
 import warnings
@@ -17,30 +17,30 @@ from torch.func import functional_call
 from piip_search.models.kernels import dispatch
 
 SEEN = 2
-"""Batches of a size that are run as usual before it is recorded: a rare size is not worth it."""
+"""Batches of a size that run normally before it is recorded: a rare size is not worth it."""
 MOST_SIZES = 4
-"""Sizes that are recorded at most: each holds gradients of all weights."""
+"""Most sizes that are recorded: each holds gradients of all weights."""
 TRIALS = 3
-"""Times that a step is tried out before it is recorded: libraries choose and compile their kernels then."""
+"""Trial runs of a step before it is recorded: libraries choose and compile their kernels in them."""
 
 Maps = Tensor | tuple[Tensor, ...]
 Record = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
-"""Keeps what a function computes: gives what the function gave, and what computes that anew in the same memory."""
+"""Records a function's kernels: returns its result, and a function that recomputes it in the same memory."""
 
 
 class Recorded:
-    """A network whose training steps are recorded and replayed on a GPU; elsewhere and in inference it runs as usual.
+    """A network whose training steps are recorded and replayed on a GPU; elsewhere and in inference it runs normally.
 
-    What it computes is the same. A replayed step has one backward pass, before the next of its size, and adds to the
-    gradients of the network's weights; images that want gradients themselves run as usual.
+    The results are the same. A replayed step has one backward pass, before the next step of its size, and adds to the
+    gradients of the network's weights. Images that need gradients themselves run normally.
     """
 
     def __init__(self, network: nn.Module, record: Record | None = None) -> None:
         """Wraps a network.
 
         Args:
-            network: Takes images, gives maps, and waits for nothing in its forward pass.
-            record: Keeps what a function computes; by default a CUDA graph.
+            network: Takes images and returns maps, without synchronisation in its forward pass.
+            record: Records a function's kernels; by default as a CUDA graph.
         """
         self._network, self._own = network, record
         self._steps: dict[tuple[int, ...], _Step] = {}
@@ -48,7 +48,7 @@ class Recorded:
         self._pool: Any = None
 
     def __call__(self, image_BCHW: Tensor) -> Maps:
-        """What the network gives: a map or several, each of shape (B, C, H, W) with its own C, H and W.
+        """The network's maps: one or several, each of shape (B, C, H, W) with its own C, H and W.
 
         A second backward pass through it, or one after the next step of its size, raises a RuntimeError.
 
@@ -69,7 +69,7 @@ class Recorded:
         return tuple(self._steps)
 
     def _step(self, image_BCHW: Tensor) -> "_Step | None":
-        """The recorded step of this size, if there is one or it is time for it."""
+        """The recorded step of this size, recorded now if it is due; None otherwise."""
         size = tuple(image_BCHW.shape)
         if size not in self._steps:
             self._seen[size] += 1
@@ -79,7 +79,7 @@ class Recorded:
         return self._steps[size]
 
     def _record(self, image_BCHW: Tensor) -> "_Step":
-        # Copies of weights that autocast made before the recording would be read for ever.
+        # The recording would read copies of weights that autocast made before it for ever.
         torch.clear_autocast_cache()
         kind, cuda = image_BCHW.device.type, image_BCHW.is_cuda
         state = torch.cuda.get_rng_state() if cuda else torch.get_rng_state()
@@ -87,10 +87,10 @@ class Recorded:
             self._pool = torch.cuda.graph_pool_handle()
         autocast = torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False)
         with autocast, dispatch.recorded(), warnings.catch_warnings():
-            # It is tried out on one stream, which autograd remembers, and recorded on another.
+            # The trial runs use one stream, which autograd remembers; the recording uses another.
             warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
             step = _Step(self._network, image_BCHW, self._own or partial(_record_on_gpu, self._pool))
-        # As if nothing had been tried out.
+        # Undo the trial runs' effects.
         torch.cuda.set_rng_state(state) if cuda else torch.set_rng_state(state)
         return step
 
@@ -98,9 +98,9 @@ class Recorded:
 class _Step:
     """The recorded step of one size: a forward and a backward pass over places in memory.
 
-    It runs over weights that lie in the memory of the network's and have no history: of a weight that an earlier step
-    used, autograd keeps a node which waits for the stream of that step as long as anybody holds its loss; and nothing
-    may wait while a graph is recorded.
+    It runs over tensors that share the memory of the network's weights and have no history. For a weight that an
+    earlier step used, autograd keeps a node that waits for the stream of that step as long as its loss is alive.
+    Nothing may wait while a graph is recorded.
     """
 
     def __init__(self, network: nn.Module, image_BCHW: Tensor, record: Record) -> None:
@@ -109,7 +109,7 @@ class _Step:
         self._originals = list(own.values())
         self._lent: list[tuple[nn.Parameter, Tensor]] = []
         self._image = torch.randn_like(image_BCHW)
-        # What autograd follows in place of a thousand weights, which would take the host longer than the replay.
+        # One input for autograd instead of a thousand weights, which would take the host longer than the replay.
         self._anchor = torch.zeros((), device=image_BCHW.device, requires_grad=True)
         self._awaited: object = None
         maps: list[Tensor] = []
@@ -135,12 +135,12 @@ class _Step:
         self._gradients, self._replay_backward = record(backward)
 
     def __call__(self, image_BCHW: Tensor) -> Maps:
-        """What the network gives."""
+        """The network's maps."""
         maps: tuple[Tensor, ...] = _Replay.apply(self._anchor, self, image_BCHW)  # type: ignore[no-untyped-call]
         return maps[0] if self._single else maps
 
     def forward(self, image_BCHW: Tensor) -> tuple[object, list[Tensor]]:
-        """The maps, and what the backward pass that belongs to them is called."""
+        """Returns the maps, and the token by which their backward pass is recognised."""
         self._image.copy_(image_BCHW)
         self._replay_forward()
         self._awaited = object()
@@ -172,7 +172,7 @@ class _Step:
                 self._lent.append((original, gradient))
 
     def keep_gradients(self) -> None:
-        """Moves gradients that are still added to, before the recording writes its next ones where they lie."""
+        """Moves gradients that are still in use before the recording overwrites their memory."""
         for original, lent in self._lent:
             if original.grad is lent:
                 original.grad = lent.clone()
@@ -180,7 +180,7 @@ class _Step:
 
 
 class _Replay(torch.autograd.Function):
-    """A recorded step as autograd sees it; its backward pass hands gradients over by itself."""
+    """A recorded step for autograd; its backward pass writes the gradients itself."""
 
     @staticmethod
     def forward(ctx: Any, anchor: Tensor, step: _Step, image_BCHW: Tensor) -> tuple[Tensor, ...]:
@@ -198,9 +198,9 @@ class _Replay(torch.autograd.Function):
 
 
 def _gradients(maps: Sequence[Tensor], weights: Sequence[Tensor], towards: Sequence[Tensor]) -> list[Tensor | None]:
-    """Gradients of all weights, but for those that no map depends on.
+    """Gradients of all weights; None for weights that no map depends on.
 
-    Laid out as the weights are and each in memory of its own: optimisers and clipping write there.
+    Each has the layout of its weight and memory of its own: optimisers and clipping write there.
     """
     pairs = [(map_, toward) for map_, toward in zip(maps, towards, strict=True) if map_.requires_grad]
     if not pairs:
@@ -211,7 +211,7 @@ def _gradients(maps: Sequence[Tensor], weights: Sequence[Tensor], towards: Seque
     places: set[int] = set()
     for gradient, weight in zip(found, weights, strict=True):
         if gradient is not None:
-            # Of a sum of two weights autograd gives both the same tensor.
+            # Autograd returns one shared tensor for both weights of a sum.
             if gradient.stride() != weight.stride() or gradient.data_ptr() in places:
                 gradient = torch.empty_like(weight).copy_(gradient)
             places.add(gradient.data_ptr())

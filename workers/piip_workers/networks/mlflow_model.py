@@ -12,25 +12,25 @@ from piip_search.architecture.segments import STRIDES
 
 IMAGE = "image"
 MAPS = tuple(f"stride_{stride}" for stride in STRIDES)
-"""What goes in and what comes out, by name."""
+"""Names of the outputs."""
 Run = Callable[[NDArray[np.float32]], list[Any]]
 
 
 class Served:
-    """A network from a folder that `piip-search export` wrote."""
+    """A network from an export folder of `piip-search export`."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     def predict(self, images: Any, params: Mapping[str, Any] | None = None) -> dict[str, NDArray[np.float32]]:
-        """Maps of strides 4 to 32 of images of shape (B, 3, H, W), whose mean and standard deviation were 127.5."""
+        """Maps of strides 4 to 32 for images of shape (B, 3, H, W), normalised by mean and standard deviation 127.5."""
         image = images[IMAGE] if isinstance(images, Mapping) else images
         maps = self._run(np.asarray(image, np.float32))
         return {name: np.asarray(one, np.float32) for name, one in zip(MAPS, maps, strict=True)}
 
 
 def _load_pyfunc(path: str) -> Served:
-    """The network in a folder: the torch export, or the ONNX file."""
+    """Loads the network of a folder: the torch export, or the ONNX file."""
     folder = Path(path)
     if (folder / "model.onnx").is_file():
         import onnxruntime

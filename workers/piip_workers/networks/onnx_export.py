@@ -20,17 +20,17 @@ from piip_workers.networks.torch_export import greatest_difference
 
 OPSET = 18
 ONNX_TOLERANCE = 1e-4
-"""Greatest difference from torch that passes, relative to a map's greatest value."""
+"""Greatest allowed difference from torch, relative to a map's greatest value."""
 
 
 def write_onnx(architecture: Architecture, network: PIIPPyramid, folder: Path, log: Path) -> None:
-    """Writes `model.onnx`: backbone and pyramid, from `image` to one map a stride.
+    """Writes `model.onnx`: backbone and pyramid, with the input `image` and one map a stride.
 
     Args:
         architecture: The design.
         network: Its network, with weights.
-        folder: Where to write; new or empty.
-        log: File for what the exporter prints.
+        folder: Folder to write to; new or empty.
+        log: File for the exporter's output.
     """
     folder.mkdir(exist_ok=True)
     image = torch.zeros(1, 3, architecture.resolution, architecture.resolution)
@@ -48,10 +48,10 @@ def write_onnx(architecture: Architecture, network: PIIPPyramid, folder: Path, l
 
 
 def prove_onnx(architecture: Architecture, network: PIIPPyramid, folder: Path, proof: Proof, log: Path) -> None:
-    """Checks the file and compares its maps with torch's, on one image of the full size.
+    """Checks the file and compares its maps with torch's on one image of the full size.
 
-    Gates of interactions start at zero, where what an interaction reads has no effect: a network as it starts is also
-    compared with random gates, in a file that is not kept.
+    Gates of interactions start at zero, so that an interaction has no effect: an untrained network is also compared
+    with random gates, in a temporary file.
     """
     _compare("onnx", architecture, network, folder / "model.onnx", proof)
     gates = [value for key, value in network.named_parameters() if key.endswith((".gamma", ".tau"))]
@@ -74,7 +74,7 @@ def _compare(name: str, architecture: Architecture, network: PIIPPyramid, path: 
     image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = network.eval()(image)
-    note = f"at most what is expected; one image of {side} x {side} pixels, in onnxruntime"
+    note = f"at most the expected value; one image of {side} x {side} pixels, in onnxruntime"
     proof.check(
         f"{name}: greatest relative difference of the maps",
         ONNX_TOLERANCE,

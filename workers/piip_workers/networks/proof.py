@@ -1,4 +1,4 @@
-"""What an export's proof is made of: single checks, each with what was expected and what was found."""
+"""The proof of an export: single checks, each with its expected and its actual result."""
 
 import json
 import operator
@@ -15,15 +15,15 @@ _PACKAGES = ("piip-search", "torch", "timm", "mmengine", "mmcv-lite", "mmdet", "
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried.
+    """One check.
 
     Attributes:
-        name: Format, and what was tried.
-        expected: What should come.
-        found: What came; an error's text where it came to that.
+        name: Format and subject of the check.
+        expected: Expected result.
+        found: Actual result; the error's text after an error.
         passed: Whether the two agree.
-        seconds: Time it took.
-        note: What a reader must know of it; empty for nothing.
+        seconds: Duration.
+        note: Remark for a reader; empty for none.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Proof:
     """The checks of one export.
 
     Attributes:
-        checks: In the order they were made.
-        skipped: What could not be tried here, and what is needed for it.
+        checks: Checks in the order they were made.
+        skipped: Checks that are impossible here, and what they need.
     """
 
     checks: list[Check] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Proof:
 
     @property
     def failures(self) -> list[str]:
-        """A line a failed check."""
+        """One line for each failed check."""
         return [f"{c.name}: expected {c.expected}, found {c.found}" for c in self.checks if not c.passed]
 
     def check(
@@ -63,26 +63,26 @@ class Proof:
         agree: Callable[[Any, Any], bool] = operator.eq,
         note: str = "",
     ) -> bool:
-        """Tries one thing; an error is a failed check.
+        """Runs one check; an error is a failed check.
 
         Args:
-            name: What is tried.
-            expected: What should come.
-            find: Gives what comes.
-            agree: Whether found and expected agree; equality by default.
-            note: What a reader must know of it.
+            name: Subject of the check.
+            expected: Expected result.
+            find: Returns the actual result.
+            agree: Whether the actual result is as expected; equality by default.
+            note: Remark for a reader.
         """
         begun = time.perf_counter()
         try:
             found = find()
             passed = bool(agree(found, expected))
-        except Exception as error:  # whatever goes wrong in a foreign library is what the proof is there to tell
+        except Exception as error:  # the proof reports any error of a foreign library
             found, passed = " ".join(f"{type(error).__name__}: {error}".split())[:1000], False
         self.checks.append(Check(name, expected, found, passed, round(time.perf_counter() - begun, 3), note))
         return passed
 
     def write(self, path: Path) -> None:
-        """As JSON, with the versions of what was used."""
+        """Writes the proof as JSON, with the versions of the libraries."""
         content = {
             "passed": self.passed,
             "checks": [asdict(check) for check in self.checks],

@@ -15,7 +15,7 @@ from piip_search.models import PIIPPyramid
 from piip_workers.networks.proof import Proof
 
 TORCH_TOLERANCE = 1e-6
-"""Greatest difference between two processes that passes, relative to a map's greatest value."""
+"""Greatest allowed difference between two processes, relative to a map's greatest value."""
 
 _MODEL = '''"""{name}
 
@@ -38,7 +38,7 @@ WEIGHTS = Path(__file__).parent / "weights.safetensors"
 
 
 def build(weights: Path | None = WEIGHTS) -> PIIPPyramid:
-    """The network, ready to run; with random weights where none are named. Both sides of an image should be multiples
+    """The network, ready to run; with random weights if `weights` is None. Both sides of an image should be multiples
     of {multiple} pixels; it was made for {side}."""
     network = PIIPPyramid(Architecture.parse(ARCHITECTURE), DROP_PATH)
     if weights is not None:
@@ -61,7 +61,7 @@ def write_torch(architecture: Architecture, network: PIIPPyramid, folder: Path) 
     Args:
         architecture: The design.
         network: Its network, with weights.
-        folder: Where to write; new or empty.
+        folder: Folder to write to; new or empty.
     """
     folder.mkdir(exist_ok=True)
     rates = [branch.model.drop_path for branch in architecture.branches]
@@ -75,12 +75,12 @@ def write_torch(architecture: Architecture, network: PIIPPyramid, folder: Path) 
 
 
 def prove_torch(architecture: Architecture, network: PIIPPyramid, folder: Path, proof: Proof) -> None:
-    """Runs `model.py` in a process of its own and compares its maps with the network's, on one small image."""
+    """Runs `model.py` in a separate process and compares its maps with the network's on one small image."""
     side = architecture.multiple * -(-64 // architecture.multiple)
     image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = network.eval()(image)
-    note = f"at most what is expected; one image of {side} x {side} pixels, in a process of its own"
+    note = f"at most the expected value; one image of {side} x {side} pixels, in a separate process"
     proof.check(
         "torch: greatest relative difference of the maps",
         TORCH_TOLERANCE,
@@ -91,7 +91,7 @@ def prove_torch(architecture: Architecture, network: PIIPPyramid, folder: Path, 
 
 
 def greatest_difference(found: list[Tensor], expected: tuple[Tensor, ...]) -> float:
-    """The greatest difference of all maps, relative to each one's greatest value."""
+    """The greatest difference over all maps, relative to each map's greatest value."""
     return max(
         float((one - other).abs().max() / other.abs().max().clamp(min=1e-12))
         for one, other in zip(found, expected, strict=True)

@@ -1,1 +1,1 @@
-"""Where candidates run: in this process, on Ray, or on a table."""
+"""The places where candidates run: this process, Ray, or a table."""

@@ -1,4 +1,4 @@
-"""Runs a search in this process, one candidate after the other: tests, notebooks, a machine without Ray."""
+"""Runs a search in this process, one candidate at a time: for tests, notebooks, and machines without Ray."""
 
 from collections.abc import Callable
 
@@ -7,19 +7,19 @@ from piip_search.evaluation.evaluation import Evaluate
 from piip_search.search.search import Search
 
 
-def run(search: Search, evaluate: Evaluate, changed: Callable[[], None] = lambda: None) -> None:
-    """Measures what the search proposes until it proposes nothing more.
+def run(search: Search, evaluate: Evaluate, on_change: Callable[[], None] = lambda: None) -> None:
+    """Measures the search's proposals until there are no more.
 
     Args:
-        search: Proposes and accepts.
+        search: Proposes candidates and accepts evaluations.
         evaluate: Measures a candidate.
-        changed: Called whenever something began or ended.
+        on_change: Called after each start and end of a candidate.
     """
     while (candidate := search.propose()) is not None:
-        changed()
+        on_change()
         try:
             search.accept(evaluate(candidate))
         except MachineError as halt:
             search.halt(candidate, str(halt))
-        changed()
+        on_change()
     search.finish()

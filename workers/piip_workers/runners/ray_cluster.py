@@ -1,4 +1,4 @@
-"""A Ray cluster: joined or started, looked at node by node, and how many trials it has room for."""
+"""A Ray cluster: joins or starts it, checks its nodes, and counts how many trials it has room for."""
 
 import logging
 import os
@@ -22,31 +22,31 @@ from piip_search.errors import ClusterError, MachineUnfitError
 from piip_workers.runners.ray_local import missing_environment
 
 HEAD = "node:__internal_head__"
-"""Resource that the head alone has."""
+"""Resource that only the head has."""
 CLIENT = "ray://"
-"""Scheme of an address through which a driver works that is no part of the cluster."""
+"""Scheme of the address of a driver outside the cluster."""
 ANSWER = 10.0
-"""Seconds within which a cluster accepts a connection; Ray itself tries for minutes."""
+"""Seconds within which a cluster must accept a connection; Ray itself tries for minutes."""
 LOOK = 120.0
-"""Seconds within which every node answers: the first process on a node takes some to start."""
+"""Seconds within which every node must answer: the first process on a node is slow to start."""
 
 TOKEN = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or copy ~/.ray/auth_token of its head (see ray get-auth-token)"
-WITHOUT_RAY = "or leave Ray out with --on local, which measures one candidate after the other"
+WITHOUT_RAY = "or leave Ray out with --on local, which measures one candidate at a time"
 STDERR = 2
 
 Amounts = Mapping[str, float]
-"""Resources by Ray's name for them: CPU, GPU, or a cluster's own."""
+"""Resources by Ray's names: CPU, GPU, or a name of the cluster."""
 
 
 def connect(address: str | None = None) -> None:
     """Joins the cluster at an address, or starts one on this machine that ends with this process.
 
     Args:
-        address: `auto` for the cluster that this machine is a node of, HOST:PORT for the same by the head's address,
-            or `ray://HOST:10001` for a cluster that this machine is no node of; None starts one.
+        address: `auto` if this machine is a node of the cluster, HOST:PORT for the same by the head's address, or
+            `ray://HOST:10001` if it is no node; None starts a cluster.
 
     Raises:
-        ClusterError: No cluster answers there, it wants a token, or it runs other versions.
+        ClusterError: No cluster answers at the address, it wants a token, or it runs other versions.
     """
     if ray.is_initialized():
         return
@@ -57,7 +57,8 @@ def connect(address: str | None = None) -> None:
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         try:
             with _overhearing(said), _own_sigterm():
-                # Without an address Ray would join whatever cluster this machine last had, and wait for a killed one.
+                # Without an address Ray would join the last cluster of this machine, and wait for it even if it was
+                # killed.
                 ray.init(
                     address=address or "local",
                     include_dashboard=False if address is None else None,
@@ -66,19 +67,19 @@ def connect(address: str | None = None) -> None:
                 )
         except ImportError as error:
             raise ModuleNotFoundError(name=error.name or "grpc") from None
-        except Exception as error:  # a node that does not start is the plainest of all
+        except Exception as error:  # a node that does not start raises a plain Exception
             said.seek(0)
             raise ClusterError(_refused(address, f"{error} {said.read()}")) from None
     if is_client():
-        with suppress(AttributeError):  # what workers print would go between our own lines
+        with suppress(AttributeError):  # printed lines of workers would mix with ours
             ray.util.client.ray.worker.log_client.disable_logs()
 
 
 def _prepare() -> None:
-    """Makes the environment one in which Ray starts.
+    """Sets the environment variables that Ray needs to start.
 
     Raises:
-        ClusterError: It cannot.
+        ClusterError: Ray cannot start in this environment.
     """
     try:
         os.environ |= missing_environment(os.environ)
@@ -87,7 +88,7 @@ def _prepare() -> None:
 
 
 def _check_answer(address: str) -> None:
-    """Raises an error where nothing listens."""
+    """Raises an error if nothing listens at the address."""
     place = _head_of_this_machine() if address == "auto" else address.removeprefix(CLIENT).split("/")[0]
     if place is None:
         raise ClusterError("no Ray cluster runs on this machine; start one with ray start --head, or name its address")
@@ -99,10 +100,10 @@ def _check_answer(address: str) -> None:
 
 
 def check_listens(address: str, host: str, port: int, usual: str) -> None:
-    """Looks whether anything listens at a host and a port.
+    """Checks that something listens at a host and a port.
 
     Raises:
-        ClusterError: Nothing does; with what is usual.
+        ClusterError: Nothing listens; the message names the default port.
     """
     try:
         with socket.create_connection((host.strip("[]"), port), timeout=ANSWER):
@@ -122,11 +123,11 @@ def _head_of_this_machine() -> str | None:
 
 
 @contextmanager
-def _overhearing(said: IO[str]) -> Iterator[None]:
-    """What Ray's own libraries print: why they were refused stands there, many times, and in no error."""
+def _overhearing(output: IO[str]) -> Iterator[None]:
+    """Captures the output of Ray's libraries: it alone, repeatedly, has the reason for a refusal."""
     sys.stderr.flush()
     own = os.dup(STDERR)
-    os.dup2(said.fileno(), STDERR)
+    os.dup2(output.fileno(), STDERR)
     try:
         yield
     finally:
@@ -137,11 +138,11 @@ def _overhearing(said: IO[str]) -> Iterator[None]:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keeps this process's own handler of SIGTERM, if it has one: Ray puts in one that prints stacks."""
+    """Keeps this process's own handler of SIGTERM: Ray installs one that prints stacks."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
-    except SystemExit:  # Ray's own handler
+    except SystemExit:  # raised by Ray's own handler
         raise KeyboardInterrupt from None
     finally:
         if callable(before) and threading.current_thread() is threading.main_thread():
@@ -149,7 +150,7 @@ def _own_sigterm() -> Iterator[None]:
 
 
 def _refused(address: str | None, said: str) -> str:
-    """What stands in the way, in Ray's words and ours."""
+    """The reason why a cluster cannot be joined or started, as a message with a way out."""
     reason = " ".join(said.split())[:200]
     where = "Ray" if address is None else f"the cluster at {address}"
     if "AuthToken" in said or "Unauthenticated" in said or "AuthenticationError" in said:
@@ -157,7 +158,7 @@ def _refused(address: str | None, said: str) -> str:
     if "version" in said.lower():
         return f"{where} runs other versions; install the same Ray and Python here as there: {reason}"
     if address is not None and address.startswith(CLIENT):
-        return f"{where} does not take this driver in ({reason}); it may want a token: {TOKEN}"
+        return f"{where} refuses this driver ({reason}); it may want a token: {TOKEN}"
     if address is not None:
         return (
             f"{where} cannot be joined from here ({reason}); a driver outside of it joins by ray://HOST:10001, or is "
@@ -167,12 +168,12 @@ def _refused(address: str | None, said: str) -> str:
 
 
 def is_client() -> bool:
-    """Whether this process works through `ray://`."""
+    """Whether this process is connected through `ray://`."""
     return bool(ray.util.client.ray.is_connected())
 
 
 def looked_at_from(packages: Sequence[str], marker: str) -> Callable[[], dict[str, Any]]:
-    """What runs on a node to tell about it.
+    """The function that runs on a node and reports its state.
 
     The function is made here so that it travels by value: a node may lack this package.
     """
@@ -207,15 +208,15 @@ def looked_at_from(packages: Sequence[str], marker: str) -> Callable[[], dict[st
 
 
 class Nodes:
-    """What is known of a cluster's nodes: each is looked at once."""
+    """The nodes of a cluster; each is checked once."""
 
     def __init__(self, need: Amounts, home: Path, packages: Sequence[str] = ()) -> None:
-        """Begins; nothing is asked yet.
+        """Prepares the checks, without asking a node.
 
         Args:
-            need: What the smallest trial takes: nodes without room for it are left alone.
+            need: Resources of the smallest trial: nodes without room for it are skipped.
             home: Folder that all nodes must share.
-            packages: What a trial imports.
+            packages: Packages that a trial imports.
         """
         self._need = need
         self._home = home.resolve()
@@ -223,7 +224,7 @@ class Nodes:
         self._known: dict[str, dict[str, Any]] = {}
 
     def problems(self) -> list[str]:
-        """What is wrong with the nodes that were not looked at yet, a line each."""
+        """Problems of the nodes that were not checked before, one line each."""
         new = [node for node in nodes() if node["NodeID"] not in self._known and self._works(node)]
         if not new:
             return []
@@ -235,24 +236,24 @@ class Nodes:
         finally:
             marker.unlink(missing_ok=True)
         problems = []
-        for node, told in zip(new, found, strict=True):
-            self._known[node["NodeID"]] = told
+        for node, report in zip(new, found, strict=True):
+            self._known[node["NodeID"]] = report
             trains = holds(node["Resources"], self._need)
-            problems += [f"node {node['NodeManagerAddress']}: {problem}" for problem in self._wrong(told, trains)]
+            problems += [f"node {node['NodeManagerAddress']}: {problem}" for problem in self._wrong(report, trains)]
         return problems + self._differences()
 
     def check(self) -> None:
-        """Looks at all nodes.
+        """Checks all nodes.
 
         Raises:
-            ClusterError: Trials could not run on some of them; all that is wrong, at once.
+            ClusterError: Trials cannot run on some nodes; the message lists all problems.
         """
         problems = self.problems()
         if problems:
             raise ClusterError("\n  ".join(["the cluster is not ready:", *problems]))
 
     def _works(self, node: Mapping[str, Any]) -> bool:
-        """Whether a node runs trials, or Tune for a driver that is no part of the cluster."""
+        """Whether a node runs trials, or Tune for a driver outside the cluster."""
         return holds(node["Resources"], self._need) or (is_client() and HEAD in node["Resources"])
 
     def _asked(self, new: Sequence[Mapping[str, Any]], marker: Path) -> list[dict[str, Any]]:
@@ -270,30 +271,32 @@ class Nodes:
                 answers.append({"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]})
         return answers
 
-    def _wrong(self, told: Mapping[str, Any], trains: bool) -> list[str]:
-        if "error" in told:
-            return [f"does not answer ({told['error']}); look at it with ray status"]
+    def _wrong(self, report: Mapping[str, Any], trains: bool) -> list[str]:
+        if "error" in report:
+            return [f"does not answer ({report['error']}); look at it with ray status"]
         wrong = []
-        if told["piip-search"] is None:
+        if report["piip-search"] is None:
             wrong.append(
                 "piip-search is not installed; install the same version on every node, with workers/Dockerfile"
             )
-        elif told["piip-search"] != __version__:
-            wrong.append(f"has piip-search {told['piip-search']}, and here is {__version__}; install the same version")
-        if told["missing"] and trains:
-            wrong.append(f'{", ".join(told["missing"])} not installed; pip install "piip-search[all]" there')
-        if not told["shared"]:
+        elif report["piip-search"] != __version__:
+            wrong.append(
+                f"has piip-search {report['piip-search']}, this machine {__version__}; install the same version"
+            )
+        if report["missing"] and trains:
+            wrong.append(f'{", ".join(report["missing"])} not installed; pip install "piip-search[all]" there')
+        if not report["shared"]:
             wrong.append(
                 f"does not see {self._home}; --home must be on storage that all nodes and this machine share, under "
-                "the same path; where this machine has none of it, send the search there with piip-search submit"
+                "the same path; if this machine has no such storage, send the search there with piip-search submit"
             )
         return wrong
 
     def _differences(self) -> list[str]:
-        """Versions on which results depend must be the same everywhere."""
+        """Problems of nodes with different versions of packages on which results depend."""
         problems = []
         for package in ("python", "torch"):
-            found = {told["versions"][package] for told in self._known.values() if "versions" in told}
+            found = {report["versions"][package] for report in self._known.values() if "versions" in report}
             if len(found - {None}) > 1:
                 shown = " and ".join(sorted(str(version) for version in found - {None}))
                 problems.append(f"nodes have {package} {shown}; install the same on all of them")
@@ -301,17 +304,17 @@ class Nodes:
 
 
 def nodes() -> list[dict[str, Any]]:
-    """The nodes that are alive."""
+    """The live nodes."""
     return [node for node in ray.nodes() if node["Alive"]]
 
 
 def holds(have: Amounts, need: Amounts) -> bool:
-    """Whether a node has room for a trial when nothing else runs on it."""
+    """Whether an idle node has room for a trial."""
     return all(have.get(name, 0.0) >= amount for name, amount in need.items())
 
 
 def rooms(need: Amounts) -> int:
-    """How many trials the cluster holds at once; each runs on one node."""
+    """Number of trials that the cluster holds at once; each runs on one node."""
     return sum(
         min(int(node["Resources"].get(name, 0.0) / amount + 1e-6) for name, amount in need.items())
         for node in nodes()
@@ -325,20 +328,20 @@ def gpus(need: Amounts) -> float:
 
 
 def too_small(need: Amounts) -> str:
-    """What to say where no node has room for a trial."""
+    """The message for a trial that no node has room for."""
     wanted = ", ".join(f"{amount:g} {name}" for name, amount in need.items())
     names = dict.fromkeys(need)
     there = "; ".join(
         " and ".join(f"{node['Resources'].get(name, 0.0):g} {name}" for name in names) for node in nodes()
     )
     return (
-        f"a trial needs {wanted}, and no node of the cluster has as much ({there}); lower resources in the space or "
-        "add nodes; where machines are started on demand, say resources.at_once"
+        f"a trial needs {wanted}, and no node of the cluster has that much ({there}); lower resources in the space, "
+        "add nodes, or set resources.at_once if the cluster starts machines on demand"
     )
 
 
 def usage() -> str:
-    """CPUs and GPUs in use, for people."""
+    """CPUs and GPUs in use, as text."""
     total, free = dict(ray.cluster_resources()), dict(ray.available_resources())
     parts = [
         f"{total[name] - free.get(name, 0):g}/{total[name]:g} {name}" for name in ("CPU", "GPU") if total.get(name)
@@ -347,9 +350,9 @@ def usage() -> str:
 
 
 def head_answers() -> bool:
-    """Whether the cluster's control service can be reached."""
+    """Whether the cluster's control service answers."""
     if is_client():
-        with suppress(Exception):  # a broken connection has as many errors as there are layers
+        with suppress(Exception):  # each layer of a broken connection has its own error
             return bool(ray.nodes())
         return False
     host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")

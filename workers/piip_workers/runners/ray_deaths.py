@@ -1,8 +1,8 @@
-"""How Ray ends the process of a trial, and what Tune makes of it.
+"""Deaths of trial processes on Ray, and how Tune handles them.
 
-Tune retries an actor whose death is a `RayActorError`, and takes any other error of Ray's for a bug: it raises, and all
-trials end. But Ray has errors of other classes for some deaths, such as `OutOfMemoryError` where its memory monitor
-killed the process. Within `deaths_are_retried` they reach Tune as what they are.
+Tune retries an actor whose death is a `RayActorError`. It takes any other error of Ray's for a bug: it raises, and all
+trials end. But some deaths have errors of other classes, such as `OutOfMemoryError` when Ray's memory monitor kills a
+process. Within `deaths_are_retried` they reach Tune as `RayActorError`.
 """
 
 import re
@@ -18,21 +18,21 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.execution import tune_controller
 
 MEMORY_MESSAGE = re.compile(r"running low on memory.*?was ([\d.]+)GB(?: used)? / ([\d.]+)GB", re.DOTALL)
-"""What the memory monitor says of a node: memory that is used, and memory that there is."""
+"""Text in which the memory monitor gives a node's used and total memory."""
 VICTIM = re.compile(r"Selected to kill:.*?actual memory used=([\d.]+)GB")
-"""What it says of each process that it killed."""
+"""Text in which it gives the memory of each process that it killed."""
 FILLED_SHARE = 0.5
-"""A process that used this share of what is used, and was the only one that was killed, filled the memory itself."""
+"""Share of the used memory from which a process that was killed alone filled the memory itself."""
 CALM = 120.0
-"""Seconds without a kill after which one more trial runs at a time; they double with each kill."""
+"""Seconds without a kill after which one more trial may run at a time; doubled by each kill."""
 LONGEST_CALM = 3600.0
-"""Most seconds that they grow to."""
+"""Most seconds that doubling reaches."""
 
 _cause: ContextVar[str] = ContextVar("cause of death", default="")
 
 
 class _ActorManager(RayActorManager):
-    """Tune's own, told of each death as the death of an actor."""
+    """Tune's actor manager, which sees each death as the death of an actor."""
 
     def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
@@ -56,7 +56,7 @@ def _died_of(exception: Exception) -> Iterator[None]:
 
 @contextmanager
 def deaths_are_retried() -> Iterator[None]:
-    """Tune that starts within retries a trial whatever its process died of."""
+    """Makes Tune, if started within, retry a trial whatever its process died of."""
     module: Any = tune_controller
     own, module.RayActorManager = module.RayActorManager, _ActorManager
     try:
@@ -66,18 +66,18 @@ def deaths_are_retried() -> Iterator[None]:
 
 
 def cause_of_death() -> str:
-    """Ray's own words for what ended a trial, while Tune tells its searcher of it; empty at any other time."""
+    """Ray's text for a trial's death while Tune reports the death to its searcher; empty at any other time."""
     return _cause.get()
 
 
 @dataclass(frozen=True)
 class MemoryKill:
-    """What Ray's memory monitor said when it killed processes of trials.
+    """The memory monitor's report of killed trial processes.
 
     Attributes:
-        used: GB of a node that were used.
-        total: GB that the node has.
-        victims: GB that each of the processes used; empty where Ray does not say.
+        used: Used memory of a node in GB.
+        total: Total memory of the node in GB.
+        victims: GB of each killed process; empty if Ray does not report them.
     """
 
     used: float
@@ -86,7 +86,7 @@ class MemoryKill:
 
     @property
     def own_fault(self) -> bool:
-        """Whether the one trial that was killed filled the memory, and not all trials together, or other programs."""
+        """Whether a single trial filled the memory, and not all trials together or other programs."""
         return len(self.victims) == 1 and self.victims[0] >= FILLED_SHARE * self.used
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ class MemoryKill:
 
 
 def memory_kill(cause: str) -> MemoryKill | None:
-    """What the memory monitor said; None where it was not what ended a process."""
+    """The memory monitor's report in a cause of death; None for any other cause."""
     found = MEMORY_MESSAGE.search(cause)
     if found is None:
         return None
@@ -103,7 +103,7 @@ def memory_kill(cause: str) -> MemoryKill | None:
 
 
 class TrialLimit:
-    """Most trials at a time, once memory ran out: as many as were left, and one more after each calm time."""
+    """Most trials at a time after memory ran out: the surviving ones, and one more after each calm time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -113,22 +113,22 @@ class TrialLimit:
 
     @property
     def lowered(self) -> bool:
-        """Whether memory ran out so far."""
+        """Whether memory has run out."""
         return self._most is not None
 
     def lower(self, running: int, event: str) -> None:
-        """The memory monitor killed a trial.
+        """Lowers the limit after the memory monitor killed a trial.
 
         Args:
-            running: Trials that run on.
-            event: What it said, equal for all that it killed at once.
+            running: Trials that still run.
+            event: Text of the kill, equal for all processes that are killed together.
         """
         if event != self._event:
             self._calm = min(2 * self._calm, LONGEST_CALM)
         self._event, self._most, self._since = event, max(1, running), self._clock()
 
     def of(self, rooms: int) -> int:
-        """How many may run at a time, of as many as there is room for."""
+        """Number of trials that may run at a time, given the number that there is room for."""
         if self._most is None:
             return rooms
         steps = int((self._clock() - self._since) / self._calm)

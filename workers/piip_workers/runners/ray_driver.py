@@ -1,4 +1,4 @@
-"""The search's side of a run on Ray: proposes where the cluster has room, accepts, and starts again what was cut off.
+"""The search's side of a run on Ray: proposes where the cluster has room, accepts results, and restarts trials.
 
 Tune itself never retries: a retry waits for room, and for memory, like any other trial.
 """
@@ -19,23 +19,23 @@ from piip_workers.runners.ray_cluster import Nodes, gpus, head_answers, is_clien
 from piip_workers.runners.ray_deaths import MemoryKill, TrialLimit, memory_kill
 
 RETRIES = 3
-"""How often a trial is started again after its process died; it continues from its checkpoint."""
+"""Restarts of a trial after its process died; it continues from its checkpoint."""
 FRESH = 5.0
-"""Seconds for which the size of the cluster is taken as known, and before a trial starts again on what may be dead."""
+"""Seconds for which a measured cluster size is valid, and before a trial restarts on a node that may be dead."""
 LONGEST_WAIT = 60.0
-"""Seconds before a trial starts again whose process the memory monitor ends again and again."""
-GONE = "Ray's head is gone; start the cluster again, and the same command goes on"
+"""Longest wait in seconds before a restart of a trial that the memory monitor kills repeatedly."""
+GONE = "Ray's head is gone; start the cluster again, then run the same command again"
 VAIN = 20
-"""How often a trial may end before its process began."""
+"""Times that a trial may end before its process began."""
 STARTS_NOTHING = (
     f"Ray gave a trial up {VAIN} times before its processes began; look at the nodes (ray status) and at their "
-    "logs (/tmp/ray/session_latest/logs), and the same command goes on where this stopped"
+    "logs (/tmp/ray/session_latest/logs), then run the same command again: it goes on where it stopped"
 )
 MOST_MEMORY_KILLS = 10
-"""How often a trial is started again that the memory monitor ended for what others use."""
+"""Restarts of a trial that the memory monitor killed because of other processes."""
 NO_MEMORY = (
     f"Ray ended a trial {MOST_MEMORY_KILLS} times as a machine's memory ran out ({{}}); end other programs on it, or "
-    "ask for a machine with more memory, and the same command goes on where this stopped"
+    "ask for a machine with more memory, then run the same command again: it goes on where it stopped"
 )
 FEWER = (
     "note: a machine's memory ran out ({}), and Ray ended trials; they start again from their checkpoints, fewer at a "
@@ -45,25 +45,27 @@ TOO_LARGE = (
     "the worker process ended {} times, as it filled the machine's memory ({}); a smaller training.batch_size or "
     "training.cache_mib takes less"
 )
-DISK = "a disk of a machine is full (Ray: {}); free some space, and the same command goes on where this stopped"
+DISK = (
+    "a disk of a machine is full (Ray: {}); free some space and run the same command again: it goes on where it stopped"
+)
 NO_TRIAL = "nothing"
-"""Answer to a request for a trial: there is none now."""
+"""Answer to a request for a trial: none for now."""
 NO_MORE_TRIALS = "over"
-"""Answer to a request for a trial: there will be none."""
+"""Answer to a request for a trial: no more trials."""
 
 
 @dataclass(frozen=True)
 class TrialResources:
-    """What a trial occupies, and how its processes are used; the fields are those of `piip_search.config.Resources`.
+    """The resources of a trial and the use of its processes; the fields are those of `piip_search.config.Resources`.
 
     Attributes:
         cpu: CPUs of one trial.
         gpu: GPUs of one trial of a design.
         least_gpu: GPUs of the smallest trial.
-        custom: Resources of the cluster's own.
+        custom: Custom resources of the cluster.
         at_once: Most trials at a time; None for as many as the cluster holds.
-        retries: How often a trial is started again after its process, or its node, died.
-        reuse: Whether a process that measured a trial takes the next one.
+        retries: Restarts of a trial after the death of its process or node.
+        reuse: Whether a process measures several trials, one after the other.
     """
 
     cpu: float = 1.0
@@ -75,20 +77,20 @@ class TrialResources:
     reuse: bool = True
 
     def need(self, gpu: float) -> dict[str, float]:
-        """What a trial with so many GPUs takes, by Ray's names."""
+        """The resources of a trial with so many GPUs, by Ray's names."""
         amounts = {"CPU": self.cpu, "GPU": gpu, **self.custom}
         return {name: amount for name, amount in amounts.items() if amount}
 
     @property
     def least(self) -> dict[str, float]:
-        """What the smallest trial takes."""
+        """The resources of the smallest trial."""
         return self.need(self.least_gpu)
 
     def concurrency(self) -> int:
-        """About how many trials run at once.
+        """Approximate number of trials that run at once.
 
         Raises:
-            ClusterError: Not one fits any node, and nothing says that the cluster grows.
+            ClusterError: No node has room for a trial, and the cluster is not known to grow.
         """
         room = rooms(self.least)
         if self.at_once is None and not room:
@@ -98,11 +100,11 @@ class TrialResources:
 
 @dataclass(frozen=True)
 class _Held:
-    """A candidate that starts again later.
+    """A candidate that restarts later.
 
     Attributes:
-        candidate: What is measured again.
-        until: When, in seconds of the monotonic clock.
+        candidate: Candidate to measure again.
+        until: Time of the restart, in seconds of the monotonic clock.
         memory: Whether it waits for memory: then nothing new begins in its place.
     """
 
@@ -112,23 +114,23 @@ class _Held:
 
 
 class TrialDriver:
-    """Proposes to Tune, and accepts what it says of each trial."""
+    """Proposes trials to Tune and accepts their results."""
 
     def __init__(
         self,
         search: Search,
         work: Work,
-        changed: Callable[[], None],
+        on_change: Callable[[], None],
         placement: TrialResources,
         nodes: Nodes | None = None,
-        told: Callable[[str], None] = lambda text: None,
+        notify: Callable[[str], None] = lambda text: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begins; the arguments are those of `piip_workers.runners.ray_tune.run`, and a clock of seconds."""
+        """Prepares the driver; the arguments are those of `ray_tune.run`, and a clock of seconds."""
         self._search = search
         self._work, self._text = work, json.dumps(work.to_dict())
-        self._changed = changed
-        self._told = told
+        self._on_change = on_change
+        self._notify = notify
         self._clock = clock
         self._placement = placement
         self._nodes = nodes
@@ -142,30 +144,30 @@ class TrialDriver:
         self._rooms, self._gpus_there, self._looked_at = 0, 0.0, float("-inf")
 
     def suggest(self, trial: str) -> Any:
-        """The assignment of a trial, `NO_TRIAL` for now, or that it is `NO_MORE_TRIALS`."""
+        """The assignment of a trial, `NO_TRIAL` for now, or `NO_MORE_TRIALS`."""
         self._postpone_held()
         if not self._has_room():
             return NO_TRIAL
         candidate = self._search.propose()
-        self._changed()
+        self._on_change()
         if candidate is None:
-            # What runs may bring about who goes on to the next rung: Tune asks again.
+            # Results of running trials may promote another to the next rung, so Tune asks again.
             return NO_TRIAL if self._search.running else NO_MORE_TRIALS
         gpu = self._placement.gpu(candidate.design)
         self._candidates[trial], self._gpus[trial] = candidate, gpu
-        if not is_client():  # elsewhere than the cluster, its files are not at hand
+        if not is_client():  # a driver outside the cluster does not see its files
             self._begun.setdefault(candidate, self._work.begun(candidate) or 0)
         need = self._placement.need(gpu)
         return {"candidate": json.dumps(candidate.to_dict()), "work": self._text, "need": need}
 
     def complete(self, trial: str, result: Mapping[str, Any], error: bool, cause: str = "") -> None:
-        """A trial ended.
+        """Accepts the end of a trial.
 
         Args:
-            trial: Its name.
-            result: With `evaluation` or `halt`; without both where it was cut off.
+            trial: Name of the trial.
+            result: Contains `evaluation` or `halt`; neither if the trial was interrupted.
             error: Whether its process died.
-            cause: What Ray says of the death.
+            cause: Ray's text for the death.
         """
         candidate = self._candidates.pop(trial, None)
         self._gpus.pop(trial, None)
@@ -178,11 +180,11 @@ class TrialDriver:
             self._search.accept(Evaluation.from_dict(json.loads(answer)))
         elif error:
             self._died(candidate, cause)
-        # Neither: Tune was interrupted. The ledger knows the candidate as running, and the next sitting takes it up.
-        self._changed()
+        # Neither: Tune was interrupted. The ledger has the candidate as running, and the next session resumes it.
+        self._on_change()
 
     def leave(self, why: str) -> None:
-        """Nothing more can be measured: what was being measured stays unfinished, and the next sitting takes it up."""
+        """Halts the search: running candidates stay unfinished, and the next session resumes them."""
         self._search.stop(why)
         for candidate in (*self._candidates.values(), *(held.candidate for held in self._held)):
             self._search.halt(candidate, why)
@@ -190,17 +192,17 @@ class TrialDriver:
         self._held.clear()
 
     def _postpone_held(self) -> None:
-        """Gives those back to the search that waited long enough."""
+        """Returns candidates to the search after they have waited long enough."""
         now = self._clock()
         for held in [held for held in self._held if held.until <= now]:
             self._held.remove(held)
             self._search.postpone(held.candidate)
 
     def _died(self, candidate: Candidate, cause: str) -> None:
-        """The process of a trial ended without an answer."""
+        """Handles a trial whose process ended without an answer."""
         self._deaths[candidate] += 1
         killed = memory_kill(cause)
-        if not head_answers():  # every trial fails at once: no fault of the candidate's
+        if not head_answers():  # every trial fails now: this is no fault of the candidate
             self._search.halt(candidate, GONE)
         elif killed is not None:
             self._out_of_memory(candidate, killed, cause)
@@ -212,9 +214,9 @@ class TrialDriver:
             self._once_more(candidate, "the worker process ended {} times; its log names the cause (often memory)")
 
     def _out_of_memory(self, candidate: Candidate, killed: MemoryKill, event: str) -> None:
-        """Ray's memory monitor ended a trial, for what it used or for what others use."""
+        """Handles a trial that Ray's memory monitor ended, for its own use of memory or for that of others."""
         if not self._limit.lowered:
-            self._told(FEWER.format(killed))
+            self._notify(FEWER.format(killed))
         self._limit.lower(len(self._candidates), event)
         if killed.own_fault:
             self._once_more(candidate, TOO_LARGE.format("{}", killed))
@@ -227,7 +229,7 @@ class TrialDriver:
         self._hold(candidate, min(FRESH * 2 ** (times - 1), LONGEST_WAIT), memory=True)
 
     def _once_more(self, candidate: Candidate, why: str) -> None:
-        """Starts a trial again, unless its process began as often as it may."""
+        """Restarts a trial, unless its process began as often as it may."""
         tried = self._tried(candidate)
         if tried > self._placement.retries:
             self._search.accept(Evaluation(candidate, "failed", error=why.format(tried)))
@@ -240,9 +242,9 @@ class TrialDriver:
         self._held.append(_Held(candidate, self._clock() + seconds, memory))
 
     def _tried(self, candidate: Candidate) -> int:
-        """How often a process began with it in this sitting and ended by its own fault, as far as that is known.
+        """Number of times that a process began with it in this session and ended by its own fault, as far as is known.
 
-        A trial may also end before its process began: on a node that died, and is not known to be dead.
+        A trial may also end before its process begins: on a dead node that Ray still takes for alive.
         """
         begun = self._work.begun(candidate)
         if begun is None or candidate not in self._begun:
@@ -250,7 +252,7 @@ class TrialDriver:
         return max(0, begun - self._begun[candidate] - self._excused[candidate])
 
     def _has_room(self) -> bool:
-        """Whether one more trial may begin; the cluster's size is looked at now and then, as nodes come and go."""
+        """Whether one more trial may begin; the cluster's size is read again from time to time."""
         placement, now = self._placement, self._clock()
         count = len(self._candidates) + sum(held.memory for held in self._held)
         if placement.at_once is not None:
@@ -261,5 +263,5 @@ class TrialDriver:
         return count < self._limit.of(self._rooms) and taken <= self._gpus_there + 1e-6
 
     def _new_problems(self) -> list[str]:
-        """What is wrong with nodes that joined since the search began."""
+        """Problems of nodes that joined since the search began."""
         return [] if self._nodes is None else self._nodes.problems()

@@ -1,4 +1,4 @@
-"""Searches as jobs of a Ray cluster: sent there, looked at, followed, stopped."""
+"""Searches as jobs of a Ray cluster: submits, lists, follows and stops them."""
 
 import asyncio
 import re
@@ -21,9 +21,9 @@ from piip_search.file_paths import escaped
 from piip_workers.runners.ray_cluster import TOKEN, check_listens
 
 RUN = "piip-search run"
-"""Key of a job's metadata: the name of the run. A job without it is not ours."""
+"""Key of a job's metadata for the name of the run; jobs without it are ignored."""
 POLL_SECONDS = 1.0
-"""Seconds between two looks at a job."""
+"""Seconds between two queries of a job."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Job:
     """A search on a cluster.
 
     Attributes:
-        id: What the cluster calls it.
+        id: Id of the job on the cluster.
         run: Name of the run.
         status: `pending`, `running`, `succeeded`, `failed` or `stopped`.
-        message: What the cluster says of it.
-        code: Exit code of the driver; None while it has none.
-        began: UTC; None before.
-        ended: UTC; None before.
+        message: The cluster's message about it.
+        code: Exit code of the driver; None without one.
+        began: Start in UTC; None before it.
+        ended: End in UTC; None before it.
     """
 
     id: str
@@ -55,14 +55,14 @@ class Job:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A search that is sent.
+    """A search to submit.
 
     Attributes:
         run: Name of the run.
         space: Name of a shipped space, or path of a file in the folder that travels.
-        travels: Whether it is the latter.
-        home: Home folder there.
-        options: The other options of `piip-search run`.
+        travels: Whether `space` is a path of that folder.
+        home: Home folder on the cluster.
+        options: Further options of `piip-search run`.
     """
 
     run: str
@@ -75,8 +75,8 @@ class JobRequest:
     def command(self) -> str:
         """The shell's command line.
 
-        The search works in its home folder, as the copy that travels may be swept away; and it takes the shell's place,
-        so that whoever ends the one ends the other.
+        The search works in its home folder, as the copied folder may be deleted. It replaces the shell, so that ending
+        either ends both.
         """
         home, space = shlex.quote(str(self.home)), shlex.quote(escaped(self.space))
         read = f'space="$PWD"/{space}' if self.travels else f"space={space}"
@@ -89,13 +89,13 @@ class ClusterJobs:
     """The jobs of one cluster."""
 
     def __init__(self, address: str) -> None:
-        """Looks whether the cluster answers.
+        """Checks that the cluster answers.
 
         Args:
             address: Address of its dashboard, such as `http://HEAD:8265`.
 
         Raises:
-            ClusterError: It does not, or it wants a token.
+            ClusterError: The cluster does not answer, or it wants a token.
         """
         found = re.fullmatch(r"https?://([^/@\s]+?)(?::(\d{1,5}))?/?", address)
         if found is None:
@@ -107,12 +107,12 @@ class ClusterJobs:
             self._client = JobSubmissionClient(address)
 
     def submit(self, sent: JobRequest, folder: Path | None, environment: Mapping[str, str]) -> Job:
-        """Starts `piip-search run` there, detached from this process.
+        """Starts `piip-search run` on the cluster, detached from this process.
 
         Args:
-            sent: What is started. Everybody who sees the cluster sees it.
-            folder: What travels with it, in a copy; None for nothing.
-            environment: Variables that it is started with.
+            sent: Search to start; all users of the cluster can see it.
+            folder: Folder that is copied to the cluster; None for none.
+            environment: Environment variables of the search.
 
         Raises:
             ClusterError: The cluster refuses.
@@ -130,28 +130,28 @@ class ClusterJobs:
         return self.job(name)
 
     def job(self, name: str) -> Job:
-        """One of them.
+        """A job by its name.
 
         Raises:
-            ClusterError: There is none of that name.
+            ClusterError: The cluster has no job of that name.
         """
         with self._asking(name):
             return _job(self._client.get_job_info(name))
 
     def all(self) -> list[Job]:
-        """All searches, the oldest first."""
+        """All searches, oldest first."""
         with self._asking():
             found = [_job(one) for one in self._client.list_jobs() if RUN in (one.metadata or {}) and one.submission_id]
         return sorted(found, key=lambda job: job.began or datetime.now(UTC))
 
     def log(self, name: str) -> str:
-        """What a search has printed so far."""
+        """The output of a search so far."""
         self.job(name)
         with self._asking(name):
             return str(self._client.get_job_logs(name))
 
     def follow(self, name: str, put: Callable[[str], None]) -> Job:
-        """Passes on what a search prints, until it ends."""
+        """Passes on the output of a search until it ends."""
 
         async def read() -> None:
             async for lines in self._client.tail_job_logs(name):
@@ -163,13 +163,13 @@ class ClusterJobs:
         return self.wait(name)
 
     def wait(self, name: str) -> Job:
-        """The search once it has ended."""
+        """Waits for a search to end and returns it."""
         while not (job := self.job(name)).over:
             time.sleep(POLL_SECONDS)
         return job
 
     def stop(self, name: str) -> Job:
-        """Ends a search's driver, and with it what is being trained. Nothing that is measured is lost."""
+        """Ends a search's driver and its running trainings; measured results are kept."""
         if not self.job(name).over:
             with self._asking(name):
                 self._client.stop_job(name)

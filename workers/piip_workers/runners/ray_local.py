@@ -1,4 +1,4 @@
-"""What Ray needs of a machine that it starts on: a folder for its sockets, and one for its token."""
+"""Prepares a machine for Ray: a folder for its sockets and one for its token."""
 
 import os
 import secrets
@@ -8,25 +8,25 @@ from pathlib import Path
 from piip_search.errors import MachineUnfitError
 
 SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-"""The longest path that Ray makes for a socket in its temporary folder."""
+"""Longest path that Ray appends to its temporary folder for a socket."""
 LONGEST_SOCKET = 107
-"""Bytes of such a path that Linux takes."""
+"""Most bytes of a socket's path on Linux."""
 LONGEST_TMPDIR = LONGEST_SOCKET - len(SOCKET)
 OTHERS = ("/tmp", "/var/tmp", "/dev/shm")
-"""Folders of a machine's own that Ray may use in place of one that does not suit it."""
+"""System folders that Ray may use if its own choice does not work."""
 TMPDIR_WAY_OUT = (
     f"set RAY_TMPDIR to a folder of at most {LONGEST_TMPDIR} bytes that you may write to, such as RAY_TMPDIR=/tmp"
 )
 
 
 def missing_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that Ray needs besides those that there are.
+    """Environment variables that Ray needs and that are not set.
 
     Batch systems name temporary folders whose paths are too long for sockets, and containers give a user no home folder
     for Ray's token.
 
     Raises:
-        MachineUnfitError: No folder suits Ray, or that which the user chose does not.
+        MachineUnfitError: Ray can use no folder, or not the one that the user chose.
     """
     found = {}
     if (place := _temporary(environment)) is not None:
@@ -37,7 +37,7 @@ def missing_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _temporary(environment: Mapping[str, str]) -> str | None:
-    """A folder for Ray in place of its own choice; None where that suits it."""
+    """A folder for Ray in place of its own choice; None if its choice works."""
     chosen = environment.get("RAY_TMPDIR")
     if chosen:
         if (problem := _problem(chosen)) is not None:
@@ -55,7 +55,7 @@ def _temporary(environment: Mapping[str, str]) -> str | None:
 
 
 def _problem(place: str) -> str | None:
-    """Why Ray cannot keep its files and sockets in a folder; None where it can."""
+    """The reason why Ray cannot keep its files and sockets in a folder; None if it can."""
     folder = Path(place)
     if not folder.is_absolute():
         return "the path is not absolute"
@@ -66,10 +66,10 @@ def _problem(place: str) -> str | None:
             if one.exists() and not one.is_dir():
                 return f"{one} is no folder"
             if one.exists() and not os.access(one, os.W_OK | os.X_OK):
-                return f"{one} cannot be written to"
+                return f"{one} is not writable"
         except OSError as error:
             return str(error)
-    return None if folder.is_dir() or _can_be_made(folder) else f"{folder} cannot be made"
+    return None if folder.is_dir() or _can_be_made(folder) else f"{folder} cannot be created"
 
 
 def _can_be_made(folder: Path) -> bool:
@@ -86,5 +86,5 @@ def _token_can_be_kept(environment: Mapping[str, str]) -> bool:
         if (folder / "auth_token").is_file():
             return os.access(folder / "auth_token", os.R_OK)
         return os.access(folder if folder.exists() else folder.parent, os.W_OK | os.X_OK)
-    except (RuntimeError, OSError):  # a user id without an account, or a folder that may not be looked into
+    except (RuntimeError, OSError):  # a user id without an account, or a folder without read permission
         return False

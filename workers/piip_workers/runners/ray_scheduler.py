@@ -1,8 +1,8 @@
-"""The schedule of our searches for anybody's run of Ray Tune: pauses trials at rungs, and lets the promising go on.
+"""Successive halving as a scheduler for any run of Ray Tune: pauses trials at rungs and continues the best.
 
-`ray_tune` needs none of it: there each rung is a trial of its own, so that it is written down, measured and tried again
-by itself. This is for trainables of one's own, under any searcher. Both ask the same `Halving`, so that both let the
-same designs go on.
+`ray_tune` does not use it: there each rung is a trial of its own, which is recorded, measured and retried separately.
+This scheduler is for trainables of other programs, under any searcher. Both use `Halving`, and so promote the same
+designs.
 """
 
 import math
@@ -18,11 +18,10 @@ from piip_search.search.halving import Halving
 class HalvingScheduler(TrialScheduler):
     """Successive halving of a metric and a known cost, without waiting (`piip_search.search.halving.Halving`).
 
-    A trial reports its time and its metric, and saves checkpoints: at a rung it is paused, and goes on, maybe on
-    another machine, once it is among the best one in `keep` of its tier. Those that never are end when nobody
-    else is left to come. Limit how many run at a time by their resources: `max_concurrent_trials` counts paused trials,
-    of which the least promising then end early. After `Tuner.restore` what each trial reported last is known, and no
-    earlier rung of it.
+    A trial reports its time and its metric, and saves checkpoints. At a rung it is paused. It goes on, maybe on another
+    machine, once it is among the best one in `keep` of its tier. Trials that are never promoted end when no other is
+    left to come. Limit the trials at a time by their resources: `max_concurrent_trials` counts paused trials, of which
+    the least promising then end early. `Tuner.restore` restores the last report of each trial, and no earlier rung.
     """
 
     def __init__(
@@ -35,16 +34,16 @@ class HalvingScheduler(TrialScheduler):
         keep: int = 3,
         time_attr: str = "training_iteration",
     ) -> None:
-        """Prepares.
+        """Prepares the scheduler.
 
         Args:
             rungs: Times at which trials are compared, rising; the last is the whole training.
             cost: What a trial's configuration costs, known before it runs.
             tiers: Tiers of the limit, in the unit of the costs, rising.
-            metric: What trials report; by default the tuner's.
+            metric: Name of the reported metric; by default the tuner's.
             mode: `min` or `max`; by default the tuner's.
             keep: One in so many goes on from each rung.
-            time_attr: What trials report of their time.
+            time_attr: Name of the reported time.
         """
         super().__init__()  # type: ignore[no-untyped-call]  # it is Ray's
         self._halving: Halving[str] = Halving(rungs, keep, tiers)
@@ -59,11 +58,11 @@ class HalvingScheduler(TrialScheduler):
             return False
         self._metric, self._mode = self._metric or metric, self._mode or mode
         if self._metric is None or self._mode not in ("min", "max"):
-            raise ValueError("the schedule compares trials by a metric: give metric and mode, here or to the tuner")
+            raise ValueError("the scheduler compares trials by a metric: give metric and mode, here or to the tuner")
         return True
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        self._lost.pop(trial.trial_id, None)  # one that is tried again
+        self._lost.pop(trial.trial_id, None)  # a retried trial
         if trial.trial_id in self._towards:
             return
         self._go_on(trial.trial_id, 0, self._cost(trial.config))
@@ -81,7 +80,7 @@ class HalvingScheduler(TrialScheduler):
         return self.CONTINUE if self._towards[trial.trial_id] > arrived else self.PAUSE
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """It ended by itself: at the end of its training, or too early to go on from there."""
+        """Accepts a trial that ended by itself: at the end of its training, or too early to go on from there."""
         if self._arrived_at(trial):
             return
         if self._reported(result)[0] >= self._rungs[-1]:
@@ -91,10 +90,10 @@ class HalvingScheduler(TrialScheduler):
             self._halving.record(trial.trial_id, self._towards[trial.trial_id], None)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        self._lost[trial.trial_id] = trial  # whether it is tried again is not known yet
+        self._lost[trial.trial_id] = trial  # Tune may still retry it
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
-        if self._arrived_at(trial):  # and will not go on
+        if self._arrived_at(trial):  # the trial will not go on
             self._go_on(trial.trial_id, min(self._towards[trial.trial_id] + 1, self._halving.last))
         self._halving.record(trial.trial_id, self._towards[trial.trial_id], None)
 
@@ -104,7 +103,7 @@ class HalvingScheduler(TrialScheduler):
                 self._halving.record(name, self._towards[name], None)
                 del self._lost[name]
         trials = tune_controller.get_trials()
-        # Asked twice, and nobody new came in between: nobody will before a paused trial goes on, or ends.
+        # The second question without a new trial between: no trial comes before a paused one goes on or ends.
         busy = any(trial.status in (Trial.PENDING, Trial.RUNNING) or self._may_go_on(trial) for trial in trials)
         self._idle = 0 if busy else self._idle + 1
         if self._idle > 1:
@@ -116,7 +115,7 @@ class HalvingScheduler(TrialScheduler):
         paused = [trial for trial in trials if trial.status == Trial.PAUSED]
         if self._idle > 1 and paused:
             over = tune_controller.search_alg.is_finished()
-            # Tune counts paused trials as running where it limits these: one has to end before a new one begins.
+            # A limit on concurrent trials counts paused ones: one has to end before a new one begins.
             for trial in paused if over else [min(paused, key=self._promise)]:
                 tune_controller.stop_trial(trial)
         return None
@@ -127,11 +126,11 @@ class HalvingScheduler(TrialScheduler):
         return f"Successive halving over fronts: {rungs} of {self._time}"
 
     def _arrived_at(self, trial: Trial) -> bool:
-        """Whether a trial reached the rung that it was sent to."""
+        """Whether a trial reached its target rung."""
         return self._halving.reached(trial.trial_id, self._towards[trial.trial_id])
 
     def _promise(self, trial: Trial) -> tuple[int, float]:
-        """Trials that came less far promise less, of those the ones of more loss."""
+        """Sort key: trials at lower rungs promise less, then trials with a larger loss."""
         loss = self._reported(trial.last_result)[1]
         return self._towards[trial.trial_id], -math.inf if loss is None else -loss
 
@@ -143,7 +142,7 @@ class HalvingScheduler(TrialScheduler):
         self._halving.start(name, rung, cost)
 
     def _arrived(self, name: str, result: Mapping[str, Any]) -> int:
-        """Takes a result in, and sends on who may go; the rung that was reached."""
+        """Records a result and promotes trials; returns the rung of the result."""
         rung = self._towards[name]
         self._halving.record(name, rung, self._reported(result)[1])
         self._promote(closed=False)
@@ -154,7 +153,7 @@ class HalvingScheduler(TrialScheduler):
             self._go_on(*promoted)
 
     def _reported(self, result: Mapping[str, Any]) -> tuple[float, float | None]:
-        """Time and loss; the loss is None where it is missing or no finite number."""
+        """Time and loss of a result; the loss is None if it is missing or not finite."""
         value = float(result.get(str(self._metric), math.nan))
         loss = -value if self._mode == "max" else value
         return float(result.get(self._time, 0)), loss if math.isfinite(loss) else None

@@ -1,9 +1,9 @@
 """Runs a search on a Ray cluster, or on this machine as a cluster of one.
 
-Ray Tune decides where and when; the search decides what. They meet in a `Searcher` that passes proposals on and
-evaluations back. Each trial of Tune is one evaluation, in an actor that is used again for the next. Where this process
-is no part of the cluster (`ray://`), Tune runs on the head, and what it asks comes here by a letter box: the search,
-its ledger and its mirror stay where the user typed the command.
+Ray Tune decides where and when; the search decides what. They meet in a `Searcher` that passes on proposals and
+evaluations. Each trial of Tune is one evaluation, in an actor that is reused for the next. If this process is outside
+the cluster (`ray://`), Tune runs on the head, and its questions come here through a mailbox actor: the search, its
+ledger and its mirror stay on the user's machine.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from piip_workers.runners.ray_deaths import cause_of_death, deaths_are_retried
 from piip_workers.runners.ray_driver import GONE, NO_MORE_TRIALS, NO_TRIAL, TrialDriver, TrialResources
 
 KEPT_EVERY = 3600
-"""Seconds between two copies of Tune's state, which hold all trials; nobody reads them: the ledger is what lasts."""
-BROKEN_OFF = "Ray Tune broke off ({}); look at {}, and the same command goes on where this stopped"
+"""Seconds between two copies of Tune's state of all trials; nothing reads them, as the ledger is the record."""
+BROKEN_OFF = "Ray Tune broke off ({}); look at {}, then run the same command again: it goes on where it stopped"
 LOGS = "Ray's logs (/tmp/ray/session_latest/logs)"
 
 
 class _BrokenOffError(Exception):
-    """Tune itself ended with an error; the message says with which."""
+    """Tune itself ended with an error; the message names it."""
 
 
 class _Trial(tune.Trainable):
@@ -50,7 +50,7 @@ class _Trial(tune.Trainable):
             evaluation = work(Candidate.from_dict(json.loads(self._assignment["candidate"])), gpu)
         except MachineError as halt:
             return {"halt": str(halt), "done": True}
-        # As text: Tune flattens nested results and prints them into file names.
+        # A text: Tune flattens nested results and prints them into file names.
         return {"evaluation": json.dumps(evaluation.to_dict()), "done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -58,10 +58,10 @@ class _Trial(tune.Trainable):
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: the training writes its own checkpoints where the next attempt finds them."""
+        """Does nothing: the training writes its own checkpoints where the next attempt finds them."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: see `save_checkpoint`."""
+        """Does nothing: see `save_checkpoint`."""
 
 
 def _need(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
@@ -69,22 +69,22 @@ def _need(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
 
 
 class _Driver(Protocol):
-    """Who knows what is measured next, and takes what came of it."""
+    """The object that proposes trials and takes their results."""
 
     def suggest(self, trial: str) -> Any:
-        """The assignment of a trial, `NO_TRIAL` for now, or that it is `NO_MORE_TRIALS`."""
+        """The assignment of a trial, `NO_TRIAL` for now, or `NO_MORE_TRIALS`."""
         ...
 
     def complete(self, trial: str, result: Mapping[str, Any], error: bool, cause: str) -> None:
-        """A trial ended: with `evaluation` or `halt` in its result, by an error and its cause, or cut off."""
+        """Accepts the end of a trial: `evaluation` or `halt` in its result, an error with its cause, or neither."""
         ...
 
 
 class _Proposals(Searcher):
-    """Passes what Tune asks to who knows. Tune keeps copies of its searcher on disk: they hold nothing.
+    """Passes Tune's questions to the driver; Tune keeps empty copies of its searcher on disk.
 
     Attributes:
-        fault: The error of who was asked, of which Tune passes on the text alone; None while there is none.
+        fault: The driver's error, of which Tune passes on only the text; None without one.
     """
 
     def __init__(self, asked: _Driver) -> None:
@@ -120,27 +120,27 @@ class _Proposals(Searcher):
         self.__dict__.update(state, _asked=None, fault=None)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is what a search goes on from."""
+        """Does nothing: a search resumes from the ledger."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see `save`."""
+        """Does nothing: see `save`."""
 
 
 class _Mailbox:
-    """An actor through which Tune, on the head, asks a search that is elsewhere, one question at a time."""
+    """An actor through which Tune, on the head, asks a search elsewhere, one question at a time."""
 
     def __init__(self) -> None:
         self._questions: asyncio.Queue[tuple[str, tuple[Any, ...], asyncio.Future[Any]]] = asyncio.Queue()
         self._open: asyncio.Future[Any] | None = None
 
     async def ask(self, name: str, *arguments: Any) -> Any:
-        """Asks, and waits for the answer."""
+        """Asks a question and waits for the answer."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         await self._questions.put((name, arguments, answer))
         return await answer
 
     async def next(self, seconds: float) -> tuple[str, tuple[Any, ...]] | None:
-        """The next question; None if none came for so long."""
+        """The next question; None if none comes within so many seconds."""
         try:
             name, arguments, self._open = await asyncio.wait_for(self._questions.get(), seconds)
         except TimeoutError:
@@ -148,13 +148,13 @@ class _Mailbox:
         return name, arguments
 
     async def answer(self, value: Any) -> None:
-        """Answers the question that `next` gave."""
+        """Answers the last question of `next`."""
         if self._open is not None:
             self._open.set_result(value)
 
 
 class _RemoteDriver:
-    """The other side of the letter box, as Tune's searcher asks it."""
+    """The remote side of the mailbox, which Tune's searcher asks."""
 
     def __init__(self, box: Any) -> None:
         self._box = box
@@ -168,7 +168,7 @@ class _RemoteDriver:
 
 @dataclass(frozen=True)
 class _Tuning:
-    """What Tune is told besides its searcher."""
+    """Settings of Tune besides its searcher."""
 
     name: str
     directory: str
@@ -180,31 +180,31 @@ def run(
     search: Search,
     work: Work,
     directory: Path,
-    changed: Callable[[], None] = lambda: None,
+    on_change: Callable[[], None] = lambda: None,
     placement: TrialResources | None = None,
     nodes: Nodes | None = None,
-    told: Callable[[str], None] = lambda text: None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Measures what the search proposes, as many candidates at a time as the cluster holds.
+    """Measures the search's proposals, as many at a time as the cluster holds.
 
     Call `piip_workers.runners.ray_cluster.connect` first.
 
     Args:
-        search: Proposes and accepts.
+        search: Proposes candidates and accepts evaluations.
         work: Measures a candidate.
-        directory: Where Tune keeps its state.
-        changed: Called whenever something began or ended.
-        placement: What a trial occupies.
-        nodes: The cluster's nodes, as far as they were looked at; one that joins later is looked at when a trial fails.
-        told: Is told, once, when memory runs out.
+        directory: Folder for Tune's state.
+        on_change: Called after each start and end of a trial.
+        placement: Resources of a trial.
+        nodes: The cluster's checked nodes; one that joins later is checked when a trial fails.
+        notify: Called once, when memory runs out.
 
-    Whatever ends Tune halts the search: what was measured is in the ledger, and the next sitting goes on.
+    Any end of Tune halts the search: the ledger has what was measured, and the next session goes on.
 
     Raises:
-        ClusterError: The cluster cannot hold a single trial.
+        ClusterError: The cluster has no room for a single trial.
     """
     placement = placement or TrialResources()
-    desk = TrialDriver(search, work, changed, placement, nodes, told)
+    desk = TrialDriver(search, work, on_change, placement, nodes, notify)
     tuning = _Tuning(search.run, str(directory.resolve()), placement.concurrency(), placement.reuse)
     if is_client():
         _run_on_the_head(desk, tuning)
@@ -221,7 +221,7 @@ def _tune(asked: _Driver, tuning: _Tuning) -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(tuning.pending)
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = str(KEPT_EVERY)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is an evaluation, shown by us
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # we show a failed trial as an evaluation
     proposals = _Proposals(asked)
     try:
         with deaths_are_retried():
@@ -252,7 +252,7 @@ def _tuner(proposals: _Proposals, tuning: _Tuning) -> tune.Tuner:
 
 
 def _broken_off(error: Exception) -> _BrokenOffError:
-    """What ended Tune, in a line: of a traceback that its message holds, the last one."""
+    """The error that ended Tune in one line: the last traceback in its message, if any."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     line = lines[-1] if "Traceback" in str(error) else f"{type(error).__name__}: {lines[0]}"
     full = any(text in line for text in FULL_TEXTS)
@@ -260,9 +260,9 @@ def _broken_off(error: Exception) -> _BrokenOffError:
 
 
 def _run_on_the_head(desk: TrialDriver, tuning: _Tuning) -> None:
-    """Answers what Tune, on the head, asks, until it ends."""
+    """Runs Tune on the head and answers its questions until it ends."""
     box: Any = ray.remote(num_cpus=0)(_Mailbox).remote()
-    # On the head, which is there as long as the cluster is.
+    # On the head, which lives as long as the cluster.
     conduct = ray.remote(num_cpus=0, max_retries=0, resources={HEAD: 0.001})(_conduct)
     try:
         ending = conduct.remote(box, tuning)

@@ -1,4 +1,4 @@
-"""Runs a simulation on workers that are not there, by a clock that jumps: a search of months in seconds."""
+"""Simulates workers with a clock that jumps: a search of months takes seconds."""
 
 import hashlib
 import heapq
@@ -14,21 +14,21 @@ from piip_search.search.search import Search
 from piip_search.simulation.simulation import Simulation
 
 SLOWEST = 10.0
-"""Greatest factor by which a straggler takes longer."""
+"""Greatest factor of a straggler's duration."""
 SLOW = 3.0
-"""Least factor by which a straggler takes longer."""
+"""Least factor of a straggler's duration."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What the workers are like.
+    """The simulated workers.
 
     Attributes:
-        workers: Evaluations at a time.
-        failures: Chance that an evaluation fails on its way.
-        stragglers: Chance that it takes 3 to 10 times as long.
-        preemptions: Chance that its worker is taken away on its way; it is begun again, on any worker.
-        seed: Seed of all chances.
+        workers: Number of evaluations at a time.
+        failures: Probability that an evaluation fails.
+        stragglers: Probability that an evaluation takes 3 to 10 times as long.
+        preemptions: Probability that an evaluation loses its worker; it restarts on any worker.
+        seed: Seed of all random draws.
     """
 
     workers: int = 1
@@ -39,18 +39,18 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise UserError(f"there is at least one worker, got {self.workers}")
+            raise UserError(f"workers must be at least 1, got {self.workers}")
         for name in ("failures", "stragglers", "preemptions"):
             if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} are a share of evaluations, at least 0 and less than 1")
+                raise UserError(f"{name} is a share of evaluations: give a number from 0 to below 1")
 
 
 @dataclass
 class Clock:
-    """A clock that says what it is told.
+    """A clock whose time is set.
 
     Attributes:
-        now: Seconds.
+        now: Time in seconds.
     """
 
     now: float = 0.0
@@ -61,13 +61,13 @@ class Clock:
 
 @dataclass
 class SimulationResult:
-    """What came of a simulation.
+    """The result of a simulation.
 
     Attributes:
-        seconds: Until the last evaluation ended.
-        busy: Worker seconds in use, those lost by preemption included.
-        preempted: Attempts that were cut short.
-        stragglers: Attempts that took longer.
+        seconds: Time until the last evaluation ended.
+        busy: Worker seconds in use, including those lost by preemption.
+        preempted: Number of interrupted attempts.
+        stragglers: Number of attempts that took longer.
     """
 
     seconds: float = 0.0
@@ -78,7 +78,7 @@ class SimulationResult:
 
 @dataclass(order=True)
 class _Attempt:
-    """One candidate on one worker, until it ends or is cut short."""
+    """One candidate on one worker, until it ends or is interrupted."""
 
     end: float
     number: int
@@ -88,19 +88,19 @@ class _Attempt:
 
 
 def run(
-    search: Search, simulation: Simulation, cluster: Cluster, clock: Clock, changed: Callable[[], None] = lambda: None
+    search: Search, simulation: Simulation, cluster: Cluster, clock: Clock, on_change: Callable[[], None] = lambda: None
 ) -> SimulationResult:
-    """Measures what the search proposes until it proposes nothing more.
+    """Measures the search's proposals until there are no more.
 
-    A design that goes on to the next rung takes the time from the last one on. Chances are drawn from the seed and the
-    candidate, so that they do not depend on who ends first.
+    A design that goes on to the next rung takes only the time from the last rung on. Draws depend on the seed and the
+    candidate, and so not on the order of ends.
 
     Args:
-        search: Proposes and accepts; its clock is `clock`.
-        simulation: Knows results and times.
+        search: Proposes candidates and accepts evaluations; its clock is `clock`.
+        simulation: Gives results and durations.
         cluster: The workers.
-        clock: Is moved on.
-        changed: Called whenever something ended.
+        clock: Clock that the simulation advances.
+        on_change: Called after each end.
     """
     played = SimulationResult()
     going: list[_Attempt] = []
@@ -130,7 +130,7 @@ def run(
         if evaluation.status == "done":
             reached[done.candidate.training] = done.candidate.fidelity.epochs
         search.accept(evaluation)
-        changed()
+        on_change()
     played.seconds = clock.now
     search.finish()
     return played
@@ -167,5 +167,5 @@ def _evaluation(simulation: Simulation, attempt: _Attempt) -> Evaluation:
         return Evaluation(candidate, "failed", error="simulated failure", seconds=attempt.taken)
     metrics = simulation.metrics_after(candidate.design, candidate.fidelity)
     if metrics is None:
-        return Evaluation(candidate, "failed", error="the table has no loss of it", seconds=attempt.taken)
+        return Evaluation(candidate, "failed", error="the table has no loss for this design", seconds=attempt.taken)
     return Evaluation(candidate, "done", metrics, seconds=attempt.taken)

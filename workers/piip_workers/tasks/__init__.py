@@ -1,1 +1,1 @@
-"""One folder a task: its data, training, metric and proof."""
+"""The tasks, one folder each, with data, training, metric and proof."""

@@ -1,4 +1,4 @@
-"""Branches on lanes of their own wait for what they read: every operator of a forward pass is held to it."""
+"""Branches on streams of their own wait for what they read: every operator of a forward pass is held to it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ from support.networks import open_gates  # noqa: E402
 
 
 class Clocks(TorchDispatchMode):
-    """Knows of every tensor which lane made it when, and of every lane how far of each other it has waited for.
+    """Knows of every tensor which stream made it when, and of every stream how far of each other it has waited for.
 
-    The first lane is the caller's. A tensor of another lane may be read when that is waited for, and when its memory is
-    kept for the reader.
+    The first stream is the caller's. A tensor of another stream may be read when that is waited for, and when its
+    memory is kept for the reader.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Clocks(TorchDispatchMode):
 
 
 class Timed:
-    """A lane that keeps no stream but a clock."""
+    """A stream with a clock in place of a CUDA stream."""
 
     def __init__(self, clocks: Clocks, index: int) -> None:
         self._clocks, self._index = clocks, index
@@ -68,7 +68,7 @@ class Timed:
         self._clocks.here = before
 
     def mark(self) -> Counter[int]:
-        # What is recorded may only wait for what is recorded: for the first lane, and for those that waited for that.
+        # What is recorded may only wait for what is recorded: for the first stream, and for those that waited for that.
         assert self._clocks.known[self._index][0], "is waited for before it is part of the recording"
         return self._clocks.known[self._index].copy()
 
@@ -82,7 +82,7 @@ class Timed:
 @pytest.mark.parametrize(
     ("name", "crossings"),
     [
-        # Neighbours read each other, and the first lane, the caller's, reads all.
+        # Neighbours read each other, and the first stream, the caller's, reads all.
         ("vit_micro@64:g+vit_nano@96:w4+vit_pico@128:w4g2*4", {(0, 1), (1, 0), (1, 2), (2, 1), (0, 2), (2, 0)}),
         ("vit_micro@32:g+vit_nano@64:g*3(direction=alternating,projection=no,norm=no)", {(0, 1), (1, 0)}),
         ("vit_micro@32:g+vit_nano@64:w3*2(attention=regular)", {(0, 1), (1, 0)}),

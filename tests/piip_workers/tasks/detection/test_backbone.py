@@ -155,7 +155,7 @@ def test_a_decay_that_would_be_silently_off_is_an_error() -> None:
 
 
 def test_steps_are_replayed_or_run_again() -> None:
-    with pytest.raises(ValueError, match="leave it or checkpointing out"):
+    with pytest.raises(ValueError, match="leave out cuda_graphs or checkpointing"):
         PIIPBackbone(NAME, checkpointing=True, cuda_graphs=True)
 
 

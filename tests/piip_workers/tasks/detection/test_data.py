@@ -120,11 +120,11 @@ def test_a_sound_set_has_no_problems(tmp_path: Path) -> None:
         (changed(["annotations", 0, "id"], None), "annotations[0].id: is missing"),
         (
             changed(["annotations"], CONTENT["annotations"] * 2),
-            "annotations[1].id: stands twice; each entry has its own, got 1 as annotations[0]",
+            "annotations[1].id: is a duplicate; each entry has its own, got 1 as annotations[0]",
         ),
         (
             changed(["images"], CONTENT["images"] * 2),
-            "images[1].id: stands twice; each entry has its own, got 1 as images[0]",
+            "images[1].id: is a duplicate; each entry has its own, got 1 as images[0]",
         ),
     ],
 )
@@ -137,7 +137,7 @@ def test_each_fault_is_one_line_with_file_and_place(tmp_path: Path, train: objec
 
 def test_categories_must_agree_in_their_names(tmp_path: Path) -> None:
     found = data_sets.check(write(tmp_path, val=changed(["categories", 0, "name"], "other")))
-    assert ["['thing'] in train alone and ['other'] in val alone" in line for line in found] == [True]
+    assert ["['thing'] only in train and ['other'] only in val" in line for line in found] == [True]
 
 
 def test_ids_and_order_of_categories_may_differ(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_memory_is_what_torch_keeps(detector: Any, name: str, tmp_path: Path) ->
     architecture = Architecture.parse(name)
     model = detector_of(architecture, Training(detector=detector, channels=64), tmp_path).train()
     after = [
-        part.cost.kept
+        part.cost.saved_values
         for part in breakdown(architecture, "detector", None, DetectorCost(detector, 64, CLASSES))
         if part.group in ("pyramid", "neck", "head")
     ]

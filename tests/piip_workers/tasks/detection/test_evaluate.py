@@ -376,11 +376,13 @@ def test_any_detector_of_mmdet_trains(small: Data, tmp_path: Path, base: str) ->
     [("atss", 4, False), ("cascade_rcnn", 4, False), ("cascade_mask_rcnn", 4, True), ("dino", 3, False)],
 )
 def test_detectors_are_known_by_short_names(name: str, levels: int, masks: bool) -> None:
-    from piip_workers.tasks.detection.detectors import reader_of
+    from piip_workers.tasks.detection.detectors import detector_config_of
 
-    reader = reader_of(Training(detector=name))
-    assert (len(reader.strides), reader.masks) == (levels, masks)
-    settings = reader.settings(Training(detector=name, max_detections=7), 3, DetectorMaps((64,) * levels, (256, 256)))
+    detector_config = detector_config_of(Training(detector=name))
+    assert (len(detector_config.strides), detector_config.masks) == (levels, masks)
+    settings = detector_config.settings(
+        Training(detector=name, max_detections=7), 3, DetectorMaps((64,) * levels, (256, 256))
+    )
     assert settings["neck"]["in_channels"] == [64] * levels
     assert "7" in str(settings["test_cfg"])
 
@@ -394,10 +396,10 @@ def test_detectors_are_known_by_short_names(name: str, levels: int, masks: bool)
     ],
 )
 def test_configurations_that_are_no_detectors_are_refused(tmp_path: Path, text: str, problem: str) -> None:
-    from piip_workers.tasks.detection.detectors import reader_of
+    from piip_workers.tasks.detection.detectors import detector_config_of
 
     (tmp_path / "own.py").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=problem):
-        reader_of(Training(detector=str(tmp_path / "own.py")))
+        detector_config_of(Training(detector=str(tmp_path / "own.py")))
     with pytest.raises(ValueError, match="no configuration"):
-        reader_of(Training(detector=str(tmp_path / "none.py")))
+        detector_config_of(Training(detector=str(tmp_path / "none.py")))

@@ -29,7 +29,7 @@ IN_PROCESS = [f"{part}_dataloader.{setting}" for part in ("train", "val") for se
 
 
 def write(small: Data, folder: Path, formats: tuple[Format, ...] = ("mmdet",), **changes: Any) -> Export:
-    from piip_workers.tasks.detection.detectors import reader_of
+    from piip_workers.tasks.detection.detectors import detector_config_of
 
     training = Training(**{"channels": 32, "anchor_scale": None, **changes})
     provenance = Provenance(
@@ -40,7 +40,7 @@ def write(small: Data, folder: Path, formats: tuple[Format, ...] = ("mmdet",), *
         data_sets.prepare(small),
         training,
         formats=formats,
-        reader=reader_of(training),
+        custom_detector=detector_config_of(training),
         images=(12, 6),
         provenance=provenance,
     )

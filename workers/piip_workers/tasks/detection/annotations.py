@@ -1,11 +1,11 @@
-"""Annotations as mmdet and COCO's scorer read them: classes by name, and each file parsed once a process.
+"""Annotations for mmdet and COCO's scorer: classes by name, and each file parsed once a process.
 
-mmdet gives labels in the order in which each file lists its categories, whatever order is asked for, so that two files
-of other orders would mean other things by one label. A worker trains many candidates on the same files, and parsing
-those of a large set takes longer than some trainings.
+mmdet numbers labels in the order of each file's categories, whatever order is asked for. The same label would mean
+different classes in two files of different orders. A worker trains many candidates on the same files, and parsing those
+of a large set takes longer than some trainings.
 
-Both are given what `annotation_file` makes of a file, and so the same objects: ids from 1, since the scorer takes an
-object of id 0 for one that was not found; what is to be ignored as crowds; no object outside of its image.
+mmdet and the scorer get the objects that `annotation_file` reads: with ids from 1, since the scorer takes an object of
+id 0 for undetected; ignored objects as crowds; no object outside its image.
 """
 
 import json
@@ -32,18 +32,18 @@ from mmdet.datasets.api_wrappers import COCO  # noqa: E402
 from mmdet.registry import DATASETS  # noqa: E402
 
 MOST_LISTS = 4
-"""Lists of images remembered in one process: those of training and validation of two data sets."""
+"""Most remembered lists of images in a process: those of training and validation of two data sets."""
 
 
 def coco_of(file: str | Path, masks: bool) -> dict[str, Any]:
-    """A checked annotation file as the libraries are given it.
+    """A checked annotation file in the form that the libraries read.
 
     Args:
         file: In COCO format.
-        masks: Whether objects have their segmentations.
+        masks: Whether to include the objects' segmentations.
 
     Raises:
-        UnreadableFileError: It breaks a rule that the libraries rely on: they would hang, or give wrong averages.
+        UnreadableFileError: The file breaks a rule of the libraries: they would hang, or give wrong averages.
     """
     found = annotations_of(Path(file), masks, kept=masks)
     findings = found.findings.copy()
@@ -55,11 +55,11 @@ def coco_of(file: str | Path, masks: bool) -> dict[str, Any]:
 
 
 LARGEST_ID = 2**53
-"""The scorer takes ids for floating-point numbers, which hold no larger ones; nor does it take negative ones."""
+"""Largest id for the scorer, which stores ids as floating-point numbers; it takes no negative ids either."""
 
 
 def _ids(recorded: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Ids as they are recorded, or from 1 where the scorer could not tell them apart."""
+    """The recorded ids, or ids from 1 if the scorer could not distinguish the recorded ones."""
     if len(recorded) and not 0 <= int(recorded.min()) <= int(recorded.max()) <= LARGEST_ID:
         return np.arange(1, len(recorded) + 1)
     return recorded
@@ -105,24 +105,24 @@ def _object_rows(found: AnnotationFile) -> list[dict[str, Any]]:
 
 
 def ids_of(dataset: Mapping[str, Any], names: Sequence[str]) -> list[int]:
-    """Ids of categories, in the order of their names.
+    """Ids of categories in the order of their names.
 
     Raises:
-        KeyError: A name is none of the file's.
+        KeyError: The file has no category of a name.
     """
     ids = {category["name"]: int(category["id"]) for category in dataset["categories"]}
     return [ids[name] for name in names]
 
 
 class Annotations(COCO):  # type: ignore[misc]
-    """An annotation file as mmdet reads it."""
+    """An annotation file in mmdet's interface."""
 
     def __init__(self, file: str, masks: bool = False) -> None:
         """Reads a file.
 
         Args:
             file: In COCO format.
-            masks: Whether objects have their segmentations.
+            masks: Whether to include the objects' segmentations.
         """
         super().__init__()
         self.dataset = coco_of(file, masks)
@@ -132,10 +132,10 @@ class Annotations(COCO):  # type: ignore[misc]
     def get_cat_ids(
         self, cat_names: Sequence[str] = (), sup_names: Sequence[str] = (), cat_ids: Sequence[int] = ()
     ) -> list[int]:
-        """Ids of categories: where names are given, in their order.
+        """Ids of categories; those of names in the names' order.
 
         Raises:
-            KeyError: A name is none of the file's.
+            KeyError: The file has no category of a name.
         """
         if not cat_names:
             found: list[int] = super().get_cat_ids(cat_names, sup_names, cat_ids)
@@ -144,7 +144,7 @@ class Annotations(COCO):  # type: ignore[misc]
 
 
 def truth_of(file: str, masks: bool = False) -> faster_coco_eval.COCO:
-    """An annotation file to score against.
+    """An annotation file as the ground truth for scoring.
 
     Args:
         file: In COCO format.
@@ -159,7 +159,7 @@ def _truth(file: str, _changed: int, masks: bool) -> faster_coco_eval.COCO:
 
 
 def indexed(dataset: dict[str, Any]) -> faster_coco_eval.COCO:
-    """A data set as the scorer takes it. What the scorer warns of makes averages wrong, and is an error.
+    """A data set in the scorer's form; a warning of the scorer means wrong averages and is an error.
 
     Raises:
         UserWarning: The scorer warns.
@@ -187,9 +187,9 @@ class CocoByName(CocoDataset):  # type: ignore[misc]
         """Builds the data set.
 
         Args:
-            arguments: Those of mmdet's `CocoDataset`.
-            masks: Whether objects have their segmentations; by default where a step of the pipeline loads masks.
-            settings: Those of mmdet's `CocoDataset`.
+            arguments: Arguments of mmdet's `CocoDataset`.
+            masks: Whether to include segmentations; by default if a step of the pipeline loads masks.
+            settings: Settings of mmdet's `CocoDataset`.
         """
         steps = settings.get("pipeline", ())
         self._masks = any(step.get("with_mask") for step in steps) if masks is None else masks
@@ -197,14 +197,14 @@ class CocoByName(CocoDataset):  # type: ignore[misc]
         super().__init__(*arguments, **settings)
 
     def parse_data_info(self, raw_data_info: dict[str, Any]) -> Any:
-        """An image with its objects; its path is where the file is that the name means."""
+        """An image with its objects and the path of the file that its name means."""
         found = super().parse_data_info(raw_data_info)
         name = raw_data_info["raw_img_info"]["file_name"]
         found["img_path"] = str(image_file(Path(self.data_prefix["img"]), name))
         return found
 
     def full_init(self) -> None:
-        """Lists the images, or remembers the list."""
+        """Lists the images, or takes the remembered list."""
         if self._fully_initialized:
             return
         chosen, self._indices = self._indices, None
@@ -220,7 +220,7 @@ class CocoByName(CocoDataset):  # type: ignore[misc]
 
     @property
     def _asked(self) -> str:
-        """What the list follows from."""
+        """The inputs of the list as a cache key."""
         file = Path(self.ann_file)
         return json.dumps(
             [
@@ -239,7 +239,7 @@ _ImageBytes = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 class _Lists:
-    """Images and their objects as mmengine keeps them: pickled, one after the other, and where each ends."""
+    """Images and their objects in mmengine's form: pickled one after the other, with the end of each."""
 
     def __init__(self) -> None:
         self._lists: OrderedDict[str, _ImageBytes] = OrderedDict()

@@ -1,8 +1,8 @@
 """mmdet's assignment of anchors to objects, for GPUs.
 
-mmdet goes through the objects of an image one by one and asks the device about each: hundreds of times where an image
-holds hundreds of nuclei, and a GPU that several trainings share answers slowly. Importing this module puts an assigner
-that asks once an image in the place of mmdet's, under the same name and with the same assignments.
+mmdet assigns the objects of an image one by one and waits for the device after each: hundreds of times in an image of
+hundreds of nuclei, and a GPU that several trainings share answers slowly. Importing this module replaces mmdet's
+assigner by one that waits once an image, under the same name and with the same assignments.
 
 Legend: K objects, N anchors.
 """
@@ -19,10 +19,10 @@ from mmdet.registry import TASK_UTILS  # noqa: E402
 
 @TASK_UTILS.register_module(name="MaxIoUAssigner", force=True)
 class AtOnceAssigner(MaxIoUAssigner):  # type: ignore[misc]
-    """Assigns the anchors of an image to all its objects at once, where they are on a GPU."""
+    """Assigns the anchors of an image to all its objects together, on a GPU."""
 
     def assign_wrt_overlaps(self, overlaps: Tensor, gt_labels: Tensor) -> AssignResult:
-        """The object of each anchor, from their overlaps of shape (K, N), and its label."""
+        """Assigns objects and labels to anchors by their overlaps of shape (K, N)."""
         if not (overlaps.is_cuda and self.match_low_quality and self.gt_max_assign_all and overlaps.numel()):
             return super().assign_wrt_overlaps(overlaps, gt_labels)
         self.match_low_quality: bool = False
@@ -36,12 +36,12 @@ class AtOnceAssigner(MaxIoUAssigner):  # type: ignore[misc]
 
 
 def with_nearest(overlaps_KN: Tensor, object_N: Tensor, least: float) -> Tensor:
-    """Every object also takes the anchors that it overlaps most; of several objects an anchor goes to the last.
+    """Gives every object the anchors that it overlaps most; an anchor of several objects goes to the last.
 
     Args:
         overlaps_KN: Overlap of each object with each anchor.
         object_N: Number of the object that each anchor was assigned to, from 1.
-        least: Overlap that an object needs with them.
+        least: Least overlap of such an anchor.
     """
     most_K1 = overlaps_KN.amax(1, keepdim=True)
     objects, anchors = ((overlaps_KN == most_K1) & (most_K1 >= least)).nonzero(as_tuple=True)

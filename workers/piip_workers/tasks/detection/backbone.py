@@ -1,4 +1,4 @@
-"""PIIP as a backbone of mmdet. Importing this module makes mmdet usable and registers the backbone under `PIIP`."""
+"""PIIP as a backbone of mmdet; importing this module prepares mmdet and registers the backbone as `PIIP`."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -48,23 +48,23 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             architecture: Short form, as `piip-search` prints it.
             drop_path: Drop-path rate of each branch.
             interaction_drop_path: Drop-path rate of the interactions' FFNs.
-            pretrained: Where `init_weights` takes the branches' weights from: `hub`, or a folder of files named like
-                the timm models; or the path of a checkpoint of the authors' repository, for the whole backbone.
-            checkpointing: Whether training keeps a block's input alone and runs it again in the backward pass.
-            bfloat16: Whether the network runs under bfloat16 autocast of its own; its maps leave as float32. Without it
-                the network follows an autocast around it, such as mmengine's `AmpOptimWrapper`.
-            strides: Strides of the maps that leave; DINO reads 8, 16 and 32.
-            cuda_graphs: Whether training steps on a GPU are replayed (`piip_workers.networks.cuda_graphs`);
-                not with checkpointing or several GPUs.
-            compiled: Whether `torch.compile` makes the kernels of training steps, or by which of its backends
-                (`PIIP.compile_parts`). The first step of each of the first few sizes of batches waits for it.
-            init_cfg: mmengine's way to load weights.
+            pretrained: Source of the branches' weights for `init_weights`: `hub`, or a folder of files named like the
+                timm models; or the path of a checkpoint of the authors' repository, for the whole backbone.
+            checkpointing: Whether training stores only a block's input and runs the block again in the backward pass.
+            bfloat16: Whether the network runs under its own bfloat16 autocast and returns float32 maps. Otherwise it
+                follows an autocast around it, such as mmengine's `AmpOptimWrapper`.
+            strides: Strides of the returned maps; DINO reads 8, 16 and 32.
+            cuda_graphs: Whether training steps on a GPU are replayed (`piip_workers.networks.cuda_graphs`); excludes
+                checkpointing and several GPUs.
+            compiled: Whether `torch.compile` makes the kernels of training steps, or the name of its backend
+                (`PIIP.compile_parts`). The first step of each of the first batch sizes waits for it.
+            init_cfg: mmengine's configuration of weight loading.
 
         Raises:
-            UserError: The short form describes no network, or its steps shall be recorded and run again.
+            UserError: The short form is invalid, or `cuda_graphs` and `checkpointing` are both set.
         """
         if cuda_graphs and checkpointing:
-            raise UserError("cuda_graphs replay steps that keep everything; leave it or checkpointing out")
+            raise UserError("cuda_graphs replays steps with all activations; leave out cuda_graphs or checkpointing")
         super().__init__(init_cfg)
         self.architecture = Architecture.parse(architecture)
         self.network: nn.Module = PIIPPyramid(
@@ -77,25 +77,25 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
         self._recorded = Recorded(self.network) if cuda_graphs else None
 
     def init_weights(self) -> None:
-        """Takes over pre-trained weights, if any were named.
+        """Loads the pre-trained weights, if any were named.
 
         Raises:
-            UserError: They cannot be had or do not fit.
+            UserError: The weights cannot be found or do not fit.
         """
         super().init_weights()
         if self.pretrained is None:
             return
         path = Path(self.pretrained)
         if path.suffix in (".pth", ".pt", ".bin", ".safetensors") and not path.is_file():
-            raise UserError(f"no file {located(path)}; name a checkpoint that is there, a folder of weights, or hub")
+            raise UserError(f"no file {located(path)}; name an existing checkpoint, a folder of weights, or hub")
         if path.is_file() and len(self.architecture.branches) > 1:
             self.network.load_state_dict(from_official(read_tensors(path), self.architecture, self.strides))
         else:
             load_pretrained(cast(PIIP, self.network.piip), self.pretrained)
 
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """Maps of these strides, each of shape (B, C, H / stride, W / stride), contiguous."""
-        # An autocast that is switched off would also end one around the whole detector.
+        """Maps of the chosen strides, each of shape (B, C, H / stride, W / stride), contiguous."""
+        # A disabled autocast here would also disable one around the whole detector.
         own = torch.autocast(image_BCHW.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
         with own:
             maps = cast(tuple[Tensor, ...], (self._recorded or self.network)(image_BCHW))

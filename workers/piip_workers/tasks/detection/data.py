@@ -1,4 +1,4 @@
-"""Data sets in COCO format: where they are, what they hold, a fingerprint of it, and what is wrong with them."""
+"""Data sets in COCO format: paths, contents, fingerprint and checks."""
 
 from piip_workers.tasks.detection.coco.checks import (
     SAMPLE,

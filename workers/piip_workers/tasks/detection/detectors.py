@@ -1,7 +1,7 @@
-"""Any detector of mmdet around a PIIP backbone: what of its configuration backbone, classes and data change.
+"""Any detector of mmdet around a PIIP backbone, with the settings that backbone, classes and data change.
 
-Everything else stays as its configuration says. The three detectors whose cost is known (`DETECTOR_CONFIGS`) are
-written out.
+All other settings stay as in its configuration. The three detectors of known cost (`DETECTOR_CONFIGS`) are written out
+in full.
 """
 
 import copy
@@ -25,7 +25,7 @@ SHORT_NAMES = {
 """Configurations by short name."""
 
 
-def reader_of(training: Training) -> DetectorConfig:
+def detector_config_of(training: Training) -> DetectorConfig:
     """What reads the backbone's maps.
 
     Raises:
@@ -54,7 +54,7 @@ def reader_of(training: Training) -> DetectorConfig:
 
 
 def _neck(model: Settings, place: int) -> Settings:
-    """A part of the neck, which may have several, one after the other; empty where there is none."""
+    """Settings of a part of the neck, which may have several in sequence; empty if it has fewer."""
     neck = model.get("neck")
     part = neck[place] if isinstance(neck, list) and neck else neck
     return part if isinstance(part, dict) else {}
@@ -71,17 +71,17 @@ def _read(base: str) -> Settings:
         )
     try:
         config = get_config(base) if base.startswith("mmdet::") else Config.fromfile(base)
-    except Exception as error:  # a configuration is a program
+    except Exception as error:  # a configuration is a program and raises anything
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"training.detector: {base} cannot be read: {type(error).__name__}: {reason}") from None
     if "backbone" not in (config.get("model") or {}):
-        raise UserError(f"training.detector: {base} holds no model with a backbone; give a detector's configuration")
+        raise UserError(f"training.detector: {base} has no model with a backbone; give a detector's configuration")
     plain: Settings = config.to_dict()
     return plain
 
 
 def _changes(model: Settings, training: Training, classes: int, maps: DetectorMaps) -> Settings:
-    """The settings that differ from the configuration's. A list takes the place of the configuration's as a whole."""
+    """The settings that differ from the configuration; a list replaces the configuration's whole list."""
     changed = {
         part: _with_classes(model[part], classes)
         for part in model
@@ -91,7 +91,7 @@ def _changes(model: Settings, training: Training, classes: int, maps: DetectorMa
     (neck[0] if isinstance(neck, list) else neck)["in_channels"] = list(maps.widths)
     changed["neck"] = neck if isinstance(neck, list) else {"in_channels": list(maps.widths)}
     if (model.get("data_preprocessor") or {}).get("batch_augments"):
-        # They give images other sizes than those whose grids are exact.
+        # They change image sizes, so that grids are no longer exact.
         changed["data_preprocessor"] = {"batch_augments": None}
     queries = _queries(model, maps)
     if queries != model.get("num_queries"):
@@ -102,7 +102,7 @@ def _changes(model: Settings, training: Training, classes: int, maps: DetectorMa
         for step in place:
             section = section.get(step) or {}
         if "max_per_img" in section:
-            # A detector with queries fails where it is asked for more detections than queries x classes.
+            # A detector with queries fails if more detections are requested than queries x classes.
             most = training.max_detections if queries is None else queries * classes
             limit: Settings = {"max_per_img": min(training.max_detections, most)}
             changed["test_cfg"] = {place[0]: limit} if place else limit
@@ -111,9 +111,9 @@ def _changes(model: Settings, training: Training, classes: int, maps: DetectorMa
 
 
 def _queries(model: Settings, maps: DetectorMaps) -> int | None:
-    """Queries of a detector that has some; one that picks them among the positions of its maps has no more of them.
+    """Number of queries of a detector, at most the number of positions that it selects them from; None without queries.
 
-    The positions are counted in the smallest image, so that the detector is the same in every batch.
+    Positions are counted in the smallest image, so that the detector is equal in every batch.
     """
     queries: int | None = model.get("num_queries")
     if queries is None or not model.get("as_two_stage"):

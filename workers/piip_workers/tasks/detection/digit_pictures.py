@@ -1,7 +1,7 @@
 """Draws the embedded data set.
 
-The digits are the real ones that scikit-learn carries (UCI ML hand-written digits, 8x8 pixels). Small ones are
-lost when an image is shrunk, large ones need context: so it matters which branch sees which image size.
+The digits are the real ones in scikit-learn (UCI ML hand-written digits, 8x8 pixels). Small ones vanish when an image
+is shrunk, and large ones need context. So it matters which branch sees which image size.
 """
 
 import json
@@ -16,9 +16,9 @@ from sklearn.datasets import load_digits
 
 IMAGE_SIDE = 256
 DIGIT_CLASSES = (0, 1)
-"""Two of the ten digits: what models of this size learn to tell apart within a minute."""
+"""Two of the ten digits: models of this size learn to distinguish them within a minute."""
 DIGIT_SIZES = (20.0, 100.0)
-"""Smallest and largest side of a digit in pixels, drawn evenly on a logarithmic scale."""
+"""Smallest and largest side of a digit in pixels; sides are uniform on a logarithmic scale."""
 DIGITS_AN_IMAGE = (4, 8)
 
 
@@ -26,11 +26,11 @@ def write_parts(folder: Path, counts: Mapping[str, int]) -> None:
     """Writes the images and annotations of each part.
 
     Args:
-        folder: Takes `train/`, `val/` and `annotations/`.
-        counts: Images of each part.
+        folder: Folder for `train/`, `val/` and `annotations/`.
+        counts: Number of images of each part.
     """
     source = load_digits()
-    # Writers are not told apart in the source; every fifth digit is kept for the validation images.
+    # The source does not identify writers; every fifth digit is reserved for the validation images.
     every = np.arange(len(source.target)) % 5
     for number, (split, count) in enumerate(counts.items()):
         chosen = (every == 0) == (split == "val")
@@ -70,7 +70,7 @@ def _write_split(folder: Path, split: str, count: int, digits: NDArray[Any], lab
 def _picture(
     random: np.random.RandomState, digits: NDArray[Any], labels: NDArray[Any], usable: NDArray[Any]
 ) -> tuple[NDArray[np.uint8], list[tuple[int, tuple[int, int, int, int]]]]:
-    """One image of shape (SIDE, SIDE, 3), and label and box (left, top, width, height) of each of its digits."""
+    """One image of shape (SIDE, SIDE, 3), and the label and box (left, top, width, height) of each digit."""
     canvas = _ground(random)
     boxes: list[tuple[int, tuple[int, int, int, int]]] = []
     taken = np.zeros((IMAGE_SIDE, IMAGE_SIDE), dtype=bool)
@@ -93,7 +93,7 @@ def _picture(
 
 
 def _ground(random: np.random.RandomState) -> NDArray[np.float64]:
-    """Smooth coloured texture with grain on it."""
+    """A smooth coloured texture with grain."""
     canvas = np.full((IMAGE_SIDE, IMAGE_SIDE, 3), random.uniform(60, 195, size=3))
     for cells, strength in ((4, 40.0), (16, 20.0), (64, 10.0)):
         noise = random.normal(0, strength, size=(cells, cells, 3))
@@ -103,6 +103,6 @@ def _ground(random: np.random.RandomState) -> NDArray[np.float64]:
 
 
 def _contrasting(colour: NDArray[np.float64], ground: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The colour, moved away from the ground until people could read it."""
+    """The colour, moved away from the ground until it is readable."""
     darker = ground.mean() > 127
     return colour * 0.3 if darker else 255 - (255 - colour) * 0.3

@@ -1,4 +1,4 @@
-"""A small detection data set that needs no download: handwritten digits at very different sizes on textured ground."""
+"""A small detection data set without download: handwritten digits of very different sizes on textured ground."""
 
 import shutil
 import tempfile
@@ -8,21 +8,21 @@ from piip_search.errors import CacheError
 from piip_workers.cache import CACHE_WAY_OUT
 
 DIGITS = {"train": 160, "val": 40}
-"""Images of each part."""
+"""Number of images of each part."""
 DIGITS_VERSION = 1
-"""Raised whenever the images change, so that no old cache is taken for a new set."""
+"""Version of the images; raised with each change, so that no old cache is used."""
 
 
 def compose(folder: Path) -> Path:
-    """Writes the set as ordinary COCO files, unless it is there; equal on every machine.
+    """Writes the set as ordinary COCO files if it is missing; equal on every machine.
 
-    The folder appears whole or not at all, also when several processes compose it at once.
+    The folder is created atomically, also if several processes do it together.
 
     Returns:
         The folder of `train/`, `val/` and `annotations/`.
 
     Raises:
-        CacheError: It cannot be written.
+        CacheError: The set cannot be written.
     """
     target = folder / f"digits-{DIGITS_VERSION}"
     if not target.is_dir():
@@ -43,7 +43,7 @@ def _compose(target: Path) -> None:
         write_parts(work, DIGITS)
         work.rename(target)
     except OSError:
-        if not target.is_dir():  # otherwise another process was first
+        if not target.is_dir():  # unless another process was first
             raise
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Measures a candidate of the detection task: builds it, trains the proxy, returns the evaluation."""
+"""Measures a candidate of the detection task: builds it, trains the proxy, and returns the evaluation."""
 
 import gc
 import resource
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from piip_workers.tasks.detection.proxy_training import Measurement
 
 MOST_UNREADABLE = 20
-"""Images listed that could not be decoded."""
+"""Most undecodable images that are listed."""
 TRAINED = "architecture.txt"
-"""File with the short form of what was trained."""
+"""File with the short form of the trained design."""
 INHERITED = "inherited.txt"
-"""File with what it took from a relative."""
+"""File with the names of the inherited tensors."""
 MEMORY_TEXTS = (
     "can't allocate memory",
     "Cannot allocate memory",
@@ -50,26 +50,26 @@ MEMORY_TEXTS = (
     "is killed by signal: Bus error",
     "exited unexpectedly",
 )
-"""How torch, NumPy, OpenCV and the system say that memory ran out; a loader process is then killed by the system."""
+"""Texts by which torch, NumPy, OpenCV and the system report exhausted memory; the system kills loader processes."""
 
 
 def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: str) -> Evaluation:
-    """Trains a candidate's proxy and measures COCO's averages; with several seeds once with each.
+    """Trains a candidate's proxy and measures COCO's averages, once for each of its seeds.
 
     Args:
-        candidate: What to measure.
+        candidate: Candidate to measure.
         data: `spec.Data` as plain data.
         training: `spec.Training` as plain data.
-        directory: Folder of all trainings; each gets a folder of its own, where a later attempt goes on.
+        directory: Folder of all trainings; each has a subfolder, where a later attempt resumes.
 
     Returns:
-        The evaluation; one that failed says why, and its folder holds the traceback.
+        The evaluation; a failed one has the error, and its folder has the traceback.
 
     Raises:
         MachineError: The machine is at fault.
     """
     found: list[Evaluation] = []
-    for single in candidate.single:
+    for single in candidate.per_seed:
         found.append(_measured_once(single, data, training, Path(directory)))
         if found[-1].status == "failed":
             break
@@ -77,7 +77,7 @@ def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str
 
 
 def _averaged(candidate: Candidate, found: Sequence[Evaluation]) -> Evaluation:
-    """What came of a candidate with each of its seeds, as one evaluation: means, and what they were taken of."""
+    """Joins the evaluations of a candidate's seeds: means, and the values of each seed."""
     last, several = found[-1], candidate.fidelity.seeds > 1
     seconds = sum(one.seconds for one in found)
     if last.status == "failed":
@@ -96,12 +96,12 @@ def _averaged(candidate: Candidate, found: Sequence[Evaluation]) -> Evaluation:
 
 
 def _shared(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
-    """Numbers that all rows have, by name."""
+    """Values of the names that all rows have."""
     return {name: [row[name] for row in rows] for name in rows[0] if all(name in row for row in rows)}
 
 
 def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The numbers of one row as they are, to the last digit."""
+    """The means of rows; a single row keeps its exact values."""
     return {name: statistics.fmean(values) for name, values in _shared(rows).items()}
 
 
@@ -123,7 +123,7 @@ def _measured_once(
 
 
 def _measured(candidate: Candidate, data: Data, training: Training, folder: Path, started: float) -> Evaluation:
-    """Trains with the recipe's batches or, where they do not fit the memory, with halves of them, two a step."""
+    """Trains with the recipe's batches, or with two halves a step if they do not fit the memory."""
     torch.set_num_threads(training.threads)
     _forget_peak_memory()
     facts: dict[str, Any] = {"host": socket.gethostname(), "torch": torch.__version__, "training": candidate.training}
@@ -136,7 +136,7 @@ def _measured(candidate: Candidate, data: Data, training: Training, folder: Path
             raise MemoryError(f"one image a step does not fit the memory: {reason_of(error)}") from error
         message = reason_of(error)
         found = None
-    if found is None:  # outside the handler, which would hold on to all that the first attempt had allocated
+    if found is None:  # outside the handler, which would keep the first attempt's memory allocated
         gc.collect()
         halves = folder / HALVED_FOLDER
         halves.mkdir(exist_ok=True)
@@ -155,13 +155,13 @@ def _measured(candidate: Candidate, data: Data, training: Training, folder: Path
 def _trained(
     candidate: Candidate, data: Data, training: Training, folder: Path, accumulated: int, facts: dict[str, Any]
 ) -> "Measurement":
-    from piip_workers.tasks.detection.detectors import reader_of
+    from piip_workers.tasks.detection.detectors import detector_config_of
     from piip_workers.tasks.detection.images import unreadable_images
     from piip_workers.tasks.detection.proxy_training import train, usable_images
 
     fidelity, trained = candidate.fidelity, candidate.architecture.scaled(candidate.fidelity.image_scale)
-    reader = reader_of(training)
-    paths = data_sets.prepare(data, reader.masks)
+    detector_config = detector_config_of(training)
+    paths = data_sets.prepare(data, detector_config.masks)
     unreadable = folder / "unreadable.txt"
 
     def settings(images: ProxyImages) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _trained(
             fidelity=fidelity,
             images=images,
             seed=candidate.seed,
-            reader=reader,
+            detector_config=detector_config,
             accumulated=accumulated,
         )
 
@@ -198,10 +198,10 @@ def _trained(
 
 
 def _inheritance(candidate: Candidate, folder: Path) -> Callable[[nn.Module], None]:
-    """What gives a detector the weights of its relative, as they were after the epochs that the candidate names.
+    """Returns a function that loads the weights of the relative into a detector, after the candidate's epochs.
 
     Raises:
-        FileNotFoundError: They are not there.
+        FileNotFoundError: The weights are missing.
     """
     from mmengine.runner import CheckpointLoader
 
@@ -232,22 +232,22 @@ def _inheritance(candidate: Candidate, folder: Path) -> Callable[[nn.Module], No
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: a GPU's, or the machine's in this process or in one that reads images."""
+    """Whether memory ran out: of a GPU, or of the machine in this process or in a loader process."""
     said = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return said or any(text in str(error) for text in MEMORY_TEXTS)
 
 
 def _forget_peak_memory() -> None:
-    """Lets the peak count from here: a process measures many candidates."""
+    """Resets the peak memory: a process measures many candidates."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return
-    with suppress(OSError):  # where the system does not allow it, the peak is the process's
+    with suppress(OSError):  # without this permission the peak is that of the whole process
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _peak_memory() -> int:
-    """Most memory since it was last forgotten, MiB: of the GPU where one is used, else of the machine."""
+    """Peak memory since the last reset in MiB: of the GPU if one is used, else of the machine."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated() // 2**20)
     with suppress(OSError):

@@ -1,7 +1,7 @@
-"""What a trained proxy detects: `python -m piip_workers.tasks.detection.examples FOLDER`.
+"""Runs a trained proxy on images: `python -m piip_workers.tasks.detection.examples FOLDER`.
 
-Takes the newest checkpoint in a trial's folder and writes some validation images, what is in them and what was found
-into `examples/` beside it, for people to look at.
+Loads the newest checkpoint of a trial's folder. Writes some validation images, their objects and their detections into
+`examples/` beside it, for people to look at.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from piip_workers.mmlab.shims import install
 LONGEST_SIDE = 640
 """Longest side of a picture, in pixels."""
 LEAST_SCORE = 0.05
-"""Least score of a detection that is kept."""
+"""Least score of a detection that is written."""
 MOST_BOXES = 60
 """Most detections of an image that are kept."""
 MOST_IMAGES = 6
@@ -32,7 +32,7 @@ MOST_IMAGES = 6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the examples; 2 where the folder holds nothing to load."""
+    """Writes the examples; returns 2 if the folder has nothing to load."""
     parser = argparse.ArgumentParser(
         prog="python -m piip_workers.tasks.detection.examples", description="Detect with a trained proxy."
     )
@@ -53,17 +53,17 @@ def write_examples(folder: Path, images: int = MOST_IMAGES) -> int:
 
     Args:
         folder: Folder of the trial.
-        images: How many to write.
+        images: Number of images to write.
 
     Returns:
-        How many there are.
+        The number of written images.
 
     Raises:
         DataError: The folder holds no configuration or no checkpoint, no validation image holds an object, or no image
             is wanted.
     """
     if images < 1:
-        raise DataError(f"at least one image is shown, got {images}")
+        raise DataError(f"images must be at least 1, got {images}")
     if not (folder / "config.py").is_file():
         raise DataError(f"no config.py in {located(folder)}; give the folder of a trial")
     draft = Path(tempfile.mkdtemp(dir=folder, prefix=".examples-"))
@@ -110,10 +110,10 @@ def _detected(folder: Path, out: Path, images: int) -> dict[str, Any]:
 
 
 def _with_objects(dataset: Any, wanted: int) -> list[int]:
-    """Images that hold objects, spread over the whole set.
+    """Images with objects, spread over the whole set.
 
     Raises:
-        DataError: There are none.
+        DataError: No image has an object.
     """
     holding = [index for index in range(len(dataset)) if dataset.get_data_info(index)["instances"]]
     if not holding:
@@ -123,7 +123,7 @@ def _with_objects(dataset: Any, wanted: int) -> list[int]:
 
 
 def _pixels(config: Any, info: Mapping[str, Any]) -> Any:
-    """An image as the detector was given it, before it was fitted."""
+    """An image as the detector's input before resizing."""
     from piip_workers.images.pixels import decoded
 
     read = config.val_dataloader.dataset.pipeline[0]
@@ -134,7 +134,7 @@ def _pixels(config: Any, info: Mapping[str, Any]) -> Any:
 def _picture(
     info: Mapping[str, Any], pixels: Any, found: Any, classes: Sequence[str], out: Path, number: int
 ) -> dict[str, Any]:
-    """One image in a size to look at, with its boxes [left, top, width, height] in pixels of that size."""
+    """Writes one image in a size for viewing; its boxes are [left, top, width, height] in pixels of that size."""
     import cv2
 
     height, width = pixels.shape[:2]

@@ -1,6 +1,6 @@
 """Trains an exported configuration in full: `python -m piip_workers.train config.py --work-dir work`.
 
-The same as mmdet's own tools/train.py, for installations with nothing compiled; several processes under torchrun train
+Works like mmdet's own tools/train.py, for installations without compiled code; several processes under torchrun train
 together. `piip-search train` starts it.
 """
 
@@ -28,11 +28,11 @@ install()
 from mmengine.hooks import Hook  # noqa: E402
 
 EPOCHS = "epochs.txt"
-"""File in the work folder with the length that the training is meant to have."""
+"""File in the work folder with the planned number of epochs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the training; 2 where it cannot begin, or ends by something that a user can mend."""
+    """Runs the training; returns 2 for errors that a user can fix."""
     from mmengine.config import Config, DictAction
     from mmengine.runner import Runner
 
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config.merge_from_dict(options.cfg_options or {})
     config.work_dir, config.resume, config.launcher = options.work_dir, options.resume, options.launcher
     if options.resume:
-        config.load_from = None  # else mmengine would go on from the weights that the training began with
+        config.load_from = None  # else mmengine would resume from the starting weights
     if options.launcher == "pytorch" and not torch.cuda.is_available():
         _join_without_gpus(config)
     _read_images(config, work)
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {reason_of(error).removeprefix(f'{type(error).__name__}: ')}", file=sys.stderr)
         return 2
     finally:
-        forget_runners()  # whoever calls this from a program goes on with loggers of its own
-        if torch.distributed.is_initialized():  # else its threads may still run when the process ends, and abort it
+        forget_runners()  # a calling program continues with its own loggers
+        if torch.distributed.is_initialized():  # else its threads may still run at the end of the process, and abort it
             torch.distributed.destroy_process_group()
     skipped = unreadable_images(work / UNREADABLE)
     if skipped:
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _begun_for(work: Path) -> int | None:
-    """Epochs that the training in the folder was last meant to have; None where that was not noted."""
+    """The last planned number of epochs of the training in a folder; None without a record."""
     file = work / EPOCHS
     return int(file.read_text(encoding="utf-8")) if file.is_file() else None
 
@@ -96,7 +96,7 @@ def _note_epochs(work: Path, epochs: int) -> None:
 
 
 def _read_images(config: Any, work: Path) -> None:
-    """Lists what cannot be decoded beside the checkpoints; batches for a GPU wait where it copies from at once."""
+    """Lists undecodable images beside the checkpoints, and pins batches in memory for a GPU."""
     first = config.train_dataloader.dataset.pipeline[0]
     if first.type == "ReadImage":
         first.unreadable = str(work / UNREADABLE)
@@ -105,14 +105,14 @@ def _read_images(config: Any, work: Path) -> None:
 
 
 def lasting(config: Any, epochs: int) -> None:
-    """Gives a configuration another length, in place; the steps of its learning rate move in proportion."""
+    """Changes the length of a configuration in place; the steps of its learning rate move in proportion."""
     before, config.train_cfg.max_epochs = config.train_cfg.max_epochs, epochs
     parts = []
     for part in config.param_scheduler:
         if part.type == "MultiStepLR":
             part.end = epochs
             part.milestones = sorted({max(1, step * epochs // before) for step in part.milestones})
-        else:  # the warm-up, which gets no longer
+        else:  # the warm-up keeps its length
             part.end = min(part.end, part.end * epochs // before)
         if part.type == "MultiStepLR" or part.end >= FEWEST_WARMUP:
             parts.append(part)
@@ -120,13 +120,13 @@ def lasting(config: Any, epochs: int) -> None:
 
 
 class Rescheduled(Hook):  # type: ignore[misc]
-    """Gives a training that goes on the learning rates of its configuration.
+    """Applies the learning rates of the configuration to a resumed training.
 
-    mmengine restores the schedule with which a training began, steps included, whatever length it is given now.
+    mmengine restores the schedule of the training's start, including its steps, whatever the length is now.
     """
 
     def __init__(self, schedule: Sequence[dict[str, Any]]) -> None:
-        """Takes the configuration's schedule.
+        """Stores the configuration's schedule.
 
         Args:
             schedule: Its `param_scheduler`.
@@ -139,7 +139,7 @@ class Rescheduled(Hook):  # type: ignore[misc]
         for group in runner.optim_wrapper.param_groups:
             group["lr"] = group["initial_lr"]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the optimiser has not stepped yet
+            warnings.simplefilter("ignore")  # a warning that the optimiser has not stepped yet
             runner.param_schedulers = runner.build_param_scheduler(self._schedule)
             for scheduler in runner.param_schedulers:
                 for _ in range(runner.epoch if scheduler.by_epoch else runner.iter):
@@ -155,7 +155,7 @@ def _train(runner: Any, config: Any, options: argparse.Namespace) -> None:
     def open_mirror() -> Any:
         if options.mlflow is None or provenance is None:
             return None
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # a server that is down is soon given up
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # an unreachable server is given up soon
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         from piip_workers.tracking.training_run import TrainingRun
 
@@ -186,13 +186,13 @@ def _train(runner: Any, config: Any, options: argparse.Namespace) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line belongs on a screen: mmengine also lists every parameter, which its file keeps."""
+    """Whether a log record belongs on the screen: mmengine also lists every parameter, for its log file."""
     text = record.getMessage()
     return "paramwise_options" not in text and "init_weights" not in text
 
 
 def _join_without_gpus(config: Any) -> None:
-    """Joins processes on CPUs: mmengine alone would ask for GPUs."""
+    """Initialises distributed training on CPUs: mmengine alone would ask for GPUs."""
     torch.distributed.init_process_group("gloo")
     config.model_wrapper_cfg = {
         "type": "MMDistributedDataParallel",

@@ -1,8 +1,7 @@
-"""How training images are read: decoded once, with random numbers that follow from the image and the epoch alone.
+"""Reads training images: decoded once, with random numbers that depend only on the image and the epoch.
 
-mmdet seeds a loader process once, so that what an image looks like depends on how many processes there are and on
-whether the training was cut off. Here neither matters: equal seeds give equal batches with 0 or 8 processes, straight
-or resumed.
+mmdet seeds a loader process once, so that an image's augmentation depends on the number of processes and on
+interruptions. Here neither matters: equal seeds give equal batches with 0 or 8 processes, straight or resumed.
 """
 
 import random
@@ -29,7 +28,7 @@ from mmengine.dataset import DefaultSampler  # noqa: E402
 
 @DATA_SAMPLERS.register_module()
 class EpochSampler(DefaultSampler):  # type: ignore[misc]
-    """mmengine's shuffling sampler, whose indices also say the epoch: index + epoch x images."""
+    """mmengine's shuffling sampler with indices that include the epoch: index + epoch x images."""
 
     def __iter__(self) -> Iterator[int]:
         start = self.epoch * len(self.dataset)
@@ -38,21 +37,21 @@ class EpochSampler(DefaultSampler):  # type: ignore[misc]
 
 @DATASETS.register_module()
 class SeededCocoDataset(CocoByName):
-    """A COCO data set read by `EpochSampler`: draws an image's random numbers from seed, epoch and index."""
+    """A COCO data set for `EpochSampler`: an image's random numbers depend on seed, epoch and index."""
 
     def __init__(self, *arguments: Any, seed: int = 0, **settings: Any) -> None:
         """Builds the data set.
 
         Args:
-            arguments: Those of `CocoByName`.
+            arguments: Arguments of `CocoByName`.
             seed: Seed of the augmentation.
-            settings: Those of `CocoByName`.
+            settings: Settings of `CocoByName`.
         """
         self.seed = seed
         super().__init__(*arguments, **settings)
 
     def get_data_info(self, index: int) -> Any:
-        """What is known of an image, by an index of any epoch: those who group images by shape ask for it."""
+        """The facts of an image by an index of any epoch: samplers that group images by shape need them."""
         return super().get_data_info(index % len(self))
 
     def __getitem__(self, index: int) -> Any:
@@ -64,7 +63,7 @@ class SeededCocoDataset(CocoByName):
 
 
 class _Cache:
-    """The images that were read last, up to a size."""
+    """The last images that were read, up to a size."""
 
     def __init__(self) -> None:
         self._images: OrderedDict[str, Pixels] = OrderedDict()
@@ -87,12 +86,12 @@ class _Cache:
 
 
 _cache = _Cache()
-"""One for the process: a worker trains many candidates on the same images."""
+"""The cache of the process: a worker trains many candidates on the same images."""
 
 
 @TRANSFORMS.register_module()
 class ReadImage(LoadImageFromFile):  # type: ignore[misc]
-    """Decodes an image, or remembers it."""
+    """Decodes an image, or takes it from the cache."""
 
     def __init__(
         self,
@@ -106,11 +105,10 @@ class ReadImage(LoadImageFromFile):  # type: ignore[misc]
 
         Args:
             cache_mib: Most memory for decoded images in one process, MiB.
-            unreadable: File that lists what cannot be decoded; such an image is replaced by another. None stops there.
-            orientation: Whether annotations are of the pixels turned as EXIF says, or as they are stored, where their
-                size does not tell.
-            bits: Bits that images of 16 bits a channel use.
-            settings: Those of mmcv's `LoadImageFromFile`.
+            unreadable: File that lists undecodable images, which others replace; None makes them an error.
+            orientation: Whether EXIF's turn applies, or the stored pixels, where the recorded size does not decide it.
+            bits: Bits in use of images with 16 bits a channel.
+            settings: Settings of mmcv's `LoadImageFromFile`.
         """
         super().__init__(**settings)
         self._limit = cache_mib * 2**20
@@ -119,10 +117,10 @@ class ReadImage(LoadImageFromFile):  # type: ignore[misc]
         self._bits = bits
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
-        """Adds the pixels; None where another image is to take its place.
+        """Adds the pixels; None if another image must replace this one.
 
         Raises:
-            ImageError: The image cannot be decoded, and another may not take its place.
+            ImageError: The image cannot be decoded, and no other may replace it.
             MachineError: The storage cannot be read.
         """
         path = str(results["img_path"])
@@ -146,19 +144,19 @@ class ReadImage(LoadImageFromFile):  # type: ignore[misc]
 
     def _pass_over(self, path: str, error: BaseException) -> None:
         if self._unreadable is None:
-            raise ImageError(f"{path} {error}; restore the file, or take it out of the annotations") from error
+            raise ImageError(f"{path} {error}; restore the file, or remove it from the annotations") from error
         with Path(self._unreadable).open("a", encoding="utf-8") as file:
             file.write(f"{path}\n")
 
 
 def _storage_error(path: str, error: OSError) -> MachineError:
-    """No fault of the image's: a lost mount, too many open files, a permission."""
+    """The error for a fault of the storage and not of the image: a lost mount, too many open files, a permission."""
     return MachineError(
-        f"{socket.gethostname()} cannot read {path}: {error}; mend its storage, and the same command "
-        "goes on where this stopped"
+        f"{socket.gethostname()} cannot read {path}: {error}; repair its storage and run the same command "
+        "again: it goes on where it stopped"
     )
 
 
 def unreadable_images(file: Path) -> list[str]:
-    """The images that `ReadImage` listed, each once."""
+    """The images that `ReadImage` listed, without repetitions."""
     return sorted(set(file.read_text(encoding="utf-8").splitlines())) if file.exists() else []

@@ -1,4 +1,4 @@
-"""Layer-wise decay of the learning rate, as in PIIP's detection recipe; importing this registers `PIIPLayerDecay`."""
+"""Layer-wise decay of the learning rate as in PIIP's detection recipe; importing this registers `PIIPLayerDecay`."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ UNDECAYED = ("pos_embed", "prefix", "prefix_positions", "relative_position_bias_
 
 
 def rate_scales(architecture: Architecture, rate: float) -> dict[str, float]:
-    """Factor on the learning rate by the beginning of a parameter's name within a `PIIP`; all others have 1.
+    """Factors on the learning rate by the prefix of a parameter's name within a `PIIP`; other parameters have 1.
 
-    With L blocks in the first ViT: rate^(L + 1 - id), where embeddings have the id 0 and block i of branch j, which has
-    L_j blocks, the id (i + 1) L / L_j (PIIP's public detection recipe). Convolutional branches train at the full rate,
+    With L blocks in the first ViT: rate^(L + 1 - id). Embeddings have the id 0; block i of branch j, which has L_j
+    blocks, has the id (i + 1) L / L_j (PIIP's public detection recipe). Convolutional branches train at the full rate,
     as there.
     """
     models = (branch.model for branch in architecture.branches)
@@ -40,17 +40,17 @@ def rate_scales(architecture: Architecture, rate: float) -> dict[str, float]:
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module(name="PIIPLayerDecay")
 class LayerDecay:
-    """Builds an optimiser with a group for each learning rate and weight decay; none decays vectors and positions."""
+    """Builds an optimiser with a group for each learning rate and weight decay; vectors and positions have no decay."""
 
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any]) -> None:
-        """Takes what mmengine hands every constructor.
+        """Stores the arguments that mmengine gives every constructor.
 
         Args:
             optim_wrapper_cfg: Wrapper and optimiser.
             paramwise_cfg: `architecture`, a short form, and `rate`.
 
         Raises:
-            UserError: One of the two is missing, or the short form describes no network.
+            UserError: One of the two is missing, or the short form is invalid.
         """
         missing = {"architecture", "rate"} - set(paramwise_cfg)
         if missing:
@@ -64,11 +64,11 @@ class LayerDecay:
         self._scales = rate_scales(self._architecture, paramwise_cfg["rate"])
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """The optimiser over a `PIIP`, or over whatever holds one: a detector, a classifier, a wrapper.
+        """The optimiser for a `PIIP`, or for a model that contains one: a detector, a classifier, a wrapper.
 
         Raises:
-            UserError: There is no `PIIP` in the model, or one with other backbones than the architecture names: no
-                rate, or the wrong ones, would decay.
+            UserError: The model has no `PIIP`, or one with other backbones than the architecture: no rate, or wrong
+                rates, would decay.
         """
         places = self._places(model)
         rate, decay = self._optimizer["lr"], self._optimizer.get("weight_decay", 0.0)
@@ -84,11 +84,11 @@ class LayerDecay:
         return OPTIM_WRAPPERS.build(self._wrapper, default_args={"optimizer": OPTIMIZERS.build(self._optimizer)})
 
     def _places(self, model: nn.Module) -> list[str]:
-        """Where the names of a network's parameters begin."""
+        """Prefixes of the names of a network's parameters."""
         networks = {name: module for name, module in model.named_modules() if isinstance(module, PIIP)}
         if not networks:
             raise UserError(
-                f"PIIPLayerDecay found no PIIP network in {type(model).__name__}; use it with a PIIP backbone, or take "
+                f"PIIPLayerDecay found no PIIP network in {type(model).__name__}; use it with a PIIP backbone, or use "
                 "mmengine's DefaultOptimWrapperConstructor"
             )
         for network in networks.values():

@@ -1,4 +1,4 @@
-"""Ends a training at a loss that is not finite, and says what is known of it: when, at which rate, what came before."""
+"""Ends a training at a loss that is not finite, and reports step, learning rate and earlier losses."""
 
 import json
 import math
@@ -10,23 +10,23 @@ import torch
 from torch import nn
 
 GREW = 3.0
-"""Times the lowest loss from which a loss grew: noise between batches stays below."""
+"""Factor over the lowest loss from which a loss counts as grown: noise between batches stays below."""
 MOST_RATE = 0.1
-"""A rate from which on the rate is at fault whatever was seen: AdamW moves every weight by about the rate in a step."""
+"""Rate from which the rate is at fault in any case: AdamW moves every weight by about the rate in a step."""
 NOT_FINITE = "not_finite.json"
-"""In a training's folder: the images of the step whose loss was not finite."""
+"""File in a training's folder that lists the images of the step whose loss was not finite."""
 
 
 class LossWatch:
-    """Remembers the losses of one sitting of a training."""
+    """Records the losses of one session of a training."""
 
     def __init__(self, folder: Path, setting: str, earlier: Iterable[Mapping[str, float]] = ()) -> None:
-        """Begins to watch.
+        """Prepares the watch.
 
         Args:
-            folder: Where the images of a bad step are listed.
-            setting: What sets the rate, for the message.
-            earlier: Rows of the training's history, with the mean loss of each epoch.
+            folder: Folder for the list of a bad step's images.
+            setting: Name of the setting of the rate, for the message.
+            earlier: Rows of the training's history with the mean loss of each epoch.
         """
         self._file = folder / NOT_FINITE
         self._setting = setting
@@ -35,18 +35,18 @@ class LossWatch:
         self._sound = True
 
     def begin(self, model: nn.Module) -> None:
-        """Looks at the weights before the first step."""
+        """Checks the weights before the first step."""
         self._sound = all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
 
     def see(self, loss: float, runner: Any, step: int, rate: float, batch: Any) -> None:
-        """Takes the loss of a step.
+        """Records the loss of a step.
 
         Args:
             loss: Loss of the step.
-            runner: mmengine's.
+            runner: Runner of mmengine.
             step: Number of the step in the epoch, from 0.
             rate: The greatest learning rate of the step.
-            batch: What the step read, as mmdet packs it.
+            batch: Inputs of the step, as mmdet packs them.
 
         Raises:
             FloatingPointError: The loss is not finite.
@@ -60,7 +60,7 @@ class LossWatch:
         raise FloatingPointError(f"the loss is {loss} {when}; {self._cause(runner, rate, batch)}")
 
     def _cause(self, runner: Any, rate: float, batch: Any) -> str:
-        """What is known of the cause, and the way out."""
+        """The probable cause, with a way out."""
         images = f"{NOT_FINITE} in the training's folder lists the images of that step"
         if not self._sound:
             return "the weights that it started from are not finite; start from others"
@@ -73,7 +73,7 @@ class LossWatch:
         last = "" if self._last is None else f"the loss before was {self._last:.4g}, the lowest {self._lowest:.4g}"
         if self._last is not None and self._last > GREW * self._lowest:
             return f"{last}: it grew; lower {self._setting}"
-        return f"{last or 'no loss came before in this sitting'}, which shows no growth; look at the data: {images}"
+        return f"{last or 'no loss came before in this session'}, which shows no growth; look at the data: {images}"
 
 
 def _images(batch: Any) -> list[str]:
@@ -82,7 +82,7 @@ def _images(batch: Any) -> list[str]:
 
 
 def _not_finite(batch: Any) -> bool:
-    """Whether an image or a box of a batch holds a value that is not finite."""
+    """Whether an image or a box of a batch has a value that is not finite."""
     if not isinstance(batch, Mapping):
         return False
     inputs = batch.get("inputs", ())

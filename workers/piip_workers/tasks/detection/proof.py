@@ -1,7 +1,7 @@
-"""Proves an exported mmdet configuration: parses it, rebuilds the model, counts it, trains a step, runs it.
+"""Proves an exported mmdet configuration: parses it, rebuilds the model, counts it, trains a step, and runs it.
 
 Counting needs no memory: the network is rebuilt without values (torch's meta device) at its full image size. The step
-and the inference run for real, on random images of the smallest size that fits the design's padding.
+and the inference run on random images of the smallest size that fits the design's padding.
 """
 
 import copy
@@ -39,12 +39,12 @@ install()
 from mmengine.config import Config  # noqa: E402
 
 STEP_SIDE = 128
-"""Least side of the images of the step, in pixels: the coarsest map of a one-stage detector is then one position."""
+"""Least image side of the step in pixels: the coarsest map of a one-stage detector then has one position."""
 QUERIED = 256
-"""The same for other detectors: those with 900 queries choose them among the positions of their maps."""
+"""Least image side for other detectors: those with 900 queries select them among the positions of their maps."""
 IMAGES = 2
 NARROW = 64
-"""Width of the ViTs of the network that trains a step in place of one that does not fit the memory."""
+"""Width of the ViTs in the substitute for a network that does not fit the memory."""
 
 _BUILD = """
 import sys, torch
@@ -63,10 +63,10 @@ def prove_mmdet(export: Export, folder: Path, proof: Proof, memory: int | None =
     """Adds the checks of an exported configuration.
 
     Args:
-        export: What was asked for.
-        folder: Where it was written.
-        proof: Takes the checks.
-        memory: Bytes that a training step may take; half of the machine's by default.
+        export: Request of the export.
+        folder: Folder of the export.
+        proof: Proof that collects the checks.
+        memory: Most bytes of a training step; half of the machine's memory by default.
     """
     with quiet(folder / PROOF_LOG), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -109,7 +109,7 @@ def _prove(export: Export, folder: Path, proof: Proof, memory: int) -> None:
 
 
 def _elsewhere(folder: Path) -> str:
-    """Kind of the model that a fresh process builds: what this one imported for the search is not there by itself."""
+    """Type of the model that a fresh process builds, without the modules that this process imported."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", _BUILD, str(folder / CONFIG)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -123,7 +123,7 @@ def _built(config: Any) -> Any:
     from mmdet.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
-    return MODELS.build(copy.deepcopy(config.model))  # mmdet's DINO writes into what it is given
+    return MODELS.build(copy.deepcopy(config.model))  # mmdet's DINO modifies its configuration
 
 
 def _count(export: Export, model: Any, proof: Proof) -> None:
@@ -137,9 +137,11 @@ def _count(export: Export, model: Any, proof: Proof) -> None:
     proof.check(
         "mmdet: multiply-accumulates of the backbone", macs, lambda: counted_macs(network.piip, image), note=note
     )
-    detector = export.detector
+    detector = export.detector_cost
     if detector is None:
-        proof.skipped.append(f"mmdet: parameters and multiply-accumulates of {export.around.base}, which has no cost")
+        proof.skipped.append(
+            f"mmdet: parameters and multiply-accumulates of {export.detector_config.base}, which has no cost"
+        )
         return
     cost = price(architecture, "detector", detector=detector)
     proof.check("mmdet: parameters of the detector", cost.params, lambda: _parameters(model))
@@ -156,7 +158,7 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _detector_macs(detector: DetectorCost, model: Any, image: Tensor) -> int:
-    """Network, neck and heads; Mask R-CNN's at its 1000 proposals and one mask a detection."""
+    """MACs of network, neck and heads; Mask R-CNN's at 1000 proposals and one mask a detection."""
     model = model.eval()
     with torch.no_grad():
         maps = model.backbone.network(image)
@@ -171,20 +173,20 @@ def _detector_macs(detector: DetectorCost, model: Any, image: Tensor) -> int:
 
 
 def counted_macs(module: nn.Module, *inputs: Any) -> int:
-    """Multiply-accumulates of a forward pass by torch's operator counter, bilinear samples included."""
+    """MACs of a forward pass by torch's operator counter, including bilinear samples."""
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.grid_sampler_2d: _bilinear})
-    with torch.no_grad(), counter, sdpa_kernel(SDPBackend.MATH):  # attention as products, which are seen in full
+    with torch.no_grad(), counter, sdpa_kernel(SDPBackend.MATH):  # attention as matrix products, which are counted
         module.eval()(*inputs)
     return int(counter.get_total_flops() // 2)
 
 
 def _bilinear(*_: Any, out_shape: Any, **__: Any) -> int:
-    """Four products a sample, and one for its weight, which is multiplied outside; the counter takes two a product."""
+    """Operations of bilinear samples: four products a sample and one for its weight, each counted twice."""
     return int(10 * math.prod(out_shape))
 
 
 def _misfits(weights: Path, model: nn.Module) -> list[str]:
-    """Tensors of a file for which the model has no place."""
+    """Names of a file's tensors that fit no parameter of the model."""
     own = model.state_dict()
     state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
     return [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
@@ -201,7 +203,7 @@ def _image_of(config: Any) -> list[int]:
 
 
 def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, memory: int) -> None:
-    """A training step and an inference, of the design or, where that needs too much memory, of a narrower one."""
+    """Runs a training step and an inference of the design, or of a narrower one if that needs too much memory."""
     architecture, notes = export.architecture, []
     needed = STATE_BYTES * _parameters(model)
     weights = None if export.start.file is None else folder / export.start.file
@@ -209,10 +211,10 @@ def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, me
         architecture, weights = narrowed(architecture), None
         config = _written(replace(export, architecture=architecture, start=RANDOM))
         notes.append(
-            f"on {architecture} in its place: weights, gradients and optimiser of the design take {needed / 1e9:.3g} "
-            f"GB, and {memory / 1e9:.3g} GB may be taken here"
+            f"on {architecture} instead: weights, gradients and optimiser of the design take {needed / 1e9:.3g} "
+            f"GB, and {memory / 1e9:.3g} GB may be used here"
         )
-    least = STEP_SIDE if export.detector is not None else QUERIED
+    least = STEP_SIDE if export.detector_cost is not None else QUERIED
     side = architecture.multiple * math.ceil(least / architecture.multiple)
     note = "; ".join([f"{IMAGES} images of {side} x {side} pixels", *notes])
     made: dict[str, Any] = {}
@@ -252,11 +254,11 @@ def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, me
 
 
 def _unread(name: str, model: Any, export: Export) -> bool:
-    """Whether a parameter may go without a gradient: it makes a map that nothing reads, or is a strange head's.
+    """Whether a parameter may lack a gradient: it makes a map that nothing reads, or belongs to an unknown head.
 
-    One-stage detectors begin at stride 8. A head of which nothing is known may keep some parameters for other images.
+    One-stage detectors begin at stride 8. An unknown head may have some parameters for other images.
     """
-    if export.detector is None and not name.startswith("backbone."):
+    if export.detector_cost is None and not name.startswith("backbone."):
         return True
     levels = range(getattr(model.neck, "start_level", 0))
     parts = [f"backbone.network.pyramid.levels.{level}." for level in levels]
@@ -266,7 +268,7 @@ def _unread(name: str, model: Any, export: Export) -> bool:
 
 
 def _batch(export: Export, side: int) -> Mapping[str, Any]:
-    """Random images, each with two objects."""
+    """Random images with two objects each."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
     from mmengine.structures import InstanceData
@@ -280,14 +282,14 @@ def _batch(export: Export, side: int) -> Mapping[str, Any]:
         shape = {"img_shape": (side, side), "ori_shape": (side, side), "scale_factor": (1.0, 1.0)}
         sample = DetDataSample(metainfo={**shape, "img_id": 0})
         labels = torch.tensor([0, len(export.data.classes) - 1])
-        kept = {"masks": BitmapMasks(masks, side, side)} if export.around.masks else {}
+        kept = {"masks": BitmapMasks(masks, side, side)} if export.detector_config.masks else {}
         sample.gt_instances = InstanceData(bboxes=boxes, labels=labels, **kept)
         samples.append(sample)
     return {"inputs": list(torch.randint(0, 256, (IMAGES, 3, side, side), dtype=torch.uint8)), "data_samples": samples}
 
 
 def narrowed(architecture: Architecture) -> Architecture:
-    """The same design with narrow ViTs of the same depth: the same code in little memory."""
+    """The design with narrow ViTs of the same depth, to test the same code in little memory."""
     interaction = architecture.interaction
     unit = math.lcm(NARROW, 2 * interaction.heads)
     branches: list[Branch] = []
@@ -305,8 +307,8 @@ def narrowed(architecture: Architecture) -> Architecture:
 
 
 def _written(export: Export) -> Any:
-    """The configuration of an export, read back without a folder of its own."""
-    settings = full_config(export.architecture, export.data, export.training, reader=export.around)
+    """The configuration of an export, written to a temporary folder and read back."""
+    settings = full_config(export.architecture, export.data, export.training, detector_config=export.detector_config)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / CONFIG
         path.write_text(render(settings, "narrowed"), encoding="utf-8")

@@ -32,11 +32,11 @@ from mmengine.visualization import Visualizer  # noqa: E402
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of a training.
+    """The result of a training.
 
     Attributes:
-        metrics: COCO's averages by name; those of which there are no objects are absent.
-        history: Number and mean loss of each epoch, and the metrics where they were taken.
+        metrics: COCO's averages by name, without averages over no objects.
+        history: Number and mean loss of each epoch, and its metrics if they were measured.
         parameters: Parameters of the whole detector.
     """
 
@@ -46,7 +46,7 @@ class Measurement:
 
 
 def usable_images(settings: Settings) -> int:
-    """Training images that hold something to learn."""
+    """Number of training images with objects."""
     dataset = settings["train_dataloader"]["dataset"]
     read = {name: dataset[name] for name in ("ann_file", "data_prefix", "metainfo", "filter_cfg", "masks")}
     with _quiet(None):
@@ -61,23 +61,23 @@ def train(
     begin: Callable[[nn.Module], None] | None = None,
     kept: bool = False,
 ) -> Measurement:
-    """Trains and measures, or goes on from the last checkpoint in the folder.
+    """Trains and measures a detector, or resumes from the last checkpoint in the folder.
 
-    Every epoch draws its random numbers from the seed and its own number, so that a training that was cut off, or that
-    ended at a lower rung of the same schedule, ends exactly as if it had run straight through (on a CPU; a GPU's sums
-    differ in their last digits from run to run).
+    Every epoch derives its random numbers from the seed and its own number. So a training that was interrupted, or that
+    ended at a lower rung of the same schedule, ends exactly as an uninterrupted one (on a CPU; a GPU's sums differ in
+    their last digits from run to run).
 
     Args:
         settings: A configuration with a measurement after the last epoch.
-        directory: Folder of checkpoints and log.
-        seed: Seed of weights and order.
+        directory: Folder for checkpoints and log.
+        seed: Seed of weights and image order.
         epochs: Passes over the images; 0 measures the untrained detector.
-        begin: What is done to the detector before its first epoch.
-        kept: Whether the weights are kept (`weights_file`) however far the training goes on later.
+        begin: Function that changes the detector before its first epoch.
+        kept: Whether to keep these weights (`weights_file`) if the training goes on later.
 
     Raises:
         FloatingPointError: The loss is no longer finite.
-        DataError: What is measured on holds no object that counts.
+        DataError: The measured images have no object that counts.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "config.py"
@@ -93,7 +93,7 @@ def train(
                 _write_weights(runner.model, weights_file(directory, epochs))
             return found
         finally:
-            path.write_text(text, encoding="utf-8")  # in place of what mmengine wrote there, which nobody can read
+            path.write_text(text, encoding="utf-8")  # replaces mmengine's file, which is hard to read
             forget_runners()
 
 
@@ -123,7 +123,7 @@ def _run(
 
 
 def _why_nothing_is_measured(settings: Settings) -> str:
-    """Why no average could be taken, and what can be done about it."""
+    """The reason why no average could be computed, with a way out."""
     dataset = settings["val_dataloader"]["dataset"]
     file, some = dataset["ann_file"], dataset.get("indices")
     objects = annotations_of(Path(file), dataset["masks"], kept=dataset["masks"]).objects
@@ -144,7 +144,7 @@ def _why_nothing_is_measured(settings: Settings) -> str:
 
 
 def weights_file(directory: Path, epochs: int) -> Path:
-    """Where a training keeps the weights that it had after so many epochs."""
+    """The file with the weights after so many epochs."""
     return directory / f"weights_{epochs}.pth"
 
 
@@ -155,7 +155,7 @@ def _write_weights(model: nn.Module, path: Path) -> None:
 
 
 def last_whole_checkpoint(directory: Path, epochs: int) -> Path | None:
-    """The newest checkpoint of at most so many epochs that can be read: a process may have ended while it wrote one."""
+    """The newest readable checkpoint of at most so many epochs: a process may have died while writing one."""
     found = [path for path in directory.glob("epoch_*.pth") if _epoch(path) <= epochs]
     for path in sorted(found, key=_epoch, reverse=True):
         state = path.stat()
@@ -166,12 +166,12 @@ def last_whole_checkpoint(directory: Path, epochs: int) -> Path | None:
 
 @lru_cache(maxsize=64)
 def _is_whole(path: Path, _changed: int, _size: int) -> bool:
-    """Whether every part of a checkpoint has the sum that was written with it, and it holds nothing but data."""
+    """Whether every part of a checkpoint has its recorded checksum, and it has nothing but data."""
     try:
         with zipfile.ZipFile(path) as parts:
             if parts.testzip() is not None:
                 return False
-        load_safely(path, "cpu", mmap=True)  # which reads no tensor
+        load_safely(path, "cpu", mmap=True)  # reads no tensor
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, pickle.UnpicklingError):
         return False
     return True
@@ -182,12 +182,12 @@ def _epoch(checkpoint: Path) -> int:
 
 
 class _Observer(Hook):  # type: ignore[misc]
-    """Keeps losses and metrics, stops at a loss that is not finite, and ties randomness to the epoch."""
+    """Records losses and metrics, stops at a loss that is not finite, and derives random numbers from the epoch."""
 
     def __init__(self, file: Path, seed: int, epochs: int, begin: Callable[[nn.Module], None] | None) -> None:
         earlier: list[dict[str, float]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
         self.history = [row for row in earlier if row["epoch"] <= epochs]
-        self._later = [row for row in earlier if row["epoch"] > epochs]  # a lower rung that is asked for again
+        self._later = [row for row in earlier if row["epoch"] > epochs]  # for a lower rung that is measured again
         self._begin = begin
         self.metrics: dict[str, Any] | None = None
         self._file = file
@@ -230,13 +230,13 @@ class _Observer(Hook):  # type: ignore[misc]
 
 
 def _clean(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The averages, without mmdet's prefix."""
+    """The averages without mmdet's prefix."""
     return {key.removeprefix("coco/"): float(value) for key, value in metrics.items() if "mAP" in key}
 
 
 @contextmanager
 def _quiet(log: Path | None) -> Iterator[None]:
-    """What the libraries print goes into a file: a search shows its own progress."""
+    """Redirects printed output of libraries into a file: a search shows its own progress."""
     with (
         warnings.catch_warnings(),
         Path(log or "/dev/null").open("a", encoding="utf-8") as file,
@@ -248,7 +248,7 @@ def _quiet(log: Path | None) -> Iterator[None]:
 
 
 def forget_runners() -> None:
-    """Lets go of the loggers and message hubs of every runner, which mmengine keeps for ever; a worker trains many."""
+    """Drops the loggers and message hubs of all runners: mmengine keeps them for ever, and a worker trains many."""
     for kind in (MMLogger, MessageHub, Visualizer):
         for instance in kind._instance_dict.values():
             for handler in list(getattr(instance, "handlers", ())):

@@ -1,4 +1,4 @@
-"""The weights that a full training starts from: its proxy's, pre-trained branches', or random ones."""
+"""The starting weights of a full training: the proxy's, pre-trained branches', or random ones."""
 
 import pickle
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from piip_search.models.weights.inherit import inherit
 from piip_search.models.weights.pretrained import load_pretrained
 
 NETWORK = "backbone.network."
-"""Where a detector has the network."""
+"""Prefix of the network's parameters in a detector."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A network with its weights, and the rest of its detector where the weights come from one.
+    """A network with its weights, and the other tensors of its detector if they come from one.
 
     Attributes:
-        network: With random weights where nothing else was found.
-        start: What they are.
-        tensors: Those of the detector that a training starts from; none where it starts at random.
+        network: The network, with random weights where no others were found.
+        start: Description of the weights.
+        tensors: Tensors of the detector that a training starts from; empty for a random start.
     """
 
     network: PIIPPyramid
@@ -35,17 +35,17 @@ class Weights:
     tensors: dict[str, Tensor]
 
     def write(self, path: Path) -> None:
-        """A checkpoint that mmengine loads."""
+        """Writes a checkpoint that mmengine loads."""
         torch.save({"state_dict": self.tensors}, path)
 
 
 def trial_folder(trials: Path, evaluation: Evaluation) -> Path:
-    """Where a trial's checkpoints are.
+    """The folder of a trial's checkpoints.
 
     Args:
         trials: Folder of all trials of its search (`piip_search.evaluation.evaluation.trials_folder`).
-        evaluation: The trial; where its folder is not in this home, as in one that shares the ledger, it knows where it
-            was.
+        evaluation: The trial; if its folder is not in this home, for example in a home that shares the ledger, the
+            recorded folder is used.
     """
     here = training_folders(trials, evaluation)
     elsewhere = Path(evaluation.facts.home) / evaluation.facts.folder
@@ -54,13 +54,13 @@ def trial_folder(trials: Path, evaluation: Evaluation) -> Path:
 
 
 def proxy_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a trial; None where it has none, as when it trained for no epoch."""
+    """The newest checkpoint of a trial; None without one, for example after no epoch."""
     files = sorted(folder.glob("epoch_*.pth"), key=lambda path: int(path.stem.removeprefix("epoch_")))
     return files[-1] if files else None
 
 
 def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: Path) -> Weights:
-    """What fits of a proxy's weights: all, as sizes of images and windows are not part of them.
+    """The weights of a proxy that fit: all of them, as sizes of images and windows are not part of them.
 
     Args:
         architecture: The design.
@@ -68,7 +68,7 @@ def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: P
         checkpoint: Checkpoint of the proxy, written by mmengine.
 
     Raises:
-        WeightsError: The file cannot be read, or is of another design.
+        WeightsError: The file cannot be read, or belongs to another design.
     """
     from piip_workers.mmlab.shims import install
 
@@ -95,14 +95,14 @@ def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: P
 
 
 def from_pretrained(architecture: Architecture, place: str) -> Weights:
-    """Every branch's weights from timm.
+    """The weights of every branch from timm.
 
     Args:
         architecture: The design.
         place: `hub`, or a folder of files named like the timm models.
 
     Raises:
-        WeightsError: They cannot be had; the message says which file to place where.
+        WeightsError: The weights cannot be found; the message says which file to place where.
     """
     network = _network(architecture)
     taken = load_pretrained(network.piip, place)

@@ -1,4 +1,4 @@
-"""What a full training tells of itself, epoch by epoch: a file beside its checkpoints, and a mirror."""
+"""The log of a full training by epochs: a file beside its checkpoints, and a mirror."""
 
 import json
 import sys
@@ -17,30 +17,30 @@ from mmengine.hooks import Hook  # noqa: E402
 
 HISTORY = "history.json"
 SETTING = "optim_wrapper.optimizer.lr, or set optim_wrapper.clip_grad.max_norm=1.0, and begin again"
-"""What sets the rate, and how."""
+"""Settings of the rate, and how to change them."""
 
 
 class Mirror(Protocol):
-    """Where people look at a training."""
+    """A place where people watch a training."""
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
-        """Numbers of an epoch."""
+        """Records the numbers of an epoch."""
         ...
 
     def end(self, status: str) -> None:
-        """The training is over: `FINISHED`, `FAILED` or `KILLED`."""
+        """Records the end of the training: `FINISHED`, `FAILED` or `KILLED`."""
         ...
 
 
 class TrainingLog(Hook):  # type: ignore[misc]
-    """Keeps the loss and the metrics of every epoch. A mirror that fails is left alone: it never ends a training."""
+    """Records the loss and the metrics of every epoch; an error of the mirror never ends a training."""
 
     def __init__(self, folder: Path, open_mirror: Callable[[], Mirror | None]) -> None:
-        """Goes on with the file of an earlier sitting.
+        """Continues the file of an earlier session.
 
         Args:
-            folder: Where the file is kept.
-            open_mirror: Opens the mirror; called in the first process alone.
+            folder: Folder of the file.
+            open_mirror: Opens the mirror; called only in the first process.
         """
         file = folder / HISTORY
         self.history: list[dict[str, float]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
@@ -80,7 +80,7 @@ class TrainingLog(Hook):  # type: ignore[misc]
         self.end("FINISHED")
 
     def end(self, status: str) -> None:
-        """The training is over, in one way or another."""
+        """Records the end of the training."""
         mirror, self._mirror = self._mirror, None
         if mirror is not None:
             self._tried(lambda: mirror.end(status))
@@ -98,7 +98,7 @@ class TrainingLog(Hook):  # type: ignore[misc]
     def _tried(self, action: Callable[[], Any]) -> Any:
         try:
             return action()
-        except Exception as error:  # a store has as many ways to fail as there are stores
+        except Exception as error:  # every store has errors of its own
             self._mirror = None
             reason = without_secrets(" ".join(str(error).split()))[:300]
             print(f"warning: not mirrored into MLflow: {type(error).__name__}: {reason}", file=sys.stderr)

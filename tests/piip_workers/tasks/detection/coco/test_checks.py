@@ -85,17 +85,17 @@ def exchanged(found: squares.Content) -> None:
     ("change", "told"),
     [
         (each("annotations", moved), "annotations[0].bbox: lies outside of its image, got ["),
-        (enlarged, "got 48 x 32, and 1.png has 96 x 64"),
+        (enlarged, "got 48 x 32, but 1.png has 96 x 64"),
         (enlarged, "4 of 4 in all; all of these files are 2 times as large"),
         (exchanged, "height and width look exchanged"),
         (each("annotations", put(iscrowd=1)), "annotations: are all crowds (iscrowd 1)"),
-        (each("annotations", put(ignore=1)), "annotations: are all crowds (iscrowd 1), or to be ignored"),
+        (each("annotations", put(ignore=1)), "annotations: are all crowds (iscrowd 1) or ignored"),
         (each("annotations", put(bbox=None)), "annotations[0].bbox: is missing; also annotations[1]"),
         (each("images", put(id="7")), "images[0].id: must be a whole number, got '7'"),
         (each("images", put(height=64.5)), "images[0].height: must be a whole number, got 64.5"),
         (each("annotations", put(id=2**63)), "must be a number of at most 64 bits"),
         (each("annotations", put(id=10**30)), "must be a number of at most 64 bits"),
-        (each("annotations", put(area="9")), "must be the object's area in pixels, or not there, got '9'"),
+        (each("annotations", put(area="9")), "must be the object's area in pixels, or absent, got '9'"),
         (each("annotations", put(ignore="yes")), ".ignore: must be 0 or 1, got 'yes'"),
     ],
 )
@@ -237,8 +237,8 @@ def test_a_file_is_parsed_once_for_all_that_a_command_asks(tmp_path: Path) -> No
     paths = data_sets.prepare(data)
     data_sets.fingerprint(data)
     for split in (paths.train, paths.val):
-        annotations_of(split.annotations, masks=True, outlines=True, told=parsed)
-        annotations_of(split.annotations, told=parsed)
+        annotations_of(split.annotations, masks=True, outlines=True, progress=parsed)
+        annotations_of(split.annotations, progress=parsed)
 
     def unsound(found: squares.Content) -> None:
         found["annotations"][0]["segmentation"] = [1, 2, 3]
@@ -272,7 +272,7 @@ def test_a_category_without_objects_under_the_name_of_another_is_left_out(tmp_pa
     data = squares.write(tmp_path, roboflow)
     report = data_sets.examine(data)
     assert report.problems == []
-    assert "categories[0].name: is that of another category, and no object has this one, got 'red'" in report.notices[0]
+    assert "categories[0].name: belongs to another category, and no object has this one, got 'red'" in report.notices[0]
     assert data_sets.prepare(data).classes == ("red", "blue")
 
 
@@ -318,7 +318,7 @@ def test_objects_without_an_area_are_left_out_where_they_are_few(tmp_path: Path)
         (b"", "not JSON"),
         (b'{"images": [', "not JSON"),
         (b"\xff\xfe{\x00}\x00", "text in UTF-16; save it as UTF-8"),
-        (b'{"images": [], "images": []}', "the key 'images' stands twice"),
+        (b'{"images": [], "images": []}', "the key 'images' is a duplicate"),
         ({"images": []}, "a list of images alone"),
     ],
 )

@@ -1,7 +1,7 @@
-"""Entries of an annotation file in COCO format, read one by one into rows of numbers.
+"""Reads the entries of an annotation file in COCO format one by one into rows of numbers.
 
-What tools write differently and cannot be misunderstood is read alike: whole numbers written as floats, null for what
-is not there, ids of 64 bits. All else is a finding.
+Unambiguous differences between tools are accepted: whole numbers written as floats, null for a missing value, ids of 64
+bits. Everything else is a finding.
 """
 
 import math
@@ -17,9 +17,9 @@ from piip_workers.tasks.detection.coco.outlines import ABSENT, LARGEST_SIDE, NO_
 
 LISTS = ("images", "annotations", "categories")
 LONGEST_NAME = 1000
-"""Most letters of the name of an image's file."""
+"""Most letters of an image's file name."""
 SMALL_SHARE = 0.01
-"""Share of the entries that may be left out with a notice; COCO's own training file has two boxes without a height."""
+"""Share of entries that may be left out with a notice; COCO's own training file has two boxes without a height."""
 
 _ENTRY = Rule("", "must be an object")
 _WHOLE = "must be a whole number"
@@ -27,11 +27,11 @@ _SIDES = Rule("", f"height and width must be 1 to {LARGEST_SIDE} pixels")
 _NAME = Rule(".name", "must be a printable name")
 _BOX = Rule(".bbox", "must be [left, top, width, height] in pixels with a positive size")
 _FLAT = Rule(".bbox", "must have a positive size", "drop the annotation", SMALL_SHARE, "they are left out")
-_AREA = Rule(".area", "must be the object's area in pixels, or not there")
+_AREA = Rule(".area", "must be the object's area in pixels, or absent")
 _NO_AREA = Rule(".area", "must be positive", "", 1.0, "the box's area is taken")
 _CROWD = Rule(".iscrowd", "must be 0 or 1")
 _IGNORE = Rule(".ignore", "must be 0 or 1")
-_IGNORED = Rule("", "is marked as ignore", "", 1.0, "neither learnt nor scored, like a crowd")
+_IGNORED = Rule("", "is marked as ignore", "", 1.0, "neither trained on nor scored, like a crowd")
 _SEGMENTATION = "drop it, or export the annotations again"
 
 
@@ -39,12 +39,12 @@ Box = tuple[float, float, float, float]
 
 
 class NoList:
-    """In the place of a value that should have been a list."""
+    """Stands in for a value that should have been a list."""
 
 
 @dataclass
 class Entries:
-    """Takes a file's entries one by one, and keeps of them what is needed."""
+    """Reads a file's entries one by one and stores the needed parts."""
 
     masks: bool
     outlines: bool
@@ -55,19 +55,19 @@ class Entries:
     categories: list[tuple[int, str]] = field(default_factory=list)
     category_places: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    # Ids and positions, as rows of whole numbers: those of images (id, height, width, place) and objects (id, image,
+    # Ids and positions as rows of whole numbers: of images (id, height, width, place) and of objects (id, image,
     # category, place).
     images: Any = field(default_factory=lambda: array("q"))
     objects: Any = field(default_factory=lambda: array("q"))
     numbers: Any = field(default_factory=lambda: array("d"))
     segmentations: list[Any] = field(default_factory=list)
-    # Ids of entries with another fault, which is not to be told twice.
+    # Ids of entries with another fault, which are reported once.
     faulty: dict[str, list[int]] = field(default_factory=lambda: {key: [] for key in LISTS})
     nameless: set[str] = field(default_factory=set)
-    left_out: bool = False  # whether objects were, for their outlines alone
+    left_out: bool = False  # whether objects were left out only because of their outlines
 
     def take(self, part: JsonPart) -> None:
-        """Reads some entries of a list, or keeps the value under a key for telling what the file is."""
+        """Reads some entries of a list, or stores the value of a key to recognise foreign formats."""
         key, first = part.key, part.first
         self.samples.setdefault(key, part.values[0] if part.values else None)
         if key not in LISTS:
@@ -84,14 +84,14 @@ class Entries:
                 self._remember(key, entry.get("id"))
 
     def _remember(self, key: str, number: Any) -> None:
-        """Keeps the id of an entry with a fault; one whose id is none may be what any object means."""
+        """Stores the id of a faulty entry; an entry with an invalid id may be meant by any object."""
         if type(number) is int:
             self.faulty[key].append(number)
         else:
             self.nameless.add(key)
 
     def whole(self, entry: dict[str, Any], name: str, place: str) -> int | None:
-        """A whole number; None, and a finding, where there is none."""
+        """A whole number; None, with a finding, for anything else."""
         value = entry.get(name)
         if type(value) is int and abs(value) < 2**63:
             return value
@@ -103,12 +103,12 @@ class Entries:
             self.findings.add(Rule(f".{name}", "must be a number of at most 64 bits"), place, value)
         else:
             digits = type(value) is str and value.strip().isdecimal()
-            hint = "it is a text, as VIA writes it: take the quotation marks away" if digits else ""
+            hint = "it is a text, as VIA writes it: remove the quotation marks" if digits else ""
             self.findings.add(Rule(f".{name}", _WHOLE), place, value, hint)
         return None
 
     def text(self, entry: dict[str, Any], name: str, place: str) -> str | None:
-        """A text; None, and a finding, where there is none."""
+        """A text; None, with a finding, for anything else."""
         value = entry.get(name)
         if type(value) is str:
             return value
@@ -131,7 +131,7 @@ def _category(reading: Entries, index: int, entry: dict[str, Any]) -> bool:
 
 
 def is_printable(name: str) -> bool:
-    """Whether a name holds no control character and can be written as UTF-8; spaces and joiners of any script may be.
+    """Whether a name has no control character and can be written as UTF-8; spaces and joiners are allowed.
 
     Line and paragraph separators count as control characters, since they end a line of a message.
     """
@@ -164,7 +164,7 @@ _LARGEST_ID = 2**63 - 1
 
 
 def _object(reading: Entries, index: int, entry: dict[str, Any]) -> bool:
-    """Reads an object. A file holds a million: what is as usual is seen at once, all else is looked at again."""
+    """Reads an object; usual objects pass a quick test, as a file has a million, and others a thorough one."""
     row = (entry.get("id"), entry.get("image_id"), entry.get("category_id"), entry.get("bbox"), entry.get("area"))
     if _is_usual(row) and not entry.get("ignore") and entry.get("iscrowd") == 0:
         *ids, box, area = row
@@ -191,7 +191,7 @@ def _object(reading: Entries, index: int, entry: dict[str, Any]) -> bool:
 
 
 def _is_usual(row: tuple[Any, Any, Any, Any, Any]) -> TypeGuard[tuple[int, int, int, Box, float]]:
-    """Whether id, image, category, box and area are such as COCO writes them."""
+    """Whether id, image, category, box and area have COCO's usual form."""
     number, image, category, box, area = row
     return (
         type(number) is type(image) is type(category) is int
@@ -209,7 +209,7 @@ def _is_usual(row: tuple[Any, Any, Any, Any, Any]) -> TypeGuard[tuple[int, int, 
 
 
 def _looked_at_again(reading: Entries, place: str, entry: dict[str, Any]) -> tuple[Any, ...] | None:
-    """Id, image, category, box, area and whether it is a crowd; None, and findings, where one of them cannot be."""
+    """Id, image, category, box, area and crowd flag; None, with findings, if one of them is invalid."""
     ids = [reading.whole(entry, name, place) for name in ("id", "image_id", "category_id")]
     box, area = _box(reading, place, entry), _area(reading, place, entry)
     crowd = _flag(reading, _CROWD, "iscrowd", place, entry)
@@ -247,7 +247,7 @@ def _box(reading: Entries, place: str, entry: dict[str, Any]) -> Box | None:
 
 
 def _area(reading: Entries, place: str, entry: dict[str, Any]) -> float:
-    """The recorded area; NaN where there is none that can be."""
+    """The recorded area; NaN without a valid one."""
     area = entry.get("area")
     if area is None or area != area:  # NaN is how pandas writes null
         return _NAN
@@ -261,12 +261,12 @@ def _area(reading: Entries, place: str, entry: dict[str, Any]) -> float:
 
 
 def _flag(reading: Entries, rule: Rule, name: str, place: str, entry: dict[str, Any]) -> int | None:
-    """0 or 1; None, and a finding, for anything else. Null is 0."""
+    """0 or 1; null counts as 0. None, with a finding, for anything else."""
     value = entry.get(name)
     if value is None or value != value:  # NaN is how pandas writes null
         return 0
     if isinstance(value, int | float) and value in (0, 1):
         return int(value)
-    hint = "it is a text: take the quotation marks away" if value in ("0", "1") else ""
+    hint = "it is a text: remove the quotation marks" if value in ("0", "1") else ""
     reading.findings.add(rule, place, value, hint)
     return None

@@ -1,4 +1,4 @@
-"""One reading of an annotation file in COCO format, for the checks before a search, for mmdet and for the scorer.
+"""Reads an annotation file in COCO format, once for the checks before a search, for mmdet and for the scorer.
 
 Legend: M images, N objects.
 """
@@ -18,8 +18,8 @@ from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown
 from piip_workers.tasks.detection.coco.foreign_formats import foreign_file, foreign_format
 from piip_workers.tasks.detection.coco.json_stream import parts
 
-_TWICE = "stands twice; each entry has its own"
-_IDLE = Rule(".name", "is that of another category, and no object has this one", "", 1.0, "it is left out")
+_TWICE = "is a duplicate; each entry has its own"
+_IDLE = Rule(".name", "belongs to another category, and no object has this one", "", 1.0, "it is left out")
 _IMAGE = Rule(".image_id", "no image has this id", "drop the annotation or add the image")
 _CATEGORY = Rule(".category_id", "no category has this id", "add it to categories")
 
@@ -28,13 +28,13 @@ _Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Images:
-    """The images that a file lists.
+    """The images in a file.
 
     Attributes:
-        names: File of each.
-        ids_M: Id of each.
-        sizes_M2: Height and width of each in pixels, as recorded.
-        places_M: Position of each in the file's list.
+        names: File name of each image.
+        ids_M: Id of each image.
+        sizes_M2: Recorded height and width of each image in pixels.
+        places_M: Position of each image in the file's list.
     """
 
     names: list[str]
@@ -48,20 +48,20 @@ class Images:
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects that a file lists, those without a fault of their own.
+    """The objects in a file without those that have a fault of their own.
 
     Attributes:
-        places_N: Position of each in the file's list.
-        images_N: Position of its image in `Images`; -1 for none.
+        places_N: Position of each object in the file's list.
+        images_N: Position of its image in `Images`; -1 for an unknown image.
         categories_N: Id of its category.
-        boxes_N4: Left, top, width and height in pixels, as recorded.
-        areas_N: In pixels; NaN where none is recorded.
-        crowds_N: Whether it is a crowd, or to be ignored.
-        outlines_N4: Left, top, right and bottom of its polygons; NaN where there are none.
-        runs_N2: Height and width of its RLE; NaN where it has none.
+        boxes_N4: Recorded left, top, width and height in pixels.
+        areas_N: Recorded area in pixels; NaN without one.
+        crowds_N: Whether it is a crowd or ignored.
+        outlines_N4: Left, top, right and bottom of its polygons; NaN without polygons.
+        runs_N2: Height and width of its RLE; NaN without one.
         masked_N: Whether it has a segmentation.
-        edges_N: Pixels along the edges of its polygons, or a little more than that.
-        segmentations: Segmentation of each object, where they were asked for.
+        edges_N: Pixels along the edges of its polygons, or slightly more.
+        segmentations: Segmentation of each object, if requested.
     """
 
     places_N: NDArray[np.int64]
@@ -80,7 +80,7 @@ class Objects:
         return len(self.places_N)
 
     def of_known_images(self) -> "Objects":
-        """Those whose image the file lists, without their segmentations."""
+        """The objects whose image is in the file, without their segmentations."""
         kept_N = self.images_N >= 0
         columns = {name: values[kept_N] for name, values in vars(self).items() if name != "segmentations"}
         return Objects(**columns, segmentations=None)
@@ -88,16 +88,16 @@ class Objects:
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """What a file holds.
+    """The contents of an annotation file.
 
     Attributes:
-        file: Where it is.
+        file: Path of the file.
         categories: Id and name of each category, in the file's order.
         images: The images.
         objects: The objects.
         totals: Entries of each list, faulty ones among them.
-        findings: What is wrong in the file by itself.
-        left_out: Whether objects were left out for their outlines alone.
+        findings: Faults within the file.
+        left_out: Whether objects were left out only because of their outlines.
     """
 
     file: Path
@@ -114,26 +114,26 @@ def read_annotations(
     masks: bool,
     outlines: bool = True,
     kept: bool = False,
-    told: _Progress = lambda done, total: None,
+    progress: _Progress = lambda done, total: None,
 ) -> AnnotationFile:
-    """Reads a file whole.
+    """Reads a whole file.
 
     Args:
         file: In COCO format.
-        masks: Whether segmentations are wanted: their faults are findings.
-        outlines: Whether they are looked at all the same, to tell where the objects lie.
-        kept: Whether segmentations are kept, which takes gigabytes for a large set.
-        told: Is told how many of how many bytes were read.
+        masks: Whether segmentations are needed, so that their faults are findings.
+        outlines: Whether to read outlines even without masks, for the extent of objects.
+        kept: Whether to keep segmentations, which take gigabytes for a large set.
+        progress: Called with the number of bytes read and of all bytes.
 
     Raises:
-        UnreadableFileError: It is no such file.
+        UnreadableFileError: It is no annotation file.
     """
     entries = Entries(masks, outlines or masks, kept and masks)
     found = foreign_file(file)
     if found:
         raise UnreadableFileError(found)
     try:
-        for part in parts(file, told):
+        for part in parts(file, progress):
             entries.take(part)
     except (NotJsonError, OSError) as error:
         raise UnreadableFileError(f"not JSON: {error}; export the annotations again") from None
@@ -141,11 +141,11 @@ def read_annotations(
 
 
 MOST_FILES = 4
-"""Files remembered in one process: those of training and validation of two data sets."""
+"""Most files remembered in a process: those of training and validation of two data sets."""
 
 
 class _Asked(NamedTuple):
-    """A file as it is, and what is wanted of it."""
+    """The state of a file and the requested parts of it."""
 
     state: tuple[str, int, int, int, int]
     masks: bool
@@ -153,23 +153,23 @@ class _Asked(NamedTuple):
     outlines: bool
 
     def answers(self, other: "_Asked", left_out: bool) -> bool:
-        """Whether what was read for this one is all that the other asks for.
+        """Whether this reading has all that the other request needs.
 
         Args:
-            other: What is asked.
-            left_out: Whether the reading left out objects whose outlines are unsound, which boxes alone do not mind.
+            other: The other request.
+            left_out: Whether this reading left out objects with unsound outlines, which are usable as boxes.
         """
         same = self.state == other.state and (self.masks == other.masks or (self.masks and not left_out))
         return same and self.kept >= other.kept and self.outlines >= other.outlines
 
 
 class _Remembered:
-    """The files that were read last, as they are now."""
+    """The last files that were read."""
 
     def __init__(self) -> None:
         self._files: OrderedDict[_Asked, AnnotationFile] = OrderedDict()
 
-    def get(self, file: Path, masks: bool, kept: bool, outlines: bool, told: _Progress) -> AnnotationFile:
+    def get(self, file: Path, masks: bool, kept: bool, outlines: bool, progress: _Progress) -> AnnotationFile:
         state = file.stat()
         now = (str(file), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
         asked = _Asked(now, masks, kept, outlines)
@@ -177,7 +177,7 @@ class _Remembered:
             if key.answers(asked, found.left_out):
                 self._files.move_to_end(key)
                 return found
-        found = read_annotations(file, masks, outlines, kept, told)
+        found = read_annotations(file, masks, outlines, kept, progress)
         self._files[asked] = found
         while len(self._files) > MOST_FILES:
             self._files.popitem(last=False)
@@ -192,14 +192,14 @@ def annotations_of(
     masks: bool = False,
     kept: bool = False,
     outlines: bool = False,
-    told: _Progress = lambda done, total: None,
+    progress: _Progress = lambda done, total: None,
 ) -> AnnotationFile:
-    """A file, read once a process until it changes; the arguments and errors are those of `read_annotations`."""
-    return _remembered.get(file, masks, kept, outlines, told)
+    """Reads a file once a process until it changes; arguments and errors are those of `read_annotations`."""
+    return _remembered.get(file, masks, kept, outlines, progress)
 
 
 def printable_name(name: str) -> str:
-    """A name as a message shows it."""
+    """A name in the form for messages."""
     return name if name.isprintable() and len(name) <= SHOWN_NAME else ascii(name)[:SHOWN_NAME]
 
 
@@ -207,10 +207,10 @@ SHOWN_NAME = 80
 
 
 def _assembled(file: Path, entries: Entries) -> AnnotationFile:
-    """What was read.
+    """Builds the result from the entries.
 
     Raises:
-        UnreadableFileError: It is another kind of file.
+        UnreadableFileError: The file has another format.
     """
     foreign = foreign_format(entries.samples)
     if foreign:
@@ -226,7 +226,7 @@ def _assembled(file: Path, entries: Entries) -> AnnotationFile:
 
 
 def _leave_out_idle_categories(entries: Entries) -> None:
-    """Roboflow lists the super-category as a category without objects, at times under the name of another."""
+    """Removes categories without objects that share a name: Roboflow lists the super-category as one."""
     names = [name for _, name in entries.categories]
     if len(set(names)) == len(names):
         return
@@ -256,7 +256,7 @@ def _images(entries: Entries) -> Images:
 
 
 def _twice(entries: Entries, key: str, name: str, values: NDArray[Any], places: NDArray[np.int64]) -> None:
-    """Entries that say what an earlier one said."""
+    """Adds findings for entries that repeat an earlier value."""
     _, first, which = np.unique(
         values.astype(str) if values.dtype == object else values, return_index=True, return_inverse=True
     )
@@ -300,14 +300,14 @@ def _objects(entries: Entries, images: Images) -> Objects:
 def _unknown(
     entries: Entries, rule: Rule, ids: NDArray[np.int64], places: NDArray[np.int64], known_N: NDArray[np.bool_]
 ) -> None:
-    """Notes objects whose image or category is none of the file's."""
+    """Adds findings for objects whose image or category is not in the file."""
     wrong = np.flatnonzero(~known_N)
     if len(wrong):
         entries.findings.add_many(rule, len(wrong), [(f"annotations[{places[i]}]", int(ids[i])) for i in wrong[:3]])
 
 
 def _found(ordered: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Position of each number among ordered ones; -1 where it is none of them."""
+    """Position of each number among sorted ones; -1 if it is absent."""
     if not len(ordered):
         return np.full(len(wanted), -1)
     at = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)

@@ -1,4 +1,4 @@
-"""Boxes held against their images and outlines: in which format they are, which lie outside, and what is read of them.
+"""Compares boxes with their images and outlines: their format, boxes outside, and the usable boxes.
 
 Legend: N objects.
 """
@@ -16,9 +16,9 @@ from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown
 SLACK = 1.0
 """Pixels by which a box may pass the edge of its image: tools round, and some count from 1."""
 FORMAT_SHARE = 0.95
-"""Share of the boxes that must fit COCO's format; below it others are tried."""
+"""Share of boxes that must fit COCO's format before other formats are tried."""
 OTHER = 0.99
-"""Share of the boxes that must fit another format to be told as such: some boxes of any set pass an edge."""
+"""Share of boxes that must fit another format before it is named: in any set some boxes pass an edge."""
 
 _FORMAT = Rule(".bbox", "must be [left, top, width, height] in pixels")
 _OUTSIDE = Rule(
@@ -56,17 +56,17 @@ _RUNS = Rule(".segmentation", "must have the size of its image", "export the ann
 _FAR = Rule(".segmentation", "must lie on its image", "export the annotations again")
 
 LEAST_FILLED = 0.001
-"""Share of its box that an object fills at least."""
+"""Least share of its box that an object fills."""
 FEWEST_PERCENTS = 8
-"""Boxes that must look like percents to be told as such."""
+"""Fewest boxes that look like percents before this is reported."""
 
 Boxes = NDArray[np.float64]
-"""(N, 4): left, top, width and height, or what a tool wrote in their place."""
+"""(N, 4): left, top, width and height, or the numbers of another format."""
 
 
 @dataclass(frozen=True)
 class _Format:
-    """A way to write boxes: what it looks like, and how left, top, width and height follow, given the image's size."""
+    """A format of boxes: its description, and the conversion to left, top, width and height for an image size."""
 
     name: str
     read: Callable[[Boxes, NDArray[np.float64], NDArray[np.float64]], Boxes]
@@ -89,12 +89,12 @@ _OTHERS = (
 
 
 def look_at_boxes(found: AnnotationFile, masks: bool, findings: Findings) -> None:
-    """Adds what is wrong with the boxes, and with the sizes of outlines, to what was found.
+    """Adds findings about boxes and about the sizes of outlines.
 
     Args:
-        found: A file, whose recorded sizes are those of the images.
+        found: A file whose recorded image sizes are right.
         masks: Whether its segmentations are used.
-        findings: What was found before.
+        findings: Earlier findings.
     """
     of = _Looking(found, findings)
     if not len(of.boxes_N4):
@@ -115,7 +115,7 @@ def look_at_boxes(found: AnnotationFile, masks: bool, findings: Findings) -> Non
 
 
 def usable_boxes(found: AnnotationFile) -> tuple[NDArray[np.bool_], Boxes]:
-    """Which objects are learnt and scored, and their boxes, cut off where they pass an edge of the image by pixels."""
+    """Usable objects, and their boxes, cut off at the edges of the image."""
     known_N = found.objects.images_N >= 0
     kinds = np.array([number for number, _ in found.categories], np.int64)
     known_N &= np.isin(found.objects.categories_N, kinds)
@@ -141,20 +141,20 @@ def _sizes(images: Images, objects: Objects) -> tuple[NDArray[np.float64], NDArr
 
 
 def _overlaps(boxes_N4: Boxes, width_N: NDArray[np.float64], height_N: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether a part of a box lies on its image."""
+    """Whether a part of each box lies on its image."""
     left, top, width, height = boxes_N4.T
     return np.asarray((left < width_N) & (top < height_N) & (left + width > 0) & (top + height > 0))
 
 
 def _passes(boxes_N4: Boxes, width_N: NDArray[np.float64], height_N: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether a box passes an edge of its image by more than tools round."""
+    """Whether each box passes an edge of its image by more than rounding."""
     left, top, width, height = boxes_N4.T
     beyond_N = np.maximum.reduce([-left, -top, left + width - width_N, top + height - height_N])
     return np.asarray(beyond_N > SLACK)
 
 
 def _overlap(boxes_N4: Boxes, bounds_N4: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of boxes and the bounds (left, top, right, bottom) of their outlines; NaN without one."""
+    """Intersection over union of boxes and bounds (left, top, right, bottom) of their outlines; NaN without outline."""
     left, top, width, height = boxes_N4.T
     right, bottom = left + width, top + height
     across = np.minimum(right, bounds_N4[:, 2]) - np.maximum(left, bounds_N4[:, 0])
@@ -165,7 +165,7 @@ def _overlap(boxes_N4: Boxes, bounds_N4: NDArray[np.float64]) -> NDArray[np.floa
 
 
 class _Looking:
-    """The objects whose image is known, and what is found in them."""
+    """The objects of known images, and the findings about them."""
 
     def __init__(self, found: AnnotationFile, findings: Findings) -> None:
         self._names = found.images.names
@@ -176,11 +176,11 @@ class _Looking:
         self.height_N, self.width_N = _sizes(found.images, self._objects)
 
     def _place(self, at: int) -> str:
-        """An object as a message names it."""
+        """An object's place in a message."""
         return f"annotations[{int(self._objects.places_N[at])}]"
 
     def add(self, rule: Rule, wrong_N: NDArray[np.bool_], hint: str = "") -> None:
-        """Notes the objects that break a rule, with their boxes and their images' sizes."""
+        """Adds findings for objects that break a rule, with their boxes and image sizes."""
         count = int(wrong_N.sum())
         if count:
             self._findings.add_many(rule, count, self._first(wrong_N), hint)
@@ -193,11 +193,11 @@ class _Looking:
             yield self._place(at), Shown(f"[{box}] in {image} of {size}")
 
     def look_at_areas(self, boxes_N: NDArray[np.float64], inside_N: NDArray[np.bool_]) -> None:
-        """Recorded areas that cannot be those of an object in its box: shares, percents, or of another size of image.
+        """Adds findings for recorded areas that cannot fit the box: shares, percents, or areas at another image size.
 
         Args:
             boxes_N: Areas of the boxes in pixels.
-            inside_N: Whether a box lies on its image.
+            inside_N: Whether each box lies on its image.
         """
         with np.errstate(invalid="ignore"):
             strange_N = (self._objects.areas_N > 1.1 * boxes_N + 1) | (self._objects.areas_N < LEAST_FILLED * boxes_N)
@@ -210,7 +210,7 @@ class _Looking:
             self._findings.add_many(_AREAS, int(wrong_N.sum()), first)
 
     def look_at_outlines(self) -> None:
-        """Sizes of RLEs, and polygons far from the image: drawing them takes time and memory by their distance."""
+        """Adds findings for RLE sizes and for polygons far from the image, which take time and memory to draw."""
         sided_N = np.isfinite(self._objects.runs_N2[:, 0])
         sizes_N2 = _columns(self.height_N, self.width_N)
         wrong_N = sided_N & (self._objects.runs_N2 != sizes_N2).any(axis=1)
@@ -231,7 +231,7 @@ class _Looking:
             yield self._place(at), Shown(f"{size} where the image has {wanted}")
 
     def look_at_format(self) -> bool:
-        """Whether the boxes are in another format than COCO's, which is then noted."""
+        """Whether the boxes have another format than COCO's, which is added as a finding."""
         usual_N = self._fitting(_USUAL)
         shares_N = (self.boxes_N4 <= 1).all(axis=1) & (self.boxes_N4 >= 0).all(axis=1)
         if shares_N.mean() >= FORMAT_SHARE:
@@ -250,7 +250,7 @@ class _Looking:
                 and exact_N.mean() >= FORMAT_SHARE
                 and (exactly_N is None or exactly_N.mean() < FORMAT_SHARE)
             ):
-                continue  # the areas, or the outlines, are those of the boxes as they stand
+                continue  # areas or outlines confirm the boxes in COCO's format
             proved = exactly_N is not None and exactly_N.mean() >= OTHER
             if fitting_N.mean() >= OTHER and (proved or usual_N.mean() < FORMAT_SHARE):
                 wrong_N = ~usual_N if not usual_N.all() else usual_N
@@ -259,9 +259,9 @@ class _Looking:
         return False
 
     def _are_percents(self) -> bool:
-        """Whether all boxes end within the first hundred pixels of much larger images, and reach far into these.
+        """Whether all boxes end within the first hundred pixels of much larger images, and span most of them.
 
-        Outlines in pixels say otherwise.
+        Outlines in pixels disprove it.
         """
         right, bottom = (self.boxes_N4[:, side] + self.boxes_N4[:, side + 2] for side in (0, 1))
         if len(right) < FEWEST_PERCENTS or max(right.max(), bottom.max()) > 100 + SLACK:
@@ -271,7 +271,7 @@ class _Looking:
         return bool(large and min(right.max(), bottom.max()) > 50 and not agree.any())
 
     def _fitting(self, kind: _Format) -> NDArray[np.bool_]:
-        """Boxes that, read in a format, have a size and lie on their images."""
+        """Whether each box, read in a format, has a size and lies on its image."""
         boxes_N4 = kind.read(self.boxes_N4, self.width_N, self.height_N)
         sized_N = (boxes_N4[:, 2] > 0) & (boxes_N4[:, 3] > 0)
         fitting_N = sized_N & ~_passes(boxes_N4, self.width_N, self.height_N)
@@ -279,9 +279,9 @@ class _Looking:
         return fitting_N
 
     def _exact(self, kind: _Format) -> NDArray[np.bool_] | None:
-        """Whether the area or the outline confirms the format, for each box that has one; None where no box has.
+        """Whether area or outline confirms the format for each box that has one; None if no box has.
 
-        An area confirms a format where it is the box's own, as tools without masks write it.
+        An area confirms a format if it is the box's own, as tools without masks write it.
         """
         boxes_N4 = kind.read(self.boxes_N4, self.width_N, self.height_N)
         area_N = boxes_N4[:, 2] * boxes_N4[:, 3]

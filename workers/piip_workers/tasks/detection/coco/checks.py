@@ -1,4 +1,4 @@
-"""What is wrong with a data set, before anything is trained on it: a line a kind, with count, places and way out."""
+"""Checks a data set before training: one line a kind of fault, with count, places and way out."""
 
 import math
 import unicodedata
@@ -23,21 +23,21 @@ from piip_workers.tasks.detection.coco.foreign_formats import foreign_image
 from piip_workers.tasks.detection.coco.orientation import look_at_sizes
 
 MOST_MISSING = 10
-"""Names listed of those that are missing."""
+"""Most missing names that are listed."""
 SAMPLE = 64
-"""Files that are looked at where looking at all would take too long."""
+"""Number of files that are checked if all would take too long."""
 LEAST_BITS = 15
-"""Bits of 16 that an image must use to be read as one of 16; darker ones need a word of the user's."""
+"""Bits of 16 that an image must use to be read as 16 bits; darker images need the user's `bits`."""
 MOST_MASK_BYTES = 4 * 2**30
 """Most bytes of the masks of one image: one for each pixel and object, while it is read for training."""
 
 MOST_EDGES = 20_000_000
-"""Pixels along the edges of all outlines of an image: they are drawn each time the image is read or scored."""
+"""Most pixels along the edges of all outlines of an image: they are drawn at each reading and scoring."""
 
-_EMPTY = Rule("", "is empty; there is nothing to learn or to measure")
+_EMPTY = Rule("", "is empty; there is nothing to train on or to measure")
 _ALL_CROWDS = Rule(
     "",
-    "are all crowds (iscrowd 1), or to be ignored; there is nothing to learn or to measure",
+    "are all crowds (iscrowd 1) or ignored; there is nothing to train on or to measure",
     "some tools write iscrowd 1 for every mask that is an RLE: set it to 0",
 )
 _OUTSIDE = Rule(".file_name", "must be a file in the folder of images")
@@ -47,20 +47,20 @@ _TOO_LARGE = Rule("", "its file has more pixels than are decoded (179 million)",
 _FLOATS = Rule("", "must hold whole numbers of 8 or 16 bits without a sign", "write the images with 8 or 16 bits")
 _DARK = Rule("", "its file has 16 bits a channel and uses few of them")
 
-Noted = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 
 
 def _silent(text: str) -> None:
-    """Tells it nobody."""
+    """Reports no progress."""
 
 
 @dataclass
 class DataReport:
-    """What was found in a data set.
+    """The findings about a data set.
 
     Attributes:
-        problems: Why it cannot be used, a line each with file, place and way out.
-        notices: What is read otherwise than a user may think.
+        problems: Reasons why it cannot be used, one line each with file, place and way out.
+        notices: Ways in which it is read that a user may not expect.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -68,17 +68,17 @@ class DataReport:
 
 
 def check(data: Data, masks: bool = False) -> list[str]:
-    """What is wrong with a data set; empty when it can be used. The arguments are those of `examine`."""
+    """Problems of a data set; empty if it can be used. The arguments are those of `examine`."""
     return examine(data, masks).problems
 
 
-def examine(data: Data, masks: bool = False, told: Noted = _silent) -> DataReport:
-    """What is wrong with a data set, and what is to be known about it.
+def examine(data: Data, masks: bool = False, progress: ReportProgress = _silent) -> DataReport:
+    """Problems and notices of a data set.
 
     Args:
         data: The data set.
-        masks: Whether segmentations are learnt or scored.
-        told: Is told how far it is.
+        masks: Whether segmentations are trained on or scored.
+        progress: Called with a line about the progress.
     """
     report = DataReport()
     if data.embedded:
@@ -92,7 +92,7 @@ def examine(data: Data, masks: bool = False, told: Noted = _silent) -> DataRepor
     read: dict[str, AnnotationFile] = {}
     for name, split in (("train", data.train), ("val", data.val)):
         if split:
-            found = _Split(f"data.{name}", root.resolve(), split, masks, told)
+            found = _Split(f"data.{name}", root.resolve(), split, masks, progress)
             problems, notices = found.looked_at()
             report.problems += problems
             report.notices += notices
@@ -104,7 +104,7 @@ def examine(data: Data, masks: bool = False, told: Noted = _silent) -> DataRepor
 
 
 def _category_problems(train: Sequence[str], val: Sequence[str]) -> Iterator[str]:
-    """Labels go by name, so that ids and order may differ between the two files."""
+    """Problems of the categories; labels go by name, so ids and order may differ between the two files."""
     alone = [sorted(set(one) - set(other))[:MOST_MISSING] for one, other in ((train, val), (val, train))]
     if any(alone):
         plain = [{unicodedata.normalize("NFKC", name).strip().casefold() for name in names} for names in (train, val)]
@@ -114,22 +114,22 @@ def _category_problems(train: Sequence[str], val: Sequence[str]) -> Iterator[str
             else ("; they differ in spaces, in capital letters, or in how letters with accents are composed")
         )
         yield (
-            f"data: train and val name other categories, {alone[0]} in train alone and {alone[1]} in val alone; "
+            f"data: train and val name different categories, {alone[0]} only in train and {alone[1]} only in val; "
             f"both files must list the same names{hint}"
         )
 
 
 class _Split:
-    """One part of a data set, and what was found in it."""
+    """One part of a data set, and the findings about it."""
 
-    def __init__(self, place: str, root: Path, split: Split, masks: bool, told: Noted) -> None:
+    def __init__(self, place: str, root: Path, split: Split, masks: bool, progress: ReportProgress) -> None:
         self._place, self._root, self._split = place, root, split
-        self._masks, self._told = masks, told
+        self._masks, self._progress = masks, progress
         self._folder, self._file = root / split.images, root / split.annotations
         self.content: AnnotationFile | None = None
 
     def looked_at(self) -> tuple[list[str], list[str]]:
-        """Problems and notices."""
+        """Problems and notices of this part."""
         problems = []
         if not self._folder.is_dir():
             problems.append(f"{self._place}.images: no folder {self._folder}; it is relative to data.root")
@@ -144,7 +144,7 @@ class _Split:
                 self._file,
                 self._masks,
                 outlines=True,
-                told=lambda done, total: self._told(f"reading {self._file.name}: {done / max(1, total):.0%}"),
+                progress=lambda done, total: self._progress(f"reading {self._file.name}: {done / max(1, total):.0%}"),
             )
         except UnreadableFileError as error:
             return [*problems, f"{self._file}: {error}"], []
@@ -161,7 +161,7 @@ class _Split:
         return problems + [f"{self._file}: {line}" for line in wrong], [f"{self._file}: {line}" for line in notices]
 
     def _look_at_pictures(self, found: AnnotationFile, findings: Findings) -> bool:
-        """Adds what is wrong with the image files; whether the recorded sizes are theirs."""
+        """Adds findings about the image files; returns whether the recorded sizes fit them."""
         images = found.images
         outside = names_outside(self._folder, images.names)
         for at, name in enumerate(images.names if outside else ()):
@@ -174,7 +174,7 @@ class _Split:
                 findings.add(_NO_FILE, f"images[{images.places_M[at]}]", Shown(str(pictures.file(name))))
         self._look_for_missing(found, pictures, findings)
         headers = pictures.headers(
-            images.names, lambda done, total: self._told(f"looking at image {done:,} of {total:,}")
+            images.names, lambda done, total: self._progress(f"looking at image {done:,} of {total:,}")
         )
         self._look_at_depth(found, pictures, headers, findings)
         return look_at_sizes(images, headers, self._split.orientation, findings)
@@ -187,7 +187,7 @@ class _Split:
         first = found.images.names[places[0]]
         hint = where_else(self._folder, self._root, first)
         if not hint and "\\" in first:
-            hint = "its folders are divided by \\, as on Windows, and were looked for with / too"
+            hint = "its folders are divided by \\, as on Windows; they were also looked for with /"
         told = [
             (f"images[{found.images.places_M[at]}]", Shown(str(pictures.file(found.images.names[at]))))
             for at in places[:3]
@@ -197,7 +197,7 @@ class _Split:
     def _look_at_depth(
         self, found: AnnotationFile, pictures: Pictures, headers: Sequence[Header | None], findings: Findings
     ) -> None:
-        """Images that would be read as black: floating-point numbers, and 16 bits of which few are used."""
+        """Adds findings for images that would be read as black: floating-point, and 16 bits with few in use."""
         deep = []
         for at, header in enumerate(headers):
             place = f"images[{found.images.places_M[at]}]"
@@ -206,7 +206,7 @@ class _Split:
             if header.too_large:
                 findings.add(_TOO_LARGE, place, found.images.names[at])
             elif header.odd or header.bits > 16:
-                kind = "floating-point numbers, or such with a sign" if header.odd else "whole numbers"
+                kind = "floating-point or signed numbers" if header.odd else "whole numbers"
                 findings.add(_FLOATS, place, Shown(f"{header.bits}-bit {kind} in {found.images.names[at]}"))
             elif header.bits == 16:
                 deep.append(at)
@@ -215,7 +215,7 @@ class _Split:
         sample = [found.images.names[at] for at in spread(deep, SAMPLE)]
         brightest = max(pictures.brightest(sample))
         used, said = max(8, brightest.bit_length()), self._split.bits
-        if not brightest or (said is None and used >= LEAST_BITS):  # what is black has no bits to tell of
+        if not brightest or (said is None and used >= LEAST_BITS):  # a black image shows no bits in use
             return
         if said is not None and used <= said:
             return
@@ -235,28 +235,28 @@ class _Split:
 
 
 def spread(places: Sequence[int], most: int) -> list[int]:
-    """Some of the places, spread over all."""
+    """A sample of the places, spread over all."""
     count = min(most, len(places))
     return [places[step * len(places) // count] for step in range(count)]
 
 
 def undecodable_images(
-    data: Data, wanted: int | None, told: Callable[[int, int], None] = lambda done, total: None
+    data: Data, wanted: int | None, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[str]:
-    """Validation images that cannot be decoded, a line each: one of them would end the measurement of every candidate.
+    """Validation images that cannot be decoded, one line each: one of them would end every candidate's measurement.
 
-    Images that were found sound are not looked at again: the user's cache folder remembers them.
+    Images that were decoded before are skipped: the user's cache folder remembers them.
 
     Args:
         data: A checked data set.
-        wanted: As in `measured_images`.
-        told: Is told how many of how many images were decoded.
+        wanted: Number of images, as in `measured_images`.
+        progress: Called with the number of decoded images and of all images.
     """
-    if not has_opencv():  # on a cluster the workers have it
+    if not has_opencv():  # a cluster has it on the workers
         return []
     split = splits_of(data)["val"]
     names = named(annotations_of(split.annotations).images.names, measured_images(split, wanted))
-    broken = _broken(split, names, told)
+    broken = _broken(split, names, progress)
     lines = [
         f"{file} cannot be decoded{_why(file)}; restore the file, or take it out of {split.annotations}"
         for file in broken
@@ -272,22 +272,22 @@ def _why(file: Path) -> str:
 def _broken(
     split: CocoSplit,
     names: Sequence[str],
-    told: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
     ended: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
     pictures = Pictures(split.images, names)
-    return [pictures.file(name) for name in pictures.undecodable(names, told, ended)]
+    return [pictures.file(name) for name in pictures.undecodable(names, progress, ended)]
 
 
 def undecodable_training_images(
     data: Data, sample: int | None, ended: Callable[[], bool] = lambda: False
 ) -> DataReport:
-    """Training images that cannot be decoded. Others take the place of few; where most are, nothing can be learnt.
+    """Training images that cannot be decoded; others replace a few of them, but training fails if most are.
 
     Args:
         data: A checked data set.
-        sample: How many are looked at, spread over all; None for all.
-        ended: Whether to stop looking.
+        sample: Number of images to check, spread over all; None for all.
+        ended: Whether to stop checking.
     """
     if not has_opencv():
         return DataReport()
@@ -301,14 +301,14 @@ def undecodable_training_images(
     line = f"{split.annotations}: {len(broken):,} of {len(looked):,} training images cannot be decoded: {shown}"
     if 2 * len(broken) > len(looked):
         return DataReport([f"{line}; restore the files"])
-    return DataReport(notices=[f"{line}; other images take their place in training"])
+    return DataReport(notices=[f"{line}; training takes other images in their place"])
 
 
 def shared_images(data: Data) -> list[str]:
-    """A notice where validation images are training images too; their averages say little of other images.
+    """A notice if validation images are also training images, which makes their averages unreliable for others.
 
     Args:
-        data: A data set whose fingerprint was taken: its images are known by their contents.
+        data: A data set after `fingerprint`, which hashes its images.
     """
     if data.embedded:
         return []
@@ -330,14 +330,14 @@ def shared_images(data: Data) -> list[str]:
 def unsuited(
     data: Data, metric: str, detector: str, masks: bool, sides: tuple[float, float] | None = None
 ) -> list[str]:
-    """Why a checked data set cannot train a detector, or measure a metric, a line each; empty where it can.
+    """Reasons why a checked data set cannot train a detector or measure a metric, one line each.
 
     Args:
         data: The data set.
-        metric: What is searched.
+        metric: Metric of the search.
         detector: Name of the detector.
-        masks: Whether it learns masks.
-        sides: Pixels that the long and the short side of an image are fitted into in the smallest design.
+        masks: Whether the detector learns masks.
+        sides: Long and short side in pixels that images are fitted into in the smallest design.
     """
     if data.embedded:
         return []
@@ -363,7 +363,7 @@ def unsuited(
 
 
 def _impossible_images(found: AnnotationFile, masks: bool, sides: tuple[float, float] | None) -> Iterator[str]:
-    """Images that no design can be fed with, and images whose masks fill the memory."""
+    """Images that are too oblong for every design, and images whose masks fill the memory."""
     sizes_M2 = found.images.sizes_M2
     if not len(sizes_M2):
         return

@@ -1,6 +1,6 @@
-"""Data sets in COCO format: where they are, what they hold, and a fingerprint of it.
+"""Data sets in COCO format: paths, contents and fingerprint.
 
-`checks` says what is wrong with one.
+`checks` finds their faults.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from piip_workers.tasks.detection.coco.orientation import orientation_of
 from piip_workers.tasks.detection.digits import DIGITS, compose
 
 AREA_RANGES = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, math.inf)}
-"""COCO's ranges of an object's area, in pixels; the ends are in both."""
+"""COCO's ranges of an object's area in pixels; each includes both ends."""
 
 
 def prepare(data: Data, masks: bool = False) -> CocoPaths:
-    """Absolute paths and class names of a checked data set; an embedded one is composed on first use.
+    """Absolute paths and class names of a checked data set; an embedded one is created on first use.
 
     Args:
         data: The data set.
@@ -47,13 +47,13 @@ def _turned(split: CocoSplit) -> CocoSplit:
 
 
 def _orientation(split: CocoSplit) -> Orientation:
-    """Which pixels a split's annotations are of."""
+    """Orientation of the pixels that a split's annotations mean."""
     images = annotations_of(split.annotations).images
     return orientation_of(images, Pictures(split.images, images.names)) or "exif"
 
 
 def resolved(data: Data) -> Data:
-    """The same data set, with the pixels said that its annotations are of, so that no other machine looks again."""
+    """The data set with the orientation of its annotations filled in, so that no other machine determines it again."""
     if data.embedded:
         return data
     splits = splits_of(data)
@@ -66,20 +66,20 @@ def resolved(data: Data) -> Data:
     )
 
 
-def fingerprint(data: Data, told: ProgressCallback = lambda done, total: None) -> str:
-    """16 hexadecimal digits of all that a measurement sees of a data set; where it lies does not count.
+def fingerprint(data: Data, progress: ProgressCallback = lambda done, total: None) -> str:
+    """Fingerprint of a data set: 16 hexadecimal digits of all that a measurement sees, without its location.
 
-    That is the annotation files, the names and contents of the images, and how their pixels are read.
+    It covers the annotation files, the names and contents of the images, and the way in which pixels are read.
 
     Args:
         data: A checked data set.
-        told: Is told how many of how many images were looked at; only those that are new or changed are.
+        progress: Called with the number of read images and of all images; only new or changed images are read.
     """
     digest = hashlib.sha256()
     for name, split in splits_of(data).items():
         digest.update(name.encode() + split.annotations.read_bytes())
         names = annotations_of(split.annotations).images.names
-        for image, content in zip(names, Pictures(split.images, names).hashes(names, told), strict=True):
+        for image, content in zip(names, Pictures(split.images, names).hashes(names, progress), strict=True):
             digest.update(f"{image}:{content}".encode())
         if split.orientation not in (None, "exif", _orientation(split)):
             digest.update(f"orientation:{split.orientation}".encode())
@@ -89,7 +89,7 @@ def fingerprint(data: Data, told: ProgressCallback = lambda done, total: None) -
 
 
 def image_counts(data: Data) -> tuple[int, int] | None:
-    """Training and validation images, without composing or checking anything; None where the data is not here."""
+    """Number of training and validation images, without checks; None if the data is not on this machine."""
     if data.embedded:
         return DIGITS["train"], DIGITS["val"]
     try:
@@ -100,21 +100,21 @@ def image_counts(data: Data) -> tuple[int, int] | None:
 
 
 def count_images(split: CocoSplit) -> int:
-    """Images that an annotation file lists."""
+    """Number of images in an annotation file."""
     return len(annotations_of(split.annotations).images)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What is to be known of an annotation file before anything is trained.
+    """The facts of an annotation file that are needed before training.
 
     Attributes:
         classes: Class names in the file's order.
-        images: How many it lists.
-        aspects: The least and the greatest ratio of an image's long side to its short one.
-        objects: How many of it are learnt or scored; crowds among them.
-        masked: Objects with a mask.
-        sizes: Which of COCO's sizes (s, m, l) the scored objects have.
+        images: Number of images.
+        aspects: Least and greatest ratio of an image's long side to its short one.
+        objects: Number of objects that are trained on or scored, crowds among them.
+        masked: Number of objects with a mask.
+        sizes: COCO's sizes (s, m, l) of the scored objects.
     """
 
     classes: tuple[str, ...]
@@ -131,7 +131,7 @@ def contents(split: CocoSplit, masks: bool = False) -> Contents:
 
 
 def contents_of(found: AnnotationFile) -> Contents:
-    """What is to be known of a file that was read."""
+    """Contents of an annotation file that was read."""
     sides_M2 = found.images.sizes_M2
     aspects_M = sides_M2.max(axis=1) / sides_M2.min(axis=1) if len(sides_M2) else np.ones(1)
     kept_N, boxes_N4 = usable_boxes(found)
@@ -151,7 +151,7 @@ def contents_of(found: AnnotationFile) -> Contents:
 
 
 def chosen(available: int, wanted: int, seed: int) -> tuple[int, ...] | None:
-    """So many positions, drawn from the seed, in order; None for all."""
+    """A random sample of positions, sorted; None for all."""
     if wanted >= available:
         return None
     drawn = np.random.RandomState(seed).permutation(available)[:wanted]
@@ -159,17 +159,17 @@ def chosen(available: int, wanted: int, seed: int) -> tuple[int, ...] | None:
 
 
 def measured_images(split: CocoSplit, wanted: int | None) -> tuple[int, ...] | None:
-    """Positions of the validation images that every proxy is measured on; None for all."""
+    """Positions of the validation images that measure every proxy; None for all."""
     return None if wanted is None else chosen(count_images(split), wanted, 0)
 
 
 def named(names: Sequence[str], places: Sequence[int] | None) -> list[str]:
-    """Names at some places; all where none are given."""
+    """Names at some positions; all names without positions."""
     return list(names) if places is None else [names[place] for place in places]
 
 
 def splits_of(data: Data) -> dict[str, CocoSplit]:
-    """The two parts of a data set; an embedded one is composed on first use."""
+    """The two parts of a data set; an embedded one is created on first use."""
     if data.embedded:
         root = compose(cache_folder())
         return {

@@ -1,4 +1,4 @@
-"""What is wrong in a file, a line a kind: the rule, the first places with their values, how many, and the way out."""
+"""The faults of a file, one line a kind: the rule, the first places with their values, the count, and the way out."""
 
 import copy
 import reprlib
@@ -6,21 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 MOST_PLACES = 3
-"""Places that a line names; more of them help nobody."""
+"""Most places that a line names."""
 LETTERS_SHOWN = 60
-"""Letters of a value."""
+"""Most letters shown of a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Something that the entries of a file must keep.
+    """A rule for the entries of a file.
 
     Attributes:
-        field: What of an entry, such as `.bbox`; empty for the entry itself.
-        text: The rule, such as `must be a whole number`.
-        way_out: What to do about an entry that breaks it; empty where the rule says it.
-        most: Share of the entries up to which breaking it is worth a notice alone, since they are left out.
-        left_out: What becomes of such entries, for the notice.
+        field: Field of an entry, such as `.bbox`; empty for the entry itself.
+        text: The rule as text, such as `must be a whole number`.
+        way_out: Way to fix an entry that breaks it; empty if the rule tells it.
+        most: Largest share of faulty entries that are left out with a notice; more are a problem.
+        left_out: Effect on such entries, for the notice.
     """
 
     field: str
@@ -38,25 +38,25 @@ class _Kind:
 
 
 class Findings:
-    """The faults of one file by the rule that they break, in the order in which they were found."""
+    """The faults of one file by rule, in the order of their discovery."""
 
     def __init__(self) -> None:
         self._kinds: dict[Rule, _Kind] = {}
 
     def copy(self) -> "Findings":
-        """The same faults, to which others can be added."""
+        """A copy to which other faults can be added."""
         other = Findings()
         other._kinds = copy.deepcopy(self._kinds)
         return other
 
     def add(self, rule: Rule, place: str, value: object = "", hint: str = "") -> None:
-        """Notes one fault.
+        """Adds one fault.
 
         Args:
             rule: The rule that is broken.
             place: The entry, such as `images[3]`.
-            value: What stands there; text that is no value of the file is given as `Shown`.
-            hint: What it looks like, and what to do about it; the first one is told.
+            value: The faulty value; a text that is no value of the file is a `Shown`.
+            hint: Probable cause and way out; a line shows the first one.
         """
         kind = self._kinds.setdefault(rule, _Kind())
         kind.count += 1
@@ -65,7 +65,7 @@ class Findings:
             kind.places.append((place, value.text if isinstance(value, Shown) else short(value) if value != "" else ""))
 
     def add_many(self, rule: Rule, count: int, first: Iterable[tuple[str, object]], hint: str = "") -> None:
-        """Notes many faults of which the first ones are described."""
+        """Adds many faults, of which the first are described."""
         before = self._kinds[rule].count if rule in self._kinds else 0
         for place, value in first:
             self.add(rule, place, value, hint)
@@ -89,7 +89,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Words in the place of a value."""
+    """A text in the place of a value."""
 
     text: str
 
@@ -110,6 +110,6 @@ _REPR.maxstring = _REPR.maxother = _REPR.maxlong = LETTERS_SHOWN
 
 
 def short(value: object) -> str:
-    """A value, or an error's text, however large it is."""
+    """A value or an error's text, shortened."""
     text = str(value) if isinstance(value, BaseException) else _REPR.repr(value)
     return text if len(text) <= LETTERS_SHOWN else f"{text[: LETTERS_SHOWN - 3]}..."

@@ -1,4 +1,4 @@
-"""Files that are given as COCO annotations and are something else: what they are, and which file is meant."""
+"""Recognises files of other formats that are given as COCO annotations, and names the right file."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ INSTANCES = "give a file in COCO's instances format, with lists images, annotati
 
 
 def foreign_file(file: Path) -> str:
-    """What a file is by its name or its first bytes, where it is no JSON; empty where it may be."""
+    """The format of a file by its name or first bytes if it is no JSON; empty if it may be."""
     suffix = file.suffix.lower()
     if suffix in _SUFFIXES:
         return f"this is {_SUFFIXES[suffix]}; {INSTANCES}"
@@ -45,7 +45,7 @@ _STARTS = {
 
 
 def foreign_image(file: Path) -> str:
-    """What a file in the place of an image is, that no image library decodes; empty where that is not known."""
+    """The format of a file that no image library decodes; empty if it is unknown."""
     try:
         with file.open("rb") as opened:
             head = opened.read(200).lstrip()
@@ -60,10 +60,10 @@ def foreign_image(file: Path) -> str:
 
 
 def foreign_format(samples: Mapping[str, Any]) -> str:
-    """What a JSON document is, where it is none of COCO's instances; empty where it may be.
+    """The format of a JSON document that is not COCO's; empty if it may be.
 
     Args:
-        samples: The first value under each key of the outer object; under the empty key the first of an outer list.
+        samples: First value of each key of the outer object; the first element of an outer list under the empty key.
     """
     for is_one, what, way_out in _KINDS:
         if is_one(samples):
@@ -72,7 +72,7 @@ def foreign_format(samples: Mapping[str, Any]) -> str:
 
 
 def _entry(samples: Mapping[str, Any], key: str = "annotations") -> Mapping[str, Any]:
-    """The first entry under a key; empty where it is none."""
+    """The first entry of a list; empty without one."""
     first = samples.get(key)
     return first if isinstance(first, dict) else {}
 

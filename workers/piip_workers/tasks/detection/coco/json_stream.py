@@ -1,6 +1,6 @@
-"""Reads a JSON file of a few long lists entry by entry.
+"""Reads a JSON file with a few long lists entry by entry.
 
-An annotation file of COCO's size takes gigabytes as Python objects, and a person who waits wants to see how far it is.
+An annotation file of COCO's size takes gigabytes as Python objects, and a waiting user wants to see the progress.
 """
 
 import codecs
@@ -19,7 +19,7 @@ from piip_search.errors import NotJsonError
 CHUNK_CHARACTERS = 1 << 22
 """Characters read at a time."""
 SLICE = 1 << 18
-"""Characters of entries that are read at once."""
+"""Characters of entries that are parsed together."""
 _BETWEEN = ("}, {", "},{", "},\n", "},\r\n", "} ,")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
@@ -27,12 +27,12 @@ _DECODER = json.JSONDecoder()
 
 @dataclass(frozen=True, slots=True)
 class JsonPart:
-    """A piece of a JSON document: a value, or entries of a list that follow each other.
+    """A piece of a JSON document: a value, or consecutive entries of a list.
 
     Attributes:
-        key: Key in the outer object; empty where the outer value is no object.
-        first: Position of the first entry in the list under the key; None for a value that is no list.
-        values: The value, or the entries; none of an empty list.
+        key: Key in the outer object; empty if the outer value is no object.
+        first: Position of the first entry in its list; None for a value that is no list.
+        values: The value or the entries; empty for an empty list.
     """
 
     key: str
@@ -40,23 +40,23 @@ class JsonPart:
     values: list[Any]
 
 
-def parts(file: Path, told: Callable[[int, int], None] = lambda done, total: None) -> Iterator[JsonPart]:
-    """The pieces of a document, in its order: the values of the outer object, lists among them entry by entry.
+def parts(file: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[JsonPart]:
+    """The pieces of a document in order: the values of the outer object, and lists entry by entry.
 
-    A byte-order mark is passed over, as YAML does. An outer list is given entry by entry too. Whole numbers of more
-    than 64 bits may become floats.
+    A byte-order mark is skipped, as in YAML. An outer list is also given entry by entry. Whole numbers of more than 64
+    bits may become floats.
 
     Args:
         file: JSON in UTF-8.
-        told: Is told how many of how many bytes were read, after each chunk.
+        progress: Called after each chunk with the number of bytes read and of all bytes.
 
     Raises:
-        NotJsonError: It is none.
-        OSError: It cannot be read.
+        NotJsonError: The file is not JSON.
+        OSError: The file cannot be read.
     """
     total = file.stat().st_size
     with file.open("rb") as raw:
-        text = _Text(raw, lambda: told(min(raw.tell(), total), total))
+        text = _Text(raw, lambda: progress(min(raw.tell(), total), total))
         try:
             yield from _outer(text)
         except UnicodeDecodeError as error:
@@ -88,7 +88,7 @@ def _values(text: "_Text") -> Iterator[JsonPart]:
         if not isinstance(key, str):
             raise text.error("a key must be a text in double quotes")
         if key in seen:
-            raise text.error(f"the key {key[:60]!r} stands twice")
+            raise text.error(f"the key {key[:60]!r} is a duplicate")
         seen.add(key)
         text.expect(":")
         if text.peek() == "[":
@@ -115,11 +115,11 @@ def _entries(text: "_Text", key: str) -> Iterator[JsonPart]:
 
 
 def _listed(text: str) -> list[Any]:
-    """A list of objects; empty where the text is none."""
+    """A list of objects; empty if the text is none."""
     try:
         found: list[Any] = orjson.loads(text)
         return found
-    except ValueError:  # also what json alone takes, such as NaN
+    except ValueError:  # also for values that only json accepts, such as NaN
         pass
     try:
         found = json.loads(text)
@@ -129,20 +129,20 @@ def _listed(text: str) -> list[Any]:
 
 
 class _Text:
-    """What was read of a file and is not used up, and where in it the reader is."""
+    """The unconsumed text of a file and the reader's place in it."""
 
-    def __init__(self, raw: Any, told: Callable[[], None]) -> None:
+    def __init__(self, raw: Any, progress: Callable[[], None]) -> None:
         self._raw = raw
-        self._told = told
+        self._progress = progress
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._buffer = ""
         self._at = 0
-        self._before = 0  # characters that were used up and dropped
+        self._before = 0  # number of consumed and dropped characters
         self._ended = False
-        self._single = 0  # up to here entries are read one by one
+        self._single = 0  # place up to which entries are read one by one
 
     def peek(self) -> str:
-        """The next character that is no space; empty at the end."""
+        """The next character that is not a space; empty at the end."""
         while True:
             match = _SPACE.match(self._buffer, self._at)
             self._at = match.end() if match else self._at
@@ -152,10 +152,10 @@ class _Text:
                 return ""
 
     def expect(self, wanted: str) -> str:
-        """Steps over one of some characters.
+        """Consumes one of some characters.
 
         Raises:
-            NotJsonError: Another comes.
+            NotJsonError: The next character is another one.
         """
         found = self.peek()
         if not found or found not in wanted:
@@ -167,7 +167,7 @@ class _Text:
         """Reads a whole value.
 
         Raises:
-            NotJsonError: None comes.
+            NotJsonError: No value follows.
         """
         self.peek()
         wanted = CHUNK_CHARACTERS
@@ -182,18 +182,18 @@ class _Text:
                 if end < len(self._buffer) or self._ended or not self._more(wanted):
                     self._at = end
                     return found
-                wanted *= 2  # a number may go on in what comes
+                wanted *= 2  # a number may continue in the next text
                 continue
-            # Twice as much each time, so that a long value, or a mistake, is looked through a few times only.
+            # Doubled each time, so that a long value or a mistake is scanned only a few times.
             if self._ended or not self._more(wanted):
                 raise self.error(problem)
             wanted *= 2
 
     def objects(self) -> list[Any]:
-        """Objects that follow each other, as many as are whole in what was read; none where that is not easy to see.
+        """The consecutive objects that are complete in the text read so far; none if that is hard to tell.
 
-        What lies before the last `}, {` is read at once, as a list. Where that place is inside a text or an inner list,
-        quotes or brackets do not match, and nothing is taken.
+        The text before the last `}, {` is parsed as one list. If that place is inside a text or an inner list, quotes
+        or brackets do not match, and nothing is taken.
         """
         if len(self._buffer) - self._at < SLICE:
             self._more()
@@ -214,7 +214,7 @@ class _Text:
         return NotJsonError(f"{problem} at character {self._before + self._at + 1:,}")
 
     def _more(self, wanted: int = CHUNK_CHARACTERS) -> bool:
-        """Reads on; False at the end."""
+        """Reads more text; False at the end."""
         if self._ended:
             return False
         content = self._raw.read(wanted)
@@ -222,9 +222,9 @@ class _Text:
         self._before += self._at
         self._buffer = self._buffer[self._at :] + self._decoder.decode(content, final=self._ended)
         self._at = 0
-        self._told()
+        self._progress()
         return not self._ended
 
 
 scan: Callable[[str, int], tuple[Any, int]] = scanner.make_scanner(_DECODER)  # type: ignore[arg-type]
-"""json's own reading of the value at a place of a text, and where it ends."""
+"""json's own parser of a value at a place of a text, which also returns the value's end."""

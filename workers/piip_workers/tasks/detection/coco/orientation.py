@@ -1,7 +1,7 @@
-"""Which pixels annotations mean where an image file says that it is to be turned (EXIF's orientation).
+"""The pixels that annotations mean if an image file has an orientation tag (EXIF).
 
-Tools differ: some annotate an image as people see it, upright, others as its pixels are stored. Both are common, and a
-file does not say which. Its sizes do, where turning changes them.
+Tools differ: some annotate an image upright, as people see it, others as its pixels are stored. Both are common, and a
+file does not record it. Its sizes reveal it where turning changes them.
 
 Legend: M images.
 """
@@ -16,18 +16,18 @@ from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown
 _SIZE = Rule("", "height and width must be those of its file")
 _UNKNOWN = Rule(
     "",
-    "its file says that it is to be turned (EXIF), and it cannot be told whether its boxes are of turned pixels",
-    "say so: orientation: exif where they are, orientation: stored where they are of the pixels as stored, beside "
-    "images and annotations; or take the tag out of the files",
+    "its file is to be turned (EXIF), and its sizes do not show whether its boxes are of turned pixels",
+    "set it beside images and annotations: orientation: exif for turned pixels, orientation: stored for the pixels as "
+    "stored; or remove the tag from the files",
 )
 _DISOBEYED = Rule(
     "",
-    "its file says that it is to be turned, and OpenCV does not read this kind of file both ways",
-    "write the image anew, upright and without the tag",
+    "its file is to be turned, and OpenCV does not read this format both ways",
+    "write the image again, upright and without the tag",
 )
 _STORED = Rule(
     "",
-    "its file says that it is to be turned (EXIF), and its boxes are of the pixels as stored",
+    "its file is to be turned (EXIF), and its boxes are of the pixels as stored",
     "",
     1.0,
     "so these pixels are read",
@@ -35,21 +35,21 @@ _STORED = Rule(
 
 
 def orientation_of(
-    images: Images, pictures: Pictures, told: ProgressCallback = lambda done, total: None
+    images: Images, pictures: Pictures, progress: ProgressCallback = lambda done, total: None
 ) -> Orientation | None:
-    """Which pixels annotations are of, by the sizes of all images; None where these do not say, or no image is turned.
+    """The orientation of annotations by the sizes of all images; None if sizes do not show it, or no image is turned.
 
     Args:
-        images: As the annotation file records them.
-        pictures: Their files.
-        told: Is told how many of how many files were looked at.
+        images: Images of the annotation file.
+        pictures: Files of the images.
+        progress: Called with the number of read files and of all files.
     """
-    votes = {vote for vote in _votes(images, pictures.headers(images.names, told)) if vote}
+    votes = {vote for vote in _votes(images, pictures.headers(images.names, progress)) if vote}
     return next(iter(votes)) if len(votes) == 1 else None
 
 
 def _votes(images: Images, headers: Sequence[Header | None]) -> list[Orientation | None]:
-    """Which pixels each image's size is of; None where both or neither have it."""
+    """The orientation of each image's recorded size; None if both or neither fit."""
     found: list[Orientation | None] = []
     for header, size in zip(headers, images.sizes_M2.tolist(), strict=True):
         if header is None or not header.is_turned or not header.obeyed or header.stored == header.upright:
@@ -62,16 +62,16 @@ def _votes(images: Images, headers: Sequence[Header | None]) -> list[Orientation
 def look_at_sizes(
     images: Images, headers: Sequence[Header | None], said: Orientation | None, findings: Findings
 ) -> bool:
-    """Adds images whose recorded size is not their file's, and those of which it is not known how they are annotated.
+    """Adds findings for images whose recorded size does not fit the file, or whose orientation is unknown.
 
     Args:
-        images: As the annotation file records them.
+        images: Images of the annotation file.
         headers: Headers of their files.
-        said: Which pixels the user says that the annotations are of.
-        findings: What was found before.
+        said: Orientation that the user set.
+        findings: Earlier findings.
 
     Returns:
-        Whether all recorded sizes hold.
+        Whether all recorded sizes fit.
     """
     votes = _votes(images, headers)
     known = {vote for vote in votes if vote}
@@ -105,7 +105,7 @@ def _sized(header: Header, said: Orientation) -> tuple[int, int]:
 def _shown(name: str, size: Sequence[int], header: Header) -> Shown:
     height, width = header.stored
     turned = f", {header.upright[1]} x {header.upright[0]} turned as its EXIF says" if header.is_turned else ""
-    return Shown(f"{size[1]} x {size[0]}, and {name} has {width} x {height}{turned}")
+    return Shown(f"{size[1]} x {size[0]}, but {name} has {width} x {height}{turned}")
 
 
 def _ratio(size: Sequence[int], header: Header) -> str:

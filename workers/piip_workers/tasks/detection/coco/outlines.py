@@ -1,8 +1,8 @@
-"""The `segmentation` of an object: what kind it is, where it lies, and whether a library can read it without harm.
+"""The `segmentation` of an object: its kind, its extent, and whether a library can read it safely.
 
-The libraries that draw outlines believe them: a coordinate of 1e9 takes all memory of a machine, and runs that do not
-add up to the image's size let the scorer read past them for ever. So an outline is measured here first, in time and
-memory that follow from its length in the file.
+The libraries that draw outlines trust them: a coordinate of 1e9 takes all memory of a machine, and runs that do not add
+up to the image's size make the scorer read past them for ever. So outlines are checked here first, in time and memory
+proportional to their length in the file.
 """
 
 import math
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST_EDGE = 1_000_000
-"""Pixels along all edges of one object: drawing takes about 100 bytes, and 0.1 microseconds, for each."""
+"""Most pixels along the edges of one object: drawing takes about 100 bytes and 0.1 microseconds a pixel."""
 FEW_EDGES = 10_000
-"""Pixels of edges up to which a polygon's are not measured, but taken for as long as its corners allow."""
+"""Pixels of edges up to which a polygon is not measured, but bounded by its corners."""
 LARGEST_SIDE = 100_000
-"""Longest side of an image, in pixels."""
+"""Longest allowed side of an image, in pixels."""
 FEWEST_NUMBERS = 6
-"""Fewest numbers of a polygon: three corners."""
+"""Fewest numbers of a polygon: those of three corners."""
 
 NO_AREA = "must enclose an area"
 SHAPE = "must be a list of polygons, each a flat list [x1, y1, x2, y2, x3, y3, ...], or an RLE {size, counts}"
@@ -31,15 +31,15 @@ LONG = f"must have edges of at most {LONGEST_EDGE:,} pixels in all"
 
 
 class Outline(NamedTuple):
-    """What an object's `segmentation` is.
+    """The checked `segmentation` of an object.
 
     Attributes:
-        rule: The rule that it breaks; empty for none.
-        hint: What it looks like, and what to do about it.
-        present: Whether there is one.
-        bounds: Left, top, right and bottom in pixels; None where it encloses nothing.
-        size: Height and width of an RLE's image; None of polygons.
-        edges: Pixels along the edges of its polygons, or a little more than that.
+        rule: The broken rule; empty for none.
+        hint: Probable cause and way out.
+        present: Whether the object has a segmentation.
+        bounds: Left, top, right and bottom in pixels; None if it encloses nothing.
+        size: Height and width of an RLE's image; None for polygons.
+        edges: Pixels along the edges of its polygons, or slightly more.
     """
 
     rule: str = ""
@@ -54,7 +54,7 @@ ABSENT = Outline(present=False)
 
 
 def outline_of(segmentation: Any) -> Outline:
-    """What a value under `segmentation` is; an empty one, or null, is none."""
+    """Checks a value of `segmentation`; an empty value or null counts as absent."""
     if type(segmentation) is list:
         return _polygons(segmentation)
     if type(segmentation) is dict:
@@ -64,7 +64,7 @@ def outline_of(segmentation: Any) -> Outline:
 
 
 def whole_parts(segmentation: Any) -> Any:
-    """A sound segmentation without polygons of fewer than three corners, which libraries take for boxes."""
+    """A sound segmentation without polygons of fewer than three corners, which libraries mistake for boxes."""
     if type(segmentation) is list:
         return [part for part in segmentation if len(part) >= FEWEST_NUMBERS]
     size, counts = segmentation["size"], segmentation["counts"]
@@ -123,7 +123,7 @@ def _no_numbers(part: list[Any]) -> Outline:
 
 
 def _is_finite(part: list[Any]) -> bool:
-    """Whether all are numbers that a float holds: a sum keeps what is not finite."""
+    """Whether all numbers are finite: a sum keeps any that is not."""
     try:
         return math.isfinite(sum(part))
     except OverflowError:
@@ -131,7 +131,7 @@ def _is_finite(part: list[Any]) -> bool:
 
 
 def _edges(x: Sequence[float], y: Sequence[float]) -> float:
-    """Pixels along the edges of a polygon, the closing one among them, as they are drawn."""
+    """Pixels along the drawn edges of a polygon, including the closing edge."""
     across = np.abs(np.diff(np.asarray(x, float), append=x[0]))
     down = np.abs(np.diff(np.asarray(y, float), append=y[0]))
     return float(np.maximum(across, down).sum())
@@ -168,7 +168,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _bounds(runs: NDArray[np.int64], height: int) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of what runs enclose; they go column by column."""
+    """Left, top, right and bottom of the area in runs, which go column by column."""
     ends = np.cumsum(runs)[1::2]
     lengths = runs[1::2][: len(ends)]
     first, last = (ends - lengths)[lengths > 0], ends[lengths > 0] - 1
@@ -178,7 +178,7 @@ def _bounds(runs: NDArray[np.int64], height: int) -> tuple[float, float, float, 
 
 
 def _run_lengths(counts: Any) -> NDArray[np.int64] | None:
-    """Run lengths, in pixels; None for what is neither a list of them nor COCO's text."""
+    """Run lengths in pixels; None unless the value is a list of them or COCO's text."""
     if type(counts) is list:
         if not all(map(_is_whole, counts)) or any(abs(run) > LARGEST_SIDE**2 for run in counts):
             return None
@@ -189,21 +189,21 @@ def _run_lengths(counts: Any) -> NDArray[np.int64] | None:
 
 
 _ZERO = 48
-"""What is added to a number to make it a printable letter."""
+"""Offset that makes a number a printable letter."""
 _BITS = 5
-"""Bits of a number that a letter holds."""
+"""Bits of a number in one letter."""
 _MORE = 0x20
-"""Bit of a letter that says that the number goes on."""
+"""Bit of a letter that marks that the number continues."""
 _SIGN = 0x10
-"""Bit of the last letter that makes the number negative."""
+"""Bit of the last letter that marks a negative number."""
 _MOST_DIGITS = 10
 """Most digits of a run in COCO's text: 50 bits."""
 
 
 def _unpacked(codes: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Run lengths of COCO's text (`rleFrString` of its API); None where it is none.
+    """Run lengths in COCO's text (`rleFrString` of its API); None if the text is invalid.
 
-    A letter holds five bits, the lowest first. From the fourth run on it is the difference to the last but one.
+    A letter holds five bits, lowest first. From the fourth run on, a number is the difference to the last run but one.
     """
     if codes.min() < 0 or codes.max() >= 2 * _MORE or codes[-1] & _MORE:
         return None
