@@ -1,4 +1,4 @@
-"""Decides: what an architecture is, what it costs, what to try next, and what was found.
+"""The core of a search: architectures, their costs, the choice of the next design, and results.
 
 import piip_search as ps
 
@@ -31,7 +31,7 @@ _HOMES = {
     "run": "api.search",
     "write_report": "api.results",
 }
-"""The public names, and the modules that have them; `__init__.pyi` says the same to type checkers."""
+"""The public names and their modules; `__init__.pyi` lists the same names for type checkers."""
 
 __all__ = [  # noqa: F822 - they are imported when they are first used
     "Architecture",
@@ -60,7 +60,7 @@ FORMER_NAMES = {
     "piip_search.shipped": "piip_search.config.shipped",
     "piip_search.spec": "piip_search.config",
 }
-"""Modules that programs name, and where they are now."""
+"""Former names of modules, which programs may still use, and their present names."""
 
 import_by_former_names(FORMER_NAMES)
 

@@ -1,4 +1,4 @@
-"""Every error that is more than a bug, drawn once.
+"""All errors that are not bugs, in one tree.
 
     PiipError
     ├── UserError                what a user can mend; it is a ValueError too
@@ -33,7 +33,7 @@ else is a bug and keeps its traceback.
 from pathlib import Path
 
 MOST_TOLD = 40
-"""Problems that the message of a `SpecError` lists."""
+"""Most problems that the message of a `SpecError` lists."""
 
 
 class PiipError(Exception):
@@ -41,15 +41,15 @@ class PiipError(Exception):
 
 
 class UserError(PiipError, ValueError):
-    """Something the user can mend; the message has the rule, the value and the way out."""
+    """An error that the user can mend; the message has the rule, the value and the way out."""
 
 
 class SpecError(UserError):
-    """A search space file that cannot be used.
+    """A search space file is invalid or unusable.
 
     Attributes:
-        path: The file.
-        problems: One line each: place in the file, rule, value, way out.
+        path: Path of the file.
+        problems: One line for each problem: place in the file, rule, value, way out.
     """
 
     def __init__(self, path: Path | str, problems: list[str]) -> None:
@@ -61,7 +61,7 @@ class SpecError(UserError):
 
 
 class YamlError(UserError):
-    """A file that cannot be used; the message has the place, where there is one."""
+    """A YAML file cannot be used; the message has the place, if there is one."""
 
 
 class DesignError(UserError):
@@ -69,7 +69,7 @@ class DesignError(UserError):
 
 
 class SpaceError(UserError):
-    """A search space that cannot be searched, or does not hold a design."""
+    """A search space cannot be searched, or lacks a design."""
 
 
 class DataError(UserError):
@@ -77,19 +77,19 @@ class DataError(UserError):
 
 
 class UnreadableFileError(DataError):
-    """A file is no annotation file in COCO format; the message says what it is."""
+    """A file is no annotation file in COCO format; the message names its format."""
 
 
 class NotJsonError(DataError):
-    """A file is no JSON; the message says where it ends to be."""
+    """A file is no JSON; the message names the place of the fault."""
 
 
 class ImageError(DataError):
-    """An image cannot be decoded; the message says which."""
+    """An image cannot be decoded; the message names it."""
 
 
 class ChoiceError(UserError):
-    """No design of the front is what was asked for."""
+    """No design, or more than one, fits a user's choice."""
 
 
 class ExportError(UserError):
@@ -97,23 +97,23 @@ class ExportError(UserError):
 
 
 class WeightsError(UserError):
-    """Weights that are not there, or that do not fit."""
+    """Weights are missing or do not fit."""
 
 
 class TableError(UserError):
-    """A table of results that cannot be searched."""
+    """A table of results cannot be searched."""
 
 
 class LedgerError(UserError):
-    """The ledger cannot be opened, or does not hold what was asked for."""
+    """The ledger cannot be opened, or lacks a record."""
 
 
 class UrlError(LedgerError):
-    """A text is no database URL, or names a kind of database that is not known."""
+    """A text is no database URL, or names an unsupported database."""
 
 
 class UnfinishedError(LedgerError):
-    """A file that may only be read was left in the middle of a change, which somebody who may write has to end."""
+    """A read-only file was left in the middle of a change; a user with write permission has to complete it."""
 
 
 class StoreError(UserError):
@@ -121,7 +121,7 @@ class StoreError(UserError):
 
 
 class BrokenStoreError(StoreError):
-    """What is in the store cannot be read any more; all of it can be written again from the ledger."""
+    """The store is damaged; its content can be written again from the ledger."""
 
 
 class ClusterError(UserError):
@@ -137,12 +137,12 @@ class CacheError(UserError):
 
 
 class MachineError(PiipError):
-    """The machine is at fault, not the candidate; the message says what is, and the way out."""
+    """The machine is at fault, not the candidate; the message has the fault and the way out."""
 
 
 class UnreadableRunError(PiipError):
-    """A run of the ledger that a page cannot show."""
+    """A run of the ledger cannot be shown on a page."""
 
 
 class NoPaperError(PiipError):
-    """No browser is there to print with."""
+    """No browser can print the page."""

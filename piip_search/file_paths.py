@@ -1,4 +1,4 @@
-"""Paths as people write them: with the home folder and variables of the environment in them, or relative."""
+"""Paths as a user writes them: relative, or with the home folder and environment variables."""
 
 import os
 import re
@@ -20,12 +20,12 @@ def expanded(text: str, environment: Mapping[str, str] | None = None) -> str:
         environment: Variables; those of this process by default.
 
     Raises:
-        UserError: There is no such variable or user, the variable is empty, or the text is no UTF-8.
+        UserError: The variable or user does not exist, the variable is empty, or the text is no UTF-8.
     """
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{text!a}: a name of a file or folder is UTF-8 here; rename it") from None
+        raise UserError(f"{text!a}: names of files and folders must be UTF-8; rename it") from None
     known = os.environ if environment is None else environment
 
     def value(match: re.Match[str]) -> str:
@@ -44,12 +44,12 @@ def expanded(text: str, environment: Mapping[str, str] | None = None) -> str:
 
 
 def escaped(text: str) -> str:
-    """What `expanded` gives this path for."""
+    """The text for which `expanded` gives this path."""
     return f"{'./' if text.startswith('~') else ''}{text.replace('$', '$$')}"
 
 
 def escaped_url(text: str) -> str:
-    """What `expanded_url` gives this URL, or path, for."""
+    """The text for which `expanded_url` gives this URL or path."""
     sqlite = _SQLITE.fullmatch(text)
     if sqlite is not None:
         return f"{sqlite['scheme']}{escaped(sqlite['path'])}{sqlite['query'] or ''}"
@@ -57,17 +57,17 @@ def escaped_url(text: str) -> str:
 
 
 def typed_path(path: Path) -> str:
-    """A path as a person types it into a shell, behind a command of this program."""
+    """A path quoted for a shell, as an argument of this program."""
     return shlex.quote(escaped(str(path)))
 
 
 def typed_url(url: str) -> str:
-    """A database or MLflow store, likewise."""
+    """A database or MLflow store quoted for a shell."""
     return shlex.quote(escaped_url(url))
 
 
 def expanded_url(text: str) -> str:
-    """The same for a database or MLflow store: the path of a SQLite URL, or a path that is no URL.
+    """The URL of a database or MLflow store after `expanded`: the path of a SQLite URL, or a path that is no URL.
 
     Raises:
         UserError: As for `expanded`.
@@ -79,7 +79,7 @@ def expanded_url(text: str) -> str:
 
 
 def located(path: Path | str) -> str:
-    """A path as a message shows it: a relative one with the absolute path, and what it is relative to."""
+    """A path for messages: a relative one with its absolute path and its base."""
     if Path(path).is_absolute():
         return str(path)
     return f"{path} ({Path(path).absolute()}: a relative path starts at the current folder)"

@@ -1,6 +1,6 @@
-"""Modules under the names that they had before they were sorted into rooms.
+"""Imports modules by their former names.
 
-Exports and registered models name some of them, and programs that were written against them import others.
+Exports and registered models name some of these modules, and older programs import others.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from types import ModuleType
 
 
 class _FormerNames(MetaPathFinder, Loader):
-    """Imports modules under names that they had."""
+    """Finds modules by their former names."""
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names

@@ -1,4 +1,4 @@
-"""Texts as they may be shown."""
+"""Redacts texts for display."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
 
 
 def without_secrets(text: str) -> str:
-    """A text as it may be shown: who is logged in by a URL stays, with what does not."""
+    """Masks passwords and tokens in a text; keeps user names of URLs."""
     text = re.sub(r"(://[^/@\s:]*):[^/@\s]+@", r"\1:***@", text)
     return re.sub(r"(?i)([?&](?:password|passwd|token|secret|api_?key)=)[^&\s]+", r"\1***", text)
 

@@ -1,14 +1,14 @@
-"""Task facts: what can be measured."""
+"""The tasks with their metrics."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One thing to train for.
+    """A task that designs are trained for.
 
     Attributes:
-        name: Short name, as typed in a search space.
+        name: Short name in a search space.
         metrics: Metrics a worker can report; all lie in [0, 1], higher is better.
     """
 
@@ -18,7 +18,7 @@ class Task:
 
 _AREAS = ("", "_50", "_75", "_s", "_m", "_l")
 
-# COCO's twelve averages less the recalls; segm_* where the detector predicts masks.
+# COCO's twelve averages without the recalls; segm_* if the detector predicts masks.
 TASKS: dict[str, Task] = {
     "detection": Task("detection", tuple(f"{kind}_mAP{area}" for kind in ("bbox", "segm") for area in _AREAS)),
 }

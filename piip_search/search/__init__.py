@@ -1,1 +1,1 @@
-"""What to measure next: the search, its policy, its rungs and its plan."""
+"""The choice of the next design: search, policy, rungs and plan."""

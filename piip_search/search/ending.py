@@ -1,4 +1,4 @@
-"""Conditions on which a search begins nothing new: for the search (`Search.ending`) and for pages that show it."""
+"""Conditions under which a search starts nothing new, for the search (`Search.ending`) and for pages about it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,17 +7,17 @@ from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives
 
 GAIN_PATIENCE = 3
-"""Proposals in a row that must find little left before no new design is begun."""
+"""Proposals in a row with little remaining gain before no new design starts."""
 TRIALS_SPENT = "the budget of trials is spent"
 
 
 def reaches(goal: Goal | None, objectives: Objectives, finished: Iterable[Evaluation]) -> bool:
-    """Whether one of the evaluations reaches the target.
+    """Whether an evaluation reaches the target.
 
     Args:
-        goal: The target; None reaches nothing.
-        objectives: What is traded off.
-        finished: Evaluations of whole trainings.
+        goal: Target; None is never reached.
+        objectives: Objectives of the search.
+        finished: Evaluations of full trainings.
     """
     return goal is not None and any(
         (value := objectives.value(evaluation)) is not None
@@ -28,13 +28,13 @@ def reaches(goal: Goal | None, objectives: Objectives, finished: Iterable[Evalua
 
 
 def spent(budget: Budget, reached: bool, gpu_hours: float, hours: float = 0.0) -> str:
-    """What ends a search at once, whatever is left to propose; empty while nothing does.
+    """The reason why a search ends immediately; empty while it may go on.
 
     Args:
-        budget: What the search may spend.
+        budget: Budget of the search.
         reached: Whether the target is reached.
-        gpu_hours: Hours of GPUs, over all sittings.
-        hours: Hours of this sitting.
+        gpu_hours: Hours of GPUs, over all sessions.
+        hours: Hours of this session.
     """
     if reached:
         return "the target is reached"
@@ -46,15 +46,15 @@ def spent(budget: Budget, reached: bool, gpu_hours: float, hours: float = 0.0) -
 
 
 def little_left(budget: Budget, metric: str, gains: Sequence[Mapping[float, float]]) -> str:
-    """Why no new design is worth its training; empty while one may be.
+    """The reason why no new design is worth its training; empty while one may be.
 
     Args:
-        budget: Its `least_gain` is the least that counts.
-        metric: What is searched for.
-        gains: What each proposal said is left to be gained, by tier; the newest last.
+        budget: Budget with the smallest gain that counts, `least_gain`.
+        metric: Metric of the search.
+        gains: Estimates of the remaining gain at each proposal, by tier; the newest last.
     """
     least, newest = budget.least_gain, gains[-GAIN_PATIENCE:]
     if least is None or len(newest) < GAIN_PATIENCE:
         return ""
     little = all(gain < least for left in newest for gain in left.values())
-    return f"less than {least:g} {metric} is left to be gained" if little else ""
+    return f"no tier is expected to improve by {least:g} {metric}" if little else ""

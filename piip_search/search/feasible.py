@@ -1,4 +1,4 @@
-"""Which designs a search may propose: those of its space that keep its limit."""
+"""The designs that a search may propose: those of its space within its limit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from piip_search.cost.gpu_share import GIB, process_bytes
 from piip_search.space import Designs, Limit, SearchSpace
 
 MOST_COMBINATIONS = 200_000_000
-"""Looking through more takes minutes and gigabytes before the first trial."""
+"""Most combinations of a space: enumerating more takes minutes and gigabytes before the first trial."""
 
 
 def feasible_designs(spec: SearchSpec, source: object = "search space") -> tuple[SearchSpace, Designs]:
-    """The designs that a search may propose.
+    """The designs of a space within the limit.
 
     Raises:
         SpecError: The space is empty, or a tier of the limit lies below its cheapest design.
@@ -22,8 +22,8 @@ def feasible_designs(spec: SearchSpec, source: object = "search space") -> tuple
     space, limit = spec.space.build(), spec.bounds
     if space.combinations > MOST_COMBINATIONS:
         problem = (
-            f"space: has {space.combinations:.2g} combinations, of which at most {MOST_COMBINATIONS:.2g} can be looked "
-            "through; offer fewer image sizes, windows, branches or settings, or the inverted pairing"
+            f"space: has {space.combinations:.2g} combinations, and at most {MOST_COMBINATIONS:.2g} can be "
+            "enumerated; offer fewer image sizes, windows, branches or settings, or the inverted pairing"
         )
         raise SpecError(str(source), [problem])
     if not len(space):
@@ -40,12 +40,12 @@ def feasible_designs(spec: SearchSpec, source: object = "search space") -> tuple
 
 @dataclass(frozen=True)
 class _Extremes:
-    """What of a space comes nearest to a limit.
+    """The designs of a space that come nearest to a limit.
 
     Attributes:
-        cheapest: The design of the fewest multiply-accumulates.
-        fewest: Parameters of the smallest design.
-        lightest: The designs whose training takes the least memory, one a chunk; empty where no memory is limited.
+        cheapest: Design with the fewest multiply-accumulates.
+        fewest: Number of parameters of the smallest design.
+        lightest: Designs with the least training memory, one a chunk; empty without a memory limit.
     """
 
     cheapest: Designs
@@ -55,7 +55,7 @@ class _Extremes:
 
 @lru_cache(maxsize=1)
 def _enumerated(space: SearchSpace, limit: Limit) -> tuple[Designs, _Extremes]:
-    """The designs within a limit. A command asks several times, and a large space takes seconds each time."""
+    """The designs within a limit, cached: a command needs them several times, and a large space takes seconds."""
     parts, cheapest, fewest, lightest = [], [], [], []
     for chunk in space.chunks(limit.convention, limit.detector, limit.step):
         parts.append(chunk.within(limit))
@@ -67,7 +67,7 @@ def _enumerated(space: SearchSpace, limit: Limit) -> tuple[Designs, _Extremes]:
 
 
 def _too_large(spec: SearchSpec, space: SearchSpace, lightest: Sequence[Designs]) -> list[str]:
-    """What to say where no design's training fits the GPU."""
+    """The problem that no design's training fits the GPU; empty if one does."""
     if not lightest:
         return []
     parts = [(int(one.training_N[0]), one) for one in lightest if one.training_N is not None]
@@ -84,7 +84,7 @@ def _too_large(spec: SearchSpec, space: SearchSpace, lightest: Sequence[Designs]
 
 
 def _less_memory(spec: SearchSpec) -> str:
-    """What would make a training smaller: no setting that is at its end already."""
+    """Ways to reduce the memory of a training, without settings that are already at their minimum."""
     training = spec.training
     ways = ["lower training.batch_size"] if training.batch_size > 1 else []
     ways.append("lower fidelity.image_scale")
@@ -94,7 +94,7 @@ def _less_memory(spec: SearchSpec) -> str:
 
 
 def _out_of_reach(limit: Limit, cheapest: Architecture, gmacs: float, least: float) -> list[str]:
-    """Which tiers no design fits, and whether parameters, memory or all together rule all out."""
+    """Problems of tiers without designs, and of limits on parameters and memory that exclude all designs."""
     problems = [
         f"limit.gmacs: no design costs {tier:g} GMACs or less: the cheapest costs {gmacs:.3g} GMACs ({cheapest}); "
         "raise the limit or offer smaller models or images"

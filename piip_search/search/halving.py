@@ -1,9 +1,9 @@
-"""Who is trained further: successive halving of several losses, without waiting.
+"""Successive halving of several losses, without waiting.
 
-Every design is trained to the first rung and paused there. Of each rung one in so many goes on to the next, as soon as
-enough have reached it: nobody waits for a rung to fill (Li et al., "A system for massively parallel hyperparameter
-tuning", 2020, algorithm 2). Who goes on is decided by fronts of loss and cost (Schmucker et al., "Multi-objective
-asynchronous successive halving", 2021), within each tier of its own.
+Every design is trained to the first rung and paused there. One in so many of each rung is promoted to the next as soon
+as enough have reached it: no trial waits for a rung to fill (Li et al., "A system for massively parallel hyperparameter
+tuning", 2020, algorithm 2). Fronts of loss and cost select the promoted designs (Schmucker et al., "Multi-objective
+asynchronous successive halving", 2021), separately within each tier.
 """
 
 from collections import Counter
@@ -19,30 +19,30 @@ _Design = TypeVar("_Design", bound=Hashable)
 
 
 class Halving(Generic[_Design]):
-    """Decides who goes on to which rung. A function of what it was told, in that order.
+    """Selects designs for promotion; a function of the recorded events in their order.
 
-    A design belongs to the cheapest tier that it fits. Of each tier's designs at a rung the best share may go on, so
-    that no tier starves: they are ordered by the front that they are in among all designs within the tier
-    (`pareto.ranks`), those of one front by what each alone adds: to the hypervolume, over the tier, and to the best
-    loss, as in `front_gain.expected_gain`. Costs are known; a cheap design that learnt nothing is on the first front,
-    but adds next to nothing to it.
+    A design belongs to the cheapest tier that it fits. The best share of each tier's designs at a rung may be promoted,
+    so that no tier starves. They are ordered by their front among all designs within the tier (`pareto.ranks`). Designs
+    of one front are ordered by what each alone adds to the hypervolume, over the tier, and to the best loss, as in
+    `acquisition.expected_gain`. Costs are known; a cheap design that learnt nothing is on the first front, but adds
+    next to nothing to it.
 
     Attributes:
-        last: The last rung, where a measurement is a final one.
+        last: Index of the last rung, whose measurement is final.
     """
 
     def __init__(self, epochs: Sequence[int], keep: int, tiers: Sequence[float], brackets: int = 1) -> None:
-        """Prepares.
+        """Prepares the schedule.
 
         Args:
-            epochs: Epochs of each rung, rising; the last is the whole training.
-            keep: One in so many goes on.
+            epochs: Epochs of each rung, rising; the last is the full training.
+            keep: One in so many is promoted.
             tiers: Tiers, rising.
-            brackets: Designs start at one of so many first rungs, most at the lowest: about as many epochs are spent
-                on the designs of each.
+            brackets: Number of first rungs for new designs, most at the lowest: the designs of each get about as many
+                epochs.
 
         Raises:
-            ValueError: There are not that many rungs, or none goes on.
+            ValueError: There are fewer rungs than brackets, or no design would be promoted.
         """
         if keep < 2:
             raise ValueError(f"one in at least 2 goes on, got {keep}")
@@ -52,7 +52,7 @@ class Halving(Generic[_Design]):
         self._keep, self._tiers = keep, tuple(tiers)
         self._weights = [1 / max(count, 1) for count in epochs[:brackets]]
         self._begun = [0] * brackets
-        # Designs by numbers in the order of their start, which are quicker than designs to look up.
+        # Designs as numbers in the order of their start, which are quicker to look up.
         self._numbers: dict[_Design, int] = {}
         self._designs: list[_Design] = []
         self._tier: list[int] = []
@@ -65,12 +65,12 @@ class Halving(Generic[_Design]):
         self._ordered: dict[tuple[int, int], list[int]] = {}
 
     def first_rung(self) -> int:
-        """Where the next new design starts."""
+        """Index of the first rung of the next new design."""
         shares = [(begun + 1) / weight for begun, weight in zip(self._begun, self._weights, strict=True)]
         return int(np.argmin(shares))
 
     def start(self, design: _Design, rung: int, cost: float) -> None:
-        """A design begins, or goes on, towards a rung."""
+        """Records that a design starts, or goes on, towards a rung."""
         if design not in self._numbers:
             self._begun[min(rung, len(self._begun) - 1)] += 1
             fitting = [place for place, tier in enumerate(self._tiers) if cost <= tier]
@@ -85,7 +85,7 @@ class Halving(Generic[_Design]):
         self._running[rung].add(number)
 
     def record(self, design: _Design, rung: int, loss: float | None) -> None:
-        """A design reached a rung with that loss, or failed on its way (None), which ends it."""
+        """Records a design's loss at a rung, or its failure on the way (None), which ends it."""
         number = self._numbers[design]
         tier = self._tier[number]
         self._running[rung].discard(number)
@@ -103,11 +103,11 @@ class Halving(Generic[_Design]):
         return self._numbers.get(design, -1) in self._losses[rung]
 
     def promotion(self, closed: bool = False) -> tuple[_Design, int] | None:
-        """Who goes on now, and to which rung; None for nobody yet. The highest rung goes first.
+        """The next promotion, a design and its target rung; None for none yet. The highest rung goes first.
 
         Args:
-            closed: Whether no new design will begin. Then a tier of which too few arrived for a share sends its best
-                one on, once nothing below is under way.
+            closed: Whether no new design will start. A tier with too few designs at a rung then promotes its best one,
+                once no lower trial is running.
         """
         tiers = range(len(self._tiers))
         for rung in range(self.last - 1, -1, -1):
@@ -127,7 +127,7 @@ class Halving(Generic[_Design]):
         return None
 
     def expected(self, designs: int) -> int:
-        """About how many measurements so many designs lead to: each tier's share of each rung goes on."""
+        """Approximate number of measurements of so many designs: each tier's share of each rung is promoted."""
         total = sum(self._weights)
         arriving, measured = 0.0, 0.0
         for rung in range(self.last + 1):
@@ -137,7 +137,7 @@ class Halving(Generic[_Design]):
         return round(measured)
 
     def _order(self, rung: int, tier: int) -> list[int]:
-        """The designs of a tier that reached a rung, the best first."""
+        """The designs of a tier at a rung, best first."""
         if (rung, tier) not in self._ordered:
             within = [number for number in self._losses[rung] if self._tier[number] <= tier]
             points = np.array([(self._losses[rung][number], self._cost[number]) for number in within]).reshape(-1, 2)
@@ -151,7 +151,7 @@ class Halving(Generic[_Design]):
 
 
 def _improvements(points_N2: Losses, worst: float, rank_N: NDArray[np.intp]) -> Losses:
-    """By how much the best loss of each front is better than the next one of that front; zero for the others."""
+    """Lead of each front's best loss over the front's second best; zero for the other points."""
     improved_N = np.zeros(len(points_N2))
     order = np.lexsort((points_N2[:, 0], rank_N))
     ranks_N, losses_N = rank_N[order], points_N2[order, 0]

@@ -1,6 +1,6 @@
-"""What a search will be like, before it begins: how many designs there are, what they cost, what measuring them takes.
+"""The plan of a search: number of designs, their costs, and the effort of measuring them.
 
-Nothing is trained and nothing is built: every number follows from the closed forms of `piip_search.cost`.
+No network is trained or built: every number follows from the closed forms of `piip_search.cost`.
 """
 
 from collections.abc import Iterator
@@ -21,19 +21,19 @@ from piip_search.space import Designs, SearchSpace
 
 BINS_A_DECADE = 60
 _LOWEST = -6
-"""Power of ten, in GMACs, from which costs are sorted."""
+"""Lowest power of ten in the histogram of costs in GMACs."""
 _HIGHEST = 9
-"""Power of ten, in GMACs, up to which costs are sorted."""
+"""Highest power of ten in the histogram of costs in GMACs."""
 DRAWN = 400
-"""Designs drawn to estimate what a trial takes on average."""
+"""Random designs for the mean effort of a trial."""
 PASSES = 3
-"""Forward passes' worth of work in a training step: one forward, and two backward for values and for weights."""
+"""Work of a training step in forward passes: one forward, and two backward for values and for weights."""
 TASK = "detection"
 
 
 @dataclass(frozen=True)
 class TierCount:
-    """How many designs a tier of the limit allows."""
+    """Number of designs in a tier of the limit."""
 
     gmacs: float
     designs: int
@@ -41,12 +41,12 @@ class TierCount:
 
 @dataclass(frozen=True)
 class PublishedPosition:
-    """Where a published design falls.
+    """Position of a published design in a space.
 
     Attributes:
-        row: The published row.
-        gmacs: Its cost under the space's convention.
-        reasons: Why the space does not hold it; empty if it does.
+        row: Published row.
+        gmacs: Cost under the space's convention.
+        reasons: Reasons why the space excludes it; empty if it is in the space.
     """
 
     row: Published
@@ -56,13 +56,13 @@ class PublishedPosition:
 
 @dataclass(frozen=True)
 class Effort:
-    """What trials take.
+    """Effort of trials.
 
     Attributes:
         train_images: Training images of one trial's pass, after the fidelity's share.
-        val_images: Images it is measured on.
-        throughput: Sustained multiply-accumulates a second, in 10^12: what was stated, not measured.
-        mean_hours: Mean hours of one trial on one device, over designs drawn from those that may be proposed.
+        val_images: Validation images of a trial.
+        throughput: Assumed sustained multiply-accumulates a second, in 10^12.
+        mean_hours: Mean hours of one trial on one device, over random designs within the limit.
         least_hours: Hours of the cheapest of these.
         most_hours: Hours of the dearest of these.
         search_hours: Hours of all trials, on one device.
@@ -79,13 +79,13 @@ class Effort:
 
 @dataclass(frozen=True)
 class GpuPlan:
-    """How trials share GPUs, by their predicted memory.
+    """Shares of GPUs for trials, by their predicted memory.
 
     Attributes:
-        refused: Designs that keep the limit and whose training does not fit.
-        least: GPUs that the smallest training takes.
-        mean: GPUs that a trial takes on average, over the designs that may be proposed.
-        most: GPUs that the largest takes.
+        refused: Number of designs within the limit whose training does not fit.
+        least: GPUs of the smallest training.
+        mean: Mean GPUs of a trial, over the designs that may be proposed.
+        most: GPUs of the largest training.
     """
 
     refused: int
@@ -96,21 +96,21 @@ class GpuPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a search will be like.
+    """A plan of a search.
 
     Attributes:
-        spec: What is planned.
-        designs: Legal designs.
-        within: Those that keep the limit and may be proposed.
-        tiers: How many designs each tier allows.
-        cheapest: The cheapest legal design, with its GMACs.
-        dearest: The dearest legal design, with its GMACs.
-        edges: GMACs between the bins of the histogram, one more than there are bins.
-        counts: Legal designs in each bin.
-        published: Where the authors' detection designs fall, the cheapest first.
-        largest: The design of those looked at that needs the most memory in training, and its bytes.
-        placement: How trials share GPUs; None where the memory of a GPU is not given.
-        effort: What trials take; None where it is not known how many images there are.
+        spec: Search.
+        designs: Number of designs in the space.
+        within: Number of designs within the limit, which may be proposed.
+        tiers: Number of designs in each tier.
+        cheapest: Cheapest design of the space, with its GMACs.
+        dearest: Dearest design of the space, with its GMACs.
+        edges: Edges of the histogram's bins in GMACs, one more than bins.
+        counts: Designs of the space in each bin.
+        published: Positions of the authors' detection designs, cheapest first.
+        largest: Design with the most training memory among the examined ones, and its bytes.
+        placement: Shares of GPUs; None if the memory of a GPU is not given.
+        effort: Effort of trials; None if the number of images is unknown.
     """
 
     spec: SearchSpec
@@ -127,7 +127,7 @@ class Plan:
     effort: Effort | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """The plan as plain data."""
         return {
             "name": self.spec.name,
             "convention": self.spec.limit.convention,
@@ -157,12 +157,12 @@ class Plan:
 
 
 def make_plan(spec: SearchSpec, source: object, images: tuple[int, int] | None, throughput: float) -> Plan:
-    """Looks at every design of a space, and at what measuring some of them takes.
+    """Plans a search over all designs of its space, with the effort of some of them.
 
     Args:
-        spec: What is planned.
-        source: The file, for messages.
-        images: Training and validation images of the data; None where that is not known.
+        spec: Search to plan.
+        source: Name of the file in messages.
+        images: Number of training and validation images; None if unknown.
         throughput: Sustained multiply-accumulates a second of one device, in 10^12.
 
     Raises:
@@ -209,11 +209,11 @@ class _Survey:
     cheapest: tuple[Architecture, float]
     dearest: tuple[Architecture, float]
     fitting: int
-    """Designs that keep the limit, whatever memory they take."""
+    """Number of designs within the limit except for its memory."""
 
 
 def _survey(space: SearchSpace, spec: SearchSpec) -> _Survey:
-    """One pass over all legal designs, a chunk at a time."""
+    """Surveys all designs of a space in one pass, a chunk at a time."""
     edges = 10 ** np.linspace(_LOWEST, _HIGHEST, (_HIGHEST - _LOWEST) * BINS_A_DECADE + 1)
     counts = np.zeros(len(edges) - 1, np.int64)
     ends: list[Designs] = []
@@ -246,7 +246,7 @@ def _placement(spec: SearchSpec, space: SearchSpace, within: Designs, refused: i
 
 
 def _looked_at(space: SearchSpace, within: Designs, seed: int) -> Iterator[Architecture]:
-    """The dearest designs, those with most parameters, those known to need most memory; then some drawn uniformly."""
+    """Designs to examine: the dearest, those with most parameters, those with most memory, then random ones."""
     for numbers in (within.macs_N, within.params_N, *(() if within.training_N is None else (within.training_N,))):
         for place in np.argsort(numbers, kind="stable")[-10:]:
             yield space.decode(within.rows_ND[place])
@@ -255,7 +255,7 @@ def _looked_at(space: SearchSpace, within: Designs, seed: int) -> Iterator[Archi
 
 
 def _trained(design: Architecture, spec: SearchSpec) -> tuple[Architecture, tuple[int, int]]:
-    """What a trial trains in place of a design, and the box that its images are fitted into."""
+    """The form of a design that a trial trains, and the box for its images."""
     scaled = design.scaled(spec.fidelity.image_scale)
     return scaled, (int(scaled.resolution * spec.training.short_side), scaled.resolution)
 

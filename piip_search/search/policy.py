@@ -1,4 +1,4 @@
-"""What is measured next, and how: a policy proposes whole candidates and learns from whole evaluations."""
+"""Policies: propose whole candidates and learn from whole evaluations."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,39 +17,39 @@ from piip_search.search.samplers.sampler import Sampler, Suggestion
 
 
 class Policy(Protocol):
-    """Proposes candidates, one at a time, and learns what came of them."""
+    """Proposes candidates, one at a time, and learns from their evaluations."""
 
     @property
     def expected(self) -> int:
-        """About how many candidates it will propose in all."""
+        """Approximate number of candidates in all."""
         ...
 
     @property
     def ending(self) -> str:
-        """Why it has nothing more to propose until something is told; empty while it may have."""
+        """The reason why it has no proposal until the next evaluation; empty while it may have one."""
         ...
 
     def ask(self, number: int, recorded: Candidate | None = None) -> Candidate | None:
-        """The next candidate to measure; None where there is none until something is told, or ever.
+        """The next candidate to measure; None for none until the next evaluation, or ever.
 
         Args:
             number: The candidate's number.
-            recorded: What was proposed at this point of an earlier sitting. It is proposed again, and the policy goes
-                through the same states as it did then.
+            recorded: Candidate that an earlier session proposed at this point. It is proposed again, and the policy
+                goes through the same states as then.
         """
         ...
 
     def tell(self, evaluation: Evaluation) -> None:
-        """What came of a candidate."""
+        """Learns from a candidate's evaluation."""
         ...
 
     def close(self, why: str) -> None:
-        """No new design is to be proposed any more; what has begun may go on."""
+        """Stops new designs; trials of designs that have started may go on."""
         ...
 
 
 class SamplerPolicy:
-    """A sampler's proposals, of which a schedule decides who is trained to the end."""
+    """A sampler's designs under a schedule that selects which of them are trained to the end."""
 
     def __init__(
         self,
@@ -61,15 +61,15 @@ class SamplerPolicy:
         halving: Halving[Design],
         inherit: bool = False,
     ) -> None:
-        """Wraps a sampler.
+        """Combines a sampler and a schedule.
 
         Args:
-            sampler: Who proposes architectures.
-            objectives: What it is told.
-            trials: How many architectures to propose.
-            rungs: How hard to try, the whole training last.
+            sampler: Sampler that proposes architectures.
+            objectives: Objectives for the sampler.
+            trials: Number of architectures to propose.
+            rungs: Fidelities, the full training last.
             seed: Seed of weights and data order.
-            halving: Who goes on from one rung to the next.
+            halving: Schedule that promotes designs from one rung to the next.
             inherit: Whether a candidate starts from the nearest relative's weights.
         """
         self._sampler = sampler
@@ -141,7 +141,7 @@ class SamplerPolicy:
         return candidate
 
     def _reason(self, suggestion: Suggestion) -> Reason:
-        """What the sampler said, with the metric in place of its loss."""
+        """The sampler's reason, with the metric in place of its loss."""
         if suggestion.expected is None:
             return suggestion.reason
         top, (loss, lowest, highest) = self._objectives.top, suggestion.expected
@@ -149,7 +149,7 @@ class SamplerPolicy:
 
 
 class FixedPolicy:
-    """Candidates that were decided beforehand."""
+    """A fixed list of candidates."""
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = tuple(candidates)
@@ -170,7 +170,7 @@ class FixedPolicy:
         return self._candidates[number]
 
     def tell(self, evaluation: Evaluation) -> None:
-        """Nothing: what comes next was decided beforehand."""
+        """Does nothing: the list is fixed."""
 
     def close(self, why: str) -> None:
         """Nothing: see `tell`."""

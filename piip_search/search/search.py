@@ -1,7 +1,7 @@
-"""The search itself: propose, accept, front. It is passive: it owns what is decided and runs nothing.
+"""The search: propose, accept, front. It is passive: it decides and runs nothing.
 
-Resuming and starting are the same: whatever the ledger holds of the run is replayed into the policy first, in the
-order in which it happened, so that the policy is in the state in which the last sitting left it.
+Resuming and starting are the same: the ledger's events of the run are first replayed into the policy in their order, so
+that the policy has its state at the end of the last session.
 """
 
 import time
@@ -22,12 +22,12 @@ from piip_search.search.samplers.sampler import Sampler, make_sampler
 
 
 class Search:
-    """One search over one space, kept in one ledger.
+    """One search over one space, recorded in one ledger.
 
     Attributes:
-        run: Name under which the ledger knows it.
-        uid: Its name in every ledger.
-        spec: What is searched.
+        run: Name of the run in the ledger.
+        uid: Name in every ledger.
+        spec: Content of its search space file.
         recipe: Fingerprint of data and training.
         history: All that happened in the run, and what follows from it.
         running: Candidates that are being measured.
@@ -51,25 +51,25 @@ class Search:
         circumstances: Circumstances | None = None,
         audit_of: str | None = None,
     ) -> None:
-        """Opens the search and replays what the ledger holds of it.
+        """Opens the search and replays the ledger's events.
 
         Args:
-            run: Name under which the ledger knows it.
-            spec: What is searched.
-            policy: Who proposes.
-            ledger: Where everything is kept.
+            run: Name of the run in the ledger.
+            spec: Content of the search space file.
+            policy: Policy that proposes candidates.
+            ledger: Ledger of the search.
             recipe: Fingerprint of data and training.
-            tracker: Who mirrors it.
-            clock: Seconds, for the budget of hours.
-            question: Fingerprint of what is asked; the spec's by default.
-            fresh: Whether everything is measured anew, whatever the ledger holds of other runs.
-            objectives: What is traded off; the spec's by default.
+            tracker: Mirror of the search.
+            clock: Returns seconds, for the budget of hours.
+            question: Fingerprint of the search; the spec's by default.
+            fresh: Whether to ignore measurements of other runs in the ledger.
+            objectives: Objectives; the spec's by default.
             data: Fingerprint of the data.
-            circumstances: Where, and with what, this process drives the search.
-            audit_of: The search whose proxies are audited, by its name in every ledger; None for a search.
+            circumstances: Circumstances of this process.
+            audit_of: Uid of the search whose proxies are audited; None for a search.
 
         Raises:
-            LedgerError: A run of that name asked something else, or another process drives it.
+            LedgerError: A run of that name has another question, or another process drives it.
         """
         self.run = run
         self.spec = spec
@@ -90,15 +90,15 @@ class Search:
         self._tracker.begin(run, content, self.objectives)
         self._replay()
         self.replayed = len(self.evaluations)
-        # What was cut off goes first, under its old number, so that it continues from its checkpoint.
+        # Interrupted candidates go first, with their old numbers, so that they continue from their checkpoints.
         self._again = deque(self.running.values())
         self.running.clear()
         self._halted = ""
 
     def propose(self) -> Candidate | None:
-        """The next candidate to measure, noted in the ledger; None when there is nothing to start.
+        """The next candidate to measure, recorded in the ledger; None if there is nothing to start.
 
-        While something is `running`, its evaluation may bring new candidates about.
+        An evaluation of a `running` candidate may enable new candidates.
         """
         if self._halted:
             return None
@@ -125,7 +125,7 @@ class Search:
         return None
 
     def accept(self, evaluation: Evaluation) -> None:
-        """Keeps an evaluation, learns from it and mirrors it. A second answer for one candidate is passed over."""
+        """Records an evaluation, learns from it and mirrors it; a second answer for a candidate is ignored."""
         if evaluation.candidate.number not in self.running:
             return
         evaluation = self._with_metric(evaluation)
@@ -139,32 +139,32 @@ class Search:
         self._learn(evaluation)
 
     def halt(self, candidate: Candidate, why: str) -> None:
-        """A candidate could not be measured, and not by its own fault: nothing more is begun in this sitting.
+        """Stops new candidates in this session after a candidate that failed by no fault of its own.
 
-        The ledger knows it as unfinished, so that the next sitting takes it up.
+        It stays unfinished in the ledger, so that the next session resumes it.
 
         Args:
-            candidate: What was to be measured.
-            why: What is at fault, and what can be done about it.
+            candidate: Candidate that was not measured.
+            why: Fault, and the way out.
         """
         self.running.pop(candidate.number, None)
         self.stop(why)
 
     def stop(self, why: str) -> None:
-        """Nothing more is begun in this sitting.
+        """Stops new candidates in this session.
 
         Args:
-            why: What is at fault, and what can be done about it.
+            why: Fault, and the way out.
         """
         self._halted = self._halted or why
 
     def postpone(self, candidate: Candidate) -> None:
-        """A candidate whose measurement never began: it is proposed again."""
+        """Proposes a candidate again whose measurement never began."""
         if self.running.pop(candidate.number, None) is not None:
             self._again.append(candidate)
 
     def finish(self) -> None:
-        """Ends the sitting."""
+        """Ends the session."""
         self._tracker.finish(self.fronts())
 
     @property
@@ -202,12 +202,12 @@ class Search:
 
     @property
     def expected(self) -> int:
-        """About how many candidates this search will measure in all."""
+        """Approximate number of candidates of this search in all."""
         return max(self._policy.expected, len(self.evaluations) + len(self.running))
 
     @property
     def ending(self) -> str:
-        """Why nothing more is proposed; empty while more may be."""
+        """The reason why nothing more is proposed; empty while more may be."""
         if self._halted:
             return self._halted
         if self._again:
@@ -216,7 +216,7 @@ class Search:
 
     @property
     def halted(self) -> bool:
-        """Whether something that a person has to mend stopped this sitting."""
+        """Whether a fault that a person has to fix stopped this session."""
         return bool(self._halted)
 
     @property
@@ -226,14 +226,14 @@ class Search:
 
     @property
     def running_seconds(self) -> dict[Candidate, float]:
-        """For how long what is being measured has been."""
+        """Running time of each running candidate in seconds."""
         now = self._clock()
         running = tuple(self.running.values())
         return {candidate: now - self._since.get(candidate.number, now) for candidate in running}
 
     @property
     def elapsed(self) -> float:
-        """Seconds since this sitting began."""
+        """Seconds since the start of this session."""
         return self._clock() - self._started
 
     def _replay(self) -> None:
@@ -258,7 +258,7 @@ class Search:
         self._tracker.record(evaluation, self.fronts())
 
     def _with_metric(self, evaluation: Evaluation) -> Evaluation:
-        """An evaluation without the searched metric is a failed one, and says so."""
+        """The evaluation, or a failed one if it lacks the metric of the search."""
         if evaluation.status == "failed" or self.objectives.value(evaluation) is not None:
             return evaluation
         measured = ", ".join(evaluation.metrics)
@@ -276,7 +276,7 @@ def open_search(
     data: str = "",
     circumstances: Circumstances | None = None,
 ) -> Search:
-    """A search with the sampler and the schedule that its space names; the rest as for `Search`."""
+    """Opens a search with the sampler and the schedule of its space; other arguments are those of `Search`."""
     space, designs = feasible_designs(spec)
     limit = spec.bounds
     prior = published_prior(space, designs, limit.convention, limit.detector, spec.seed) if spec.prior else None

@@ -65,7 +65,7 @@ def test_home_folders_are_replaced(tmp_path: Path) -> None:
         ("${a b}", "the variable a b is not set"),
         ("~nobodyofthatname/a", "there is no user 'nobodyofthatname' on this machine"),
         ("~nobodyofthatname/a", "or ./~nobodyofthatname/a for a folder of that name"),
-        ("a\udcff", r"'a\\udcff': a name of a file or folder is UTF-8 here; rename it"),
+        ("a\udcff", r"'a\\udcff': names of files and folders must be UTF-8; rename it"),
     ],
 )
 def test_what_is_not_there_is_an_error_with_its_name(text: str, said: str) -> None:

@@ -1,1 +1,1 @@
-"""Who proposes designs: ask for one, tell what came of it."""
+"""Samplers, which propose designs and learn from their results."""

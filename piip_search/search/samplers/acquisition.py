@@ -1,4 +1,4 @@
-"""Which design to measure next: the one whose expected gain of the fronts is largest, its cost being known.
+"""Acquisition function: selects the design with the largest expected gain of the fronts at its known cost.
 
 Legend: N designs, Q levels of a predicted distribution, S steps of a front.
 """
@@ -17,35 +17,35 @@ from piip_search.search.samplers.surrogate import Surrogate
 _Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 START = 10
-"""Designs that are measured before anything is learnt, spread over the costs."""
+"""Designs that are measured before the first fit, spread over the costs."""
 POOL = 2000
-"""Designs that are looked at for one proposal, besides neighbours of the front's."""
+"""Random designs that are scored for one proposal, besides neighbours of the front's."""
 REFINED = 5
-"""Designs of a front whose neighbours are looked at as well."""
+"""Designs of a front whose neighbours are scored as well."""
 CLIMBS = 3
-"""How often the neighbours of the most promising designs are looked at."""
+"""Rounds in which the neighbours of the most promising designs are scored."""
 MOST_NEAR = 600
-"""Most neighbours that are looked at each time."""
+"""Most neighbours that are scored in a round."""
 CHEAP = 4.0
 """In the first designs' spread, costs below the least tier divided by this count as equal."""
 CHEAPEST = 8.0
 """In that spread, costs below the greatest tier divided by this count as equal."""
 STRAIGHT = 16
-"""Proposals after the beginning of which every other round of the tiers expects losses to fall with the cost."""
+"""Proposals after the start in which every other round of the tiers expects losses to fall with the cost."""
 HOPEFUL = 100
-"""Designs of each tier from which the remaining gain is estimated."""
+"""Designs of each tier in the estimate of the remaining gain."""
 DRAWS = 64
 """Joint draws of their losses for that estimate."""
 
 
 def log_costs(costs_N: _Array) -> _Array:
-    """Logarithms of costs; what costs nothing counts as half of the cheapest that costs something."""
+    """Logarithms of costs; a cost of zero counts as half of the cheapest positive cost."""
     least = costs_N[costs_N > 0].min(initial=np.inf)
     return np.log(np.maximum(costs_N, least / 2 if np.isfinite(least) else 1.0))
 
 
 def cost_feature(costs_N: _Array) -> _Array:
-    """Costs as a feature from 0 to 1, on a scale of ratios."""
+    """Costs as a feature from 0 to 1, on a logarithmic scale."""
     logs_N = log_costs(costs_N)
     feature_N: _Array = (logs_N - logs_N.min()) / max(float(np.ptp(logs_N)), 1e-12)
     return feature_N
@@ -53,13 +53,13 @@ def cost_feature(costs_N: _Array) -> _Array:
 
 @dataclass(frozen=True)
 class AcquisitionPool:
-    """What may be proposed, by index.
+    """The designs that may be proposed, by index.
 
     Attributes:
         costs_N: Known costs.
-        features: Features of some designs, shape (n, F), each column about as wide as one; the last one is the cost
-            on a scale of ratios (`cost_feature`).
-        near: Indices of the neighbours of a design.
+        features: Function for features of some designs, shape (n, F), each column about as wide as one; the last one is
+            the cost on a logarithmic scale (`cost_feature`).
+        near: Function for indices of the neighbours of a design.
     """
 
     costs_N: _Array
@@ -69,11 +69,11 @@ class AcquisitionPool:
 
 @dataclass(frozen=True)
 class Prior:
-    """What is believed of designs before any is measured, from elsewhere.
+    """Prior knowledge about designs from elsewhere.
 
     Attributes:
-        losses: Expected losses of some designs, shape (n,), in any unit: how they order designs is what counts.
-        first: Designs that are known to be good elsewhere; some are measured first.
+        losses: Expected losses of some designs, shape (n,), in any unit: only their order counts.
+        first: Designs with good published results; some are measured first.
     """
 
     losses: Callable[[Indices], _Array]
@@ -82,16 +82,16 @@ class Prior:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A design to measure, and why.
+    """A design to measure, with the reason.
 
     Attributes:
-        index: The design.
-        source: `prior` for what is known to be good elsewhere, `start` for the spread at the beginning, `gain` for the
-            largest expected gain, `draw` where nothing promised any.
-        tier: Tier whose turn it was.
+        index: Index of the design.
+        source: `prior` for a design with good published results, `start` for the spread at the beginning, `gain` for
+            the largest expected gain, `draw` for a random design without expected gain.
+        tier: Tier of this proposal.
         gain: Expected gain within the tier, in units of the loss (`expected_gain`).
-        loss: What it is expected to reach, with the loss's lowest and highest predicted level.
-        left: By how much the best loss of each tier is expected to fall if all that is left was measured.
+        loss: Expected loss, with its lowest and highest predicted level.
+        left: Expected fall of the best loss of each tier if all other designs were measured.
         prior: Whether the prior was of use; None without one.
     """
 
@@ -105,7 +105,7 @@ class Proposal:
 
     @property
     def reason(self) -> Reason:
-        """Why it is proposed; what it is expected to reach is a loss here, and no part of that."""
+        """The reason of the proposal; the expected loss is left out, as a reason has the metric."""
         left = dict(self.left or {})
         if self.source != "gain":
             return Reason(self.source, left=left)
@@ -115,13 +115,13 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What was found out, in an order that does not depend on who ended first.
+    """The results so far, in an order that does not depend on the order of ends.
 
     Attributes:
-        known: Designs of which something is known.
-        losses: What they reach in the end, as far as that is known.
-        deviations: Standard deviations of these; zero of what was measured to the end.
-        pending: Designs that are being measured for the first time.
+        known: Designs with a result.
+        losses: Final losses, measured or extrapolated.
+        deviations: Standard deviations of the losses; zero for full measurements.
+        pending: Designs in their first measurement.
     """
 
     known: tuple[int, ...]
@@ -140,7 +140,7 @@ class _Evidence:
         guessed = extrapolated(reached, measured)
         found = {index: (loss, 0.0) for index, loss in measured.items()}
         found |= {index: guess for index, guess in guessed.items() if index not in failed}
-        if found:  # what failed counts as the worst, once there is one
+        if found:  # failures count as the worst loss, once there is one
             worst = max(loss for loss, _ in found.values())
             found |= dict.fromkeys(failed, (worst, 0.0))
         known = tuple(sorted(found))
@@ -149,23 +149,23 @@ class _Evidence:
 
     @property
     def taken(self) -> Indices:
-        """All of them."""
+        """Indices of all designs with a result or in measurement."""
         return np.array([*self.known, *self.pending], dtype=np.intp)
 
     @property
     def asked(self) -> int:
-        """How many designs were proposed."""
+        """Number of proposed designs."""
         return len(self.known) + len(self.pending)
 
 
 class ExpectedFrontGain:
-    """Proposes designs one at a time. A function of the evidence alone: equal evidence gives equal proposals.
+    """Proposes designs one at a time; a function of the evidence only, so that equal evidence gives equal proposals.
 
-    Tiers take turns, so that none starves; what is learnt serves all. (On NAS-Bench-201 turns halved the regret that
-    the sum of all tiers' gains left in the largest one.) A tier in which nothing is left to be gained is passed over.
+    Tiers take turns, so that none starves; all results serve all tiers. (On NAS-Bench-201 turns halved the regret in
+    the largest tier that the sum of all tiers' gains left.) A tier without expected gain is skipped.
 
-    A prior is one feature more, whose weight may be as large as that of all others together. Each time it is left out
-    unless what was measured is likelier with it: where it misleads, it is dropped.
+    A prior is one more feature, whose weight may be as large as that of all others together. Each fit leaves it out
+    unless the measurements are more likely with it: a misleading prior is dropped.
     """
 
     def __init__(
@@ -176,14 +176,14 @@ class ExpectedFrontGain:
         start: int = START,
         prior: Prior | None = None,
     ) -> None:
-        """Prepares.
+        """Prepares the function.
 
         Args:
-            choices: What may be proposed.
-            tiers: Tiers of cost; designs over the largest are never proposed.
+            choices: Designs that may be proposed.
+            tiers: Tiers of cost; designs above the largest are never proposed.
             seed: Seed of the spread at the beginning and of draws.
-            start: Designs that are measured before anything is learnt.
-            prior: What is believed beforehand; up to half of the start are its designs.
+            start: Designs that are measured before the first fit.
+            prior: Prior knowledge; up to half of the start are its designs.
         """
         self._choices = choices
         self._logs_N = log_costs(choices.costs_N)
@@ -204,15 +204,15 @@ class ExpectedFrontGain:
         free_N: NDArray[np.bool_],
         reached: Mapping[int, Mapping[int, float]] | None = None,
     ) -> Proposal | None:
-        """The next design to measure; None when none is left.
+        """The next design to measure; None if none is free.
 
         Args:
             measured: Final losses of measured designs.
-            pending: Designs that are being measured.
+            pending: Designs in measurement.
             failed: Designs that could not be measured; they count as the worst.
-            free_N: Which designs may be proposed.
-            reached: Losses by epochs, of designs that were measured on their way. They are evidence of what the end
-                will be, as far as that follows from them (`rung_extrapolation`), and never taken for it.
+            free_N: Whether each design may be proposed.
+            reached: Losses by epochs of designs that were measured at lower rungs. They are evidence of the final loss
+                as far as it can be extrapolated (`rung_extrapolation`), and never count as final.
         """
         evidence = _Evidence.of(measured, pending, failed, reached or {})
         free = np.flatnonzero(free_N & (self._choices.costs_N <= self._tiers[-1]))
@@ -243,7 +243,7 @@ class ExpectedFrontGain:
             if gain_N.max() > 0:
                 break
         for _ in range(CLIMBS if len(free) > POOL else 0):
-            # A large space is drawn from thinly: what is near the most promising may promise more.
+            # Random designs are sparse in a large space: neighbours of the most promising may promise more.
             more = np.setdiff1d(self._near(pool[np.argsort(-gain_N, kind="stable")[:REFINED]], free_N), pool)
             if not len(more):
                 break
@@ -272,10 +272,10 @@ class ExpectedFrontGain:
         front: tuple[_Array, _Array],
         worst: float,
     ) -> dict[float, float]:
-        """By how much the best loss of each tier is expected to fall if the most hopeful designs were all measured.
+        """Expected fall of each tier's best loss if the most hopeful designs were all measured.
 
-        The mean over joint draws of the belief (cf. Makarova et al., "Automatic termination for hyperparameter
-        optimization", 2022, section 4). It is of what is believed: a belief that is too sure finds too little.
+        It is the mean over joint draws of the surrogate (cf. Makarova et al., "Automatic termination for hyperparameter
+        optimization", 2022, section 4). A surrogate that is too certain finds too little.
         """
         hopeful = [np.flatnonzero(costs_N <= tier) for tier in self._tiers]
         hopeful = [places[np.argsort(hopes_N[places], kind="stable")[:HOPEFUL]] for places in hopeful]
@@ -290,12 +290,12 @@ class ExpectedFrontGain:
         return left
 
     def _spread(self, free: Indices, taken: Indices, asked: int, random: np.random.Generator) -> int:
-        """The design least like those that were taken, among those of about the right cost.
+        """The design least like the proposed ones, among those of about the right cost.
 
-        Costs rise in equal ratios, in an order that halves the gaps: with few designs the range is covered already.
+        Costs rise in equal ratios, in an order that halves the gaps: even a few designs cover the range.
         """
         costs = self._logs_N[free]
-        # What costs next to nothing tells little of the tiers.
+        # Designs of almost no cost tell little about the tiers.
         least = np.log(min(self._tiers[0] / CHEAP, self._tiers[-1] / CHEAPEST))
         costs = np.maximum(costs, min(least, costs.max()))
         share = (_halving(asked) + random.random() / self._start) % 1
@@ -308,7 +308,7 @@ class ExpectedFrontGain:
         return int(some[(gaps**2).sum(-1).min(1).argmax()])
 
     def _known_good(self, free: Indices, asked: int) -> int | None:
-        """The best of the prior's designs in the tier whose turn it is; None once half of the start is made of them."""
+        """The best of the prior's designs in the current tier; None once half of the start are such designs."""
         if self._prior is None or asked >= self._start // 2:
             return None
         costs = self._choices.costs_N
@@ -317,7 +317,7 @@ class ExpectedFrontGain:
         inside = good[costs[good] <= tier]
         if not len(inside):
             return None
-        # Of this tier alone while it has some: the best of the others are good in it as well.
+        # Designs of this tier alone, while it has some: the best of other tiers are good in it as well.
         own = inside[costs[inside] > max([0.0, *(one for one in self._tiers if one < tier)])]
         chosen = own if len(own) else inside
         return int(chosen[self._prior.losses(chosen).argmin()])
@@ -332,7 +332,7 @@ class ExpectedFrontGain:
     def _believe(
         self, evidence: "_Evidence"
     ) -> tuple[Surrogate, Callable[[Indices], _Array], tuple[Indices, _Array, _Array]]:
-        """The belief, the features it is about, and the front that it sees: indices, costs, losses, cheapest first."""
+        """The surrogate, its features, and its front: indices, costs and losses, cheapest first."""
         known, pending = np.array(evidence.known, dtype=np.intp), np.array(evidence.pending, dtype=np.intp)
         losses, deviations = np.array(evidence.losses), np.array(evidence.deviations)
         features_of = self._choices.features
@@ -347,7 +347,7 @@ class ExpectedFrontGain:
         features = features_of(places)
         if len(pending):
             surrogate = surrogate.with_guesses(features[len(known) :])
-        # What a lucky measurement showed is not yet what a design is worth: the front is what is believed of them.
+        # A lucky measurement overrates a design, so the front has predicted losses.
         believed = surrogate.expected(features)
         costs = self._choices.costs_N[places]
         steps: list[int] = []
@@ -357,9 +357,9 @@ class ExpectedFrontGain:
         return surrogate, features_of, (places[steps], costs[steps], believed[steps])
 
     def _is_straight(self, asked: int) -> bool:
-        """Whether this proposal expects losses to fall with the cost: two beliefs take turns while little is known.
+        """Whether this proposal expects losses to fall with the cost; at first every other one does.
 
-        Without that line a dozen designs teach that all are alike, and the cheapest promise most; with it alone the
+        Without that line a dozen designs suggest that all are alike, and the cheapest promise most. With it alone the
         cheap end is left out where it is good. With one tier, whose front counts from the cheap end on, there is none.
         """
         later = asked - self._start
@@ -373,7 +373,7 @@ class ExpectedFrontGain:
         return pool
 
     def _near(self, chosen: Indices, free_N: NDArray[np.bool_]) -> Indices:
-        """What may be proposed beside some designs."""
+        """Free neighbours of some designs."""
         near: Indices = np.unique(np.concatenate([self._choices.near(int(index)) for index in chosen]))
         return near[free_N[near] & (self._choices.costs_N[near] <= self._tiers[-1])]
 
@@ -381,19 +381,19 @@ class ExpectedFrontGain:
 def expected_gain(
     losses_NQ: _Array, costs_N: _Array, front: tuple[_Array, _Array], worst: float, tier: float
 ) -> _Array:
-    """What measuring a design is expected to gain within a tier, in units of the loss, shape (N,).
+    """Expected gain of measuring each design within a tier, in units of the loss, shape (N,).
 
-    The front says which loss is reached at each cost. A design of cost c and loss y lowers it to y wherever that is
-    better, from c on. The gain is how much that lowers the mean over all costs from zero to the tier, which is the
-    hypervolume gained over the tier, plus how much it lowers the best loss within the tier. Costs are known, so
-    that the expectation is over the loss alone (cf. Emmerich et al., "Computation of the expected improvement in
-    dominated hypervolume", 2008, section 3, with one certain loss).
+    The front gives the loss at each cost. A design of cost c and loss y lowers it to y wherever that is better, from c
+    on. The gain has two terms: the fall of the mean loss over all costs from zero to the tier, which is the gained
+    hypervolume over the tier, and the fall of the best loss within the tier. Costs are known, so that the expectation
+    is only over the loss (cf. Emmerich et al., "Computation of the expected improvement in dominated hypervolume",
+    2008, section 3, with one certain loss).
 
     Args:
         losses_NQ: Equally likely losses.
         costs_N: Known costs.
-        front: Costs and losses of the front, the cheapest first.
-        worst: Loss where nothing was measured, and reference point.
+        front: Costs and losses of the front, cheapest first.
+        worst: Loss without any design, and reference point.
         tier: Largest cost.
     """
     costs_S, losses_S = (part[front[0] <= tier] for part in front)

@@ -1,4 +1,4 @@
-"""Legal designs as parameters of an Optuna study, each proposed once, whoever asks and from how many processes."""
+"""The designs of a search as parameters of an Optuna study; each is proposed once, also by several processes."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -15,17 +15,17 @@ from piip_search.architecture.design import Design
 from piip_search.errors import SpaceError
 
 CLAIM = "piip:design"
-"""System attribute of a trial: the design that it was given, before its parameters are known."""
+"""System attribute of a trial: its design, before its parameters are set."""
 TRIES = 5
-"""How often another design is chosen where another process took the same one at the same time."""
+"""Attempts to choose a design while other processes take the same ones."""
 
 
 class RowSpace(Protocol):
-    """What samplers ask of a space; `piip_search.space.SearchSpace` is one."""
+    """The interface of a space for samplers; `piip_search.space.SearchSpace` implements it."""
 
     @property
     def dimensions(self) -> Sequence[tuple[str, int]]:
-        """Name and number of choices of each part of a row."""
+        """Name and number of choices of each column of a row."""
         ...
 
     def decode(self, row_D: NDArray[Any]) -> Design:
@@ -38,41 +38,41 @@ class RowSpace(Protocol):
 
 
 class PricedDesigns(Protocol):
-    """What samplers ask of the designs that may be proposed; `piip_search.space.Designs` is one."""
+    """The interface of priced designs for samplers; `piip_search.space.Designs` implements it."""
 
     @property
     def rows_ND(self) -> NDArray[Any]:
-        """One design a row."""
+        """Rows of the designs."""
         ...
 
     @property
     def gmacs_N(self) -> NDArray[np.float64]:
-        """Their costs, in the unit of the tiers."""
+        """Costs of the designs, in the unit of the tiers."""
         ...
 
     def __len__(self) -> int: ...
 
 
 Choose = Callable[[NDArray[np.bool_]], int | None]
-"""Gives one of the designs that are free, by index; None where the choice is recorded already."""
+"""Chooses a free design by index; returns None if a recorded design takes its place."""
 
 
 class DesignPool:
-    """What may be proposed and what was, as parameters of a study. Legend: N designs, D dimensions.
+    """The designs of a search as parameters of a study, with those already proposed. Legend: N designs, D dimensions.
 
     Attributes:
         distributions: One integer parameter for each dimension in which there is a choice.
-        rows_ND: The designs.
-        free_N: Which were not proposed yet.
-        recorded: What is to be proposed next, whatever a sampler says.
+        rows_ND: Rows of the designs.
+        free_N: Whether each design is not proposed yet.
+        recorded: The next design, whatever a sampler suggests.
     """
 
     def __init__(self, space: RowSpace, designs: PricedDesigns, seed: int) -> None:
-        """Prepares.
+        """Prepares the pool.
 
         Args:
-            space: What the designs are of.
-            designs: All that may be proposed.
+            space: Space of the designs.
+            designs: All designs that may be proposed.
             seed: Seed of ties between equally near designs.
         """
         self._space = space
@@ -94,7 +94,7 @@ class DesignPool:
         self._lock = threading.Lock()
 
     def row_of(self, params: dict[str, Any]) -> NDArray[np.int64]:
-        """The row that parameters stand for."""
+        """The row of a trial's parameters."""
         return np.array([params.get(name, 0) for name in self.names])
 
     def decode(self, params: dict[str, Any]) -> Design:
@@ -106,25 +106,25 @@ class DesignPool:
         return self._space.encode(design)
 
     def find(self, row_D: NDArray[Any]) -> int | None:
-        """The design with that row, if there is one."""
+        """Index of the design with a row; None without one."""
         key = _keys(np.asarray(row_D)[None].astype(self.rows_ND.dtype))
         place = int(np.searchsorted(self._keys_N, key)[0])
         found = place < len(self._keys_N) and self._keys_N[place] == key[0]
         return int(self._order_N[place]) if found else None
 
     def index_of(self, row_D: NDArray[Any]) -> int:
-        """The design with that row.
+        """Index of the design with a row.
 
         Raises:
             SpaceError: No design has it.
         """
         found = self.find(row_D)
         if found is None:
-            raise SpaceError(f"no legal design has the choices {row_D.tolist()}; propose designs of this space alone")
+            raise SpaceError(f"no design has the choices {row_D.tolist()}; propose designs of this space only")
         return found
 
     def nearest(self, free_N: NDArray[np.bool_], wish_D: NDArray[np.float64] | None) -> int:
-        """The free design nearest to a wish, or any: in steps from choice to choice, each range counting as one."""
+        """The free design nearest to a wish, counting each column's range as one; a random one without a wish."""
         free = np.flatnonzero(free_N)
         if not len(free):
             raise RuntimeError("every design of the space was proposed")
@@ -134,36 +134,36 @@ class DesignPool:
         return int(free[self._random.randint(len(free))])
 
     def propose(self, study: optuna.Study, trial: FrozenTrial, choose: Choose) -> dict[str, Any]:
-        """The parameters of the design that is chosen for a trial.
+        """Parameters of the design that is chosen for a trial.
 
         Args:
-            study: What the trial is of.
-            trial: That is to have a design.
-            choose: Is given which designs are free, once everything that the study has proposed is taken.
+            study: Study of the trial.
+            trial: Trial without a design.
+            choose: Chooses a design, given which ones are free of all that the study has proposed.
         """
-        with self._lock:  # a study may ask from several threads
+        with self._lock:  # threads may share a study
             for _ in range(TRIES):
                 self.catch_up(study, trial)
                 index = self._chosen(trial.system_attrs.get("fixed_params", {}), choose)
                 self.free_N[index] = False
                 self._given[trial.number] = index
                 study._storage.set_trial_system_attr(trial._trial_id, CLAIM, index)
-                # Another process may have chosen the same at the same time: the earlier trial keeps it.
+                # Another process may have chosen the same design at the same time: the earlier trial keeps it.
                 if not any(
                     other.number < trial.number and other.number not in self._given and self._claimed(other) == index
                     for other in study.get_trials(deepcopy=False)[self._settled :]
                 ):
                     break
             if not self.free_N.any():
-                with suppress(RuntimeError):  # unless the study is optimised by somebody's own loop
+                with suppress(RuntimeError):  # raised in a user's own loop, which calls no optimize
                     study.stop()
         row_D = self.rows_ND[index]
         return {name: int(value) for name, value in zip(self.names, row_D, strict=True) if name in self.distributions}
 
     def catch_up(self, study: optuna.Study, trial: FrozenTrial) -> dict[int, int]:
-        """The designs of all other trials of a study, by number, none of which is free any more.
+        """The designs of all other trials of a study, by number; they are no longer free.
 
-        Trials of other spaces, and of designs that may not be proposed here, are passed over.
+        Trials of other spaces, and of designs outside this pool, are ignored.
         """
         others = study.get_trials(deepcopy=False)
         for other in others[self._settled :]:
@@ -179,11 +179,11 @@ class DesignPool:
         return {number: index for number, index in self._given.items() if number != trial.number}
 
     def unknown(self, name: str) -> ValueError:
-        """The error of a parameter that is none of the space's."""
+        """The error about a parameter that the space lacks."""
         return ValueError(f"{name!r} is no dimension of this space; its parameters are {list(self.distributions)}")
 
     def _chosen(self, fixed: dict[str, Any], choose: Choose) -> int:
-        """What is chosen, of the designs that agree with what a user enqueued."""
+        """The chosen design among those that agree with the parameters that a user enqueued."""
         if set(fixed) >= set(self.distributions):
             return self.index_of(self.row_of(fixed))
         agreeing_N = self.free_N.copy()
@@ -191,7 +191,7 @@ class DesignPool:
             if name in fixed:
                 agreeing_N &= self.rows_ND[:, place] == fixed[name]
         if not agreeing_N.any():
-            raise SpaceError(f"no design is left with {fixed or 'any choices'}; enqueue choices of legal designs")
+            raise SpaceError(f"no design is left with {fixed or 'any choices'}; enqueue others")
         index = choose(agreeing_N)
         if self.recorded is not None:
             return self.index_of(self.encode(self.recorded))
@@ -212,7 +212,7 @@ class DesignPool:
 
 
 def _keys(rows_ND: NDArray[Any]) -> NDArray[Any]:
-    """Rows as single values that can be sorted."""
+    """Rows as single sortable values."""
     rows_ND = np.ascontiguousarray(rows_ND)
     keys: NDArray[Any] = rows_ND.view(np.dtype((np.void, rows_ND.dtype.itemsize * rows_ND.shape[1])))[:, 0]
     return keys

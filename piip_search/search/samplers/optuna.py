@@ -1,9 +1,9 @@
-"""Optuna samplers that propose legal designs alone, each once: ours, and any other inside the limits.
+"""Optuna samplers whose proposals are designs of the space, each once: ours, and a wrapper for any other.
 
-Whatever `InsideLimits` is told by the sampler that it wraps, it moves to the nearest design that is legal, fits the
-limit and was never proposed before. So no proposal is ever thrown away, and a search ends by itself when nothing new
-is left. Both work in any Optuna study whose parameters are their `distributions`: with threads, with several processes
-on one storage, and in a study that is taken up again. A study that is optimised is stopped with its last design.
+`InsideLimits` moves each suggestion of the sampler that it wraps to the nearest design within the limit that was never
+proposed before. So no proposal is wasted, and a search ends when no design is left. Both samplers work in any Optuna
+study whose parameters are their `distributions`: with threads, with several processes on one storage, and in a resumed
+study. `optimize` stops with the last design.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,15 +24,15 @@ from piip_search.search.samplers.design_pool import DesignPool, PricedDesigns, R
 from piip_search.space import Designs, Features, SearchSpace
 
 FEWEST_SPREAD = 4
-"""Designs that are spread out first in a short search."""
+"""Fewest designs of the initial spread in a short search."""
 REACHED = "piip:reached"
-"""User attribute of a trial: losses that it reached on its way, by epochs."""
+"""User attribute of a trial: its losses at lower rungs, by epochs."""
 MOST_CHANGES = 2
 """Most choices in which a design's neighbours differ from it."""
 
 
 class InsideLimits(BaseSampler):
-    """An Optuna sampler whose every proposal is one of the given designs, and each at most once.
+    """An Optuna sampler that proposes only the given designs, each at most once.
 
     Legend: N designs, D dimensions.
 
@@ -44,9 +44,9 @@ class InsideLimits(BaseSampler):
         """Wraps a sampler.
 
         Args:
-            inner: Whose suggestions are moved to legal ones; None draws uniformly among the legal.
-            space: What the designs are of.
-            designs: All that may be proposed.
+            inner: Sampler whose suggestions are moved to designs of the space; None draws uniformly.
+            space: Space of the designs.
+            designs: All designs that may be proposed.
             seed: Seed of the uniform draws and of ties between equally near designs.
         """
         self._inner = inner
@@ -68,21 +68,21 @@ class InsideLimits(BaseSampler):
         return self._proposals.decode(params)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """All parameters are proposed together: legality is a matter of all of them."""
+        """Includes all parameters: a design depends on all of them together."""
         return self.distributions
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The inner sampler's suggestion, moved to the nearest free design."""
-        # Asked first, also where something is recorded: its state has to go on.
+        """The free design nearest to the inner sampler's suggestion."""
+        # The inner sampler is asked even for a recorded design: its state has to advance.
         wish_D = self._wish(study, trial, search_space)
         return self._proposals.propose(study, trial, lambda free_N: self._proposals.nearest(free_N, wish_D))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Never needed for our own parameters: they are all proposed together."""
+        """Raises for foreign parameters; ours are all sampled together."""
         raise self._proposals.unknown(param_name)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -96,7 +96,7 @@ class InsideLimits(BaseSampler):
             self._inner.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
-        """Nothing to do: a study is asked by one process."""
+        """Does nothing: a study is used by one process."""
 
     def _wish(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -111,13 +111,13 @@ class InsideLimits(BaseSampler):
 
 
 class FrontSampler(BaseSampler):
-    """Proposes the design that is expected to raise the fronts most, its cost being known (`front_gain`).
+    """Proposes the design with the largest expected gain of the fronts at its known cost (`acquisition`).
 
-    It works in any Optuna study whose parameters are `distributions` and whose first value is the one to be found;
-    further values are not looked at, as costs are known. What a running or pruned trial reported on its way, to
-    Optuna or in its user attribute `REACHED` (a loss by epochs), is evidence of what becomes of it. What else runs
-    counts as measured at what is expected of it; what failed, is no finite number, or was pruned without a report
-    counts as the worst. A function of the study's trials alone: nothing of it needs to be kept.
+    It works in any Optuna study whose parameters are `distributions` and whose first value is the loss; further values
+    are ignored, as costs are known. Losses by epochs that a running or pruned trial reported, to Optuna or in its user
+    attribute `REACHED`, are evidence of its final loss. Other running trials count with their predicted loss. Failed
+    trials, infinite values, and trials pruned without a report count as the worst. It is a function of the study's
+    trials and needs no other state.
     """
 
     def __init__(
@@ -130,17 +130,17 @@ class FrontSampler(BaseSampler):
         features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
         prior: Prior | None = None,
     ) -> None:
-        """Prepares.
+        """Prepares the sampler.
 
         Args:
-            space: What the designs are of.
-            designs: All that may be proposed.
+            space: Space of the designs.
+            designs: All designs that may be proposed.
             tiers: Tiers of cost, in the unit of the designs' costs.
-            trials: How many proposals are planned; a third of them, but no more than needed, spread out first.
-            seed: Seed of the spread at the beginning, and of draws.
-            features: Features of some of the designs, by index; the last is the cost (`AcquisitionPool`); those of PIIP
-                networks by default.
-            prior: What is believed of the designs beforehand; dropped where it misleads.
+            trials: Planned number of proposals; a third of them, but no more than needed, are the initial spread.
+            seed: Seed of the initial spread, and of draws.
+            features: Function for features of some designs, by index; the last is the cost (`AcquisitionPool`). By
+                default the features of PIIP networks.
+            prior: Prior knowledge about the designs; dropped if it misleads.
         """
         self._proposals = DesignPool(space, designs, seed)
         own = features or _network_features(space, designs)
@@ -165,7 +165,7 @@ class FrontSampler(BaseSampler):
         return self._proposals.decode(params)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """All parameters are proposed together: legality is a matter of all of them."""
+        """Includes all parameters: a design depends on all of them together."""
         return self.distributions
 
     def sample_relative(
@@ -176,7 +176,7 @@ class FrontSampler(BaseSampler):
 
         def choose(free_N: NDArray[np.bool_]) -> int | None:
             if self._proposals.recorded is not None:
-                return None  # it is decided already
+                return None  # a recorded design takes its place
             evidence = self._evidence(study, trial)
             proposal = self._gain.propose(
                 evidence.measured, evidence.pending, evidence.failed, free_N, evidence.reached
@@ -191,14 +191,14 @@ class FrontSampler(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Never needed for our own parameters: they are all proposed together."""
+        """Raises for foreign parameters; ours are all sampled together."""
         raise self._proposals.unknown(param_name)
 
     def reseed_rng(self) -> None:
-        """Nothing to do: randomness follows from the seed and the trials."""
+        """Does nothing: random numbers follow from the seed and the trials."""
 
     def _evidence(self, study: optuna.Study, trial: FrozenTrial) -> "_Found":
-        """What the other trials found, losses being lower where they are better."""
+        """Results of the other trials, with lower losses better."""
         sign = -1.0 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1.0
         indices, found = self._proposals.catch_up(study, trial), _Found()
         for other in study.get_trials(deepcopy=False):
@@ -210,13 +210,13 @@ class FrontSampler(BaseSampler):
 
 @dataclass
 class _Found:
-    """What trials found, by design.
+    """Results of trials, by design.
 
     Attributes:
-        losses: Losses of measurements to the end, one or several.
-        pending: Designs that are being measured.
-        failed: Designs that could not be.
-        reached: Losses by epochs, on the way.
+        losses: Losses of full measurements, one or several.
+        pending: Designs in measurement.
+        failed: Designs that could not be measured.
+        reached: Losses by epochs at lower rungs.
     """
 
     losses: dict[int, list[float]] = field(default_factory=dict)
@@ -226,11 +226,11 @@ class _Found:
 
     @property
     def measured(self) -> dict[int, float]:
-        """Loss of each design; the mean where it was measured several times."""
+        """Loss of each design; the mean of several measurements."""
         return {index: float(np.mean(found)) for index, found in self.losses.items()}
 
     def add(self, index: int, trial: FrozenTrial, sign: float) -> None:
-        """Takes one trial in."""
+        """Adds one trial."""
         state = trial.state
         reported = {step: sign * value for step, value in trial.intermediate_values.items()}
         reported |= {int(epochs): loss for epochs, loss in trial.user_attrs.get(REACHED, {}).items()}
@@ -259,7 +259,7 @@ def _network_features(space: RowSpace, designs: PricedDesigns) -> Callable[[NDAr
 
 
 class _Near:
-    """Finds the designs that differ from one in at most `MOST_CHANGES` choices."""
+    """Finds the designs that differ from a design in at most `MOST_CHANGES` choices."""
 
     def __init__(self, rows_ND: NDArray[Any]) -> None:
         self._columns_DN = np.ascontiguousarray(rows_ND.T)

@@ -1,4 +1,4 @@
-"""What the papers' tables say of the designs of a space, before any is measured."""
+"""The prior of the papers' tables for the designs of a space."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +12,22 @@ from piip_search.space import Designs, Features, SearchSpace
 
 METRIC = "box AP"
 FEWEST_PUBLISHED = 5
-"""Published designs from which a space can learn something."""
+"""Fewest published designs for a prior."""
 
 
 def published_prior(
     space: SearchSpace, designs: Designs, convention: Convention, detector: DetectorCost, seed: int = 0
 ) -> Prior:
-    """A belief learnt from the published COCO detectors whose parts this space has.
+    """A prior from the published COCO detectors whose parts are in this space.
 
-    Their box AP is what is learnt, so that the order of designs carries over and values do not. Designs of the space
-    that were published are known to be good.
+    It learns from their box AP, so that the order of designs carries over and values do not. Published designs of the
+    space count as good.
 
     Args:
-        space: What the designs are of.
-        designs: All that may be proposed.
-        convention: How their cost was counted.
-        detector: What reads the merged maps, under the convention `detector`.
+        space: Space of the designs.
+        designs: All designs that may be proposed.
+        convention: Counting convention of their cost.
+        detector: Detector on the merged maps, under the convention `detector`.
         seed: Seed of the fit.
 
     Raises:
@@ -47,7 +47,7 @@ def published_prior(
         np.array([cost.params for cost in costs]),
     )
     losses = np.array([1 - row.metrics[METRIC] / 100 for row, _ in rows])
-    # Both are seen on one scale of costs.
+    # Both have one scale of costs.
     together = Features(space, Designs.concat([designs, known]))
     belief = Surrogate.fit(together.of(len(designs) + np.arange(len(known))), losses, seed)
     first = [found for _, encoded in rows if (found := _place(designs, encoded)) is not None]

@@ -1,26 +1,26 @@
-"""What a training's lower rungs say of its end, learnt from the designs that went on."""
+"""Extrapolates final losses from lower rungs, by the designs that were promoted."""
 
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 PRIOR = 2.0
-"""Pairs that the assumption before any evidence counts as: ranks and differences stay as they are."""
+"""Weight, in pairs of measurements, of the assumption that ranks and differences stay unchanged."""
 
 
 def extrapolated(
     reached: Mapping[int, Mapping[int, float]], final: Mapping[int, float]
 ) -> dict[int, tuple[float, float]]:
-    """What designs that were paused may reach in the end: loss and its standard deviation, by design.
+    """Extrapolated final losses of paused designs with standard deviations, by design.
 
-    From each rung to the next a line is fitted to the designs that were measured at both, and drawn towards the line
-    that changes no difference by `PRIOR` pairs. What is left over is how wrong it may be; from rung to rung that adds
-    up. Who goes on is chosen by what was reached, and a regression on that is not bent by the choice, as a comparison
-    of the rungs' means would be. Where nothing is final yet, the highest rung that anything reached stands for it.
+    For each rung a line to the next one is fitted to the designs measured at both, and shrunk by `PRIOR` pairs towards
+    the line that changes no difference. The residuals give its error; errors of successive rungs add up. Promotion
+    selects designs by the lower rung's loss, which leaves a regression on it unbiased, unlike a comparison of the
+    rungs' means. Without final losses the highest rung of any design stands in.
 
     Args:
-        reached: Losses of designs by epochs, of those with a final one as well.
-        final: Losses at the end.
+        reached: Losses of designs by epochs, including designs with a final loss.
+        final: Final losses.
     """
     rungs = sorted({epochs for losses in reached.values() for epochs in losses})
     steps = [{design: losses[epochs] for design, losses in reached.items() if epochs in losses} for epochs in rungs]
@@ -40,7 +40,7 @@ def extrapolated(
 
 
 def _line(before: Mapping[int, float], after: Mapping[int, float]) -> tuple[float, float, float]:
-    """Slope, shift and variance of what is left over, of one rung's losses as a function of the rung's before it."""
+    """Slope, shift and residual variance of a rung's losses as a function of the previous rung's."""
     both = [design for design in before if design in after]
     spread = float(np.var(list(before.values())))
     if not both:
@@ -50,7 +50,7 @@ def _line(before: Mapping[int, float], after: Mapping[int, float]) -> tuple[floa
     slope = max((common + PRIOR * spread) / max(own + PRIOR * spread, 1e-12), 0.0)
     shift = float(y.mean() - slope * x.mean())
     left = float(((y - slope * x - shift) ** 2).sum())
-    # A first guess: half of what distinguishes designs is noise.
+    # A first guess: half of the differences between designs is noise.
     return slope, shift, (left + PRIOR * slope**2 * spread / 4) / (len(both) + PRIOR)
 
 

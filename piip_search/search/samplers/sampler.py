@@ -18,12 +18,12 @@ from piip_search.search.samplers.design_pool import PricedDesigns, RowSpace
 from piip_search.search.samplers.optuna import REACHED, FrontSampler, InsideLimits
 
 LOSSES = 2
-"""One for the metric, one for the cost."""
+"""Number of losses: one for the metric, one for the cost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """What a sampler proposes.
+    """A sampler's proposal.
 
     Attributes:
         design: The design.
@@ -43,8 +43,8 @@ class Sampler(Protocol):
         """The next design to measure, and why; None when nothing new is left.
 
         Args:
-            recorded: What was proposed at this point of an earlier sitting. It is proposed again, and the sampler
-                goes through the same states as it did then.
+            recorded: Architecture that an earlier session proposed at this point. It is proposed again, and the sampler
+                goes through the same states as then.
         """
         ...
 
@@ -58,7 +58,7 @@ class Sampler(Protocol):
 
 
 class OptunaSampler:
-    """A `Sampler` over an Optuna study in memory; the ledger, not the study, is what lasts."""
+    """A `Sampler` with an Optuna study in memory; the ledger is the permanent record."""
 
     def __init__(self, sampler: InsideLimits | FrontSampler) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -90,14 +90,14 @@ class OptunaSampler:
 
 
 def _nsga2(trials: int, seed: int) -> BaseSampler:
-    # Several generations even in a short search; Optuna's own default of 50 would be all of it.
+    # Several generations even in a short search, of which Optuna's default of 50 would take all trials.
     population = int(np.clip(2 * np.sqrt(trials), 4, 50))
     return optuna.samplers.NSGAIISampler(population_size=population, seed=seed)
 
 
 def _tpe(trials: int, seed: int) -> BaseSampler:
     with warnings.catch_warnings():
-        # Multivariate sampling and the constant liar are the options made for joint, parallel proposals.
+        # Multivariate sampling and the constant liar are Optuna's options for joint, parallel proposals.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.TPESampler(
             n_startup_trials=max(4, min(10, trials // 3)), multivariate=True, constant_liar=True, seed=seed
@@ -122,17 +122,17 @@ def make_sampler(
     features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
     prior: Prior | None = None,
 ) -> Sampler:
-    """The sampler of that name over those designs.
+    """The sampler with a name, over some designs.
 
     Args:
         name: One of `SAMPLERS`.
-        space: What the designs are of.
-        designs: All that may be proposed.
-        trials: How many proposals are planned.
-        seed: Equal seeds and equal tells make equal proposals.
-        tiers: Tiers of cost, in the unit of the designs' costs; by default the dearest design's alone.
-        features: What ours learns from; by default what PIIP networks are made of.
-        prior: What ours believes beforehand.
+        space: Space of the designs.
+        designs: All designs that may be proposed.
+        trials: Planned number of proposals.
+        seed: Seed; equal seeds and equal results give equal proposals.
+        tiers: Tiers of cost, in the unit of the designs' costs; by default one at the dearest design.
+        features: Features for our sampler; by default those of PIIP networks.
+        prior: Prior knowledge for our sampler.
     """
     if name == "piip":
         tiers = tiers or [float(designs.gmacs_N.max())]

@@ -1,4 +1,4 @@
-"""What a design not yet measured may be worth: a Gaussian process over features, on losses made bell-shaped.
+"""The surrogate of designs' losses: a Gaussian process over features, on transformed losses.
 
 Legend: N designs, F features, Q levels of a predicted distribution.
 """
@@ -18,9 +18,9 @@ LEVELS = 9
 QUANTILES_Q = np.array([NormalDist().inv_cdf((level + 0.5) / LEVELS) for level in range(LEVELS)])
 """Equally likely levels of a standard normal distribution."""
 MOST_TUNED = 100
-"""Most observations that scales are found from: the time grows with their cube."""
+"""Most observations in the fit of scales: the time grows with their cube."""
 MOST_USED = 800
-"""Most observations that predictions use: the time grows with their cube."""
+"""Most observations in predictions: the time grows with their cube."""
 TUNING_STEPS = 15
 JITTER = 1e-8
 """Variance that keeps matrices invertible."""
@@ -28,20 +28,20 @@ JITTER = 1e-8
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A fitted belief about losses.
+    """A fitted model of losses.
 
-    A sum of two kernels: what choices add one by one (a linear trend), and what they do together (smooth in the
-    features); and noise. On demand a third one: a straight line along one feature. Where losses are so skewed that the
-    one design that failed to learn would flatten the differences among the good, they go through a Yeo-Johnson
-    transformation first: whenever they are likelier with it. Scales come from the marginal likelihood. Process and
-    transformation are scikit-learn's.
+    It is a sum of two kernels: separate effects of choices (a linear trend), and joint ones (smooth in the features);
+    and noise. On demand there is a third kernel: a straight line along one feature. Skewed losses go through a
+    Yeo-Johnson transformation if they are more likely with it, so that one design that failed to learn does not hide
+    the differences among the good ones. Scales maximise the marginal likelihood. Process and transformation are
+    scikit-learn's.
     """
 
     process: Any
     transformation: Any
     worst: float
     evidence: float
-    """Log likelihood of the losses that scales were found from, so that sets of features can be compared."""
+    """Log likelihood of the losses in the fit of scales, for comparing sets of features."""
 
     @classmethod
     def fit(
@@ -52,14 +52,14 @@ class Surrogate:
         deviations_N: _Array | None = None,
         line: int | None = None,
     ) -> "Surrogate":
-        """Learns from measured designs; of too many, from some.
+        """Fits a surrogate to measured designs, or to a sample of too many.
 
         Args:
             features_NF: Features of the measured designs, each column about as wide as one.
-            losses_N: What they reached, lower is better.
-            seed: Seed of the choice among too many.
-            deviations_N: Standard deviations of losses that are not exactly known; zero by default.
-            line: Column along which losses are expected to follow a straight line, besides all else; None for none.
+            losses_N: Measured losses, lower is better.
+            seed: Seed of the sample.
+            deviations_N: Standard deviations of uncertain losses; zero by default.
+            line: Column along which losses are expected to follow a straight line; None for none.
         """
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.pipeline import make_pipeline
@@ -71,7 +71,7 @@ class Surrogate:
         some = np.random.default_rng(seed).permutation(len(kept))[:MOST_TUNED]
         found: list[tuple[float, Any, Any, _Array, _Array]] = []
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a scale at its bound is no news
+            warnings.simplefilter("ignore")  # a scale may end at its bound
             for transformation in (StandardScaler(), make_pipeline(StandardScaler(), PowerTransformer())):
                 targets_N = _transformed(transformation.fit(losses_N[:, None]), losses_N)
                 step = 1e-5 * max(float(losses_N.std()), 1e-12)
@@ -81,7 +81,7 @@ class Surrogate:
                 kernel = _kernel(features_NF.shape[1], line)
                 tuned = GaussianProcessRegressor(kernel, alpha=noise_N[some], optimizer=_tune)
                 tuned.fit(features_NF[some], targets_N[some])
-                # Of the losses themselves, so that transformations can be compared.
+                # Likelihood of the original losses, so that transformations can be compared.
                 evidence = tuned.log_marginal_likelihood_value_ + float(np.log(slopes_N[some]).sum())
                 found.append((evidence, transformation, tuned.kernel_, targets_N, noise_N))
             plain, warped = found
@@ -91,7 +91,7 @@ class Surrogate:
         return cls(process, transformation, float(losses_N.max()), evidence)
 
     def with_guesses(self, features_NF: _Array) -> "Surrogate":
-        """The belief if designs that are being measured came out as expected, so that others are looked at."""
+        """The surrogate if running designs reached their predicted losses, so that other designs are chosen."""
         from sklearn.gaussian_process import GaussianProcessRegressor
 
         seen = np.concatenate([self.process.X_train_, features_NF])
@@ -101,15 +101,15 @@ class Surrogate:
         return Surrogate(process, self.transformation, self.worst, self.evidence)
 
     def losses(self, features_NF: _Array) -> _Array:
-        """Equally likely losses of each design, shape (N, Q), the best first."""
+        """Equally likely losses of each design, shape (N, Q), best first."""
         mean_N, deviation_N = self.process.predict(features_NF, return_std=True)
         noise = self.process.kernel_.k2.noise_level
-        # Of what a design is worth, not of one measurement of it.
+        # The distribution of a design's loss without the noise of a measurement.
         deviation_N = np.sqrt(np.maximum(deviation_N**2 - noise, 1e-9))
         return self._back(mean_N[:, None] + deviation_N[:, None] * QUANTILES_Q)
 
     def draws(self, features_NF: _Array, count: int, seed: int) -> _Array:
-        """Losses of all designs together as they may be, shape (count, N)."""
+        """Joint random draws of all designs' losses, shape (count, N)."""
         mean_N, covariance_NN = self.process.predict(features_NF, return_cov=True)
         covariance_NN = covariance_NN - self.process.kernel_.k2.noise_level * np.eye(len(mean_N))
         values_N, vectors_NN = np.linalg.eigh(covariance_NN)
@@ -118,7 +118,7 @@ class Surrogate:
         return self._back(mean_N + normal_SN @ root_NN.T)
 
     def expected(self, features_NF: _Array) -> _Array:
-        """The middle of what each design may be worth, shape (N,)."""
+        """The median loss of each design, shape (N,)."""
         return self._back(self.process.predict(features_NF)[:, None])[:, 0]
 
     def _back(self, targets_NQ: _Array) -> _Array:
@@ -138,14 +138,14 @@ def _kernel(count: int, line: int | None) -> Any:
         0.5, (1e-2, 1e2)
     ) * RBF(0.5 * far, (0.1 * far, 10 * far))
     if line is not None:
-        # A slope of about one and a half standard deviations over the whole range, seldom less than half of one.
+        # A slope of about one and a half standard deviations over the whole range, rarely below half of one.
         kernel += ConstantKernel(2.0, (0.3, 1e2)) * _line_kernel()(line)
     return kernel + WhiteKernel(0.05, (1e-4, 1.0))
 
 
 @cache
 def _line_kernel() -> Any:
-    """A kernel of scikit-learn's kind: a straight line along one column, (x - 1/2)(y - 1/2) for values from 0 to 1."""
+    """A scikit-learn kernel: a straight line along one column, (x - 1/2)(y - 1/2) for values from 0 to 1."""
     from sklearn.gaussian_process.kernels import Kernel
 
     class Line(Kernel):  # type: ignore[misc]
@@ -172,7 +172,7 @@ def _transformed(transformation: Any, losses_N: _Array) -> _Array:
 
 
 def _tune(objective: Any, start: _Array, bounds: _Array) -> tuple[_Array, float]:
-    """A few steps of L-BFGS: the last ones change no proposal."""
+    """Maximises in a few steps of L-BFGS: later steps change no proposal."""
     from scipy.optimize import minimize
 
     found = minimize(objective, start, method="L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": TUNING_STEPS})
@@ -180,7 +180,7 @@ def _tune(objective: Any, start: _Array, bounds: _Array) -> tuple[_Array, float]
 
 
 def _kept(losses_N: _Array, seed: int) -> NDArray[np.intp]:
-    """All, or of too many the better half of what is used and a draw of the others, in their order."""
+    """Indices of all losses, or of the better half and a random draw of the others if they are too many."""
     if len(losses_N) <= MOST_USED:
         return np.arange(len(losses_N))
     order = np.argsort(losses_N, kind="stable")

@@ -86,5 +86,5 @@ def test_a_contribution_is_what_is_lost_without_the_point(rows: list[tuple[int, 
 
 @pytest.mark.parametrize("losses", [np.ones((2, 3)), np.array([[0.0, 0.0], [1.0, 1.0]])])
 def test_contributions_are_of_a_front_of_two_losses(losses: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"contributions are of (two losses|fronts)"):
+    with pytest.raises(ValueError, match=r"contributions need (two losses|fronts)"):
         contributions(losses, np.full(losses.shape[1], 2.0))

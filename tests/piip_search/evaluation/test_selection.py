@@ -62,7 +62,7 @@ def test_the_cheapest_that_is_nearly_as_good() -> None:
     assert cheapest_near(ALL, OBJECTIVES, 0).candidate.number == 2
     assert cheapest_near(ALL, OBJECTIVES, values[2] - values[1]).candidate.number == 1
     assert cheapest_near(ALL, OBJECTIVES, 1).candidate.number == 0
-    with pytest.raises(ValueError, match="0 or more below the best"):
+    with pytest.raises(ValueError, match="the best must be 0 or more"):
         cheapest_near(ALL, OBJECTIVES, -0.1)
     with pytest.raises(ValueError, match="no finished evaluation"):
         cheapest_near([], OBJECTIVES, 0.1)

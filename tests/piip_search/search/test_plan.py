@@ -114,5 +114,5 @@ def test_a_space_too_large_to_look_through_is_said_at_once() -> None:
         "branches": [4],
         "pairing": "free",
     }
-    with pytest.raises(SpecError, match=r"has 1e\+09 combinations, of which at most 2e\+08 can be looked through"):
+    with pytest.raises(SpecError, match=r"has 1e\+09 combinations, and at most 2e\+08 can be enumerated"):
         make_plan(spec(space=space), "x", None, 1.0)

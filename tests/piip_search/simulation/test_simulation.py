@@ -174,7 +174,7 @@ def test_what_no_cluster_is_like(wrong: dict[str, float]) -> None:
     [
         ("choice:a,cost:c,loss:l@two", "1,1,1", "after the @ stand epochs, a number greater than 0"),
         ("choice:a,cost:c,loss:l@2,seconds@2", "1,1,1,soon", "line 2, seconds@2: a number of at least 0 is needed"),
-        ("choice:a,cost:c,loss:l", "1,1,1", "loss:l is the same for all designs"),
+        ("choice:a,cost:c,loss:l", "1,1,1", "loss:l is equal for all designs"),
     ],
 )
 def test_tables_that_cannot_be_played_on(spec: SearchSpec, tmp_path: Path, header: str, row: str, message: str) -> None:
