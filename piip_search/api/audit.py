@@ -17,19 +17,19 @@ from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, trials_folder
 from piip_search.search.history import RunHistory
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.ledger import Ledger
 
 
 @dataclass(frozen=True)
 class AuditOptions:
-    """What an audit measures.
+    """The settings of an audit.
 
     Attributes:
-        designs: Designs that it draws from each tier.
-        seeds: Trainings of each proxy, the run's own included.
+        designs: Number of designs to draw from each tier.
+        seeds: Number of trainings of each proxy, including the run's own.
         epochs: Epochs of the longer training; `LONGER` times the proxy's by default.
-        data_fraction: Share of the images that the longer training sees; the proxy's by default.
+        data_fraction: Share of the images in the longer training; the proxy's by default.
         image_scale: Factor on the image sizes of the longer training; the proxy's by default.
     """
 
@@ -52,7 +52,7 @@ class AuditRun(ReadySearch):
 
     @property
     def tiers(self) -> list[Audit]:
-        """What the measurements say so far, the cheapest tier first."""
+        """Results of the measurements so far, cheapest tier first."""
         return audit(self.search.evaluations, self.search.objectives, self.search.spec.bounds.gmacs, self.plan)
 
 
@@ -68,34 +68,34 @@ def open_audit(
     notify: Notify = ignore,
     progress: Notify = ignore,
 ) -> AuditRun:
-    """Opens an audit, or one that was cut off. Nothing is trained yet.
+    """Opens an audit, or resumes an interrupted one, without training.
 
     Args:
-        ledger: The ledger of the run, which gets the evaluations of the audit too.
+        ledger: Ledger of the run, which also gets the audit's evaluations.
         run: Name of the run.
-        home: The home folder.
-        options: What the audit measures.
-        on: Where candidates are measured.
+        home: Home folder.
+        options: Settings of the audit.
+        on: Place where candidates are measured.
         address: Address of a Ray cluster; None starts one here.
         store: MLflow store that mirrors the audit; None for none.
-        store_needed: Whether it is an error that MLflow is not installed.
-        notify: Gets what a user should know of data and machines.
-        progress: Gets what happens now.
+        store_needed: Whether a missing MLflow is an error.
+        notify: Called with notes about data and machines.
+        progress: Called with the current step.
 
     Returns:
         The audit, whose `drive` measures its candidates.
 
     Raises:
         LedgerError: The ledger has no such run, or another process drives the audit.
-        ClusterError: The cluster cannot be joined, or trials could not run on it.
-        UserError: The run cannot be audited this way, its data cannot be used, or an extra is missing.
+        ClusterError: The cluster cannot be joined, or cannot run trials.
+        UserError: The options do not fit the run, its data cannot be used, or an extra is missing.
     """
     history = history_of(ledger, run)
     plan = _plan(history, options)
     candidates = _candidates(history, run, plan)
     with extra("detection"):
         find_trainer(address)
-    progress("looking at the data")
+    progress("checking the data")
     recipe = _recipe(history.spec, progress, notify)
     progress("starting")
     drive, usage, at_once = runner(on, address, history.spec, home, notify)
@@ -129,20 +129,20 @@ def _candidates(history: RunHistory, run: str, plan: AuditPlan) -> list[Candidat
     """What the audit measures, which is not nothing."""
     candidates = audit_candidates(history.representatives, history.objectives, history.spec.bounds.gmacs, plan)
     if not candidates:
-        raise UserError(f"run {run} holds no finished evaluation yet; nothing can be audited")
+        raise UserError(f"run {run} has no finished evaluation yet; nothing can be audited")
     return candidates
 
 
 def _recipe(spec: SearchSpec, progress: Notify, notify: Notify) -> str:
-    """Fingerprint of data and training, of a run whose data can still be used."""
+    """Fingerprint of data and training, after a check that the data can still be used."""
     usable_data(spec, progress, notify)
     return spec.recipe(looked_through(spec, progress, notify))
 
 
 def _on_its_way(spec: SearchSpec, plan: AuditPlan) -> SearchSpec:
-    """The spec, measured more often: the curve of a longer training tells what a rung on its way is worth.
+    """The spec with more frequent measurements: the curve of a longer training shows the value of a rung.
 
-    How often a training is measured changes none of its results.
+    The frequency of measurements changes no result of a training.
     """
     training = spec.training.model_copy(update={"measure_every": plan.measure_every})
     return spec.model_copy(update={"training": training})

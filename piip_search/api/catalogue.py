@@ -1,4 +1,4 @@
-"""What there is to choose from: backbones, spaces, tasks."""
+"""Lists of the available backbones, spaces and tasks."""
 
 import shutil
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ def list_backbones(pattern: str = "*") -> list[str]:
 
 
 def list_spaces() -> list[str]:
-    """Names of the search spaces that come with the package."""
+    """Names of the shipped search spaces."""
     return sorted(shipped_spaces())
 
 
 def list_tasks() -> list[str]:
-    """Names of the tasks that can be searched for."""
+    """Names of the available tasks."""
     return sorted(TASKS)
 
 

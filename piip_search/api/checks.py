@@ -1,4 +1,4 @@
-"""A search space with its data, looked at before anything starts: all that is wrong is said at once."""
+"""Checks a search space with its data before anything starts, and reports all problems together."""
 
 import os
 import threading
@@ -19,19 +19,19 @@ from piip_search.search.feasible import feasible_designs
 def checked_data(
     spec: SearchSpec,
     source: Path | str,
-    told: Callable[[str], None] = ignore,
-    noted: Callable[[str], None] = ignore,
+    progress: Callable[[str], None] = ignore,
+    notify: Callable[[str], None] = ignore,
 ) -> None:
-    """Looks at the limit, the detector, the weights and the data of a space; all problems are reported at once.
+    """Checks limit, detector, weights and data of a space; all problems are reported together.
 
     Args:
-        spec: The space.
-        source: What the message names.
-        told: Is told how far it is.
-        noted: Is told what of the data is read otherwise than a user may think.
+        spec: Spec to check.
+        source: Name of the file in messages.
+        progress: Called with the current step.
+        notify: Called with ways in which data is read that a user may not expect.
 
     Raises:
-        SpecError: Something is wrong.
+        SpecError: A problem was found.
     """
     problems: list[str] = []
     try:
@@ -40,32 +40,34 @@ def checked_data(
         problems += error.problems
     detector_config = _detector_config(spec)
     problems += [*_missing_weights(spec), *([detector_config] if isinstance(detector_config, str) else [])]
-    problems += _data_problems(spec, None if isinstance(detector_config, str) else detector_config, told, noted)
+    problems += _data_problems(spec, None if isinstance(detector_config, str) else detector_config, progress, notify)
     if problems:
         raise SpecError(source, problems)
 
 
-def usable_data(spec: SearchSpec, told: Callable[[str], None], noted: Callable[[str], None]) -> None:
-    """Looks at the data of a search that ran before.
+def usable_data(spec: SearchSpec, progress: Callable[[str], None], notify: Callable[[str], None]) -> None:
+    """Checks the data of an earlier search.
 
     Args:
         spec: Spec of the search.
-        told: Is told how far it is.
-        noted: Is told what is read otherwise than a user may think.
+        progress: Called with the current step.
+        notify: Called with ways in which data is read that a user may not expect.
 
     Raises:
-        UserError: It cannot be used any more.
+        UserError: The data can no longer be used.
     """
     detector_config = _detector_config(spec)
     problems = (
-        [detector_config] if isinstance(detector_config, str) else _data_problems(spec, detector_config, told, noted)
+        [detector_config]
+        if isinstance(detector_config, str)
+        else _data_problems(spec, detector_config, progress, notify)
     )
     if problems:
         raise UserError("\n  ".join(["the data of this run cannot be used:", *problems]))
 
 
 def _detector_config(spec: SearchSpec) -> DetectorConfig | str:
-    """The detector, or what is wrong with it; one that only mmdet knows is read, in seconds."""
+    """The detector, or its problem; the configuration of another mmdet detector is read, which takes seconds."""
     detector_config = DETECTOR_CONFIGS.get(spec.training.detector)
     if detector_config is None:
         with extra("detection"):
@@ -82,30 +84,33 @@ def _detector_config(spec: SearchSpec) -> DetectorConfig | str:
 
 
 def _data_problems(
-    spec: SearchSpec, detector_config: DetectorConfig | None, told: Callable[[str], None], noted: Callable[[str], None]
+    spec: SearchSpec,
+    detector_config: DetectorConfig | None,
+    progress: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> list[str]:
-    """What is wrong with the data, or with sound data for the detector."""
+    """Problems of the data, or of its use for the detector."""
     from piip_workers.tasks.detection import data
 
     masks = detector_config.masks if detector_config is not None else spec.metric.startswith("segm")
-    report = data.examine(spec.data, masks, told)
+    report = data.examine(spec.data, masks, progress)
     if report.problems or detector_config is None:
         return report.problems
     report.problems += data.unsuited(spec.data, spec.metric, spec.training.detector, masks, smallest_box(spec))
     for notice in () if report.problems else report.notices:
-        noted(notice)
+        notify(notice)
     return report.problems
 
 
 def smallest_box(spec: SearchSpec) -> tuple[float, float]:
-    """Pixels that the long and the short side of an image are fitted into in the smallest design."""
+    """Long and short side in pixels of the box for images in the smallest design."""
     jitter = spec.training.scale_jitter
     side = min(spec.space.resolutions) * spec.fidelity.image_scale * min(1.0, jitter[0] if jitter else 1.0)
     return side, side * spec.training.short_side
 
 
 def _missing_weights(spec: SearchSpec) -> list[str]:
-    """Backbones of the space whose pre-trained weights are not there; a hub is asked only when they are needed."""
+    """Problems of backbones without pre-trained weights; a hub is only asked when they are needed."""
     place = spec.training.pretrained
     problems = []
     for name in spec.space.backbones if place is not None else ():
@@ -123,60 +128,62 @@ def _missing_weights(spec: SearchSpec) -> list[str]:
     return problems
 
 
-def looked_through(spec: SearchSpec, told: Callable[[str], None], noted: Callable[[str], None]) -> str:
-    """Decodes the validation images and some of the training images, and reads all of them, once for each file.
+def looked_through(spec: SearchSpec, progress: Callable[[str], None], notify: Callable[[str], None]) -> str:
+    """Decodes the validation images and some training images, and hashes all of them, once for each file.
 
     Args:
-        spec: Which data, and how many of its images are measured on.
-        told: Is told how far it is.
-        noted: Is told of training images that others take the place of, and of images that are in both parts.
+        spec: Spec with the data set and the number of validation images.
+        progress: Called with the current step.
+        notify: Called with training images that others replace, and with images that are in both parts.
 
     Returns:
         The fingerprint of the data.
 
     Raises:
-        UserError: A validation image cannot be decoded, or most of the training images.
+        UserError: A validation image, or most of the training images, cannot be decoded.
     """
     from piip_workers.tasks.detection import data
 
     problems = data.undecodable_images(
         spec.data,
         spec.training.val_images,
-        lambda done, total: told(f"looking at validation image {done:,} of {total:,}"),
+        lambda done, total: progress(f"checking validation image {done:,} of {total:,}"),
     )
     if problems:
-        raise UserError("\n  ".join(["no candidate could be measured with these validation images:", *problems]))
-    told("looking at training images")
+        head = "these validation images cannot be decoded, so every trial would fail:"
+        raise UserError("\n  ".join([head, *problems]))
+    progress("checking training images")
     report = data.undecodable_training_images(spec.data, data.SAMPLE)
     if report.problems:
-        raise UserError("\n  ".join(["no candidate could be trained with these images:", *report.problems]))
+        head = "these training images cannot be decoded, so every trial would fail:"
+        raise UserError("\n  ".join([head, *report.problems]))
     fingerprint = data.fingerprint(
-        spec.data, lambda done, total: told(f"looking at the contents of image {done:,} of {total:,}")
+        spec.data, lambda done, total: progress(f"reading the contents of image {done:,} of {total:,}")
     )
     for notice in (*report.notices, *data.shared_images(spec.data)):
-        noted(notice)
+        notify(notice)
     return fingerprint
 
 
 @contextmanager
-def watched_images(spec: SearchSpec, noted: Callable[[str], None]) -> Iterator[None]:
-    """Decodes all training images meanwhile, at the lowest priority, and tells of those that cannot be.
+def watched_images(spec: SearchSpec, notify: Callable[[str], None]) -> Iterator[None]:
+    """Decodes all training images in the background at the lowest priority, and reports failures.
 
     Args:
-        spec: Which data.
-        noted: Is told, from another thread.
+        spec: Spec with the data set.
+        notify: Called from another thread.
     """
     from piip_workers.tasks.detection import data
 
     def look() -> None:
-        with suppress(OSError, AttributeError):  # where a system does not know priorities of threads
+        with suppress(OSError, AttributeError):  # some systems have no priorities of threads
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         report = data.undecodable_training_images(spec.data, None, ended.is_set)
         for line in (*report.problems, *report.notices):
-            noted(line)
+            notify(line)
 
     counts = data.image_counts(spec.data)
-    if counts is None or counts[0] <= data.SAMPLE:  # all were looked at before
+    if counts is None or counts[0] <= data.SAMPLE:  # all were checked before
         yield
         return
     ended = threading.Event()
@@ -190,14 +197,14 @@ def watched_images(spec: SearchSpec, noted: Callable[[str], None]) -> Iterator[N
 
 
 def with_trials(spec: SearchSpec, trials: int | None) -> SearchSpec:
-    """The spec with that many trials, if any are given."""
+    """The spec with another number of trials, if given."""
     if trials is None:
         return spec
     return spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": trials})})
 
 
 def image_counts(spec: SearchSpec) -> tuple[int, int] | None:
-    """Training and validation images of the data; None where it is not here."""
+    """Number of training and validation images; None if the data is not on this machine."""
     from piip_workers.tasks.detection import data
 
     return data.image_counts(spec.data)

@@ -29,15 +29,15 @@ TASK_OF_MERGE = {"logits": "classification", "tokens": "multimodal"}
 
 @dataclass(frozen=True)
 class TrialCost:
-    """What training a design in a search takes of a GPU.
+    """The GPU memory and share of a design's trial in a search.
 
     Attributes:
         space: Name of the search space.
-        trained: Short form of what a trial trains, at the fidelity's image scale.
+        trained: Short form of the design as trained, at the fidelity's image scale.
         training_bytes: Memory of a training step.
-        needed_bytes: Memory that a trial needs, with its margin.
-        gpu: GPUs that a trial takes.
-        fits: Whether the training fits a GPU; true where the memory of a GPU is not known.
+        needed_bytes: Memory of a trial, with its margin.
+        gpu: GPUs of a trial.
+        fits: Whether the training fits a GPU; true if the memory of a GPU is unknown.
     """
 
     space: str
@@ -50,15 +50,15 @@ class TrialCost:
 
 @dataclass(frozen=True)
 class DesignCost:
-    """What an architecture costs.
+    """The costs of an architecture.
 
     Attributes:
         design: The architecture.
-        image: Height and width of the image in pixels, with the padding that the design needs.
-        sides: Height and width that were asked for; None for the square of the design's own resolution.
-        detector: What reads the maps under the detector convention.
+        image: Height and width of the padded image in pixels.
+        sides: Requested height and width; None for the square of the design's own resolution.
+        detector: Detector on the maps, under the detector convention.
         costs: Cost under each convention that counts the design.
-        memories: Memory under each of them.
+        memories: Memory under each convention.
     """
 
     design: Architecture
@@ -70,17 +70,17 @@ class DesignCost:
 
     @property
     def published_gmacs(self) -> float:
-        """GMACs as the papers count them, at the design's own resolution."""
+        """GMACs in the papers' convention, at the design's own resolution."""
         return price(self.design, "published").gmacs
 
     @property
     def published(self) -> tuple[Published, ...]:
-        """Rows that the authors published of this design."""
+        """Published rows of this design."""
         return tuple(published_as(self.design))
 
     @property
     def near(self) -> tuple[Published, ...]:
-        """Other designs of the authors, for the same task and within 10 % of `published_gmacs`, the nearest first."""
+        """Other designs of the authors for the same task and within 10 % of `published_gmacs`, nearest first."""
         task = TASK_OF_MERGE.get(self.design.merge, "detection")
         rows = published_near(self.published_gmacs, task)
         return tuple(row for row in rows if row.architecture != self.design)
@@ -90,7 +90,7 @@ class DesignCost:
         return breakdown(self.design, convention, self.sides, self.detector)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """The costs as plain data."""
         return {
             "architecture": self.design.name,
             "fingerprint": self.design.fingerprint,
@@ -123,7 +123,7 @@ def price_design(
     Args:
         design: The architecture.
         sides: Height and width of the image in pixels; the square of the design's own resolution by default.
-        detector: What reads the maps under the detector convention.
+        detector: Detector on the maps, under the detector convention.
     """
     known = conventions_of(design)
     return DesignCost(
@@ -140,15 +140,15 @@ def price_trial(design: Architecture, spec: SearchSpec) -> TrialCost:
     """Prices the training of an architecture in a search.
 
     Args:
-        design: The architecture.
-        spec: The search.
+        design: Architecture.
+        spec: Search.
 
     Raises:
-        DesignError: The architecture gives no maps that a detector could read.
+        DesignError: The architecture has no maps for a detector.
     """
     if "detector" not in conventions_of(design):
         raise DesignError(
-            f"a trial of {spec.name} trains a detector, which the merge {design.merge} gives no maps for; "
+            f"a trial of {spec.name} trains a detector, but the merge {design.merge} gives no maps for one; "
             "leave --space out"
         )
     training = training_bytes(design, spec.step)

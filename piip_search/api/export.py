@@ -29,7 +29,7 @@ from piip_search.export.folder import PROOF, PROOF_LOG
 from piip_search.file_paths import located
 from piip_search.search.history import RunHistory
 
-if TYPE_CHECKING:  # they bring the database and torch with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database and torch, which a message need not wait for
     from piip_search.export.mmdet.data import CocoPaths
     from piip_search.export.mmdet.detectors import DetectorConfig
     from piip_search.ledger import Ledger
@@ -39,15 +39,15 @@ if TYPE_CHECKING:  # they bring the database and torch with them, for which a me
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How designs are exported.
+    """The settings of an export.
 
     Attributes:
-        formats: What is written.
+        formats: Formats to write.
         schedule: Schedule of the full training.
-        weights: What the full training starts from. By default it is pretrained where the search used that, else proxy.
-        proof: Whether the export tries what it wrote.
-        register: Whether MLflow's model registry gets the torch or ONNX network.
-        mlflow: MLflow store of the search, or none. By default it is the store that the home folder names.
+        weights: Starting weights of the full training; by default pretrained if the search used them, else proxy.
+        proof: Whether the export tests the written files.
+        register: Whether to add the torch or ONNX network to MLflow's model registry.
+        mlflow: MLflow store of the search, or none; by default the store of the home folder.
     """
 
     formats: tuple[Format, ...] = ("mmdet",)
@@ -60,12 +60,12 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class DesignExport:
-    """One design in its folder.
+    """An exported design.
 
     Attributes:
-        evaluation: The evaluation of the design.
-        folder: The folder.
-        proof: The checks of the folder; without checks where none were asked for.
+        evaluation: Evaluation of the design.
+        folder: Folder of the design.
+        proof: Checks of the folder; empty without a proof.
     """
 
     evaluation: Evaluation
@@ -83,7 +83,7 @@ class DesignExport:
         return f"wrote {folder}{proved}; {folder / 'README.md'} says how to train it"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """The export as plain data."""
         design = self.evaluation.candidate.architecture
         return {
             "folder": str(self.folder),
@@ -98,7 +98,7 @@ class DesignExport:
 
 @dataclass(frozen=True)
 class _Origin:
-    """The run that designs come from."""
+    """The run of the exported designs."""
 
     run: str
     history: RunHistory
@@ -118,25 +118,25 @@ def export_designs(
     progress: Notify = ignore,
     done: Callable[[DesignExport], None] = lambda design: None,
 ) -> tuple[DesignExport, ...]:
-    """Writes the designs that a user means, and tries what it wrote. A check that fails raises no error.
+    """Writes the designs of a user's choice, and tests the written files; a failed check raises no error.
 
     Args:
-        ledger: The ledger of the run.
+        ledger: Ledger of the run.
         run: Name of the run.
         choice: `best`, `best<=250G`, `knee`, a trial's number, a fingerprint's beginning, or `all`.
-        out: The folder of the design; with `all`, the folder above the folders of the designs.
-        home: The home folder, which has the checkpoints of the run.
-        options: How designs are exported.
-        notify: Gets what a user should know of a design.
-        progress: Gets what happens now.
-        done: Gets each design as soon as its folder is complete.
+        out: Folder of the design; with `all`, the folder above the folders of the designs.
+        home: Home folder with the checkpoints of the run.
+        options: Settings of the export.
+        notify: Called with notes about a design.
+        progress: Called with the current step.
+        done: Called with each design once its folder is complete.
 
     Raises:
         LedgerError: The ledger has no such run.
-        ChoiceError: No design is what was asked for.
+        ChoiceError: No design, or more than one, fits the choice.
         ExportError: The folder cannot take the design.
-        DataError: The data of the run is not here.
-        WeightsError: The weights are not there, or do not fit.
+        DataError: The data of the run is not on this machine.
+        WeightsError: The weights are missing or do not fit.
         UserError: An extra is missing, or MLflow cannot use the store.
     """
     history = history_of(ledger, run)
@@ -171,17 +171,17 @@ def check_proofs(exports: Sequence[DesignExport]) -> None:
 
 
 def _check_formats(formats: tuple[Format, ...]) -> None:
-    """Looks for the libraries that a format needs, before anything is written."""
+    """Checks that the libraries of a format are installed, before anything is written."""
     if "onnx" in formats:
         with extra("onnx"):
             import piip_workers.networks.onnx_export  # noqa: F401
 
 
 def _check_front_folder(out: Path) -> None:
-    """Looks whether a whole front can go into a folder."""
+    """Checks that a folder can take a whole front."""
     if out.is_dir() and any(path.is_file() for path in out.iterdir()):
         raise ExportError(
-            f"{located(out)} holds files; a whole front goes into a folder of its own, a folder for each design"
+            f"{located(out)} has files in it; a whole front needs a folder of its own, with a folder for each design"
         )
 
 
@@ -190,14 +190,14 @@ def _folder_name(evaluation: Evaluation) -> str:
 
 
 def _store(home: Path, run: str, mlflow: str | None) -> str | None:
-    """The MLflow store of a run; None where there is none."""
+    """The MLflow store of a run; None without one."""
     return (kept_store(home, run) if mlflow is None else mlflow_uri(mlflow, home)) or None
 
 
 def _export(
     origin: _Origin, evaluation: Evaluation, request: Export, folder: Path, options: ExportOptions, notify: Notify
 ) -> DesignExport:
-    """Writes one design, tries it, and registers it where nothing failed."""
+    """Writes and tests one design, and registers it unless a check failed."""
     prepare_folder(folder)
     weights = _weights(origin, evaluation, request, options.weights, notify)
     request = _with_start(request, weights, options.proof)
@@ -208,7 +208,7 @@ def _export(
 
 
 def _request(origin: _Origin, evaluation: Evaluation, options: ExportOptions) -> Export:
-    """All that the files of a design say, but for its weights."""
+    """The request of a design's export, without its weights."""
     candidate, spec, objectives = evaluation.candidate, origin.history.spec, origin.history.objectives
     paths, detector_config = _data(origin)
     return Export(
@@ -229,7 +229,7 @@ def _request(origin: _Origin, evaluation: Evaluation, options: ExportOptions) ->
 
 
 def _data(origin: _Origin) -> tuple["CocoPaths", "DetectorConfig"]:
-    """Where the data of a run is, and its detector."""
+    """Paths of the run's data, and its detector."""
     from piip_workers.tasks.detection import data
 
     spec = origin.history.spec
@@ -245,7 +245,7 @@ def _data(origin: _Origin) -> tuple["CocoPaths", "DetectorConfig"]:
 
 
 def _provenance(origin: _Origin, evaluation: Evaluation, schedule: ScheduleName) -> Provenance:
-    """The trial of a design; the kind of its weights comes later."""
+    """The provenance of a design, without the kind of its weights."""
     candidate = evaluation.candidate
     return Provenance(
         run=origin.run,
@@ -284,7 +284,7 @@ def _weights(
 def _proxy_weights(
     origin: _Origin, evaluation: Evaluation, request: Export, kind: WeightsKind | None, notify: Notify
 ) -> "Weights":
-    """The weights of the proxy. Random ones take their place where it left none, unless a user asked for them."""
+    """The weights of the proxy, or random ones if it has no checkpoint and the user did not ask for the proxy's."""
     from piip_workers.tasks.detection import starting_weights
 
     number = evaluation.candidate.number
@@ -300,19 +300,19 @@ def _proxy_weights(
 
 
 def _with_start(request: Export, weights: "Weights | None", proof: bool) -> Export:
-    """The request with the weights that the full training starts from."""
-    assert request.provenance is not None, "it comes from a trial"
+    """The request with the starting weights of the full training."""
+    assert request.provenance is not None, "the design comes from a trial"
     start = RANDOM if weights is None else weights.start
     origin = replace(request.provenance, weights=start.kind)
     request = replace(request, start=start, proved=proof, provenance=origin)
     if start.kind != "random":
         return request
-    # Without pre-trained weights the learning rate does not decay from block to block either.
+    # Without pre-trained weights the learning rate does not decay from block to block.
     return replace(request, training=request.training.model_copy(update={"pretrained": None}))
 
 
 def _write(request: Export, folder: Path, weights: "Weights | None", notify: Notify) -> "Proof":
-    """Writes every format, and tries each where the request says so."""
+    """Writes every format, and tests each if requested."""
     from piip_workers.networks.proof import Proof
 
     proof = Proof()
@@ -331,7 +331,7 @@ def _write(request: Export, folder: Path, weights: "Weights | None", notify: Not
 
 
 def _prove_mmdet(request: Export, folder: Path, proof: "Proof", notify: Notify) -> None:
-    """Tries the configuration where mmdet is installed."""
+    """Tests the configuration if mmdet is installed."""
     try:
         with extra("detection"):
             find_trainer(None)
@@ -360,14 +360,14 @@ def _write_onnx(request: Export, folder: Path, weights: "Weights", proof: "Proof
 
 
 def _register(store: str, request: Export, folder: Path, notify: Notify) -> None:
-    """Puts the network into MLflow's registry. A store that cannot be reached is a note, and ends nothing."""
+    """Adds the network to MLflow's registry; an unreachable store is only a note."""
     network = next((folder / name for name in ("torch", "onnx") if name in request.formats), None)
     if network is None or request.provenance is None:
         return
     widths = [width for width, _ in request.architecture.merged]
     try:
         model = register_model(store, request.provenance, network, tuple(widths * (PYRAMID_LEVELS // len(widths))))
-    except Exception as error:  # a store has as many ways to fail as there are stores
+    except Exception as error:  # every store has errors of its own
         notify(f"note: not registered in MLflow: {' '.join(str(error).split())[:300]}")
     else:
         notify(f"registered in MLflow: {model}")

@@ -1,4 +1,4 @@
-"""What a user can mend, and what has to be installed for a command."""
+"""Optional packages, and what a user has to install for a command."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from piip_search.errors import UserError
 
 TRAINER = ("torch", "timm", "mmengine", "mmcv", "mmdet")
-"""What a training imports."""
+"""Packages that a training imports."""
 
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Turns the import error of an extra into the line that installs it."""
+    """Turns the import error of an extra into the command that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -22,17 +22,17 @@ def extra(name: str) -> Iterator[None]:
 
 
 def find_trainer(address: str | None) -> None:
-    """Looks for what a training needs without loading it; on a cluster the workers have it."""
+    """Checks for the packages of a training without loading them; a cluster has them on the workers."""
     for name in TRAINER if address is None else ():
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(name=name)
 
 
 def find_mlflow() -> None:
-    """Looks for MLflow without loading it, which takes seconds.
+    """Checks for MLflow without loading it, which takes seconds.
 
     Raises:
-        UserError: It is not installed; the message has the line that installs it.
+        UserError: It is not installed; the message has the command that installs it.
     """
     with extra("mlflow"):
         for name in ("mlflow", "matplotlib", "plotly"):

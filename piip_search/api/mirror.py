@@ -12,28 +12,28 @@ from piip_search.api.stores import keep_store, mirror_of, mlflow_uri, set_broken
 from piip_search.errors import StoreError
 from piip_search.search.history import RunHistory
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.ledger import Ledger
 
 Watch = Callable[[Iterable[Any], int], Iterable[Any]]
-"""Gives the elements of an iterable on, and may show how many of the given number are done."""
+"""Returns the elements of an iterable, and may show how many of the given number are done."""
 
 
 def unwatched(items: Iterable[Any], count: int) -> Iterable[Any]:
-    """The elements, without showing how many are done."""
+    """Returns the elements without showing progress."""
     return items
 
 
 def mirror_store(mlflow: str | None, home: Path) -> str:
-    """The MLflow store that runs are written into.
+    """The MLflow store to write runs into.
 
     Args:
         mlflow: Store or server; by default the one in the home folder.
-        home: The home folder.
+        home: Home folder.
 
     Raises:
         StoreError: The store is `none`.
-        UserError: MLflow could not use the store, or is not installed.
+        UserError: MLflow cannot use the store, or is not installed.
     """
     store = mlflow_uri(mlflow, home)
     if store is None:
@@ -51,23 +51,23 @@ def mirror_run(
     done: Callable[[str, int], None] = lambda run, evaluations: None,
     watch: Watch = unwatched,
 ) -> None:
-    """Writes a run into MLflow, or what MLflow has missed of it.
+    """Writes a run into MLflow, or the part that MLflow lacks.
 
-    A store in a file that is broken is set aside. All runs of the ledger are then written into a new one.
+    A broken store in a file is set aside, and all runs of the ledger are written into a new one.
 
     Args:
-        ledger: The ledger of the run.
+        ledger: Ledger of the run.
         run: Name of the run.
-        home: The home folder.
-        store: The store, as `mirror_store` gives it.
-        notify: Gets what a user should know of the store, and of runs that are not written.
-        done: Gets the name of each run that is in MLflow, and the number of its evaluations.
-        watch: May show how many evaluations of a run are written.
+        home: Home folder.
+        store: Store, as from `mirror_store`.
+        notify: Called with notes about the store, and about runs that are not written.
+        done: Called with the name of each run in MLflow, and the number of its evaluations.
+        watch: Shows the progress of a run's evaluations.
 
     Raises:
         LedgerError: The ledger has no such run.
         ConnectionError: MLflow cannot be reached.
-        StoreError: The store cannot be used until somebody mends it.
+        StoreError: The store is damaged or locked, and a user has to fix it.
     """
     history = history_of(ledger, run)
     aside = set_broken_store_aside(store)
@@ -76,7 +76,7 @@ def mirror_run(
         return
     notify(
         f"the store was broken: its file is called {aside} now, and a new one was begun; "
-        "full trainings and registered models were in the old one alone"
+        "full trainings and registered models were only in the old one"
     )
     for record in ledger.searches():
         if record.name != run:
@@ -94,7 +94,7 @@ def _write_other(
 ) -> None:
     """Writes another run of the ledger, unless a process drives it or its spec cannot be read."""
     if ledger.driven(run):
-        notify(f"{run}: it is being driven, and the process that does writes it")
+        notify(f"{run}: not written here: the process that drives it writes it")
         return
     try:
         history = history_of(ledger, run)
@@ -111,6 +111,6 @@ def _write(
         for evaluation, fronts in watch(history.replay(), len(history.evaluations)):
             tracker.record(evaluation, fronts)
         tracker.finish(history.fronts)
-    with suppress(PermissionError):  # a home that may only be read is mirrored elsewhere, and has no note of it
+    with suppress(PermissionError):  # a read-only home gets no note of the store
         keep_store(store, home, run)
     done(run, len(history.evaluations))

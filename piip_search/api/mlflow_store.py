@@ -1,4 +1,4 @@
-"""An MLflow store as a user names it: what is refused before anything is trained, without loading MLflow."""
+"""Checks an MLflow store that a user names, before training and without loading MLflow."""
 
 import importlib.metadata
 import os
@@ -14,16 +14,16 @@ STORE_WAY_OUT = (
     "give --mlflow or MLFLOW_TRACKING_URI a database such as sqlite:////shared/mlflow.db, a server such as "
     "http://mlflow:5000, or none"
 )
-IS_A_FOLDER = "it is a folder, and MLflow keeps runs in databases and servers alone"
+IS_A_FOLDER = "it is a folder, and MLflow keeps runs only in databases and servers"
 SQLITE = b"SQLite format 3\0"
-"""How a database file begins."""
+"""First bytes of a database file."""
 
 
 def check_store(uri: str) -> None:
-    """Looks whether MLflow could use a store; a server that is away is none of it, as it may come back.
+    """Checks that MLflow could use a store; an unreachable server is accepted, as it may come back.
 
     Raises:
-        UserError: It could not.
+        UserError: MLflow could not use it.
     """
     problem = kind_problem(uri) or _place_problem(uri)
     if problem is not None:
@@ -31,7 +31,7 @@ def check_store(uri: str) -> None:
 
 
 def is_database(uri: str) -> bool:
-    """Whether a store is in a database, a file's among them."""
+    """Whether a store is a database, including a file."""
     return ":" in uri and _kind(uri) in DATABASES
 
 
@@ -40,7 +40,7 @@ def _kind(uri: str) -> str:
 
 
 def kind_problem(uri: str) -> str | None:
-    """What is wrong with the kind of a store, wherever it is; None where nothing is."""
+    """The problem with the kind of a store, wherever it is; None without one."""
     scheme, colon, rest = uri.partition(":")
     if uri == "databricks":
         return None
@@ -63,14 +63,14 @@ def _folders_are_allowed() -> bool:
 
 
 def _plugins() -> set[str]:
-    """Schemes of installed packages that bring MLflow a store of their own."""
+    """Schemes of MLflow stores that installed packages provide."""
     return {point.name for point in importlib.metadata.entry_points(group="mlflow.tracking_store")}
 
 
 def _server_problem(uri: str) -> str | None:
     try:
         host = urlsplit(uri).hostname
-    except ValueError:  # of brackets
+    except ValueError:  # for example unbalanced brackets
         host = None
     if not host or re.search(r"\s", uri):
         return "it names no host"
@@ -100,7 +100,7 @@ def _url_problem(uri: str) -> str | None:
 
 
 def _place_problem(uri: str) -> str | None:
-    """What is wrong with a database as seen from here: its driver, or the file."""
+    """The problem with a database on this machine: its driver or its file; None without one."""
     if not is_database(uri):
         return None
     from piip_search.ledger import database_url, sqlite_file
@@ -124,8 +124,8 @@ def _file_problem(file: Path) -> str | None:
             if begins and begins != SQLITE:
                 return f"{file} is no SQLite database"
             if not os.access(file, os.W_OK):
-                return f"{file} cannot be written to"
-            writable = os.access(file.parent, os.W_OK)  # where SQLite keeps a journal
+                return f"{file} is not writable"
+            writable = os.access(file.parent, os.W_OK)  # for SQLite's journal
             return None if writable else f"nothing can be written into {file.parent}"
         if file.exists():
             return f"{file} is no file"

@@ -1,4 +1,4 @@
-"""Plans a search: its designs, their cost, and what measuring them takes."""
+"""Plans a search: its designs, their costs, and the effort of measuring them."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from piip_search.errors import UserError
 from piip_search.search.plan import Plan, make_plan
 
 PICTURES = (".png", ".svg", ".pdf")
-"""Endings of a picture of a plan."""
+"""File endings of a plan's picture."""
 GPU_THROUGHPUT = 20.0
 """Multiply-accumulates a second in training, in 10^12, of a trial with a GPU: a tenth of an A100's bfloat16 peak."""
 CPU_THROUGHPUT = 0.03
@@ -23,13 +23,13 @@ def plan_search(
     images: tuple[int, int] | None = None,
     throughput: float | None = None,
 ) -> Plan:
-    """Plans a search. Nothing is trained and nothing is built.
+    """Plans a search, without training or building a network.
 
     Args:
-        spec: What is searched.
-        source: The file of the spec, for messages.
+        spec: Search to plan.
+        source: File of the spec, for messages.
         trials: Trials to measure, in place of the spec's.
-        images: Training and validation images; by default those of the data, where it is here.
+        images: Number of training and validation images; by default those of the data, if it is on this machine.
         throughput: Multiply-accumulates a second of one device in training, in 10^12.
 
     Raises:
@@ -40,24 +40,24 @@ def plan_search(
 
 
 def check_picture(path: Path) -> None:
-    """Looks whether a plan can be drawn into a file.
+    """Checks that a plan can be drawn into a file.
 
     Raises:
-        UserError: The file's ending names no format of a picture.
+        UserError: The file's ending is no format of a picture.
     """
     if path.suffix not in PICTURES:
-        raise UserError(f"a picture is {', '.join(PICTURES)}, got {path}; change its ending")
+        raise UserError(f"a picture must end in {', '.join(PICTURES)}, got {path}; change its ending")
 
 
 def draw_spread(plan: Plan, path: Path) -> None:
-    """Draws the spread of costs of a plan into a file.
+    """Draws a plan's spread of costs into a file.
 
     Args:
-        plan: The plan.
-        path: The file, whose ending is one of `PICTURES`.
+        plan: Plan.
+        path: File, whose ending is one of `PICTURES`.
 
     Raises:
-        UserError: An extra is missing, or the ending is another.
+        UserError: An extra is missing, or the file has another ending.
     """
     check_picture(path)
     with extra("plots"):

@@ -10,12 +10,12 @@ from piip_search.api.notices import Notify, ignore
 from piip_search.api.runs import report_source
 from piip_search.errors import NoPaperError, UserError
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_dashboards.report import SearchReport
     from piip_search.ledger import Ledger
 
 ENDINGS = {"htm": "html", "markdown": "md"}
-"""Other endings that a format has."""
+"""Alternative file endings of formats."""
 
 
 class Form(StrEnum):
@@ -31,8 +31,8 @@ class RunReport:
     """The report of a run.
 
     Attributes:
-        content: What the report says.
-        files: The files of the report and of its figures, in the order they were written.
+        content: Content of the report.
+        files: Files of the report and of its figures, in the order of writing.
     """
 
     content: "SearchReport"
@@ -40,15 +40,15 @@ class RunReport:
 
 
 def form_of(path: Path) -> Form:
-    """The format that the ending of a file names.
+    """The format of a file's ending.
 
     Raises:
-        UserError: It names none.
+        UserError: The ending is unknown.
     """
     ending = path.suffix.lower().removeprefix(".")
     ending = ENDINGS.get(ending, ending)
     if ending not in list(Form):
-        raise UserError(f"a report ends in .html, .md or .pdf, got {path}; name one, or give --format")
+        raise UserError(f"a report must end in .html, .md or .pdf, got {path}; name one, or give --format")
     return Form(ending)
 
 
@@ -62,17 +62,17 @@ def report_run(
     browser: str | None = None,
     notify: Notify = ignore,
 ) -> RunReport:
-    """Makes the report of a run, and writes what a file or a folder is named for.
+    """Makes the report of a run, and writes it if a file or folder is given.
 
     Args:
-        ledger: The ledger of the run.
+        ledger: Ledger of the run.
         run: Name of the run.
         out: File of the report; None writes none.
         form: Format of the file.
         figures: Folder for figures of the front and of the chosen designs; None draws none.
-        within: How far below the best the metric of a cheaper design may lie to be shown.
-        browser: Program that prints a PDF; by default the first that is found.
-        notify: Gets what a user should know of the figures.
+        within: Greatest distance of a cheaper design's metric below the best for it to be shown.
+        browser: Program that prints a PDF; by default the first one found.
+        notify: Called with notes about the figures.
 
     Raises:
         LedgerError: The ledger has no such run.

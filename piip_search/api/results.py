@@ -1,4 +1,4 @@
-"""What a search found, as values to look at and to go on with."""
+"""The results of a search as Python values."""
 
 import os
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from piip_search.search.history import RunHistory
 
 
 class RunLike(Protocol):
-    """A search that runs, or that a ledger holds."""
+    """A running search, or a run in a ledger."""
 
     @property
     def objectives(self) -> Objectives:
@@ -36,11 +36,11 @@ class FrontMemberResult:
     """A design with its result.
 
     Attributes:
-        design: Its short form.
-        value: Value of the searched metric.
-        cost: In the unit of the limit: GMACs, or that of a table.
-        trial: Number of its evaluation.
-        evaluation: All that is known of it.
+        design: Short form.
+        value: Value of the metric.
+        cost: Cost in the unit of the limit: GMACs, or that of a table.
+        trial: Number of the evaluation.
+        evaluation: The full evaluation.
     """
 
     design: str
@@ -69,7 +69,7 @@ def read_run(
         home: Folder of the ledger.
 
     Raises:
-        LedgerError: The ledger cannot be opened, or holds no such run.
+        LedgerError: The ledger cannot be opened, or has no such run.
     """
     return history_of(open_ledger(named_ledger(ledger, Path(home)), reading=True), name)
 
@@ -81,7 +81,7 @@ def front(run: RunLike) -> tuple[FrontMemberResult, ...]:
         run: A search (`run`) or a run of a ledger (`read_run`).
 
     Raises:
-        ChoiceError: Nothing was measured to the end yet.
+        ChoiceError: No full training has finished yet.
     """
     return tuple(_result(run, evaluation) for evaluation in run.choose("all"))
 
@@ -94,7 +94,7 @@ def best(run: RunLike, choice: str = "best") -> FrontMemberResult:
         choice: `best`, `<=250G` for the best within that cost, `knee`, a trial's number, or digits of a fingerprint.
 
     Raises:
-        ChoiceError: No design, or more than one, is meant by it.
+        ChoiceError: The choice fits no design, or more than one.
     """
     (evaluation,) = run.choose(_choice(choice))
     return _result(run, evaluation)
@@ -103,7 +103,7 @@ def best(run: RunLike, choice: str = "best") -> FrontMemberResult:
 def _result(run: RunLike, evaluation: Evaluation) -> FrontMemberResult:
     candidate = evaluation.candidate
     value = run.objectives.value(evaluation)
-    assert value is not None, "a chosen evaluation was measured"
+    assert value is not None, "a chosen evaluation has a value"
     return FrontMemberResult(
         candidate.design.name, value, run.objectives.cost(evaluation).gmacs, candidate.number, evaluation
     )
@@ -120,26 +120,26 @@ def export_design(
     proof: bool = True,
     notify: Notify = ignore,
 ) -> DesignExport:
-    """Writes a design of a run as a configuration that trains, and tries what it wrote.
+    """Writes a design of a run as a training configuration, and tests the written files.
 
     Args:
         run: Name of the run.
         choice: As for `best`.
-        out: The folder of the design.
+        out: Folder of the design.
         ledger: A file, or the URL of a database; `ledger.db` in the home by default.
-        home: The home folder, which has the checkpoints of the run.
-        formats: What is written: `mmdet`, `torch`, `onnx`.
-        proof: Whether the export tries what it wrote.
-        notify: Gets what a user should know of the design.
+        home: Home folder with the checkpoints of the run.
+        formats: Formats to write: `mmdet`, `torch`, `onnx`.
+        proof: Whether the export tests the written files.
+        notify: Called with notes about the design.
 
     Returns:
-        The folder and the checks. A check that failed raises no error.
+        The folder and its checks; a failed check raises no error.
 
     Raises:
         LedgerError: The ledger has no such run.
-        ChoiceError: No design is what was asked for.
+        ChoiceError: The choice fits no design, or more than one.
         ExportError: The folder cannot take the design.
-        UserError: The data or the weights are not here, or an extra is not installed.
+        UserError: Data or weights are missing, or an extra is not installed.
     """
     opened = open_ledger(named_ledger(ledger, Path(home)), reading=True)
     options = ExportOptions(tuple(formats), proof=proof, register=False)
@@ -158,7 +158,7 @@ def write_report(
 
     Args:
         run: Name of the run.
-        file: Ends in `.html`, `.md` or `.pdf`.
+        file: File that ends in `.html`, `.md` or `.pdf`.
         ledger: A file, or the URL of a database; `ledger.db` in the home by default.
         home: Folder of the ledger.
 

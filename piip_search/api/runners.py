@@ -1,4 +1,4 @@
-"""Where candidates are measured, and what measures them."""
+"""The places where candidates are measured, and the functions that measure them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import trials_folder
 from piip_search.search.feasible import feasible_designs
 
-if TYPE_CHECKING:  # they bring the database and Ray with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database and Ray, which a message need not wait for
     from piip_search.search.search import Search
     from piip_workers.runners.ray_driver import TrialResources
 
 
 class Place(StrEnum):
-    """Where candidates are measured."""
+    """The place where candidates are measured."""
 
     RAY = "ray"
     LOCAL = "local"
@@ -43,16 +43,16 @@ class ReadySearch:
 
 
 def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -> Any:
-    """What measures a candidate of a search.
+    """The function that measures a search's candidates.
 
     Args:
         spec: Data and training.
-        home: The home folder.
-        run_name: Run whose folder keeps the checkpoints.
-        search: What is driven.
+        home: Home folder.
+        run_name: Run whose folder has the checkpoints.
+        search: Search.
 
-    What was measured is also kept beside its checkpoints, in a folder of the search itself: a run of the same name that
-    was begun anew in another ledger is not answered from it.
+    Evaluations are also kept beside the checkpoints, in a folder of the search itself: another run of the same name in
+    another ledger does not use them.
     """
     from piip_workers.jobs.job import Work
     from piip_workers.tasks.detection import data
@@ -63,7 +63,7 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
     if Path(spec.training.detector).is_file():
         settings["training"]["detector"] = str(Path(spec.training.detector).resolve())
     if spec.data.root is not None:
-        settings["data"]["root"] = str(spec.data.root.resolve())  # workers run in folders of their own
+        settings["data"]["root"] = str(spec.data.root.resolve())  # workers have other current folders
     home = home.resolve()
     settings["directory"] = str(trials_folder(home, run_name, search.recipe))
     results = str(home / run_name / "results" / search.uid)
@@ -76,7 +76,7 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
 
 
 def absolute(pretrained: str | None) -> str | None:
-    """The place of pre-trained weights, for whoever works in another folder."""
+    """The absolute path of pre-trained weights, for processes in other folders."""
     return pretrained if pretrained in (None, "hub") else str(Path(pretrained).resolve())
 
 
@@ -84,19 +84,19 @@ Drive = Callable[["Search", Any, Callable[[], None]], None]
 
 
 def runner(
-    on: Place, address: str | None, spec: SearchSpec, home: Path, told: Callable[[str], None] = lambda text: None
+    on: Place, address: str | None, spec: SearchSpec, home: Path, notify: Callable[[str], None] = lambda text: None
 ) -> tuple[Drive, Callable[[], str], int]:
-    """How to drive a search with what measures, what tells the usage, and how many trials run at once.
+    """The functions that run a search and describe the usage, and the number of trials that run at once.
 
     Args:
-        on: Where candidates are measured.
+        on: Place where candidates are measured.
         address: Address of a Ray cluster; None starts one here.
-        spec: What a trial occupies.
-        home: The home folder.
-        told: Is told, once, when a machine's memory runs out.
+        spec: Spec with the resources of a trial.
+        home: Home folder.
+        notify: Called once, when a machine's memory runs out.
 
     Raises:
-        ClusterError: The cluster cannot be joined, or trials could not run on it.
+        ClusterError: The cluster cannot be joined, or cannot run trials.
     """
     if on is Place.LOCAL:
         from piip_workers.runners import local
@@ -112,14 +112,14 @@ def runner(
     if nodes is not None:
         nodes.check()
 
-    def drive(search: "Search", measure: Any, changed: Callable[[], None]) -> None:
-        ray_tune.run(search, measure, home / "ray", changed, placement, nodes, told)
+    def drive(search: "Search", measure: Any, on_change: Callable[[], None]) -> None:
+        ray_tune.run(search, measure, home / "ray", on_change, placement, nodes, notify)
 
     return drive, ray_cluster.usage, at_once
 
 
 def placement_of(spec: SearchSpec) -> "TrialResources":
-    """What a trial of a search occupies on a Ray cluster; needs the extra."""
+    """The resources of a trial on a Ray cluster; needs the extra."""
     from piip_workers.runners.ray_driver import TrialResources
 
     resources = spec.resources

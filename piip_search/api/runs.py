@@ -1,4 +1,4 @@
-"""A run as the ledger holds it, and what can be said of it."""
+"""A run in the ledger, with its results."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import Objectives
 from piip_search.search.history import RunHistory
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_dashboards.report import Source
     from piip_search.analysis.health import Health
     from piip_search.ledger import Ledger
@@ -35,7 +35,7 @@ def health_of(
     evaluations: list[Evaluation],
     running: Mapping[Candidate, float] | None = None,
 ) -> "Health":
-    """What the checks say of a search."""
+    """The results of a search's health checks."""
     from piip_search.analysis.health import examine
     from piip_search.space import Designs, Features
 
@@ -51,7 +51,7 @@ def health_of(
 
 
 def report_source(book: "Ledger", run: str) -> "Source":
-    """What a report of a run is made from."""
+    """The input of a run's report."""
     from piip_dashboards.report import Source
 
     history, record = history_of(book, run), book.search(run)

@@ -1,4 +1,4 @@
-"""A search from Python: a space is loaded, a search runs or goes on."""
+"""Loads a search space, and runs or resumes a search, from Python."""
 
 import os
 import re
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
     from piip_search.search.search import Search
 
 OwnEvaluate = Callable[[Candidate], float | Mapping[str, float] | Evaluation]
-"""An evaluator of the user's own: the metric, several metrics by name, or a whole evaluation."""
+"""A custom evaluator: returns the metric, several metrics by name, or a whole evaluation."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def load(source: str | os.PathLike[str] | Mapping[str, Any], **changes: Any) -> 
             one: `budget={"trials": 4}` leaves the other fields of `budget`.
 
     Raises:
-        SpecError: The content breaks rules; the message lists all of them.
-        UserError: There is no such file or name.
+        SpecError: The content breaks rules; the message lists all problems.
+        UserError: The file or name does not exist.
     """
     if isinstance(source, Mapping):
         return parse_spec(_changed(source, changes))
@@ -106,23 +106,23 @@ def run(
     fresh: bool = False,
     notify: Notify = ignore,
 ) -> "Search":
-    """Runs a search to its end, or goes on with the one of that name.
+    """Runs a search to its end, or resumes the run of that name.
 
-    What the ledger holds is never measured again, so the same call continues a search that was interrupted.
+    The ledger's evaluations are never repeated, so the same call resumes an interrupted search.
 
     Args:
-        spec: What is searched (`load`).
-        evaluate: Measures a candidate, in this process. By default a proxy of each design is trained.
+        spec: Search (`load`).
+        evaluate: Measures a candidate in this process. By default a proxy of each design is trained.
         name: Name of the run; that of the space by default.
         ledger: A file, or the URL of a database; `ledger.db` in the home by default.
-        home: Folder of checkpoints, and of the ledger.
-        on: `local` trains in this process, one design after another; `ray` trains on a Ray cluster.
-        address: Address of a running Ray cluster; one is started by default.
+        home: Folder of checkpoints and, by default, of the ledger.
+        on: `local` trains in this process, one design at a time; `ray` trains on a Ray cluster.
+        address: Address of a running Ray cluster; by default a new one is started.
         mlflow: Store that mirrors the search; none by default.
-        recipe: Text that names what an evaluator of one's own measures. Results of another recipe are not reused. The
-            evaluator's module and name by default.
-        fresh: Whether designs are measured anew that other runs of the ledger measured.
-        notify: Is called with each line of progress.
+        recipe: Text that identifies a custom evaluator; results of another recipe are not reused. By default the
+            evaluator's module and name.
+        fresh: Whether to ignore measurements of other runs in the ledger.
+        notify: Called with each line of progress.
 
     Returns:
         The search, with its evaluations.
@@ -169,15 +169,15 @@ def _with_own(
 
 
 def measured(candidate: Candidate, evaluate: OwnEvaluate, metric: str) -> Evaluation:
-    """The evaluation of a candidate. An error of the evaluator is an evaluation that failed.
+    """The evaluation of a candidate; an error of the evaluator gives a failed one.
 
     Args:
-        candidate: What is measured.
-        evaluate: Measures it.
-        metric: What a bare number is the value of.
+        candidate: Candidate to measure.
+        evaluate: Function that measures it.
+        metric: Name of a bare number.
 
     Raises:
-        MachineError: The machine is at fault, as where its disk is full: the search halts.
+        MachineError: The machine is at fault, for example its disk is full: the search halts.
     """
     from piip_workers.jobs.job import with_failures
 

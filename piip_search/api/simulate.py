@@ -1,4 +1,4 @@
-"""Simulates a search on a table of known results: nothing is trained."""
+"""Simulates a search on a table of known results, without training."""
 
 import math
 import time
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from piip_search.api.notices import Notify, ignore
 from piip_search.config import SearchSpec, parse_spec
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.search.search import Search
     from piip_search.simulation.simulation import Simulation
     from piip_workers.runners.simulated import SimulationResult
@@ -21,13 +21,13 @@ NOTIFY_EVERY = 10
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """What the simulated workers are like.
+    """The simulated workers.
 
     Attributes:
-        workers: Evaluations at a time.
-        failures: Chance that an evaluation fails.
-        stragglers: Chance that an evaluation takes 3 to 10 times as long.
-        preemptions: Chance that an evaluation loses its worker and begins anew.
+        workers: Number of evaluations at a time.
+        failures: Probability that an evaluation fails.
+        stragglers: Probability that an evaluation takes 3 to 10 times as long.
+        preemptions: Probability that an evaluation loses its worker and restarts.
     """
 
     workers: int = 1
@@ -38,13 +38,13 @@ class ClusterOptions:
 
 @dataclass(frozen=True)
 class TierOutcome:
-    """What a simulation reached in a tier, beside what the whole table holds.
+    """The result of a simulation in a tier, beside the whole table's.
 
     Attributes:
         tier: The tier, in the unit of the table's cost.
-        best: The lowest loss that the search found; None where it found none.
-        possible: The lowest loss of the table; None where it has none.
-        regret: How far the first lies above the second.
+        best: Lowest loss of the search; None without one.
+        possible: Lowest loss of the table; None without one.
+        regret: Difference of `best` and `possible`.
         hypervolume: Share of the table's hypervolume that the search found.
     """
 
@@ -57,15 +57,15 @@ class TierOutcome:
 
 @dataclass(frozen=True)
 class SimulationOutcome:
-    """A simulation that ended.
+    """A finished simulation.
 
     Attributes:
-        search: The search.
-        simulation: The table as the search saw it.
-        result: Simulated time, and what happened to the workers.
-        evaluations: How many evaluations each rung has, by its epochs.
-        tiers: What each tier reached, the cheapest first.
-        seconds: Time that the simulation itself took.
+        search: Search.
+        simulation: Table with the settings of the search.
+        result: Simulated time, and events of the workers.
+        evaluations: Number of evaluations of each rung, by its epochs.
+        tiers: Result of each tier, cheapest first.
+        seconds: Real time of the simulation.
     """
 
     search: "Search"
@@ -89,14 +89,14 @@ def simulate_search(
     Args:
         spec: Sampler, schedule, limit, budget and seed of the search.
         table: CSV file with columns choice:*, cost:*, loss:*.
-        loss: The loss that is lowered; the table's first by default.
-        cost: The cost that is known, in whose unit the limit is; the table's first by default.
-        cluster: What the workers are like.
-        progress: Gets how far it is.
+        loss: Name of the loss to lower; the table's first by default.
+        cost: Name of the known cost, in the unit of the limit; the table's first by default.
+        cluster: Simulated workers.
+        progress: Called with lines about the progress.
 
     Raises:
         TableError: The table cannot be read, or cannot be searched with this spec.
-        UserError: There is no worker, or a chance is none.
+        UserError: There is no worker, or a probability is invalid.
     """
     from piip_search.simulation.simulation import Simulation
     from piip_search.simulation.table import Table
@@ -109,11 +109,11 @@ def simulate_search(
     clock, started = simulated.Clock(), time.monotonic()
     search = simulation.open("simulation", clock=clock)
 
-    def changed() -> None:
+    def on_change() -> None:
         if len(search.evaluations) % NOTIFY_EVERY == 0:
             progress(f"simulating: {len(search.evaluations)} of about {search.expected} evaluations")
 
-    result = simulated.run(search, simulation, workers, clock, changed)
+    result = simulated.run(search, simulation, workers, clock, on_change)
     seconds = time.monotonic() - started
     tiers = tuple(_outcome(search, simulation, tier) for tier in spec.bounds.gmacs)
     return SimulationOutcome(search, simulation, result, _evaluations(search), tiers, seconds)
@@ -129,14 +129,14 @@ def with_changes(
     """The spec with other tiers, trials or seed.
 
     Args:
-        spec: The spec.
-        source: Where it comes from, for messages.
+        spec: Spec.
+        source: Source of the spec, for messages.
         tiers: Tiers in place of the spec's, in the unit of the table's cost.
         trials: Trials in place of the spec's.
         seed: Seed in place of the spec's.
 
     Raises:
-        SpecError: A search cannot have these.
+        SpecError: The new values are invalid.
     """
     content: dict[str, Any] = spec.model_dump(mode="json")
     if tiers is not None:
@@ -149,7 +149,7 @@ def with_changes(
 
 
 def _evaluations(search: "Search") -> dict[int, int]:
-    """Evaluations of each rung, by its epochs."""
+    """Number of evaluations of each rung, by its epochs."""
     fidelities = [evaluation.candidate.fidelity for evaluation in search.evaluations]
     return {rung.epochs: fidelities.count(rung) for rung in search.spec.rungs}
 

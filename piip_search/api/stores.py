@@ -1,4 +1,4 @@
-"""What keeps a search, the ledger, and what mirrors it, MLflow: where they are, and how they are opened."""
+"""Ledgers and MLflow stores: locates and opens them."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from piip_search.file_paths import located, typed_path, typed_url
 from piip_search.redact import without_secrets
 from piip_search.search.history import RunHistory
 
-if TYPE_CHECKING:  # they bring the database and MLflow with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database and MLflow, which a message need not wait for
     from sqlalchemy.engine import URL
 
     from piip_search.export import Provenance
@@ -23,10 +23,10 @@ if TYPE_CHECKING:  # they bring the database and MLflow with them, for which a m
     from piip_workers.tracking.search_run import MlflowTracker
 
 STORE = "mlflow.txt"
-"""File in a run's folder that names the MLflow store that it is mirrored into."""
+"""File in a run's folder with the MLflow store of its mirror."""
 OUTSIDE = "# outside of the home folder"
 STORE_FILE = "mlflow.db"
-"""The store in a home folder."""
+"""File of the store in a home folder."""
 
 
 def ledger_url(given: str | None, home: Path) -> "str | URL":
@@ -36,7 +36,7 @@ def ledger_url(given: str | None, home: Path) -> "str | URL":
 
 
 def named_ledger(given: str | os.PathLike[str] | None, home: Path) -> "str | URL":
-    """The URL of a ledger that is given as one or as a SQLite file; the home's own where none is given."""
+    """The URL of a ledger given as URL or SQLite file; the home's own by default."""
     from piip_search.ledger import sqlite_url
 
     text = os.fspath(given) if given is not None else None
@@ -44,10 +44,10 @@ def named_ledger(given: str | os.PathLike[str] | None, home: Path) -> "str | URL
 
 
 def ledger_of(given: str) -> "URL":
-    """The URL of a ledger that is given as one, as a SQLite file, or as the home folder that holds it.
+    """The URL of a ledger given as URL, SQLite file or home folder.
 
     Raises:
-        UserError: It is none of these.
+        UserError: The text is none of these.
     """
     from piip_search.ledger import UrlError, database_url, sqlite_url
 
@@ -63,53 +63,53 @@ def ledger_of(given: str) -> "URL":
 
 
 def existing_ledger(given: str | None, home: Path) -> "str | URL":
-    """The ledger that holds a run already; no new one is made.
+    """The URL of an existing ledger; none is created.
 
     Raises:
-        UserError: It is a file that is not there.
+        UserError: The file does not exist.
     """
     from piip_search.ledger import UrlError, sqlite_file
 
     url = ledger_url(given, home)
-    with suppress(UrlError):  # who opens it says what is wrong
+    with suppress(UrlError):  # reported when it is opened
         file = sqlite_file(url)
         if file is not None and not file.exists():
             place = located(file if given else home / "ledger.db")
-            raise UserError(f"no ledger at {place}; run a search first, or say where it is with --home or --ledger")
+            raise UserError(f"no ledger at {place}; run a search first, or give its place with --home or --ledger")
     return url
 
 
-def open_ledger(url: "str | URL", told: Callable[[str], None] = lambda text: None, reading: bool = False) -> "Ledger":
-    """The ledger at a database URL, brought up to date.
+def open_ledger(url: "str | URL", notify: Callable[[str], None] = lambda text: None, reading: bool = False) -> "Ledger":
+    """The ledger at a database URL, with migrated tables.
 
     Args:
-        url: The database's.
-        told: Is told when the database is away later, and when it is back.
-        reading: Whether it is only asked: then a file that may only be read is left as it is.
+        url: URL of the database.
+        notify: Called when the database is away later, and when it is back.
+        reading: Whether it is only read: a read-only file stays unchanged.
 
     Raises:
         LedgerError: It cannot be opened.
     """
     from piip_search.ledger import Ledger
 
-    return Ledger(url, told, reading=reading)
+    return Ledger(url, notify, reading=reading)
 
 
 def read_ledger(given: str | None, home: Path) -> "Ledger":
-    """The ledger that holds a run already, to be asked alone.
+    """An existing ledger, opened for reading.
 
     Raises:
-        UserError: It is a file that is not there.
+        UserError: The file does not exist.
         LedgerError: It cannot be opened.
     """
     return open_ledger(existing_ledger(given, home), reading=True)
 
 
 def mlflow_uri(given: str | None, home: Path) -> str | None:
-    """The MLflow store that a user named, the home's own where none was named, or None for none.
+    """The MLflow store that a user named; the home's own by default, or None for none.
 
     Raises:
-        UserError: MLflow could not use it.
+        UserError: MLflow cannot use it.
     """
     from piip_search.ledger import database_url, sqlite_url, url_text
 
@@ -122,9 +122,9 @@ def mlflow_uri(given: str | None, home: Path) -> str | None:
 
 
 def keep_store(uri: str, home: Path, run: str) -> None:
-    """Notes beside a run's checkpoints where it is mirrored, without secrets: a training of an export looks there.
+    """Records the store of a run's mirror beside its checkpoints, without secrets, for trainings of exports.
 
-    A file in the home is named from there, so that it is found when the home is somewhere else.
+    A file in the home is recorded by a relative path, so that it is found after the home has moved.
     """
     from piip_search.ledger import sqlite_file
 
@@ -139,7 +139,7 @@ def keep_store(uri: str, home: Path, run: str) -> None:
 
 
 def kept_store(home: Path, run: str) -> str | None:
-    """The MLflow store that a run was last mirrored into; None where it was not, as far as is known here."""
+    """The MLflow store of a run's last mirror; None if none is recorded."""
     from piip_search.ledger import sqlite_file, sqlite_url, url_text
 
     own = mlflow_uri(None, home) if (home / STORE_FILE).exists() else None
@@ -149,14 +149,14 @@ def kept_store(home: Path, run: str) -> str | None:
     kept, _, rest = file.read_text(encoding="utf-8").partition("\n")
     if kept.startswith("./"):
         return url_text(sqlite_url(home / unquote(kept)))
-    # Earlier versions named the home's own by its absolute path as well, and the home may have been moved since.
+    # Earlier versions recorded the absolute path of the home's own, and the home may have moved since.
     path = sqlite_file(kept) if kept.startswith("sqlite:") and OUTSIDE not in rest else None
     moved = path is not None and path.name == STORE_FILE and not path.exists()
     return own if moved and own is not None else kept
 
 
 def shown_store(uri: str) -> str:
-    """An MLflow store's address without user, password and query; a path in it is absolute."""
+    """An MLflow store's address without user, password and query; its path is absolute."""
     from piip_search.ledger import UrlError, database_url, url_text
 
     if uri.startswith("sqlite:"):
@@ -174,7 +174,7 @@ def shown_store(uri: str) -> str:
 
 
 def open_tracker(uri: str | None, home: Path, asked: bool, note: Callable[[str], None]) -> Tracker | None:
-    """MLflow's tracker, in the background; without the extra a note, unless the user asked for a store."""
+    """MLflow's tracker, in the background; a missing extra is a note, or an error if the user asked for a store."""
     if uri is None:
         return None
     try:
@@ -197,7 +197,7 @@ def _tracker(uri: str) -> "MlflowTracker":
 
 
 def _mirror_options(uri: str, home: Path) -> str:
-    """What is typed after `piip-search mirror RUN` to write into a store from the ledger of a home."""
+    """The options of `piip-search mirror RUN` that write into a store from the ledger of a home."""
     place = "" if home == Path("runs") else f" --home {typed_path(home)}"
     return place if uri == mlflow_uri(None, home) else f"{place} --mlflow {typed_url(shown_store(uri))}"
 
@@ -208,7 +208,7 @@ def mirror_of(uri: str, run: str, history: RunHistory) -> Iterator["MlflowTracke
 
     Raises:
         ConnectionError: MLflow cannot be reached.
-        StoreError: The file of the store cannot be used until somebody mends it.
+        StoreError: The file of the store is damaged or locked, and a user has to fix it.
     """
     from piip_workers.tracking.store import reachable
 
@@ -219,7 +219,7 @@ def mirror_of(uri: str, run: str, history: RunHistory) -> Iterator["MlflowTracke
 
 
 def set_broken_store_aside(uri: str) -> Path | None:
-    """Gives the file of a broken store another name; the rest as for `piip_workers.tracking.store.set_aside`."""
+    """Renames the file of a broken store; see `piip_workers.tracking.store.set_aside`."""
     from piip_workers.tracking.store import reachable, set_aside
 
     with reachable(uri):
@@ -227,7 +227,7 @@ def set_broken_store_aside(uri: str) -> Path | None:
 
 
 def register_model(uri: str, provenance: "Provenance", folder: Path, channels: tuple[int, ...]) -> str:
-    """Puts an exported network into MLflow's registry, with the arguments of `registry.register`."""
+    """Adds an exported network to MLflow's registry; the arguments are those of `registry.register`."""
     find_mlflow()
     from piip_workers.tracking.registry import register
 

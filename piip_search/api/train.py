@@ -15,21 +15,21 @@ from piip_search.export.mmdet.recipe import IMAGES_A_STEP
 from piip_search.file_paths import located
 
 WORK = "work"
-"""Folder of checkpoints and log, in the folder of the export."""
+"""Folder of checkpoints and log in the folder of the export."""
 BATCH_SIZE = "train_dataloader.batch_size"
-"""Setting with the images that each process takes a step."""
+"""Setting for each process's images a step."""
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a design is trained in full.
+    """The settings of a full training.
 
     Attributes:
         settings: Settings of config.py to change, each KEY=VALUE.
-        gpus: GPUs of this machine to train on, a process each.
-        resume: Whether the training goes on from the last checkpoint.
+        gpus: GPUs of this machine to train on, one process each.
+        resume: Whether to resume from the last checkpoint.
         epochs: Epochs in place of the schedule's; its steps move in proportion.
-        mlflow: MLflow store of the search, or none; by default the store that the export names.
+        mlflow: MLflow store of the search, or none; by default the one that the export names.
     """
 
     settings: Sequence[str] = ()
@@ -41,13 +41,13 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class FullTraining:
-    """A full training that can start.
+    """A full training that is ready to start.
 
     Attributes:
-        provenance: The trial of the design.
+        provenance: Trial of the design.
         work: Folder of checkpoints and log.
         arguments: Command line of `piip_workers.train`.
-        gpus: GPUs of this machine to train on, a process each.
+        gpus: GPUs of this machine to train on, one process each.
     """
 
     provenance: Provenance
@@ -58,14 +58,14 @@ class FullTraining:
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """What a full training reached.
+    """The result of a full training.
 
     Attributes:
         work: Folder of checkpoints and log.
-        metric: The metric that the search raised.
-        value: Its last value; None where it was never measured.
-        epochs: Epochs after which it had that value; None where it was never measured.
-        proxy: What the proxy reached; None where that is not known.
+        metric: Metric of the search.
+        value: Last value of the metric; None if it was never measured.
+        epochs: Epochs before that value; None if it was never measured.
+        proxy: Value of the proxy; None if unknown.
     """
 
     work: Path
@@ -80,12 +80,12 @@ def prepare_training(
     options: TrainingOptions = TrainingOptions(),
     notify: Notify = ignore,
 ) -> FullTraining:
-    """Checks whether an exported design can be trained in full, as it is asked for.
+    """Checks that an exported design can be trained in full with these settings.
 
     Args:
-        folder: The folder of the export.
-        options: How it is trained.
-        notify: Gets what a user should know of MLflow.
+        folder: Folder of the export.
+        options: Settings of the training.
+        notify: Called with notes about MLflow.
 
     Raises:
         ExportError: The folder is no export with a configuration.
@@ -95,7 +95,7 @@ def prepare_training(
         check_store(str(options.mlflow))
     provenance = Provenance.read(folder)
     if not (folder / CONFIG).is_file():
-        raise ExportError(f"{located(folder)} holds no {CONFIG}; export the design with --format mmdet")
+        raise ExportError(f"{located(folder)} has no {CONFIG}; export the design with --format mmdet")
     _check_settings(options.settings)
     _check_work(folder / WORK, options.resume)
     _check_gpus(options.gpus)
@@ -110,7 +110,7 @@ def train_in_full(training: FullTraining) -> TrainingOutcome:
     """Trains on this machine, in this process or in one for each GPU.
 
     Args:
-        training: What `prepare_training` found to be possible.
+        training: Result of `prepare_training`.
 
     Raises:
         UserError: The training ended with an error.
@@ -120,27 +120,27 @@ def train_in_full(training: FullTraining) -> TrainingOutcome:
 
     code = launch.train(training.arguments, training.gpus)
     if code:
-        raise UserError(f"the training ended with exit code {code}; what it said is above and in {training.work}")
+        raise UserError(f"the training ended with exit code {code}; its output is above and in {training.work}")
     return _outcome(training)
 
 
 def _check_settings(settings: Sequence[str]) -> None:
     wrong = [setting for setting in settings if "=" not in setting]
     if wrong:
-        raise UserError(f"settings are written KEY=VALUE, got {wrong[0]!r}")
+        raise UserError(f"settings must be KEY=VALUE, got {wrong[0]!r}")
 
 
 def _check_work(work: Path, resume: bool) -> None:
-    """Looks whether the folder holds a training exactly where one goes on."""
+    """Checks that the folder has a training if one is resumed, and no training otherwise."""
     begun = any(work.glob("epoch_*.pth"))
     if begun and not resume:
-        raise UserError(f"{work} holds a training; go on with it by --resume, or move it away")
+        raise UserError(f"{work} has a training; resume it with --resume, or move it away")
     if resume and not begun:
-        raise UserError(f"{work} holds no checkpoint to go on from; leave --resume out")
+        raise UserError(f"{work} has no checkpoint to resume from; leave --resume out")
 
 
 def _check_gpus(gpus: int) -> None:
-    """Looks whether this machine can train, and has that many GPUs."""
+    """Checks that this machine can train, and has so many GPUs."""
     with extra("detection"):
         find_trainer(None)
         from piip_workers.tasks.detection import launch
@@ -149,13 +149,13 @@ def _check_gpus(gpus: int) -> None:
 
 
 def _share(gpus: int, settings: Sequence[str]) -> list[str]:
-    """The setting by which GPUs share the recipe's images a step."""
+    """The setting that divides the recipe's images a step among GPUs."""
     if gpus == 1 or any(setting.startswith(f"{BATCH_SIZE}=") for setting in settings):
         return []
     if IMAGES_A_STEP % gpus:
         raise UserError(
             f"{gpus} GPUs cannot share the recipe's {IMAGES_A_STEP} images a step; "
-            f"say how many each takes: -- {BATCH_SIZE}=2"
+            f"set the images of each: -- {BATCH_SIZE}=2"
         )
     return [f"{BATCH_SIZE}={IMAGES_A_STEP // gpus}"]
 
@@ -174,7 +174,7 @@ def _arguments(folder: Path, options: TrainingOptions, settings: Sequence[str], 
 
 
 def _outcome(training: FullTraining) -> TrainingOutcome:
-    """What the log says at its end."""
+    """The result at the end of the training's log."""
     metric = training.provenance.metric
     history = json.loads((training.work / "history.json").read_text(encoding="utf-8"))
     measured = [row for row in history if metric in row]

@@ -1,6 +1,6 @@
-"""The command line: what a user types, and what is printed. One module a subject.
+"""The command line: parses options and prints results, one module a subject.
 
-Importing this loads next to nothing, so that an interruption meets `main` also while the commands are loaded.
+This module imports almost nothing, so that `main` handles an interruption even while commands are loaded.
 """
 
 import sys
@@ -10,7 +10,7 @@ from piip_search.cli.interruption import INTERRUPTED, Interruption, ToldExit
 
 
 def main() -> NoReturn:
-    """Runs the command line; an interruption ends with exit code 130 and no traceback, at any time."""
+    """Runs the command line; an interruption at any time ends with exit code 130 and no traceback."""
     with Interruption() as interruption:
         try:
             from piip_search.cli.commands import run_and_exit

@@ -1,4 +1,4 @@
-"""The application that commands join, and what they share: consoles, printing, exit codes."""
+"""The application of all commands, with their consoles, printing and exit codes."""
 
 import json
 import sys
@@ -13,39 +13,39 @@ from piip_search.cli.interruption import INTERRUPTED, ToldExit
 from piip_search.file_paths import expanded
 
 HALTED = 1
-"""Exit code of a search that has to be mended by a person: of a full disk, of failures alone, of a bug."""
+"""Exit code of a search that a person has to fix: after a full disk, failures only, or a bug."""
 USER_ERROR = 2
 SHOW_TRACEBACK = "--traceback"
 
 app = typer.Typer(
     name="piip-search",
-    help="Choose a PIIP network by machine: search, look at the front, export a design that trains.",
+    help="Choose a PIIP network by machine: search, show the front, export a design that trains.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-# What goes into a file or a pipe is not wrapped at the width of a terminal that is not there.
+# Output into a file or a pipe is not wrapped at a terminal's width.
 console = Console(width=None if sys.stdout.isatty() else 10_000)
 errors = Console(stderr=True)
 
 
 class Command(TyperCommand):
-    """A command in whose paths `~` and variables mean what they mean in a shell.
+    """A command that expands `~` and variables in paths as a shell does.
 
-    A shell leaves them as they are in `--home=~/runs`, in quotes, and where a file of variables gives the home folder.
+    A shell does not expand them in `--home=~/runs`, in quotes, and in a file of variables that names the home folder.
 
     Attributes:
-        traceback: Whether somebody asked for the traceback of an error that they can mend.
+        traceback: Whether to print the traceback of a user's error.
     """
 
     traceback = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Reads the arguments, and the environment variables that stand for them.
+        """Parses the arguments, and the environment variables of options.
 
-        Paths are taken as they were typed: a `Path` of `./~` is one of `~`.
+        Paths are parsed as typed: a `Path` of `./~` would be `~`.
         """
-        if SHOW_TRACEBACK in args:  # wherever it stands
+        if SHOW_TRACEBACK in args:  # at any position
             Command.traceback, args = True, [one for one in args if one != SHOW_TRACEBACK]
         typed, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         rest = super().parse_args(ctx, args)
@@ -57,14 +57,14 @@ class Command(TyperCommand):
 
 
 silent = Console(quiet=True, force_terminal=False)
-"""For what somebody asked not to be told."""
+"""Console for suppressed output."""
 
 
-def put(*shown: RenderableType) -> None:
+def print_result(*shown: RenderableType) -> None:
     """Prints a result; into a file or a pipe without the spaces that fill up columns."""
     if not shown:
         return
-    plain = all(isinstance(one, str) for one in shown)  # so that a path or a command can be copied
+    plain = all(isinstance(one, str) for one in shown)  # a path or a command can then be copied
     if console.is_terminal:
         console.print(*shown, sep="\n", markup=False, highlight=False, soft_wrap=plain)
         return
@@ -74,23 +74,23 @@ def put(*shown: RenderableType) -> None:
         print(line.rstrip())
 
 
-def put_json(content: Any) -> None:
+def print_json(content: Any) -> None:
     """Prints one JSON document."""
     print(json.dumps(content, indent=2))
 
 
 def progress(as_json: bool, quiet: bool) -> Console:
-    """Where progress is shown: nowhere if it should be quiet, and beside a JSON document."""
+    """The console for progress, which is silent if `quiet`, and stderr beside a JSON document."""
     return silent if quiet else errors if as_json else console
 
 
 def note(text: str) -> None:
-    """Tells something beside the result, which may go into a file or a pipe."""
+    """Prints a note to stderr, as the result may go into a file or a pipe."""
     errors.print(shown(text), markup=False, soft_wrap=True)
 
 
 def shown(text: object) -> str:
-    """What somebody else wrote, as a terminal may be given it: without passwords of URLs, and without its commands."""
+    """Foreign text, safe to print: passwords in URLs and control sequences are removed."""
     from piip_search.cli.terminal.tables import printable
     from piip_search.redact import without_secrets
 
@@ -101,7 +101,3 @@ def stopped(text: str) -> NoReturn:
     """Ends a command that the user interrupted."""
     errors.print(text, markup=False, soft_wrap=True)
     raise ToldExit(INTERRUPTED)
-
-
-def pass_over(text: str) -> None:
-    """Tells it nobody."""

@@ -1,4 +1,4 @@
-"""`piip-search audit`: what a run's proxies are worth."""
+"""`piip-search audit`: audits a run's proxies."""
 
 import sys
 from typing import Annotated
@@ -26,12 +26,12 @@ def audit(
         int | None, typer.Option(min=1, help=f"Epochs of the longer training; {LONGER} times the proxy's by default.")
     ] = None,
     data_fraction: Annotated[
-        float | None, typer.Option(min=1e-6, max=1, help="Share of the images it sees; the proxy's by default.")
+        float | None, typer.Option(min=1e-6, max=1, help="Share of the images in it; the proxy's by default.")
     ] = None,
     image_scale: Annotated[
         float | None, typer.Option(min=1e-6, max=1, help="Factor on its image sizes; the proxy's by default.")
     ] = None,
-    on: Annotated[Place, typer.Option(help="Where candidates are measured.")] = Place.RAY,
+    on: Annotated[Place, typer.Option(help="Place where candidates are measured.")] = Place.RAY,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join: auto or ray://HOST:10001; none starts one here.")
     ] = None,
@@ -41,10 +41,10 @@ def audit(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure what a run's proxies are worth: do they rank designs as a longer training does, better than cost alone?
+    """Audit a run's proxies: do they rank designs as a longer training does, and better than cost alone?
 
-    Some designs of each tier are trained again: with other seeds, and for longer. Like a run, an audit goes on where it
-    was cut off, and trains nothing twice. With --quiet, the verdict of each tier is all that is printed.
+    Some designs of each tier are trained again: with other seeds, and for longer. An interrupted audit goes on where it
+    stopped, and trains nothing twice. With --quiet, only the verdict of each tier is printed.
 
     Example: piip-search audit quickstart --designs 8 --seeds 3
     """
@@ -52,10 +52,10 @@ def audit(
     store = mlflow_uri(mlflow, home)
     book = open_ledger(existing_ledger(ledger, home))
     options = AuditOptions(designs, seeds, epochs, data_fraction, image_scale)
-    shown_on, told = progress(as_json, quiet), pass_over if quiet else note
-    with shown_on.status("looking at the run") as status:
+    shown_on, notify = progress(as_json, quiet), ignore if quiet else note
+    with shown_on.status("reading the run") as status:
         opened = open_audit(
-            book, run, home, options, on, address, store, mlflow is not None, notify=told, progress=status.update
+            book, run, home, options, on, address, store, mlflow is not None, notify=notify, progress=status.update
         )
     search = opened.search
     drive_to_end(opened, shown_on, examined=False)
@@ -69,20 +69,22 @@ def audit(
     end_search(search, opened.trials, as_json, quiet)
 
 
-def _put_tiers(opened: AuditRun, quiet: bool) -> None:
-    """The verdict of each tier, with the table that it rests on unless the bare result is wanted."""
+def _print_tiers(opened: AuditRun, quiet: bool) -> None:
+    """Prints the verdict of each tier, with its table unless only the bare result is wanted."""
     search = opened.search
     for tier in opened.tiers:
         if tier.figures is not None and not quiet:
-            put(_table(tier.tier, tier.designs, tier.figures, search.objectives.metric))
-        put(f"up to {tier.tier:g} GMACs: {tier.verdict}")
+            print_result(_table(tier.tier, tier.designs, tier.figures, search.objectives.metric))
+        print_result(f"up to {tier.tier:g} GMACs: {tier.verdict}")
     if not quiet:
         failed = f"; {len(search.failures)} failed, see piip-search show {search.run}" if search.failures else ""
-        put(f"audit {search.run}: {len(search.evaluations)} measurements in {tables.clock(search.elapsed)}{failed}")
+        print_result(
+            f"audit {search.run}: {len(search.evaluations)} measurements in {tables.clock(search.elapsed)}{failed}"
+        )
 
 
 def _table(tier: float, designs: int, found: RankFigures, metric: str) -> Table:
-    """Tau and its interval, a row a score."""
+    """Tau and its interval, one row a score."""
     spread = "" if found.spread is None else f"; seeds differ by {found.spread:.4f} {metric} (median of deviations)"
     table = Table(
         title=f"up to {tier:g} GMACs: {designs} designs{spread}", title_justify="left", box=None, pad_edge=False

@@ -1,4 +1,4 @@
-"""All commands, and what of them ends with one message."""
+"""All commands, and the errors that end with one message."""
 
 import sys
 from traceback import format_exc
@@ -45,7 +45,7 @@ COMMANDS = (
     train.train,
     init.init,
 )
-"""In the order of the help."""
+"""Modules of commands in the order of the help."""
 for command in COMMANDS:
     app.command(cls=Command)(command)
 app.add_typer(ledger.ledger_app, name="ledger")
@@ -63,23 +63,23 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
     traceback: Annotated[
-        bool, typer.Option(SHOW_TRACEBACK, help="Print the traceback of any error; may stand after the command too.")
+        bool, typer.Option(SHOW_TRACEBACK, help="Print the traceback of any error; also allowed after the command.")
     ] = False,
 ) -> None:
-    """Choose a PIIP network by machine: search, look at the front, export a design that trains."""
+    """Choose a PIIP network by machine: search, show the front, export a design that trains."""
     Command.traceback = traceback
 
 
 BUG = (
     "This is a bug of piip-search. Please report it with the lines above: open an issue where the code came from. "
-    "Nothing that was measured is lost: the same command goes on."
+    "Nothing that was measured is lost: run the same command again to go on."
 )
 
 
 def run_and_exit() -> NoReturn:
-    """Runs what was typed. What the user can mend ends with exit code 2 and one message; a bug keeps its traceback."""
+    """Runs the typed command; a user's error ends with exit code 2 and one message, and a bug keeps its traceback."""
     try:
-        app(prog_name="piip-search")  # however it was started: shells complete by it
+        app(prog_name="piip-search")  # for any way of starting it: shells complete by this name
     except Exception as error:
         message = user_message(error)
         if message is None or Command.traceback:

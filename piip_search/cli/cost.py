@@ -1,4 +1,4 @@
-"""`piip-search cost`: what one architecture costs."""
+"""`piip-search cost`: prices one architecture."""
 
 import re
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from piip_search.api.cost import DesignCost, TrialCost, price_design, price_trial
 from piip_search.architecture import Architecture
-from piip_search.cli.application import put, put_json
+from piip_search.cli.application import print_json, print_result
 from piip_search.cli.options import Json, Quiet, expanded_space, space_names
 from piip_search.cli.terminal import tables
 from piip_search.config import SearchSpec, load_spec
@@ -19,24 +19,24 @@ from piip_search.cost.gpu_share import GIB
 from piip_search.errors import DesignError, UserError
 
 PUBLISHED_LISTED = 5
-"""Published designs listed beside one."""
+"""Most published designs listed beside a design."""
 
 
 def cost(
     architecture: Annotated[str, typer.Argument(help="Short form of an architecture.")],
     image: Annotated[
-        str | None, typer.Option(help="Height x width in pixels of the image given to the network, such as 800x1333.")
+        str | None, typer.Option(help="Height x width in pixels of the input image, such as 800x1333.")
     ] = None,
     convention: Annotated[
-        Convention | None, typer.Option(help="How the parts are counted; all totals are shown.")
+        Convention | None, typer.Option(help="Counting convention of the parts; all totals are shown.")
     ] = None,
     detector: Annotated[
-        DetectorName, typer.Option(help="What reads the maps under the detector convention.")
+        DetectorName, typer.Option(help="Detector after the maps, under the detector convention.")
     ] = "mask_rcnn",
     space: Annotated[
         str | None,
         typer.Option(
-            help="Space whose trial is asked for: what training the design takes of a GPU.",
+            help="Space whose trial is priced: memory and GPU share of the design's training.",
             autocompletion=space_names,
             callback=expanded_space,
         ),
@@ -44,9 +44,9 @@ def cost(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what an architecture costs, exactly, without building it.
+    """Show the exact cost of an architecture, without building it.
 
-    With --quiet, its GMACs alone. With --space, also the memory of a trial, and its share of a GPU.
+    With --quiet, only its GMACs. With --space, also the memory of a trial, and its share of a GPU.
 
     Example: piip-search cost 'vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12'
     """
@@ -58,38 +58,38 @@ def cost(
     trial = None if spec is None else price_trial(design, spec)
     chosen = convention or list(found.costs)[-1]
     if as_json:
-        put_json(found.to_dict() if trial is None else {**found.to_dict(), "trial": asdict(trial)})
+        print_json(found.to_dict() if trial is None else {**found.to_dict(), "trial": asdict(trial)})
     elif quiet:
-        put(f"{found.costs[chosen].gmacs:.6g}")
+        print_result(f"{found.costs[chosen].gmacs:.6g}")
     else:
-        _put_totals(found)
+        _print_totals(found)
         if spec is not None and trial is not None:
-            put(_trial(trial, spec))
-        put(f"\nparts under the {chosen} convention:")
-        put(tables.parts_table(found.parts(chosen)))
+            print_result(_trial(trial, spec))
+        print_result(f"\nparts under the {chosen} convention:")
+        print_result(tables.parts_table(found.parts(chosen)))
         _compare(found)
 
 
-def _put_totals(found: DesignCost) -> None:
-    """The design, and its totals under every convention."""
+def _print_totals(found: DesignCost) -> None:
+    """Prints the design, and its totals under every convention."""
     design, image, sides = found.design, found.image, found.sides
-    put(str(design), f"one image of {image[0]}x{image[1]} px, fingerprint {design.fingerprint}")
+    print_result(str(design), f"one image of {image[0]}x{image[1]} px, fingerprint {design.fingerprint}")
     if sides is not None and image != sides:
-        put(f"padded from {sides[0]}x{sides[1]}: grids are exact at multiples of {design.multiple} px")
-    put(Text(), tables.totals_table(found.costs, found.memories))
-    put("memory in float32 at one image a step, training with AdamW; about half of it in bfloat16")
+        print_result(f"padded from {sides[0]}x{sides[1]}: grids are exact at multiples of {design.multiple} px")
+    print_result(Text(), tables.totals_table(found.costs, found.memories))
+    print_result("memory in float32 at one image a step, training with AdamW; about half of it in bfloat16")
 
 
 def _image(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,18})x(\d{1,18})", text)  # Python reads up to 4300 digits
     sides = (int(match[1]), int(match[2])) if match else (0, 0)
     if min(sides) < 1:
-        raise UserError(f"an image is height x width in pixels, such as 800x1333, got {text!r}")
+        raise UserError(f"an image must be height x width in pixels, such as 800x1333, got {text!r}")
     return sides
 
 
 def _trial(trial: TrialCost, spec: SearchSpec) -> str:
-    """What training a design in a search takes of a GPU, in a line."""
+    """One line about the GPU memory and share of a design's trial in a search."""
     resources, training = spec.resources, spec.training
     recomputed = ", checkpointing" if training.checkpointing else ""
     text = (
@@ -103,11 +103,11 @@ def _trial(trial: TrialCost, spec: SearchSpec) -> str:
 
 
 def _compare(found: DesignCost) -> None:
-    """The rows that the authors published of this design, and what they chose at the same cost."""
+    """Prints the published rows of this design, and the authors' designs of the same cost."""
     gmacs = found.published_gmacs
     for row in found.published:
-        put(f"published as {row.summary}: here {gmacs / row.gmacs - 1:+.2%}")
+        print_result(f"published as {row.summary}: here {gmacs / row.gmacs - 1:+.2%}")
     if found.near:
-        put(f"\nthe authors' designs within 10 % of its published {gmacs:.4g} GMACs:")
+        print_result(f"\nthe authors' designs within 10 % of its published {gmacs:.4g} GMACs:")
     for row in found.near[:PUBLISHED_LISTED]:
-        put(f"  {row.summary}", f"    {row.architecture}")
+        print_result(f"  {row.summary}", f"    {row.architecture}")

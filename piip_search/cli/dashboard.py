@@ -1,4 +1,4 @@
-"""`piip-search dashboard`: look at searches in a browser."""
+"""`piip-search dashboard`: shows searches in a browser."""
 
 import gc
 import os
@@ -39,21 +39,21 @@ def dashboard(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for a free one.")] = PORT,
     token: Annotated[
         str | None,
-        typer.Option(envvar="PIIP_SEARCH_TOKEN", help="What visitors have to know; drawn where one is needed."),
+        typer.Option(envvar="PIIP_SEARCH_TOKEN", help="Token for visitors; drawn at random if one is needed."),
     ] = None,
     address: Annotated[
         str | None,
         typer.Option(
             envvar="RAY_API_SERVER_ADDRESS",
-            help="A Ray cluster's dashboard, http://HOST:8265: pages can start and stop its searches.",
+            help="A Ray cluster's dashboard, http://HOST:8265, so that pages can start and stop searches on it.",
         ),
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the address in a browser.")] = True,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Show searches in a browser, live: fronts, designs, what matters, health.
+    """Show searches in a browser, live: fronts, designs, effects, health.
 
-    Everything is served from this machine; nothing is loaded from elsewhere.
+    All files are served from this machine; nothing is loaded from elsewhere.
 
     Example: piip-search dashboard
     """
@@ -84,11 +84,11 @@ def dashboard(
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False))
         with closing(service), suppress(KeyboardInterrupt):  # a second Ctrl-C leaves the server's own end out
             server.run(sockets=[listening])
-    raise ToldExit(0)  # being interrupted is how a server ends
+    raise ToldExit(0)  # an interruption is a server's normal end
 
 
 def _place(given: str | None, home: Path) -> tuple[str | None, Path]:
-    """The database URL, where it is another than the home folder's own, and the home folder."""
+    """The database URL, if it is not the home folder's own, and the home folder."""
     if given is None or "://" in given:
         return given, home
     path = Path(given)
@@ -99,16 +99,16 @@ def _place(given: str | None, home: Path) -> tuple[str | None, Path]:
 
 
 def _options(url: str | None, home: Path) -> str:
-    """What a user adds to a command so that it finds this ledger."""
+    """The options by which a user's command finds this ledger."""
     place = "" if home == DEFAULT_HOME else f" --home {typed_path(home)}"
     return place if url is None else f"{place} --ledger {typed_url(without_password(url))}"
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """A socket at an address; who comes before the server is up waits.
+    """A socket at an address, where visitors wait until the server is up.
 
     Raises:
-        UserError: Another process listens there, or the address is none of this machine.
+        UserError: Another process listens there, or the address does not belong to this machine.
     """
     try:
         family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -118,16 +118,16 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _named(host: str) -> str:
-    """The address as a browser is given it."""
+    """The address as a part of a URL."""
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
 
 
 def _keep_for_good() -> None:
-    """Takes what this process holds out of the garbage collector's rounds.
+    """Exempts the present objects of this process from garbage collection.
 
-    A round through 10,000 trials takes 0.3 s, in which every visitor waits.
+    A collection of 10,000 trials takes 0.3 s, for which every visitor waits.
     """
     gc.collect()
     gc.freeze()

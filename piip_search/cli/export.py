@@ -1,4 +1,4 @@
-"""`piip-search export`: a chosen design leaves."""
+"""`piip-search export`: exports a chosen design."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,13 +8,13 @@ import typer
 
 from piip_search.api.export import DesignExport, ExportOptions, check_proofs, export_designs
 from piip_search.api.stores import read_ledger
-from piip_search.cli.application import note, pass_over, progress, put, put_json
+from piip_search.cli.application import note, print_json, print_result, progress
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, expanded_store
 from piip_search.export import FORMATS, ScheduleName, WeightsKind
 
 
 class FormatChoice(StrEnum):
-    """What may be asked for: a format, or all of them."""
+    """A format, or all formats."""
 
     MMDET = "mmdet"
     TORCH = "torch"
@@ -32,30 +32,30 @@ def export(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="Folder to write: new, or an earlier export. With all, one a design in it."),
+        typer.Option("--out", "-o", help="Folder to write: new, or an earlier export; with all, one a design."),
     ],
     formats: Annotated[
         list[FormatChoice],
-        typer.Option("--format", help="What to write; may be given more than once."),
+        typer.Option("--format", help="Format to write; may be given more than once."),
     ] = [FormatChoice.MMDET],  # noqa: B006  typer copies it
-    schedule: Annotated[ScheduleName, typer.Option(help="Of the full training: 12 or 36 epochs.")] = "1x",
+    schedule: Annotated[ScheduleName, typer.Option(help="Schedule of the full training: 12 or 36 epochs.")] = "1x",
     weights: Annotated[
         WeightsKind | None,
         typer.Option(
-            help="What the training starts from; by default pretrained where the search used that, else the proxy's."
+            help="Starting weights of the training; by default pretrained if the search used them, else proxy."
         ),
     ] = None,
-    proof: Annotated[bool, typer.Option(help="Rebuild, count, train and run what was written.")] = True,
+    proof: Annotated[bool, typer.Option(help="Rebuild, count, train and run the written network.")] = True,
     register: Annotated[
         bool,
-        typer.Option(help="Put a torch or ONNX network into MLflow's model registry, where MLflow has the search."),
+        typer.Option(help="Add a torch or ONNX network to MLflow's model registry, if MLflow has the search."),
     ] = True,
     mlflow: Annotated[
         str | None,
         typer.Option(
             envvar="MLFLOW_TRACKING_URI",
             callback=expanded_store,
-            help="MLflow store of the search, or none; by default mlflow.db in the home, if it is there.",
+            help="MLflow store of the search, or none; by default mlflow.db in the home, if it exists.",
         ),
     ] = None,
     home: Home = DEFAULT_HOME,
@@ -65,8 +65,8 @@ def export(
 ) -> None:
     """Write a chosen design: an mmdet config with the full schedule, a torch network, an ONNX file.
 
-    What is written is tried, and the outcome is in proof.json; where it fails, the exit code is 2. With --quiet, the
-    folders are all that is printed.
+    The written files are tested, with the results in proof.json; after a failed test the exit code is 2. With --quiet,
+    only the folders are printed.
 
     Example: piip-search export quickstart best -o exported/best
     """
@@ -83,9 +83,9 @@ def export(
         if not as_json:
             put(str(design.folder) if quiet else design.summary)
 
-    book, tell = read_ledger(ledger, home), pass_over if quiet else note
+    book, notify = read_ledger(ledger, home), ignore if quiet else note
     with progress(as_json, quiet).status("exporting") as status:
-        exports = export_designs(book, run, choice, out, home, options, tell, status.update, done)
+        exports = export_designs(book, run, choice, out, home, options, notify, status.update, done)
     if as_json:
         put_json({"run": run, "choice": choice, "exports": [design.to_dict() for design in exports]})
     check_proofs(exports)

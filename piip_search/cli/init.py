@@ -1,4 +1,4 @@
-"""`piip-search init`: shipped spaces to start from."""
+"""`piip-search init`: copies shipped spaces."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: an end with exit code 130 and no traceback, whatever they meet."""
+"""Handles Ctrl-C and SIGTERM: exit code 130 and no traceback, in any code."""
 
 import os
 import signal
@@ -10,18 +10,18 @@ from typing import Any, Self
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SOON = 0.05
-"""Seconds until an interruption that got lost is sent again."""
+"""Seconds until a lost interruption is sent again."""
 
 
 class ToldExit(SystemExit):
-    """The end of a command that told the user what was interrupted."""
+    """The end of a command that has notify the user about the interruption."""
 
 
 class Interruption:
-    """Turns both signals into `KeyboardInterrupt` while it is open.
+    """Turns both signals into `KeyboardInterrupt` in its context.
 
     Attributes:
-        happened: Whether one of them came.
+        happened: Whether a signal came.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Interruption:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             usual = (signal.SIG_DFL, signal.default_int_handler)
-            # A process that was started in the background ignores Ctrl-C, and goes on to do so.
+            # A process that was started in the background ignores Ctrl-C, and continues to do so.
             self._before = {one: was for one in SIGNALS if (was := signal.getsignal(one)) in usual}
             for one in self._before:
                 signal.signal(one, self._interrupt)
@@ -45,14 +45,14 @@ class Interruption:
         if self._before:
             sys.unraisablehook = self._hook
         for one, was in self._before.items():
-            signal.signal(one, signal.SIG_DFL if self.happened else was)  # what follows may be ended at once
+            signal.signal(one, signal.SIG_DFL if self.happened else was)  # a second signal ends the rest immediately
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.happened = True
         raise KeyboardInterrupt
 
     def _unraisable(self, unraisable: "sys.UnraisableHookArgs") -> None:
-        """Sends an interruption once more that met code which cannot pass it on, such as a finalizer."""
+        """Sends an interruption again that met code which cannot pass it on, such as a finalizer."""
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             threading.Timer(SOON, os.kill, (os.getpid(), signal.SIGINT)).start()
         else:

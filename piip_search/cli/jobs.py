@@ -1,4 +1,4 @@
-"""`piip-search submit`, `status`, `logs`, `stop`: a search whose driver runs on a Ray cluster."""
+"""`piip-search submit`, `status`, `logs`, `stop`: searches whose driver runs on a Ray cluster."""
 
 import sys
 from pathlib import Path
@@ -61,22 +61,22 @@ def submit(
     working_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that travels with the job, the space in it; by default the space's file alone travels.",
+            help="Folder that is copied with the job, including the space; by default only the space's file.",
         ),
     ] = None,
     env: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Environment variable of this shell that the driver gets as well."),
+        typer.Option(metavar="NAME", help="Environment variable of this shell to pass on to the driver."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when the search has ended, with its exit code.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Also print what it prints.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Also print the output of the search.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Send a search to a Ray cluster: its driver runs there, and this machine is free to leave.
+    """Send a search to a Ray cluster: its driver runs there, and this machine may be switched off.
 
-    Paths are those of the cluster: home and data lie on storage that all its nodes share. URLs of ledger and MLflow go
-    by the environment, so that no password is in a command line. The same command goes on with a run.
+    Paths are those of the cluster: home and data must be on storage that all its nodes share. URLs of ledger and MLflow
+    go through the environment, so that no password is in a command line. The same command resumes a run.
 
     Example: piip-search submit spaces/coco.yaml --address http://head:8265 --home /shared/runs
     """
@@ -86,7 +86,7 @@ def submit(
         put_json(job_content(job))
         return
     if not as_json:
-        put(job.id)
+        print_result(job.id)
     if not quiet:
         note(submitted_note(job, address))
     if follow or wait:
@@ -97,12 +97,12 @@ def submit(
 
 
 def status(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="One of them; all searches by default.")] = None,
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="A job; all searches by default.")] = None,
     address: ClusterAddress = DASHBOARD,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show how searches on a Ray cluster fare; with --quiet, the bare status.
+    """Show the state of searches on a Ray cluster; with --quiet, only the status.
 
     Example: piip-search status --address http://head:8265
     """
@@ -111,7 +111,7 @@ def status(
         put_json([job_content(one) for one in found] if job is None else job_content(found[0]))
         return
     if quiet:
-        put(*(one.status if job else f"{one.id} {one.status}" for one in found))
+        print_result(*(one.status if job else f"{one.id} {one.status}" for one in found))
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("job", "run", "status", "begun (UTC)"):
@@ -119,17 +119,17 @@ def status(
     for one in found:
         began = "" if one.began is None else f"{one.began:%Y-%m-%d %H:%M}"
         table.add_row(one.id, one.run, one.status, began)
-    put(table)
+    print_result(table)
     if job is not None and found[0].status == "failed":
-        put(printable(found[0].message))
+        print_result(printable(found[0].message))
 
 
 def logs(
     job: JobName,
     address: ClusterAddress = DASHBOARD,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the search ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the search ends.")] = False,
 ) -> None:
-    """Print what a search on a Ray cluster has printed.
+    """Print the output of a search on a Ray cluster.
 
     Example: piip-search logs coco --follow --address http://head:8265
     """
@@ -139,7 +139,7 @@ def logs(
 
 
 def stop(job: JobName, address: ClusterAddress = DASHBOARD) -> None:
-    """Stop a search on a Ray cluster. Nothing that is measured is lost; submitting it again goes on.
+    """Stop a search on a Ray cluster. Measured results are kept; submit the search again to resume it.
 
     Example: piip-search stop coco --address http://head:8265
     """
@@ -159,7 +159,7 @@ def _write(text: str) -> None:
 
 
 def _code(job: "Job") -> int:
-    """The search's own exit code, where it has one."""
+    """The search's own exit code, if it has one."""
     if job.status == "succeeded":
         return 0
     return INTERRUPTED if job.status == "stopped" else job.code or HALTED

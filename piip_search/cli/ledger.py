@@ -1,4 +1,4 @@
-"""`piip-search ledger`: what the ledger holds, as tables, and joined with another one."""
+"""`piip-search ledger`: lists, exports and merges ledgers."""
 
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +38,7 @@ def list_searches(
         return
     records, hosts = book.searches(), last_hosts(book)
     if quiet:
-        put(*(record.name for record in records))
+        print_result(*(record.name for record in records))
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "begun (UTC)", "proposals", "evaluations", "last driven from", "uid"):
@@ -52,7 +52,7 @@ def list_searches(
             hosts[record.name],
             record.uid[:12],
         )
-    put(table)
+    print_result(table)
 
 
 @ledger_app.command(cls=Command)
@@ -62,12 +62,12 @@ def export(
         list[str] | None, typer.Argument(help="Runs to write; all by default.", autocompletion=run_names)
     ] = None,
     form: Annotated[
-        TableFormat | None, typer.Option("--format", help="csv or parquet; by default as the file's name ends.")
+        TableFormat | None, typer.Option("--format", help="csv or parquet; by default from the file's ending.")
     ] = None,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
 ) -> None:
-    """Write every proposal and what came of it as one flat table.
+    """Write every proposal with its evaluation as one flat table.
 
     Example: piip-search ledger export quickstart -o quickstart.parquet
     """
@@ -87,7 +87,7 @@ def merge(
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
 ) -> None:
-    """Copy all searches of another ledger into this one; what both hold stays as it is.
+    """Copy all searches of another ledger into this one; searches in both are completed.
 
     Example: piip-search ledger merge colleague/ledger.db --ledger postgresql://host/piip
     """

@@ -1,4 +1,4 @@
-"""`piip-search mirror`: bring MLflow up to what the ledger holds."""
+"""`piip-search mirror`: updates MLflow from the ledger."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -25,10 +25,10 @@ def mirror(
         ),
     ] = None,
 ) -> None:
-    """Write a run into MLflow from the ledger: all of it, or what a server that was away has missed.
+    """Write a run into MLflow from the ledger: all of it, or the part that an unreachable server missed.
 
-    What is there already is recognised and left as it is. A store in a file that is broken is kept under another name,
-    and all runs of the ledger are written into a new one.
+    Existing entries are recognised and left unchanged. A broken store in a file is renamed, and all runs of the ledger
+    are written into a new one.
 
     Example: piip-search mirror coco --mlflow http://mlflow:5000
     """

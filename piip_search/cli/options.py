@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, and how a shell completes them."""
+"""Options and arguments of several commands, and their shell completion."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,30 +8,30 @@ import typer
 from piip_search.file_paths import expanded, expanded_url
 
 DEFAULT_HOME = Path("runs")
-"""Home folder of a command that names none."""
+"""Default home folder."""
 
 
 def run_names(context: typer.Context, incomplete: str) -> list[str]:
-    """Runs of the ledger that the command line names so far, for a shell that completes; none where there is none."""
+    """Runs of the ledger that the command line names so far, for shell completion; empty without a ledger."""
     from piip_search.api.stores import read_ledger
 
     try:
         home, ledger = context.params.get("home") or DEFAULT_HOME, context.params.get("ledger")
         book = read_ledger(ledger and expanded_url(ledger), Path(expanded(str(home))))
         return [record.name for record in book.searches() if record.name.startswith(incomplete)]
-    except Exception:  # a shell that waits for words is told none, whatever is wrong
+    except Exception:  # a completion must never print an error
         return []
 
 
 def shipped_names(incomplete: str) -> list[str]:
-    """Shipped spaces, for a shell that completes."""
+    """Shipped spaces, for shell completion."""
     from piip_search.config.shipped import shipped_spaces
 
     return [name for name in shipped_spaces() if name.startswith(incomplete)]
 
 
 def space_names(incomplete: str) -> list[str]:
-    """Shipped spaces and YAML files, for a shell that completes."""
+    """Shipped spaces and YAML files, for shell completion."""
     begun = Path(incomplete)
     folder = begun if incomplete.endswith("/") else begun.parent
     try:
@@ -43,12 +43,12 @@ def space_names(incomplete: str) -> list[str]:
 
 
 def expanded_store(context: typer.Context, value: str | None) -> str | None:
-    """A database or MLflow store, or a file, that an option names."""
+    """Expands a database, MLflow store or file in an option."""
     return value if value is None or context.resilient_parsing else expanded_url(value)
 
 
 def expanded_space(context: typer.Context, value: str | None) -> str | None:
-    """A file, or the name of a shipped space."""
+    """Expands a file or the name of a shipped space."""
     return value if value is None or context.resilient_parsing else expanded(value)
 
 
@@ -76,10 +76,10 @@ SpaceName = Annotated[
 ]
 RunName = Annotated[str, typer.Argument(help="Name of a run.", autocompletion=run_names)]
 Name = Annotated[str | None, typer.Option(help="Name of the run; the space's name by default.")]
-Trials = Annotated[int | None, typer.Option(min=1, help="Trials to measure, in place of the space's.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Fail unless there is a run of that name to go on with.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Trials to measure, instead of the space's number.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Fail unless a run of that name exists to resume.")]
 Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Measure everything anew, whatever other runs of the ledger measured.")
+    bool, typer.Option("--fresh", help="Measure every design again, even if another run of the ledger measured it.")
 ]
 Mlflow = Annotated[
     str | None,

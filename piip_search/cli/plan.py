@@ -1,4 +1,4 @@
-"""`piip-search plan`: what a search will be like."""
+"""`piip-search plan`: plans a search."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from piip_search.api.plan import check_picture, draw_spread, plan_search
-from piip_search.cli.application import console, note, put, put_json
+from piip_search.cli.application import console, note, print_json, print_result
 from piip_search.cli.options import Json, Quiet, SpaceName, Trials
 from piip_search.cli.terminal import tables
 from piip_search.config import load_spec
@@ -29,15 +29,15 @@ def plan(
     ] = None,
     images: Annotated[
         str | None,
-        typer.Option(help="Training and validation images, such as 118287,5000, where the data is not here."),
+        typer.Option(help="Training and validation images, such as 118287,5000, if the data is not on this machine."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the spread of costs into this file (png, svg, pdf).")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what a search will be like: its designs, their cost, and what measuring them takes.
+    """Plan a search: its designs, their costs, and the effort of measuring them.
 
-    With --quiet, a line a tier: its GMACs, and how many designs it allows.
+    With --quiet, one line a tier: its GMACs, and the number of designs within it.
 
     Example: piip-search plan coco --images 118287,5000 --plot coco.png
     """
@@ -47,12 +47,12 @@ def plan(
         check_picture(plot)
     drawn = plan_search(spec, path, trials, _image_counts(images), throughput)
     if as_json:
-        put_json(drawn.to_dict())
+        print_json(drawn.to_dict())
     elif quiet:
-        put(*(f"{tier.gmacs:g} {tier.designs}" for tier in drawn.tiers))
+        print_result(*(f"{tier.gmacs:g} {tier.designs}" for tier in drawn.tiers))
     else:
-        put(f"{spec.name}: cost under the {spec.limit.convention} convention")
-        put(Text(), tables.plan_view(drawn, console.width))
+        print_result(f"{spec.name}: cost under the {spec.limit.convention} convention")
+        print_result(Text(), tables.plan_view(drawn, console.width))
     if plot is not None:
         draw_spread(drawn, plot)
         if not quiet:
@@ -64,5 +64,5 @@ def _image_counts(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d{1,18}),(\d{1,18})", text)  # Python reads up to 4300 digits
     if match is None or min(int(match[1]), int(match[2])) < 1:
-        raise UserError(f"images are two counts, of training and of validation, such as 118287,5000, got {text!r}")
+        raise UserError(f"images must be two counts, of training and of validation, such as 118287,5000, got {text!r}")
     return int(match[1]), int(match[2])

@@ -1,4 +1,4 @@
-"""`piip-search run`: start a search, or go on with one."""
+"""`piip-search run`: starts or resumes a search."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ def run(
     space: SpaceName,
     name: Name = None,
     trials: Trials = None,
-    on: Annotated[Place, typer.Option(help="Where candidates are measured.")] = Place.RAY,
+    on: Annotated[Place, typer.Option(help="Place where candidates are measured.")] = Place.RAY,
     address: Annotated[
         str | None,
         typer.Option(
@@ -57,10 +57,10 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search a space: start a run, or go on with the one of that name.
+    """Search a space: start a run, or resume the one of that name.
 
-    A run that was cut off goes on where it stopped; nothing that is already measured is trained again.
-    With --json, progress goes to stderr; with --quiet, the best of each tier is all that is printed.
+    An interrupted run goes on where it stopped; measured designs are not trained again. With --json, progress goes to
+    stderr; with --quiet, only the best of each tier is printed.
 
     Example: piip-search run quickstart --on local --trials 4
     """
@@ -82,15 +82,15 @@ def run(
 
 
 def _looked_at(store: str) -> str:
-    """A store, with how to look at it where it is a file; a server is looked at in a browser."""
+    """A store, with a command that shows it if it is a file; a server is shown in a browser."""
     from piip_search.ledger import shell_command
 
     look = shell_command("mlflow ui --backend-store-uri", store)
-    return store if store.startswith("http") else f"{store} (look at it with: {look})"
+    return store if store.startswith("http") else f"{store} (view it with: {look})"
 
 
-def _put_best(search: "Search") -> None:
-    """A line a tier: its limit, metric, architecture."""
+def _print_best(search: "Search") -> None:
+    """Prints one line a tier: its limit, metric, architecture."""
     for front in search.fronts():
         if front.best is not None:
             name = front.best.candidate.design.name
@@ -103,9 +103,9 @@ def _report(opened: SearchRun, home: Path, ledger: str | None) -> None:
     put(tables.fronts_view(search.fronts(), search.objectives), Text())
     answered = f"; {search.answered} answered from other runs" if search.answered else ""
     if search.left:
-        put(Text(f"expected remaining gain: {tables.left_to_gain(search.left, search.objectives)}"))
+        print_result(Text(f"expected remaining gain: {tables.left_to_gain(search.left, search.objectives)}"))
     done = len(search.evaluations) - len(search.failures)
-    put(
+    print_result(
         f"{search.ending or 'ended'}: {done} done, {len(search.failures)} failed, "
         f"{len(search.evaluations) - search.replayed} new in {tables.clock(search.elapsed)}{answered}"
     )
@@ -113,7 +113,7 @@ def _report(opened: SearchRun, home: Path, ledger: str | None) -> None:
     if store is not None:
         lines.append(f"MLflow: {_looked_at(without_secrets(store))}")
     where = "" if home == DEFAULT_HOME else f" --home {typed_path(home)}"
-    # What comes from the environment is found there again, with its password.
+    # A value from the environment is found there again, with its password.
     where += "" if ledger in (None, os.environ.get("PIIP_SEARCH_LEDGER")) else f" --ledger {typed_url(book.shown)}"
     export = (
         [f"piip-search export {search.run} best -o exported/{search.run}{where}"]
@@ -123,4 +123,4 @@ def _report(opened: SearchRun, home: Path, ledger: str | None) -> None:
     commands = [*export, f"piip-search report {search.run} -o {search.run}.html{where}"]
     lines.append(f"next: {commands[0]}")
     lines += [f"      {command}" for command in commands[1:]]
-    put(*lines)
+    print_result(*lines)

@@ -1,4 +1,4 @@
-"""`piip-search show` and `piip-search front`: what the ledger holds."""
+"""`piip-search show` and `piip-search front`: show results in the ledger."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from piip_search.api.plain_data import members_of, runs_content, status_content,
 from piip_search.api.runs import history_of
 from piip_search.api.status import RunStatus, status_of
 from piip_search.api.stores import read_ledger
-from piip_search.cli.application import console, put, put_json
+from piip_search.cli.application import console, print_json, print_result
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, run_names
 from piip_search.cli.terminal import tables
 from piip_search.cli.terminal.widgets import FrontPlot
@@ -32,9 +32,9 @@ def show(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what the ledger holds: all runs, or one with its fronts, health and failures.
+    """Show the runs in the ledger, or one run with its fronts, health and failures.
 
-    With --quiet, the names of the runs, or how far one is.
+    With --quiet, only the names of the runs, or the progress of one.
 
     Example: piip-search show quickstart
     """
@@ -55,14 +55,14 @@ def _list(book: "Ledger", as_json: bool, quiet: bool) -> None:
         return
     records = book.searches()
     for record in records:
-        put(
+        print_result(
             record.name
             if quiet
             else f"{record.name}: {record.evaluations} of {record.proposals} proposals measured, "
             f"begun {record.created_at:%Y-%m-%d %H:%M} UTC"
         )
     if not records and not quiet:
-        put(f"no run in ledger {book.shown} yet; start one with piip-search run")
+        print_result(f"no run in ledger {book.shown} yet; start one with piip-search run")
 
 
 def _show(found: RunStatus, quiet: bool) -> None:
@@ -84,11 +84,11 @@ def _show(found: RunStatus, quiet: bool) -> None:
         put(Text(), tables.failures_view(failed, found.trials))
 
 
-def _put_fronts(history: RunHistory) -> None:
+def _print_fronts(history: RunHistory) -> None:
     """The front as a plot on a terminal, and as tables everywhere."""
     if console.is_terminal:
-        put(FrontPlot(history.fronts, history.representatives, history.objectives))
-    put(Text(), tables.fronts_view(history.fronts, history.objectives))
+        print_result(FrontPlot(history.fronts, history.representatives, history.objectives))
+    print_result(Text(), tables.fronts_view(history.fronts, history.objectives))
 
 
 def front(
@@ -101,7 +101,7 @@ def front(
 ) -> None:
     """Show the Pareto front of each tier of a run.
 
-    With --quiet, the architectures of the largest tier's front, the cheapest first.
+    With --quiet, only the architectures of the largest tier's front, cheapest first.
 
     Example: piip-search front quickstart --csv > front.csv
     """
@@ -109,7 +109,7 @@ def front(
         raise UserError("give --json or --csv, not both")
     history = history_of(read_ledger(ledger, home), run)
     if as_json:
-        put_json(
+        print_json(
             {"run": run, "metric": history.objectives.metric, "tiers": tiers_of(history.fronts, history.objectives)}
         )
     elif as_csv:
@@ -119,11 +119,11 @@ def front(
         for member in history.fronts[-1].evaluations:
             put(member.candidate.design.name)
     else:
-        put(
+        print_result(
             f"{run}: {len(history.objectives.measured(history.representatives))} designs measured; "
             f"{history.objectives.metric} against GMACs ({history.objectives.convention})"
         )
-        _put_fronts(history)
+        _print_fronts(history)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

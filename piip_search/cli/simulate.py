@@ -1,4 +1,4 @@
-"""`piip-search simulate`: simulate a search on a table of known results."""
+"""`piip-search simulate`: simulates a search on a table of known results."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
 from piip_search.errors import UserError
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.search.search import Search
     from piip_search.simulation.simulation import Simulation
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:  # they bring the database with them, for which a message need
 def simulate(
     space: SpaceName,
     table: Annotated[Path, typer.Option(help="CSV file with columns choice:*, cost:*, loss:*; see the guide.")],
-    loss: Annotated[str | None, typer.Option(help="Which of its losses is lowered; the first by default.")] = None,
-    cost: Annotated[str | None, typer.Option(help="Which of its costs is known; the first by default.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Loss to lower; the table's first by default.")] = None,
+    cost: Annotated[str | None, typer.Option(help="Known cost; the table's first by default.")] = None,
     tiers: Annotated[
-        str | None, typer.Option(help="Tiers in the unit of that cost, such as 20,40,80, in place of the space's.")
+        str | None, typer.Option(help="Tiers in the unit of that cost, such as 20,40,80, instead of the space's.")
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Trials, in place of the space's.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials, instead of the space's number.")] = None,
     workers: Annotated[int, typer.Option(help="Evaluations at a time.")] = 1,
-    failures: Annotated[float, typer.Option(help="Chance that an evaluation fails.")] = 0.0,
-    stragglers: Annotated[float, typer.Option(help="Chance that it takes 3 to 10 times as long.")] = 0.0,
-    preemptions: Annotated[float, typer.Option(help="Chance that its worker is taken away and it begins anew.")] = 0.0,
-    seed: Annotated[int | None, typer.Option(help="Seed, in place of the space's.")] = None,
+    failures: Annotated[float, typer.Option(help="Probability that an evaluation fails.")] = 0.0,
+    stragglers: Annotated[float, typer.Option(help="Probability that it takes 3 to 10 times as long.")] = 0.0,
+    preemptions: Annotated[float, typer.Option(help="Probability that it loses its worker and restarts.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Seed, instead of the space's.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate a search on a table of known results, by a clock that jumps.
 
-    The sampler, schedule, limit, budget and seed are the space's; designs, costs, results and times are the table's.
-    With --quiet, a line a tier: its limit, the best loss found, and the share of the possible hypervolume.
+    Sampler, schedule, limit, budget and seed come from the space; designs, costs, results and times from the table.
+    With --quiet, one line a tier: its limit, the best loss, and the share of the possible hypervolume.
 
     Example: piip-search simulate quickstart --table macro.csv --tiers 30,60,106 --workers 16 --failures 0.05
     """
@@ -56,19 +56,19 @@ def simulate(
         put_json(simulation_content(outcome))
     elif quiet:
         for tier in outcome.tiers:
-            put(f"{tier.tier:g} {_shown(tier.best)} {tier.hypervolume:.1%}")
+            print_result(f"{tier.tier:g} {_shown(tier.best)} {tier.hypervolume:.1%}")
     else:
         _report(outcome, workers)
     end_search(outcome.search, None, as_json, quiet)
 
 
 def _report(outcome: SimulationOutcome, workers: int) -> None:
-    """The front, the tiers beside the whole table, and how the workers fared."""
+    """Prints the front, the tiers beside the whole table, and the use of the workers."""
     search, simulation, result = outcome.search, outcome.simulation, outcome.result
-    put(_front(search, simulation), Text(), _summary(outcome.tiers, simulation.loss), Text())
+    print_result(_front(search, simulation), Text(), _summary(outcome.tiers, simulation.loss), Text())
     idle = 1 - result.busy / max(result.seconds * workers, 1e-9)
     counts = ", ".join(f"{count} of {epochs} epochs" for epochs, count in outcome.evaluations.items())
-    put(
+    print_result(
         f"{search.ending or 'ended'}: {counts}; {len(search.failures)} failed, {result.preempted} preempted, "
         f"{result.stragglers} stragglers",
         f"{tables.clock(result.seconds)} on {workers} workers, {idle:.0%} of it idle; "
@@ -77,7 +77,7 @@ def _report(outcome: SimulationOutcome, workers: int) -> None:
 
 
 def _front(search: "Search", simulation: "Simulation") -> View:
-    """The front within the largest tier, in the table's own terms."""
+    """The front within the largest tier, with the table's losses and costs."""
     view = View(box=None, pad_edge=False, title="Front", title_justify="left")
     for title in ("trial", simulation.loss, simulation.cost):
         view.add_column(Text(title), justify="right", no_wrap=True)
@@ -107,4 +107,4 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"--tiers are numbers with commas between them, such as 20,40,80, got {text!r}") from None
+        raise UserError(f"--tiers must be numbers with commas between them, such as 20,40,80, got {text!r}") from None

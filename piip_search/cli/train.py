@@ -1,4 +1,4 @@
-"""`piip-search train`: the full training of an exported design."""
+"""`piip-search train`: trains an exported design in full."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,21 +11,21 @@ from piip_search.cli.options import expanded_store
 
 
 def train(
-    folder: Annotated[Path, typer.Argument(help="Folder that piip-search export wrote.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of an export.")],
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[-- KEY=VALUE]...", help="Settings of config.py to change.")
     ] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs of this machine to train on, a process each.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs of this machine to train on, one process each.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint.")] = False,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="In place of the schedule's; its steps move in proportion.")
+        int | None, typer.Option(min=1, help="Epochs instead of the schedule's; its steps move in proportion.")
     ] = None,
     mlflow: Annotated[
         str | None,
         typer.Option(
             envvar="MLFLOW_TRACKING_URI",
             callback=expanded_store,
-            help="MLflow store of the search, or none; by default what the export names.",
+            help="MLflow store of the search, or none; by default the one that the export names.",
         ),
     ] = None,
 ) -> None:
@@ -40,12 +40,12 @@ def train(
     try:
         outcome = train_in_full(training)
     except KeyboardInterrupt:
-        stopped("stopped; the same command with --resume goes on from the last whole epoch")
+        stopped("stopped; run the same command with --resume to go on from the last whole epoch")
     console.print(_summary(outcome), markup=False, soft_wrap=True)
 
 
 def _summary(outcome: TrainingOutcome) -> str:
-    """What the training reached, in a line."""
+    """One line about the result of the training."""
     place = f"checkpoints and log are in {outcome.work}"
     if outcome.value is None:
         return f"trained; {place}"

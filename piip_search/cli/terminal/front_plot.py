@@ -1,4 +1,4 @@
-"""The front as a small plot of characters: right without colours, in ASCII where nothing else can be written."""
+"""The front as a small plot of characters, without colours, and in ASCII if necessary."""
 
 import itertools
 import math
@@ -9,14 +9,14 @@ from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 
 LOG_COST_FROM = 8.0
-"""Greatest over least cost from which the axis of costs is logarithmic."""
+"""Ratio of greatest and least cost from which the cost axis is logarithmic."""
 LABEL = 9
-"""Characters of the numbers at the left."""
+"""Width of the numbers on the left, in characters."""
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Characters that a plot is made of."""
+    """Characters of a plot."""
 
     member: str
     other: str
@@ -40,18 +40,18 @@ def plot_front(
     height: int = 10,
     ascii_only: bool = False,
 ) -> list[str]:
-    """Metric against cost, as lines of equal length: the front as steps, other designs, and where tiers end.
+    """Lines of equal length with metric against cost: the front as steps, other designs, and the ends of tiers.
 
     Args:
-        fronts: Front of each tier, the cheapest first.
-        evaluations: Whole trainings; those that failed are left out.
-        objectives: What is traded off.
+        fronts: Front of each tier, cheapest first.
+        evaluations: Full trainings; failed ones are left out.
+        objectives: Objectives of the search.
         width: Characters of a line.
-        height: Lines of the plot itself; the axis of costs and the title take three more.
-        ascii_only: Whether nothing else can be written.
+        height: Lines of the plot itself; the cost axis and the title take three more.
+        ascii_only: Whether only ASCII can be shown.
 
     Returns:
-        The lines; none while nothing was measured.
+        The lines; empty before the first measurement.
     """
     measured = objectives.measured(evaluations)
     if not measured or not fronts:
@@ -89,7 +89,7 @@ def plot_front(
 
 @dataclass(frozen=True)
 class _Scale:
-    """Numbers in cells of characters."""
+    """Maps numbers to cells of characters."""
 
     low: float
     high: float
@@ -109,12 +109,12 @@ class _Scale:
         return round((value - low) / (high - low) * (self.cells - 1))
 
     def value(self, cell: int) -> float:
-        """What the middle of a cell stands for, on a scale that is not logarithmic."""
+        """The number at the middle of a cell, on a linear scale."""
         return self.low + (self.high - self.low) * cell / (self.cells - 1)
 
 
 def _steps(cells: list[list[str]], places: Sequence[tuple[int, int]], marks: Marks) -> None:
-    """From each member to the right, up to the next one's cost, and up to its metric; the last one's to the end."""
+    """Draws each member's step: right to the next one's cost, and up to its metric; the last one's to the end."""
     for (column, row), (next_column, next_row) in itertools.pairwise(places):
         for place in range(column, next_column):
             cells[row][place] = marks.across
@@ -128,7 +128,7 @@ def _steps(cells: list[list[str]], places: Sequence[tuple[int, int]], marks: Mar
 
 
 def _costs(across: _Scale, tiers: Sequence[float]) -> str:
-    """The numbers below the plot: where it begins, and the tiers as far as there is room."""
+    """The numbers below the plot: the least cost, and as many tiers as fit."""
     line = list(" " * (LABEL + 2 + across.cells))
 
     def write(text: str, middle: int) -> None:

@@ -1,4 +1,4 @@
-"""A search while it runs: a view that is redrawn in place, or a line for everything that happens."""
+"""Shows a running search: a view that is redrawn in place, or a line for every event."""
 
 import itertools
 import time
@@ -16,20 +16,20 @@ from piip_search.cli.terminal.tables import best_table, clock, left_to_gain, pri
 from piip_search.cli.terminal.widgets import FrontPlot
 from piip_search.evaluation.evaluation import Evaluation
 
-if TYPE_CHECKING:  # a search brings the database with it
+if TYPE_CHECKING:  # a search imports the database
     from piip_search.analysis.health import Finding, Health
     from piip_search.search.search import Search
 
 RUNNING = 6
-"""Running trials that are named."""
+"""Most running trials that are named."""
 PLOT_FROM = 30
-"""Fewest lines of a terminal that has room for the plot."""
+"""Fewest lines of a terminal with the plot."""
 PLOT = 8
-"""Lines of the plot."""
+"""Height of the plot in lines."""
 
 
 class _View:
-    """The live view of a search; drawn anew from the search at every refresh."""
+    """The live view of a search, drawn again at every refresh."""
 
     findings: tuple["Finding", ...] = ()
 
@@ -40,7 +40,7 @@ class _View:
         self._drawn: tuple[tuple[int, int], list[RenderableType]] = ((-1, -1), [])
 
     def _plot(self, options: ConsoleOptions) -> list[RenderableType]:
-        """The front, looked at anew when something ended: of ten thousand designs it takes a tenth of a second."""
+        """The front, cached until another evaluation: ten thousand designs take a tenth of a second."""
         state = (len(self._search.evaluations), options.max_width)
         if state != self._drawn[0]:
             search = self._search
@@ -74,7 +74,7 @@ class _View:
 
 
 def ahead(search: "Search") -> str:
-    """What a search is about to do."""
+    """One line about the work of a search that is starting."""
     designs, rungs = search.spec.budget.trials, search.spec.rungs
     if len(rungs) == 1:
         return f"{designs} trials"
@@ -83,7 +83,7 @@ def ahead(search: "Search") -> str:
 
 
 def remaining(search: "Search", at_once: int) -> str:
-    """Estimated time to go, from the mean time of this sitting's evaluations."""
+    """Estimated remaining time, from the mean time of this session's evaluations."""
     taken = [e.seconds for e in search.evaluations[search.replayed :] if e.seconds > 0]
     left = search.expected - len(search.evaluations)
     if not left:
@@ -94,7 +94,7 @@ def remaining(search: "Search", at_once: int) -> str:
 
 
 EXAMINE_EVERY = 5
-"""Evaluations from one examination of a running search to the next: its surrogate takes a second."""
+"""Evaluations between two health checks of a running search: its surrogate takes a second."""
 
 
 @contextmanager
@@ -105,10 +105,10 @@ def watch(
     at_once: int = 1,
     examine: Callable[[], "Health"] | None = None,
 ) -> Iterator[Callable[[], None]]:
-    """Shows a search while it runs; gives the function to call whenever something changed.
+    """Shows a search while it runs; yields the function to call after every change.
 
-    On a terminal the view is redrawn in place; elsewhere a line is printed for every evaluation, and for what an
-    examination finds that the last one did not.
+    On a terminal the view is redrawn in place; elsewhere a line is printed for every evaluation, and for new findings
+    of a health check.
     """
     examined = len(search.evaluations)
 
@@ -120,7 +120,7 @@ def watch(
         return True
 
     if console.is_terminal and not console.is_dumb_terminal:
-        # Bound to today's stdout: a training in this process sends what it prints elsewhere.
+        # Bound to today's stdout: a training in this process redirects its output.
         screen = Console(file=console.file, force_terminal=True)
         view = _View(search, usage, at_once)
         with Live(view, console=screen, refresh_per_second=2) as live:
@@ -136,7 +136,7 @@ def watch(
     shown = search.replayed
     started: set[int] = set()
 
-    def changed() -> None:
+    def on_change() -> None:
         nonlocal shown
         for candidate in search.running.values():
             if candidate.number not in started:
@@ -157,7 +157,7 @@ def watch(
                     said.add(finding.check)
                     console.print(str(finding), markup=False, soft_wrap=True)
 
-    yield changed
+    yield on_change
 
 
 def _line(search: "Search", evaluation: Evaluation, at_once: int) -> str:

@@ -1,4 +1,4 @@
-"""What people see in a terminal."""
+"""Tables and texts for a terminal."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def totals_table(costs: Mapping[Convention, Cost], memories: Mapping[Convention, Memory]) -> Table:
-    """What an architecture costs, under each convention, and its memory at one image a step."""
+    """Costs of an architecture under each convention, and its memory at one image a step."""
     table = Table(box=None, pad_edge=False)
     table.add_column("convention")
     for title in ("GMACs", "M params", "training", "inference"):
@@ -54,7 +54,7 @@ def gigabytes(count: float) -> str:
 
 
 def parts_table(parts: Sequence[Part]) -> Table:
-    """Where a cost sits, with shares and bars."""
+    """Costs by part, with shares and bars."""
     total = Cost.total(part.cost for part in parts)
     table = Table(box=None, pad_edge=False)
     table.add_column("part", overflow="fold")
@@ -77,7 +77,7 @@ def _shares(name: str, cost: Cost, total: Cost) -> tuple[str, str, str, Bar, str
 
 
 def plan_view(plan: Plan, width: int) -> RenderableType:
-    """What a search will be like: counts, the spread of costs, published designs, effort."""
+    """A plan: counts, the spread of costs, published designs, effort."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("legal designs", f"{plan.designs:,}")
     for tier in plan.tiers:
@@ -130,11 +130,11 @@ def _short(gmacs: float) -> str:
 
 
 ROWS = 18
-"""Rows of a histogram."""
+"""Number of a histogram's rows."""
 
 
 def _histogram(plan: Plan, width: int) -> Table:
-    """Legal designs by cost: a row a stretch of costs, with the tiers that end and the published designs in it."""
+    """Histogram of designs by cost: each row has the tiers that end in it, and its published designs."""
     edges = 10 ** np.linspace(np.log10(plan.edges[0]), np.log10(plan.edges[-1]), min(ROWS, len(plan.counts)) + 1)
     middles = np.sqrt(np.array(plan.edges[:-1]) * np.array(plan.edges[1:]))
     counts = np.histogram(middles, edges, weights=plan.counts)[0].astype(int)
@@ -153,7 +153,7 @@ def _histogram(plan: Plan, width: int) -> Table:
 
 
 def fronts_view(fronts: Sequence[ParetoFront], objectives: Objectives) -> RenderableType:
-    """What was found within each tier, and the front of the largest one, of which the others' are parts."""
+    """The best of each tier, and the front of the largest tier, which contains the others."""
     if not fronts[-1].evaluations:
         return Text("no design has been measured to the end yet, so there is no front")
     return Group(best_table(fronts, objectives, named=False), Text(), members_table(fronts, objectives))
@@ -182,8 +182,8 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: boo
 
     Args:
         fronts: Front of each tier.
-        objectives: What is traded off.
-        named: Whether its architecture is shown.
+        objectives: Objectives of the search.
+        named: Whether to show its architecture.
     """
     table = _table("tier", "hypervolume", f"best {objectives.metric}", "GMACs", "trial")
     if named:
@@ -201,7 +201,7 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: boo
 
 
 def _table(*numbers: str) -> Table:
-    """A table that begins with columns of numbers, which are never broken."""
+    """A table that begins with columns of numbers, which are never wrapped."""
     table = Table(box=None, pad_edge=False)
     for title in numbers:
         table.add_column(Text(title), justify="right", no_wrap=True)
@@ -209,16 +209,16 @@ def _table(*numbers: str) -> Table:
 
 
 def printable(text: str) -> str:
-    """Words of somebody else's on one line, which can do nothing to the terminal."""
+    """Foreign text on one line, without effect on the terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def failures_view(failed: Sequence[Evaluation], trials: Path | None = None) -> RenderableType:
-    """Every failure: a line a kind of error, the commonest first, with its trials.
+    """All failures: one line a kind of error, most frequent first, with its trials.
 
     Args:
-        failed: What failed.
-        trials: The folder of all trainings; with it a line each tells where to look.
+        failed: Failed evaluations.
+        trials: Folder of all trainings; with it, a line for each names the log's folder.
     """
     lines: list[RenderableType] = []
     for kind in kinds(failed):
@@ -233,7 +233,7 @@ def failures_view(failed: Sequence[Evaluation], trials: Path | None = None) -> R
 
 
 def health_view(health: "Health") -> RenderableType:
-    """What the checks found, and the figures behind them."""
+    """Findings of the health checks, and the figures behind them."""
     from piip_search.analysis.health import FEWEST_LEARNT
 
     lines: list[RenderableType] = []
@@ -242,7 +242,7 @@ def health_view(health: "Health") -> RenderableType:
             Text(f"the surrogate ranks unseen designs with tau {health.surrogate}, MACs alone with {health.macs}")
         )
     else:
-        lines.append(Text(f"what was learnt is judged from {FEWEST_LEARNT} finished designs on"))
+        lines.append(Text(f"the surrogate is judged from {FEWEST_LEARNT} finished designs on"))
     lines += [
         Text(f"after {low} and {high} epochs designs are ranked alike with tau {tau}")
         for low, high, tau in health.rungs
@@ -254,13 +254,13 @@ def health_view(health: "Health") -> RenderableType:
 
 
 def left_to_gain(left: Mapping[float, float], objectives: Objectives) -> str:
-    """By how much the best of each tier may still rise."""
+    """The remaining gain of each tier, as text."""
     gains = ", ".join(f"{gain:.4f} within {tier:g} G" for tier, gain in left.items())
     return f"{objectives.metric} +{gains}"
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, hours where there are any."""
+    """A duration as minutes and seconds, with hours if needed."""
     whole = int(seconds)
     hours, minutes = whole // 3600, whole % 3600 // 60
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"

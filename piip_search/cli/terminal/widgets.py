@@ -1,4 +1,4 @@
-"""What fits itself to a terminal: to its width, and to what it can write."""
+"""Widgets that fit a terminal's width and character set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ WIDEST_PLOT = 76
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of up to `width` characters: in eighths of one, or whole ones where nothing but ASCII can be written."""
+    """A bar of up to `width` characters, in eighths of a character, or whole ones in ASCII."""
 
     share: float
     width: int = BAR
@@ -39,7 +39,7 @@ def bar(share: float, width: int = BAR) -> str:
 
 @dataclass(frozen=True)
 class DesignName:
-    """The short form of a design, broken between its branches where there is no room for it in a line."""
+    """The short form of a design, wrapped between its branches if a line is too short."""
 
     name: str
 
@@ -65,7 +65,7 @@ class DesignName:
 
 @dataclass(frozen=True)
 class FrontPlot:
-    """The front as a small plot, as wide as there is room."""
+    """The front as a small plot in the full width."""
 
     fronts: Sequence[ParetoFront]
     evaluations: Sequence[Evaluation]
@@ -76,7 +76,7 @@ class FrontPlot:
         yield from self.lines(options)
 
     def lines(self, options: ConsoleOptions) -> list[Text]:
-        """What it consists of in a terminal of that width."""
+        """Its lines in a terminal of that width."""
         width = max(30, min(options.max_width, WIDEST_PLOT))
         lines = plot_front(self.fronts, self.evaluations, self.objectives, width, self.height, options.ascii_only)
         return [Text(line.rstrip(), no_wrap=True, overflow="crop") for line in lines]

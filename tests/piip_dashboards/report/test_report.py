@@ -295,7 +295,7 @@ def test_the_command_prints_json(fill: Fill, run_cli: Cli, tmp_path: Path) -> No
 def test_wrong_commands_say_the_way_out(fill: Fill, run_cli: Cli) -> None:
     fill()
     ended = run_cli("report", "small", "-o", "report.doc")
-    assert (ended.code, "a report ends in .html, .md or .pdf" in ended.err) == (2, True)
+    assert (ended.code, "a report must end in .html, .md or .pdf" in ended.err) == (2, True)
     ended = run_cli("report", "small", "--format", "pdf", "--browser", "/nowhere/chrome")
     assert ended.code == 2
     assert "no browser at /nowhere/chrome" in ended.err

@@ -88,7 +88,7 @@ def test_a_run_is_reported_and_a_design_exported(tmp_path: Path) -> None:
     assert "mine" in text
     written = ps.export_design("mine", "<=0.1", tmp_path / "out", ledger=ledger, home=tmp_path, proof=False)
     assert (written.folder / "config.py").is_file()
-    with pytest.raises(ps.UserError, match="a report ends in"):
+    with pytest.raises(ps.UserError, match="a report must end in"):
         ps.write_report("mine", tmp_path / "mine.txt", ledger=ledger)
 
 

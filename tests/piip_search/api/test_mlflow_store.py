@@ -11,7 +11,7 @@ from piip_search.api.stores import mlflow_uri
 from piip_search.errors import UserError
 from support.typed import Cli
 
-FOLDER = "it is a folder, and MLflow keeps runs in databases and servers alone"
+FOLDER = "it is a folder, and MLflow keeps runs only in databases and servers"
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ FOLDER = "it is a folder, and MLflow keeps runs in databases and servers alone"
         ("sqlite:///:memory:", "it names no file: a store in memory is gone with its process"),
         ("sqlite://mlflow.db", "a SQLite URL has three slashes before the path, as in sqlite:////"),
         ("sqlite:///mlflow.db?mode=ro", "mode is no option of a SQLite URL"),
-        ("sqlite:///a%00b", "a path has no null byte"),
-        ("postgresql+asyncpg://host/mlflow", "postgresql+asyncpg is no kind of database that is known here"),
+        ("sqlite:///a%00b", "a path must not have a null byte"),
+        ("postgresql+asyncpg://host/mlflow", "postgresql+asyncpg is no supported database"),
         ("sqlite+none:///mlflow.db", "SQLAlchemy knows no such database driver"),
         ("postgresql://host:port/mlflow", "it is no database URL"),
         ("mysql://host/mlflow", "its driver MySQLdb is not installed"),
@@ -96,7 +96,7 @@ def test_what_mlflow_can_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_file_that_may_only_be_read(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").touch(mode=0o400)
-    with pytest.raises(UserError, match="cannot be written to"):
+    with pytest.raises(UserError, match="is not writable"):
         check_store(f"sqlite:///{tmp_path}/mlflow.db")
     (tmp_path / "mlflow.db").chmod(0o600)
     tmp_path.chmod(0o500)

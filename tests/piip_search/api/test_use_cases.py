@@ -90,7 +90,7 @@ def test_a_plan_follows_what_is_given(spec: SearchSpec, tmp_path: Path) -> None:
     assert plan.effort is not None
     assert (plan.effort.val_images, plan.effort.throughput) == (20, CPU_THROUGHPUT)
     check_picture(tmp_path / "plan.svg")
-    with pytest.raises(UserError, match=r"a picture is \.png, \.svg, \.pdf"):
+    with pytest.raises(UserError, match=r"a picture must end in \.png, \.svg, \.pdf"):
         check_picture(tmp_path / "plan.txt")
 
 
@@ -125,7 +125,7 @@ def test_the_ending_of_a_file_names_the_format_of_a_report(name: str, form: Form
 
 
 def test_an_ending_that_names_no_format() -> None:
-    with pytest.raises(UserError, match=r"a report ends in \.html, \.md or \.pdf, got a\.txt"):
+    with pytest.raises(UserError, match=r"a report must end in \.html, \.md or \.pdf, got a\.txt"):
         form_of(Path("a.txt"))
 
 
@@ -156,7 +156,7 @@ def test_an_export_that_cannot_be_is_refused_before_anything_is_written(fill: Fi
     assert not out.exists()
     out.mkdir()
     (out / "notes.txt").touch()
-    with pytest.raises(ExportError, match="a whole front goes into a folder of its own"):
+    with pytest.raises(ExportError, match="a whole front needs a folder of its own"):
         export_designs(ledger, "small", "all", out, tmp_path)
 
 
@@ -206,13 +206,13 @@ def test_a_full_training_that_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="export the design with --format mmdet"):
         prepare_training(tmp_path)
     (tmp_path / CONFIG).touch()
-    with pytest.raises(UserError, match="settings are written KEY=VALUE, got 'lr'"):
+    with pytest.raises(UserError, match="settings must be KEY=VALUE, got 'lr'"):
         prepare_training(tmp_path, TrainingOptions(settings=("lr",)))
-    with pytest.raises(UserError, match="no checkpoint to go on from"):
+    with pytest.raises(UserError, match="no checkpoint to resume from"):
         prepare_training(tmp_path, TrainingOptions(resume=True))
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "epoch_1.pth").touch()
-    with pytest.raises(UserError, match="go on with it by --resume"):
+    with pytest.raises(UserError, match="resume it with --resume"):
         prepare_training(tmp_path)
 
 

@@ -103,12 +103,12 @@ def _the_export_trains_in_full(run_cli: Cli, tmp_path: Path) -> None:
     provenance = json.loads((tmp_path / folder / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["mlflow"] == f"sqlite:///{tmp_path}/runs/mlflow.db"
     early = run_cli("train", folder, "--resume")
-    assert (early.code, "no checkpoint to go on from" in early.err) == (2, True)
+    assert (early.code, "no checkpoint to resume from" in early.err) == (2, True)
     trained = run_cli("train", folder, "--epochs", "1", "--", *few)
     assert trained.code == 0, trained.err
     assert re.search(r"bbox_mAP 0\.\d+ after 1 epochs \(the proxy reached 0\.\d+\)", trained.out)
     twice = run_cli("train", folder, "--", *few)
-    assert (twice.code, "holds a training; go on with it by --resume" in twice.err) == (2, True)
+    assert (twice.code, "has a training; resume it with --resume" in twice.err) == (2, True)
     more = run_cli("train", folder, "--epochs", "2", "--resume", "--", *few)
     assert "after 2 epochs" in more.out, more.err
     again = run_cli("export", "quickstart", "best", "-o", folder)
@@ -130,7 +130,7 @@ def _the_export_trains_in_full(run_cli: Cli, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["train", "nowhere"], "is no export"),
-        (["train", "made", "--", "lr"], "settings are written KEY=VALUE, got 'lr'"),
+        (["train", "made", "--", "lr"], "settings must be KEY=VALUE, got 'lr'"),
         (["train", "made", "--gpus", "64"], "this machine has"),
     ],
 )

@@ -68,7 +68,7 @@ def test_a_malformed_coco_file_names_file_and_place(run_cli: Cli, tmp_path: Path
         (["run", "quikstart"], "did you mean quickstart"),
         (["run", "none.yaml"], "no file none.yaml"),
         (["run", "quickstart", "--on", "local", "--address", "auto"], "leave it out with --on local"),
-        (["run", "quickstart", "--name", "../up"], "a run's name has up to 100 letters"),
+        (["run", "quickstart", "--name", "../up"], "a run's name must be up to 100 letters"),
         (["cost", "vit_b"], "write it like"),
         (["cost", TSB, "--image", "800"], "height x width in pixels"),
         (["plan", "quickstart", "--images", "5"], "two counts, of training and of validation"),
@@ -124,7 +124,7 @@ def test_what_no_candidate_could_be_measured_with_is_said_before_anything_starts
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     ended = run_cli("run", "own.yaml", "--on", "local")
     assert (ended.code, "Traceback" in ended.err) == (2, False)
-    assert "no candidate could be measured with these validation images" in ended.err
+    assert "these validation images cannot be decoded" in ended.err
     assert "set/val/a.png cannot be decoded; restore the file" in ended.err
     assert not (tmp_path / "runs").exists()
     content["training"] |= {"detector": "mask_rcnn", "anchor_scale": None}

@@ -227,5 +227,5 @@ def test_the_command(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert lines == [
         [f"{tier['tier']:g}", f"{tier['best']:.4g}", f"{tier['hypervolume']:.1%}"] for tier in facts["tiers"]
     ]
-    with pytest.raises(ValueError, match="--tiers are numbers with commas"):
+    with pytest.raises(ValueError, match="--tiers must be numbers with commas"):
         app([*command, "--tiers", "6;13"], standalone_mode=False)

@@ -182,7 +182,7 @@ def test_a_search_is_sent_followed_stopped_and_goes_on(
     assert job.startswith("sent-")
     assert run_cli("status", "sent", *at, "--quiet").out.strip() in ("pending", "running")
     stopped = run_cli("stop", job, *at)
-    assert "the same submit goes on where this stopped" in stopped.out
+    assert "run the same submit again" in stopped.out
     followed = run_cli("submit", *submitted, *at, "--ledger", database, "--follow")
     assert followed.code == 0, followed.out + followed.err
     assert re.search(r"2 done, 0 failed, [12] new", followed.out)

@@ -150,12 +150,12 @@ class ClusterJobs:
         with self._asking(name):
             return str(self._client.get_job_logs(name))
 
-    def follow(self, name: str, put: Callable[[str], None]) -> Job:
+    def follow(self, name: str, write: Callable[[str], None]) -> Job:
         """Passes on the output of a search until it ends."""
 
         async def read() -> None:
             async for lines in self._client.tail_job_logs(name):
-                put(lines)
+                write(lines)
 
         self.job(name)
         with self._asking(name):

@@ -314,7 +314,7 @@ def broken(tmp_path: Path) -> Path:
         ("none", "no weights of vit_t in"),
         ("other.pth", "tensors are missing"),
         ("pickle.pth", "cannot be read as tensors alone"),
-        ("list.pth", "holds no tensors by name"),
+        ("list.pth", "has no tensors by name"),
     ],
 )
 def test_files_that_do_not_fit_are_said(broken: Path, file: str, message: str) -> None:

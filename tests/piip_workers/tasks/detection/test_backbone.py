@@ -59,7 +59,7 @@ def test_bfloat16_runs_inside_and_leaves_as_float32() -> None:
 
 
 def test_a_checkpoint_that_is_not_there_is_said() -> None:
-    with pytest.raises(ValueError, match=r"no file nowhere/piip\.pth .*; name a checkpoint that is there"):
+    with pytest.raises(ValueError, match=r"no file nowhere/piip\.pth .*; name an existing checkpoint"):
         PIIPBackbone(NAME, pretrained="nowhere/piip.pth").init_weights()
 
 

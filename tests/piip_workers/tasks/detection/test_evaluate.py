@@ -219,7 +219,7 @@ def test_a_corrupt_validation_image_fails_with_its_name(small: Data, tmp_path: P
     image.write_bytes(b"no picture")
     untrained = dataclasses.replace(CANDIDATE, fidelity=Fidelity(0))
     evaluation = train(small, tmp_path / "run", untrained, loader_workers=workers)
-    assert evaluation.error == (f"{image} cannot be decoded; restore the file, or take it out of the annotations")
+    assert evaluation.error == (f"{image} cannot be decoded; restore the file, or remove it from the annotations")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -391,7 +391,7 @@ def test_detectors_are_known_by_short_names(name: str, levels: int, masks: bool)
     ("text", "problem"),
     [
         ("model = dict(", "cannot be read: SyntaxError"),
-        ("lr = 1", "holds no model with a backbone"),
+        ("lr = 1", "has no model with a backbone"),
         ("model = dict(backbone=dict(), neck=dict(in_channels=[8]))", "the neck of .* must read 3 or 4 maps"),
     ],
 )

@@ -339,7 +339,7 @@ def test_a_full_training_names_a_validation_image_that_is_none(
     write(small, tmp_path / "out")
     command = [str(tmp_path / "out" / "config.py"), "--work-dir", str(tmp_path / "work"), "--epochs", "1"]
     assert main([*command, "--cfg-options", *IN_PROCESS]) == 2
-    assert f"error: {image} cannot be decoded; restore the file, or take it out of the" in capsys.readouterr().err
+    assert f"error: {image} cannot be decoded; restore the file, or remove it from the" in capsys.readouterr().err
 
 
 def test_a_full_training_whose_loss_explodes_says_so(

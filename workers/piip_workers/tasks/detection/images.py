@@ -134,7 +134,7 @@ class ReadImage(LoadImageFromFile):  # type: ignore[misc]
             except (FileNotFoundError, ValueError) as error:
                 if isinstance(error, FileNotFoundError) and not Path(path).parent.is_dir():
                     raise _storage_error(path, error) from error
-                self._pass_over(path, error)
+                self._skip(path, error)
                 return None
             except OSError as error:
                 raise _storage_error(path, error) from error
@@ -142,7 +142,7 @@ class ReadImage(LoadImageFromFile):  # type: ignore[misc]
         height, width = image.shape[:2]
         return {**results, "img": image.copy(), "img_shape": (height, width), "ori_shape": (height, width)}
 
-    def _pass_over(self, path: str, error: BaseException) -> None:
+    def _skip(self, path: str, error: BaseException) -> None:
         if self._unreadable is None:
             raise ImageError(f"{path} {error}; restore the file, or remove it from the annotations") from error
         with Path(self._unreadable).open("a", encoding="utf-8") as file:
