@@ -110,7 +110,7 @@ def open_audit(
 
 
 def _plan(history: RunHistory, options: AuditOptions) -> AuditPlan:
-    """The plan of an audit, whose longer training is not the proxy itself."""
+    """The plan of an audit, whose longer training must differ from the proxy."""
     proxy = history.spec.fidelity.build()
     reference = replace(
         proxy,
@@ -126,7 +126,7 @@ def _plan(history: RunHistory, options: AuditOptions) -> AuditPlan:
 
 
 def _candidates(history: RunHistory, run: str, plan: AuditPlan) -> list[Candidate]:
-    """What the audit measures, which is not nothing."""
+    """The candidates of an audit, at least one."""
     candidates = audit_candidates(history.representatives, history.objectives, history.spec.bounds.gmacs, plan)
     if not candidates:
         raise UserError(f"run {run} has no finished evaluation yet; nothing can be audited")

@@ -23,11 +23,11 @@ class RunLike(Protocol):
 
     @property
     def objectives(self) -> Objectives:
-        """Metric and cost that are traded off."""
+        """Objectives of the search."""
         ...
 
     def choose(self, choice: str) -> tuple[Evaluation, ...]:
-        """The designs that a choice means."""
+        """The designs of a user's choice."""
         ...
 
 

@@ -61,6 +61,6 @@ def report_source(book: "Ledger", run: str) -> "Source":
         if other.audit_of == record.uid
     }
     health = None
-    if not record.is_audit:  # whose designs were not searched for
+    if not record.is_audit:  # an audit is no search
         health = health_of(history.spec, history.objectives, history.evaluations, book.unfinished(run))
     return Source(record, history, book.sittings(run), audits, health, book.shown)

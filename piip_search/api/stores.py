@@ -204,7 +204,7 @@ def _mirror_options(uri: str, home: Path) -> str:
 
 @contextmanager
 def mirror_of(uri: str, run: str, history: RunHistory) -> Iterator["MlflowTracker"]:
-    """MLflow's tracker itself for a run that the ledger holds, begun; needs the extra.
+    """MLflow's tracker for a run in the ledger, begun; needs the extra.
 
     Raises:
         ConnectionError: MLflow cannot be reached.

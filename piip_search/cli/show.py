@@ -85,7 +85,7 @@ def _show(found: RunStatus, quiet: bool) -> None:
 
 
 def _print_fronts(history: RunHistory) -> None:
-    """The front as a plot on a terminal, and as tables everywhere."""
+    """Prints the front as a plot on a terminal, and as tables everywhere."""
     if console.is_terminal:
         print_result(FrontPlot(history.fronts, history.representatives, history.objectives))
     print_result(Text(), tables.fronts_view(history.fronts, history.objectives))

@@ -173,7 +173,7 @@ class FixedPolicy:
         """Does nothing: the list is fixed."""
 
     def close(self, why: str) -> None:
-        """Nothing: see `tell`."""
+        """Does nothing: see `tell`."""
 
 
 def halving_of(spec: SearchSpec) -> Halving[Design]:

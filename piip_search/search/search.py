@@ -29,10 +29,10 @@ class Search:
         uid: Name in every ledger.
         spec: Content of its search space file.
         recipe: Fingerprint of data and training.
-        history: All that happened in the run, and what follows from it.
-        running: Candidates that are being measured.
-        replayed: How many evaluations earlier sittings had made.
-        answered: How many candidates of this sitting the ledger answered from another run.
+        history: Events of the run, and the results that follow from them.
+        running: Candidates in measurement.
+        replayed: Number of evaluations of earlier sessions.
+        answered: Number of this session's candidates with an answer from another run in the ledger.
     """
 
     def __init__(
@@ -179,12 +179,12 @@ class Search:
 
     @property
     def finished(self) -> list[Evaluation]:
-        """Evaluations of whole trainings, the failed ones included."""
+        """Evaluations of full trainings, including failed ones."""
         return self.history.finished
 
     @property
     def failures(self) -> list[Evaluation]:
-        """Evaluations that failed."""
+        """Failed evaluations."""
         return self.history.failed
 
     @property
@@ -193,11 +193,11 @@ class Search:
         return self.history.left
 
     def fronts(self) -> tuple[ParetoFront, ...]:
-        """The front of each tier, the cheapest tier first."""
+        """The front of each tier, cheapest tier first."""
         return self.history.fronts
 
     def choose(self, choice: str) -> tuple[Evaluation, ...]:
-        """The designs that a user means; as for `RunHistory.choose`."""
+        """The designs of a user's choice; as for `RunHistory.choose`."""
         return self.history.choose(choice)
 
     @property
@@ -286,7 +286,7 @@ def open_search(
 
 
 def policy_of(spec: SearchSpec, sampler: Sampler, objectives: Objectives | None = None) -> SamplerPolicy:
-    """What proposes whole candidates: a sampler under the schedule of a space."""
+    """The policy of a space: a sampler under a schedule."""
     trials, inherit = spec.budget.trials, spec.training.inherit
     halving = halving_of(spec)
     return SamplerPolicy(sampler, objectives or spec.objectives, trials, spec.rungs, spec.seed, halving, inherit)
