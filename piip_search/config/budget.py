@@ -41,7 +41,7 @@ class Budget(Section):
 
     Attributes:
         trials: Designs to measure, failures included.
-        hours: Wall-clock hours of one session after which no trial starts; None for no end.
+        hours: Wall-clock hours of one sitting after which no trial starts; None for no end.
         gpu_hours: Hours of GPUs, summed over all evaluations of the run, after which no trial starts.
         target: A metric that ends the search once it is reached, such as `best >= 0.3` or, for a design within a tier,
             `best <= 500 G >= 0.3`.

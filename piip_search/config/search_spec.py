@@ -112,7 +112,7 @@ class SearchSpec(Section):
     def question(self) -> str:
         """Fingerprint of the search; a run may be continued only with an equal one.
 
-        The budget, the resources and the name may change between two sessions of one search.
+        The budget, the resources and the name may change between two sittings of one search.
         """
         # Defaults are left out, so that a new setting does not separate a run from its past.
         return _fingerprint(

@@ -8,7 +8,7 @@ from piip_search.evaluation.objectives import Objectives, ParetoFront
 
 
 class Tracker(Protocol):
-    """A mirror that receives a search from its first evaluation on, including those of earlier sessions."""
+    """A mirror that receives a search from its first evaluation on, including those of earlier sittings."""
 
     def begin(self, run: str, spec: Mapping[str, Any], objectives: Objectives) -> None:
         """Begins or resumes the mirror of a search."""
@@ -24,7 +24,7 @@ class Tracker(Protocol):
         ...
 
     def finish(self, fronts: Sequence[ParetoFront]) -> None:
-        """Ends the session: everything shown should be up to date."""
+        """Ends the sitting: everything shown should be up to date."""
         ...
 
 

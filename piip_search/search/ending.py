@@ -33,8 +33,8 @@ def spent(budget: Budget, reached: bool, gpu_hours: float, hours: float = 0.0) -
     Args:
         budget: Budget of the search.
         reached: Whether the target is reached.
-        gpu_hours: Hours of GPUs, over all sessions.
-        hours: Hours of this session.
+        gpu_hours: Hours of GPUs, over all sittings.
+        hours: Hours of this sitting.
     """
     if reached:
         return "the target is reached"

@@ -34,7 +34,7 @@ class Policy(Protocol):
 
         Args:
             number: The candidate's number.
-            recorded: Candidate that an earlier session proposed at this point. It is proposed again, and the policy
+            recorded: Candidate that an earlier sitting proposed at this point. It is proposed again, and the policy
                 goes through the same states as then.
         """
         ...

@@ -1,7 +1,7 @@
 """The search: propose, accept, front. It is passive: it decides and runs nothing.
 
 Resuming and starting are the same: the ledger's events of the run are first replayed into the policy in their order, so
-that the policy has its state at the end of the last session.
+that the policy has its state at the end of the last sitting.
 """
 
 import time
@@ -31,8 +31,8 @@ class Search:
         recipe: Fingerprint of data and training.
         history: Events of the run, and the results that follow from them.
         running: Candidates in measurement.
-        replayed: Number of evaluations of earlier sessions.
-        answered: Number of this session's candidates with an answer from another run in the ledger.
+        replayed: Number of evaluations of earlier sittings.
+        answered: Number of this sitting's candidates with an answer from another run in the ledger.
     """
 
     def __init__(
@@ -139,9 +139,9 @@ class Search:
         self._learn(evaluation)
 
     def halt(self, candidate: Candidate, why: str) -> None:
-        """Stops new candidates in this session after a candidate that failed by no fault of its own.
+        """Stops new candidates in this sitting after a candidate that failed by no fault of its own.
 
-        It stays unfinished in the ledger, so that the next session resumes it.
+        It stays unfinished in the ledger, so that the next sitting resumes it.
 
         Args:
             candidate: Candidate that was not measured.
@@ -151,7 +151,7 @@ class Search:
         self.stop(why)
 
     def stop(self, why: str) -> None:
-        """Stops new candidates in this session.
+        """Stops new candidates in this sitting.
 
         Args:
             why: Fault, and the way out.
@@ -164,7 +164,7 @@ class Search:
             self._again.append(candidate)
 
     def finish(self) -> None:
-        """Ends the session."""
+        """Ends the sitting."""
         self._tracker.finish(self.fronts())
 
     @property
@@ -216,7 +216,7 @@ class Search:
 
     @property
     def halted(self) -> bool:
-        """Whether a fault that a person has to fix stopped this session."""
+        """Whether a fault that a person has to fix stopped this sitting."""
         return bool(self._halted)
 
     @property
@@ -233,7 +233,7 @@ class Search:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start of this session."""
+        """Seconds since the start of this sitting."""
         return self._clock() - self._started
 
     def _replay(self) -> None:

@@ -83,7 +83,7 @@ def ahead(search: "Search") -> str:
 
 
 def remaining(search: "Search", at_once: int) -> str:
-    """Estimated remaining time, from the mean time of this session's evaluations."""
+    """Estimated remaining time, from the mean time of this sitting's evaluations."""
     taken = [e.seconds for e in search.evaluations[search.replayed :] if e.seconds > 0]
     left = search.expected - len(search.evaluations)
     if not left:

@@ -43,7 +43,7 @@ class Sampler(Protocol):
         """The next design to measure, and why; None when nothing new is left.
 
         Args:
-            recorded: Architecture that an earlier session proposed at this point. It is proposed again, and the sampler
+            recorded: Architecture that an earlier sitting proposed at this point. It is proposed again, and the sampler
                 goes through the same states as then.
         """
         ...

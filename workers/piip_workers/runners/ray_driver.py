@@ -180,11 +180,11 @@ class TrialDriver:
             self._search.accept(Evaluation.from_dict(json.loads(answer)))
         elif error:
             self._died(candidate, cause)
-        # Neither: Tune was interrupted. The ledger has the candidate as running, and the next session resumes it.
+        # Neither: Tune was interrupted. The ledger has the candidate as running, and the next sitting resumes it.
         self._on_change()
 
     def leave(self, why: str) -> None:
-        """Halts the search: running candidates stay unfinished, and the next session resumes them."""
+        """Halts the search: running candidates stay unfinished, and the next sitting resumes them."""
         self._search.stop(why)
         for candidate in (*self._candidates.values(), *(held.candidate for held in self._held)):
             self._search.halt(candidate, why)
@@ -242,7 +242,7 @@ class TrialDriver:
         self._held.append(_Held(candidate, self._clock() + seconds, memory))
 
     def _tried(self, candidate: Candidate) -> int:
-        """Number of times that a process began with it in this session and ended by its own fault, as far as is known.
+        """Number of times that a process began with it in this sitting and ended by its own fault, as far as is known.
 
         A trial may also end before its process begins: on a dead node that Ray still takes for alive.
         """

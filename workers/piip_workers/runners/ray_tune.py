@@ -198,7 +198,7 @@ def run(
         nodes: The cluster's checked nodes; one that joins later is checked when a trial fails.
         notify: Called once, when memory runs out.
 
-    Any end of Tune halts the search: the ledger has what was measured, and the next session goes on.
+    Any end of Tune halts the search: the ledger has what was measured, and the next sitting goes on.
 
     Raises:
         ClusterError: The cluster has no room for a single trial.

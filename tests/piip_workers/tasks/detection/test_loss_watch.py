@@ -88,7 +88,7 @@ def test_a_loss_that_did_not_grow_names_the_images(tmp_path: Path) -> None:
         "training's folder lists the images of that step"
     )
     resumed = said(tmp_path, [math.nan], begun=5)
-    assert "no loss came before in this session" in resumed
+    assert "no loss came before in this sitting" in resumed
     assert "the.rate" not in found + resumed
 
 

@@ -18,7 +18,7 @@ NOT_FINITE = "not_finite.json"
 
 
 class LossWatch:
-    """Records the losses of one session of a training."""
+    """Records the losses of one sitting of a training."""
 
     def __init__(self, folder: Path, setting: str, earlier: Iterable[Mapping[str, float]] = ()) -> None:
         """Prepares the watch.
@@ -73,7 +73,7 @@ class LossWatch:
         last = "" if self._last is None else f"the loss before was {self._last:.4g}, the lowest {self._lowest:.4g}"
         if self._last is not None and self._last > GREW * self._lowest:
             return f"{last}: it grew; lower {self._setting}"
-        return f"{last or 'no loss came before in this session'}, which shows no growth; look at the data: {images}"
+        return f"{last or 'no loss came before in this sitting'}, which shows no growth; look at the data: {images}"
 
 
 def _images(batch: Any) -> list[str]:

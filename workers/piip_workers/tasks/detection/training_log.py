@@ -36,7 +36,7 @@ class TrainingLog(Hook):  # type: ignore[misc]
     """Records the loss and the metrics of every epoch; an error of the mirror never ends a training."""
 
     def __init__(self, folder: Path, open_mirror: Callable[[], Mirror | None]) -> None:
-        """Continues the file of an earlier session.
+        """Continues the file of an earlier sitting.
 
         Args:
             folder: Folder of the file.
