@@ -1,1 +1,1 @@
-"""Shows: reads the ledger and computes nothing that is not already there."""
+"""Pages and reports about searches: they read the ledger and show the results that `piip_search` computes."""

@@ -1,4 +1,4 @@
-"""A run as a sequence of events, and every fact that follows from them: for searches, commands, pages and reports."""
+"""A run as a sequence of events, with all results that follow from them, for searches, commands, pages and reports."""
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,8 +24,8 @@ class DesignHistory:
     Attributes:
         design: The design.
         candidates: Its candidates, in the order of their proposal.
-        evaluations: Their evaluations, in the order in which they ended.
-        rungs: Fidelity of each rung of the schedule, the whole training last.
+        evaluations: Their evaluations, in the order of their ends.
+        rungs: Fidelity of each rung of the schedule, the full training last.
     """
 
     design: Design
@@ -49,7 +49,7 @@ class DesignHistory:
 
     @cached_property
     def whole(self) -> tuple[Evaluation, ...]:
-        """The evaluations that were trained to the end and measured."""
+        """The evaluations of full trainings that were measured."""
         return tuple(e for e in finished(self.evaluations, self.rungs[-1]) if e.status == "done")
 
     @property
@@ -59,7 +59,7 @@ class DesignHistory:
 
     @property
     def state(self) -> str:
-        """`done` once it was trained to the end, else `running`, `failed` or `paused`."""
+        """`done` after a full training, else `running`, `failed` or `paused`."""
         if self.whole:
             return "done"
         if self.running:
@@ -74,11 +74,11 @@ class DesignHistory:
         return max((epochs.index(count) for count in reached if count in epochs), default=-1)
 
     def values(self, metric: str) -> list[float]:
-        """A metric of the whole trainings: one value a seed. One evaluation may have several seeds."""
+        """A metric of the full trainings, one value a seed; one evaluation may have several seeds."""
         return [value for e in self.whole if metric in e.metrics for value in _by_seed(e, metric)]
 
     def value(self, metric: str) -> float | None:
-        """The mean of a metric over seeds; None where no whole training measured it."""
+        """The mean of a metric over seeds; None if no full training measured it."""
         values = self.values(metric)
         return statistics.fmean(values) if values else None
 
@@ -89,7 +89,7 @@ class DesignHistory:
 
     @cached_property
     def representative(self) -> Evaluation | None:
-        """The first whole training, with the means over all whole trainings as its metrics."""
+        """The first full training, with the means over all full trainings as its metrics."""
         if not self.whole:
             return None
         names = [name for name in self.whole[0].metrics if all(name in e.metrics for e in self.whole)]
@@ -105,16 +105,16 @@ def _by_seed(evaluation: Evaluation, metric: str) -> list[float]:
 
 
 class RunHistory:
-    """The events of a run, and the facts that follow from them. It grows with the run (`add`).
+    """The events of a run and the results that follow from them; it grows with the run (`add`).
 
     A design counts once on a front: with the mean of its whole trainings, where it has several seeds.
 
     Attributes:
         spec: The space and settings of the search.
-        objectives: Metric and cost that are traded off.
+        objectives: Objectives of the search.
         events: All events, in order.
         candidates: All candidates, in the order of their proposal.
-        evaluations: All evaluations, in the order in which they ended.
+        evaluations: All evaluations, in the order of their ends.
         designs: History of each design, in the order in which they were first proposed.
         gpu_seconds: GPU time of all evaluations.
     """
@@ -125,7 +125,7 @@ class RunHistory:
         Args:
             spec: The space and settings of the search.
             events: Events so far, in order.
-            objectives: Metric and cost that are traded off; the spec's by default.
+            objectives: Objectives of the search; the spec's by default.
         """
         self.spec = spec
         self.objectives = objectives or spec.objectives
@@ -141,7 +141,7 @@ class RunHistory:
             self.add(event)
 
     def later(self, events: Iterable[RunEvent]) -> "RunHistory":
-        """A history with more events; this one stays as it is."""
+        """A history with more events; this one stays unchanged."""
         grown = RunHistory(self.spec, objectives=self.objectives)
         grown.events, grown.candidates = [*self.events], [*self.candidates]
         grown.evaluations, grown.designs = [*self.evaluations], {**self.designs}
@@ -152,7 +152,7 @@ class RunHistory:
         return grown
 
     def add(self, event: RunEvent) -> None:
-        """Adds what happened next."""
+        """Adds the next event."""
         self.events.append(event)
         if isinstance(event, Candidate):
             self._add_candidate(event)
@@ -160,7 +160,7 @@ class RunHistory:
             self._add_evaluation(event)
 
     def fronts_with(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
-        """The front of each tier as it will be with one more evaluation; a front that stays is the same object."""
+        """The front of each tier after one more evaluation; an unchanged front is the same object."""
         if evaluation.candidate.fidelity != self.spec.rungs[-1] or self.objectives.value(evaluation) is None:
             return self.fronts
         known = self.designs[evaluation.candidate.design]
@@ -183,7 +183,7 @@ class RunHistory:
 
     @property
     def epochs(self) -> tuple[int, ...]:
-        """Epochs of each rung, the whole training last."""
+        """Epochs of each rung, the full training last."""
         return tuple(rung.epochs for rung in self.spec.rungs)
 
     @property
@@ -193,7 +193,7 @@ class RunHistory:
 
     @property
     def fronts(self) -> tuple[ParetoFront, ...]:
-        """The front of each tier, the cheapest tier first."""
+        """The front of each tier, cheapest tier first."""
         return self._running.fronts
 
     @property
@@ -205,17 +205,17 @@ class RunHistory:
 
     @property
     def representatives(self) -> list[Evaluation]:
-        """One evaluation a design that was trained to the end: the mean of its seeds."""
+        """One evaluation for each fully trained design: the mean of its seeds."""
         return _representatives(self.designs.values())
 
     @property
     def finished(self) -> list[Evaluation]:
-        """Evaluations of whole trainings, the failed ones included."""
+        """Evaluations of full trainings, including failed ones."""
         return finished(self.evaluations, self.spec.rungs[-1])
 
     @property
     def failed(self) -> list[Evaluation]:
-        """Evaluations that failed."""
+        """Failed evaluations."""
         return [evaluation for evaluation in self.evaluations if evaluation.status == "failed"]
 
     @property
@@ -231,17 +231,17 @@ class RunHistory:
 
     @property
     def measured_nothing(self) -> bool:
-        """Whether all whole trainings failed, or all evaluations where no training was whole."""
+        """Whether all full trainings failed, or all evaluations if there was no full training."""
         ended = self.finished or self.evaluations
         return bool(ended) and all(evaluation.status == "failed" for evaluation in ended)
 
     @property
     def little_left(self) -> str:
-        """Why no new design is worth its training; empty while one may be."""
+        """The reason why no new design is worth its training; empty while one may be."""
         return little_left(self.spec.budget, self.objectives.metric, self._gains)
 
     def spent(self, hours: float = 0.0) -> str:
-        """Why the run ends at once, whatever is left to propose; empty while nothing ends it.
+        """The reason why the run ends immediately; empty while it may go on.
 
         Args:
             hours: Hours of this sitting.
@@ -250,7 +250,7 @@ class RunHistory:
 
     @property
     def ending(self) -> str:
-        """Why the run begins nothing new, whoever drives it; empty while it may."""
+        """The reason why the run starts nothing new, whoever drives it; empty while it may."""
         trials = TRIALS_SPENT if len(self.designs) >= self.spec.budget.trials else ""
         return self.spent() or trials or self.little_left
 
@@ -259,19 +259,19 @@ class RunHistory:
         return evaluation.seconds * self.spec.gpu_of(evaluation.candidate.design)
 
     def choose(self, choice: str) -> tuple[Evaluation, ...]:
-        """The designs that a user means, each with the mean of its seeds.
+        """The designs of a user's choice, each with the mean of its seeds.
 
         Args:
             choice: `all` for the whole front, `best`, `best<=250G`, `knee`, a trial's number, or at least 6 digits of
                 a fingerprint.
 
         Raises:
-            ChoiceError: Nothing, or more than one thing, is meant by it.
+            ChoiceError: The choice fits none, or more than one.
         """
         return chosen(self.representatives, self.objectives, self._first_number(choice))
 
     def _first_number(self, choice: str) -> str:
-        """The number of the first whole training of a design, where a user named another of its trials."""
+        """The number of a design's first full training, if a user named another of its trials."""
         for evaluation in self.evaluations:
             if str(evaluation.candidate.number) == choice:
                 whole = self.designs[evaluation.candidate.design].whole

@@ -1,4 +1,4 @@
-"""An architecture drawn: its images to scale, its blocks, where branches interact, and how they merge.
+"""Drawings of an architecture: its images to scale, its blocks, its interactions, and its merge.
 
 No script is in a drawing, and no style element unless it is a file of its own.
 """
@@ -17,15 +17,15 @@ from piip_search.cost.conventions import Cost, rules_for
 
 DRAWING_WIDTH = 880
 _IMAGE = 116
-"""Side of the largest image; the others in proportion."""
+"""Side of the largest image in pixels; others are in proportion."""
 _WORDS = 140
-"""Where the words of a branch begin, in pixels."""
+"""Left edge of a branch's text, in pixels."""
 _BLOCKS = 352
-"""Where its blocks begin."""
+"""Left edge of its blocks, in pixels."""
 _END = 718
-"""Where they end."""
+"""Right edge of its blocks, in pixels."""
 _MERGE = 760
-"""Where the box of the merge begins."""
+"""Left edge of the merge's box, in pixels."""
 _LANE = 84
 """Height of a branch, in pixels."""
 _GAP = 14
@@ -40,7 +40,7 @@ _WIDEST = 1280
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """Where a branch is drawn."""
+    """The place of a branch in a drawing."""
 
     branch: Branch
     colour: str
@@ -57,8 +57,8 @@ def architecture_svg(architecture: Architecture, standalone: bool = False) -> st
     """An architecture as one SVG element.
 
     Args:
-        architecture: What is drawn.
-        standalone: Whether it becomes a file of its own, with the colours of light and dark surroundings.
+        architecture: Architecture to draw.
+        standalone: Whether it is a separate file, with the colours of light and dark pages.
     """
     lanes = _lanes(architecture)
     bottom = lanes[-1].top + lanes[-1].height
@@ -80,7 +80,7 @@ def architecture_svg(architecture: Architecture, standalone: bool = False) -> st
 
 
 def described(architecture: Architecture) -> str:
-    """The same in words, for who does not see it."""
+    """The drawing's content as text, for people who do not see it."""
     branches = "; ".join(
         f"branch {number}: {branch.model.title} on images of {branch.resolution} px, {attention(branch)}"
         for number, branch in enumerate(architecture.branches, 1)
@@ -89,7 +89,7 @@ def described(architecture: Architecture) -> str:
 
 
 def attention(branch: Branch) -> str:
-    """How a branch attends, in words."""
+    """The attention of a branch as text."""
     if isinstance(branch.model, ConvNeXt):
         return "convolutions"
     if branch.window is None:
@@ -104,7 +104,7 @@ def _ordinal(number: int) -> str:
 
 
 def exchange(architecture: Architecture) -> str:
-    """How neighbours interact, in words."""
+    """The interactions of neighbours as text."""
     interaction = architecture.interaction
     if len(architecture.branches) == 1:
         return "one branch"
@@ -155,7 +155,7 @@ def _headings() -> Iterator[str]:
 
 
 def _image(lane: _Lane) -> Iterator[str]:
-    """The image as a square, with the borders of its attention windows."""
+    """Draws the image as a square, with the borders of its attention windows."""
     x, y, side = (_IMAGE - lane.side) / 2, lane.middle - lane.side / 2, lane.side
     yield (
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" rx="1" fill="{lane.colour}" '
@@ -200,13 +200,13 @@ def _number(value: float) -> str:
 
 
 def _stretches(architecture: Architecture) -> tuple[float, float]:
-    """Width of a stretch, and of the room behind it in which an interaction stands."""
+    """Width of a stretch, and of the gap after it for an interaction."""
     each = (_END - _BLOCKS) / architecture.stretches
     return each, (min(12.0, each * 0.36) if architecture.stretches > 1 or architecture.interaction.count else 0.0)
 
 
 def _blocks(lane: _Lane, architecture: Architecture) -> Iterator[str]:
-    """Each bar is a block, as tall as the model is wide. Blocks of global attention among windows are filled."""
+    """Draws each block as a bar, as tall as the model is wide; global blocks among windows are filled."""
     model, (each, room) = lane.branch.model, _stretches(architecture)
     widths = [stage.width for stage in model.stages for _ in range(stage.blocks)]
     windows = () if isinstance(model, ConvNeXt) else lane.branch.windows
@@ -227,7 +227,7 @@ def _blocks(lane: _Lane, architecture: Architecture) -> Iterator[str]:
 
 
 def _exchanges(lanes: list[_Lane], architecture: Architecture) -> Iterator[str]:
-    """An arrow an interaction; its heads point at who reads."""
+    """Draws an arrow for each interaction; its heads point at the reading branches."""
     each, room = _stretches(architecture)
     head = max(2.2, min(4.5, room * 0.6))
     for large, small in itertools.pairwise(lanes):
@@ -243,7 +243,7 @@ def _exchanges(lanes: list[_Lane], architecture: Architecture) -> Iterator[str]:
 
 
 def _merge(lanes: list[_Lane], architecture: Architecture) -> Iterator[str]:
-    """Where the branches come together, and what comes out."""
+    """Draws the merge of the branches and its output."""
     middle = (lanes[0].middle + lanes[-1].middle) / 2
     each, room = _stretches(architecture)
     bus = _MERGE - 20
@@ -267,7 +267,7 @@ def _merge(lanes: list[_Lane], architecture: Architecture) -> Iterator[str]:
 
 
 def _outcome(architecture: Architecture) -> list[str]:
-    """What comes out, a line each."""
+    """Lines about the merge's output."""
     alone = len(architecture.branches) == 1 and architecture.merge not in KEEPS_PREFIX
     title = "no merge" if alone else f"merge: {architecture.merge}"
     if architecture.merge == "logits":

@@ -1,4 +1,4 @@
-"""How numbers, times and designs are written on the pages."""
+"""Formats of numbers, times and designs on the pages."""
 
 from datetime import UTC, datetime
 
@@ -10,19 +10,19 @@ DASH = "–"
 
 
 def significant(value: float | None, digits: int = 4) -> str:
-    """A number in so many significant digits, thousands set apart: 1,234 and 0.06421."""
+    """A number with so many significant digits and thousands separators: 1,234 and 0.06421."""
     if value is None:
         return DASH
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def metric(value: float | None) -> str:
-    """A metric: four places, as everywhere in the project."""
+    """A metric with four decimal places, as everywhere in the project."""
     return DASH if value is None else f"{value:.4f}"
 
 
 def signed(value: float | None) -> str:
-    """A difference of metrics."""
+    """A difference of metrics with its sign."""
     return DASH if value is None else f"{value:+.4f}"
 
 
@@ -31,7 +31,7 @@ def percent(share: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """40 s, 12:05 min, 3:07 h."""
+    """A duration as 40 s, 12:05 min or 3:07 h."""
     if seconds is None:
         return DASH
     whole = round(seconds)
@@ -43,7 +43,7 @@ def duration(seconds: float | None) -> str:
 
 
 def hours(value: float) -> str:
-    """Hours as a person would say them."""
+    """Hours as text for people."""
     return duration(value * 3600) if value < 10 else f"{value:,.0f} h"
 
 
@@ -56,7 +56,7 @@ def ago(at: datetime) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """The short form of a design, which may be broken between its branches."""
+    """The short form of a design, which may wrap between its branches."""
     return Markup("").join(Markup("{}<wbr>").format(part) for part in _after_plus(str(name)))
 
 
@@ -66,7 +66,7 @@ def _after_plus(name: str) -> list[str]:
 
 
 def glyph(branches: list[tuple[str, int]], size: int = 44) -> Markup:
-    """A design at a glance: a square for each branch, as large as its image, the larger the model the darker.
+    """A small picture of a design: a square for each branch, as large as its image, darker for a larger model.
 
     Args:
         branches: Model and image size in pixels of each branch, the largest model first.

@@ -1,4 +1,4 @@
-"""A plan as a picture: how the costs of a space's designs are spread."""
+"""A plan as a picture: the spread of its designs' costs."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ PLAN_SIZE = (648.0, 346.0)
 
 
 def draw_plan(plan: Plan, path: Path) -> None:
-    """Writes the picture; the ending of the name says in which format (png, svg, pdf).
+    """Writes the picture; the file's ending sets the format (png, svg, pdf).
 
     Raises:
-        ValueError: No picture can be written in that format.
+        ValueError: The format is not supported.
     """
     with chart_axes(PLAN_SIZE, left=74, right=14, top=46, bottom=50) as (figure, axes):
         edges = np.array(plan.edges)

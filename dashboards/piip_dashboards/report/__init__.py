@@ -1,4 +1,4 @@
-"""A search as one document that can be attached to a paper or a pull request."""
+"""A search as one document, for a paper or a pull request."""
 
 from piip_dashboards.report.content import SearchReport as SearchReport
 from piip_dashboards.report.content import Source as Source

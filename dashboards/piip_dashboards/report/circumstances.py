@@ -1,4 +1,4 @@
-"""What was asked, what it took, and what it takes to do it again."""
+"""The question of a search, its expense, and how to reproduce it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from piip_search.ledger import Sitting as LedgerSitting
 from piip_search.search.feasible import feasible_designs
 
 HOSTS = 12
-"""Hosts that are named."""
+"""Most hosts that are named."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """Something in a few words.
+    """A short fact.
 
     Attributes:
-        name: What it is about.
-        value: What is so.
-        code: Whether it is something to be typed or compared letter by letter.
+        name: Subject of the fact.
+        value: The fact.
+        code: Whether to show it as code, to be typed or compared exactly.
     """
 
     name: str
@@ -44,7 +44,7 @@ class SittingFacts:
 
 
 def ask(spec: SearchSpec, objectives: Objectives) -> tuple[tuple[Fact, ...], tuple[Fact, ...], tuple[Fact, ...]]:
-    """Question, space and budget."""
+    """Question, space and budget of a search."""
     return _question(spec, objectives), _space(spec), _budget(spec)
 
 
@@ -70,7 +70,7 @@ def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
     if spec.schedule is not None:
         rungs = ", ".join(map(str, spec.schedule.rungs))
         facts.append(Fact("Schedule", f"rungs of {rungs} epochs, one in {spec.schedule.keep} goes on"))
-    prior = ", told the papers' designs first" if spec.prior else ""
+    prior = ", with the papers' designs as prior" if spec.prior else ""
     return (*facts, Fact("Sampler", f"{spec.sampler}{prior}, seed {spec.seed}"))
 
 
@@ -118,7 +118,7 @@ def _budget(spec: SearchSpec) -> tuple[Fact, ...]:
 
 
 def spending(evaluations: Sequence[Evaluation], spec: SearchSpec) -> tuple[Fact, ...]:
-    """What the search took."""
+    """The expense of a search."""
     measured = [evaluation for evaluation in evaluations if evaluation.seconds > 0]
     seconds = sum(evaluation.seconds for evaluation in measured)
     failed = sum(evaluation.seconds for evaluation in measured if evaluation.status == "failed")
@@ -150,7 +150,7 @@ def spending(evaluations: Sequence[Evaluation], spec: SearchSpec) -> tuple[Fact,
 
 
 def hours(seconds: float) -> str:
-    """A time as people say it."""
+    """Hours as text for people."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 3600:
@@ -161,7 +161,7 @@ def hours(seconds: float) -> str:
 def reproduction(
     record: SearchRecord, evaluations: Sequence[Evaluation], sittings: Sequence[LedgerSitting], ledger: str
 ) -> tuple[Fact, ...]:
-    """What identifies the search, and what it takes to do it again."""
+    """Identity of a search, and the steps to reproduce it."""
     last = sittings[-1].circumstances if sittings else None
     hosts = Counter(evaluation.facts.host for evaluation in evaluations)
     hosts.pop("", None)
@@ -191,7 +191,7 @@ def reproduction(
 
 
 def sittings_of(sittings: Sequence[LedgerSitting]) -> tuple[SittingFacts, ...]:
-    """The processes that drove a search, for people."""
+    """The processes that drove a search."""
     return tuple(
         SittingFacts(
             one.number,

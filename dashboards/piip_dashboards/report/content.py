@@ -1,4 +1,4 @@
-"""What a report says, as plain data: everything that the pages of all formats show is worked out here."""
+"""The content of a report as plain data, for all formats."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,21 +18,21 @@ from piip_search.ledger import Sitting as LedgerSitting
 from piip_search.search.history import RunHistory
 
 LETTERED = 26
-"""Members of a front that get a letter each."""
+"""Members of a front with a letter each."""
 MOST_EFFECTS = 18
-"""Effects that are listed; the JSON form has all."""
+"""Most effects that are listed; the JSON form has all."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the ledger holds of a run.
+    """The data of a run for its report.
 
     Attributes:
         record: The row of the run.
         history: The events of the run.
         sittings: The processes that drove it.
         audits: The history of each of its audits, by name.
-        health: What the checks say; None for a run that is not examined.
+        health: Results of the health checks; None for a run that is not checked.
         ledger: The database's URL, without a password.
     """
 
@@ -49,8 +49,8 @@ class MemberRow:
     """A member of the front.
 
     Attributes:
-        letter: Letter of its point in the picture; empty where there are too many.
-        tier: The cheapest tier that it fits, GMACs.
+        letter: Letter of its point in the picture; empty if there are too many.
+        tier: Cheapest tier that it fits, in GMACs.
     """
 
     letter: str
@@ -74,7 +74,7 @@ class Point:
 
 @dataclass(frozen=True)
 class TierResult:
-    """What was found within a tier."""
+    """The result in a tier."""
 
     gmacs: float
     hypervolume: float
@@ -86,10 +86,10 @@ class AuditView:
     """An audit of the proxies.
 
     Attributes:
-        run: Its name in the ledger.
-        reference: The longer training, in words.
-        unfinished: Trainings that have not ended.
-        tiers: What it found; empty where the ledger does not tell what was planned.
+        run: Name of the audit's run.
+        reference: Description of the longer training.
+        unfinished: Number of trainings that have not ended.
+        tiers: Results by tiers; empty if the ledger does not show the plan.
     """
 
     run: str
@@ -104,26 +104,26 @@ class SearchReport:
 
     Attributes:
         run: Name of the run.
-        written_at: UTC.
-        metric: What is raised.
-        convention: How costs are counted.
+        written_at: Time in UTC.
+        metric: Metric of the search.
+        convention: Counting convention of the costs.
         counts: Evaluations by `done`, `failed` and `unfinished`.
-        question, space, budget: What was asked, of what, and at what expense at most.
-        tiers: The cheapest first.
-        front: Front of the largest tier; that of a smaller one is the part that fits it.
-        points: Every finished design, and those that failed.
+        question, space, budget: Facts about the search, its space and its limits.
+        tiers: Results of the tiers, cheapest first.
+        front: Front of the largest tier; a smaller tier's front is a part of it.
+        points: All finished and failed designs.
         progress: For each tier the evaluations after which its hypervolume changed, with its new value.
-        chosen: Designs worth a page.
-        effects: Ablations, those with most evidence first within each choice.
-        importance: What matters beyond cost.
+        chosen: Designs with a page of their own.
+        effects: Ablations, by choice, those with most evidence first.
+        importance: Importance of choices beyond cost.
         audits: Audits of the proxies.
-        findings: What the health checks found, and what to do.
-        learnt: How well the sampler's belief ranks designs that it did not see, beside MACs; empty for too few.
-        failures: Errors by kind, the commonest first.
-        spent: What the search cost.
-        reproduce: What it takes to do it again.
-        sittings: Who drove it.
-        space_file: The search space, as YAML.
+        findings: Findings of the health checks, with ways out.
+        learnt: Rank correlation of the surrogate on held-out designs, beside MACs; empty for too few designs.
+        failures: Errors by kind, most frequent first.
+        spent: Expense of the search.
+        reproduce: Steps to reproduce the search.
+        sittings: Processes that drove the search.
+        space_file: Search space as YAML.
     """
 
     run: str
@@ -152,13 +152,13 @@ class SearchReport:
 
     @property
     def listed_effects(self) -> tuple[Effect, ...]:
-        """Those worth a line: of several settings; or, where there are none, those of one. Most evidence first."""
+        """The effects to list: those of several settings, or of one if there are no others; most evidence first."""
         several = [effect for effect in self.effects if effect.settings > 1] or list(self.effects)
         kept = sorted(several, key=lambda effect: (-effect.settings, -len(effect.pairs)))[:MOST_EFFECTS]
         return tuple(effect for effect in self.effects if effect in kept)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """The report as plain data."""
         rest = {
             name: _plain(getattr(self, name))
             for name in self.__dataclass_fields__
@@ -187,12 +187,12 @@ def _plain(value: Any) -> Any:
 
 
 def make_report(source: Source, within: float, now: datetime | None = None) -> SearchReport:
-    """Works out a report.
+    """Makes the content of a report.
 
     Args:
-        source: What the ledger holds.
-        within: How far below the best a design may lie to be taken for its price, in the metric's unit.
-        now: When it is written; this moment by default.
+        source: Data of the run.
+        within: Greatest distance below the best for a cheaper design to be chosen, in the metric's unit.
+        now: Time of the report; now by default.
     """
     history, health = source.history, source.health
     spec, objectives, fronts = history.spec, history.objectives, history.fronts
@@ -260,7 +260,7 @@ def _row_of(best: Evaluation, rows: Mapping[int, MemberRow]) -> MemberRow:
 
 
 def _progress(history: RunHistory) -> tuple[tuple[float, tuple[tuple[int, float], ...]], ...]:
-    """The hypervolume of each tier, wherever it changes."""
+    """The hypervolume of each tier after each change."""
     steps: list[list[tuple[int, float]]] = [[] for _ in history.tiers]
     before = RunHistory(history.spec).fronts
     for place, (_, fronts) in enumerate(history.replay(), 1):
@@ -290,7 +290,7 @@ def _learnt(health: Health | None) -> str:
 
 
 def _space_file(record: SearchRecord) -> str:
-    """What was searched, as the YAML that asks it again; defaults that say nothing are left out."""
+    """The search space as YAML that starts the search again, without redundant defaults."""
     from piip_search.config import parse_spec, space_file
 
     spec = parse_spec(dict(record.spec), f"run {record.name}", recorded=True)

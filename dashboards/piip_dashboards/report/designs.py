@@ -1,4 +1,4 @@
-"""The designs that a report presents, with why and what they cost."""
+"""The chosen designs of a report, with reasons and costs."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.evaluation.selection import cheapest_near, knee
 
 NEAR = 0.25
-"""Relative difference in cost within which a published design is compared with."""
+"""Greatest relative difference in cost to a published design for a comparison."""
 PUBLISHED_SHOWN = 3
 """Most published designs that are named."""
 MERGE_TASKS = {"logits": "classification", "tokens": "multimodal"}
-"""What a merge is for; all others are for detection."""
+"""Task of a merge; all others are for detection."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """What a design costs under one convention."""
+    """Cost of a design under one convention."""
 
     convention: str
     gmacs: float
@@ -45,21 +45,21 @@ class CostPart:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A design worth a page.
+    """A design with a page of its own.
 
     Attributes:
-        why: What it is: `best within 500 GMACs`, `knee of the front`.
-        choice: What `piip-search export` calls it.
+        why: Reason of the choice: `best within 500 GMACs`, `knee of the front`.
+        choice: Argument of `piip-search export`.
         deviation: Standard deviation of the metric between seeds; None for one seed.
-        seeds: Whole trainings of the design.
-        metrics: All that was measured.
-        predicted: What the sampler said beforehand; empty where it predicted nothing.
-        prices: Under every convention that fits.
-        parts: Where the cost sits, under the search's convention.
+        seeds: Number of full trainings of the design.
+        metrics: All measured metrics.
+        predicted: The sampler's prediction; empty without one.
+        prices: Costs under every convention that applies.
+        parts: Parts of the cost under the search's convention.
         same: The authors' rows of exactly this design.
-        near: The authors' designs of about that cost, the nearest first.
-        drawing: SVG; empty for what has no branches.
-        alone: The same as a file of its own.
+        near: The authors' designs of similar cost, nearest first.
+        drawing: SVG; empty for a design without branches.
+        alone: The drawing as a separate file.
     """
 
     why: tuple[str, ...]
@@ -83,12 +83,12 @@ class Chosen:
 def chosen_designs(
     whole: Sequence[Evaluation], fronts: Sequence[ParetoFront], objectives: Objectives, within: float
 ) -> tuple[Chosen, ...]:
-    """The best of each tier, the knee, and the cheapest that is nearly the best; each once, the cheapest first."""
+    """The best of each tier, the knee, and the cheapest one near the best; each once, cheapest first."""
     front = fronts[-1]
     if not front.evaluations:
         return ()
     named = [(f"best within {one.tier:g} GMACs", f"best<={one.tier:g}G", one.best) for one in fronts if one.best]
-    if len(front.evaluations) > 2:  # the knee of two points is one of them by chance
+    if len(front.evaluations) > 2:  # the knee of two points is arbitrary
         named.append(("knee of the front", "knee", knee(front, objectives)))
     near = cheapest_near(front.evaluations, objectives, within)
     named.append((f"cheapest within {within:g} of the best {objectives.metric}", str(near.candidate.number), near))
@@ -127,7 +127,7 @@ def _chosen(
 
 
 def _predicted(levels: tuple[float, float, float] | None) -> str:
-    """Middle, low and high of what the sampler expected; empty where it expected nothing."""
+    """The sampler's median prediction with its range; empty without a prediction."""
     return "" if levels is None else f"{levels[0]:.4f}, between {levels[1]:.4f} and {levels[2]:.4f}"
 
 

@@ -1,4 +1,4 @@
-"""The front as figures for a paper: SVG and PNG of one drawing, on white, in the size of a column."""
+"""The front as figures for a paper: one drawing as SVG and PNG, on white, in the width of a column."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def write_figures(report: SearchReport, folder: Path) -> list[Path]:
     """Writes the front as SVG and PNG, and the drawings of the chosen designs.
 
     Returns:
-        What was written; nothing where there is no front.
+        The written files; empty without a front.
     """
     if not report.front:
         return []

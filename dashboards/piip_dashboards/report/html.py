@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no script, no network, no other file."""
+"""A report as one HTML page without scripts, network access or other files."""
 
 from functools import cache
 from pathlib import Path
@@ -38,5 +38,5 @@ def _environment() -> Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """The short form of a design, which may be broken between its branches."""
+    """The short form of a design, which may wrap between its branches."""
     return Markup("+<wbr>").join(name.split("+"))

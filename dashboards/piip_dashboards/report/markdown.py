@@ -13,15 +13,15 @@ from piip_dashboards.report.content import SearchReport
 from piip_dashboards.report.html import TEMPLATES
 
 _SPECIAL = re.compile(r"^(\d+)([.)])(?=\s|$)|^()([-+#])(?=[\s#]|$)|()([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))")
-"""What would begin a numbered list; a list or a heading; emphasis, code, a link, a cell, mathematics."""
+"""Starts of numbered lists; of lists and headings; marks of emphasis, code, links, cells, mathematics."""
 
 
 def markdown_page(report: SearchReport, folder: str) -> str:
-    """The text; what comes from the ledger can be neither markup nor HTML in it.
+    """The text, in which values from the ledger are neither markup nor HTML.
 
     Args:
-        report: What is said.
-        folder: Where its pictures are, relative to the text.
+        report: Report.
+        folder: Folder of its pictures, relative to the text.
     """
     return _environment().get_template("report.md").render(report=report, folder=Markup(folder))
 
@@ -51,7 +51,7 @@ def _environment() -> Environment:
 
 
 def plain(value: Any) -> str:
-    """Words that mean nothing but themselves, on one line; what is marked as ready stays as it is."""
+    """Escaped text on one line; ready markup is left unchanged."""
     if isinstance(value, Markup):
         return str(value)
     words = " ".join(str(value).split())
@@ -60,7 +60,7 @@ def plain(value: Any) -> str:
 
 
 def code(value: str) -> Markup:
-    """Words in a code span, which may stand in a table."""
+    """Text in a code span, also suitable for a table."""
     words = " ".join(str(value).split()).replace("|", "\\|")
     fence = _fence(words, 1)
     room = " " if words.startswith("`") or words.endswith("`") else ""
@@ -74,6 +74,6 @@ def block(value: str, language: str) -> Markup:
 
 
 def _fence(words: str, least: int) -> str:
-    """More backticks than stand anywhere in the words."""
+    """A fence with more backticks than any sequence in the text."""
     longest = max((len(run) for run in re.findall("`+", words)), default=0)
     return "`" * max(least, longest + 1)

@@ -1,4 +1,4 @@
-"""A page as PDF, printed by a browser that is on the machine."""
+"""Prints a page as PDF with a browser of this machine."""
 
 import os
 import shutil
@@ -20,19 +20,19 @@ BROWSERS = (
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
 )
-"""Commands and places of browsers that print without a screen; all are Chromium."""
+"""Commands and paths of browsers that print without a screen; all are Chromium."""
 PRINT_SECONDS = 120
-"""Seconds that printing may take."""
+"""Most seconds for printing."""
 
 
 def find_browser(asked: str | None = None) -> str:
-    """A browser that prints.
+    """Finds a browser that can print.
 
     Args:
-        asked: Its command or place; the first that is found by default.
+        asked: Its command or path; by default the first one found.
 
     Raises:
-        NoPaperError: There is none.
+        NoPaperError: No browser was found.
     """
     found = next((path for path in map(shutil.which, [asked] if asked else BROWSERS) if path), None)
     if found is None:
@@ -47,7 +47,7 @@ def print_page(page: str, browser: str) -> bytes:
     """The PDF of an HTML page that needs no other file.
 
     Raises:
-        NoPaperError: The browser gave none.
+        NoPaperError: The browser failed.
     """
     with tempfile.TemporaryDirectory() as place:
         source, target = Path(place) / "report.html", Path(place) / "report.pdf"
@@ -69,11 +69,11 @@ def print_page(page: str, browser: str) -> bytes:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NoPaperError(f"{browser} printed nothing: {error}; print the HTML report from a browser") from None
         if not target.is_file():
-            said = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            said = (ended.stderr.strip().splitlines() or ["it printed no error"])[-1]
             raise NoPaperError(f"{browser} printed nothing: {said}; print the HTML report from a browser")
         return target.read_bytes()
 
 
 def _in_containers() -> list[str]:
-    """Chromium's own sandbox refuses the root user, whom containers run; the page is ours and has no script."""
+    """Options for containers: Chromium's sandbox refuses the root user. The page is ours and has no script."""
     return ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []

@@ -1,4 +1,4 @@
-"""How reports write numbers and sentences, in every format."""
+"""Numbers and sentences of reports, for all formats."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ def metric(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """Four digits."""
+    """A number with four digits."""
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
@@ -39,13 +39,13 @@ def gain(value: Interval | float | None) -> str:
 
 
 def evidence(effect: Any, most: int = 4) -> str:
-    """The trials that an effect is read from."""
+    """The pairs of trials behind an effect."""
     pairs = [f"{pair.less} → {pair.more}" for pair in effect.pairs[:most]]
     return ", ".join(pairs) + (f" and {len(effect.pairs) - most} more" if len(effect.pairs) > most else "")
 
 
 def status(report: SearchReport) -> str:
-    """What came of the search, in a sentence or two."""
+    """The state of the search in one or two sentences."""
     done, failed, unfinished = (report.counts[name] for name in ("done", "failed", "unfinished"))
     if not done + failed + unfinished:
         return "Nothing has been proposed yet."
@@ -58,7 +58,7 @@ def status(report: SearchReport) -> str:
 
 
 def summary(report: SearchReport) -> list[str]:
-    """What was found, a sentence a line."""
+    """The results, one sentence a line."""
     if not report.front:
         return []
     best = report.front[-1]
@@ -74,7 +74,7 @@ def summary(report: SearchReport) -> list[str]:
 
 
 def sentence(words: str) -> str:
-    """With a capital and a full stop."""
+    """A sentence with a capital and a full stop."""
     return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
 
 
@@ -88,7 +88,7 @@ CHANCE_NOTE = (
     "chance. At equal cost: less what the difference in cost alone brings, by the trend over all finished designs."
 )
 SHUFFLED = (
-    "How much worse the metric of designs that it did not see is predicted, once cost is taken away, when one kind of "
+    "The loss of accuracy in predicting the metric of held-out designs, after cost is subtracted, when one kind of "
     "choice is shuffled among them; the thin line is the deviation between five parts of the designs."
 )
 
@@ -101,7 +101,7 @@ def no_audit(report: SearchReport) -> str:
 
 
 def no_belief() -> str:
-    return f"What was learnt is judged from {FEWEST_LEARNT} finished designs on."
+    return f"The surrogate is judged from {FEWEST_LEARNT} finished designs on."
 
 
 def no_published() -> str:

@@ -22,16 +22,16 @@ def write_report(report: SearchReport, form: ReportFormat, path: Path, browser: 
     """Writes a report.
 
     Args:
-        report: What is said.
-        form: How.
-        path: The file; Markdown has its pictures in a folder beside it, named like it.
-        browser: What prints a PDF; the first that is found by default.
+        report: Content of the report.
+        form: Format.
+        path: Path of the file; Markdown has its pictures in a folder beside it, named like it.
+        browser: Browser that prints a PDF; by default the first one found.
 
     Returns:
-        All files that were written, the report first.
+        All written files, the report first.
 
     Raises:
-        NoPaperError: No browser prints.
+        NoPaperError: No browser can print.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if form is ReportFormat.MD:

@@ -1,1 +1,1 @@
-"""What the pages and the report read of a run."""
+"""The data of a run for pages and report."""

@@ -1,4 +1,4 @@
-"""In what two designs differ, choice by choice."""
+"""Differences of two designs, choice by choice."""
 
 from dataclasses import fields
 
@@ -6,7 +6,7 @@ from piip_search.architecture import Architecture, Branch, Interaction
 
 
 def differences(one: Architecture, other: Architecture) -> list[str]:
-    """What would have to change for the first to become the second; empty for equal designs."""
+    """The changes from the first design to the second; empty for equal designs."""
     if len(one.branches) == len(other.branches):
         found = [text for pair in zip(one.branches, other.branches, strict=True) for text in _of_branches(*pair)]
     else:
@@ -21,7 +21,7 @@ def differences(one: Architecture, other: Architecture) -> list[str]:
 
 
 def at_least(one: Architecture, other: Architecture) -> int:
-    """A number that `differences` of two designs do not fall short of, and that is known sooner."""
+    """A quick lower bound of the number of `differences`."""
     mine, theirs = one.branches, other.branches
     if len(mine) == len(theirs):
         changed = sum(a != b for a, b in zip(mine, theirs, strict=True))

@@ -21,7 +21,7 @@ _PICTURE = re.compile(r"\d{1,4}\.(png|jpg)")
 
 @dataclass(frozen=True)
 class ShownObject:
-    """An object: its class, and left, top, width and height as shares of the image; a score where it was detected."""
+    """An object: its class, and left, top, width and height as shares of the image; a detection has a score."""
 
     label: str
     left: float
@@ -33,7 +33,7 @@ class ShownObject:
 
 @dataclass(frozen=True)
 class ExampleImage:
-    """A validation image with what is in it and what was found."""
+    """A validation image with its objects and detections."""
 
     file: str
     name: str
@@ -45,13 +45,13 @@ class ExampleImage:
 
 @dataclass(frozen=True)
 class Examples:
-    """What was written for a trial.
+    """The examples of a trial.
 
     Attributes:
-        trial: Its number.
-        epochs: After how many its weights were taken.
-        classes: Names of what can be found.
-        pictures: The images.
+        trial: Number of the trial.
+        epochs: Epochs of its weights.
+        classes: Names of the classes.
+        pictures: Images with objects and detections.
     """
 
     trial: int
@@ -61,16 +61,16 @@ class Examples:
 
     @property
     def threshold(self) -> float:
-        """The score above which as many boxes are found as there are objects."""
+        """The score above which there are as many detections as objects."""
         scores = sorted((box.score or 0.0 for picture in self.pictures for box in picture.found), reverse=True)
         objects = sum(len(picture.truth) for picture in self.pictures)
         return scores[min(objects, len(scores)) - 1] if scores and objects else 0.0
 
 
 def folder_of(home: Path | None, run: str, recipe: str, evaluation: Evaluation) -> Path | None:
-    """The folder of a trial's checkpoints, inside the run's own; None where it is not here.
+    """The folder of a trial's checkpoints inside the run's own; None if it is not on this machine.
 
-    What the ledger says is a name to look for, not a path to follow.
+    The ledger's folder is a name to look for, not a path to follow.
     """
     if home is None:
         return None
@@ -82,20 +82,20 @@ def folder_of(home: Path | None, run: str, recipe: str, evaluation: Evaluation) 
 
 
 def _is_training(place: Path, home: Path) -> bool:
-    """Whether a path, its links followed, lies among the trainings of a run in a home."""
+    """Whether a path, after its links, is among the trainings of a run in a home."""
     trials = home.resolve().joinpath(*place.relative_to(home.resolve()).parts[:3])
     return trials.resolve() == trials and _is_inside(place, trials)
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a training can be loaded from a folder."""
+    """Whether a folder has a checkpoint that can be loaded."""
     return folder.is_dir() and any(_CHECKPOINT.fullmatch(path.name) for path in folder.iterdir())
 
 
 def trial_with_checkpoint(
     home: Path | None, run: str, recipe: str, design: DesignHistory
 ) -> tuple[Evaluation, Path] | None:
-    """The furthest training of a design whose checkpoint is here."""
+    """The longest training of a design with a checkpoint on this machine."""
     done = [evaluation for evaluation in design.evaluations if evaluation.status == "done"]
     for evaluation in sorted(done, key=lambda e: -e.candidate.fidelity.epochs):
         folder = folder_of(home, run, recipe, evaluation)
@@ -105,7 +105,7 @@ def trial_with_checkpoint(
 
 
 def read_examples(evaluation: Evaluation, folder: Path) -> Examples | None:
-    """What was written beside a checkpoint; None where nothing, or nothing that can be read, was."""
+    """The examples beside a checkpoint; None without readable ones."""
     try:
         content: dict[str, Any] = json.loads((folder / EXAMPLES_FOLDER / EXAMPLES_FILE).read_text(encoding="utf-8"))
         pictures = [_picture(item) for item in content["pictures"]]
@@ -116,7 +116,7 @@ def read_examples(evaluation: Evaluation, folder: Path) -> Examples | None:
 
 
 def picture_file(folder: Path, name: str) -> Path | None:
-    """A picture by its name; None for anything that is none of the folder's own."""
+    """A picture by its name; None for any other file."""
     if not _PICTURE.fullmatch(name):
         return None
     path = folder / EXAMPLES_FOLDER / name

@@ -1,4 +1,4 @@
-"""Health checks of a search, as plain data; they fit a surrogate, which takes a second."""
+"""Health checks of a search as plain data; they fit a surrogate, which takes a second."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Examine = Callable[[SearchSpec, Objectives, list[Evaluation], Mapping[Candidate,
 
 @dataclass(frozen=True)
 class FindingView:
-    """Something that is wrong with a search, and what to do about it."""
+    """A problem of a search, with the way out."""
 
     check: str
     message: str
@@ -36,7 +36,7 @@ class Tau:
 
 @dataclass(frozen=True)
 class RungTau:
-    """How alike two neighbouring rungs rank designs."""
+    """Rank correlation between two neighbouring rungs."""
 
     lower: int
     upper: int
@@ -45,15 +45,15 @@ class RungTau:
 
 @dataclass(frozen=True)
 class HealthView:
-    """What the checks say.
+    """The results of the health checks.
 
     Attributes:
-        applies: Whether there is anything to check; an audit is not searched for.
-        evaluations: How many had ended when the checks were made.
-        findings: What is wrong.
-        surrogate: How well the surrogate ranks unseen designs.
-        macs: The same of the cost alone.
-        rungs: How alike neighbouring rungs rank.
+        applies: Whether the run is checked; an audit is not.
+        evaluations: Number of evaluations at the time of the checks.
+        findings: Problems of the search.
+        surrogate: Rank correlation of the surrogate on unseen designs.
+        macs: Rank correlation of the cost alone.
+        rungs: Rank correlations between neighbouring rungs.
     """
 
     applies: bool
@@ -65,21 +65,21 @@ class HealthView:
 
 
 class Examination:
-    """Keeps the last examination of each run."""
+    """Caches the last health checks of each run."""
 
     def __init__(self, examine: Examine) -> None:
         self._examine = examine
         self._kept: CachedValue[HealthView] = CachedValue()
 
     def of(self, reading: RunSnapshot, driven: bool | None, now: datetime) -> HealthView:
-        """What the checks say of a run."""
+        """The results of a run's health checks."""
         count = len(reading.evaluations)
         if reading.record.is_audit:
             return HealthView(False, count, [], None, None, [])
         return self._kept.of(reading, lambda: self._view(reading, driven, now))
 
     def _view(self, reading: RunSnapshot, driven: bool | None, now: datetime) -> HealthView:
-        # What nobody drives lags behind nothing.
+        # Candidates of a run without a driver are not late.
         running = {} if driven is False else running_since(reading, now)
         found = self._examine(reading.spec, reading.objectives, reading.evaluations, running)
         return HealthView(

@@ -1,4 +1,4 @@
-"""The runs of a ledger, read as far as they got; a run that grew is read on, not again."""
+"""Caches the runs of a ledger; only new events of a run are read."""
 
 import threading
 from collections import defaultdict
@@ -11,15 +11,15 @@ from piip_search.ledger import Ledger, LedgerError, SearchRecord
 
 
 def is_addressable(name: str) -> bool:
-    """Whether a run's name can be a part of an address, and of a path."""
+    """Whether a run's name can be a part of a URL and of a path."""
     return "/" not in name and name not in ("", ".", "..")
 
 
 class RunCache:
-    """Readings of the runs of a ledger.
+    """Snapshots of the runs of a ledger.
 
     Attributes:
-        home: Folder of checkpoints; None where it is not known.
+        home: Folder of checkpoints; None if unknown.
     """
 
     def __init__(self, ledger: Ledger, home: Path | None = None) -> None:
@@ -34,35 +34,35 @@ class RunCache:
         return self._ledger.shown
 
     def positions(self) -> dict[str, int]:
-        """Position of every run; it grows whenever something happens. Cheap."""
+        """Position of every run, which grows with every event; quick to read."""
         return self._ledger.positions()
 
     def records(self) -> list[SearchRecord]:
-        """All runs, the oldest first. Cheap."""
+        """All runs, oldest first; quick to read."""
         return self._ledger.searches()
 
     def record(self, name: str) -> SearchRecord:
-        """One run.
+        """The record of a run.
 
         Raises:
-            LedgerError: There is none of that name.
+            LedgerError: No run has that name.
         """
         return self._ledger.search(name)
 
     def driven(self, name: str) -> bool | None:
-        """Whether a process drives a run at this moment; None where that cannot be told."""
+        """Whether a process drives a run at this moment; None if unknown."""
         return self._ledger.driven(name)
 
     def known(self, name: str) -> RunSnapshot | None:
-        """A run as it was last read; None before the first time."""
+        """The last snapshot of a run; None before the first."""
         return self._readings.get(name)
 
     def reading(self, name: str) -> RunSnapshot:
-        """A run as it is now.
+        """The present snapshot of a run.
 
         Raises:
-            LedgerError: There is none of that name.
-            UnreadableRunError: Its space cannot be understood by this version.
+            LedgerError: No run has that name.
+            UnreadableRunError: This version cannot read the run's space.
         """
         with self._locks[name]:
             known = self._readings.get(name)
@@ -71,7 +71,7 @@ class RunCache:
             return now
 
     def read_all(self) -> None:
-        """Reads every run, the newest first, so that nobody waits for it later."""
+        """Reads every run, newest first, so that pages need not wait."""
         for record in reversed(self.records()):
             try:
                 reading = self.reading(record.name)

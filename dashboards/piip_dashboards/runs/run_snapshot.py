@@ -14,7 +14,7 @@ from piip_search.search.history import DesignHistory, RunHistory
 
 
 class RunSnapshot:
-    """A run at one moment. It does not change; `with_events` gives the next one.
+    """A run at one moment; it never changes, and `with_events` gives the next one.
 
     Attributes:
         record: The row of the run.
@@ -37,7 +37,7 @@ class RunSnapshot:
         return cls(record, RunHistory(spec, (event.item for event in events)), events, sittings)
 
     def with_events(self, events: Sequence[Event], sittings: Sequence[Sitting]) -> "RunSnapshot":
-        """The same run later."""
+        """The snapshot of the run at a later moment."""
         later = self.history.later(event.item for event in events)
         return RunSnapshot(self.record, later, (*self.events, *events), sittings)
 
@@ -119,7 +119,7 @@ class RunSnapshot:
 
     @cached_property
     def costs(self) -> list[float]:
-        """GMACs of the designs that were trained to the end, rising."""
+        """GMACs of the fully trained designs, rising."""
         return sorted(gmacs for design, gmacs in self.priced if design.whole)
 
     @cached_property
@@ -129,12 +129,12 @@ class RunSnapshot:
 
     @property
     def gpu(self) -> bool:
-        """Whether trials occupy GPUs; else hours of trials are counted."""
+        """Whether trials use GPUs; otherwise hours of trials are counted."""
         return bool(self.spec.resources.gpu)
 
     @cached_property
     def hours(self) -> list[float]:
-        """GPU-hours, or hours of trials, spent until each evaluation ended."""
+        """GPU-hours, or hours of trials, until each evaluation ended."""
         spent, total = [], 0.0
         for evaluation in self.evaluations:
             total += evaluation.seconds / 3600 * (self.spec.gpu_of(evaluation.candidate.architecture) or 1.0)

@@ -1,4 +1,4 @@
-"""Whether a search runs, and if not, why."""
+"""The state of a run: whether it runs, and if not, why."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,18 +10,18 @@ from piip_search.search.policy import halving_of
 
 StateName = Literal["empty", "running", "stalled", "stopped", "finished", "failed"]
 STALLED_AFTER = timedelta(minutes=10)
-"""Silence after which a search that nobody vouches for is called stalled, unless its trials take longer."""
+"""Silence after which a search without a known driver counts as stalled, unless its trials take longer."""
 SILENT_TRIALS = 3.0
-"""Times the longest trial for which a search may be silent."""
+"""Factor on the longest trial's time for which a search may be silent."""
 
 
 @dataclass(frozen=True)
 class RunState:
-    """What a search is doing.
+    """The state of a run.
 
     Attributes:
-        name: In one word.
-        reason: In a sentence.
+        name: State in one word.
+        reason: Reason in a sentence.
     """
 
     name: StateName
@@ -29,12 +29,12 @@ class RunState:
 
 
 def state_of(reading: RunSnapshot, driven: bool | None, now: datetime) -> RunState:
-    """What a search is doing.
+    """The state of a run at a time.
 
     Args:
-        reading: The run.
-        driven: Whether a process drives it; None where that cannot be told.
-        now: The time, UTC.
+        reading: Snapshot of the run.
+        driven: Whether a process drives it; None if unknown.
+        now: Time in UTC.
     """
     ended, failed, silence = len(reading.evaluations), len(reading.history.failed), now - reading.last_at
     under_way = len(reading.unfinished)
@@ -54,22 +54,22 @@ def state_of(reading: RunSnapshot, driven: bool | None, now: datetime) -> RunSta
     left = f"{under_way} unfinished" if under_way else "between two trials"
     if driven is None:
         return RunState("stalled", f"nothing has happened for {silence_text(silence)}; {left}")
-    return RunState("stopped", f"nobody drives it, {left}; the command that began it goes on where it stopped")
+    return RunState("stopped", f"nobody drives it, {left}; run the same command again: it goes on where it stopped")
 
 
 def expected_evaluations(reading: RunSnapshot) -> int:
-    """About how many evaluations the search makes in all."""
+    """Approximate number of evaluations of the search in all."""
     return max(halving_of(reading.spec).expected(reading.spec.budget.trials), len(reading.history.candidates))
 
 
 def running_since(reading: RunSnapshot, now: datetime) -> dict[Candidate, float]:
-    """What has not ended, and the seconds since it was proposed; no more than since its last sitting began."""
+    """Unfinished candidates with the seconds since their proposals, at most since the start of the last sitting."""
     began = reading.sittings[-1].began_at if reading.sittings else reading.record.created_at
     return {candidate: (now - max(at, began)).total_seconds() for candidate, at in reading.unfinished.items()}
 
 
 def silence_text(silence: timedelta) -> str:
-    """A time span in words: 40 s, 12 min, 3 h, 5 days."""
+    """A time span as text: 40 s, 12 min, 3 h, 5 days."""
     seconds = max(0, int(silence.total_seconds()))
     for size, unit in ((86400 * 2, "days"), (3600 * 2, "h"), (60 * 2, "min")):
         if seconds >= size:

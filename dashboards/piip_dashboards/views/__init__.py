@@ -1,1 +1,1 @@
-"""What each page shows, as plain data: the pages draw it and the API gives it as JSON."""
+"""The content of each page as plain data, which pages draw and the API returns as JSON."""

@@ -1,4 +1,4 @@
-"""What a design can be judged by: conventions of cost, and what is paid."""
+"""The axes of a design's results: conventions of cost, and kinds of expense."""
 
 from functools import lru_cache
 from typing import Literal, get_args
@@ -24,7 +24,7 @@ def _memory(architecture: Architecture, convention: Convention, detector: Detect
 
 
 def paid_title(paid: Paid, gpu: bool) -> str:
-    """What an axis says."""
+    """The title of an axis."""
     return {
         "gmacs": "GMACs",
         "mparams": "parameters (10⁶)",
@@ -35,7 +35,7 @@ def paid_title(paid: Paid, gpu: bool) -> str:
 
 
 def conventions(reading: RunSnapshot) -> list[Convention]:
-    """Under which conventions a run's designs have a cost, its own first."""
+    """Conventions that can price a run's designs, its own first."""
     own = reading.objectives.convention
     merges = {design.architecture.merge: design.architecture for design in reading.designs.values()}
     shared = [name for name in CONVENTIONS if all(name in conventions_of(one) for one in merges.values())]
@@ -44,7 +44,7 @@ def conventions(reading: RunSnapshot) -> list[Convention]:
 
 
 def price_of(reading: RunSnapshot, architecture: Architecture, convention: Convention, paid: Paid) -> float | None:
-    """What is paid for an architecture; None for what is measured and not known beforehand."""
+    """The expense for an architecture; None for an expense that is measured."""
     if paid == "hours":
         return None
     if paid in ("training_gb", "inference_gb"):
@@ -55,7 +55,7 @@ def price_of(reading: RunSnapshot, architecture: Architecture, convention: Conve
 
 
 def hours_of(reading: RunSnapshot, design: DesignHistory) -> float | None:
-    """Hours that the whole training of a design took, its rungs together; None where it was answered from elsewhere."""
+    """Hours of a design's full training, including its rungs; None for an answer from another run."""
     if not design.whole:
         return None
     first = design.whole[0].candidate

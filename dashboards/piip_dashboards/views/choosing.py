@@ -1,4 +1,4 @@
-"""Which design to take, and on what evidence."""
+"""The choice of a design, with its evidence."""
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
@@ -12,14 +12,14 @@ from piip_search.evaluation.selection import cheapest_near, choose
 
 @dataclass(frozen=True)
 class Choice:
-    """A design that answers a question.
+    """A design as the answer to a question.
 
     Attributes:
-        question: What was asked, in words.
+        question: Question in words.
         member: The design.
-        evidence: What speaks for it, a sentence each.
-        cheaper: The next cheaper one of the front; None where it is the cheapest.
-        dearer: The next dearer one; None where it is the best.
+        evidence: Reasons for it, a sentence each.
+        cheaper: Next cheaper one of the front; None for the cheapest.
+        dearer: Next dearer one; None for the best.
     """
 
     question: str
@@ -35,14 +35,14 @@ class Answers:
 
     Attributes:
         run: Name of the run.
-        metric: What is raised.
-        convention: How cost is counted.
-        tier: The most that the first may cost, in GMACs.
-        below: How far below the best the third may lie.
-        best: The best within the tier; None where nothing is.
-        knee: Where the front bends most.
-        cheapest: The cheapest that is not far below the best.
-        problem: Why there is no answer; empty where there is one.
+        metric: Metric of the search.
+        convention: Counting convention of the cost.
+        tier: Highest cost of the first answer in GMACs.
+        below: Greatest distance below the best of the third answer.
+        best: Best design within the tier; None without one.
+        knee: Design at the sharpest bend of the front.
+        cheapest: Cheapest design near the best.
+        problem: Reason why there is no answer; empty if there is one.
     """
 
     run: str
@@ -57,8 +57,8 @@ class Answers:
 
 
 def choices(reading: RunSnapshot, tier: float | None, below: float | None) -> Answers:
-    """Answers for a tier in GMACs (the widest tier by default) and a distance (the noise, or 0.01)."""
-    # No choice falls on a design that another one dominates.
+    """Answers for a tier in GMACs (the widest by default) and a distance (the noise, or 0.01)."""
+    # No choice is a design that another one dominates.
     measured, objectives = reading.front.evaluations, reading.objectives
     limit = reading.tiers[-1] if tier is None else tier
     near = (round(reading.noise, 4) if reading.noise else 0.01) if below is None else below

@@ -1,4 +1,4 @@
-"""Two to four designs side by side."""
+"""Comparison of two to four designs."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ MOST_COMPARED = 4
 
 @dataclass(frozen=True)
 class PropertyRow:
-    """One property of all designs.
+    """A property of all compared designs.
 
     Attributes:
-        title: What it is.
+        title: Name of the property.
         values: Value of each design, as text.
-        differs: Whether they are not all equal.
-        best: Index of the best one; None where none is better or it is no matter of better.
+        differs: Whether the values differ.
+        best: Index of the best value; None for equal values or a property without an order.
     """
 
     title: str
@@ -31,13 +31,13 @@ class PropertyRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Designs side by side.
+    """The compared designs.
 
     Attributes:
         run: Name of the run.
-        designs: In the order asked for.
-        rows: What they are, cost and reached.
-        noise: Standard deviation between seeds in this run; None where it is not known.
+        designs: Designs in the requested order.
+        rows: Properties, costs and results.
+        noise: Standard deviation between seeds in this run; None if unknown.
     """
 
     run: str
@@ -47,11 +47,11 @@ class Comparison:
 
 
 def comparison(reading: RunSnapshot, fingerprints: list[str]) -> Comparison:
-    """Sets designs side by side.
+    """Compares designs.
 
     Raises:
-        UserError: They are not two to four different designs.
-        KeyError: The run holds no such design.
+        UserError: The number of different designs is not two to four.
+        KeyError: The run lacks a design.
     """
     asked = list(dict.fromkeys(fingerprints))
     if not FEWEST_COMPARED <= len(asked) <= MOST_COMPARED:

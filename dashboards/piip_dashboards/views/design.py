@@ -1,4 +1,4 @@
-"""Everything about one design: what it is, what it costs, how it learnt, and what is near it."""
+"""Everything about one design: its parts, costs, training, and near designs."""
 
 import itertools
 from bisect import insort
@@ -18,12 +18,12 @@ from piip_search.search.history import DesignHistory
 NEAREST_SHOWN = 12
 MOST_PUBLISHED = 4
 MOST_FACTS = 400
-"""Characters of a fact that are shown."""
+"""Most characters of a fact."""
 
 
 @dataclass(frozen=True)
 class BranchView:
-    """A branch in words and numbers."""
+    """A branch as text and numbers."""
 
     backbone: str
     title: str
@@ -41,8 +41,8 @@ class CostShare:
     """A part of a cost.
 
     Attributes:
-        group: What it belongs to.
-        kind: Which of its works; empty for the whole group.
+        group: Group of the part.
+        kind: Kind of work; empty for the whole group.
         gmacs: 10^9 multiply-accumulates.
         share: Share of the whole.
         mparams: 10^6 parameters.
@@ -57,17 +57,17 @@ class CostShare:
 
 @dataclass(frozen=True)
 class CostView:
-    """What a design costs under one convention.
+    """The cost of a design under one convention.
 
     Attributes:
-        convention: Its name.
-        counts: What it counts, in words.
+        convention: Name of the convention.
+        counts: Description of the counted modules.
         gmacs: 10^9 multiply-accumulates.
         mparams: 10^6 parameters.
         training_gb: Memory of a training step with one image, float32.
         inference_gb: Memory of inference with one image, float32.
-        groups: Branches, interactions, merge and what follows.
-        parts: The same, work by work.
+        groups: Branches, interactions, merge and the layers after it.
+        parts: Parts of the groups by kind of work.
     """
 
     convention: str
@@ -102,10 +102,10 @@ class EvaluationView:
 
 @dataclass(frozen=True)
 class TrainingCurve:
-    """How one training of a design went.
+    """The course of one training of a design.
 
     Attributes:
-        label: Which one.
+        label: Description of the training.
         epochs: Passes over the images.
         columns: Loss and metrics by name, a number or nothing for each epoch.
     """
@@ -117,16 +117,16 @@ class TrainingCurve:
 
 @dataclass(frozen=True)
 class Near:
-    """A design that was tried beside this one.
+    """Another design of the run near this one.
 
     Attributes:
         fingerprint: Fingerprint of the design.
         architecture: Short form.
-        changes: In what it differs.
-        value: Its metric; None where it was not trained to the end.
-        gain: By how much it is better than this one.
+        changes: Differences to this design.
+        value: Its metric; None without a full training.
+        gain: Lead of its metric over this design's.
         gmacs: Its cost.
-        state: As of a design.
+        state: State, as of a design.
     """
 
     fingerprint: str
@@ -140,7 +140,7 @@ class Near:
 
 @dataclass(frozen=True)
 class PublishedView:
-    """A design of the papers near this one."""
+    """A published design near this one."""
 
     title: str
     architecture: str
@@ -161,24 +161,24 @@ class DesignView:
         state: `done`, `running`, `failed` or `paused`.
         trial: Number of its first trial.
         trials: Numbers of all its trials.
-        metric: What the search raises.
-        value: The mean over seeds; None where it was not trained to the end.
-        deviation: Between seeds.
-        seeds: How many.
+        metric: Metric of the search.
+        value: Mean over seeds; None without a full training.
+        deviation: Standard deviation between seeds.
+        seeds: Number of seeds.
         gmacs: Cost under the search's convention.
-        convention: Which that is.
-        rank: How many finished designs that are no dearer are better; None where it was not trained to the end.
-        rivals: How many finished designs are no dearer.
+        convention: Convention of the search.
+        rank: Number of finished designs that are better and no dearer; None without a full training.
+        rivals: Number of finished designs that are no dearer.
         on_front: Whether it is on the front of the widest tier.
-        why: What the sampler said when it proposed it.
-        interactions: How many between each pair of neighbours.
-        merge: How the branches are joined.
-        branches: The largest model first.
-        costs: The search's own convention first.
-        evaluations: In the order in which they ended.
-        curves: A curve a training.
-        published: The nearest of the papers.
-        near: The nearest that were tried.
+        why: The sampler's reason for its proposal.
+        interactions: Number of interactions between each pair of neighbours.
+        merge: Kind of merge.
+        branches: Branches, the largest model first.
+        costs: Costs under each convention, the search's own first.
+        evaluations: Evaluations in the order of their ends.
+        curves: One curve for each training.
+        published: Nearest published designs.
+        near: Nearest other designs of the run.
     """
 
     run: str
@@ -270,7 +270,7 @@ def _branches(architecture: Architecture, parts: list[Part]) -> list[BranchView]
 
 
 def costs_of(reading: RunSnapshot, architecture: Architecture) -> list[CostView]:
-    """What a design costs under each convention, the search's own first."""
+    """The costs of a design under each convention, the search's own first."""
     found = []
     for convention in conventions(reading):
         parts = breakdown(architecture, convention, detector=reading.spec.detector)
@@ -367,12 +367,12 @@ def _published(architecture: Architecture) -> list[PublishedView]:
 
 
 def _distance(one: Architecture, other: Architecture) -> tuple[int, int]:
-    """Branches more or less, then changes."""
+    """Sort key: the difference in the number of branches, then the number of changes."""
     return abs(len(one.branches) - len(other.branches)), len(differences(one, other))
 
 
 def _near(reading: RunSnapshot, design: DesignHistory) -> list[Near]:
-    """Designs with the fewest changes; of equally many, those trained to the end, and then those nearest in cost."""
+    """Designs with the fewest changes; among equals fully trained ones first, then by cost."""
     own, metric = reading.gmacs(design.architecture), reading.objectives.metric
     rest = [
         (at_least(design.architecture, other.architecture), other, gmacs)
@@ -382,7 +382,7 @@ def _near(reading: RunSnapshot, design: DesignHistory) -> list[Near]:
     others: list[tuple[int, bool, float, list[str], DesignHistory]] = []
     for fewest, other, gmacs in sorted(rest, key=lambda item: item[0]):
         if len(others) >= NEAREST_SHOWN and fewest > others[NEAREST_SHOWN - 1][0]:
-            break  # nor is any that follows among the nearest
+            break  # later ones are not among the nearest either
         changes = differences(design.architecture, other.architecture)
         insort(others, (len(changes), not other.whole, abs(gmacs - own), changes, other), key=lambda item: item[:3])
     value, found = design.value(metric), []

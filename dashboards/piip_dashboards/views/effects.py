@@ -1,4 +1,4 @@
-"""What matters in a search: effects of single choices, and how much each kind of choice tells."""
+"""Effects of single choices, and the importance of each kind of choice."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ MOST_PAIRS = 8
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference of the metric, with the 90 % interval where there is one.
+    """A difference of the metric, with its 90 % interval if it has one.
 
     Attributes:
-        value: The mean.
+        value: Mean.
         low: Lower end; None for a single setting.
         high: Upper end.
-        words: The same in words.
+        words: Text of the estimate.
     """
 
     value: float
@@ -29,7 +29,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PairView:
-    """Two designs that differ in one choice alone."""
+    """Two designs that differ only in one choice."""
 
     less: int
     more: int
@@ -41,17 +41,17 @@ class PairView:
 
 @dataclass(frozen=True)
 class EffectView:
-    """What a choice does to the metric, over all pairs of designs that differ in it alone.
+    """The effect of a choice on the metric, over all pairs of designs that differ only in it.
 
     Attributes:
-        choice: Its kind.
-        title: What is compared, in words.
-        broad: Whether pairs of any two values are taken together.
+        choice: Kind of the choice.
+        title: Comparison in words.
+        broad: Whether pairs of any two values count.
         gain: Difference of the metric.
-        equal_cost: The same after what the difference in cost alone brings; None where that is not known.
-        costs: What more of the choice costs, in words.
-        count: How many pairs there are.
-        sure: Whether the interval of the gain leaves zero out.
+        equal_cost: The gain at equal cost; None if unknown.
+        costs: Factor on the cost, in words.
+        count: Number of pairs.
+        sure: Whether the interval of the gain excludes zero.
         pairs: Some of the pairs.
     """
 
@@ -68,7 +68,7 @@ class EffectView:
 
 @dataclass(frozen=True)
 class WeightView:
-    """Importance of one kind of choice: the share of the metric's variance that it tells, and its deviation."""
+    """Importance of one kind of choice: its share of the metric's variance, and the deviation."""
 
     choice: str
     share: float
@@ -77,16 +77,16 @@ class WeightView:
 
 @dataclass(frozen=True)
 class EffectsView:
-    """What matters in a search.
+    """Effects and importance of a search's choices.
 
     Attributes:
-        designs: Finished designs that were looked at.
-        said: What it comes to, in words.
+        designs: Number of finished designs in the estimate.
+        said: Conclusion in words.
         cost: Share of the metric's variance that cost explains.
         choices: Share that the choices explain beyond cost.
-        weights: The weightiest first.
-        effects: Those that are sure first, then by size.
-        span: The largest end of an interval: the scale of a drawing.
+        weights: Importance of each kind of choice, largest first.
+        effects: Effects, certain ones first, then by size.
+        span: Largest end of an interval, which scales the drawing.
     """
 
     designs: int
@@ -99,7 +99,7 @@ class EffectsView:
 
 
 def effects_of(reading: RunSnapshot) -> EffectsView:
-    """What matters in a search; takes seconds where thousands of designs are finished."""
+    """Effects and importance of a search's choices; takes seconds with thousands of finished designs."""
     found = importance(reading.representatives, reading.objectives)
     numbers = {e.candidate.number: e.candidate.design.fingerprint for e in reading.representatives}
     effects = matched_effects(reading.representatives, reading.objectives)

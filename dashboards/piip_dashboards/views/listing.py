@@ -1,4 +1,4 @@
-"""All searches of a ledger at a glance."""
+"""A list of all searches in a ledger."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,15 +15,15 @@ SPARK = (140.0, 32.0)
 
 @dataclass(frozen=True)
 class ListedSearch:
-    """A search of the list.
+    """A search in the list.
 
     Attributes:
-        run: Its name.
-        created_at: UTC.
-        evaluations: How many ended.
-        overview: What it has come to; None where it cannot be read.
+        run: Name of the run.
+        created_at: Start in UTC.
+        evaluations: Number of evaluations.
+        overview: Its results; None if it cannot be read.
         progress: Its fronts over time.
-        problem: Why it cannot be read; empty where it can.
+        problem: Reason why it cannot be read; empty if it can.
     """
 
     run: str
@@ -36,7 +36,7 @@ class ListedSearch:
 
 @dataclass(frozen=True)
 class Listing:
-    """All searches, the newest first."""
+    """All searches, newest first."""
 
     ledger: str
     searches: list[ListedSearch]

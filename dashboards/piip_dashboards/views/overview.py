@@ -1,4 +1,4 @@
-"""What a search has come to: its state, the best of each tier, its rungs, its workers and what failed."""
+"""The results of a search so far: its state, the best of each tier, its rungs, its workers and its failures."""
 
 import re
 from collections import Counter, defaultdict
@@ -11,7 +11,7 @@ from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import ParetoFront
 
 MOST_FAILURES = 50
-"""Failures listed one by one; the counts are of all."""
+"""Most failures that are listed; counts include all."""
 MOST_RUNNING = 50
 
 
@@ -20,14 +20,14 @@ class FrontMember:
     """A design on a front.
 
     Attributes:
-        trial: Number of its first whole training.
+        trial: Number of its first full training.
         fingerprint: Fingerprint of the architecture.
         architecture: Short form.
-        value: The metric, the mean over seeds.
-        deviation: Between seeds; None for one seed.
-        seeds: How many.
+        value: Metric, the mean over seeds.
+        deviation: Standard deviation between seeds; None for one seed.
+        seeds: Number of seeds.
         gmacs: Cost under the search's convention.
-        mparams: Parameters in millions, under the same.
+        mparams: Parameters in millions, under the search's convention.
     """
 
     trial: int
@@ -42,15 +42,15 @@ class FrontMember:
 
 @dataclass(frozen=True)
 class TierRow:
-    """A tier.
+    """A tier with its results.
 
     Attributes:
-        gmacs: The tier.
-        hypervolume: Share dominated, in [0, 1].
-        designs: Finished designs within it.
-        best: The best within it; None while there is none.
-        left: By how much the best is expected to rise still; None where the sampler does not say.
-        front: The cheapest first.
+        gmacs: Tier in GMACs.
+        hypervolume: Dominated share, in [0, 1].
+        designs: Number of finished designs within it.
+        best: Best design within it; None without one.
+        left: Expected rise of the best; None without an estimate.
+        front: Front, cheapest first.
     """
 
     gmacs: float
@@ -67,11 +67,11 @@ class Rung:
 
     Attributes:
         epochs: Epochs of training, from the start.
-        begun: Trainings that were sent to it.
-        measured: That reached it.
-        failed: That failed on the way.
-        running: That are on the way.
-        promoted: How many of those that reached it were sent on.
+        begun: Number of trainings towards it.
+        measured: Number of trainings that reached it.
+        failed: Number of trainings that failed on the way.
+        running: Number of trainings on the way.
+        promoted: Number of trainings promoted from it.
         best: Highest metric there.
     """
 
@@ -86,14 +86,14 @@ class Rung:
 
 @dataclass(frozen=True)
 class Worker:
-    """A machine that measured.
+    """A machine with its evaluations.
 
     Attributes:
-        host: Its name.
-        done: Evaluations that it made.
-        failed: Those that failed there.
-        hours: What they took.
-        last_at: When it last answered.
+        host: Name of the machine.
+        done: Number of its successful evaluations.
+        failed: Number of its failed evaluations.
+        hours: Hours of its evaluations.
+        last_at: Time of its last answer.
     """
 
     host: str
@@ -105,7 +105,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Running:
-    """A trial that has not ended."""
+    """A running trial."""
 
     trial: int
     fingerprint: str
@@ -117,7 +117,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Failure:
-    """An evaluation that failed."""
+    """A failed evaluation."""
 
     trial: int
     fingerprint: str
@@ -129,7 +129,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class FailureKind:
-    """Errors that differ in numbers alone."""
+    """Errors that differ only in numbers."""
 
     error: str
     count: int
@@ -151,31 +151,31 @@ class Overview:
     """A search.
 
     Attributes:
-        run: Its name.
-        audit: Whether it measures what the proxies of another run are worth.
-        state: What it does.
-        metric: What is raised.
-        convention: How cost is counted.
-        created_at: UTC.
-        last_at: When something last happened, UTC.
-        position: How far the ledger was read.
-        trials: Designs that it may measure.
-        designs: Designs that it began.
-        done: Evaluations with a result.
-        failures: Evaluations without.
-        under_way: Evaluations that have not ended.
-        expected: About how many evaluations it makes in all.
+        run: Name of the run.
+        audit: Whether the run is an audit of another run's proxies.
+        state: State of the run.
+        metric: Metric of the search.
+        convention: Counting convention of the cost.
+        created_at: Start in UTC.
+        last_at: Time of the last event in UTC.
+        position: Last position that was read.
+        trials: Budget of designs.
+        designs: Number of started designs.
+        done: Number of successful evaluations.
+        failures: Number of failed evaluations.
+        under_way: Number of running evaluations.
+        expected: Approximate number of evaluations in all.
         hours: GPU-hours, or hours of trials, so far.
-        gpu: Whether these are of GPUs.
+        gpu: Whether the hours are GPU-hours.
         noise: Standard deviation between seeds, the median over designs.
-        tiers: The cheapest first.
-        rungs: The lowest first; one where there is no schedule.
-        workers: By name.
-        running: The longest first.
-        failed: The latest first, the first of many.
-        kinds: How often which error.
-        sittings: The processes that drove it.
-        sampler: Who proposes.
+        tiers: Tiers, cheapest first.
+        rungs: Rungs, lowest first; a single one without a schedule.
+        workers: Machines by name.
+        running: Running trials, longest first.
+        failed: Failures, latest first, at most `MOST_FAILURES`.
+        kinds: Kinds of errors with their counts.
+        sittings: Processes that drove the search.
+        sampler: Name of the sampler.
     """
 
     run: str
@@ -206,12 +206,12 @@ class Overview:
 
     @property
     def share(self) -> float:
-        """Share of the expected evaluations that ended."""
+        """Share of the expected evaluations that have ended."""
         return min(1.0, (self.done + self.failures) / max(self.expected, 1))
 
 
 def overview(reading: RunSnapshot, driven: bool | None, now: datetime) -> Overview:
-    """What a search has come to at a time, UTC."""
+    """The results of a search at a time in UTC."""
     failed = reading.history.failed
     return Overview(
         run=reading.name,
@@ -267,7 +267,7 @@ def _members(reading: RunSnapshot, front: ParetoFront) -> list[FrontMember]:
 
 
 def member_of(reading: RunSnapshot, evaluation: Evaluation) -> FrontMember:
-    """A design as a front shows it."""
+    """A design as a member of a front."""
     architecture, metric = evaluation.candidate.architecture, reading.objectives.metric
     design = reading.designs[architecture.fingerprint]
     cost = reading.objectives.price(architecture)

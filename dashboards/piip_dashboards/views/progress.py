@@ -1,4 +1,4 @@
-"""What a search found, over its evaluations and over the hours that they took."""
+"""The results of a search over its evaluations and hours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from piip_search.search.history import RunHistory
 
 @dataclass(frozen=True)
 class TierProgress:
-    """One tier over time; a point for each evaluation that changed something, and the last.
+    """One tier over time; a point for each evaluation that changed it, and for the last.
 
     Attributes:
-        gmacs: The tier's tier.
-        evaluations: How many evaluations had ended.
-        hours: GPU-hours, or hours of trials, that they had taken.
-        hypervolume: Share of the loss and cost that is dominated, in [0, 1].
-        best: Highest metric within the tier; None while there is none.
+        gmacs: Tier in GMACs.
+        evaluations: Number of evaluations at each point.
+        hours: GPU-hours, or hours of trials, at each point.
+        hypervolume: Dominated share of loss and cost, in [0, 1].
+        best: Highest metric within the tier; None without one.
     """
 
     gmacs: float
@@ -34,9 +34,9 @@ class Progress:
 
     Attributes:
         run: Name of the run.
-        metric: What is raised.
-        gpu: Whether hours are those of GPUs.
-        tiers: The cheapest first.
+        metric: Metric of the search.
+        gpu: Whether hours are GPU-hours.
+        tiers: Tiers, cheapest first.
     """
 
     run: str
@@ -69,7 +69,7 @@ def _note(reading: RunSnapshot, fronts: Sequence[ParetoFront], tiers: list[TierP
 
 
 def sparkline(tier: TierProgress, width: float, height: float) -> str:
-    """Points of a polyline of the hypervolume over evaluations, in SVG's units, as steps."""
+    """Points of an SVG polyline of the hypervolume over evaluations, as steps."""
     top, last = max(tier.hypervolume, default=0.0) or 1.0, max(tier.evaluations[-1:], default=0) or 1
     points: list[str] = []
     before = height

@@ -1,4 +1,4 @@
-"""The designs of a search in columns: what the plots, the table and the downloads are made of."""
+"""The designs of a search in columns, for plots, table and downloads."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,18 +13,18 @@ from piip_search.evaluation.pareto import undominated
 from piip_search.search.history import DesignHistory
 
 METRICS_OF_PAPERS = {"bbox_mAP": "box AP", "segm_mAP": "mask AP"}
-"""Which of the papers' columns is which metric, in percent there."""
+"""Column of the papers for each metric, in percent there."""
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """A published design on the axes of a search: trained in full by its authors, where the search trains proxies.
+    """A published design on the axes of a search; its authors trained it in full, where the search trains proxies.
 
     Attributes:
         title: The authors' name.
         architecture: Short form.
-        paid: Where it lies on the axis of cost.
-        value: What was published, as a share of one.
+        paid: Cost on the chosen axis.
+        value: Published metric as a share of one.
         source: Table of the papers.
     """
 
@@ -37,35 +37,35 @@ class Overlay:
 
 @dataclass(frozen=True)
 class DesignTable:
-    """All designs of a search, a list a column.
+    """All designs of a search, one list a column.
 
     Attributes:
         run: Name of the run.
-        position: How far the ledger was read.
+        position: Last position that was read.
         metric: Metric of `value`.
         convention: Convention of `paid` and `mparams`.
-        axis: What `paid` is.
-        axis_title: The same for people.
-        tiers: Tiers on the axis; empty where they are in other units.
+        axis: Name of the axis of `paid`.
+        axis_title: Title of that axis.
+        tiers: Tiers on the axis; empty if they have another unit.
         models: All backbones of the designs, the smallest first.
         number: Number of the first trial.
         fingerprint: Fingerprint of the architecture.
         architecture: Short form.
         branches: Model and image size of each branch of each design, the largest model first.
         windows: Attention of each branch of each design.
-        interactions: How many between each pair of neighbours.
+        interactions: Number of interactions between each pair of neighbours.
         state: `done`, `running`, `failed` or `paused`.
         rung: Highest rung reached, from 0; -1 for none.
-        value: Mean over the seeds of the whole training.
+        value: Mean over the seeds of the full training.
         deviation: Standard deviation between seeds.
-        seeds: How many.
-        lower: What was reached at the highest rung, for designs that were not trained to the end.
+        seeds: Number of seeds.
+        lower: Metric at the highest rung of designs without a full training.
         paid: Cost on the chosen axis.
         gmacs: Cost under the search's own convention.
         mparams: Parameters in millions.
         front: Whether no other design is better and no dearer, on the chosen axes.
-        source: Who proposed it.
-        published: The papers' designs on these axes.
+        source: Source of the proposal.
+        published: Published designs on these axes.
     """
 
     run: str
@@ -147,7 +147,7 @@ def _lower(design: DesignHistory, metric: str) -> float | None:
 
 
 def _front(values: list[float | None], costs: list[float | None]) -> list[bool]:
-    """Equal points beside each other count once, the earliest, as in the search's own fronts."""
+    """Whether each design is on the front; of equal points only the earliest is, as in the search's own fronts."""
     known = [
         i for i, (value, cost) in enumerate(zip(values, costs, strict=True)) if value is not None and cost is not None
     ]

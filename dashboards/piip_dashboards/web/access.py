@@ -1,8 +1,8 @@
-"""Who may see the pages, and what the pages may load.
+"""Access to the pages, and restrictions on what pages may load.
 
-On a loopback address everybody at this machine may; elsewhere a token is needed. A page of another site is kept out in
-either case: by the Host header, which a rebound name betrays, by a cookie that is only sent from our own pages, and,
-where something is started, by a header that other sites cannot send.
+On a loopback address every user of this machine has access; elsewhere a token is needed. Pages of other sites have no
+access in either case: by the Host header, which reveals a rebound name, by a cookie that only our own pages send, and,
+for commands, by a header that other sites cannot send.
 """
 
 import hmac
@@ -20,7 +20,7 @@ from piip_search.errors import UserError
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 REQUEST_HEADER = "x-requested-by"
-"""Header of the dashboard's own requests that change something."""
+"""Header of the dashboard's own requests for changes."""
 REQUEST_VALUE = "piip-dashboard"
 """Value of that header."""
 SHORTEST_TOKEN = 12
@@ -44,7 +44,7 @@ or give the token here.</p><form method="get" action="/"><label>Token
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
+    """Whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
@@ -54,26 +54,28 @@ def is_loopback(host: str) -> bool:
 
 
 def needed_token(host: str, given: str | None) -> str | None:
-    """The token to ask for at an address: the given one, a new one where one is needed, or None.
+    """The token for an address: the given one, a new one if one is needed, or None.
 
     Raises:
-        UserError: The given one is too short to keep anybody out.
+        UserError: The given token is too short to be safe.
     """
     if given is not None and len(given) < SHORTEST_TOKEN:
-        raise UserError(f"a token has at least {SHORTEST_TOKEN} characters, got {len(given)}; leave it out to draw one")
+        raise UserError(
+            f"a token must have at least {SHORTEST_TOKEN} characters, got {len(given)}; leave it out for a random one"
+        )
     return given if given is not None or is_loopback(host) else secrets.token_urlsafe(24)
 
 
 class Access:
-    """Lets in who may come in, and tells browsers what our pages may do."""
+    """Middleware that checks access and sends browsers the restrictions on our pages."""
 
     def __init__(self, app: ASGIApp, token: str | None, port: int) -> None:
         """Guards an application.
 
         Args:
-            app: What is guarded.
-            token: What to ask for; None where everybody at this machine may come in.
-            port: Where it listens, which tells the cookies of two dashboards apart.
+            app: Application to guard.
+            token: Token to ask for; None if every user of this machine has access.
+            port: Port of the dashboard, which separates the cookies of two dashboards.
         """
         self._app, self._token, self._cookie = app, token, f"piip_dashboard_{port}"
 
@@ -94,11 +96,11 @@ class Access:
         await (self._app if refusal is None else refusal)(scope, receive, guarded)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """What is answered in place of the application; None for whom it answers."""
+        """The response that refuses a request; None for an allowed request."""
         headers, query = Headers(scope=scope), QueryParams(scope.get("query_string", b""))
         if self._token is None and not is_loopback(_host_name(headers)):
             return PlainTextResponse(
-                "this dashboard answers to localhost alone; to reach it by another name, start it with --token\n", 403
+                "this dashboard answers only to localhost; to reach it by another name, start it with --token\n", 403
             )
         if self._token is not None:
             if "token" in query and scope["method"] == "GET":
@@ -111,7 +113,7 @@ class Access:
         return None
 
     def _enter(self, path: str, query: QueryParams) -> Response:
-        """Takes a token out of the address and keeps it in a cookie."""
+        """Moves a token from the address into a cookie."""
         if not self._fits(query["token"]):
             return HTMLResponse(ASK, 401)
         rest = urlencode([(key, value) for key, value in query.multi_items() if key != "token"])
@@ -137,7 +139,7 @@ def _host_name(headers: Headers) -> str:
 
 
 def _is_ours(headers: Headers) -> bool:
-    """Whether a request that changes something comes from our own pages (or a program that knows the header)."""
+    """Whether a request for a change comes from our own pages (or a program that knows the header)."""
     if headers.get(REQUEST_HEADER) != REQUEST_VALUE or headers.get("sec-fetch-site", "same-origin") != "same-origin":
         return False
     origin = headers.get("origin")

@@ -1,4 +1,4 @@
-"""JSON of every page, and tables to take along."""
+"""JSON of every page, and tables for download."""
 
 from typing import Annotated, Literal
 
@@ -31,12 +31,12 @@ def api(service: Service) -> APIRouter:
 
     @router.get("/versions")
     def versions() -> dict[str, int]:
-        """The last position of every run: it grows whenever something happens. Cheap enough to ask every second."""
+        """The last position of every run, which grows with every event; quick enough to ask every second."""
         return service.shelf.positions()
 
     @router.get("/searches")
     def searches() -> Listing:
-        """All searches, the newest first."""
+        """All searches, newest first."""
         return listing(service.shelf, service.now())
 
     @router.get("/searches/{run}")
@@ -59,12 +59,12 @@ def api(service: Service) -> APIRouter:
 
     @router.get("/searches/{run}/health")
     def health(run: str) -> HealthView:
-        """What is wrong with a search, and what to do about it."""
+        """Problems of a search, with ways out."""
         return service.examination.of(service.reading(run), service.shelf.driven(run), service.now())
 
     @router.get("/searches/{run}/effects")
     def effects(run: str) -> EffectsView:
-        """What matters: designs that differ in one choice alone, and how much each kind of choice tells beyond cost."""
+        """Effects of single choices, and the importance of each kind of choice beyond cost."""
         return service.what_matters(service.reading(run))
 
     @router.get("/searches/{run}/designs/{fingerprint}")
@@ -80,17 +80,17 @@ def api(service: Service) -> APIRouter:
 
     @router.get("/searches/{run}/choose")
     def choose(run: str, tier: TierQuery = None, below: Below = None) -> Answers:
-        """Which design to take, and on what evidence."""
+        """The choice of a design, with its evidence."""
         return choices(service.reading(run), tier, below)
 
     @router.get("/searches/{run}/space.yaml", response_class=Response)
     def space(run: str) -> Response:
-        """The search space, as a file that piip-search run takes to go on with the search."""
+        """The search space as a file with which piip-search run resumes the search."""
         return _file(service.space(run).encode(), "application/yaml", f"{run}.yaml")
 
     @router.get("/searches/{run}/{table}.{ending}", response_class=Response)
     def download(run: str, table: Literal["evaluations", "front"], ending: Literal["csv", "parquet"]) -> Response:
-        """A table to take along: every evaluation, or the members of each tier's front."""
+        """A table for download: every evaluation, or the members of each tier's front."""
         reading = service.reading(run)
         rows: TableRows = evaluation_rows(reading) if table == "evaluations" else front_rows(reading)
         content = as_csv(rows) if ending == "csv" else as_parquet(rows)
@@ -100,13 +100,13 @@ def api(service: Service) -> APIRouter:
 
 
 def _file(content: bytes, kind: str, name: str) -> Response:
-    """Something to save; its name is plain, whatever the run is called."""
+    """A file for download; its name is plain for any name of the run."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
     return Response(content, media_type=kind, headers={"content-disposition": f'attachment; filename="{plain}"'})
 
 
 def axes_of(reading: RunSnapshot, metric: str | None, convention: Convention | None) -> tuple[str, Convention]:
-    """The metric and convention that are meant; the search's own by default."""
+    """The requested metric and convention; the search's own by default."""
     metric, convention = metric or reading.objectives.metric, convention or reading.objectives.convention
     if metric not in reading.metrics:
         raise HTTPException(400, f"{metric!r} was not measured; there are {', '.join(reading.metrics)}")
@@ -116,7 +116,7 @@ def axes_of(reading: RunSnapshot, metric: str | None, convention: Convention | N
 
 
 def compared(service: Service, run: str, fingerprints: list[str]) -> Comparison:
-    """Designs side by side, or the answer why not."""
+    """The comparison of designs, or an error with the reason."""
     reading = service.reading(run)
     for fingerprint in fingerprints:
         service.design(reading, fingerprint)

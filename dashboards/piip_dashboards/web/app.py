@@ -1,4 +1,4 @@
-"""The application: pages, API and files behind one guard."""
+"""The web application: pages, API and files behind access control."""
 
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -25,10 +25,10 @@ def create_app(
     """The dashboard of a ledger.
 
     Args:
-        service: What is shown.
-        token: What visitors have to know; None where the address is reached from this machine alone.
-        port: Where it listens.
-        once_read: Called when every run has been read for the first time, in the thread that read them.
+        service: Data and commands of the pages.
+        token: Token for visitors; None if only this machine can reach the address.
+        port: Port of the dashboard.
+        once_read: Called in the reading thread once every run has been read.
     """
 
     def read_ahead() -> None:
@@ -38,7 +38,7 @@ def create_app(
 
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
-        # Whoever looks at a large search first should not have to wait for it to be read.
+        # The first visitor of a large search should not have to wait for its reading.
         threading.Thread(target=read_ahead, name="reads ahead", daemon=True).start()
         yield
         service.close()
@@ -61,7 +61,7 @@ def create_app(
 
 
 def _add_errors(app: FastAPI, render: Render) -> None:
-    """Errors as JSON for programs, as a page for people."""
+    """Adds handlers that return errors as JSON to programs, and as a page to people."""
 
     def answer(request: Request, status: int, text: str) -> Response:
         if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):

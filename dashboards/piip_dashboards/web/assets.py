@@ -1,4 +1,4 @@
-"""Plotly and our own styles and scripts, served from this machine: packed once, kept by browsers until they change."""
+"""Serves Plotly and our own styles and scripts: compressed once, cached by browsers until they change."""
 
 import gzip
 import hashlib
@@ -19,7 +19,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True)
 class Asset:
-    """A file as it is sent."""
+    """A file to serve."""
 
     kind: str
     plain: bytes
@@ -27,13 +27,13 @@ class Asset:
 
     @cached_property
     def packed(self) -> bytes:
-        """As browsers take it; half a second's work for Plotly."""
+        """The file compressed; takes half a second for Plotly."""
         return gzip.compress(self.plain, 6, mtime=0)
 
 
 @cache
 def asset(name: str) -> Asset | None:
-    """A file by its name; None where there is none. Names are looked up, so that none leads out of the folder."""
+    """A file by its name; None without one. Names are looked up, so that none leads out of the folder."""
     files = {path.name: path for path in STATIC.iterdir() if path.suffix in ASSET_TYPES}
     files[PLOTLY] = Path(plotly.__file__).parent / "package_data" / PLOTLY
     path = files.get(name)
@@ -45,7 +45,7 @@ def asset(name: str) -> Asset | None:
 
 
 def address(name: str) -> str:
-    """Where a file is found; the address changes with its content."""
+    """URL of a file, which changes with its content."""
     found = asset(name)
     assert found is not None, name
     return f"/static/{name}?v={found.digest}"
@@ -53,10 +53,10 @@ def address(name: str) -> str:
 
 @cache
 def sheets_of_plotly() -> tuple[str, ...]:
-    """Ids of the style elements that Plotly adds to a page unless they are there.
+    """Ids of the style elements that Plotly adds to a page unless they exist.
 
-    Our pages allow no styles but files: the elements are in the page beforehand. The one that Plotly writes rules into
-    is a link to an empty sheet, whose rules scripts may change.
+    Our pages allow no styles but files, so the elements are in the page beforehand. The one that Plotly writes rules
+    into is a link to an empty sheet, whose rules scripts may change.
     """
     found = asset(PLOTLY)
     text = "" if found is None else found.plain.decode("utf-8", "replace")
@@ -64,7 +64,7 @@ def sheets_of_plotly() -> tuple[str, ...]:
 
 
 async def serve(request: Request) -> Response:
-    """Sends a file, packed where the browser understands that."""
+    """Sends a file, compressed if the browser supports it."""
     found = asset(request.path_params["name"])
     if found is None:
         return PlainTextResponse("no such file\n", 404)

@@ -1,4 +1,4 @@
-"""Tables of a search to take along, as CSV or Parquet."""
+"""Tables of a search for download, as CSV or Parquet."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ TableRows = list[dict[str, Any]]
 
 
 def evaluation_rows(reading: RunSnapshot) -> TableRows:
-    """A row an evaluation, in the order in which they ended."""
+    """One row for each evaluation, in the order of their ends."""
     ended = zip(reading.evaluations, reading.ended_at, reading.hours, strict=True)
     shared = conventions(reading)
     return [
@@ -40,7 +40,7 @@ def evaluation_rows(reading: RunSnapshot) -> TableRows:
 
 
 def front_rows(reading: RunSnapshot) -> TableRows:
-    """A row a member of a tier's front."""
+    """One row for each member of a tier's front."""
     metric = reading.objectives.metric
     return [
         {
@@ -59,7 +59,7 @@ def front_rows(reading: RunSnapshot) -> TableRows:
 
 
 def as_csv(rows: TableRows) -> bytes:
-    """With a header; a spreadsheet takes no cell of it for a formula."""
+    """CSV with a header; a spreadsheet takes no cell for a formula."""
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
@@ -69,7 +69,7 @@ def as_csv(rows: TableRows) -> bytes:
 
 
 def as_parquet(rows: TableRows) -> bytes:
-    """One table, typed by its values."""
+    """One Parquet table, typed by its values."""
     import pyarrow as pa
     from pyarrow import parquet
 

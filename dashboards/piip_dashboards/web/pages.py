@@ -1,4 +1,4 @@
-"""The pages: each appears at once, and what takes longer follows as parts that its script asks for."""
+"""The pages: each appears immediately, and its script requests slow parts afterwards."""
 
 import os
 import re
@@ -40,7 +40,7 @@ Render = Callable[..., HTMLResponse]
 
 @dataclass(frozen=True)
 class PageLinks:
-    """Addresses of pages; whatever stands in a name stays one part of the path."""
+    """Addresses of pages, in which any name is one part of the path."""
 
     @staticmethod
     def search(run: str) -> str:
@@ -58,7 +58,7 @@ class PageLinks:
 
 
 def renderer(service: Service) -> Render:
-    """What turns a template into an answer; everything in it is escaped unless it is known to be harmless."""
+    """The function that renders a template; it escapes all values except known markup."""
     environment = Environment(
         loader=PackageLoader("piip_dashboards.web"),
         autoescape=True,
@@ -95,7 +95,7 @@ def _drawing(name: str) -> Markup:
 
 
 def pages(service: Service, render: Render) -> APIRouter:
-    """The routes that people visit."""
+    """The routes of the pages."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
     @router.get("/")
@@ -229,7 +229,7 @@ def _axes(reading: RunSnapshot) -> list[tuple[str, str]]:
 
 
 def _trained(service: Service, reading: RunSnapshot, design: DesignHistory) -> tuple[Evaluation, Path] | None:
-    """The training of a design whose checkpoint is here."""
+    """The training of a design with a checkpoint on this machine."""
     return trial_with_checkpoint(service.home, reading.name, reading.record.recipe, design)
 
 

@@ -1,4 +1,4 @@
-"""The API's own description as rows of a page: no script from elsewhere is needed to read it."""
+"""The API's description as rows of a page, without foreign scripts."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ class Endpoint:
 
 
 def endpoints(description: dict[str, Any]) -> list[Endpoint]:
-    """The routes that an OpenAPI description lists."""
+    """The routes in an OpenAPI description."""
     schemas = description.get("components", {}).get("schemas", {})
     return [
         _endpoint(method, path, route, schemas)
@@ -49,7 +49,7 @@ def _endpoint(method: str, path: str, route: dict[str, Any], schemas: dict[str, 
 
 
 def _kind(schema: dict[str, Any]) -> str:
-    """A type in words."""
+    """A type as text."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "enum" in schema:

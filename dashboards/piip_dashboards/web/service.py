@@ -1,4 +1,4 @@
-"""What the pages and the API share: the runs, what examines them, and what may be started."""
+"""Common data and commands of pages and API."""
 
 import os
 import re
@@ -28,7 +28,7 @@ class Service:
     """Everything behind the pages.
 
     Attributes:
-        shelf: The runs of the ledger.
+        shelf: Cache of the ledger's runs.
         examination: Health checks.
         actions: What pages can start.
         effects: What matters in each run.
@@ -57,7 +57,7 @@ class Service:
         return datetime.now(UTC)
 
     def reading(self, run: str) -> RunSnapshot:
-        """A run, or the answer that there is none."""
+        """A run, or the response that it does not exist."""
         try:
             return self.shelf.reading(run)
         except LedgerError as error:
@@ -70,16 +70,16 @@ class Service:
         return self.effects.of(reading, lambda: effects_of(reading))
 
     def design(self, reading: RunSnapshot, fingerprint: str) -> DesignHistory:
-        """A design of a run, or the answer that there is none."""
+        """A design of a run, or the response that it does not exist."""
         design = reading.designs.get(fingerprint)
         if design is None:
-            raise HTTPException(404, f"run {reading.name!r} holds no design {fingerprint!r}")
+            raise HTTPException(404, f"run {reading.name!r} has no design {fingerprint!r}")
         return design
 
     def export_folder(self, run: str, fingerprint: str) -> Path | None:
-        """Where an export that a page starts goes.
+        """The folder for an export from a page.
 
-        None where the home folder is not known, or may only be read, or the run's name is none of a folder.
+        None if the home folder is unknown or read-only, or the run's name cannot be a folder's.
         """
         if self.home is None or not os.access(self.home, os.W_OK) or not re.fullmatch(RUN_NAME, run):
             return None
@@ -90,7 +90,7 @@ class Service:
         self.jobs.start(self.export_key(run, fingerprint), partial(self.actions.export, run, fingerprint, folder))
 
     def space(self, run: str) -> str:
-        """The search space of a run as YAML, which takes it up again."""
+        """The search space of a run as YAML, which can resume it."""
         return space_file(self.reading(run).record.spec)
 
     def begin(self, run: str, cluster: str) -> None:

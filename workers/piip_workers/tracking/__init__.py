@@ -1,4 +1,4 @@
-"""Searches and trainings in MLflow, for people to look at. The package itself loads no MLflow."""
+"""Mirrors searches and trainings in MLflow, for people; the package itself loads no MLflow."""
 
 import importlib
 from typing import Any
@@ -11,7 +11,7 @@ _HOMES = {
     "register": "registry",
     "set_aside": "store",
 }
-"""Names of the package, and its modules that have them."""
+"""Modules of the package's names."""
 
 
 def __getattr__(name: str) -> Any:

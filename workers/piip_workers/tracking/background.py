@@ -1,4 +1,4 @@
-"""Mirrors a search without ever holding it up: a thread of its own, which tries again while the mirror is away."""
+"""Mirrors a search in a thread of its own, without delaying it, and retries while the mirror is unreachable."""
 
 import os
 import threading
@@ -14,53 +14,53 @@ from piip_search.redact import without_secrets
 
 LONGEST_RETRY_PAUSE = 60.0
 MIRROR_PATIENCE = 30.0
-"""Seconds without progress after which the end of a search does not wait for its mirror any longer."""
+"""Seconds without progress after which the end of a search stops waiting for its mirror."""
 OPENING = 300.0
-"""The same while the mirror is opened: its tables are made, or another search makes them."""
+"""Seconds without progress while the mirror is opened: its tables are created, or another search creates them."""
 REST = 9.0
-"""While the search goes on the mirror rests so many times as long as it worked.
+"""Factor between the mirror's rest and its work while the search goes on.
 
-Both share an interpreter, and trials that take next to no time would wait for the mirror.
+Both share an interpreter, and very short trials would wait for the mirror.
 """
 LONGEST_REST = 10.0
 """Most seconds of a rest."""
 
 
 class GatheringTracker(Tracker, Protocol):
-    """A tracker that may gather what it is told until it is asked to write it.
+    """A tracker that may collect records until `flush`.
 
-    To be told everything once more does no harm: it recognises what it has.
+    A second `begin` and `record` of everything is harmless: it recognises what it has.
     """
 
     def flush(self) -> None:
-        """Writes what was gathered."""
+        """Writes the collected records."""
         ...
 
 
 class InBackground:
     """A `Tracker` that passes everything on to another one in a thread.
 
-    The other one is opened there too. Whatever goes wrong with it, it is opened anew after a pause and told
-    everything once more.
+    The other one is opened in the thread too. After any error it is opened again after a pause, and gets everything
+    again.
     """
 
     def __init__(
         self,
         opened: Callable[[], GatheringTracker],
-        told: Callable[[str], None] = lambda text: None,
+        notify: Callable[[str], None] = lambda text: None,
         patience: float = MIRROR_PATIENCE,
         options: str = "",
     ) -> None:
-        """Prepares; the thread starts with the search.
+        """Prepares the tracker; the thread starts with the search.
 
         Args:
-            opened: Opens the other one.
-            told: Is told, once, when it cannot be reached, and when the search ends without it.
+            opened: Opens the other tracker.
+            notify: Called once when it is unreachable, and once if the search ends without it.
             patience: Seconds without progress for which the end of the search waits.
-            options: What is typed after `piip-search mirror RUN`, so that it finds this ledger and this mirror.
+            options: Options of `piip-search mirror RUN` that find this ledger and this mirror.
         """
         self._open = opened
-        self._told = told
+        self._notify = notify
         self._patience = patience
         self._records: list[tuple[Evaluation, Sequence[ParetoFront]]] = []
         self._ending: Sequence[ParetoFront] | None = None
@@ -89,7 +89,7 @@ class InBackground:
             silent = time.monotonic() - self._progress
             if self._hopeless or silent > (OPENING if self._opening else self._patience):
                 missed = len(self._records) - self._passed
-                self._told(
+                self._notify(
                     f"MLflow misses {missed} of {len(self._records)} evaluations"
                     f"{f' ({self._trouble})' if self._trouble and not self._hopeless else ''}; "
                     f"{'to write them' if self._hopeless else 'once it can be reached'}: "
@@ -98,7 +98,7 @@ class InBackground:
                 return
 
     def _work(self) -> None:
-        # Its client would try a dead server for minutes before it says so.
+        # Its client would try a dead server for minutes before an error.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         pause, ending = 1.0, False
@@ -106,18 +106,18 @@ class InBackground:
             try:
                 ending = self._mirror()
             except Exception as error:
-                # Whatever it is, the search goes on, and so does the mirror once it can.
+                # Any error leaves the search running, and the mirror continues when it can.
                 self._opening, self._hopeless = False, isinstance(error, StoreError)
                 if not self._trouble:
                     state = "cannot be used" if self._hopeless else "cannot be reached"
-                    self._told(f"MLflow {state} and is tried again, the search goes on: {_line(error)}")
+                    self._notify(f"MLflow {state} and is tried again, the search goes on: {_line(error)}")
                 self._trouble = _line(error)
                 self._wake.wait(pause) if self._ending is None else time.sleep(1.0)
                 pause = min(2 * pause, LONGEST_RETRY_PAUSE)
         self._done.set()
 
     def _mirror(self) -> bool:
-        """Opens the mirror and passes on until it fails, or everything is passed on: then true."""
+        """Opens the mirror and passes records on until an error; returns true once all are written."""
         self._passed = 0
         self._opening = True
         mirror = self._open()
@@ -133,7 +133,7 @@ class InBackground:
                 self._over.wait(min(REST * (self._progress - started), LONGEST_REST))
             mirror.flush()
             if self._trouble:
-                self._told("MLflow is back")
+                self._notify("MLflow is back")
                 self._trouble = ""
             if self._ending is not None and self._passed == len(self._records):
                 mirror.finish(self._ending)
@@ -142,7 +142,7 @@ class InBackground:
 
 
 def _line(error: BaseException) -> str:
-    if isinstance(error, StoreError):  # ours: it ends with the way out
+    if isinstance(error, StoreError):  # our error, whose message ends with the way out
         return str(error)
     text = without_secrets(" ".join(f"{type(error).__name__}: {error}".split()))
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,4 +1,4 @@
-"""An exported network in MLflow's model registry, with its signature."""
+"""Registers exported networks in MLflow's model registry, with their signature."""
 
 import hashlib
 import tempfile
@@ -20,26 +20,26 @@ from piip_workers.tracking.search_run import EXPERIMENT, LONGEST_VALUE
 from piip_workers.tracking.store import open_store
 
 MODEL_PLACE = "network"
-"""Where a run keeps the model."""
+"""Artifact path of the model in a run."""
 
 
 def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int, ...]) -> str:
-    """Logs an exported network below its search, and makes it a version of the search's model.
+    """Logs an exported network below its search, and registers it as a version of the search's model.
 
-    A network that is registered already, with the same weights, is left as it is.
+    A network that is already registered with the same weights is left unchanged.
 
     Args:
-        uri: Store that holds the search.
-        provenance: Where the design comes from.
+        uri: Store of the search.
+        provenance: Origin of the design.
         folder: Folder of the torch export or the ONNX file.
-        channels: Channels of the maps, the finest first.
+        channels: Channels of the maps, finest first.
 
     Returns:
         Name and version of the model.
 
     Raises:
-        LookupError: The store does not hold the search.
-        StoreError: The file of the store cannot be used until somebody mends it.
+        LookupError: The store lacks the search.
+        StoreError: The file of the store is damaged or locked, and a user has to fix it.
     """
     client = open_store(uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -52,7 +52,7 @@ def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int
     for version in _versions(client, name):
         if version.tags.get("piip.digest") == weights:
             return f"{name}, version {version.version}"
-    with suppress(MlflowException):  # it is there
+    with suppress(MlflowException):  # the model may exist
         client.create_registered_model(name, description=f"Networks that search {provenance.run} found.")
     tags = {
         "mlflow.parentRunId": parents[0].info.run_id,
@@ -86,7 +86,7 @@ def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int
 
 
 def signature_of(channels: tuple[int, ...]) -> ModelSignature:
-    """What goes in and comes out: any number of images of any size, and a map a stride."""
+    """Signature of the model: any number of images of any size, and one map a stride."""
     number = np.dtype(np.float32)
     maps = [
         TensorSpec(number, (-1, width, -1, -1), f"stride_{stride}")
@@ -116,7 +116,7 @@ def _versions(client: MlflowClient, name: str) -> list[Any]:
 
 
 def _digest(folder: Path) -> str:
-    """Size of all that the folder holds."""
+    """Digest of all files in the folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         digest.update(path.name.encode())

@@ -1,7 +1,7 @@
-"""A search in MLflow: a parent run for the search, a child run for each training, its rungs as steps.
+"""Mirrors a search in MLflow: a parent run for the search, a child run for each training, with its rungs as steps.
 
-MLflow is a mirror, never a source. Runs are recognised by their tags, so that a search that goes on adds only what is
-missing; what was half written when a process or the server died is completed; a run takes three requests.
+MLflow is a mirror, never a source. Runs are recognised by their tags, so that a resumed search adds only missing parts.
+A run that was half written when a process or the server died is completed. A run takes three requests.
 """
 
 import csv
@@ -25,18 +25,18 @@ from piip_workers.tracking.store import artifacts_of, open_store
 EXPERIMENT = "piip-search"
 LONGEST_VALUE = 500
 METRICS_A_REQUEST = 1000
-"""Most metrics of one request."""
+"""Most metrics in one request."""
 PARAMS_A_REQUEST = 100
-"""Most parameters of one request."""
+"""Most parameters in one request."""
 FRONT_EVERY = 60.0
-"""Seconds between two versions of the front's files while it moves."""
+"""Least seconds between two versions of the front's files."""
 PAGE_EVERY = 600.0
-"""Seconds between two versions of the front's page, which is 5 MB."""
+"""Least seconds between two versions of the front's page, which has 5 MB."""
 
 
 @dataclass
 class _Child:
-    """One training as MLflow knows it: the numbers of its evaluations, and the epochs that it has shown."""
+    """One training in MLflow: numbers of its evaluations, and its logged epochs."""
 
     run_id: str
     numbers: set[int] = field(default_factory=set)
@@ -61,7 +61,7 @@ class MlflowTracker:
     """A `Tracker` over an MLflow store.
 
     Attributes:
-        uri: Where the store is.
+        uri: Address of the store.
     """
 
     def __init__(self, uri: str, artifacts: str | None = None, drawing: FrontDrawing | None = None) -> None:
@@ -74,7 +74,7 @@ class MlflowTracker:
             drawing: What draws the front; by default it is not drawn.
 
         Raises:
-            StoreError: The file of the store cannot be used until somebody mends it.
+            StoreError: The file of the store is damaged or locked, and a user has to fix it.
         """
         self.uri = uri
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial
@@ -126,7 +126,7 @@ class MlflowTracker:
                 self.flush()
 
     def flush(self) -> None:
-        """Writes what was gathered for the parent: its metrics, and the front where it moved."""
+        """Writes the collected records of the parent: its metrics, and the front if it changed."""
         while self._pending:
             self._client.log_batch(self._parent, metrics=self._pending[:METRICS_A_REQUEST])
             del self._pending[:METRICS_A_REQUEST]
@@ -146,16 +146,16 @@ class MlflowTracker:
         self._known |= numbers
         name = tags.get("piip.training", child.info.run_id)
         self._children[name] = _Child(child.info.run_id, numbers, int(tags.get("piip.epochs", 0)))
-        if numbers and child.info.status == "RUNNING":  # cut off before it was closed
+        if numbers and child.info.status == "RUNNING":  # interrupted before it was closed
             self._client.set_terminated(child.info.run_id, _STATUS[tags["piip.status"]])
 
     def _add(self, evaluation: Evaluation) -> None:
-        """A new child, or another rung of one."""
+        """Adds a child run, or another rung of one."""
         candidate = evaluation.candidate
         child = self._children.get(candidate.training)
         if child is None:
             child = self._children[candidate.training] = self._create(evaluation)
-        # Parameters never change in MLflow: those of the first rung stay.
+        # Parameters never change in MLflow: the first rung's remain.
         params = [] if child.numbers else [Param(key, value) for key, value in self._params(candidate, evaluation)]
         child.numbers.add(candidate.number)
         metrics = list(self._metrics(evaluation, child.epochs))
@@ -169,7 +169,7 @@ class MlflowTracker:
         last = metrics[METRICS_A_REQUEST * (max(len(metrics) - 1, 0) // METRICS_A_REQUEST) :]
         for start in range(0, len(metrics) - len(last), METRICS_A_REQUEST):
             self._client.log_batch(child.run_id, metrics=metrics[start : start + METRICS_A_REQUEST])
-        # The tags come last and together with the rest: with them the evaluation counts as mirrored.
+        # The tags come last and together with the rest: they mark the evaluation as mirrored.
         self._client.log_batch(
             child.run_id, metrics=last, params=params, tags=[RunTag(key, value) for key, value in tags.items()]
         )
@@ -298,7 +298,7 @@ class MlflowTracker:
         try:
             return str(self._client.create_experiment(EXPERIMENT, artifact_location=artifacts))
         except MlflowException:
-            # Another search made it in the meantime.
+            # Another search created it meanwhile.
             experiment = self._client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
                 raise

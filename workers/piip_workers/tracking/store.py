@@ -1,7 +1,7 @@
-"""MLflow stores, opened. One in a file is made whole or not at all, and found again where its folder was moved to.
+"""Opens MLflow stores; a store in a file is created atomically, and works after its folder has moved.
 
-MLflow itself makes its tables step by step, in the file, as every process that finds them missing does: two that begin
-at once, or one that is killed meanwhile, leave a file that it never opens again.
+MLflow itself creates its tables step by step in the file, as does every process that finds them missing. Two that start
+together, or one that is killed meanwhile, leave a file that MLflow never opens again.
 """
 
 import atexit
@@ -31,24 +31,24 @@ from piip_search.redact import without_secrets
 from piip_workers.jobs.job import alone
 
 ARTIFACTS = "mlartifacts"
-"""Folder beside a file's store, with what its runs keep."""
+"""Folder beside a file's store for the artifacts of its runs."""
 LONGEST_MIGRATION = 300.0
-"""Seconds to wait for another process that makes the tables: 8 on a machine with nothing else to do."""
+"""Seconds to wait for another process that creates the tables: it takes 8 on an idle machine."""
 STORE_BUSY_SECONDS = 20.0
 """Seconds to wait for another process's transaction."""
 LONGEST_STORE_PATH = 450
-"""Bytes of a store's path, so that SQLite opens those of its draft and of that one's journal, 511 at most."""
+"""Most bytes of a store's path: SQLite opens 511, for the paths of its draft and of the draft's journal."""
 BESIDE = ("", "-journal", "-wal", "-shm")
-"""Endings of the files that SQLite keeps a database in."""
+"""Endings of SQLite's files for a database."""
 PLACES = ("/tmp", "/var/tmp", "/dev/shm")
-"""Where a folder can be given another name for a while."""
+"""Folders for temporary links."""
 MOVED = {
     "experiments": ("artifact_location",),
     "runs": ("artifact_uri",),
     "logged_models": ("artifact_location",),
     "model_versions": ("source", "storage_location"),
 }
-"""Where MLflow writes down in which folder files are."""
+"""Columns in which MLflow records folders of files."""
 
 
 def open_store(uri: str) -> MlflowClient:
@@ -58,10 +58,10 @@ def open_store(uri: str) -> MlflowClient:
         uri: `sqlite:///…` for a file, or a server's address.
 
     Raises:
-        StoreError: The file cannot be used until somebody mends it.
-        MachineError: Another process does not let go of it.
+        StoreError: The file is damaged or locked, and a user has to fix it.
+        MachineError: Another process does not release it.
     """
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it creates
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it logs every table that it creates
     file = sqlite_file(uri) if uri.startswith("sqlite:") else None
     if file is None:
         return MlflowClient(uri, registry_uri=uri)
@@ -77,25 +77,25 @@ def open_store(uri: str) -> MlflowClient:
         if _revision(file) != newest:
             _migrate(file)
         client = MlflowClient(address, registry_uri=address)
-        client.search_experiments(max_results=1)  # opens it, with its tables and its default experiment
+        client.search_experiments(max_results=1)  # opens it, creating its tables and its default experiment
         _follow(file, client)
     return client
 
 
 def artifacts_of(uri: str) -> str | None:
-    """Where a new experiment keeps its files: beside the file of a store; None for the store's own choice."""
+    """Place of a new experiment's files: beside the file of a store; None for the store's own choice."""
     file = sqlite_file(uri) if uri.startswith("sqlite:") else None
     return None if file is None else (file.parent / ARTIFACTS).as_uri()
 
 
 def set_aside(uri: str) -> Path | None:
-    """Gives a store that is broken another name, so that a new one can be made.
+    """Renames a broken store, so that a new one can be created.
 
     Returns:
-        What the broken file is called now; None where the store is none in a file, or is sound.
+        The new name of the broken file; None for a store outside a file, or a sound one.
 
     Raises:
-        StoreError: The file is not broken, and yet cannot be used.
+        StoreError: The file is not broken but cannot be used.
     """
     file = sqlite_file(uri) if uri.startswith("sqlite:") else None
     if file is None or not file.exists():
@@ -117,11 +117,11 @@ def set_aside(uri: str) -> Path | None:
 
 @contextmanager
 def reachable(uri: str) -> Iterator[None]:
-    """Turns MLflow's errors into one that says what to look at.
+    """Turns MLflow's errors into one with a way out.
 
     Raises:
-        ConnectionError: The store cannot be reached, or refuses.
-        StoreError: It cannot be used until somebody mends it.
+        ConnectionError: The store is unreachable, or refuses.
+        StoreError: It is damaged or locked, and a user has to fix it.
     """
     try:
         yield
@@ -133,9 +133,9 @@ def reachable(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _held(file: Path) -> Iterator[None]:
-    """Keeps other processes of ours from opening the store meanwhile; the lock ends with the process.
+    """Keeps our other processes from opening the store meanwhile; the lock ends with the process.
 
-    Where the file system has no locks there is none.
+    A file system without locks gives none.
     """
     with ExitStack() as held:
         with suppress(OSError):
@@ -144,10 +144,10 @@ def _held(file: Path) -> Iterator[None]:
 
 
 def _revision(file: Path) -> str | None:
-    """Revision of a store's tables: None where there are none yet, an empty text where it was never written down.
+    """Revision of a store's tables: None without tables, empty if it was never recorded.
 
     Raises:
-        BrokenStoreError: The file is no database, or a part of one.
+        BrokenStoreError: The file is no database, or is incomplete.
         StoreError: It is the database of another program.
     """
     if not file.exists() or not file.stat().st_size:
@@ -208,21 +208,21 @@ def _migrations() -> ScriptDirectory:
 
 @cache
 def _newest() -> str:
-    """Revision of the tables that this MLflow works with."""
+    """Revision of the tables for this version of MLflow."""
     return str(_migrations().get_current_head())
 
 
 def _migrate(file: Path) -> None:
-    """Makes the tables in a draft, which takes the file's place once it is whole.
+    """Creates the tables in a draft, which replaces the file once it is complete.
 
     Raises:
-        BrokenStoreError: MLflow cannot bring what is there up to date: somebody was cut off, or two were at it.
+        BrokenStoreError: MLflow cannot migrate the file: a process was interrupted, or two wrote together.
         StoreError: Another version of MLflow wrote it.
     """
     found = _revision(file)
     if found and all(script.revision != found for script in _migrations().walk_revisions()):
         raise StoreError(f"a newer MLflow wrote {file} ({found}); pip install --upgrade mlflow, or name another file")
-    for left in file.parent.glob(f"{escape(file.name)}-draft-*"):  # by a process that was killed
+    for left in file.parent.glob(f"{escape(file.name)}-draft-*"):  # from killed processes
         left.unlink(missing_ok=True)
     draft = file.with_name(f"{file.name}-draft-{os.getpid()}-{time.monotonic_ns()}")
     try:
@@ -240,7 +240,7 @@ def _make_tables(file: Path, draft: Path, found: str | None) -> None:
         MlflowClient(_address(draft)).search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError) as error:
         reason = _line(error)
-        if found is None:  # nothing of it was there: the disk is full, or the like
+        if found is None:  # nothing was lost: the disk is full, or similar
             raise
         if "out-of-date" in reason and _can_be_upgraded(draft):
             raise StoreError(
@@ -253,7 +253,7 @@ def _make_tables(file: Path, draft: Path, found: str | None) -> None:
 def _can_be_upgraded(draft: Path) -> bool:
     from mlflow.db import upgrade
 
-    assert upgrade.callback is not None, "a command of click's"
+    assert upgrade.callback is not None, "a click command has a callback"
     try:
         upgrade.callback(_address(draft))
     except (MlflowException, SQLAlchemyError):
@@ -268,7 +268,7 @@ def _copy(file: Path, draft: Path) -> None:
 
 
 def _follow(file: Path, client: MlflowClient) -> None:
-    """Finds files where the store is now: its folder may have been moved, or copied, with all that lies in it."""
+    """Updates the recorded folders to the store's present one: it may have been moved or copied with all files."""
     for experiment in client.search_experiments():
         before = experiment.artifact_location
         known = _folder_of(before)
@@ -280,13 +280,13 @@ def _follow(file: Path, client: MlflowClient) -> None:
 
 
 def _folder_of(location: str) -> Path | None:
-    """The folder of an artifact location; None where it is none of this machine."""
+    """The folder of an artifact location; None if it is not on this machine."""
     parts = urlsplit(location)
     return Path(unquote(parts.path)) if parts.scheme == "file" and not parts.netloc else None
 
 
 def _rewrite(file: Path, before: str, now: str) -> None:
-    """Changes the beginning of every location that begins with the folder of before."""
+    """Replaces the prefix of every location in the old folder."""
     with closing(sqlite3.connect(file, timeout=STORE_BUSY_SECONDS)) as connection, connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for table in tables & set(MOVED):
@@ -300,10 +300,10 @@ def _rewrite(file: Path, before: str, now: str) -> None:
 
 
 def _address(file: Path) -> str:
-    """A file's address as MLflow takes it.
+    """The URL of a file for MLflow.
 
-    MLflow decodes no `%` when it makes the folder of a file, and would make another one beside it. Such a folder gets a
-    plain name for as long as this process lives.
+    MLflow decodes no `%` when it creates the folder of a file, and would create another one beside it. Such a folder
+    gets a temporary plain name while this process lives.
     """
     if not SPECIAL.search(str(file)):
         return url_text(sqlite_url(file))

@@ -1,4 +1,4 @@
-"""A full training in MLflow, beside the evaluation of its proxy."""
+"""Mirrors a full training in MLflow, beside the evaluation of its proxy."""
 
 import time
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ class TrainingRun:
     """A full training as a child run of its search, beside the evaluation of its proxy."""
 
     def __init__(self, uri: str, provenance: Provenance, params: Mapping[str, Any], resume: bool) -> None:
-        """Begins the run, or goes on with the one that was interrupted.
+        """Begins the run, or resumes the interrupted one.
 
         Args:
-            uri: Store that holds the search.
-            provenance: Trial that is trained in full.
-            params: Settings worth seeing.
-            resume: Whether the training goes on.
+            uri: Store of the search.
+            provenance: Trial of the design.
+            params: Settings to log.
+            resume: Whether the training is resumed.
 
         Raises:
-            LookupError: The store does not hold the search.
-            StoreError: The file of the store cannot be used until somebody mends it.
+            LookupError: The store lacks the search.
+            StoreError: The file of the store is damaged or locked, and a user has to fix it.
         """
         file = sqlite_file(uri) if uri.startswith("sqlite:") else None
         if file is not None and not file.is_file():
