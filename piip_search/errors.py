@@ -1,18 +1,18 @@
 """All errors that are not bugs, in one tree.
 
     PiipError
-    ├── UserError                what a user can mend; it is a ValueError too
+    ├── UserError                an error that a user can fix; it is a ValueError too
     │   ├── SpecError            a file that describes a search, with all its mistakes
     │   ├── YamlError            a YAML file that cannot be read
     │   ├── DesignError          an architecture that cannot be built or priced
-    │   ├── SpaceError           a search space that cannot be searched, or does not hold a design
+    │   ├── SpaceError           a search space that cannot be searched, or lacks a design
     │   ├── DataError            images or annotations that cannot be used
     │   │   ├── UnreadableFileError
     │   │   ├── NotJsonError
     │   │   └── ImageError
-    │   ├── ChoiceError          no design of the front is what was asked for
+    │   ├── ChoiceError          no design, or more than one, fits a user's choice
     │   ├── ExportError          a design that cannot be exported, or a folder that is no export
-    │   ├── WeightsError         weights that are not there, or do not fit
+    │   ├── WeightsError         weights that are missing or do not fit
     │   ├── TableError           a table that cannot be searched
     │   ├── LedgerError          the ledger
     │   │   ├── UrlError
@@ -21,10 +21,10 @@
     │   │   └── BrokenStoreError
     │   ├── ClusterError         a Ray cluster
     │   ├── MachineUnfitError    a machine on which Ray cannot start
-    │   └── CacheError           the folder of embedded data and of what is known of images
-    ├── MachineError             a machine failed a candidate; the search halts, and the same command goes on
+    │   └── CacheError           the folder of embedded data and facts of images
+    ├── MachineError             a machine failed a candidate; the search halts and can be resumed
     ├── UnreadableRunError       a run of the ledger that a page cannot show
-    └── NoPaperError             no browser is there to print with
+    └── NoPaperError             no browser can print
 
 The command line prints a `UserError`, or an `OSError` of a file, as one message and ends with exit code 2. Anything
 else is a bug and keeps its traceback.

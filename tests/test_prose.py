@@ -1,8 +1,20 @@
-"""The counter of prose counts what a reader reads."""
+"""The counter of prose counts what a reader reads, and the prose of the code is short."""
 
 import pytest
 
-from support.prose import Prose, prose_of, sentences, together
+from support import ROOT
+from support.prose import (
+    Prose,
+    clauses,
+    docstrings,
+    messages,
+    prose_of,
+    prose_of_docstring,
+    sentences,
+    together,
+)
+
+PACKAGES = ("piip_search", "workers/piip_workers", "dashboards/piip_dashboards")
 
 
 @pytest.mark.parametrize(
@@ -36,3 +48,55 @@ def test_nine_of_ten_sentences_are_no_longer_than_the_ninetieth_percentile() -> 
 
 def test_pages_are_counted_together() -> None:
     assert together([Prose((1, 2), 1), Prose((3,), 2)]) == Prose((1, 2, 3), 3)
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, str]:
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    return {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in files}
+
+
+def test_docstrings_and_messages_are_found() -> None:
+    source = '''"""A module."""
+
+LIMIT = 3
+"""An attribute."""
+
+
+def check(value: int) -> None:
+    """Checks a value.
+
+    Args:
+        value: Value to check. It is small.
+
+    Raises:
+        ValueError: It is large.
+    """
+    if value > LIMIT:
+        raise ValueError(f"value must be at most {LIMIT}, got {value}; lower it")
+'''
+    module, attribute, function = docstrings(source)
+    assert (module, attribute) == ("A module.", "An attribute.")
+    assert prose_of_docstring(function).lengths == (3, 3, 3, 3)
+    assert messages(source) == ["value must be at most value, got value; lower it"]
+    assert clauses(messages(source)[0]).lengths == (8, 2)
+
+
+def test_no_docstring_begins_with_a_reference_to_its_neighbour(sources: dict[str, str]) -> None:
+    starts = ("Of ", "The same")
+    found = [(file, text) for file, source in sources.items() for text in docstrings(source) if text.startswith(starts)]
+    assert found == []
+
+
+def test_sentences_of_docstrings_are_short(sources: dict[str, str]) -> None:
+    prose = together([prose_of_docstring(text) for source in sources.values() for text in docstrings(source)])
+    assert len(prose.lengths) > 4000
+    assert prose.median <= 15
+    assert prose.ninetieth <= 28
+
+
+def test_clauses_of_messages_are_short(sources: dict[str, str]) -> None:
+    prose = together([clauses(text) for source in sources.values() for text in messages(source)])
+    assert len(prose.lengths) > 500
+    assert prose.median <= 10
+    assert prose.ninetieth <= 20

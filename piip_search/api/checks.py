@@ -110,7 +110,7 @@ def smallest_box(spec: SearchSpec) -> tuple[float, float]:
 
 
 def _missing_weights(spec: SearchSpec) -> list[str]:
-    """Problems of backbones without pre-trained weights; a hub is only asked when they are needed."""
+    """Problems of backbones without pre-trained weights; a hub is only queried later, when they are needed."""
     place = spec.training.pretrained
     problems = []
     for name in spec.space.backbones if place is not None else ():

@@ -1,4 +1,4 @@
-"""Where branches interact and merge along their depth.
+"""The stretches of blocks between the interactions and merges of a branch.
 
 A backbone's blocks are split into stretches. After each stretch its branch may exchange features with its neighbours or
 give a map to be merged.

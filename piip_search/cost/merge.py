@@ -50,7 +50,7 @@ def joining_cost(
         sides: Height and width of the image that the branch sees, in pixels.
         output: The output branch's backbone, and height and width of the image that it sees, in pixels.
         stretches: Number of stretches of blocks.
-        merge: How branches merge.
+        merge: Kind of merge.
         counted: Counting rules.
     """
     if merge == "logits":

@@ -1,4 +1,4 @@
-"""Why a candidate was proposed."""
+"""Reasons of proposals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

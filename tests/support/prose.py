@@ -1,5 +1,7 @@
-"""The prose of a Markdown page in numbers: words a sentence, and code blocks a thousand words."""
+"""The prose of a Markdown page, of docstrings and of messages in numbers: words a sentence, and code blocks."""
 
+import ast
+import inspect
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -18,6 +20,9 @@ _NO_PROSE = re.compile(r"^\s*(?:\||#|!!!|\?\?\?|:::|-{3,}\s*$|<)")
 _END = re.compile(r"(?<=[.!?])[\"')*_]*\s+")
 _SHORT_FORM = re.compile(r"\b(?:e\.g|i\.e|vs|etc|cf)\.$")
 _WORD = re.compile(r"\w")
+_SECTION = re.compile(r"^(?:Args|Attributes|Raises|Returns):$", re.MULTILINE)
+_ENTRY = re.compile(r"^ {4}\*{0,2}\w+(?:, \*{0,2}\w+)*: ", re.MULTILINE)
+_CLAUSE = re.compile(r"[;:]\s")
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,44 @@ def sentences(markdown: str) -> list[str]:
     text = _INLINE_CODE.sub("code", _IMAGE.sub("", text))
     text = _LINK.sub(r"\1", text)
     return [sentence for paragraph in _paragraphs(text) for sentence in _split(paragraph) if _words(sentence)]
+
+
+def docstrings(source: str) -> list[str]:
+    """The docstrings of a module: those of the module, its classes and functions, and its attributes."""
+    bodies = [getattr(node, "body", None) for node in ast.walk(ast.parse(source))]
+    values = [
+        statement.value
+        for body in bodies
+        if isinstance(body, list)
+        for statement in body
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    ]
+    return [inspect.cleandoc(value.value) for value in values if isinstance(value.value, str)]
+
+
+def prose_of_docstring(docstring: str) -> Prose:
+    """Counts a docstring; each entry of its sections is a list item."""
+    return prose_of(_ENTRY.sub("- ", _SECTION.sub("", docstring)))
+
+
+def messages(source: str) -> list[str]:
+    """The texts of the errors that a module raises; a placeholder is one word."""
+    raised = [node.exc for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Raise)]
+    texts = [_text(call.args[0]) for call in raised if isinstance(call, ast.Call) and call.args]
+    return [text for text in texts if " " in text]
+
+
+def clauses(message: str) -> Prose:
+    """Counts the clauses of a message: the rule, the value, the way out."""
+    return prose_of("\n\n".join(_CLAUSE.split(message)))
+
+
+def _text(value: ast.expr) -> str:
+    if isinstance(value, ast.JoinedStr):
+        return "".join(_text(part) for part in value.values)
+    if isinstance(value, ast.Constant):
+        return value.value if isinstance(value.value, str) else ""
+    return "value" if isinstance(value, ast.FormattedValue) else ""
 
 
 def _paragraphs(text: str) -> Iterator[str]:

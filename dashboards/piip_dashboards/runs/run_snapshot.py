@@ -19,7 +19,7 @@ class RunSnapshot:
     Attributes:
         record: The row of the run.
         history: The events of the run, and the facts that follow from them.
-        events: The same events with their times and positions.
+        events: Events with their times and positions.
         sittings: The processes that drove the run.
     """
 

@@ -38,7 +38,7 @@ class HalvingScheduler(TrialScheduler):
 
         Args:
             rungs: Times at which trials are compared, rising; the last is the whole training.
-            cost: What a trial's configuration costs, known before it runs.
+            cost: Function for the known cost of a trial's configuration.
             tiers: Tiers of the limit, in the unit of the costs, rising.
             metric: Name of the reported metric; by default the tuner's.
             mode: `min` or `max`; by default the tuner's.

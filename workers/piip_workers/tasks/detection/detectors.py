@@ -26,10 +26,10 @@ SHORT_NAMES = {
 
 
 def detector_config_of(training: Training) -> DetectorConfig:
-    """What reads the backbone's maps.
+    """The detector of a training recipe.
 
     Raises:
-        UserError: The configuration cannot be read, or its neck reads something else than three or four maps.
+        UserError: The configuration cannot be read, or its neck does not read three or four maps.
     """
     name = training.detector
     if name in DETECTOR_CONFIGS:
