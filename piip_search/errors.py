@@ -32,7 +32,7 @@ else is a bug and keeps its traceback.
 
 from pathlib import Path
 
-MOST_TOLD = 40
+MOST_LISTED_PROBLEMS = 40
 """Most problems that the message of a `SpecError` lists."""
 
 
@@ -56,8 +56,8 @@ class SpecError(UserError):
         self.path = str(path)
         self.problems = problems
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        more = [f"and {len(problems) - MOST_TOLD} more"] if len(problems) > MOST_TOLD else []
-        super().__init__("\n  ".join([f"{path}: {count}", *problems[:MOST_TOLD], *more]))
+        more = [f"and {len(problems) - MOST_LISTED_PROBLEMS} more"] if len(problems) > MOST_LISTED_PROBLEMS else []
+        super().__init__("\n  ".join([f"{path}: {count}", *problems[:MOST_LISTED_PROBLEMS], *more]))
 
 
 class YamlError(UserError):

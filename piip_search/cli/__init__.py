@@ -6,7 +6,7 @@ This module imports almost nothing, so that `main` handles an interruption even 
 import sys
 from typing import NoReturn
 
-from piip_search.cli.interruption import INTERRUPTED, Interruption, ToldExit
+from piip_search.cli.interruption import INTERRUPTED, InterruptedExit, Interruption
 
 
 def main() -> NoReturn:
@@ -16,7 +16,7 @@ def main() -> NoReturn:
             from piip_search.cli.commands import run_and_exit
 
             run_and_exit()
-        except ToldExit:
+        except InterruptedExit:
             raise
         except BaseException as error:  # libraries turn an interruption into errors of their own
             if not interruption.happened and getattr(error, "code", None) != INTERRUPTED:

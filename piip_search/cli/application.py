@@ -9,7 +9,7 @@ import typer
 from rich.console import Console, RenderableType
 from typer.core import TyperCommand
 
-from piip_search.cli.interruption import INTERRUPTED, ToldExit
+from piip_search.cli.interruption import INTERRUPTED, InterruptedExit
 from piip_search.file_paths import expanded
 
 HALTED = 1
@@ -100,4 +100,4 @@ def shown(text: object) -> str:
 def stopped(text: str) -> NoReturn:
     """Ends a command that the user interrupted."""
     errors.print(text, markup=False, soft_wrap=True)
-    raise ToldExit(INTERRUPTED)
+    raise InterruptedExit(INTERRUPTED)

@@ -15,7 +15,7 @@ from piip_search.api.page_actions import page_actions
 from piip_search.api.runs import health_of
 from piip_search.api.stores import ledger_of, read_ledger
 from piip_search.cli.application import console
-from piip_search.cli.interruption import ToldExit
+from piip_search.cli.interruption import InterruptedExit
 from piip_search.cli.options import DEFAULT_HOME, Home, expanded_store
 from piip_search.errors import UserError
 from piip_search.file_paths import typed_path, typed_url
@@ -84,7 +84,7 @@ def dashboard(
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False))
         with closing(service), suppress(KeyboardInterrupt):  # a second Ctrl-C leaves the server's own end out
             server.run(sockets=[listening])
-    raise ToldExit(0)  # an interruption is a server's normal end
+    raise InterruptedExit(0)  # an interruption is a server's normal end
 
 
 def _place(given: str | None, home: Path) -> tuple[str | None, Path]:

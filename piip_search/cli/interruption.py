@@ -13,7 +13,7 @@ SOON = 0.05
 """Seconds until a lost interruption is sent again."""
 
 
-class ToldExit(SystemExit):
+class InterruptedExit(SystemExit):
     """The end of a command that has notify the user about the interruption."""
 
 

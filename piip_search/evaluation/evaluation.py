@@ -237,9 +237,9 @@ def training_folders(trials: Path, evaluation: Evaluation) -> tuple[Path, ...]:
     own, told = trials / evaluation.candidate.training, PurePosixPath(evaluation.facts.folder).parts
     if not told:
         return own / HALVED_FOLDER, own
-    half = (HALVED_FOLDER,) if told[-1] == HALVED_FOLDER else ()
-    other = told[-_depth(told[-1]) :]
-    named = len(other) == _depth(told[-1]) and other[1] == "trials" and all(map(_is_name, other))
+    half = (HALVED_FOLDER,) if recorded[-1] == HALVED_FOLDER else ()
+    other = recorded[-_depth(recorded[-1]) :]
+    named = len(other) == _depth(recorded[-1]) and other[1] == "trials" and all(map(_is_name, other))
     return (own.joinpath(*half), *((trials.parents[2].joinpath(*other),) if named else ()))
 
 

@@ -57,7 +57,7 @@ def priced(
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _BranchSizes:
     """The image sizes of a block's branches.
 
     Attributes:
@@ -78,7 +78,7 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class _Totals:
+class _BlockCosts:
     """Costs of all combinations of a block, each of shape (S, W, T)."""
 
     macs: Counts
@@ -101,12 +101,12 @@ def _spread(number: Any, shape: tuple[int, ...]) -> Counts:
     return numbers.reshape(shape) if numbers.ndim else numbers
 
 
-def _as_designed(space: Choices, block: Block) -> _Seen:
+def _as_designed(space: Choices, block: Block) -> _BranchSizes:
     sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
-    return _Seen(sides_MS, [(side_S, side_S) for side_S in sides_MS], sides_MS)
+    return _BranchSizes(sides_MS, [(side_S, side_S) for side_S in sides_MS], sides_MS)
 
 
-def _as_trained(space: Choices, block: Block, step: Step) -> _Seen:
+def _as_trained(space: Choices, block: Block, step: Step) -> _BranchSizes:
     """The image sizes of a trial's training, as by `Architecture.scaled`, `image` and `sides`, over arrays."""
     facts = [space.model(index) for index in block.models]
     designed_MS = sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
@@ -128,12 +128,14 @@ def _as_trained(space: Choices, block: Block, step: Step) -> _Seen:
         )
         for fact, side_S in zip(facts, sides_MS, strict=True)
     ]
-    return _Seen(sides_MS, sides, designed_MS)
+    return _BranchSizes(sides_MS, sides, designed_MS)
 
 
-def _costs(space: Choices, block: Block, convention: Convention, detector: DetectorCost, seen: _Seen) -> _Totals:
+def _costs(
+    space: Choices, block: Block, convention: Convention, detector: DetectorCost, seen: _BranchSizes
+) -> _BlockCosts:
     """Costs of all combinations of a block."""
-    totals = _Totals(*(np.zeros(block.legal_SWT.shape, np.int64) for _ in range(3)))
+    totals = _BlockCosts(*(np.zeros(block.legal_SWT.shape, np.int64) for _ in range(3)))
     facts = [space.model(index) for index in block.models]
     for merge, mine_T in _by_merge(space, block):
         counted = [rules_for(convention, merge, fact) for fact in facts]
@@ -154,7 +156,7 @@ def _by_merge(space: Choices, block: Block) -> Iterator[tuple[Any, NDArray[np.in
 
 
 def _by_window(
-    space: Choices, block: Block, slot: int, seen: _Seen
+    space: Choices, block: Block, slot: int, seen: _BranchSizes
 ) -> Iterator[tuple[tuple[int | None, ...], NDArray[np.int64], NDArray[np.int64]]]:
     """Windows of all blocks of a branch, with the sizes and the choices of windows that they belong to."""
     depth = space.model(block.models[slot]).depth
@@ -184,7 +186,7 @@ def _training_bytes(space: Choices, block: Block, step: Step) -> Counts:
     return bytes_SWT
 
 
-def _kept_by_checkpoints(space: Choices, block: Block, seen: _Seen) -> Counts:
+def _kept_by_checkpoints(space: Choices, block: Block, seen: _BranchSizes) -> Counts:
     """Inputs of all blocks and interactions, the merge, and the most values of one that runs again."""
     inputs, most = (np.zeros(block.legal_SWT.shape, np.int64) for _ in range(2))
     facts = [space.model(index) for index in block.models]
@@ -229,7 +231,7 @@ def _tail_costs(
     space: Choices,
     tail_X: NDArray[np.int64],
     facts: list[Backbone],
-    seen: _Seen,
+    seen: _BranchSizes,
     convention: Convention,
     detector: DetectorCost,
 ) -> Iterator[Cost]:
@@ -258,7 +260,7 @@ def _tail_costs(
 
 
 def _merge_costs(
-    space: Choices, tail_X: NDArray[np.int64], facts: list[Backbone], seen: _Seen, convention: Convention
+    space: Choices, tail_X: NDArray[np.int64], facts: list[Backbone], seen: _BranchSizes, convention: Convention
 ) -> Iterator[Cost]:
     """Costs of all branches in the merge, over arrays of sides."""
     merge = _tail(space, tail_X)[-1]

@@ -93,10 +93,10 @@ def importance(evaluations: Sequence[Evaluation], objectives: Objectives, seed: 
         kept = np.sort(random.permutation(len(designs))[:MOST_DESIGNS])
         designs, values_N = [designs[index] for index in kept], values_N[kept]
     groups, features_NF = _features(designs)
-    return _told(designs, values_N, groups, features_NF, random, seed)
+    return _estimated(designs, values_N, groups, features_NF, random, seed)
 
 
-def _told(
+def _estimated(
     designs: Sequence[Measured],
     values_N: Floats,
     groups: dict[str, list[int]],

@@ -164,10 +164,10 @@ def _check(backbone: Backbone, path: Path, state: _State, own: _State) -> None:
         ("have another shape", wrong),
         ("have no place in it", sorted(found - needed)),
     )
-    told = [f"{len(names)} tensors {what}, the first is {names[0]}" for what, names in problems if names]
-    if told:
+    faults = [f"{len(names)} tensors {what}, the first is {names[0]}" for what, names in problems if names]
+    if faults:
         raise WeightsError(
-            f"{path} is no checkpoint of {backbone.name}: {'; '.join(told)}; {weights_hint(backbone, path.parent)}"
+            f"{path} is no checkpoint of {backbone.name}: {'; '.join(faults)}; {weights_hint(backbone, path.parent)}"
         )
 
 

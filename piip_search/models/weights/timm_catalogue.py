@@ -76,7 +76,7 @@ def _transformer(model: Any) -> Facts | str:
     width = model.embed_dim
     embedded = 0 if model.no_embed_class else model.num_prefix_tokens
     stored = 0 if model.pos_embed is None else model.pos_embed.shape[1] - embedded
-    return _told(
+    return _without_defaults(
         {
             "width": width,
             "depth": len(model.blocks),
@@ -140,7 +140,7 @@ def _beit(model: Any) -> Facts | str:
     block = model.blocks[0]
     if model.pos_embed is not None or model.rel_pos_bias is not None or type(block.mlp) is not Mlp:
         return "is a BEiT with absolute positions, shared biases or gated MLPs"
-    return _told(
+    return _without_defaults(
         {
             "width": model.embed_dim,
             "depth": len(model.blocks),
@@ -168,7 +168,7 @@ def _read_out(model: Any) -> Facts:
     return {"final_norm": last or after, "pool": pool}
 
 
-def _told(facts: Facts) -> Facts:
+def _without_defaults(facts: Facts) -> Facts:
     """Facts without default values."""
     plain = {field.name: field.default for field in backbones.Transformer.__dataclass_fields__.values()}
     return {"family": "vit", **{key: value for key, value in facts.items() if value != plain[key]}}
@@ -186,13 +186,13 @@ def _convnext(model: Any) -> Facts | str:
         "widths": [int(item["num_chs"]) for item in model.feature_info],
         "depths": [len(stage.blocks) for stage in model.stages],
     }
-    told = {
+    given = {
         "response_norm": block.gamma is None,
         "eps": (before if isinstance(after, nn.Identity) else after).eps,
         "pool": "avg" if isinstance(before, nn.Identity) else "normed_avg",
     }
     plain = {field.name: field.default for field in backbones.ConvNeXt.__dataclass_fields__.values()}
-    return {**facts, **{key: value for key, value in told.items() if value != plain[key]}}
+    return {**facts, **{key: value for key, value in given.items() if value != plain[key]}}
 
 
 def main() -> None:

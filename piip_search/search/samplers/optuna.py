@@ -197,10 +197,10 @@ class FrontSampler(BaseSampler):
     def reseed_rng(self) -> None:
         """Does nothing: random numbers follow from the seed and the trials."""
 
-    def _evidence(self, study: optuna.Study, trial: FrozenTrial) -> "_Found":
+    def _evidence(self, study: optuna.Study, trial: FrozenTrial) -> "_TrialResults":
         """Results of the other trials, with lower losses better."""
         sign = -1.0 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1.0
-        indices, found = self._proposals.catch_up(study, trial), _Found()
+        indices, found = self._proposals.catch_up(study, trial), _TrialResults()
         for other in study.get_trials(deepcopy=False):
             index = indices.get(other.number)
             if index is not None:
@@ -209,7 +209,7 @@ class FrontSampler(BaseSampler):
 
 
 @dataclass
-class _Found:
+class _TrialResults:
     """Results of trials, by design.
 
     Attributes:

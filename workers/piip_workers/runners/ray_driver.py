@@ -99,7 +99,7 @@ class TrialResources:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _PostponedTrial:
     """A candidate that restarts later.
 
     Attributes:
@@ -136,7 +136,7 @@ class TrialDriver:
         self._nodes = nodes
         self._candidates: dict[str, Candidate] = {}
         self._gpus: dict[str, float] = {}
-        self._held: list[_Held] = []
+        self._held: list[_PostponedTrial] = []
         self._begun: dict[Candidate, int] = {}
         self._deaths: Counter[Candidate] = Counter()
         self._excused: Counter[Candidate] = Counter()
@@ -239,7 +239,7 @@ class TrialDriver:
             self._hold(candidate, FRESH)
 
     def _hold(self, candidate: Candidate, seconds: float, memory: bool = False) -> None:
-        self._held.append(_Held(candidate, self._clock() + seconds, memory))
+        self._held.append(_PostponedTrial(candidate, self._clock() + seconds, memory))
 
     def _tried(self, candidate: Candidate) -> int:
         """Number of times that a process began with it in this sitting and ended by its own fault, as far as is known.

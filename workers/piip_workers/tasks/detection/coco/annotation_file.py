@@ -144,7 +144,7 @@ MOST_FILES = 4
 """Most files remembered in a process: those of training and validation of two data sets."""
 
 
-class _Asked(NamedTuple):
+class _FileRequest(NamedTuple):
     """The state of a file and the requested parts of it."""
 
     state: tuple[str, int, int, int, int]
@@ -152,7 +152,7 @@ class _Asked(NamedTuple):
     kept: bool
     outlines: bool
 
-    def answers(self, other: "_Asked", left_out: bool) -> bool:
+    def answers(self, other: "_FileRequest", left_out: bool) -> bool:
         """Whether this reading has all that the other request needs.
 
         Args:
@@ -163,16 +163,16 @@ class _Asked(NamedTuple):
         return same and self.kept >= other.kept and self.outlines >= other.outlines
 
 
-class _Remembered:
+class _FileCache:
     """The last files that were read."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[_Asked, AnnotationFile] = OrderedDict()
+        self._files: OrderedDict[_FileRequest, AnnotationFile] = OrderedDict()
 
     def get(self, file: Path, masks: bool, kept: bool, outlines: bool, progress: _Progress) -> AnnotationFile:
         state = file.stat()
         now = (str(file), state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
-        asked = _Asked(now, masks, kept, outlines)
+        asked = _FileRequest(now, masks, kept, outlines)
         for key, found in self._files.items():
             if key.answers(asked, found.left_out):
                 self._files.move_to_end(key)
@@ -184,7 +184,7 @@ class _Remembered:
         return found
 
 
-_remembered = _Remembered()
+_remembered = _FileCache()
 
 
 def annotations_of(
@@ -263,10 +263,10 @@ def _twice(entries: Entries, key: str, name: str, values: NDArray[Any], places: 
     again = np.flatnonzero(first[which] != np.arange(len(values)))
     if not len(again):
         return
-    told = [
+    examples = [
         (f"{key}[{places[at]}]", Shown(f"{values[at]!s:.60} as {key}[{places[first[which[at]]]}]")) for at in again[:3]
     ]
-    entries.findings.add_many(Rule(name, _TWICE), len(again), told)
+    entries.findings.add_many(Rule(name, _TWICE), len(again), examples)
 
 
 def _objects(entries: Entries, images: Images) -> Objects:

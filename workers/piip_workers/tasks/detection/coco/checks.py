@@ -188,11 +188,11 @@ class _Split:
         hint = where_else(self._folder, self._root, first)
         if not hint and "\\" in first:
             hint = "its folders are divided by \\, as on Windows; they were also looked for with /"
-        told = [
+        examples = [
             (f"images[{found.images.places_M[at]}]", Shown(str(pictures.file(found.images.names[at]))))
             for at in places[:3]
         ]
-        findings.add_many(_MISSING, len(places), told, hint)
+        findings.add_many(_MISSING, len(places), examples, hint)
 
     def _look_at_depth(
         self, found: AnnotationFile, pictures: Pictures, headers: Sequence[Header | None], findings: Findings
