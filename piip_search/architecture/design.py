@@ -1,4 +1,4 @@
-"""The interface of designs: what a search, a ledger and a front ask of an architecture, or of a row of a table."""
+"""The interface of designs for a search, a ledger and a front: an architecture, or a row of a table."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ from piip_search.architecture.architecture import Architecture
 
 
 class Design(Protocol):
-    """One point of a space. Equal designs are equal values with equal hashes."""
+    """One point of a space; equal designs are equal values with equal hashes."""
 
     @property
     def name(self) -> str:
@@ -16,25 +16,25 @@ class Design(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hexadecimal digits that are equal exactly when two designs are."""
+        """Hexadecimal digits, equal exactly for equal designs."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that crosses processes."""
+        """The design as plain data, for other processes."""
         ...
 
     def __hash__(self) -> int: ...
 
 
 ReadDesign = Callable[[Mapping[str, Any]], Design]
-"""Makes a design from the plain data of `Design.to_dict`."""
+"""Reads a design from the plain data of `Design.to_dict`."""
 
 
 def as_architecture(design: Design) -> Architecture:
     """The design as the architecture of a network.
 
     Raises:
-        TypeError: It is another kind of design, of which no network can be built.
+        TypeError: It is another kind of design, which has no network.
     """
     if not isinstance(design, Architecture):
         raise TypeError(f"{design.name} is a {type(design).__name__}, of which no network can be built")

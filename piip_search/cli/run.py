@@ -94,7 +94,7 @@ def _print_best(search: "Search") -> None:
     for front in search.fronts():
         if front.best is not None:
             name = front.best.candidate.design.name
-            put(f"{front.tier:g} {search.objectives.value(front.best):.4f} {name}")
+            print_result(f"{front.tier:g} {search.objectives.value(front.best):.4f} {name}")
 
 
 def _report(opened: SearchRun, home: Path, ledger: str | None) -> None:

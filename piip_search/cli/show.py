@@ -117,7 +117,7 @@ def front(
         print(_csv(rows), end="")
     elif quiet:
         for member in history.fronts[-1].evaluations:
-            put(member.candidate.design.name)
+            print_result(member.candidate.design.name)
     else:
         print_result(
             f"{run}: {len(history.objectives.measured(history.representatives))} designs measured; "

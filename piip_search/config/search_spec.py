@@ -152,7 +152,7 @@ class SearchSpec(Section):
         return Step(scale, training.short_side, training.batch_size, self.detector, half, training.checkpointing)
 
     def gpu_of(self, design: Design) -> float:
-        """GPUs that a trial of a design takes."""
+        """GPUs of a design's trial."""
         resources = self.resources
         if resources.gpu != "auto":
             return resources.gpu

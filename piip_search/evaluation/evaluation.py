@@ -52,17 +52,17 @@ class Fidelity:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One design to be measured.
+    """One design to measure.
 
     Attributes:
         number: Position in its search, from 0.
         design: The design: an architecture, or a row of a table in a simulation. A proxy trains
             `architecture.scaled(fidelity.image_scale)`.
-        fidelity: How hard to try.
-        seed: Seed of weights and data order, the first one where there are several.
-        parent: Name of the weights (`Candidate.weights`) that it starts from; None for none. Where it names no epochs,
-            as in ledgers of earlier versions, the training's last.
-        reason: Why it was proposed. No part of what is measured, so that candidates are equal without it.
+        fidelity: Effort of the evaluation.
+        seed: Seed of weights and data order, the first of several.
+        parent: Name of the inherited weights (`Candidate.weights`); None for none. A name without epochs, as in older
+            ledgers, means the training's last.
+        reason: Reason of the proposal. Equality ignores it, as the measurement does not depend on it.
     """
 
     number: int
@@ -131,11 +131,11 @@ class Candidate:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], read_design: ReadDesign = Architecture.from_dict) -> "Candidate":
-        """The candidate that `to_dict` wrote.
+        """The candidate from the plain data of `to_dict`.
 
         Args:
             data: Plain data.
-            read_design: Makes the design from its own plain data.
+            read_design: Reads the design from its own plain data.
         """
         fidelity, parent = Fidelity(**data["fidelity"]), data.get("parent")
         reason = Reason.from_dict(data.get("why", {}))
@@ -150,10 +150,10 @@ class Evaluation:
         candidate: Measured candidate.
         status: `done` with metrics, or `failed` with an error.
         metrics: Finite numbers by name, higher is better for the searched one (`bbox_mAP` and the like).
-        error: Why it failed, in one line; empty when done.
-        seconds: Wall-clock time of training and measuring; 0 when the answer came from the ledger.
-        history: One row of numbers per epoch (loss, and metrics where they were taken).
-        facts: What is known besides: host, versions, the network that was trained, the metrics of each seed.
+        error: Error in one line; empty when done.
+        seconds: Wall-clock time of training and measuring; 0 for an answer from the ledger.
+        history: One row of numbers per epoch (loss, and metrics if measured).
+        facts: Further facts: host, versions, the network that was trained, the metrics of each seed.
     """
 
     candidate: Candidate
@@ -184,7 +184,7 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Evaluation":
-        """The evaluation that `to_dict` wrote."""
+        """The evaluation from the plain data of `to_dict`."""
         rest = {key: value for key, value in data.items() if key not in ("candidate", "history", "facts")}
         history, facts = tuple(data.get("history", ())), Facts.from_dict(data.get("facts", {}))
         return cls(Candidate.from_dict(data["candidate"]), history=history, facts=facts, **rest)
@@ -234,8 +234,8 @@ def training_folders(trials: Path, evaluation: Evaluation) -> tuple[Path, ...]:
         trials: Folder of all trials of the run (`trials_folder`).
         evaluation: Evaluation of the trial.
     """
-    own, told = trials / evaluation.candidate.training, PurePosixPath(evaluation.facts.folder).parts
-    if not told:
+    own, recorded = trials / evaluation.candidate.training, PurePosixPath(evaluation.facts.folder).parts
+    if not recorded:
         return own / HALVED_FOLDER, own
     half = (HALVED_FOLDER,) if recorded[-1] == HALVED_FOLDER else ()
     other = recorded[-_depth(recorded[-1]) :]

@@ -1,4 +1,4 @@
-"""What is known of a measurement besides its metrics."""
+"""Facts about a measurement besides its metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,29 +7,29 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a measurement besides its metrics. A field that is not known has its default.
+    """Facts about a measurement besides its metrics; an unknown field has its default.
 
     Attributes:
-        host: Name of the machine that measured.
-        torch: Version of torch there.
-        answered_from: Run and number of the evaluation that answered, where the ledger knew the result.
+        host: Name of the measuring machine.
+        torch: Version of torch on it.
+        answered_from: Run and number of the evaluation in the ledger that answered, if one did.
         training: Name of the training (`Candidate.training`).
-        trained: Short form of the network that was trained, at the scale of the proxy.
-        images: Training images that were used.
-        accumulated: Batches that make one step of the optimiser.
-        halved_batch: Error of the first attempt, where the training was repeated with half the images a batch.
-        folder: Folder of the checkpoints, from the home folder on.
-        home: The home folder of that time.
-        parameters: Parameters of the network that was trained, with its head.
+        trained: Short form of the trained network, at the scale of the proxy.
+        images: Number of training images in use.
+        accumulated: Number of batches in one step of the optimiser.
+        halved_batch: Error of the first attempt, if the training was repeated with half the images a batch.
+        folder: Folder of the checkpoints, relative to the home folder.
+        home: Home folder at the time.
+        parameters: Number of parameters of the trained network, with its head.
         peak_memory_mib: Highest memory of the training, in MiB: of the GPU, or else of the process.
-        queries: Queries of a detector that has them.
-        inherited_from: Name of the weights that it started from.
-        inherited: Which weights it took over, in words.
-        unreadable_images: Training images that could not be decoded.
+        queries: Number of queries of a detector with queries.
+        inherited_from: Name of the inherited weights.
+        inherited: Description of the inherited weights.
+        unreadable_images: Number of undecodable training images.
         unreadable: Paths of the first of them.
-        seeds: Metrics of each seed, where there are several.
+        seeds: Metrics of each of several seeds.
         deviation: Standard deviation of each metric between seeds.
-        rest: Facts of an evaluator of one's own.
+        rest: Facts of a custom evaluator.
     """
 
     host: str = ""
@@ -54,13 +54,13 @@ class Facts:
     rest: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as the ledger keeps it: without what is not known."""
+        """The facts as plain data for the ledger, without unknown fields."""
         known = {name: getattr(self, name) for name in _TYPES if getattr(self, name)}
         return {**self.rest, **{name: _plain(value) for name, value in known.items()}}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Facts":
-        """The facts that `to_dict` wrote. A value of another type than its field's stays in `rest`."""
+        """The facts from the plain data of `to_dict`; a value with the wrong type stays in `rest`."""
         known = {name: data[name] for name, kind in _TYPES.items() if name in data and _is_a(data[name], kind)}
         rest = {name: value for name, value in data.items() if name not in known}
         if "unreadable" in known:
@@ -80,7 +80,7 @@ _TYPES: dict[str, type] = {
 
 
 def _is_a(value: object, kind: type) -> bool:
-    """Whether a value has the type of its field, and its parts those of theirs."""
+    """Whether a value has the type of its field, and its parts theirs."""
     if kind is Mapping:
         return isinstance(value, Mapping) and all(isinstance(part, Mapping | float | int) for part in value.values())
     if kind is list:

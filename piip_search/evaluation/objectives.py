@@ -25,11 +25,11 @@ class Objectives:
 
     Attributes:
         metric: Name of a measured metric, higher is better.
-        convention: How the cost is counted.
-        detector: What reads the merged maps, under the convention `detector`.
-        top: What the metric cannot exceed; 1 for averages of precisions.
-        span: How far below that it can be: the loss of what learnt nothing, and reference point of the hypervolume.
-        known_cost: Gives the cost of designs that are no architectures; None where all are.
+        convention: Counting convention of the cost.
+        detector: Detector on the merged maps, under the convention `detector`.
+        top: Upper bound of the metric; 1 for averages of precisions.
+        span: Greatest distance of the metric to it: the loss of an untrained model, and the hypervolume's reference.
+        known_cost: Returns the cost of designs that are no architectures; None if all are.
     """
 
     metric: str
@@ -40,11 +40,11 @@ class Objectives:
     known_cost: Callable[[Design], Cost] | None = None
 
     def cost(self, evaluation: Evaluation) -> Cost:
-        """Cost of what is meant, known without training."""
+        """Cost of the full design, known without training."""
         return self.price(evaluation.candidate.design)
 
     def price(self, design: Design) -> Cost:
-        """Cost of a design: that of the cost model, or the known one where a table gives it."""
+        """Cost of a design: that of the cost model, or the known one of a table."""
         if self.known_cost is not None:
             return self.known_cost(design)
         return _price(as_architecture(design), self.convention, self.detector)

@@ -68,11 +68,11 @@ class Ledger:
         """Opens the database, and creates or migrates its tables.
 
         Args:
-            url: SQLAlchemy's: `sqlite:///runs/ledger.db`, `postgresql://user:password@host/database`.
-            told: Is told when the database is away while something is read or written, and when it is back.
-            patience: Seconds to wait for it then.
-            reading: Whether it is only asked: then none is made, and a file that may only be read is left as it is.
-            read_design: Makes a design from its plain data; an architecture by default.
+            url: SQLAlchemy's URL: `sqlite:///runs/ledger.db`, `postgresql://user:password@host/database`.
+            notify: Called when the database is away during an access, and when it is back.
+            patience: Seconds to wait for it meanwhile.
+            reading: Whether it is only read: no file is created, and a read-only file stays unchanged.
+            read_design: Reads a design from its plain data; an architecture by default.
 
         Raises:
             LedgerError: The URL is invalid, or the database is unreachable.

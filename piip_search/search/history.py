@@ -98,7 +98,7 @@ class DesignHistory:
 
 
 def _by_seed(evaluation: Evaluation, metric: str) -> list[float]:
-    """The metric of each seed of an evaluation; the mean alone where the evaluation does not list seeds."""
+    """The metric of each seed of an evaluation; the mean alone if the evaluation does not list seeds."""
     found = [row.get(metric) for row in evaluation.facts.seeds.values() if isinstance(row, Mapping)]
     values = [float(value) for value in found if isinstance(value, int | float)]
     return values if len(values) == evaluation.candidate.fidelity.seeds > 1 else [evaluation.metrics[metric]]
@@ -107,7 +107,7 @@ def _by_seed(evaluation: Evaluation, metric: str) -> list[float]:
 class RunHistory:
     """The events of a run and the results that follow from them; it grows with the run (`add`).
 
-    A design counts once on a front: with the mean of its whole trainings, where it has several seeds.
+    A design counts once on a front: with the mean of its full trainings, if it has several seeds.
 
     Attributes:
         spec: The space and settings of the search.

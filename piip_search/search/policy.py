@@ -130,7 +130,7 @@ class SamplerPolicy:
             self._sampler.tell(design, losses if measured else None)
         else:
             self._sampler.report(design, candidate.fidelity.epochs, float(losses[0]))
-        # What another run answered has no weights here.
+        # An answer from another run has no weights here.
         if self._trained is not None and measured and not evaluation.facts.answered_from:
             self._trained[candidate.architecture] = candidate.weights
 
@@ -177,6 +177,6 @@ class FixedPolicy:
 
 
 def halving_of(spec: SearchSpec) -> Halving[Design]:
-    """The schedule of a space. A space without one has a single rung, of which every design is whole."""
+    """The schedule of a space. A space without one has a single rung, at which every design is fully trained."""
     keep, brackets = (2, 1) if spec.schedule is None else (spec.schedule.keep, spec.schedule.brackets)
     return Halving([rung.epochs for rung in spec.rungs], keep, spec.bounds.gmacs, brackets)

@@ -128,11 +128,11 @@ class Simulation:
         return row
 
     def place(self, design: Design) -> int:
-        """Number of a design in the table."""
+        """Index of a design in the table."""
         return self._by_choices[_of_a_table(design).choices]
 
     def metrics_after(self, design: Design, fidelity: Fidelity) -> dict[str, float] | None:
-        """What is measured of a design after so many epochs; None where the table has no loss of it."""
+        """The metrics of a design after so many epochs; None if the table has no loss for it."""
         curve = self.table.curves.get(self.loss)
         loss = float((self._losses_N if curve is None else curve[fidelity.epochs])[self.place(design)])
         return {self.objectives.metric: self._top - loss} if np.isfinite(loss) else None
@@ -143,7 +143,7 @@ class Simulation:
         return None if value is None else self._top - value
 
     def seconds_until(self, design: Design, epochs: int) -> float:
-        """Time until so many epochs, from the start."""
+        """Time from the start to the end of so many epochs."""
         place, times = self.place(design), self.table.times(epochs)
         if times is not None:
             return float(times[place])
@@ -164,13 +164,13 @@ class Simulation:
         return found / whole if whole else 1.0
 
     def open(self, run: str, ledger: Ledger | None = None, tracker: Tracker | None = None, clock: Any = None) -> Search:
-        """The search, with the sampler and the schedule of its space.
+        """Opens the search with the sampler and the schedule of its space.
 
         Args:
-            run: Its name.
-            ledger: Where it is kept, with `TableDesign.from_dict` as its `read_design`; in memory by default.
-            tracker: Who mirrors it.
-            clock: Gives seconds.
+            run: Name of the run.
+            ledger: Ledger of the search, with `TableDesign.from_dict` as its `read_design`; in memory by default.
+            tracker: Mirror of the search.
+            clock: Returns seconds.
         """
         spec, designs = self.spec, self.designs
         ledger = ledger or Ledger("sqlite://", read_design=TableDesign.from_dict)

@@ -98,7 +98,7 @@ class DesignPool:
         return np.array([params.get(name, 0) for name in self.names])
 
     def decode(self, params: dict[str, Any]) -> Design:
-        """The design that parameters stand for."""
+        """The design of a trial's parameters."""
         return self._space.decode(self.row_of(params))
 
     def encode(self, design: Design) -> NDArray[Any]:

@@ -60,11 +60,11 @@ class InsideLimits(BaseSampler):
         return not self._proposals.free_N.any()
 
     def record(self, design: Design | None) -> None:
-        """Makes the next proposal this design, whatever the inner sampler says."""
+        """Makes the next proposal this design, whatever the inner sampler suggests."""
         self._proposals.recorded = design
 
     def decode(self, params: dict[str, Any]) -> Design:
-        """The design that a trial's parameters stand for."""
+        """The design of a trial's parameters."""
         return self._proposals.decode(params)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -161,7 +161,7 @@ class FrontSampler(BaseSampler):
         self._proposals.recorded = design
 
     def decode(self, params: dict[str, Any]) -> Design:
-        """The design that a trial's parameters stand for."""
+        """The design of a trial's parameters."""
         return self._proposals.decode(params)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

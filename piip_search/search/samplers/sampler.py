@@ -1,4 +1,4 @@
-"""Who proposes: ask for a design, tell what came of it."""
+"""The interface of samplers: ask for a design, tell its result."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -27,8 +27,8 @@ class Suggestion:
 
     Attributes:
         design: The design.
-        reason: Why.
-        expected: The loss that is expected, with its lowest and its highest predicted level; None where it is not.
+        reason: Reason of the proposal.
+        expected: Expected loss, with its lowest and its highest predicted level; None without a prediction.
     """
 
     design: Design
@@ -37,10 +37,10 @@ class Suggestion:
 
 
 class Sampler(Protocol):
-    """Proposes designs, one at a time, and learns from what they turned out to be."""
+    """Proposes designs, one at a time, and learns from their results."""
 
     def ask(self, recorded: Design | None = None) -> Suggestion | None:
-        """The next design to measure, and why; None when nothing new is left.
+        """The next design to measure with the reason; None if no new one is left.
 
         Args:
             recorded: Architecture that an earlier sitting proposed at this point. It is proposed again, and the sampler
@@ -49,11 +49,11 @@ class Sampler(Protocol):
         ...
 
     def tell(self, design: Design, losses: Sequence[float] | None) -> None:
-        """What came of a proposal: its losses, all lower is better, or None where it failed."""
+        """Learns a proposal's losses, all lower is better, or None for a failure."""
         ...
 
     def report(self, design: Design, epochs: int, loss: float) -> None:
-        """What a proposal reached on its way; it is not finished, and may never be."""
+        """Learns a proposal's loss at a lower rung; it is not finished, and may never be."""
         ...
 
 
@@ -84,7 +84,7 @@ class OptunaSampler:
             self._study.tell(trial, list(losses))
 
     def report(self, design: Design, epochs: int, loss: float) -> None:
-        # Not Optuna's own report, which studies of several losses refuse. The trial stays a running one.
+        # A user attribute: Optuna's own report does not work with several losses. The trial keeps running.
         trial = self._asked[design]
         trial.set_user_attr(REACHED, {**trial.user_attrs.get(REACHED, {}), str(epochs): loss})
 

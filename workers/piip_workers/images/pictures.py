@@ -372,7 +372,7 @@ _one_large = threading.Lock()
 
 
 def _decoded(file: Path, as_stored: bool = False, reduced: bool = False) -> NDArray[Any] | None:
-    """Pixels of a file, blue first; None where it cannot be read or decoded.
+    """Pixels of a file, blue first; None if it cannot be read or decoded.
 
     Args:
         file: The image.

@@ -27,7 +27,7 @@ Pixels = NDArray[np.uint8]
 
 
 def raw(content: bytes, flags: int = TURNED) -> NDArray[Any] | None:
-    """An image's pixels, (height, width, 3), blue first, of any depth; None where it cannot be decoded.
+    """An image's pixels, (height, width, 3), blue first, of any depth; None if it cannot be decoded.
 
     Args:
         content: Content of the file.

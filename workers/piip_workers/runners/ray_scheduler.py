@@ -37,7 +37,7 @@ class HalvingScheduler(TrialScheduler):
         """Prepares the scheduler.
 
         Args:
-            rungs: Times at which trials are compared, rising; the last is the whole training.
+            rungs: Times at which trials are compared, rising; the last is the full training.
             cost: Function for the known cost of a trial's configuration.
             tiers: Tiers of the limit, in the unit of the costs, rising.
             metric: Name of the reported metric; by default the tuner's.

@@ -222,7 +222,7 @@ class MlflowTracker:
                 yield from (Metric(f"epoch_{k}", float(v), now, epoch) for k, v in row.items() if k != "epoch")
 
     def _shares(self, candidate: Candidate) -> dict[str, float]:
-        """GMACs of each branch, of the interactions between two of them, and of what comes after."""
+        """GMACs of each branch, of the interactions of each pair, and of the layers after them."""
         if not isinstance(candidate.design, Architecture):
             return {}
         parts = breakdown(candidate.architecture, self._objectives.convention, detector=self._objectives.detector)
