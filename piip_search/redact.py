@@ -8,7 +8,7 @@ from piip_search.errors import UserError
 from piip_search.file_paths import located
 
 MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EADDRINUSE)
-"""Errors of the system that a person can mend, although they name no file."""
+"""System errors that a person can fix, although they name no file."""
 
 
 def without_secrets(text: str) -> str:
@@ -18,7 +18,7 @@ def without_secrets(text: str) -> str:
 
 
 def user_message(error: Exception) -> str | None:
-    """What the user reads of an error that they can mend; None of a bug."""
+    """The message of an error that the user can fix; None for a bug."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes):

@@ -1,5 +1,5 @@
-"""Use cases, one function each: what commands, pages of the dashboard and programs call.
+"""The use cases, one function each, for commands, pages of the dashboard and programs.
 
-They take values and give values; what happens meanwhile goes to functions that the caller hands in. These are the only
-modules below the command line that know the workers and the dashboard.
+They take and return values, and report progress through functions of the caller. These are the only modules below the
+command line that know the workers and the dashboard.
 """

@@ -42,10 +42,10 @@ class AuditOptions:
 
 @dataclass(frozen=True)
 class AuditRun(ReadySearch):
-    """An audit that is ready to be driven.
+    """An audit that is ready to run.
 
     Attributes:
-        plan: What it measures.
+        plan: Plan of the audit.
     """
 
     plan: AuditPlan

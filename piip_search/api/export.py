@@ -74,7 +74,7 @@ class DesignExport:
 
     @property
     def summary(self) -> str:
-        """What was written, in a line."""
+        """One line about the written files."""
         folder, checks, failures = self.folder, self.proof.checks, self.proof.failures
         proved = "; not proved"
         if checks:
@@ -157,13 +157,13 @@ def export_designs(
 
 
 def check_proofs(exports: Sequence[DesignExport]) -> None:
-    """Looks whether every check of some exports passed.
+    """Checks that all checks of some exports passed.
 
     Args:
-        exports: The exports.
+        exports: Exports to check.
 
     Raises:
-        ExportError: A check failed; the message lists all that did.
+        ExportError: A check failed; the message lists all failures.
     """
     failures = [f"{design.folder}: {line}" for design in exports for line in design.proof.failures]
     if failures:

@@ -1,4 +1,4 @@
-"""Searches as jobs of a Ray cluster: sent there, looked at, followed, stopped."""
+"""Searches as jobs of a Ray cluster: submits, lists, follows and stops them."""
 
 import json
 import os
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from piip_workers.runners.ray_jobs import ClusterJobs, Job
 
 DASHBOARD = "http://127.0.0.1:8265"
-"""Where the dashboard of a Ray cluster listens on the machine itself."""
+"""Default address of a Ray cluster's dashboard, on this machine."""
 SHARED = "on storage that all nodes share"
 
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """How a search runs on a cluster.
+    """The settings of a search on a cluster.
 
     Attributes:
         name: Name of the run; that of the space by default.
-        trials: Trials to measure, in place of the space's.
-        resume: Whether it is an error that the ledger has no run of that name.
-        fresh: Whether designs are measured anew that other runs of the ledger measured.
+        trials: Trials to measure, instead of the space's number.
+        resume: Whether a run of that name must exist.
+        fresh: Whether to ignore measurements of other runs in the ledger.
         ledger: Database URL; by default ledger.db in the home folder.
         mlflow: MLflow store or server, or none; by default mlflow.db in the home folder.
-        working_dir: Folder that travels with the job, the space in it. By default the space's file alone travels.
-        variables: Environment variables of this process that the job gets as well.
+        working_dir: Folder that is copied with the job, including the space; by default only the space's file.
+        variables: Environment variables of this process to pass on to the job.
     """
 
     name: str | None = None
@@ -54,21 +54,21 @@ class SubmitOptions:
 
 
 def submit_search(space: str, home: Path, address: str = DASHBOARD, options: SubmitOptions = SubmitOptions()) -> "Job":
-    """Sends a search to a cluster, where `piip-search run` drives it. The same call goes on with a run.
+    """Sends a search to a cluster, where `piip-search run` drives it; the same call resumes a run.
 
     Args:
         space: Path of a YAML file, or name of a shipped space.
-        home: The home folder, as the nodes of the cluster see it.
+        home: Home folder, as a path on the cluster's nodes.
         address: Address of the cluster's dashboard.
-        options: How the search runs there.
+        options: Settings of the search on the cluster.
 
     Returns:
-        The job, which has begun or waits.
+        The job, which is running or waiting.
 
     Raises:
-        SpecError: The space cannot be searched, or names what is on this machine alone.
+        SpecError: The space cannot be searched, or names files that exist only on this machine.
         ClusterError: The cluster does not answer, or refuses.
-        UserError: There is no such space, folder or variable, or an extra is missing.
+        UserError: The space, folder or variable does not exist, or an extra is missing.
     """
     _check_folder(options.working_dir)
     file = find_space(space)
@@ -87,7 +87,7 @@ def submit_search(space: str, home: Path, address: str = DASHBOARD, options: Sub
 
 
 def list_jobs(address: str = DASHBOARD) -> "list[Job]":
-    """All searches of a cluster, the oldest first.
+    """All searches of a cluster, oldest first.
 
     Args:
         address: Address of the cluster's dashboard.
@@ -115,7 +115,7 @@ def find_job(name: str, address: str = DASHBOARD) -> "Job":
 
 
 def job_log(name: str, address: str = DASHBOARD) -> str:
-    """What a search on a cluster has printed so far.
+    """The output of a search on a cluster so far.
 
     Args:
         name: The job's id, or the name of a run: its last job.
@@ -129,12 +129,12 @@ def job_log(name: str, address: str = DASHBOARD) -> str:
     return jobs.log(_found(jobs, name))
 
 
-def follow_job(name: str, put: Callable[[str], None], address: str = DASHBOARD) -> "Job":
-    """Gives on what a search on a cluster prints, until it ends.
+def follow_job(name: str, write: Callable[[str], None], address: str = DASHBOARD) -> "Job":
+    """Passes on the output of a search on a cluster until it ends.
 
     Args:
         name: The job's id, or the name of a run: its last job.
-        put: Gets the text.
+        write: Called with new output.
         address: Address of the cluster's dashboard.
 
     Returns:
@@ -145,11 +145,11 @@ def follow_job(name: str, put: Callable[[str], None], address: str = DASHBOARD) 
         UserError: An extra is missing.
     """
     jobs = _jobs_at(address)
-    return jobs.follow(_found(jobs, name), put)
+    return jobs.follow(_found(jobs, name), write)
 
 
 def wait_for_job(name: str, address: str = DASHBOARD) -> "Job":
-    """Waits until a search on a cluster has ended.
+    """Waits for the end of a search on a cluster.
 
     Args:
         name: The job's id, or the name of a run: its last job.
@@ -167,7 +167,7 @@ def wait_for_job(name: str, address: str = DASHBOARD) -> "Job":
 
 
 def stop_job(name: str, address: str = DASHBOARD) -> "Job":
-    """Stops a search on a cluster. Nothing that is measured is lost.
+    """Stops a search on a cluster; measured results are kept.
 
     Args:
         name: The job's id, or the name of a run: its last job.
@@ -188,33 +188,33 @@ def job_content(job: "Job") -> dict[str, Any]:
     """A job as plain data.
 
     Args:
-        job: The job.
+        job: Job.
     """
     return {**json.loads(json.dumps(asdict(job), default=str)), "over": job.over}
 
 
 def submitted_note(job: "Job", address: str = DASHBOARD) -> str:
-    """How to look at a search that was sent to a cluster, in a line.
+    """One line with the command that shows a submitted search.
 
     Args:
-        job: The job.
+        job: Job.
         address: Address of the cluster's dashboard.
     """
     at = "" if address == DASHBOARD else f" --address {address}"
-    return f"the search runs on the cluster; look at it with: piip-search logs {job.id}{at} --follow"
+    return f"the search runs on the cluster; follow it with: piip-search logs {job.id}{at} --follow"
 
 
 def stopped_note(job: "Job") -> str:
-    """What came of stopping a search on a cluster, in a line.
+    """One line about a stopped search on a cluster.
 
     Args:
-        job: The job, which has ended.
+        job: Job, which has ended.
     """
-    return f"{job.id}: {job.status}; the same submit goes on where this stopped"
+    return f"{job.id}: {job.status}; run the same submit again: the search goes on where it stopped"
 
 
 def _jobs_at(address: str) -> "ClusterJobs":
-    """The jobs of the cluster whose dashboard is at an address."""
+    """The jobs of the cluster with a dashboard at an address."""
     with extra("cluster"):
         import aiohttp  # noqa: F401 - without it Ray's own module can be imported, and nothing else
 
@@ -223,18 +223,18 @@ def _jobs_at(address: str) -> "ClusterJobs":
 
 
 def _found(jobs: "ClusterJobs", name: str) -> str:
-    """The job of that name, or the last one of that run."""
+    """The job with an id, or the last one of a run."""
     ours = [job for job in jobs.all() if name in (job.id, job.run)]
     return ours[-1].id if ours else name
 
 
 def _check_folder(working_dir: Path | None) -> None:
     if working_dir is not None and not working_dir.is_dir():
-        raise UserError(f"--working-dir: no folder {located(working_dir)}; name one that is there")
+        raise UserError(f"--working-dir: no folder {located(working_dir)}; name an existing one")
 
 
 def _bound_to_this_machine(spec: SearchSpec, home: Path, ledger: str | None, mlflow: str | None) -> Iterator[str]:
-    """What means nothing on a cluster, a line each: the driver's folder is a copy that is gone afterwards."""
+    """Problems of paths that do not exist on a cluster, one line each: the driver's folder is a temporary copy."""
     if not home.is_absolute():
         yield f"--home must be an absolute path {SHARED}, such as /shared/runs, got {home}"
     if ledger is not None and _is_relative_file(ledger):
@@ -247,7 +247,7 @@ def _bound_to_this_machine(spec: SearchSpec, home: Path, ledger: str | None, mlf
 
 
 def _local_paths(spec: SearchSpec) -> Iterator[str]:
-    """Paths of a space that are named from the current folder, a line each."""
+    """Problems of relative paths in a space, one line each."""
     if spec.data.root is not None and not spec.data.root.is_absolute():
         yield f"data.root must be an absolute path {SHARED}, got {spec.data.root}"
     pretrained, detector = spec.training.pretrained, spec.training.detector
@@ -259,7 +259,7 @@ def _local_paths(spec: SearchSpec) -> Iterator[str]:
 
 
 def _is_relative_file(url: str) -> bool:
-    """Whether a URL is a file's, and the file named from here."""
+    """Whether a URL is a file with a relative path."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -267,13 +267,13 @@ def _is_relative_file(url: str) -> bool:
         return not Path(url).is_absolute()
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError):  # of a port
-        return False  # the driver says what is wrong with it
+    except (ArgumentError, ValueError):  # for example an invalid port
+        return False  # the driver reports it
     return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_absolute()
 
 
 def _environment(options: SubmitOptions) -> dict[str, str]:
-    """What goes by the environment: it is in no command line, and a dashboard hides it."""
+    """Variables for the driver's environment, which no command line shows and a dashboard hides."""
     missing = [name for name in options.variables if name not in os.environ]
     if missing:
         raise UserError(f"--env {missing[0]}: this shell has no such variable; export it first")
@@ -296,7 +296,7 @@ def _words(options: SubmitOptions) -> tuple[str, ...]:
 
 @contextmanager
 def _travelling(space: str, file: Path, working_dir: Path | None) -> Iterator[tuple[Path | None, str]]:
-    """The folder that travels, and what the space is called there."""
+    """The folder to copy, and the space's name in it."""
     if file in shipped_spaces().values() and working_dir is None:
         yield None, space
     elif working_dir is not None:
@@ -308,7 +308,7 @@ def _travelling(space: str, file: Path, working_dir: Path | None) -> Iterator[tu
 
 
 def _place_in(working_dir: Path, file: Path) -> str:
-    """What the space is called in the folder that travels."""
+    """The space's name in the folder to copy."""
     try:
         return file.resolve().relative_to(working_dir.resolve()).as_posix()
     except ValueError:

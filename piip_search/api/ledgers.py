@@ -1,4 +1,4 @@
-"""What a ledger holds as tables, and a ledger joined with another one."""
+"""Tables of a ledger, and merges of two ledgers."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,7 +9,7 @@ from piip_search.api.extras import extra
 from piip_search.api.stores import ledger_of, open_ledger
 from piip_search.errors import UserError
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from sqlalchemy.engine import URL
 
     from piip_search.ledger import Ledger
@@ -24,35 +24,35 @@ class TableFormat(StrEnum):
 
 
 def table_format_of(path: Path) -> TableFormat:
-    """The format that the ending of a file names.
+    """The format of a file's ending.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Raises:
-        UserError: It names none.
+        UserError: The ending is unknown.
     """
     ending = path.suffix.removeprefix(".")
     if ending not in list(TableFormat):
-        raise UserError(f"a table ends in .csv or .parquet, got {path.name!r}; name one, or give --format")
+        raise UserError(f"a table must end in .csv or .parquet, got {path.name!r}; name one, or give --format")
     return TableFormat(ending)
 
 
 def write_table(ledger: "Ledger", out: Path, runs: Sequence[str] = (), form: TableFormat | None = None) -> int:
-    """Writes every proposal and what came of it as one flat table.
+    """Writes every proposal with its evaluation as one flat table.
 
     Args:
-        ledger: The ledger.
-        out: The file.
+        ledger: Ledger.
+        out: File to write.
         runs: Runs to write; all by default.
-        form: Format of the file; by default the one that its ending names.
+        form: Format of the file; by default that of its ending.
 
     Returns:
         The number of rows.
 
     Raises:
         LedgerError: The ledger has no such run.
-        UserError: The ending names no format, or an extra is missing.
+        UserError: The ending is unknown, or an extra is missing.
     """
     from piip_search.ledger.copies import rows, write_csv, write_parquet
 
@@ -65,14 +65,14 @@ def write_table(ledger: "Ledger", out: Path, runs: Sequence[str] = (), form: Tab
 
 
 def merge_ledgers(source: str, target: "str | URL") -> "list[MergeReport]":
-    """Copies all searches of a ledger into another one; what both hold stays as it is.
+    """Copies all searches of a ledger into another one; searches in both are completed.
 
     Args:
-        source: Database URL, SQLite file or home folder of the ledger that is copied.
-        target: Database URL of the ledger that is written.
+        source: Database URL, SQLite file or home folder of the ledger to copy.
+        target: Database URL of the ledger to write.
 
     Returns:
-        What became of each search.
+        The result for each search.
 
     Raises:
         LedgerError: A ledger cannot be opened, or a search went on separately in both.
@@ -85,20 +85,20 @@ def merge_ledgers(source: str, target: "str | URL") -> "list[MergeReport]":
 
 
 def last_hosts(ledger: "Ledger") -> dict[str, str]:
-    """The host that last drove each search, by the search's name; empty where none did.
+    """The host that last drove each search, by the search's name; empty if none did.
 
     Args:
-        ledger: The ledger.
+        ledger: Ledger.
     """
     sittings = {record.name: ledger.sittings(record.name) for record in ledger.searches()}
     return {name: found[-1].circumstances.host if found else "" for name, found in sittings.items()}
 
 
 def ledger_content(ledger: "Ledger") -> list[dict[str, Any]]:
-    """The searches of a ledger as plain data, with who drove them.
+    """The searches of a ledger as plain data, with their hosts.
 
     Args:
-        ledger: The ledger.
+        ledger: Ledger.
     """
     records, hosts = ledger.searches(), last_hosts(ledger)
     return [

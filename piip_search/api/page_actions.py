@@ -1,4 +1,4 @@
-"""What the pages of the dashboard start: each function runs in a process of its own, and says what it does in lines."""
+"""The actions of the dashboard's pages: each function runs in its own process, and reports in lines."""
 
 import os
 from functools import partial
@@ -13,16 +13,16 @@ from piip_search.api.stores import read_ledger
 from piip_search.evaluation.evaluation import EXAMPLES_FOLDER
 from piip_search.file_paths import expanded_url
 
-if TYPE_CHECKING:  # an extra, which the dashboard asks for
+if TYPE_CHECKING:  # an extra of the dashboard
     from piip_dashboards.web.actions import PageActions
 
 
 def page_actions(ledger: str | None, home: Path) -> "PageActions":
-    """What pages can start in a ledger and its home folder.
+    """The actions of pages in a ledger and its home folder.
 
     Args:
         ledger: Database URL; None for ledger.db in the home folder.
-        home: The home folder.
+        home: Home folder.
     """
     from piip_dashboards.web.actions import PageActions
 
@@ -30,15 +30,15 @@ def page_actions(ledger: str | None, home: Path) -> "PageActions":
 
 
 def export_here(ledger: str | None, home: Path, run: str, fingerprint: str, folder: Path, notify: Notify) -> None:
-    """Exports a design as `piip-search export` does where it is given no options.
+    """Exports a design as `piip-search export` does without options.
 
     Args:
         ledger: Database URL; None for ledger.db in the home folder.
-        home: The home folder.
+        home: Home folder.
         run: Name of the run.
-        fingerprint: The design.
-        folder: The folder of the design.
-        notify: Gets what a user should know of the design, and what was written.
+        fingerprint: Fingerprint of the design.
+        folder: Folder of the design.
+        notify: Called with notes about the design, and with the result.
 
     Raises:
         LedgerError: The ledger has no such run.
@@ -53,18 +53,18 @@ def export_here(ledger: str | None, home: Path, run: str, fingerprint: str, fold
 
 
 def resume_run(ledger: str | None, home: Path, space: Path, run: str, address: str, notify: Notify) -> None:
-    """Sends the driver of a run to a cluster; it goes on where the run was left.
+    """Sends the driver of a run to a cluster, where the run resumes.
 
     Args:
         ledger: Database URL; None for ledger.db in the home folder.
-        home: The home folder.
+        home: Home folder.
         space: File with the space of the run.
         run: Name of the run.
         address: Address of the cluster's dashboard.
-        notify: Gets the name of the job, and how to look at it.
+        notify: Called with the name of the job, and the command that shows it.
 
     Raises:
-        SpecError: The space cannot be searched, or names what is on this machine alone.
+        SpecError: The space cannot be searched, or names files that exist only on this machine.
         ClusterError: The cluster does not answer, or refuses.
         UserError: An extra is missing.
     """
@@ -75,12 +75,12 @@ def resume_run(ledger: str | None, home: Path, space: Path, run: str, address: s
 
 
 def stop_run(run: str, address: str, notify: Notify) -> None:
-    """Stops the driver of a run on a cluster. Nothing that is measured is lost.
+    """Stops the driver of a run on a cluster; measured results are kept.
 
     Args:
         run: Name of the run.
         address: Address of the cluster's dashboard.
-        notify: Gets how the job ended.
+        notify: Called with the end of the job.
 
     Raises:
         ClusterError: The cluster does not answer, or has no job of that run.
@@ -90,14 +90,14 @@ def stop_run(run: str, address: str, notify: Notify) -> None:
 
 
 def detect_examples(folder: Path, notify: Notify) -> None:
-    """Detects on some validation images with the newest checkpoint of a training.
+    """Runs the newest checkpoint of a training on some validation images.
 
     Args:
-        folder: The folder of the training.
-        notify: Gets how many images there are.
+        folder: Folder of the training.
+        notify: Called with the number of images.
 
     Raises:
-        DataError: The folder holds nothing to load, or no validation image holds an object.
+        DataError: The folder has nothing to load, or no validation image has an object.
         UserError: An extra is missing.
     """
     with extra("detection"):
@@ -107,6 +107,6 @@ def detect_examples(folder: Path, notify: Notify) -> None:
 
 
 def _named_store() -> str | None:
-    """The MLflow store that the environment names, as the commands read it."""
+    """The MLflow store in the environment, as for the commands."""
     named = os.environ.get("MLFLOW_TRACKING_URI")
     return expanded_url(named) if named else None

@@ -1,4 +1,4 @@
-"""Results as plain data: what a program reads of a search, and what `--json` prints."""
+"""Results as plain data, for programs and for `--json`."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.redact import without_secrets
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.api.audit import AuditRun
     from piip_search.api.search import SearchRun
     from piip_search.api.simulate import SimulationOutcome
@@ -22,7 +22,7 @@ def runs_content(ledger: "Ledger") -> list[dict[str, Any]]:
     """The runs of a ledger.
 
     Args:
-        ledger: The ledger.
+        ledger: Ledger.
     """
     return [
         {
@@ -36,10 +36,10 @@ def runs_content(ledger: "Ledger") -> list[dict[str, Any]]:
 
 
 def status_content(status: "RunStatus") -> dict[str, Any]:
-    """How a run stands.
+    """The status of a run.
 
     Args:
-        status: The run.
+        status: Status of the run.
     """
     history, health = status.history, status.health
     return {
@@ -57,10 +57,10 @@ def status_content(status: "RunStatus") -> dict[str, Any]:
 
 
 def search_content(opened: "SearchRun") -> dict[str, Any]:
-    """What a search ends with.
+    """The result of a search.
 
     Args:
-        opened: The search, which was driven.
+        opened: Search that has run.
     """
     search = opened.search
     return {
@@ -82,11 +82,11 @@ def search_content(opened: "SearchRun") -> dict[str, Any]:
 
 
 def audit_content(opened: "AuditRun", run: str) -> dict[str, Any]:
-    """What an audit ends with.
+    """The result of an audit.
 
     Args:
-        opened: The audit, which was driven.
-        run: Name of the run that it audits.
+        opened: Audit that has run.
+        run: Name of the audited run.
     """
     return {
         "run": run,
@@ -97,10 +97,10 @@ def audit_content(opened: "AuditRun", run: str) -> dict[str, Any]:
 
 
 def simulation_content(outcome: "SimulationOutcome") -> dict[str, Any]:
-    """What a simulation ends with.
+    """The result of a simulation.
 
     Args:
-        outcome: The simulation.
+        outcome: Simulation that has run.
     """
     search = outcome.search
     return {
@@ -117,18 +117,18 @@ def tiers_of(fronts: Sequence[ParetoFront], objectives: Objectives) -> list[dict
     """The front of each tier.
 
     Args:
-        fronts: The fronts, the cheapest tier first.
-        objectives: What they trade off.
+        fronts: Fronts, cheapest tier first.
+        objectives: Objectives of the fronts.
     """
     return [{"gmacs": f.tier, "hypervolume": f.hypervolume, "front": members_of(f, objectives)} for f in fronts]
 
 
 def members_of(front: ParetoFront, objectives: Objectives) -> list[dict[str, Any]]:
-    """The designs of a front, the cheapest first.
+    """The designs of a front, cheapest first.
 
     Args:
-        front: The front of one tier.
-        objectives: What it trades off.
+        front: Front of one tier.
+        objectives: Objectives of the front.
     """
     return [
         {
@@ -144,11 +144,11 @@ def members_of(front: ParetoFront, objectives: Objectives) -> list[dict[str, Any
 
 
 def failures_of(failed: Sequence[Evaluation], trials: Path | None = None) -> list[dict[str, Any]]:
-    """Every kind of error, the commonest first.
+    """Every kind of error, most frequent first.
 
     Args:
-        failed: What failed.
-        trials: The folder of all trainings; None for a simulation, which has none.
+        failed: Failed evaluations.
+        trials: Folder of all trainings; None for a simulation.
     """
     return [_failure(kind, None if trials is None else kind.folder(trials)) for kind in kinds(failed)]
 

@@ -25,14 +25,14 @@ class Place(StrEnum):
 
 @dataclass(frozen=True)
 class ReadySearch:
-    """A search that is ready to be driven.
+    """A search that is ready to run.
 
     Attributes:
-        search: Proposes candidates, and keeps their evaluations.
-        drive: Measures candidates until the search ends. It calls the function that it is given after every change.
-        usage: Tells how much of the machines is in use.
-        at_once: Trials that run at once.
-        trials: The folder of all trainings.
+        search: Proposes candidates, and records their evaluations.
+        drive: Measures candidates until the search ends, and calls the given function after every change.
+        usage: Describes the machines' usage.
+        at_once: Number of trials that run at once.
+        trials: Folder of all trainings.
     """
 
     search: "Search"

@@ -18,7 +18,7 @@ from piip_search.config.shipped import find_space
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, trials_folder
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from sqlalchemy.engine import URL
 
     from piip_search.ledger import Ledger
@@ -30,16 +30,16 @@ OwnEvaluate = Callable[[Candidate], float | Mapping[str, float] | Evaluation]
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How a search with proxies runs.
+    """The settings of a search with proxies.
 
     Attributes:
         name: Name of the run; that of the space by default.
-        on: Where candidates are measured.
+        on: Place where candidates are measured.
         address: Address of a Ray cluster; None starts one here.
         store: MLflow store that mirrors the search; None for none.
-        store_needed: Whether it is an error that MLflow is not installed.
-        fresh: Whether designs are measured anew that other runs of the ledger measured.
-        resume: Whether it is an error that the ledger has no run of that name.
+        store_needed: Whether a missing MLflow is an error.
+        fresh: Whether to ignore measurements of other runs in the ledger.
+        resume: Whether a run of that name must exist.
     """
 
     name: str | None = None
@@ -53,10 +53,10 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class SearchRun(ReadySearch):
-    """A search with proxies that is ready to be driven.
+    """A search with proxies that is ready to run.
 
     Attributes:
-        ledger: The ledger of the run.
+        ledger: Ledger of the run.
         store: MLflow store that mirrors the search; None for none.
     """
 
@@ -129,7 +129,7 @@ def run(
 
     Raises:
         SpecError: The space, its limit or its data cannot be used.
-        LedgerError: The ledger cannot be opened, or a run of that name asked something else.
+        LedgerError: The ledger cannot be opened, or a run of that name has another question.
         UserError: Arguments do not fit together, no folder can have the name, or an extra is not installed.
     """
     folder = Path(home)
@@ -140,7 +140,7 @@ def run(
         opened.drive(lambda: None)
         return opened.search
     if on != "local" or address is not None or mlflow is not None:
-        raise UserError("an evaluator of one's own runs in this process; leave on, address and mlflow out")
+        raise UserError("a custom evaluator runs in this process; leave on, address and mlflow out")
     return _with_own(spec, name or spec.name, open_ledger(url, notify), evaluate, recipe, fresh, notify)
 
 
@@ -202,27 +202,27 @@ def open_search_run(
     warn: Notify = ignore,
     progress: Notify = ignore,
 ) -> SearchRun:
-    """Opens a search that trains proxies, or one that was cut off. Nothing is trained yet.
+    """Opens a search that trains proxies, or resumes an interrupted one, without training.
 
-    The ledger is opened once the data can be used, so that a space that cannot be searched leaves no file behind.
+    The ledger is opened after the checks of the data, so that a space that cannot be searched leaves no file behind.
 
     Args:
-        spec: What is searched.
-        ledger: The URL of the ledger.
-        home: The home folder.
-        options: How the search runs.
-        source: What messages call the space; by default its name.
-        notify: Gets what a user should know of data, machines and MLflow.
-        warn: Gets what a user has to know: the ledger is away, or it is back.
-        progress: Gets what happens now.
+        spec: Search.
+        ledger: URL of the ledger.
+        home: Home folder.
+        options: Settings of the search.
+        source: Name of the space in messages; by default its own.
+        notify: Called with notes about data, machines and MLflow.
+        warn: Called when the ledger is away, and when it is back.
+        progress: Called with the current step.
 
     Returns:
         The search, whose `drive` trains its proxies.
 
     Raises:
         SpecError: The space, its limit or its data cannot be used.
-        LedgerError: The ledger cannot be opened, has no run to go on with, or its run asked something else.
-        ClusterError: The cluster cannot be joined, or trials could not run on it.
+        LedgerError: The ledger cannot be opened, lacks the run to resume, or its run has another question.
+        ClusterError: The cluster cannot be joined, or cannot run trials.
         UserError: No folder can have the name, the images cannot be used, or an extra is missing.
     """
     run = run_name(options.name, spec)
@@ -248,26 +248,26 @@ def run_name(name: str | None, spec: SearchSpec) -> str:
     """The name of a run.
 
     Args:
-        name: What a user calls it; None for the name of the space.
-        spec: The space.
+        name: Name from a user; None for the name of the space.
+        spec: Search.
 
     Raises:
         UserError: No folder can have that name.
     """
     chosen = name or spec.name
     if not re.fullmatch(RUN_NAME, chosen):
-        raise UserError(f"a run's name has up to 100 letters, digits, dots, dashes and underscores, got {chosen!r}")
+        raise UserError(f"a run's name must be up to 100 letters, digits, dots, dashes or underscores, got {chosen!r}")
     return chosen
 
 
 def _fingerprint(spec: SearchSpec, address: str | None, notify: Notify, progress: Notify) -> str:
-    """The fingerprint of data that can be trained on, on a machine that can train."""
+    """The fingerprint of the data, after checks of the images and of this machine."""
     from piip_workers.tasks.detection import data
 
     with extra("detection"):
         find_trainer(address)
         data.prepare(spec.data)
-    progress("looking at the images")
+    progress("checking the images")
     return looked_through(spec, progress, notify)
 
 
@@ -280,7 +280,7 @@ def _recorded_search(
     fingerprint: str,
     notify: Notify,
 ) -> "Search":
-    """The search in the ledger, with the mirror that follows it."""
+    """The search in the ledger, with its mirror."""
     from piip_search.ledger.environment import circumstances
     from piip_search.search.search import open_search
 

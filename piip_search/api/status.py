@@ -1,4 +1,4 @@
-"""How a run of a ledger stands now."""
+"""The present status of a run in a ledger."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,22 +8,22 @@ from piip_search.api.runs import health_of, history_of
 from piip_search.evaluation.evaluation import Candidate, trials_folder
 from piip_search.search.history import RunHistory
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.analysis.health import Health
     from piip_search.ledger import Ledger
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run stands now.
+    """The present status of a run.
 
     Attributes:
-        run: Its name.
-        history: What was proposed and measured.
-        unfinished: Seconds since each candidate was proposed that has no evaluation.
-        health: What the checks say; None where nothing was examined.
-        trials: The folder of all trainings.
-        is_audit: Whether it audits another run.
+        run: Name of the run.
+        history: Proposals and evaluations of the run.
+        unfinished: Seconds since the proposal of each candidate without an evaluation.
+        health: Results of the health checks; None without checks.
+        trials: Folder of all trainings.
+        is_audit: Whether the run is an audit of another one.
     """
 
     run: str
@@ -35,19 +35,19 @@ class RunStatus:
 
 
 def status_of(ledger: "Ledger", run: str, home: Path, examine: bool = True) -> RunStatus:
-    """How a run stands now.
+    """The present status of a run.
 
-    The designs of an audit were not searched for, so that nothing of it is examined.
+    An audit is no search, so that its health is not checked.
 
     Args:
-        ledger: The ledger of the run.
+        ledger: Ledger of the run.
         run: Name of the run.
-        home: The home folder.
-        examine: Whether the health of the run is examined.
+        home: Home folder.
+        examine: Whether to check the health of the run.
 
     Raises:
         LedgerError: The ledger has no such run.
-        SpecError: The run's space cannot be read by this version.
+        SpecError: This version cannot read the run's space.
     """
     history, unfinished, is_audit = history_of(ledger, run), ledger.unfinished(run), ledger.search(run).is_audit
     health = None
@@ -57,7 +57,7 @@ def status_of(ledger: "Ledger", run: str, home: Path, examine: bool = True) -> R
 
 
 def _trials(ledger: "Ledger", run: str, home: Path) -> Path:
-    """The folder of a run's trainings; those of an audit are beside the search's own."""
+    """The folder of a run's trainings; an audit's are beside those of its search."""
     record = ledger.search(run)
     names = (other.name for other in ledger.searches() if record.is_audit and other.uid == record.audit_of)
     return trials_folder(home, next(names, run), record.recipe)

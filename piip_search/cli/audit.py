@@ -9,10 +9,11 @@ from rich.table import Table
 from piip_search.analysis.audit import LONGER, RankFigures
 from piip_search.analysis.rank_correlation import Interval
 from piip_search.api.audit import AuditOptions, AuditRun, open_audit
+from piip_search.api.notices import ignore
 from piip_search.api.plain_data import audit_content
 from piip_search.api.runners import Place
 from piip_search.api.stores import existing_ledger, mlflow_uri, open_ledger
-from piip_search.cli.application import HALTED, errors, note, pass_over, progress, put, put_json
+from piip_search.cli.application import HALTED, errors, note, print_json, print_result, progress
 from piip_search.cli.driving import check_place, drive_to_end, end_search
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Mlflow, Quiet, RunName
 from piip_search.cli.terminal import tables
@@ -63,9 +64,9 @@ def audit(
         errors.print(f"halted: {search.ending}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(HALTED)
     if as_json:
-        put_json(audit_content(opened, run))
+        print_json(audit_content(opened, run))
     else:
-        _put_tiers(opened, quiet)
+        _print_tiers(opened, quiet)
     end_search(search, opened.trials, as_json, quiet)
 
 

@@ -1,4 +1,4 @@
-"""What commands that drive a search print while it runs, and how they end."""
+"""The output of commands that run a search, and the end of these commands."""
 
 import sys
 from pathlib import Path
@@ -8,33 +8,33 @@ from rich.console import Console, RenderableType
 
 from piip_search.api.runners import Place, ReadySearch
 from piip_search.api.runs import health_of
-from piip_search.cli.application import HALTED, errors, put, stopped
+from piip_search.cli.application import HALTED, errors, print_result, stopped
 from piip_search.cli.terminal import tables
 from piip_search.cli.terminal.live import ahead, watch
 from piip_search.errors import UserError
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.analysis.health import Health
     from piip_search.search.search import Search
 
 
 def check_place(on: Place, address: str | None) -> None:
-    """Looks whether the options that say where candidates are measured fit together.
+    """Checks that the options of the place for candidates fit together.
 
     Raises:
-        UserError: They do not.
+        UserError: They do not fit.
     """
     if on is Place.LOCAL and address:
         raise UserError("--address names a Ray cluster; leave it out with --on local")
 
 
 def drive_to_end(opened: ReadySearch, shown_on: Console, examined: bool = True) -> None:
-    """Runs a search, shows and examines it; ends the program where the user interrupted it.
+    """Runs, shows and checks a search; ends the program if the user interrupts it.
 
     Args:
-        opened: The search.
-        shown_on: Where it is shown.
-        examined: Whether its health is examined while it runs.
+        opened: Search.
+        shown_on: Console that shows it.
+        examined: Whether to check its health while it runs.
     """
     search = opened.search
     _announce(search, shown_on)
@@ -43,29 +43,29 @@ def drive_to_end(opened: ReadySearch, shown_on: Console, examined: bool = True) 
         return health_of(search.spec, search.objectives, search.evaluations, search.running_seconds)
 
     try:
-        with watch(shown_on, search, opened.usage, opened.at_once, examine if examined else None) as changed:
-            opened.drive(changed)
+        with watch(shown_on, search, opened.usage, opened.at_once, examine if examined else None) as on_change:
+            opened.drive(on_change)
     except KeyboardInterrupt:
         _interrupted()
-    if search.running:  # Ray ends quietly when it is interrupted
+    if search.running:  # Ray ends silently after an interruption
         _interrupted()
 
 
 def end_search(search: "Search", trials: Path | None, as_json: bool, quiet: bool) -> None:
-    """Ends the program where a search did not do what it was started for; says why where every trial failed.
+    """Ends the program if a search failed; shows the errors if every trial failed.
 
     Args:
-        search: What was driven.
-        trials: The folder of all its trainings; None for a simulation, which has none.
-        as_json: Whether the result was one JSON document.
-        quiet: Whether the bare result is all that is printed to stdout.
+        search: Search that has run.
+        trials: Folder of all its trainings; None for a simulation.
+        as_json: Whether the result is one JSON document.
+        quiet: Whether stdout has only the bare result.
     """
     if search.measured_nothing and not as_json:
         said: list[RenderableType] = ["every trial failed", tables.failures_view(search.failures, trials)]
         if quiet:
             errors.print(*said, sep="\n", markup=False, highlight=False)
         else:
-            put(*said)
+            print_result(*said)
     if search.halted or search.measured_nothing:
         sys.exit(HALTED)
 
@@ -78,4 +78,4 @@ def _announce(search: "Search", shown_on: Console) -> None:
 
 
 def _interrupted() -> NoReturn:
-    stopped("stopped; what is measured is kept: the same command goes on where this stopped")
+    stopped("stopped; what is measured is kept: run the same command again to go on")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from piip_search.api.export import DesignExport, ExportOptions, check_proofs, export_designs
+from piip_search.api.notices import ignore
 from piip_search.api.stores import read_ledger
 from piip_search.cli.application import note, print_json, print_result, progress
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, expanded_store
@@ -81,11 +82,11 @@ def export(
 
     def done(design: DesignExport) -> None:
         if not as_json:
-            put(str(design.folder) if quiet else design.summary)
+            print_result(str(design.folder) if quiet else design.summary)
 
     book, notify = read_ledger(ledger, home), ignore if quiet else note
     with progress(as_json, quiet).status("exporting") as status:
         exports = export_designs(book, run, choice, out, home, options, notify, status.update, done)
     if as_json:
-        put_json({"run": run, "choice": choice, "exports": [design.to_dict() for design in exports]})
+        print_json({"run": run, "choice": choice, "exports": [design.to_dict() for design in exports]})
     check_proofs(exports)

@@ -21,7 +21,7 @@ from piip_search.api.jobs import (
     submitted_note,
     wait_for_job,
 )
-from piip_search.cli.application import HALTED, note, put, put_json, stopped
+from piip_search.cli.application import HALTED, note, print_json, print_result, stopped
 from piip_search.cli.interruption import INTERRUPTED
 from piip_search.cli.options import (
     DEFAULT_HOME,
@@ -45,7 +45,7 @@ ClusterAddress = Annotated[
     str,
     typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard: http://HOST:8265."),
 ]
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="What submit printed, or the name of a run: its last job.")]
+JobName = Annotated[str, typer.Argument(metavar="JOB", help="Id from submit, or the name of a run: its last job.")]
 
 
 def submit(
@@ -83,7 +83,7 @@ def submit(
     options = SubmitOptions(name, trials, resume, fresh, ledger, mlflow, working_dir, tuple(env or ()))
     job = submit_search(space, home, address, options)
     if as_json and not (wait or follow):
-        put_json(job_content(job))
+        print_json(job_content(job))
         return
     if not as_json:
         print_result(job.id)
@@ -92,7 +92,7 @@ def submit(
     if follow or wait:
         job = _followed(job.id, address) if follow else wait_for_job(job.id, address)
         if as_json:
-            put_json(job_content(job))
+            print_json(job_content(job))
         sys.exit(_code(job))
 
 
@@ -108,7 +108,7 @@ def status(
     """
     found = list_jobs(address) if job is None else [find_job(job, address)]
     if as_json:
-        put_json([job_content(one) for one in found] if job is None else job_content(found[0]))
+        print_json([job_content(one) for one in found] if job is None else job_content(found[0]))
         return
     if quiet:
         print_result(*(one.status if job else f"{one.id} {one.status}" for one in found))
@@ -143,7 +143,7 @@ def stop(job: JobName, address: ClusterAddress = DASHBOARD) -> None:
 
     Example: piip-search stop coco --address http://head:8265
     """
-    put(stopped_note(stop_job(job, address)))
+    print_result(stopped_note(stop_job(job, address)))
 
 
 def _followed(name: str, address: str) -> "Job":

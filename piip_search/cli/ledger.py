@@ -15,7 +15,7 @@ from piip_search.api.ledgers import (
     write_table,
 )
 from piip_search.api.stores import ledger_url, read_ledger
-from piip_search.cli.application import Command, console, put, put_json
+from piip_search.cli.application import Command, console, print_json, print_result
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, expanded_store, run_names
 
 ledger_app = typer.Typer(help="List, export and merge ledgers.", no_args_is_help=True)
@@ -34,7 +34,7 @@ def list_searches(
     """
     book = read_ledger(ledger, home)
     if as_json:
-        put_json(ledger_content(book))
+        print_json(ledger_content(book))
         return
     records, hosts = book.searches(), last_hosts(book)
     if quiet:

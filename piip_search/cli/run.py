@@ -8,11 +8,12 @@ import typer
 from rich.text import Text
 
 from piip_search.api.checks import with_trials
+from piip_search.api.notices import ignore
 from piip_search.api.plain_data import search_content
 from piip_search.api.runners import Place
 from piip_search.api.search import SearchOptions, SearchRun, open_search_run
 from piip_search.api.stores import ledger_url, mlflow_uri
-from piip_search.cli.application import note, pass_over, progress, put, put_json
+from piip_search.cli.application import note, print_json, print_result, progress
 from piip_search.cli.driving import check_place, drive_to_end, end_search
 from piip_search.cli.options import (
     DEFAULT_HOME,
@@ -33,7 +34,7 @@ from piip_search.config.shipped import find_space
 from piip_search.file_paths import typed_path, typed_url
 from piip_search.redact import without_secrets
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.search.search import Search
 
 
@@ -66,16 +67,16 @@ def run(
     """
     check_place(on, address)
     options = SearchOptions(name, on, address, mlflow_uri(mlflow, home), mlflow is not None, fresh, resume)
-    shown_on, tell = progress(as_json, quiet), pass_over if quiet else note
-    with shown_on.status("looking at the data") as status:
+    shown_on, notify = progress(as_json, quiet), ignore if quiet else note
+    with shown_on.status("checking the data") as status:
         file = find_space(space)
         spec = with_trials(load_spec(file), trials)
-        opened = open_search_run(spec, ledger_url(ledger, home), home, options, file, tell, note, status.update)
+        opened = open_search_run(spec, ledger_url(ledger, home), home, options, file, notify, note, status.update)
     drive_to_end(opened, shown_on)
     if as_json:
-        put_json(search_content(opened))
+        print_json(search_content(opened))
     elif quiet:
-        _put_best(opened.search)
+        _print_best(opened.search)
     else:
         _report(opened, home, ledger)
     end_search(opened.search, opened.trials, as_json, quiet)
@@ -98,9 +99,9 @@ def _print_best(search: "Search") -> None:
 
 
 def _report(opened: SearchRun, home: Path, ledger: str | None) -> None:
-    """What a search ends with: the front of each tier, where everything is, and what to type next."""
+    """Prints the result of a search: the front of each tier, where everything is, and the next commands."""
     search, book, store = opened.search, opened.ledger, opened.store
-    put(tables.fronts_view(search.fronts(), search.objectives), Text())
+    print_result(tables.fronts_view(search.fronts(), search.objectives), Text())
     answered = f"; {search.answered} answered from other runs" if search.answered else ""
     if search.left:
         print_result(Text(f"expected remaining gain: {tables.left_to_gain(search.left, search.objectives)}"))

@@ -18,7 +18,7 @@ from piip_search.cli.terminal.widgets import FrontPlot
 from piip_search.errors import UserError
 from piip_search.search.history import RunHistory
 
-if TYPE_CHECKING:  # they bring the database with them, for which a message need not wait
+if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.ledger import Ledger
 
 
@@ -44,14 +44,14 @@ def show(
         return
     found = status_of(book, run, home, examine=as_json or not quiet)
     if as_json:
-        put_json(status_content(found))
+        print_json(status_content(found))
     else:
         _show(found, quiet)
 
 
 def _list(book: "Ledger", as_json: bool, quiet: bool) -> None:
     if as_json:
-        put_json(runs_content(book))
+        print_json(runs_content(book))
         return
     records = book.searches()
     for record in records:
@@ -66,22 +66,22 @@ def _list(book: "Ledger", as_json: bool, quiet: bool) -> None:
 
 
 def _show(found: RunStatus, quiet: bool) -> None:
-    """How far a run is, and unless the bare result is wanted its fronts, health and failures."""
+    """Prints the progress of a run, and unless only the bare result is wanted its fronts, health and failures."""
     history, failed = found.history, found.history.failed
-    put(
+    print_result(
         f"{found.run}: {len(history.evaluations) - len(failed)} done, {len(failed)} failed, "
         f"{len(found.unfinished)} unfinished; "
         f"{history.objectives.metric} against GMACs ({history.objectives.convention})"
     )
     if quiet:
         return
-    _put_fronts(history)
+    _print_fronts(history)
     if found.health is not None:
-        put(Text(), tables.health_view(found.health))
+        print_result(Text(), tables.health_view(found.health))
     if history.left and not found.is_audit:
-        put(Text(f"expected remaining gain: {tables.left_to_gain(history.left, history.objectives)}"))
+        print_result(Text(f"expected remaining gain: {tables.left_to_gain(history.left, history.objectives)}"))
     if failed:
-        put(Text(), tables.failures_view(failed, found.trials))
+        print_result(Text(), tables.failures_view(failed, found.trials))
 
 
 def _print_fronts(history: RunHistory) -> None:

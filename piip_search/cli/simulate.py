@@ -10,7 +10,7 @@ from rich.text import Text
 
 from piip_search.api.plain_data import simulation_content
 from piip_search.api.simulate import ClusterOptions, SimulationOutcome, TierOutcome, simulate_search, with_changes
-from piip_search.cli.application import progress, put, put_json
+from piip_search.cli.application import print_json, print_result, progress
 from piip_search.cli.driving import end_search
 from piip_search.cli.options import Json, Quiet, SpaceName
 from piip_search.cli.terminal import tables
@@ -53,7 +53,7 @@ def simulate(
     with progress(as_json, quiet).status("simulating") as status:
         outcome = simulate_search(spec, table, loss, cost, cluster, status.update)
     if as_json:
-        put_json(simulation_content(outcome))
+        print_json(simulation_content(outcome))
     elif quiet:
         for tier in outcome.tiers:
             print_result(f"{tier.tier:g} {_shown(tier.best)} {tier.hypervolume:.1%}")

@@ -1,4 +1,4 @@
-"""What pages can start. These are use cases of the program that serves the pages, and it hands them in."""
+"""The actions that pages can start, use cases that the serving program provides."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from piip_dashboards.web.jobs import Say
 class PageActions:
     """Functions that a page starts in a process of their own.
 
-    Each can be imported in another process, or is a `functools.partial` of such a function. The last argument takes
-    what there is to tell, line by line.
+    Each can be imported in another process, or is a `functools.partial` of such a function. The last argument receives
+    lines of output.
 
     Attributes:
         export: Exports a design. Takes a run, a fingerprint and the folder to write.

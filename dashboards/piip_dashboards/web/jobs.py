@@ -1,6 +1,6 @@
-"""Functions that a page starts: each in a process of its own, its last lines to be seen while it runs.
+"""Functions that pages start, each in its own process, with their last lines of output.
 
-A function may load torch and take minutes, so that it never runs in the process that serves the pages.
+A function may load torch and take minutes, so it never runs in the process that serves the pages.
 """
 
 import multiprocessing
@@ -21,23 +21,23 @@ from piip_search.redact import user_message, without_secrets
 LINES = 12
 """Lines of a job's output that are shown."""
 TOLD_FAILURE = 70
-"""Exit code of a process that wrote down why it failed."""
+"""Exit code of a process that has printed its error."""
 BY_SIGNAL = 128
-"""Added to the number of the signal that ended a process, this is its exit code, as in a shell."""
+"""Offset of the exit code of a process that a signal ended, as in a shell."""
 PATIENCE = 10.0
-"""Seconds that a process has to tidy up once it is told to end."""
+"""Seconds for a process to clean up before it is killed."""
 
 Say = Callable[[str], None]
-"""Takes one line of text."""
+"""Receives one line of text."""
 
 
 @dataclass(frozen=True)
 class JobView:
-    """How a job is doing.
+    """The state of a job.
 
     Attributes:
-        state: Whether it runs, ended well, or did not.
-        lines: The last of what it said.
+        state: Whether it is running, has succeeded, or has failed.
+        lines: Last lines of its output.
     """
 
     state: Literal["running", "done", "failed"]
@@ -63,7 +63,7 @@ class _Job:
         return [line.rstrip() for line in text.splitlines() if line.strip()]
 
     def close(self) -> None:
-        """Ends the process where it still runs."""
+        """Ends the process if it is still running."""
         if self.process.is_alive():
             self.process.terminate()
             self.process.join(PATIENCE)
@@ -74,18 +74,18 @@ class _Job:
 
 
 class PageJobs:
-    """Functions by a key of their own; of each key one runs at a time."""
+    """Functions by key; one runs at a time for each key."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, _Job] = {}
         self._lock = threading.Lock()
 
     def start(self, key: str, work: Callable[[Say], None]) -> None:
-        """Starts a function, unless one of that key runs.
+        """Starts a function, unless one with that key is running.
 
         Args:
-            key: What it is looked up by.
-            work: The function. Another process has to be able to import it, or what it is a partial of.
+            key: Key of the job.
+            work: Function, or `functools.partial` of one, that another process can import.
         """
         with self._lock:
             known = self._jobs.get(key)
@@ -99,12 +99,12 @@ class PageJobs:
             self._jobs[key] = _Job(process, output)
 
     def view(self, key: str) -> JobView | None:
-        """How the job of that key is doing; None where none was started."""
+        """The state of the job with a key; None without one."""
         job = self._jobs.get(key)
         return None if job is None else job.view()
 
     def close(self) -> None:
-        """Ends what still runs."""
+        """Ends all running jobs."""
         with self._lock:
             for job in self._jobs.values():
                 job.close()
@@ -112,13 +112,13 @@ class PageJobs:
 
 
 def perform(work: Callable[[Say], None], output: str) -> None:
-    """Calls a function in this process, which is its own.
+    """Calls a function in this process, which has no other work.
 
     Args:
-        work: The function.
-        output: File that takes what the function says, what its libraries print, and how it failed.
+        work: Function.
+        output: File for the function's lines, the output of its libraries, and its error.
     """
-    os.setsid()  # so that Ctrl-C in the dashboard's terminal reaches the dashboard alone
+    os.setsid()  # Ctrl-C in the dashboard's terminal then reaches only the dashboard
     signal.signal(signal.SIGTERM, _end)
     _print_into(output)
     try:
@@ -130,12 +130,12 @@ def perform(work: Callable[[Say], None], output: str) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """Ends the process in a way that removes drafts and temporary folders."""
+    """Ends the process through Python, so that drafts and temporary folders are removed."""
     sys.exit(BY_SIGNAL + number)
 
 
 def _print_into(output: str) -> None:
-    """Sends everything that this process prints into a file, that of compiled libraries too."""
+    """Redirects all output of this process into a file, including that of compiled libraries."""
     file = os.open(output, os.O_WRONLY | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
@@ -149,7 +149,7 @@ def _say(text: str) -> None:
 
 
 def _ending(code: int) -> list[str]:
-    """What is said of a process that died without a word, in a line; nothing of one that said why it failed."""
+    """One line about the death of a process without an error message; empty for one with a message."""
     if code == TOLD_FAILURE:
         return []
     number = -code if code < 0 else code - BY_SIGNAL

@@ -30,13 +30,13 @@ class Service:
     Attributes:
         shelf: Cache of the ledger's runs.
         examination: Health checks.
-        actions: What pages can start.
-        effects: What matters in each run.
-        jobs: What pages have started.
-        options: What a user types after a command so that it finds this ledger and home.
-        live: Seconds between two looks of a page at the ledger.
-        cluster: Address of a Ray cluster's dashboard, where pages start and stop searches; None where none is known.
-        spaces: Folder for the search spaces of what is started there, gone with the dashboard.
+        actions: Functions that pages can start.
+        effects: Effects and importance of each run.
+        jobs: Functions that pages have started.
+        options: Options by which a user's command finds this ledger and home.
+        live: Seconds between two queries of the ledger by a page.
+        cluster: Address of a Ray cluster's dashboard, where pages start and stop searches; None without a cluster.
+        spaces: Folder for the search spaces of submitted searches, deleted with the dashboard.
     """
 
     shelf: RunCache
@@ -94,7 +94,7 @@ class Service:
         return space_file(self.reading(run).record.spec)
 
     def begin(self, run: str, cluster: str) -> None:
-        """Sends a run's driver to a cluster, as `piip-search submit` does; it goes on where the run was left."""
+        """Submits a run to a cluster, as `piip-search submit` does; the run resumes."""
         file = Path(self.spaces.name) / f"{run}.yaml"
         file.write_text(self.space(run), encoding="utf-8")
         self.jobs.start(self.cluster_key(run), partial(self.actions.submit, file, run, cluster))
@@ -107,7 +107,7 @@ class Service:
         return f"cluster {run}"
 
     def start_examples(self, folder: Path) -> None:
-        """Detects on some validation images with the weights in a folder."""
+        """Runs the weights in a folder on some validation images."""
         self.jobs.start(self.examples_key(folder), partial(self.actions.detect, folder))
 
     def export_key(self, run: str, fingerprint: str) -> str:

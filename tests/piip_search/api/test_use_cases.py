@@ -245,7 +245,7 @@ def test_a_search_with_proxies_is_open_before_anything_is_trained(spec: SearchSp
 
 def test_a_search_that_cannot_be_opened_leaves_no_ledger_behind(spec: SearchSpec, tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / "ledger.db")
-    with pytest.raises(UserError, match="a run's name has up to 100 letters"):
+    with pytest.raises(UserError, match="a run's name must be up to 100 letters"):
         open_search_run(spec, url, tmp_path, SearchOptions("../elsewhere", Place.LOCAL))
     dear = spec.model_copy(update={"limit": spec.limit.model_copy(update={"gmacs": (1e-6,)})})
     with pytest.raises(SpecError, match="the cheapest costs"):
@@ -269,7 +269,7 @@ def test_a_search_that_cannot_be_opened_leaves_no_ledger_behind(spec: SearchSpec
         ),
         ("/shared", SubmitOptions(variables=("NO_SUCH_VARIABLE",)), "this shell has no such variable"),
         ("/shared", SubmitOptions(working_dir=Path("nowhere")), "no folder nowhere"),
-        ("/shared", SubmitOptions(name="../elsewhere"), "a run's name has up to 100 letters"),
+        ("/shared", SubmitOptions(name="../elsewhere"), "a run's name must be up to 100 letters"),
     ],
 )
 def test_what_a_cluster_could_not_run_is_not_sent(home: str, options: SubmitOptions, said: str) -> None:
@@ -319,7 +319,7 @@ def test_a_ledger_as_a_table_and_in_another_one(fill: Fill, tmp_path: Path) -> N
     ledger, table = fill(trials=3), tmp_path / "tables" / "small.csv"
     assert write_table(ledger, table) == 3
     assert len(table.read_text(encoding="utf-8").splitlines()) == 4
-    with pytest.raises(UserError, match=r"a table ends in \.csv or \.parquet, got 'small\.txt'"):
+    with pytest.raises(UserError, match=r"a table must end in \.csv or \.parquet, got 'small\.txt'"):
         write_table(ledger, tmp_path / "small.txt")
     (content,) = ledger_content(ledger)
     assert (content["name"], content["evaluations"], content["audit_of"]) == ("small", 3, None)

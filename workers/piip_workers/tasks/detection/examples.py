@@ -26,9 +26,9 @@ LONGEST_SIDE = 640
 LEAST_SCORE = 0.05
 """Least score of a detection that is written."""
 MOST_BOXES = 60
-"""Most detections of an image that are kept."""
+"""Most detections of an image that are written."""
 MOST_IMAGES = 6
-"""Images that are looked at by default."""
+"""Default number of images."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write_examples(folder: Path, images: int = MOST_IMAGES) -> int:
-    """Writes the examples of a trial; all of them or none.
+    """Writes the examples of a trial atomically.
 
     Args:
         folder: Folder of the trial.
@@ -59,8 +59,8 @@ def write_examples(folder: Path, images: int = MOST_IMAGES) -> int:
         The number of written images.
 
     Raises:
-        DataError: The folder holds no configuration or no checkpoint, no validation image holds an object, or no image
-            is wanted.
+        DataError: The folder has no configuration or no checkpoint, no validation image has an object, or `images` is
+            less than one.
     """
     if images < 1:
         raise DataError(f"images must be at least 1, got {images}")
