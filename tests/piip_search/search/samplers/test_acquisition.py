@@ -215,11 +215,11 @@ def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         (["x,1,1.5,0.3", "y,10,2"], "line 3: 3 values under 4 columns"),
-        (["x,1,1.5,0.3", "y,10,2,nan"], "loss:error is the same for all designs"),
-        (["x,1,1.5,0.3", "y,10,2,0.3"], "loss:error is the same for all designs"),
+        (["x,1,1.5,0.3", "y,10,2,nan"], "loss:error is equal for all designs"),
+        (["x,1,1.5,0.3", "y,10,2,0.3"], "loss:error is equal for all designs"),
         (["x,1,1.5,0.3", "y,10,zero,1"], "line 3, cost:gmacs: a number of at least 0 is needed, got nan"),
         (["x,1,1.5,0.3", "", "y,10,-1,1"], "line 4, cost:gmacs: a number of at least 0 is needed, got -1"),
-        (["x,1,1.5,0.3"], "holds 1 designs"),
+        (["x,1,1.5,0.3"], "has 1 designs"),
     ],
 )
 def test_a_broken_table_is_refused(tmp_path: Path, rows: list[str], message: str) -> None:
