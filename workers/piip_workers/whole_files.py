@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes of files."""
 
 import os
 import socket
@@ -8,16 +8,16 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a text; who reads the file meanwhile, or after a process was killed, finds the old one or the new one."""
+    """Writes a text atomically: readers, also after a killed process, find the old file or the new one."""
     with draft_of(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[Path]:
-    """A file that takes the place of another one once it is written; after an error it is removed.
+    """A draft that replaces a file once it is written; an error removes it.
 
-    Its name is this process's own, so that several processes, on several machines too, may write the same file.
+    Its name is unique to this process, so that several processes, also on several machines, may write one file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")

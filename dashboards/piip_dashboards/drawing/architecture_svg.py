@@ -1,6 +1,6 @@
 """Drawings of an architecture: its images to scale, its blocks, its interactions, and its merge.
 
-No script is in a drawing, and no style element unless it is a file of its own.
+A drawing has no script, and no style element unless it is a separate file.
 """
 
 import itertools

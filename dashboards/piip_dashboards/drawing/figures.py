@@ -1,7 +1,6 @@
 """The charts of reports, papers and MLflow, drawn by matplotlib.
 
-A length is in points; a page shows a point as a pixel. What is told apart by colour is told apart by shape, dash or
-words as well.
+A length is in points; a page shows a point as a pixel. Every distinction by colour is also one by shape, dash or text.
 """
 
 import warnings
@@ -30,11 +29,11 @@ CHART_SIZE = (760.0, 400.0)
 COLUMN_SIZE = (461.0, 274.0)
 """Width and height of a front in a column of a paper."""
 LOG_AXIS_FROM = 8.0
-"""Greatest over least number from which an axis is logarithmic."""
+"""Ratio of greatest and least number from which an axis is logarithmic."""
 LONGEST_TITLE = 60
-"""Letters of an effect's title that are shown."""
+"""Most letters of an effect's title."""
 LISTED_LINES = 44
-"""Lines of the designs beside a front."""
+"""Most lines of the list of designs beside a front."""
 _BLUE, _ORANGE = COLOURS[:2]
 _DASHES = ((0, ()), (0, (3.5, 1.5)), (0, (1, 1.5)), (0, (4.5, 1.5, 1, 1.5)))
 _STYLE: dict[Any, Any] = {
@@ -69,7 +68,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ChartMember:
-    """A member of a front in the picture.
+    """A member of a front in a picture.
 
     Attributes:
         letter: Letter of its point; empty for none.
@@ -84,15 +83,15 @@ class ChartMember:
 
 @dataclass(frozen=True)
 class FrontChart:
-    """What the picture of a front shows.
+    """The content of a front's picture.
 
     Attributes:
         metric: Name of the metric.
-        convention: How costs are counted.
+        convention: Counting convention of the costs.
         tiers: Tiers of the limit, GMACs.
         members: The front, cheapest first; at least one.
         others: Cost and metric of each other finished design.
-        failed: Costs of the designs that failed.
+        failed: Costs of failed designs.
     """
 
     metric: str
@@ -104,12 +103,12 @@ class FrontChart:
 
 
 def front_figure(front: FrontChart, size: tuple[float, float] = CHART_SIZE, listed: bool = False) -> Figure:
-    """Metric against cost: every finished design, the front as steps, the tiers, and below what failed.
+    """Metric against cost: every finished design, the front as steps, the tiers, and below them the failures.
 
     Args:
-        front: What is shown.
+        front: Content of the picture.
         size: Width and height.
-        listed: Whether the members stand in words beside it.
+        listed: Whether to list the members beside it.
     """
     right = 0.42 * size[0] if listed else 20
     with chart_axes(size, left=70, right=right, top=46, bottom=56) as (figure, axes):
@@ -139,14 +138,14 @@ def chart_axes(
 
 
 def _with_room(values: Sequence[float] | Points, zero: bool = False) -> tuple[float, float]:
-    """Ends of an axis that holds all values with some room; with `zero` it never ends below zero if no value does."""
+    """Ends of an axis for all values with a margin; with `zero` at least zero, for values that are never negative."""
     low, high = float(min(values)), float(max(values))
     room = 0.06 * (high - low) or abs(high) * 0.1 or 0.5
     return (max(low - room, 0.0) if zero and low >= 0 else low - room), high + room
 
 
 def _few_ticks(integer: bool = False) -> MaxNLocator:
-    """About five round numbers."""
+    """About five round ticks."""
     return MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=integer)
 
 
@@ -160,7 +159,7 @@ def _set_front_axes(axes: Axes, front: FrontChart) -> None:
 
 
 def _set_cost_axis(axes: Axes, costs: Sequence[float]) -> None:
-    """Logarithmic where costs are positive and far apart."""
+    """Makes the axis logarithmic if costs are positive and far apart."""
     low, high = min(costs), max(costs)
     if low > 0 and high / low >= LOG_AXIS_FROM:
         room = (high / low) ** 0.05
@@ -174,7 +173,7 @@ def _set_cost_axis(axes: Axes, costs: Sequence[float]) -> None:
 
 
 def _written(value: float) -> str:
-    """A number beside an axis."""
+    """A number as text beside an axis."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}"
 
 
@@ -183,13 +182,13 @@ def _draw_tiers(axes: Axes, tiers: Sequence[float]) -> None:
     for tier in tiers:
         axes.axvline(tier, color=INK, alpha=0.5, linewidth=1, linestyle=(0, (5, 4)))
         x, name = axes.transData.transform((tier, 0))[0], f"{tier:g} G"
-        if x - last > 6.3 * len(name):  # names of close tiers would lie on each other
+        if x - last > 6.3 * len(name):  # names of close tiers would overlap
             _write(axes, name, (tier, 1), (0, 5), xycoords=("data", "axes fraction"), ha="center", alpha=0.8)
             last = x
 
 
 def _write(axes: Axes, words: str, place: tuple[float, float], offset: tuple[float, float], **look: Any) -> None:
-    """Words so many points away from a place."""
+    """Writes a text so many points away from a place."""
     axes.annotate(words, place, offset, textcoords="offset points", **look)
 
 
@@ -206,10 +205,10 @@ def _draw_members(axes: Axes, members: Sequence[ChartMember]) -> None:
 
 
 def _draw_cloud(axes: Axes, points: Points) -> None:
-    """Points as one path, so that ten thousand weigh little; what lies on another one is drawn once."""
+    """Draws points as one path, so that ten thousand are small; points at one place are drawn once."""
     places = np.round(axes.transData.transform(points), 1)
     points = points[np.sort(np.unique(places, axis=0, return_index=True)[1])]
-    ends = points * (1 + 1e-7, 1)  # a line of no length at all is not drawn everywhere
+    ends = points * (1 + 1e-7, 1)  # some viewers draw no line of length zero
     outline = Outline(np.stack([points, ends], 1).reshape(-1, 2), [Outline.MOVETO, Outline.LINETO] * len(points))
     faint = 0.45 if len(points) < 500 else 0.25
     dots = {"fill": False, "linewidth": 5, "capstyle": "round", "snap": False, "clip_on": False}
@@ -246,11 +245,11 @@ def save_figure(figure: Figure, target: Path | IO[str], form: str, salt: str = "
     """Writes a figure; equal figures give equal files.
 
     Args:
-        figure: What is written.
-        target: Where.
+        figure: Figure to write.
+        target: File to write to.
         form: Format: svg or png.
-        salt: Makes the ids of an SVG its own among those of a page.
-        transparent: Whether what is behind it shows; else it is on white.
+        salt: Text that makes the ids of an SVG unique in a page.
+        transparent: Whether the background is transparent instead of white.
     """
     with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the reader of an SVG brings fonts of its own
@@ -262,9 +261,9 @@ def progress_figure(metric: str, progress: Sequence[tuple[float, Sequence[tuple[
     """The hypervolume of each tier over evaluations.
 
     Args:
-        metric: What the vertical axis is called.
-        progress: Of each tier the evaluations after which its hypervolume changed, with its new value.
-        ended: Evaluations in all.
+        metric: Title of the vertical axis.
+        progress: For each tier the evaluations after which its hypervolume changed, with its new value.
+        ended: Number of evaluations in all.
     """
     with chart_axes((CHART_SIZE[0], 244), left=70, right=90, top=14, bottom=50) as (figure, axes):
         axes.set_xlim(0, max(1, ended))
@@ -283,7 +282,7 @@ def progress_figure(metric: str, progress: Sequence[tuple[float, Sequence[tuple[
 
 
 def _name_ends(axes: Axes, ends: Sequence[tuple[float, str]]) -> None:
-    """Names at the right ends of lines, moved apart where they would lie on each other."""
+    """Writes names at the right ends of lines, moved apart to avoid overlaps."""
     last = np.inf
     for value, name in sorted(ends, reverse=True):
         y = axes.transData.transform((0, value))[1]
@@ -292,7 +291,7 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, str]]) -> None:
 
 
 def effects_figure(effects: Sequence[Effect], metric: str) -> Figure:
-    """Effects with their intervals, a line each: filled as measured, hollow at equal cost."""
+    """Effects with their intervals, one line each: filled as measured, hollow at equal cost."""
     size = (CHART_SIZE[0], 102.0 + 30 * len(effects))
     with chart_axes(size, left=372, right=20, top=46, bottom=56) as (figure, axes):
         axes.set_ylim(len(effects) - 0.5, -0.5)
@@ -318,7 +317,7 @@ def _ends(gain: Interval | float | None) -> list[float]:
 
 
 def _limit(ends: Sequence[float]) -> tuple[float, float]:
-    """Ends of an axis without intervals of two pairs by chance far apart, which would squeeze all others."""
+    """Ends of an axis without outliers from two distant pairs, which would squeeze all others."""
     sizes = sorted(abs(end) for end in (0.0, *ends))
     limit = 3 * sizes[int(0.8 * (len(sizes) - 1))] or 1.0
     kept = [max(-limit, min(limit, end)) for end in (0.0, *ends)]
@@ -328,7 +327,7 @@ def _limit(ends: Sequence[float]) -> tuple[float, float]:
 def _draw_gains(
     axes: Axes, gains: Sequence[tuple[float, Interval | float]], label: str, colour: str, fill: Literal["full", "none"]
 ) -> None:
-    """Each gain at its height; beyond the ends of the axis, at the end."""
+    """Draws each gain at its height, at most at the end of the axis."""
     inside = axes.get_xlim()
     for y, gain in gains:
         ends = np.clip(_ends(gain), *inside)
@@ -352,7 +351,7 @@ def _cut(words: str) -> str:
 
 
 def weights_figure(weights: Sequence[Weight]) -> Figure:
-    """Importance of each kind of choice, a bar each with its deviation between parts of the data."""
+    """Importance of each kind of choice, one bar each with its deviation between parts of the data."""
     with chart_axes((CHART_SIZE[0], 52.0 + 26 * len(weights)), left=170, right=20, top=4, bottom=48) as (figure, axes):
         rows, shares = range(len(weights)), np.array([max(one.share, 0.0) for one in weights])
         deviations = np.array([one.deviation for one in weights])

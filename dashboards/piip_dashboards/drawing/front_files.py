@@ -1,4 +1,4 @@
-"""The front of a running search as MLflow shows it: as a picture, and as a page to hover over."""
+"""The front of a running search for MLflow: as a picture, and as an interactive page."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,12 @@ GREY = "#999999"
 
 
 def picture(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives) -> Figure:
-    """Metric against cost of every design, with the front of the largest tier in words beside it.
+    """Metric against cost of every design, with a list of the largest tier's front beside it.
 
     Args:
-        fronts: The front of each tier, the cheapest tier first; the last has a member.
-        evaluations: All that ended.
-        objectives: What is traded off.
+        fronts: Front of each tier, cheapest tier first; the last has a member.
+        evaluations: All evaluations.
+        objectives: Objectives of the search.
     """
     return front_figure(_chart(fronts, evaluations, objectives), PICTURE_SIZE, listed=True)
 
@@ -32,7 +32,7 @@ def picture(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], ob
 def _chart(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives) -> FrontChart:
     front = fronts[-1].evaluations
     members = {evaluation.candidate.design.fingerprint for evaluation in front}
-    whole = front[-1].candidate.fidelity  # a lower rung says nothing final
+    whole = front[-1].candidate.fidelity  # a lower rung is not final
     ended = [e for e in evaluations if e.status == "failed" or e.candidate.fidelity == whole]
     points = [(objectives.cost(e).gmacs, objectives.value(e), e.candidate.design.fingerprint) for e in ended]
     return FrontChart(
@@ -56,7 +56,7 @@ def _letters() -> Iterator[str]:
 
 
 def page(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives) -> str:
-    """Metric against cost of every design, as a page that needs no network: hover over a point to read it."""
+    """Metric against cost of every design as an offline page; hovering over a point shows its data."""
     from plotly import graph_objects
 
     figure = graph_objects.Figure()

@@ -1,4 +1,4 @@
-"""A figure of matplotlib as an SVG element of a page: light, right on light and dark pages, and with words."""
+"""A figure of matplotlib as a small SVG element for light and dark pages, with a description."""
 
 import io
 import re
@@ -14,28 +14,28 @@ from piip_dashboards.drawing.svg_element import COLOURS, INK, svg_element
 _NAMESPACE = re.compile(r"{http://www.w3.org/(?:2000/svg|1999/xlink)}")
 _LEFT_OUT = ("style", "metadata", "clipPath")
 _NUMBER = re.compile(r"(-?\d+\.\d)\d+")
-"""A number with more places than a screen shows."""
+"""A number with more places than a screen can show."""
 _DOT = re.compile(r"M (\S+) (\S+) L \1 \2(?: |$)")
-"""A line of no length, which round ends make a dot."""
+"""A line of length zero, which round ends make a dot."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-"""Characters that may stand in a name, and not in XML."""
+"""Characters that names may contain and XML forbids."""
 _FONT = "font-family: 'DejaVu Sans'; "
 _COLOURS = {
     INK: "currentColor",
     **{colour.lower(): f"var(--branch-{number}, {colour})" for number, colour in enumerate(COLOURS, 1)},
 }
-"""Colours of a figure, and what they are on a page."""
+"""Colours of a figure, and their names on a page."""
 _COLOUR = re.compile("|".join(_COLOURS))
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with its words.
+    """A figure with its texts.
 
     Attributes:
-        figure: In the colours of `svg_element`.
-        title: What it is; no two charts of a page have the same.
-        described: What it shows, for who does not see it.
+        figure: Figure in the colours of `svg_element`.
+        title: Title; different for each chart of a page.
+        described: Description for people who do not see it.
     """
 
     figure: Figure
@@ -47,8 +47,8 @@ def page_svg(chart: Chart, standalone: bool = False) -> str:
     """A chart as one SVG element; equal charts give equal text.
 
     Args:
-        chart: What is shown.
-        standalone: Whether it becomes a file of its own, with the colours of light and dark surroundings.
+        chart: Chart to convert.
+        standalone: Whether it is a separate file, with the colours of light and dark pages.
     """
     text = io.StringIO()
     save_figure(chart.figure, text, "svg", salt=chart.title, transparent=True)
@@ -59,7 +59,7 @@ def page_svg(chart: Chart, standalone: bool = False) -> str:
 
 
 def _shapes(parent: ElementTree.Element) -> Iterator[ElementTree.Element]:
-    """What is drawn, without groups, areas that cut, and styles that would change the page."""
+    """The drawn shapes, without groups, clip areas, and styles that would change the page."""
     for child in parent:
         child.tag, child.tail, child.text = _NAMESPACE.sub("", child.tag), None, (child.text or "").strip()
         if child.tag == "g":
@@ -72,7 +72,7 @@ def _shapes(parent: ElementTree.Element) -> Iterator[ElementTree.Element]:
 
 
 def _on_page(shape: ElementTree.Element) -> ElementTree.Element:
-    """A shape in numbers, colours and fonts of a page."""
+    """A shape with the numbers, colours and fonts of a page."""
     values = {_NAMESPACE.sub("", name): value for name, value in shape.attrib.items() if name != "clip-path"}
     shape.attrib.clear()
     for name, value in values.items():
@@ -81,10 +81,10 @@ def _on_page(shape: ElementTree.Element) -> ElementTree.Element:
 
 
 def _short(value: str) -> str:
-    """Places and outlines, as exact as a screen is."""
+    """Numbers of places and outlines in the precision of a screen."""
     return _DOT.sub(r"M\1 \2h0", _NUMBER.sub(r"\1", " ".join(value.split())))
 
 
 def _recoloured(style: str) -> str:
-    """A style with colours of the page, and without the font that the figure was laid out for."""
+    """A style with the colours of the page, and without the figure's font."""
     return _COLOUR.sub(lambda found: _COLOURS[found[0]], style.replace(_FONT, ""))

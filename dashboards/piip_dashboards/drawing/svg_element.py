@@ -1,19 +1,19 @@
-"""The SVG element around a drawing: its colours on light and dark pages, and its words for who does not see it.
+"""The SVG element around a drawing: its colours on light and dark pages, and its description.
 
-A drawing takes its text colour from what surrounds it and its other colours from four CSS variables (`--branch-1` to
-`--branch-4`), so that it is right on any page. As a file of its own it carries the colours of both.
+A drawing takes its text colour from the page around it and its other colours from four CSS variables (`--branch-1` to
+`--branch-4`), so that it suits any page. As a separate file it carries the colours of both.
 """
 
 from html import escape
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-"""Colours of the branches, which colour-blind people tell apart (Okabe and Ito, 2008); readable on white and black."""
+"""Colours of the branches, distinct for colour-blind people (Okabe and Ito, 2008); readable on white and black."""
 ON_DARK = ("#56B4E9", "#F0884A", "#2BC79A", "#E5A3C8")
-"""The same on dark pages."""
+"""Colours of the branches on dark pages."""
 INK = "#1b1f24"
-"""Colour of words on light pages."""
+"""Colour of text on light pages."""
 INK_ON_DARK = "#e6e9ee"
-"""Colour of words on dark pages."""
+"""Colour of text on dark pages."""
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
 
@@ -24,11 +24,11 @@ def svg_element(
 
     Args:
         size: Width and height in pixels.
-        label: What it is, for who does not see it.
-        title: What is shown where a pointer rests on it.
-        described: What it shows, in words.
+        label: Name of the drawing for people who do not see it.
+        title: Text under a pointer.
+        described: Description of the content.
         inner: The elements in it.
-        standalone: Whether it becomes a file of its own, with the colours of light and dark surroundings.
+        standalone: Whether it is a separate file, with the colours of light and dark pages.
     """
     width, height = size
     return (
@@ -41,7 +41,7 @@ def svg_element(
 
 
 def _colours() -> str:
-    """Colours of a drawing that no page lends any."""
+    """Styles with the colours of a drawing outside a page."""
     light, dark = (
         " ".join(f"--branch-{number}: {colour};" for number, colour in enumerate(colours, 1))
         for colours in (COLOURS, ON_DARK)

@@ -16,8 +16,8 @@ def charts(report: SearchReport, standalone: bool = False) -> dict[str, str]:
     """The charts by their names, `front`, `progress`, `effects` and `weights`; without data a chart is empty.
 
     Args:
-        report: What is shown.
-        standalone: Whether they become files of their own, with the colours of light and dark surroundings.
+        report: Content of the report.
+        standalone: Whether they are separate files, with the colours of light and dark pages.
     """
     drawn = {"front": _front, "progress": _progress, "effects": _effects, "weights": _weights}
     found = {name: draw(report) for name, draw in drawn.items()}
@@ -36,7 +36,7 @@ def _front(report: SearchReport) -> Chart | None:
 
 
 def front_chart(report: SearchReport) -> FrontChart:
-    """What the picture of a report's front shows."""
+    """The content of the picture of a report's front."""
     members = {row.trial for row in report.front}
     return FrontChart(
         report.metric,

@@ -91,7 +91,7 @@ def _begun_for(work: Path) -> int | None:
 
 
 def _note_epochs(work: Path, epochs: int) -> None:
-    """Notes them, all at once: processes that train together read and write the same file."""
+    """Writes the planned number of epochs atomically: processes of one training read and write the same file."""
     write_whole(work / EPOCHS, f"{epochs}\n")
 
 

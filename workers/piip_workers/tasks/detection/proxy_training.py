@@ -149,7 +149,7 @@ def weights_file(directory: Path, epochs: int) -> Path:
 
 
 def _write_weights(model: nn.Module, path: Path) -> None:
-    """All of them or nothing."""
+    """Writes weights atomically."""
     with draft_of(path) as draft:
         torch.save({"state_dict": {name: tensor.cpu() for name, tensor in model.state_dict().items()}}, draft)
 
