@@ -28,7 +28,7 @@ from timm.models.vision_transformer import (  # noqa: E402
     VisionTransformer,
 )
 
-Facts = dict[str, Any]
+ModelFacts = dict[str, Any]
 
 FAMILIES = ("vision_transformer", "deit", "beit", "convnext")
 """Modules of timm with models that can be a branch."""
@@ -47,7 +47,7 @@ _BLOCKS: dict[type[nn.Module], backbones.BlockKind] = {
 }
 
 
-def facts_of(name: str) -> Facts | str:
+def facts_of(name: str) -> ModelFacts | str:
     """Facts of a timm model without default values, or the reason why it cannot be a branch."""
     with torch.device("meta"):
         model = timm.create_model(name, pretrained=False)
@@ -56,7 +56,7 @@ def facts_of(name: str) -> Facts | str:
     return _beit(model) if isinstance(model, Beit) else _transformer(model)
 
 
-def catalogue() -> tuple[dict[str, Facts], dict[str, list[str]]]:
+def catalogue() -> tuple[dict[str, ModelFacts], dict[str, list[str]]]:
     """Facts of the families' models in the installed timm, by name; and names of other models, by reason."""
     found = {name: facts_of(name) for module in FAMILIES for name in timm.list_models(module=module)}
     refused: dict[str, list[str]] = {why: timm.list_models(module=module) for module, why in STRANGERS.items()}
@@ -66,7 +66,7 @@ def catalogue() -> tuple[dict[str, Facts], dict[str, list[str]]]:
     return {name: facts for name, facts in sorted(found.items()) if not isinstance(facts, str)}, refused
 
 
-def _transformer(model: Any) -> Facts | str:
+def _transformer(model: Any) -> ModelFacts | str:
     if not isinstance(model, VisionTransformer) or type(model.patch_embed) is not PatchEmbed:
         return f"is of timm's class {type(model).__name__}"
     block = model.blocks[0]
@@ -94,7 +94,7 @@ def _transformer(model: Any) -> Facts | str:
     )
 
 
-def _in_a_row(block: Any) -> Facts:
+def _in_a_row(block: Any) -> ModelFacts:
     """Facts of blocks with separate attentions and MLPs in sequence."""
     twin = isinstance(block, ParallelThingsBlock)
     first, second = (block.attns[0], block.ffns[0]) if twin else (block, block)
@@ -120,7 +120,7 @@ def _in_a_row(block: Any) -> Facts:
     }
 
 
-def _side_by_side(block: Any) -> Facts:
+def _side_by_side(block: Any) -> ModelFacts:
     """Facts of blocks whose attention and MLP share their norm and first projection."""
     width, hidden = block.in_proj.in_features, block.mlp_out_proj.in_features
     return {
@@ -136,7 +136,7 @@ def _side_by_side(block: Any) -> Facts:
     }
 
 
-def _beit(model: Any) -> Facts | str:
+def _beit(model: Any) -> ModelFacts | str:
     block = model.blocks[0]
     if model.pos_embed is not None or model.rel_pos_bias is not None or type(block.mlp) is not Mlp:
         return "is a BEiT with absolute positions, shared biases or gated MLPs"
@@ -155,7 +155,7 @@ def _beit(model: Any) -> Facts | str:
     )
 
 
-def _read_out(model: Any) -> Facts:
+def _read_out(model: Any) -> ModelFacts:
     """Facts of the class scores' source."""
     last, after = (not isinstance(norm, nn.Identity) for norm in (model.norm, model.fc_norm))
     pool = model.global_pool
@@ -168,20 +168,20 @@ def _read_out(model: Any) -> Facts:
     return {"final_norm": last or after, "pool": pool}
 
 
-def _without_defaults(facts: Facts) -> Facts:
+def _without_defaults(facts: ModelFacts) -> ModelFacts:
     """Facts without default values."""
     plain = {field.name: field.default for field in backbones.Transformer.__dataclass_fields__.values()}
     return {"family": "vit", **{key: value for key, value in facts.items() if value != plain[key]}}
 
 
-def _convnext(model: Any) -> Facts | str:
+def _convnext(model: Any) -> ModelFacts | str:
     block = model.stages[0].blocks[0]
     if len(model.stem) != 2:
         return "is a ConvNeXt with a stem of several convolutions"
     if not isinstance(model.stem[1], nn.LayerNorm) or not isinstance(block.norm, nn.LayerNorm):
         return "is a ConvNeXt with norms that have no bias"
     before, after = model.norm_pre, getattr(model.head, "norm", nn.Identity())
-    facts: Facts = {
+    facts: ModelFacts = {
         "family": "convnext",
         "widths": [int(item["num_chs"]) for item in model.feature_info],
         "depths": [len(stage.blocks) for stage in model.stages],
