@@ -9,7 +9,7 @@ from piip_search.analysis.audit import LONGER, Audit, AuditPlan, audit, audit_ca
 from piip_search.api.checks import looked_through, usable_data
 from piip_search.api.extras import extra, find_trainer
 from piip_search.api.notices import Notify, ignore
-from piip_search.api.runners import Place, ReadySearch, measurement, runner
+from piip_search.api.runners import Place, ReadySearch, check_place, measurement, runner
 from piip_search.api.runs import history_of
 from piip_search.api.stores import open_tracker
 from piip_search.config import SearchSpec
@@ -90,6 +90,7 @@ def open_audit(
         ClusterError: The cluster cannot be joined, or cannot run trials.
         UserError: The options do not fit the run, its data cannot be used, or an extra is missing.
     """
+    check_place(on, address)
     history = history_of(ledger, run)
     plan = _plan(history, options)
     candidates = _candidates(history, run, plan)

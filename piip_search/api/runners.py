@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from piip_search.api.extras import TRAINER, extra
 from piip_search.config import SearchSpec
+from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import trials_folder
 from piip_search.search.feasible import feasible_designs
 
@@ -81,6 +82,27 @@ def absolute(pretrained: str | None) -> str | None:
 
 
 Drive = Callable[["Search", Any, Callable[[], None]], None]
+
+
+def place_named(name: str) -> Place:
+    """The place of that name.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    if name not in set(Place):
+        raise UserError(f"no place {name!r} to measure candidates; give {' or '.join(Place)}")
+    return Place(name)
+
+
+def check_place(on: Place, address: str | None) -> None:
+    """Checks that a place and an address fit together.
+
+    Raises:
+        UserError: An address is given, and candidates are measured in this process.
+    """
+    if on is Place.LOCAL and address is not None:
+        raise UserError(f"address {address} names a Ray cluster, and {on} is this process; leave one of the two out")
 
 
 def runner(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from piip_search.api.checks import checked_data, looked_through, watched_images
 from piip_search.api.extras import extra, find_trainer
 from piip_search.api.notices import Notify, ignore
-from piip_search.api.runners import Place, ReadySearch, measurement, runner
+from piip_search.api.runners import Place, ReadySearch, check_place, measurement, place_named, runner
 from piip_search.api.stores import keep_store, mlflow_uri, named_ledger, open_ledger, open_tracker
 from piip_search.config import RUN_NAME, SearchSpec, load_spec, parse_spec
 from piip_search.config.shipped import find_space
@@ -135,7 +135,7 @@ def run(
     folder = Path(home)
     url = named_ledger(ledger, folder)
     if evaluate is None:
-        options = SearchOptions(name, Place(on), address, mlflow_uri(mlflow or "none", folder), True, fresh)
+        options = SearchOptions(name, place_named(on), address, mlflow_uri(mlflow or "none", folder), True, fresh)
         opened = open_search_run(spec, url, folder, options, None, notify, notify, notify)
         opened.drive(lambda: None)
         return opened.search
@@ -225,6 +225,7 @@ def open_search_run(
         ClusterError: The cluster cannot be joined, or cannot run trials.
         UserError: No folder can have the name, the images cannot be used, or an extra is missing.
     """
+    check_place(options.on, options.address)
     run = run_name(options.name, spec)
     checked_data(spec, source or spec.name, progress, notify)
     fingerprint = _fingerprint(spec, options.address, notify, progress)

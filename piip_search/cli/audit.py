@@ -14,7 +14,7 @@ from piip_search.api.plain_data import audit_content
 from piip_search.api.runners import Place
 from piip_search.api.stores import existing_ledger, mlflow_uri, open_ledger
 from piip_search.cli.application import HALTED, errors, note, print_json, print_result, progress
-from piip_search.cli.driving import check_place, drive_to_end, end_search
+from piip_search.cli.driving import drive_to_end, end_search
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Mlflow, Quiet, RunName
 from piip_search.cli.terminal import tables
 
@@ -49,7 +49,6 @@ def audit(
 
     Example: piip-search audit quickstart --designs 8 --seeds 3
     """
-    check_place(on, address)
     store = mlflow_uri(mlflow, home)
     book = open_ledger(existing_ledger(ledger, home))
     options = AuditOptions(designs, seeds, epochs, data_fraction, image_scale)

@@ -6,26 +6,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console, RenderableType
 
-from piip_search.api.runners import Place, ReadySearch
+from piip_search.api.runners import ReadySearch
 from piip_search.api.runs import health_of
 from piip_search.cli.application import HALTED, errors, print_result, stopped
 from piip_search.cli.terminal import tables
 from piip_search.cli.terminal.live import ahead, watch
-from piip_search.errors import UserError
 
 if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.analysis.health import Health
     from piip_search.search.search import Search
-
-
-def check_place(on: Place, address: str | None) -> None:
-    """Checks that the options of the place for candidates fit together.
-
-    Raises:
-        UserError: They do not fit.
-    """
-    if on is Place.LOCAL and address:
-        raise UserError("--address names a Ray cluster; leave it out with --on local")
 
 
 def drive_to_end(opened: ReadySearch, shown_on: Console, examined: bool = True) -> None:

@@ -14,7 +14,7 @@ from piip_search.api.runners import Place
 from piip_search.api.search import SearchOptions, SearchRun, open_search_run
 from piip_search.api.stores import ledger_url, mlflow_uri
 from piip_search.cli.application import note, print_json, print_result, progress
-from piip_search.cli.driving import check_place, drive_to_end, end_search
+from piip_search.cli.driving import drive_to_end, end_search
 from piip_search.cli.options import (
     DEFAULT_HOME,
     Fresh,
@@ -65,7 +65,6 @@ def run(
 
     Example: piip-search run quickstart --on local --trials 4
     """
-    check_place(on, address)
     options = SearchOptions(name, on, address, mlflow_uri(mlflow, home), mlflow is not None, fresh, resume)
     shown_on, notify = progress(as_json, quiet), ignore if quiet else note
     with shown_on.status("checking the data") as status:

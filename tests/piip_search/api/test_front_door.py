@@ -99,6 +99,10 @@ def test_what_is_wrong_is_one_error(tmp_path: Path) -> None:
         ps.load("nosuch")
     with pytest.raises(ps.UserError, match="leave on, address and mlflow out"):
         ps.run(ps.load("quickstart"), evaluate=size, ledger=tmp_path / "x.db", on="ray")
+    with pytest.raises(ps.UserError, match="no place 'moon' to measure candidates; give ray or local"):
+        ps.run(ps.load("quickstart"), ledger=tmp_path / "x.db", on="moon")
+    with pytest.raises(ps.UserError, match="address auto names a Ray cluster"):
+        ps.run(ps.load("quickstart"), ledger=tmp_path / "x.db", address="auto")
     found = ps.run(ps.load("quickstart", budget={"trials": 1}), evaluate=lambda _: 1 / 0, ledger=tmp_path / "x.db")
     with pytest.raises(ChoiceError, match="no finished evaluation"):
         ps.front(found)

@@ -67,7 +67,10 @@ def test_a_malformed_coco_file_names_file_and_place(run_cli: Cli, tmp_path: Path
     [
         (["run", "quikstart"], "did you mean quickstart"),
         (["run", "none.yaml"], "no file none.yaml"),
-        (["run", "quickstart", "--on", "local", "--address", "auto"], "leave it out with --on local"),
+        (
+            ["run", "quickstart", "--on", "local", "--address", "auto"],
+            "address auto names a Ray cluster, and local is this process",
+        ),
         (["run", "quickstart", "--name", "../up"], "a run's name must be up to 100 letters"),
         (["cost", "vit_b"], "write it like"),
         (["cost", TSB, "--image", "800"], "height x width in pixels"),
