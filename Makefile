@@ -4,16 +4,21 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart test cluster kernel bare check bench docs format clean
+.PHONY: help quickstart test slow test-all cluster kernel bare check bench docs format clean
 help:           ## Show the targets
-	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/  -/'
 
 quickstart: $(VENV)/.run-ready  ## Set up, and run a whole search on this machine
 	$(BIN)/piip-search run quickstart
 	$(BIN)/piip-search export quickstart best --out exported/quickstart
 
-test: $(VENV)/.dev-ready  ## Set up, and run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not cluster'
+test: $(VENV)/.dev-ready  ## Set up, and run the tests that take a moment each
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow and not cluster'
+
+slow: $(VENV)/.dev-ready  ## Run the tests that train, export or start servers
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'slow and not cluster'
+
+test-all: test slow cluster kernel  ## Run every test that needs the extras
 
 cluster: $(VENV)/.dev-ready  ## Run the tests that start clusters and kill parts of them
 	$(BIN)/python -m pytest -m cluster

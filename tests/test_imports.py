@@ -93,6 +93,7 @@ def test_a_name_of_the_workers_in_a_string_counts_as_an_import() -> None:
     assert all(file.startswith(MAY_NAME_WORKERS) for file in own), own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "extra"), [("piip_search.FORMER_NAMES", "pydantic"), ("piip_workers.FORMER", "mmdet")]
 )

@@ -229,6 +229,7 @@ def test_the_space_file_asks_the_same_question(fill: Fill, tmp_path: Path) -> No
     assert load_spec(path).question == ledger.search("small").question
 
 
+@pytest.mark.slow
 def test_the_report_of_ten_thousand_designs_is_quick_and_small(fill: Fill) -> None:
     source = report_source(fill(), "small")
     old = source.history.spec

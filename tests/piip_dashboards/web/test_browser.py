@@ -27,6 +27,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, 
 
 CHROMIUM = os.environ.get("PIIP_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install one, or name it in PIIP_CHROMIUM"),
 ]
@@ -264,7 +265,6 @@ def started(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
-@pytest.mark.slow
 def test_a_real_search_is_followed_to_its_end(watched: Watched, tmp_path: Path) -> None:
     """Started, watched without a reload, looked at design by design, and its best one detects."""
     pytest.importorskip("mmdet")

@@ -60,6 +60,7 @@ def test_it_serves_until_it_is_interrupted(home: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_what_its_pages_start_finds_a_home_with_the_name_of_a_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def typed(reader: list[str], home: Path, tmp_path: Path) -> Typed:
     return run
 
 
+@pytest.mark.slow
 def test_everything_that_reads_works_and_leaves_no_trace(typed: Typed, home: Path) -> None:
     before = frozen(home)
     for arguments, said in (

@@ -51,6 +51,7 @@ def test_memory_grows_with_images_and_bytes() -> None:
     assert memory(architecture, "detector").training > memory(architecture, "backbone").training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -29,6 +29,7 @@ class Counted:
         return graph
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "graphs"),
     [

@@ -280,6 +280,7 @@ def test_checkpointing_changes_memory_and_nothing_else(name: str) -> None:
     assert kept_values(models[1], image) < 0.7 * kept_values(models[0], image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -311,7 +312,7 @@ def test_three_levels_are_the_last_of_four() -> None:
     image = torch.randn(1, 3, 64, 64)
     for one, other in zip(four(image)[1:], three(image), strict=True):
         assert torch.equal(one, other)
-    with pytest.raises(ValueError, match="strides 4, 8, 16, 32, got"):
+    with pytest.raises(ValueError, match="strides of 4, 8, 16, 32, got"):
         PIIPPyramid(architecture, strides=(8, 64))
 
 

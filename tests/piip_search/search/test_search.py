@@ -190,6 +190,7 @@ def test_designs_are_trained_further_rung_by_rung(spec: SearchSpec, ledger: Ledg
     assert all(e.candidate.fidelity.epochs == 9 for e in members)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 7, 13, 20, 26])
 @pytest.mark.parametrize("sampler", ["piip", "random"])
 def test_a_killed_search_promotes_the_same_designs(

@@ -114,6 +114,7 @@ def test_failures_stragglers_and_preemption_stop_nothing(spec: SearchSpec, table
     assert done.busy > calm.busy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["piip", "random"])
 @pytest.mark.parametrize("kill_after", [1, 9, 33, 50])
 def test_a_killed_simulation_goes_on_with_the_same_promotions(
@@ -129,6 +130,7 @@ def test_a_killed_simulation_goes_on_with_the_same_promotions(
     assert [e.candidate for e in search.evaluations] == [e.candidate for e in undisturbed.evaluations]
 
 
+@pytest.mark.slow
 def test_equal_seeds_rehearse_equally_and_others_do_not(spec: SearchSpec, table: Table) -> None:
     cluster = simulated.Cluster(workers=5, failures=0.1)
     first, second, other = (

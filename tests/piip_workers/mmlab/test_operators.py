@@ -151,6 +151,7 @@ def test_mmcv_calls_the_stand_ins() -> None:
         soft_nms(found, scores)
 
 
+@pytest.mark.slow
 def test_a_half_written_cache_of_the_formatter_does_not_stop_a_worker(tmp_path: Path) -> None:
     pytest.importorskip("mmcv")
     command = [sys.executable, "-c", "from piip_workers.mmlab.shims import install; install(); import mmengine"]

@@ -72,6 +72,7 @@ def equal(found: Tensor, expected: Tensor, bfloat16: bool) -> None:
     assert (found - expected).norm() <= tolerance * (expected.norm() + 1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_a_batch", [1, 2])
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize("attention", ["deformable", "regular"])

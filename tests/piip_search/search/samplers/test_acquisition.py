@@ -325,6 +325,7 @@ def nothing(losses: np.ndarray) -> None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_good_prior_helps(seed: int) -> None:
     def good(losses: np.ndarray) -> Prior:
@@ -339,6 +340,7 @@ def test_a_good_prior_helps(seed: int) -> None:
     assert regret[-1] <= alone[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_misleading_prior_is_dropped(seed: int) -> None:
     def wrong(losses: np.ndarray) -> Prior:

@@ -59,6 +59,7 @@ def test_what_tools_leave_out_has_its_usual_value(tmp_path: Path) -> None:
     assert {(one["area"], one["iscrowd"]) for one in kept.anns.values()} == {(7, 1)}
 
 
+@pytest.mark.slow
 def test_a_file_is_parsed_once_a_process_until_it_changes(tmp_path: Path) -> None:
     parsed = []
 

@@ -76,6 +76,7 @@ def test_the_embedded_set_is_the_same_every_time(tmp_path: Path) -> None:
     assert all((one / file).read_bytes() == (other / file).read_bytes() for file in files)
 
 
+@pytest.mark.slow
 def test_processes_that_compose_at_once_agree(tmp_path: Path) -> None:
     with ProcessPoolExecutor(3) as pool:
         found = list(pool.map(compose, [tmp_path] * 3))
@@ -180,6 +181,7 @@ def test_a_data_set_suits_a_detector_and_a_metric_or_not(tmp_path: Path) -> None
     assert data_sets.unsuited(DIGITS, "bbox_mAP", "mask_rcnn", masks=True) == []
 
 
+@pytest.mark.slow
 def test_validation_images_are_decoded_once(tmp_path: Path) -> None:
     sound = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     content = changed(["images"], [{**CONTENT["images"][0], "id": i, "file_name": f"{i}.png"} for i in range(5)])

@@ -197,6 +197,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]
     return read(data), averages(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TWINS)
 def test_a_set_is_read_and_scored_as_its_clean_twin(
     tmp_path: Path, clean: tuple[list[dict[str, Any]], dict[str, float]], name: str

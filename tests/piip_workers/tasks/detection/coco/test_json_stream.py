@@ -63,6 +63,7 @@ def test_entries_are_read_many_at_once_however_they_are_separated(tmp_path: Path
     assert len(read) < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("separators", [(", ", ": "), (",", ":"), (" ,\n", " : ")])
 def test_a_document_of_many_chunks_is_read_whole(tmp_path: Path, separators: tuple[str, str]) -> None:
     entries = [
