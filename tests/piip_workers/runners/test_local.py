@@ -97,7 +97,7 @@ class TestRay(RunnerContract):
         from piip_workers.runners import ray_tune
         from piip_workers.runners.ray_driver import TrialResources
 
-        with pytest.raises(ValueError, match="lower resources in the space or add nodes"):
+        with pytest.raises(ValueError, match="lower resources in the space, add nodes"):
             ray_tune.run(
                 _small(spec, tmp_path),
                 Work("support.fakes:measure"),

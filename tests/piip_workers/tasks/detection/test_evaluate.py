@@ -229,7 +229,7 @@ def test_storage_that_fails_is_no_fault_of_the_candidate(small: Data, tmp_path: 
     image.unlink()
     image.mkdir()  # reading it is an error of the system
     untrained = dataclasses.replace(CANDIDATE, fidelity=Fidelity(0))
-    with pytest.raises(MachineError, match=rf"cannot read .*{image.name}: .*; mend its storage") as caught:
+    with pytest.raises(MachineError, match=rf"cannot read .*{image.name}: .*; repair its storage") as caught:
         train(small, tmp_path / "run", untrained, loader_workers=workers)
     assert "Traceback" not in str(caught.value)
 
@@ -237,7 +237,7 @@ def test_storage_that_fails_is_no_fault_of_the_candidate(small: Data, tmp_path: 
 def test_a_folder_that_is_gone_is_a_lost_mount(small: Data, tmp_path: Path) -> None:
     assert small.root is not None
     (small.root / "train").rename(small.root / "elsewhere")
-    with pytest.raises(MachineError, match="mend its storage"):
+    with pytest.raises(MachineError, match="repair its storage"):
         train(small, tmp_path / "run")
 
 
@@ -317,7 +317,7 @@ def test_a_candidate_starts_from_a_relatives_weights(small: Data, tmp_path: Path
     parent = train(small, tmp_path, inherit=True)
     assert parent.error == ""
     more = dataclasses.replace(
-        CANDIDATE, architecture=Architecture.parse("vit_nano@32:g+vit_pico@64:w2*3"), parent=CANDIDATE.weights
+        CANDIDATE, design=Architecture.parse("vit_nano@32:g+vit_pico@64:w2*3"), parent=CANDIDATE.weights
     )
     untrained = dataclasses.replace(more, fidelity=Fidelity(0))
     child = train(small, tmp_path, untrained)
@@ -338,7 +338,7 @@ def test_a_candidate_starts_from_a_relatives_weights(small: Data, tmp_path: Path
 def test_what_is_inherited_does_not_depend_on_how_far_the_relative_went(small: Data, tmp_path: Path) -> None:
     parent, further = (dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs, horizon=2)) for epochs in (1, 2))
     child = dataclasses.replace(
-        CANDIDATE, architecture=Architecture.parse("vit_nano@32:g"), parent=parent.weights, fidelity=Fidelity(1)
+        CANDIDATE, design=Architecture.parse("vit_nano@32:g"), parent=parent.weights, fidelity=Fidelity(1)
     )
     for before in ((parent,), (parent, further)):
         folder = tmp_path / str(len(before))
