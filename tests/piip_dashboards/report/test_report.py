@@ -90,12 +90,13 @@ def test_figures_of_the_front_are_those_of_the_ledger(fill: Fill) -> None:
 
 
 def test_progress_ends_with_the_hypervolume_of_each_front(fill: Fill) -> None:
-    """The shortcut past what cannot move a front changes no figure."""
+    """The replay of a run, front by front, gives the fronts that are worked out anew after each evaluation."""
     ledger = fill(trials=30)
     history, report = history_of(ledger, "small"), _report(ledger)
-    replayed = [[front.hypervolume for front in fronts] for _, fronts in history.replay()]
-    for place, (_, steps) in enumerate(report.progress):
-        values = [row[place] for row in replayed]
+    counts = range(1, len(history.evaluations) + 1)
+    for tier, steps in report.progress:
+        anew = [pareto_front(history.evaluations[:count], history.objectives, tier) for count in counts]
+        values = [front.hypervolume for front in anew]
         moved = [(n + 1, v) for n, v in enumerate(values) if v != (values[n - 1] if n else 0.0)]
         assert np.array(steps) == pytest.approx(np.array(moved))
 

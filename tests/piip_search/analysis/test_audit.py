@@ -61,18 +61,21 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(f"sqlite:///{tmp_path}/ledger.db")
 
 
+@pytest.mark.slow
 def test_a_good_proxy_is_better_than_cost(spec: SearchSpec, ledger: Ledger) -> None:
     said = audited(spec, ledger, noise=0.01)
     assert "the proxy is better than" in said
     assert "by chance" not in said
 
 
+@pytest.mark.slow
 def test_a_blind_proxy_is_no_better_than_cost_and_noise_is_said(spec: SearchSpec, ledger: Ledger) -> None:
     said = audited(spec, ledger, noise=0.1, blind=True)
     assert "the proxy is no better than" in said or "the proxy is worse than" in said
     assert "another seed reorders it as if by chance" in said
 
 
+@pytest.mark.slow
 def test_one_seed_tells_nothing_of_noise(spec: SearchSpec, ledger: Ledger) -> None:
     assert "another seed" not in audited(spec, ledger, noise=0.2, seeds=1)
 

@@ -39,6 +39,7 @@ def published(name: str, folder: Path, ending: str = ".safetensors") -> Any:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "ending"),
     [
