@@ -41,13 +41,13 @@ NEVER = 10**6
 def ours(table: Table, cost: str, loss: str, tiers: Sequence[float], seed: int) -> Ask:
     proposer = ExpectedFrontGain(table.offered(cost), tiers, seed)
     free = np.ones(len(table), dtype=bool)
-    measured: dict[int, float] = {}
+    measured: dict[int, tuple[float, ...]] = {}
     failed: list[int] = []
     while (proposal := proposer.propose(measured, (), failed, free)) is not None:
         free[proposal.index] = False
         value = float(table.losses[loss][proposal.index])
         if np.isfinite(value):
-            measured[proposal.index] = value
+            measured[proposal.index] = (value,)
         else:
             failed.append(proposal.index)
         yield proposal.index

@@ -1,6 +1,6 @@
 """Acquisition function: selects the design with the largest expected gain of the fronts at its known cost.
 
-Legend: N designs, Q levels of a predicted distribution, S steps of a front.
+Legend: N designs, F features, Q levels of a predicted distribution, S members of a front, K metrics, C costs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from piip_search.evaluation.pareto import undominated
 from piip_search.evaluation.reason import Reason
+from piip_search.search.samplers.joint_gain import JointGain
 from piip_search.search.samplers.rung_extrapolation import extrapolated
 from piip_search.search.samplers.surrogate import Surrogate
 
@@ -56,15 +58,42 @@ class AcquisitionPool:
     """The designs that may be proposed, by index.
 
     Attributes:
-        costs_N: Known costs.
+        costs_N: Known costs, which have the tiers.
         features: Function for features of some designs, shape (n, F), each column about as wide as one; the last one is
             the cost on a logarithmic scale (`cost_feature`).
         near: Function for indices of the neighbours of a design.
+        others_NC: Further known costs, without tiers; None without any.
     """
 
     costs_N: _Array
     features: Callable[[Indices], _Array]
     near: Callable[[int], Indices]
+    others_NC: _Array | None = None
+
+    @classmethod
+    def of(
+        cls, costs_NC: _Array, features: Callable[[Indices], _Array], near: Callable[[int], Indices]
+    ) -> "AcquisitionPool":
+        """The pool of designs with one or more costs; the first has the tiers.
+
+        The features of the further costs are added to the given ones.
+        """
+        first_N, others_NC = np.ascontiguousarray(costs_NC[:, 0]), costs_NC[:, 1:]
+        if not others_NC.shape[1]:
+            return cls(first_N, features, near)
+        added_NC = np.stack([cost_feature(costs_N) for costs_N in others_NC.T], 1)
+        return cls(first_N, lambda indices: np.hstack([added_NC[indices], features(indices)]), near, others_NC)
+
+    def costs(self, indices: Indices) -> _Array:
+        """All costs of some designs, shape (n, C), the one with the tiers first."""
+        first = self.costs_N[indices][:, None]
+        return first if self.others_NC is None else np.hstack([first, self.others_NC[indices]])
+
+    def most(self, tier: float) -> _Array:
+        """The largest costs within a tier, shape (C,): the tier, and those of the designs in it."""
+        if self.others_NC is None:
+            return np.array([tier])
+        return np.append(tier, self.others_NC[self.costs_N <= tier].max(0))
 
 
 @dataclass(frozen=True)
@@ -89,9 +118,10 @@ class Proposal:
         source: `prior` for a design with good published results, `start` for the spread at the beginning, `gain` for
             the largest expected gain, `draw` for a random design without expected gain.
         tier: Tier of this proposal.
-        gain: Expected gain within the tier, in units of the loss (`expected_gain`).
-        loss: Expected loss, with its lowest and highest predicted level.
-        left: Expected fall of the best loss of each tier if all other designs were measured.
+        gain: Expected gain within the tier, in units of the first loss (`expected_gain`, `JointGain`).
+        loss: Expected first loss, with its lowest and highest predicted level.
+        left: Expected fall of the best loss of each tier if all other designs were measured, in units of the first
+            loss. Of several losses the one with the largest fall counts, as a share of its range so far.
         prior: Whether the prior was of use; None without one.
     """
 
@@ -119,33 +149,30 @@ class _Evidence:
 
     Attributes:
         known: Designs with a result.
-        losses: Final losses, measured or extrapolated.
-        deviations: Standard deviations of the losses; zero for full measurements.
+        losses: Final losses of each metric, measured or extrapolated.
+        deviations: Standard deviations of these losses; zero for full measurements.
         pending: Designs in their first measurement.
     """
 
     known: tuple[int, ...]
-    losses: tuple[float, ...]
-    deviations: tuple[float, ...]
+    losses: tuple[tuple[float, ...], ...]
+    deviations: tuple[tuple[float, ...], ...]
     pending: tuple[int, ...]
 
     @classmethod
     def of(
         cls,
-        measured: Mapping[int, float],
+        measured: Mapping[int, Sequence[float]],
         pending: Sequence[int],
         failed: Sequence[int],
-        reached: Mapping[int, Mapping[int, float]],
+        reached: Mapping[int, Mapping[int, Sequence[float]]],
+        metrics: int,
     ) -> "_Evidence":
-        guessed = extrapolated(reached, measured)
-        found = {index: (loss, 0.0) for index, loss in measured.items()}
-        found |= {index: guess for index, guess in guessed.items() if index not in failed}
-        if found:  # failures count as the worst loss, once there is one
-            worst = max(loss for loss, _ in found.values())
-            found |= dict.fromkeys(failed, (worst, 0.0))
-        known = tuple(sorted(found))
-        waiting = (*sorted(pending), *(() if found else sorted(failed)))
-        return cls(known, tuple(found[i][0] for i in known), tuple(found[i][1] for i in known), waiting)
+        found = [_final_losses(_metric_of(place, measured, reached), failed) for place in range(metrics)]
+        known = tuple(sorted(found[0]))
+        waiting = (*sorted(pending), *(() if known else sorted(failed)))
+        losses = tuple(tuple(results[index][0] for index in known) for results in found)
+        return cls(known, losses, tuple(tuple(results[index][1] for index in known) for results in found), waiting)
 
     @property
     def taken(self) -> Indices:
@@ -156,6 +183,101 @@ class _Evidence:
     def asked(self) -> int:
         """Number of proposed designs."""
         return len(self.known) + len(self.pending)
+
+    @property
+    def varies(self) -> bool:
+        """Whether designs differ, in one metric at least."""
+        return any(len(set(losses)) > 1 for losses in self.losses)
+
+
+def _metric_of(
+    place: int, measured: Mapping[int, Sequence[float]], reached: Mapping[int, Mapping[int, Sequence[float]]]
+) -> tuple[dict[int, float], dict[int, dict[int, float]]]:
+    """Final losses, and losses by epochs, of one metric."""
+    final = {index: losses[place] for index, losses in measured.items()}
+    lower = {
+        index: {epochs: losses[place] for epochs, losses in rungs.items()} for index, rungs in reached.items()
+    }
+    return final, lower
+
+
+def _final_losses(
+    results: tuple[dict[int, float], dict[int, dict[int, float]]], failed: Sequence[int]
+) -> dict[int, tuple[float, float]]:
+    """Final losses with standard deviations, measured or extrapolated, of one metric."""
+    measured, reached = results
+    guessed = extrapolated(reached, measured)
+    found = {index: (loss, 0.0) for index, loss in measured.items()}
+    found |= {index: guess for index, guess in guessed.items() if index not in failed}
+    if found:  # failures count as the worst loss, once there is one
+        worst = max(loss for loss, _ in found.values())
+        found |= dict.fromkeys(failed, (worst, 0.0))
+    return found
+
+
+@dataclass(frozen=True)
+class _Belief:
+    """What the evidence says of losses, with a surrogate for each metric.
+
+    Attributes:
+        surrogates: Surrogates.
+        features: Function for the features of some designs, for each surrogate.
+        front: Indices of the front's designs.
+        costs_SC: Their costs.
+        losses_SK: Their expected losses.
+        worst_K: Largest loss of the evidence: that of no design.
+        scale_K: Range of the losses of the evidence.
+    """
+
+    surrogates: tuple[Surrogate, ...]
+    features: tuple[Callable[[Indices], _Array], ...]
+    front: Indices
+    costs_SC: _Array
+    losses_SK: _Array
+    worst_K: _Array
+    scale_K: _Array
+
+    def levels(self, features: Sequence[_Array]) -> tuple[_Array, ...]:
+        """Equally likely losses of some designs with these features, shape (n, Q), for each metric."""
+        return tuple(surrogate.losses(own) for surrogate, own in zip(self.surrogates, features, strict=True))
+
+    def seen(self, indices: Indices) -> tuple[_Array, ...]:
+        """Features of some designs for each metric."""
+        first = self.features[0](indices)
+        if len(self.features) == 1:
+            return (first,)
+        shared = first if self.features[0] == self.features[1] else self.features[1](indices)
+        return (first, *(shared for _ in self.features[1:]))
+
+    def best(self, tier: float) -> _Array:
+        """The lowest expected loss within a tier, shape (K,)."""
+        inside = self.losses_SK[self.costs_SC[:, 0] <= tier]
+        return np.minimum(inside.min(0, initial=np.inf), self.worst_K)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Designs with their predictions.
+
+    Attributes:
+        pool: Indices.
+        costs_NC: Costs.
+        features: Features for each metric.
+        levels: Equally likely losses of each metric.
+    """
+
+    pool: Indices
+    costs_NC: _Array
+    features: tuple[_Array, ...]
+    levels: tuple[_Array, ...]
+
+    def __add__(self, other: "_Scored") -> "_Scored":
+        return _Scored(
+            np.concatenate([self.pool, other.pool]),
+            np.concatenate([self.costs_NC, other.costs_NC]),
+            tuple(np.concatenate(pair) for pair in zip(self.features, other.features, strict=True)),
+            tuple(np.concatenate(pair) for pair in zip(self.levels, other.levels, strict=True)),
+        )
 
 
 class ExpectedFrontGain:
@@ -175,6 +297,7 @@ class ExpectedFrontGain:
         seed: int,
         start: int = START,
         prior: Prior | None = None,
+        metrics: int = 1,
     ) -> None:
         """Prepares the function.
 
@@ -183,7 +306,8 @@ class ExpectedFrontGain:
             tiers: Tiers of cost; designs above the largest are never proposed.
             seed: Seed of the spread at the beginning and of draws.
             start: Designs that are measured before the first fit.
-            prior: Prior knowledge; up to half of the start are its designs.
+            prior: Prior knowledge of the first metric; up to half of the start are its designs.
+            metrics: Number of measured losses.
         """
         self._choices = choices
         self._logs_N = log_costs(choices.costs_N)
@@ -193,33 +317,34 @@ class ExpectedFrontGain:
             expected = prior.losses(some)
             self._centre, self._scale = float(expected.mean()), max(float(expected.std()), 1e-12)
         self._start = start
+        self._metrics = metrics
         self._tiers = tuple(sorted(tiers))
         self._seed = seed
 
     def propose(
         self,
-        measured: Mapping[int, float],
+        measured: Mapping[int, Sequence[float]],
         pending: Sequence[int],
         failed: Sequence[int],
         free_N: NDArray[np.bool_],
-        reached: Mapping[int, Mapping[int, float]] | None = None,
+        reached: Mapping[int, Mapping[int, Sequence[float]]] | None = None,
     ) -> Proposal | None:
         """The next design to measure; None if none is free.
 
         Args:
-            measured: Final losses of measured designs.
+            measured: Final losses of measured designs, one for each metric.
             pending: Designs in measurement.
             failed: Designs that could not be measured; they count as the worst.
             free_N: Whether each design may be proposed.
             reached: Losses by epochs of designs that were measured at lower rungs. They are evidence of the final loss
                 as far as it can be extrapolated (`rung_extrapolation`), and never count as final.
         """
-        evidence = _Evidence.of(measured, pending, failed, reached or {})
+        evidence = _Evidence.of(measured, pending, failed, reached or {}, self._metrics)
         free = np.flatnonzero(free_N & (self._choices.costs_N <= self._tiers[-1]))
         if not len(free):
             return None
         random = np.random.default_rng([self._seed, evidence.asked])
-        if evidence.asked < self._start or len(set(evidence.losses)) < 2:
+        if evidence.asked < self._start or not evidence.varies:
             known = self._known_good(free, evidence.asked)
             if known is not None:
                 return Proposal(known, "prior")
@@ -232,62 +357,76 @@ class ExpectedFrontGain:
     def _best(
         self, evidence: "_Evidence", free: Indices, free_N: NDArray[np.bool_], random: np.random.Generator
     ) -> Proposal:
-        surrogate, features_of, front = self._believe(evidence)
-        worst = max(evidence.losses)
+        belief = self._believe(evidence)
         turn = evidence.asked % len(self._tiers)
-        pool = self._pool(free, free_N, front[0], random)
-        features, costs = features_of(pool), self._choices.costs_N[pool]
-        losses_NQ = surrogate.losses(features)
+        scored = self._scored(belief, self._pool(free, free_N, belief.front, random))
         for tier in (*self._tiers[turn:], *self._tiers[:turn]):
-            gain_N = expected_gain(losses_NQ, costs, front[1:], worst, tier)
+            gain_of = self._gain_within(belief, tier)
+            gain_N = gain_of(scored)
             if gain_N.max() > 0:
                 break
         for _ in range(CLIMBS if len(free) > POOL else 0):
             # Random designs are sparse in a large space: neighbours of the most promising may promise more.
-            more = np.setdiff1d(self._near(pool[np.argsort(-gain_N, kind="stable")[:REFINED]], free_N), pool)
+            promising = scored.pool[np.argsort(-gain_N, kind="stable")[:REFINED]]
+            more = np.setdiff1d(self._near(promising, free_N), scored.pool)
             if not len(more):
                 break
-            more = random.permutation(more)[:MOST_NEAR]
-            beside = features_of(more)
-            losses = surrogate.losses(beside)
-            gained = expected_gain(losses, self._choices.costs_N[more], front[1:], worst, tier)
-            pool, features = np.concatenate([pool, more]), np.concatenate([features, beside])
-            costs, losses_NQ = self._choices.costs_N[pool], np.concatenate([losses_NQ, losses])
-            gain_N = np.concatenate([gain_N, gained])
-        left = self._left(surrogate, features, costs, losses_NQ[:, 0], front[1:], worst)
+            beside = self._scored(belief, random.permutation(more)[:MOST_NEAR])
+            scored, gain_N = scored + beside, np.concatenate([gain_N, gain_of(beside)])
+        left = self._left(belief, scored)
         best = int(gain_N.argmax())
         if gain_N[best] <= 0:
-            return Proposal(int(random.choice(pool)), "draw", tier, left=left)
-        predicted = losses_NQ[best]
+            return Proposal(int(random.choice(scored.pool)), "draw", tier, left=left)
+        predicted = scored.levels[0][best]
         loss = (float(predicted.mean()), float(predicted[0]), float(predicted[-1]))
-        used = None if self._prior is None else features_of != self._choices.features
-        return Proposal(int(pool[best]), "gain", tier, float(gain_N[best]), loss, left, used)
+        used = None if self._prior is None else belief.features[0] != self._choices.features
+        return Proposal(int(scored.pool[best]), "gain", tier, float(gain_N[best]), loss, left, used)
 
-    def _left(
-        self,
-        surrogate: Surrogate,
-        features_NF: _Array,
-        costs_N: _Array,
-        hopes_N: _Array,
-        front: tuple[_Array, _Array],
-        worst: float,
-    ) -> dict[float, float]:
-        """Expected fall of each tier's best loss if the most hopeful designs were all measured.
+    def _scored(self, belief: "_Belief", pool: Indices) -> "_Scored":
+        features = belief.seen(pool)
+        return _Scored(pool, self._choices.costs(pool), features, belief.levels(features))
+
+    def _gain_within(self, belief: "_Belief", tier: float) -> Callable[["_Scored"], _Array]:
+        """The expected gain within a tier, in units of the first loss, as a function of designs."""
+        inside = belief.costs_SC[:, 0] <= tier
+        front_SC, losses_SK = belief.costs_SC[inside], belief.losses_SK[inside]
+        if self._metrics == 1 and front_SC.shape[1] == 1:
+            front = front_SC[:, 0], losses_SK[:, 0]
+            worst = float(belief.worst_K[0])
+            return lambda scored: expected_gain(scored.levels[0], scored.costs_NC[:, 0], front, worst, tier)
+        most_C = self._choices.most(tier)
+        reference_M = np.concatenate([belief.worst_K, most_C])
+        scale_M = np.concatenate([belief.scale_K, np.where(most_C > 0, most_C, 1.0)])
+        gain = JointGain(np.hstack([losses_SK, front_SC]), reference_M, scale_M, self._metrics)
+        unit = float(belief.scale_K[0])
+        return lambda scored: unit * gain.of([*scored.levels, *(costs[:, None] for costs in scored.costs_NC.T)])
+
+    def _left(self, belief: "_Belief", scored: "_Scored") -> dict[float, float]:
+        """Expected remaining gain of each tier (`Proposal.left`)."""
+        falls = [self._fall(belief, scored, place) for place in range(self._metrics)]
+        unit = belief.scale_K[0] / belief.scale_K
+        return {
+            tier: max(float(fall[tier] * share) for fall, share in zip(falls, unit, strict=True))
+            for tier in self._tiers
+        }
+
+    def _fall(self, belief: "_Belief", scored: "_Scored", place: int) -> dict[float, float]:
+        """Expected fall of a metric's best loss in each tier if the most hopeful designs were all measured.
 
         It is the mean over joint draws of the surrogate (cf. Makarova et al., "Automatic termination for hyperparameter
         optimization", 2022, section 4). A surrogate that is too certain finds too little.
         """
-        hopeful = [np.flatnonzero(costs_N <= tier) for tier in self._tiers]
+        hopes_N = scored.levels[place][:, 0]
+        hopeful = [np.flatnonzero(scored.costs_NC[:, 0] <= tier) for tier in self._tiers]
         hopeful = [places[np.argsort(hopes_N[places], kind="stable")[:HOPEFUL]] for places in hopeful]
         some = np.unique(np.concatenate(hopeful))
-        draws_SN = surrogate.draws(features_NF[some], DRAWS, self._seed)
-        left = {}
+        draws_SN = belief.surrogates[place].draws(scored.features[place][some], DRAWS, self._seed)
+        fall = {}
         for tier, places in zip(self._tiers, hopeful, strict=True):
-            inside = front[1][front[0] <= tier]
-            best = min(inside.min(initial=worst), worst)
+            best, worst = belief.best(tier)[place], belief.worst_K[place]
             found_S = draws_SN[:, np.isin(some, places)].min(1, initial=worst)
-            left[tier] = float(np.maximum(best - found_S, 0).mean())
-        return left
+            fall[tier] = float(np.maximum(best - found_S, 0).mean())
+        return fall
 
     def _spread(self, free: Indices, taken: Indices, asked: int, random: np.random.Generator) -> int:
         """The design least like the proposed ones, among those of about the right cost.
@@ -329,32 +468,40 @@ class ExpectedFrontGain:
         column_N = (self._prior.losses(indices) - self._centre) / self._scale
         return np.concatenate([features_NF, column_N[:, None] * np.sqrt(features_NF.shape[1])], 1)
 
-    def _believe(
-        self, evidence: "_Evidence"
-    ) -> tuple[Surrogate, Callable[[Indices], _Array], tuple[Indices, _Array, _Array]]:
-        """The surrogate, its features, and its front: indices, costs and losses, cheapest first."""
+    def _believe(self, evidence: "_Evidence") -> "_Belief":
+        """The surrogates, and the front that they expect, cheapest first."""
         known, pending = np.array(evidence.known, dtype=np.intp), np.array(evidence.pending, dtype=np.intp)
-        losses, deviations = np.array(evidence.losses), np.array(evidence.deviations)
-        features_of = self._choices.features
-        features = features_of(known)
-        line = features.shape[1] - 1 if self._is_straight(evidence.asked) else None
-        surrogate = Surrogate.fit(features, losses, self._seed, deviations, line)
-        if self._prior is not None:
-            informed = Surrogate.fit(self._with_prior(known), losses, self._seed, deviations, line)
-            if informed.evidence > surrogate.evidence:
-                surrogate, features_of = informed, self._with_prior
-        places = np.concatenate([known, pending])
-        features = features_of(places)
+        line = self._choices.features(known).shape[1] - 1 if self._is_straight(evidence.asked) else None
+        surrogates, features = zip(
+            *(self._fitted(evidence, known, place, line) for place in range(self._metrics)), strict=True
+        )
         if len(pending):
-            surrogate = surrogate.with_guesses(features[len(known) :])
+            surrogates = tuple(
+                surrogate.with_guesses(of(pending)) for surrogate, of in zip(surrogates, features, strict=True)
+            )
+        places = np.concatenate([known, pending])
         # A lucky measurement overrates a design, so the front has predicted losses.
-        believed = surrogate.expected(features)
-        costs = self._choices.costs_N[places]
-        steps: list[int] = []
-        for place in np.lexsort((believed, costs)):
-            if not steps or believed[place] < believed[steps[-1]]:
-                steps.append(int(place))
-        return surrogate, features_of, (places[steps], costs[steps], believed[steps])
+        believed = np.stack(
+            [surrogate.expected(of(places)) for surrogate, of in zip(surrogates, features, strict=True)], 1
+        )
+        costs = self._choices.costs(places)
+        steps = _front(believed, costs)
+        losses = np.array(evidence.losses)
+        worst_K = losses.max(1)
+        scale_K = np.maximum(worst_K - losses.min(1), 1e-12)
+        return _Belief(surrogates, features, places[steps], costs[steps], believed[steps], worst_K, scale_K)
+
+    def _fitted(
+        self, evidence: "_Evidence", known: Indices, place: int, line: int | None
+    ) -> tuple[Surrogate, Callable[[Indices], _Array]]:
+        """The surrogate of a metric, with the function for its features."""
+        losses, deviations = np.array(evidence.losses[place]), np.array(evidence.deviations[place])
+        plain = self._choices.features
+        surrogate = Surrogate.fit(plain(known), losses, self._seed, deviations, line)
+        if self._prior is None or place:
+            return surrogate, plain
+        informed = Surrogate.fit(self._with_prior(known), losses, self._seed, deviations, line)
+        return (informed, self._with_prior) if informed.evidence > surrogate.evidence else (surrogate, plain)
 
     def _is_straight(self, asked: int) -> bool:
         """Whether this proposal expects losses to fall with the cost; at first every other one does.
@@ -408,6 +555,14 @@ def expected_gain(
     fits_N = costs_N <= tier
     gain_N[fits_N] = gain_N[fits_N] / tier + np.maximum(levels[-1] - losses_NQ[fits_N], 0).mean(1)
     return gain_N
+
+
+def _front(losses_NK: _Array, costs_NC: _Array) -> Indices:
+    """Places of the undominated designs, cheapest first; the first of equal ones."""
+    order = np.lexsort((*losses_NK.T[::-1], *costs_NC.T[::-1]))
+    points = np.hstack([costs_NC, losses_NK])[order]
+    repeated = np.append(False, (points[1:] == points[:-1]).all(1))
+    return order[undominated(points) & ~repeated]
 
 
 def _halving(place: int) -> float:
