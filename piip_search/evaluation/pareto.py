@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Losses = NDArray[np.float64]
+_NO_FRONT = "contributions need fronts, but a point dominates another one of its front"
 
 
 def undominated(losses_NM: Losses) -> NDArray[np.bool_]:
@@ -47,30 +48,46 @@ def contributions(losses_NM: Losses, reference_M: Losses, rank_N: NDArray[np.int
     For two losses it is the rectangle between a point, the next dearer one and the next worse one.
 
     Args:
-        losses_NM: Points of two losses.
-        reference_M: Reference point; points that are not better in both losses add nothing.
+        losses_NM: Points of at least two losses.
+        reference_M: Reference point; points that are not better in all losses add nothing.
         rank_N: Index of each point's front; by default all points are in one.
 
     Raises:
-        ValueError: The losses are not finite, not two, or one point of a front dominates another.
+        ValueError: The losses are not finite, fewer than two, or one point of a front dominates another.
     """
     losses_NM = _checked(losses_NM)
     fronts_N = np.zeros(len(losses_NM), dtype=np.intp) if rank_N is None else rank_N
-    if losses_NM.shape[1] != 2:
-        raise ValueError(f"contributions need two losses, got shape {losses_NM.shape}")
-    added_N = np.zeros(len(losses_NM))
+    if losses_NM.shape[1] < 2:
+        raise ValueError(f"contributions need two losses or more, got shape {losses_NM.shape}")
     inside = np.flatnonzero((losses_NM < reference_M).all(axis=1))
-    order = inside[np.lexsort((-losses_NM[inside, 0], losses_NM[inside, 1], fronts_N[inside]))]
-    if not len(order):
-        return added_N
-    losses, costs, fronts = losses_NM[order, 0], losses_NM[order, 1], fronts_N[order]
+    added_N = np.zeros(len(losses_NM))
+    if len(inside):
+        added = _rectangles if losses_NM.shape[1] == 2 else _volumes
+        added_N[inside] = added(losses_NM[inside], np.asarray(reference_M, dtype=float), fronts_N[inside])
+    return added_N
+
+
+def _rectangles(losses_N2: Losses, reference_2: Losses, fronts_N: NDArray[np.intp]) -> Losses:
+    order = np.lexsort((-losses_N2[:, 0], losses_N2[:, 1], fronts_N))
+    losses, costs, fronts = losses_N2[order, 0], losses_N2[order, 1], fronts_N[order]
     same = fronts[1:] == fronts[:-1]
     equal = (losses[1:] == losses[:-1]) & (costs[1:] == costs[:-1])
     if (same & ~equal & ((losses[1:] >= losses[:-1]) | (costs[1:] == costs[:-1]))).any():
-        raise ValueError("contributions need fronts, but a point dominates another one of its front")
-    worse = np.append(reference_M[0], np.where(same, losses[:-1], reference_M[0]))
-    dearer = np.append(np.where(same, costs[1:], reference_M[1]), reference_M[1])
+        raise ValueError(_NO_FRONT)
+    worse = np.append(reference_2[0], np.where(same, losses[:-1], reference_2[0]))
+    dearer = np.append(np.where(same, costs[1:], reference_2[1]), reference_2[1])
+    added_N = np.zeros(len(order))
     added_N[order] = (worse - losses) * (dearer - costs)
+    return added_N
+
+
+def _volumes(losses_NM: Losses, reference_M: Losses, fronts_N: NDArray[np.intp]) -> Losses:
+    added_N = np.zeros(len(losses_NM))
+    for front in np.unique(fronts_N):
+        own = fronts_N == front
+        if not undominated(losses_NM[own]).all():
+            raise ValueError(_NO_FRONT)
+        added_N[own] = moocore.hv_contributions(losses_NM[own], ref=reference_M)
     return added_N
 
 

@@ -27,11 +27,15 @@ class Halving(Generic[_Design]):
     `acquisition.expected_gain`. Costs are known; a cheap design that learnt nothing is on the first front, but adds
     next to nothing to it.
 
+    With several metrics or costs, each counts by its range. What a design adds to the best of each metric counts.
+
     Attributes:
         last: Index of the last rung, whose measurement is final.
     """
 
-    def __init__(self, epochs: Sequence[int], keep: int, tiers: Sequence[float], brackets: int = 1) -> None:
+    def __init__(
+        self, epochs: Sequence[int], keep: int, tiers: Sequence[float], brackets: int = 1, metrics: int = 1
+    ) -> None:
         """Prepares the schedule.
 
         Args:
@@ -40,6 +44,7 @@ class Halving(Generic[_Design]):
             tiers: Tiers, rising.
             brackets: Number of first rungs for new designs, most at the lowest: the designs of each get about as many
                 epochs.
+            metrics: Number of measured losses, which come before the costs.
 
         Raises:
             ValueError: There are fewer rungs than brackets, or no design would be promoted.
@@ -49,15 +54,14 @@ class Halving(Generic[_Design]):
         if not 1 <= brackets <= len(epochs):
             raise ValueError(f"designs start at 1 to {len(epochs)} of the rungs, got {brackets} brackets")
         self.last = len(epochs) - 1
-        self._keep, self._tiers = keep, tuple(tiers)
+        self._keep, self._tiers, self._metrics = keep, tuple(tiers), metrics
         self._weights = [1 / max(count, 1) for count in epochs[:brackets]]
         self._begun = [0] * brackets
         # Designs as numbers in the order of their start, which are quicker to look up.
         self._numbers: dict[_Design, int] = {}
         self._designs: list[_Design] = []
         self._tier: list[int] = []
-        self._cost: list[float] = []
-        self._losses: list[dict[int, float]] = [{} for _ in epochs]
+        self._losses: list[dict[int, tuple[float, ...]]] = [{} for _ in epochs]
         self._entered: list[set[int]] = [set() for _ in epochs]
         self._running: list[set[int]] = [set() for _ in epochs]
         self._failed: set[int] = set()
@@ -70,27 +74,32 @@ class Halving(Generic[_Design]):
         return int(np.argmin(shares))
 
     def start(self, design: _Design, rung: int, cost: float) -> None:
-        """Records that a design starts, or goes on, towards a rung."""
+        """Records that a design of a cost, which has the tiers, starts towards a rung, or goes on."""
         if design not in self._numbers:
             self._begun[min(rung, len(self._begun) - 1)] += 1
             fitting = [place for place, tier in enumerate(self._tiers) if cost <= tier]
             self._numbers[design] = len(self._designs)
             self._designs.append(design)
             self._tier.append(fitting[0] if fitting else len(self._tiers) - 1)
-            self._cost.append(cost)
         number = self._numbers[design]
         if rung and number not in self._entered[rung] and number in self._losses[rung - 1]:
             self._sent[rung - 1, self._tier[number]] += number not in self._failed
         self._entered[rung].add(number)
         self._running[rung].add(number)
 
-    def record(self, design: _Design, rung: int, loss: float | None) -> None:
-        """Records a design's loss at a rung, or its failure on the way (None), which ends it."""
+    def record(self, design: _Design, rung: int, losses: Sequence[float] | None) -> None:
+        """Records a design's losses at a rung, or its failure on the way (None), which ends it.
+
+        Args:
+            design: Design.
+            rung: Index of the rung.
+            losses: All losses: metrics, then costs, of which the first has the tiers.
+        """
         number = self._numbers[design]
         tier = self._tier[number]
         self._running[rung].discard(number)
-        if loss is not None:
-            self._losses[rung][number] = loss
+        if losses is not None:
+            self._losses[rung][number] = tuple(float(loss) for loss in losses)
             for above in range(tier, len(self._tiers)):
                 self._ordered.pop((rung, above), None)
         elif number not in self._failed:
@@ -140,23 +149,36 @@ class Halving(Generic[_Design]):
         """The designs of a tier at a rung, best first."""
         if (rung, tier) not in self._ordered:
             within = [number for number in self._losses[rung] if self._tier[number] <= tier]
-            points = np.array([(self._losses[rung][number], self._cost[number]) for number in within]).reshape(-1, 2)
-            rank = ranks(points)
-            worst = np.array([points[:, 0].max(initial=-np.inf) + 1e-9, self._tiers[tier] * (1 + 1e-9)])
-            added = contributions(points, worst, rank) / self._tiers[tier] + _improvements(points, worst[0], rank)
-            order = np.lexsort((np.arange(len(within)), points[:, 0], -added, rank))
+            points = np.array([self._losses[rung][number] for number in within])
+            order = self._best_first(points, self._tiers[tier]) if within else []
             best = (within[place] for place in order)
             self._ordered[rung, tier] = [number for number in best if self._tier[number] == tier]
         return self._ordered[rung, tier]
 
+    def _best_first(self, points_NM: Losses, tier: float) -> NDArray[np.intp]:
+        """Places of points of one tier, the first to be promoted first."""
+        rank = ranks(points_NM)
+        metrics = self._metrics
+        worst_M = points_NM.max(0) + 1e-9
+        worst_M[metrics] = tier * (1 + 1e-9)
+        added = contributions(points_NM, worst_M, rank)
+        if points_NM.shape[1] == 2:
+            added = added / tier + _improvements(points_NM[:, 0], worst_M[0], rank)
+        else:
+            scale_M = worst_M - np.append(points_NM[:, :metrics].min(0), np.zeros(points_NM.shape[1] - metrics))
+            added = added / scale_M.prod()
+            for place in range(metrics):
+                added += _improvements(points_NM[:, place], worst_M[place], rank) / scale_M[place]
+        return np.lexsort((np.arange(len(points_NM)), points_NM[:, 0], -added, rank))
 
-def _improvements(points_N2: Losses, worst: float, rank_N: NDArray[np.intp]) -> Losses:
+
+def _improvements(losses_N: Losses, worst: float, rank_N: NDArray[np.intp]) -> Losses:
     """Lead of each front's best loss over the front's second best; zero for the other points."""
-    improved_N = np.zeros(len(points_N2))
-    order = np.lexsort((points_N2[:, 0], rank_N))
-    ranks_N, losses_N = rank_N[order], points_N2[order, 0]
-    first_N = np.append(True, ranks_N[1:] != ranks_N[:-1])[: len(order)]
-    alone_N = np.append(first_N[1:], True)[: len(order)]
-    following_N = np.where(alone_N, worst, np.append(losses_N[1:], worst)[: len(order)])
-    improved_N[order[first_N]] = (following_N - losses_N)[first_N]
+    improved_N = np.zeros(len(losses_N))
+    order = np.lexsort((losses_N, rank_N))
+    ranks_N, sorted_N = rank_N[order], losses_N[order]
+    first_N = np.append(True, ranks_N[1:] != ranks_N[:-1])
+    alone_N = np.append(first_N[1:], True)
+    following_N = np.where(alone_N, worst, np.append(sorted_N[1:], worst))
+    improved_N[order[first_N]] = (following_N - sorted_N)[first_N]
     return improved_N

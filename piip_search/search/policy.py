@@ -60,6 +60,7 @@ class SamplerPolicy:
         seed: int,
         halving: Halving[Design],
         inherit: bool = False,
+        metrics: int = 1,
     ) -> None:
         """Combines a sampler and a schedule.
 
@@ -71,6 +72,7 @@ class SamplerPolicy:
             seed: Seed of weights and data order.
             halving: Schedule that promotes designs from one rung to the next.
             inherit: Whether a candidate starts from the nearest relative's weights.
+            metrics: Number of measured losses, which the objectives list before the costs.
         """
         self._sampler = sampler
         self._objectives = objectives
@@ -78,6 +80,7 @@ class SamplerPolicy:
         self._rungs = tuple(rungs)
         self._seed = seed
         self._halving = halving
+        self._metrics = metrics
         self._first: dict[Design, Candidate] = {}
         self._closed = ""
         self._trained: dict[Architecture, str] | None = {} if inherit else None
@@ -125,11 +128,11 @@ class SamplerPolicy:
         design, rung = candidate.design, self._rungs.index(candidate.fidelity)
         measured = self._objectives.value(evaluation) is not None
         losses = self._objectives.losses([evaluation])[0]
-        self._halving.record(design, rung, float(losses[0]) if measured else None)
+        self._halving.record(design, rung, losses.tolist() if measured else None)
         if not measured or rung == self._halving.last:
             self._sampler.tell(design, losses if measured else None)
         else:
-            self._sampler.report(design, candidate.fidelity.epochs, float(losses[0]))
+            self._sampler.report(design, candidate.fidelity.epochs, losses[: self._metrics].tolist())
         # An answer from another run has no weights here.
         if self._trained is not None and measured and not evaluation.facts.answered_from:
             self._trained[candidate.architecture] = candidate.weights
@@ -176,7 +179,7 @@ class FixedPolicy:
         """Does nothing: see `tell`."""
 
 
-def halving_of(spec: SearchSpec) -> Halving[Design]:
+def halving_of(spec: SearchSpec, metrics: int = 1) -> Halving[Design]:
     """The schedule of a space. A space without one has a single rung, at which every design is fully trained."""
     keep, brackets = (2, 1) if spec.schedule is None else (spec.schedule.keep, spec.schedule.brackets)
-    return Halving([rung.epochs for rung in spec.rungs], keep, spec.bounds.gmacs, brackets)
+    return Halving([rung.epochs for rung in spec.rungs], keep, spec.bounds.gmacs, brackets, metrics)

@@ -44,6 +44,11 @@ class TableDesigns:
     def __len__(self) -> int:
         return len(self.rows_ND)
 
+    @property
+    def costs_NC(self) -> NDArray[np.float64]:
+        """Known costs that the search trades off, the one with the tiers first."""
+        return self.gmacs_N[:, None]
+
 
 @dataclass(frozen=True)
 class Simulation:

@@ -59,6 +59,11 @@ class Designs:
         gmacs: NDArray[np.float64] = self.macs_N / 1e9
         return gmacs
 
+    @property
+    def costs_NC(self) -> NDArray[np.float64]:
+        """Known costs that a search trades off, shape (N, C), the one with the tiers first."""
+        return self.gmacs_N[:, None]
+
     def within(self, limit: Limit) -> "Designs":
         """The designs within the limit."""
         fits_N = self.macs_N <= max(limit.gmacs) * 1e9

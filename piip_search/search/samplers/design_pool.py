@@ -46,8 +46,8 @@ class PricedDesigns(Protocol):
         ...
 
     @property
-    def gmacs_N(self) -> NDArray[np.float64]:
-        """Costs of the designs, in the unit of the tiers."""
+    def costs_NC(self) -> NDArray[np.float64]:
+        """Known costs of the designs; the first one is in the unit of the tiers."""
         ...
 
     def __len__(self) -> int: ...

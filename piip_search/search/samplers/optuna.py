@@ -113,8 +113,8 @@ class InsideLimits(BaseSampler):
 class FrontSampler(BaseSampler):
     """Proposes the design with the largest expected gain of the fronts at its known cost (`acquisition`).
 
-    It works in any Optuna study whose parameters are `distributions` and whose first value is the loss; further values
-    are ignored, as costs are known. Losses by epochs that a running or pruned trial reported, to Optuna or in its user
+    It works in any Optuna study whose parameters are `distributions` and whose first values are the losses of the
+    metrics; further values are ignored, as costs are known. Losses by epochs that a running or pruned trial reported, to Optuna or in its user
     attribute `REACHED`, are evidence of its final loss. Other running trials count with their predicted loss. Failed
     trials, infinite values, and trials pruned without a report count as the worst. It is a function of the study's
     trials and needs no other state.
@@ -129,6 +129,7 @@ class FrontSampler(BaseSampler):
         seed: int,
         features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
         prior: Prior | None = None,
+        metrics: int = 1,
     ) -> None:
         """Prepares the sampler.
 
@@ -138,15 +139,17 @@ class FrontSampler(BaseSampler):
             tiers: Tiers of cost, in the unit of the designs' costs.
             trials: Planned number of proposals; a third of them, but no more than needed, are the initial spread.
             seed: Seed of the initial spread, and of draws.
-            features: Function for features of some designs, by index; the last is the cost (`AcquisitionPool`). By
-                default the features of PIIP networks.
-            prior: Prior knowledge about the designs; dropped if it misleads.
+            features: Function for features of some designs, by index; the last is the cost with the tiers
+                (`AcquisitionPool.of`). By default the features of PIIP networks.
+            prior: Prior knowledge about the first metric of designs; dropped if it misleads.
+            metrics: Number of measured losses.
         """
         self._proposals = DesignPool(space, designs, seed)
         own = features or _network_features(space, designs)
-        choices = AcquisitionPool(designs.gmacs_N, own, _Near(designs.rows_ND))
+        choices = AcquisitionPool.of(designs.costs_NC, own, _Near(designs.rows_ND))
         start = int(np.clip(trials // 3, FEWEST_SPREAD, START))
-        self._gain = ExpectedFrontGain(choices, tiers, seed, start, prior)
+        self._gain = ExpectedFrontGain(choices, tiers, seed, start, prior, metrics)
+        self._metrics = metrics
         self.distributions = self._proposals.distributions
         self.reason = Reason()
         self.expected: tuple[float, float, float] | None = None
@@ -199,12 +202,13 @@ class FrontSampler(BaseSampler):
 
     def _evidence(self, study: optuna.Study, trial: FrozenTrial) -> "_TrialResults":
         """Results of the other trials, with lower losses better."""
-        sign = -1.0 if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else 1.0
-        indices, found = self._proposals.catch_up(study, trial), _TrialResults()
+        maximised = [direction == optuna.study.StudyDirection.MAXIMIZE for direction in study.directions]
+        signs = tuple(-1.0 if most else 1.0 for most in maximised[: self._metrics])
+        indices, found = self._proposals.catch_up(study, trial), _TrialResults(signs)
         for other in study.get_trials(deepcopy=False):
             index = indices.get(other.number)
             if index is not None:
-                found.add(index, other, sign)
+                found.add(index, other)
         return found
 
 
@@ -213,38 +217,52 @@ class _TrialResults:
     """Results of trials, by design.
 
     Attributes:
+        signs: Factor for each metric that makes lower values better.
         losses: Losses of full measurements, one or several.
         pending: Designs in measurement.
         failed: Designs that could not be measured.
         reached: Losses by epochs at lower rungs.
     """
 
-    losses: dict[int, list[float]] = field(default_factory=dict)
+    signs: tuple[float, ...]
+    losses: dict[int, list[list[float]]] = field(default_factory=dict)
     pending: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
-    reached: dict[int, dict[int, float]] = field(default_factory=dict)
+    reached: dict[int, dict[int, list[float]]] = field(default_factory=dict)
 
     @property
-    def measured(self) -> dict[int, float]:
-        """Loss of each design; the mean of several measurements."""
-        return {index: float(np.mean(found)) for index, found in self.losses.items()}
+    def measured(self) -> dict[int, list[float]]:
+        """Losses of each design; the means of several measurements."""
+        return {
+            index: [float(np.mean(values)) for values in zip(*found, strict=True)]
+            for index, found in self.losses.items()
+        }
 
-    def add(self, index: int, trial: FrozenTrial, sign: float) -> None:
+    def add(self, index: int, trial: FrozenTrial) -> None:
         """Adds one trial."""
         state = trial.state
-        reported = {step: sign * value for step, value in trial.intermediate_values.items()}
-        reported |= {int(epochs): loss for epochs, loss in trial.user_attrs.get(REACHED, {}).items()}
-        on_its_way = {step: loss for step, loss in reported.items() if np.isfinite(loss)}
+        # Optuna's own reports are of a single value.
+        reported = {step: self._signed([value]) for step, value in trial.intermediate_values.items()}
+        reported |= {int(epochs): losses for epochs, losses in trial.user_attrs.get(REACHED, {}).items()}
+        on_its_way = {step: losses for step, losses in reported.items() if self._is_whole(losses)}
         if on_its_way and state != TrialState.FAIL:
             self.reached[index] = on_its_way
-        if state == TrialState.COMPLETE and np.isfinite(trial.values[0]):
-            self.losses.setdefault(index, []).append(sign * trial.values[0])
+        values = self._signed(trial.values or ())
+        if state == TrialState.COMPLETE and self._is_whole(values):
+            self.losses.setdefault(index, []).append(values)
         elif on_its_way and state in (TrialState.RUNNING, TrialState.PRUNED):
             return
         elif state in (TrialState.RUNNING, TrialState.WAITING):
             self.pending.append(index)
         else:
             self.failed.append(index)
+
+    def _signed(self, values: Sequence[float]) -> list[float]:
+        """Losses of the metrics from a trial's values, which costs may follow."""
+        return [sign * value for sign, value in zip(self.signs, values, strict=False)]
+
+    def _is_whole(self, losses: Sequence[float]) -> bool:
+        return len(losses) == len(self.signs) and bool(np.isfinite(losses).all())
 
 
 def _network_features(space: RowSpace, designs: PricedDesigns) -> Callable[[NDArray[np.intp]], NDArray[np.float64]]:

@@ -17,10 +17,6 @@ from piip_search.search.samplers.acquisition import Prior
 from piip_search.search.samplers.design_pool import PricedDesigns, RowSpace
 from piip_search.search.samplers.optuna import REACHED, FrontSampler, InsideLimits
 
-LOSSES = 2
-"""Number of losses: one for the metric, one for the cost."""
-
-
 @dataclass(frozen=True, slots=True)
 class Suggestion:
     """A sampler's proposal.
@@ -49,21 +45,27 @@ class Sampler(Protocol):
         ...
 
     def tell(self, design: Design, losses: Sequence[float] | None) -> None:
-        """Learns a proposal's losses, all lower is better, or None for a failure."""
+        """Learns a proposal's losses, metrics before costs, all lower is better, or None for a failure."""
         ...
 
-    def report(self, design: Design, epochs: int, loss: float) -> None:
-        """Learns a proposal's loss at a lower rung; it is not finished, and may never be."""
+    def report(self, design: Design, epochs: int, losses: Sequence[float]) -> None:
+        """Learns the losses of a proposal's metrics at a lower rung; it is not finished, and may never be."""
         ...
 
 
 class OptunaSampler:
     """A `Sampler` with an Optuna study in memory; the ledger is the permanent record."""
 
-    def __init__(self, sampler: InsideLimits | FrontSampler) -> None:
+    def __init__(self, sampler: InsideLimits | FrontSampler, losses: int) -> None:
+        """Creates the study.
+
+        Args:
+            sampler: Sampler of the study.
+            losses: Number of losses: metrics and costs.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._sampler = sampler
-        self._study = optuna.create_study(directions=["minimize"] * LOSSES, sampler=sampler)
+        self._study = optuna.create_study(directions=["minimize"] * losses, sampler=sampler)
         self._asked: dict[Design, optuna.Trial] = {}
 
     def ask(self, recorded: Design | None = None) -> Suggestion | None:
@@ -83,10 +85,10 @@ class OptunaSampler:
         else:
             self._study.tell(trial, list(losses))
 
-    def report(self, design: Design, epochs: int, loss: float) -> None:
+    def report(self, design: Design, epochs: int, losses: Sequence[float]) -> None:
         # A user attribute: Optuna's own report does not work with several losses. The trial keeps running.
         trial = self._asked[design]
-        trial.set_user_attr(REACHED, {**trial.user_attrs.get(REACHED, {}), str(epochs): loss})
+        trial.set_user_attr(REACHED, {**trial.user_attrs.get(REACHED, {}), str(epochs): list(losses)})
 
 
 def _nsga2(trials: int, seed: int) -> BaseSampler:
@@ -121,6 +123,7 @@ def make_sampler(
     tiers: Sequence[float] = (),
     features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
     prior: Prior | None = None,
+    metrics: int = 1,
 ) -> Sampler:
     """The sampler with a name, over some designs.
 
@@ -133,8 +136,10 @@ def make_sampler(
         tiers: Tiers of cost, in the unit of the designs' costs; by default one at the dearest design.
         features: Features for our sampler; by default those of PIIP networks.
         prior: Prior knowledge for our sampler.
+        metrics: Number of measured losses, which come before the designs' costs.
     """
+    losses = metrics + designs.costs_NC.shape[1]
     if name == "piip":
-        tiers = tiers or [float(designs.gmacs_N.max())]
-        return OptunaSampler(FrontSampler(space, designs, tiers, trials, seed, features, prior))
-    return OptunaSampler(InsideLimits(OPTUNA[name](trials, seed), space, designs, seed))
+        tiers = tiers or [float(designs.costs_NC[:, 0].max())]
+        return OptunaSampler(FrontSampler(space, designs, tiers, trials, seed, features, prior, metrics), losses)
+    return OptunaSampler(InsideLimits(OPTUNA[name](trials, seed), space, designs, seed), losses)

@@ -75,16 +75,41 @@ def test_ranks_peel_front_after_front(rows: list[list[int]]) -> None:
         ]
 
 
-@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=8))
-def test_a_contribution_is_what_is_lost_without_the_point(rows: list[tuple[int, int]]) -> None:
-    losses, reference = np.array(rows, float), np.array([6.0, 6.0])
+fronts = st.integers(2, 4).flatmap(
+    lambda size: st.lists(st.lists(st.integers(0, 8), min_size=size, max_size=size), min_size=1, max_size=8)
+)
+
+
+@given(fronts)
+def test_a_contribution_is_what_is_lost_without_the_point(rows: list[list[int]]) -> None:
+    losses, reference = np.array(rows, float), np.full(len(rows[0]), 6.0)
     front = losses[undominated(losses)]
     whole = hypervolume(front, reference)
     for place, added in enumerate(contributions(front, reference)):
         assert whole - hypervolume(np.delete(front, place, axis=0), reference) == pytest.approx(added)
 
 
-@pytest.mark.parametrize("losses", [np.ones((2, 3)), np.array([[0.0, 0.0], [1.0, 1.0]])])
-def test_contributions_are_of_a_front_of_two_losses(losses: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"contributions need (two losses|fronts)"):
+@given(fronts)
+def test_each_front_has_its_own_contributions(rows: list[list[int]]) -> None:
+    losses, reference = np.array(rows, float), np.full(len(rows[0]), 6.0)
+    rank = ranks(losses)
+    together = contributions(losses, reference, rank)
+    for front in range(rank.max() + 1):
+        np.testing.assert_allclose(together[rank == front], contributions(losses[rank == front], reference), atol=1e-12)
+
+
+@given(fronts)
+def test_a_loss_that_is_equal_for_all_scales_contributions(rows: list[list[int]]) -> None:
+    """Two losses have a formula of their own, and a third one of constant length joins the general one to it."""
+    losses = np.array(rows, float)[:, :2]
+    front = losses[undominated(losses)]
+    flat = np.hstack([front, np.full((len(front), 1), 1.0)])
+    np.testing.assert_allclose(
+        contributions(flat, np.array([6.0, 6.0, 3.0])), 2 * contributions(front, np.full(2, 6.0)), atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("losses", [np.ones((2, 1)), np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[0.0] * 3, [1.0] * 3])])
+def test_contributions_are_of_a_front_of_two_losses_or_more(losses: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"contributions need (two losses or more|fronts)"):
         contributions(losses, np.full(losses.shape[1], 2.0))

@@ -1,6 +1,8 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from piip_search.search.halving import Halving
 
@@ -27,7 +29,7 @@ def play(
         if not running:
             return started
         design, rung = running.pop(draw.randrange(len(running)))
-        halving.record(design, rung, losses[design] + 0.5 / EPOCHS[rung])
+        halving.record(design, rung, (losses[design] + 0.5 / EPOCHS[rung], costs[design]))
 
 
 def one_tier(count: int) -> tuple[dict[str, float], dict[str, float]]:
@@ -68,7 +70,7 @@ def test_the_known_cost_decides_between_equals() -> None:
     halving: Halving[str] = Halving((1, 2), 2, (10.0,))
     for name, cost in (("dear", 9.0), ("cheap", 3.0)):
         halving.start(name, 0, cost)
-        halving.record(name, 0, 0.5)
+        halving.record(name, 0, (0.5, cost))
     assert halving.promotion() == ("cheap", 1)
 
 
@@ -76,7 +78,7 @@ def test_a_cheap_design_that_learnt_nothing_does_not_go_on() -> None:
     halving: Halving[str] = Halving((1, 2), 3, (10.0,))
     for name, cost, loss in (("nothing", 1.0, 1.0), ("good", 8.0, 0.4), ("fair", 4.0, 0.6)):
         halving.start(name, 0, cost)
-        halving.record(name, 0, loss)
+        halving.record(name, 0, (loss, cost))
     assert halving.promotion() != ("nothing", 1)
 
 
@@ -91,7 +93,7 @@ def test_where_the_best_of_a_tier_failed_on_its_way_the_next_goes_on() -> None:
     halving: Halving[str] = Halving((1, 2), 3, (10.0,))
     for name, loss in (("best", 0.1), ("next", 0.2)):
         halving.start(name, 0, 1.0)
-        halving.record(name, 0, loss)
+        halving.record(name, 0, (loss, 1.0))
     assert halving.promotion(closed=True) == ("best", 1)
     halving.start("best", 1, 1.0)
     halving.record("best", 1, None)
@@ -126,3 +128,43 @@ def test_without_lower_rungs_everything_is_final() -> None:
 def test_what_cannot_be_scheduled(keep: int, brackets: int, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         Halving(EPOCHS, keep, (1.0,), brackets)
+
+
+def reached(rows: dict[str, tuple[float, ...]], keep: int = 2, metrics: int = 2) -> Halving[str]:
+    """A schedule of two rungs, whose designs have these losses at the first."""
+    halving: Halving[str] = Halving((1, 2), keep, (10.0,), metrics=metrics)
+    for name, losses in rows.items():
+        halving.start(name, 0, losses[metrics])
+        halving.record(name, 0, losses)
+    return halving
+
+
+def test_the_best_of_each_of_two_metrics_goes_on() -> None:
+    rows = {"first": (0.1, 0.9, 5.0), "second": (0.9, 0.1, 5.0), "poor": (0.8, 0.8, 5.0), "worse": (0.85, 0.85, 5.0)}
+    halving = reached(rows)
+    promoted = set()
+    while (going := halving.promotion()) is not None:
+        halving.start(*going, 5.0)
+        promoted.add(going[0])
+    assert promoted == {"first", "second"}
+
+
+def test_a_further_cost_saves_a_design_from_being_dominated() -> None:
+    rows = {"dear": (0.5, 5.0, 9.0), "slow": (0.5, 5.0, 5.0), "quick": (0.5, 5.0, 1.0)}
+    assert reached({**rows, "poor": (0.9, 9.0, 9.0)}, metrics=1).promotion() == ("quick", 1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=2, max_size=12, unique=True), st.integers(2, 3)
+)
+def test_a_metric_that_is_repeated_changes_no_promotion(rows: list[tuple[int, int]], keep: int) -> None:
+    """Two metrics of equal values have the front of one; the best of it is the best of both."""
+    once = {f"d{place}": (float(loss), float(cost)) for place, (loss, cost) in enumerate(rows)}
+    twice = {name: (loss, loss, cost) for name, (loss, cost) in once.items()}
+    fronts = [reached(once, keep, 1).promotion(), reached(twice, keep, 2).promotion()]
+    assert (fronts[0] is None) == (fronts[1] is None)
+    for going, table in zip(fronts, (once, twice), strict=True):
+        if going is not None:
+            own = table[going[0]]
+            better = [other for other in table.values() if all(a <= b for a, b in zip(other, own, strict=True))]
+            assert all(other == own for other in better)

@@ -55,7 +55,7 @@ def expected(order: list[int]) -> dict[int, int]:
         halving.start(size, rung, float(size))
         failed = size == 5 and rung
         trained[size] = trained[size] if failed else RUNGS[rung]
-        halving.record(size, rung, None if failed else -accuracy(size, RUNGS[rung]))
+        halving.record(size, rung, None if failed else (-accuracy(size, RUNGS[rung]), float(size)))
 
     for size in order:
         trained[size] = 0

@@ -48,6 +48,7 @@ class HalvingScheduler(TrialScheduler):
         super().__init__()  # type: ignore[no-untyped-call]  # it is Ray's
         self._halving: Halving[str] = Halving(rungs, keep, tiers)
         self._rungs, self._cost, self._time = tuple(rungs), cost, time_attr
+        self._costs: dict[str, float] = {}
         self._metric, self._mode = metric, mode
         self._towards: dict[str, int] = {}
         self._lost: dict[str, Trial] = {}
@@ -65,7 +66,8 @@ class HalvingScheduler(TrialScheduler):
         self._lost.pop(trial.trial_id, None)  # a retried trial
         if trial.trial_id in self._towards:
             return
-        self._go_on(trial.trial_id, 0, self._cost(trial.config))
+        self._costs[trial.trial_id] = self._cost(trial.config)
+        self._go_on(trial.trial_id, 0)
         reached = [rung for rung, time in enumerate(self._rungs) if self._reported(trial.last_result)[0] >= time]
         for rung in reached[-1:]:
             self._go_on(trial.trial_id, rung)
@@ -137,14 +139,14 @@ class HalvingScheduler(TrialScheduler):
     def _may_go_on(self, trial: Trial) -> bool:
         return trial.status == Trial.PAUSED and not self._arrived_at(trial)
 
-    def _go_on(self, name: str, rung: int, cost: float = 0.0) -> None:
+    def _go_on(self, name: str, rung: int) -> None:
         self._towards[name] = rung
-        self._halving.start(name, rung, cost)
+        self._halving.start(name, rung, self._costs[name])
 
     def _arrived(self, name: str, result: Mapping[str, Any]) -> int:
         """Records a result and promotes trials; returns the rung of the result."""
-        rung = self._towards[name]
-        self._halving.record(name, rung, self._reported(result)[1])
+        rung, loss = self._towards[name], self._reported(result)[1]
+        self._halving.record(name, rung, None if loss is None else (loss, self._costs[name]))
         self._promote(closed=False)
         return rung
 

@@ -33,13 +33,13 @@ def known(count: int = 300, seed: int = 0) -> tuple[AcquisitionPool, np.ndarray]
 def drive(choices: AcquisitionPool, losses: np.ndarray, tiers: list[float], trials: int, seed: int = 0) -> list[int]:
     proposer = ExpectedFrontGain(choices, tiers, seed)
     free = np.ones(len(losses), dtype=bool)
-    measured: dict[int, float] = {}
+    measured: dict[int, tuple[float, ...]] = {}
     for _ in range(trials):
         proposal = proposer.propose(measured, (), (), free)
         if proposal is None:
             break
         free[proposal.index] = False
-        measured[proposal.index] = float(losses[proposal.index])
+        measured[proposal.index] = (float(losses[proposal.index]),)
     return list(measured)
 
 
@@ -106,7 +106,7 @@ def test_equal_evidence_gives_equal_proposals_whatever_its_order() -> None:
     asked = drive(choices, losses, [8.0], 20)
     free = np.ones(len(losses), dtype=bool)
     free[asked] = False
-    measured = {index: float(losses[index]) for index in asked}
+    measured = {index: (float(losses[index]),) for index in asked}
     backwards = dict(reversed(measured.items()))
     first, second = (ExpectedFrontGain(choices, [8.0], 0).propose(each, (), (), free) for each in (measured, backwards))
     assert first == second
@@ -121,7 +121,7 @@ def test_what_runs_or_failed_is_not_proposed_again_nor_are_its_twins_first() -> 
     asked = drive(choices, losses, [8.0], 20)
     free = np.ones(len(losses), dtype=bool)
     free[asked] = False
-    measured = {index: float(losses[index]) for index in asked}
+    measured = {index: (float(losses[index]),) for index in asked}
     proposer = ExpectedFrontGain(choices, [8.0], 0)
     running: list[int] = []
     for _ in range(6):
@@ -259,8 +259,8 @@ def test_lower_rungs_guide_without_being_taken_for_the_end() -> None:
     choices, losses = known()
     random = np.random.default_rng(3)
     early = random.permutation(len(losses))[:60]
-    reached = {int(design): {3: 0.5 + 0.3 * float(losses[design])} for design in early}
-    final = {int(design): float(losses[design]) for design in early[:6]}
+    reached = {int(design): {3: (0.5 + 0.3 * float(losses[design]),)} for design in early}
+    final = {int(design): (float(losses[design]),) for design in early[:6]}
     free = np.ones(len(losses), dtype=bool)
     free[early] = False
     proposer = ExpectedFrontGain(choices, [10.0], seed=0)
@@ -283,7 +283,7 @@ def test_what_is_left_falls_as_designs_are_measured() -> None:
         some = order[:count]
         free = np.ones(len(losses), dtype=bool)
         free[some] = False
-        proposal = proposer.propose({int(i): float(losses[i]) for i in some}, (), (), free)
+        proposal = proposer.propose({int(i): (float(losses[i]),) for i in some}, (), (), free)
         assert proposal is not None
         assert proposal.left is not None
         left.append(proposal.left)
@@ -310,15 +310,15 @@ def with_prior(
         choices = AcquisitionPool(choices.costs_N, lambda indices: blind[indices], choices.near)
     proposer = ExpectedFrontGain(choices, [4.0, 10.0], seed, prior=make(losses))
     free = np.ones(len(losses), dtype=bool)
-    measured: dict[int, float] = {}
+    measured: dict[int, tuple[float, ...]] = {}
     proposals = []
     for _ in range(trials):
         proposal = proposer.propose(measured, (), (), free)
         assert proposal is not None
         proposals.append(proposal)
         free[proposal.index] = False
-        measured[proposal.index] = float(losses[proposal.index])
-    return np.minimum.accumulate(list(measured.values())) - losses.min(), proposals
+        measured[proposal.index] = (float(losses[proposal.index]),)
+    return np.minimum.accumulate([loss for (loss,) in measured.values()]) - losses.min(), proposals
 
 
 def nothing(losses: np.ndarray) -> None:
