@@ -150,8 +150,7 @@ class Halving(Generic[_Design]):
         if (rung, tier) not in self._ordered:
             within = [number for number in self._losses[rung] if self._tier[number] <= tier]
             points = np.array([self._losses[rung][number] for number in within])
-            order = self._best_first(points, self._tiers[tier]) if within else []
-            best = (within[place] for place in order)
+            best = [within[place] for place in self._best_first(points, self._tiers[tier])] if within else []
             self._ordered[rung, tier] = [number for number in best if self._tier[number] == tier]
         return self._ordered[rung, tier]
 

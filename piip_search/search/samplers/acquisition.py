@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from piip_search.evaluation.pareto import undominated
 from piip_search.evaluation.reason import Reason
+from piip_search.search.samplers.belief import Belief, Scored, front_places
+from piip_search.search.samplers.evidence import Evidence
 from piip_search.search.samplers.joint_gain import JointGain
-from piip_search.search.samplers.rung_extrapolation import extrapolated
 from piip_search.search.samplers.surrogate import Surrogate
 
 _Array = NDArray[np.float64]
@@ -143,143 +143,6 @@ class Proposal:
         return Reason(self.source, self.tier, self.gain, left=left, prior=prior)
 
 
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """The results so far, in an order that does not depend on the order of ends.
-
-    Attributes:
-        known: Designs with a result.
-        losses: Final losses of each metric, measured or extrapolated.
-        deviations: Standard deviations of these losses; zero for full measurements.
-        pending: Designs in their first measurement.
-    """
-
-    known: tuple[int, ...]
-    losses: tuple[tuple[float, ...], ...]
-    deviations: tuple[tuple[float, ...], ...]
-    pending: tuple[int, ...]
-
-    @classmethod
-    def of(
-        cls,
-        measured: Mapping[int, Sequence[float]],
-        pending: Sequence[int],
-        failed: Sequence[int],
-        reached: Mapping[int, Mapping[int, Sequence[float]]],
-        metrics: int,
-    ) -> "_Evidence":
-        found = [_final_losses(_metric_of(place, measured, reached), failed) for place in range(metrics)]
-        known = tuple(sorted(found[0]))
-        waiting = (*sorted(pending), *(() if known else sorted(failed)))
-        losses = tuple(tuple(results[index][0] for index in known) for results in found)
-        return cls(known, losses, tuple(tuple(results[index][1] for index in known) for results in found), waiting)
-
-    @property
-    def taken(self) -> Indices:
-        """Indices of all designs with a result or in measurement."""
-        return np.array([*self.known, *self.pending], dtype=np.intp)
-
-    @property
-    def asked(self) -> int:
-        """Number of proposed designs."""
-        return len(self.known) + len(self.pending)
-
-    @property
-    def varies(self) -> bool:
-        """Whether designs differ, in one metric at least."""
-        return any(len(set(losses)) > 1 for losses in self.losses)
-
-
-def _metric_of(
-    place: int, measured: Mapping[int, Sequence[float]], reached: Mapping[int, Mapping[int, Sequence[float]]]
-) -> tuple[dict[int, float], dict[int, dict[int, float]]]:
-    """Final losses, and losses by epochs, of one metric."""
-    final = {index: losses[place] for index, losses in measured.items()}
-    lower = {
-        index: {epochs: losses[place] for epochs, losses in rungs.items()} for index, rungs in reached.items()
-    }
-    return final, lower
-
-
-def _final_losses(
-    results: tuple[dict[int, float], dict[int, dict[int, float]]], failed: Sequence[int]
-) -> dict[int, tuple[float, float]]:
-    """Final losses with standard deviations, measured or extrapolated, of one metric."""
-    measured, reached = results
-    guessed = extrapolated(reached, measured)
-    found = {index: (loss, 0.0) for index, loss in measured.items()}
-    found |= {index: guess for index, guess in guessed.items() if index not in failed}
-    if found:  # failures count as the worst loss, once there is one
-        worst = max(loss for loss, _ in found.values())
-        found |= dict.fromkeys(failed, (worst, 0.0))
-    return found
-
-
-@dataclass(frozen=True)
-class _Belief:
-    """What the evidence says of losses, with a surrogate for each metric.
-
-    Attributes:
-        surrogates: Surrogates.
-        features: Function for the features of some designs, for each surrogate.
-        front: Indices of the front's designs.
-        costs_SC: Their costs.
-        losses_SK: Their expected losses.
-        worst_K: Largest loss of the evidence: that of no design.
-        scale_K: Range of the losses of the evidence.
-    """
-
-    surrogates: tuple[Surrogate, ...]
-    features: tuple[Callable[[Indices], _Array], ...]
-    front: Indices
-    costs_SC: _Array
-    losses_SK: _Array
-    worst_K: _Array
-    scale_K: _Array
-
-    def levels(self, features: Sequence[_Array]) -> tuple[_Array, ...]:
-        """Equally likely losses of some designs with these features, shape (n, Q), for each metric."""
-        return tuple(surrogate.losses(own) for surrogate, own in zip(self.surrogates, features, strict=True))
-
-    def seen(self, indices: Indices) -> tuple[_Array, ...]:
-        """Features of some designs for each metric."""
-        first = self.features[0](indices)
-        if len(self.features) == 1:
-            return (first,)
-        shared = first if self.features[0] == self.features[1] else self.features[1](indices)
-        return (first, *(shared for _ in self.features[1:]))
-
-    def best(self, tier: float) -> _Array:
-        """The lowest expected loss within a tier, shape (K,)."""
-        inside = self.losses_SK[self.costs_SC[:, 0] <= tier]
-        return np.minimum(inside.min(0, initial=np.inf), self.worst_K)
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """Designs with their predictions.
-
-    Attributes:
-        pool: Indices.
-        costs_NC: Costs.
-        features: Features for each metric.
-        levels: Equally likely losses of each metric.
-    """
-
-    pool: Indices
-    costs_NC: _Array
-    features: tuple[_Array, ...]
-    levels: tuple[_Array, ...]
-
-    def __add__(self, other: "_Scored") -> "_Scored":
-        return _Scored(
-            np.concatenate([self.pool, other.pool]),
-            np.concatenate([self.costs_NC, other.costs_NC]),
-            tuple(np.concatenate(pair) for pair in zip(self.features, other.features, strict=True)),
-            tuple(np.concatenate(pair) for pair in zip(self.levels, other.levels, strict=True)),
-        )
-
-
 class ExpectedFrontGain:
     """Proposes designs one at a time; a function of the evidence only, so that equal evidence gives equal proposals.
 
@@ -339,7 +202,7 @@ class ExpectedFrontGain:
             reached: Losses by epochs of designs that were measured at lower rungs. They are evidence of the final loss
                 as far as it can be extrapolated (`rung_extrapolation`), and never count as final.
         """
-        evidence = _Evidence.of(measured, pending, failed, reached or {}, self._metrics)
+        evidence = Evidence.of(measured, pending, failed, reached or {}, self._metrics)
         free = np.flatnonzero(free_N & (self._choices.costs_N <= self._tiers[-1]))
         if not len(free):
             return None
@@ -355,7 +218,7 @@ class ExpectedFrontGain:
             return self._best(evidence, free, free_N, random)
 
     def _best(
-        self, evidence: "_Evidence", free: Indices, free_N: NDArray[np.bool_], random: np.random.Generator
+        self, evidence: Evidence, free: Indices, free_N: NDArray[np.bool_], random: np.random.Generator
     ) -> Proposal:
         belief = self._believe(evidence)
         turn = evidence.asked % len(self._tiers)
@@ -382,11 +245,11 @@ class ExpectedFrontGain:
         used = None if self._prior is None else belief.features[0] != self._choices.features
         return Proposal(int(scored.pool[best]), "gain", tier, float(gain_N[best]), loss, left, used)
 
-    def _scored(self, belief: "_Belief", pool: Indices) -> "_Scored":
+    def _scored(self, belief: Belief, pool: Indices) -> Scored:
         features = belief.seen(pool)
-        return _Scored(pool, self._choices.costs(pool), features, belief.levels(features))
+        return Scored(pool, self._choices.costs(pool), features, belief.levels(features))
 
-    def _gain_within(self, belief: "_Belief", tier: float) -> Callable[["_Scored"], _Array]:
+    def _gain_within(self, belief: Belief, tier: float) -> Callable[[Scored], _Array]:
         """The expected gain within a tier, in units of the first loss, as a function of designs."""
         inside = belief.costs_SC[:, 0] <= tier
         front_SC, losses_SK = belief.costs_SC[inside], belief.losses_SK[inside]
@@ -401,7 +264,7 @@ class ExpectedFrontGain:
         unit = float(belief.scale_K[0])
         return lambda scored: unit * gain.of([*scored.levels, *(costs[:, None] for costs in scored.costs_NC.T)])
 
-    def _left(self, belief: "_Belief", scored: "_Scored") -> dict[float, float]:
+    def _left(self, belief: Belief, scored: Scored) -> dict[float, float]:
         """Expected remaining gain of each tier (`Proposal.left`)."""
         falls = [self._fall(belief, scored, place) for place in range(self._metrics)]
         unit = belief.scale_K[0] / belief.scale_K
@@ -410,7 +273,7 @@ class ExpectedFrontGain:
             for tier in self._tiers
         }
 
-    def _fall(self, belief: "_Belief", scored: "_Scored", place: int) -> dict[float, float]:
+    def _fall(self, belief: Belief, scored: Scored, place: int) -> dict[float, float]:
         """Expected fall of a metric's best loss in each tier if the most hopeful designs were all measured.
 
         It is the mean over joint draws of the surrogate (cf. Makarova et al., "Automatic termination for hyperparameter
@@ -468,7 +331,7 @@ class ExpectedFrontGain:
         column_N = (self._prior.losses(indices) - self._centre) / self._scale
         return np.concatenate([features_NF, column_N[:, None] * np.sqrt(features_NF.shape[1])], 1)
 
-    def _believe(self, evidence: "_Evidence") -> "_Belief":
+    def _believe(self, evidence: Evidence) -> Belief:
         """The surrogates, and the front that they expect, cheapest first."""
         known, pending = np.array(evidence.known, dtype=np.intp), np.array(evidence.pending, dtype=np.intp)
         line = self._choices.features(known).shape[1] - 1 if self._is_straight(evidence.asked) else None
@@ -485,14 +348,14 @@ class ExpectedFrontGain:
             [surrogate.expected(of(places)) for surrogate, of in zip(surrogates, features, strict=True)], 1
         )
         costs = self._choices.costs(places)
-        steps = _front(believed, costs)
+        steps = front_places(believed, costs)
         losses = np.array(evidence.losses)
         worst_K = losses.max(1)
         scale_K = np.maximum(worst_K - losses.min(1), 1e-12)
-        return _Belief(surrogates, features, places[steps], costs[steps], believed[steps], worst_K, scale_K)
+        return Belief(surrogates, features, places[steps], costs[steps], believed[steps], worst_K, scale_K)
 
     def _fitted(
-        self, evidence: "_Evidence", known: Indices, place: int, line: int | None
+        self, evidence: Evidence, known: Indices, place: int, line: int | None
     ) -> tuple[Surrogate, Callable[[Indices], _Array]]:
         """The surrogate of a metric, with the function for its features."""
         losses, deviations = np.array(evidence.losses[place]), np.array(evidence.deviations[place])
@@ -555,14 +418,6 @@ def expected_gain(
     fits_N = costs_N <= tier
     gain_N[fits_N] = gain_N[fits_N] / tier + np.maximum(levels[-1] - losses_NQ[fits_N], 0).mean(1)
     return gain_N
-
-
-def _front(losses_NK: _Array, costs_NC: _Array) -> Indices:
-    """Places of the undominated designs, cheapest first; the first of equal ones."""
-    order = np.lexsort((*losses_NK.T[::-1], *costs_NC.T[::-1]))
-    points = np.hstack([costs_NC, losses_NK])[order]
-    repeated = np.append(False, (points[1:] == points[:-1]).all(1))
-    return order[undominated(points) & ~repeated]
 
 
 def _halving(place: int) -> float:

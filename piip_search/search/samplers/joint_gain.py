@@ -59,7 +59,8 @@ class JointGain:
 
     def _chunk(self, tables: Sequence[tuple[_Array, _Array]], some: slice) -> _Array:
         """The part of the gain within some of the boxes."""
-        lengths, whole = 0.0, 1.0
+        count = len(self._boxes_B2M[some]), tables[0][0].shape[1]
+        lengths, whole = np.zeros(count), np.ones(count)
         for place, (length_EN, weight_N) in enumerate(tables):
             low_B, high_B = self._boxes_B2M[some, :, place].T
             length_BN = length_EN[high_B] - length_EN[low_B]
@@ -69,7 +70,8 @@ class JointGain:
                 whole = whole * weight_BN
             else:
                 lengths = lengths * (length_BN + weight_BN)
-        return np.asarray(lengths).sum(0)
+        chunk_N: _Array = lengths.sum(0)
+        return chunk_N
 
     def _measures(self, place: int, levels_NQ: _Array) -> tuple[_Array, _Array]:
         """Expected length of each design's values below each edge, and its weight at the reference."""

@@ -114,10 +114,10 @@ class FrontSampler(BaseSampler):
     """Proposes the design with the largest expected gain of the fronts at its known cost (`acquisition`).
 
     It works in any Optuna study whose parameters are `distributions` and whose first values are the losses of the
-    metrics; further values are ignored, as costs are known. Losses by epochs that a running or pruned trial reported, to Optuna or in its user
-    attribute `REACHED`, are evidence of its final loss. Other running trials count with their predicted loss. Failed
-    trials, infinite values, and trials pruned without a report count as the worst. It is a function of the study's
-    trials and needs no other state.
+    metrics; further values are ignored, as costs are known. Losses by epochs that a running or pruned trial reported,
+    to Optuna or in its user attribute `REACHED`, are evidence of its final loss. Other running trials count with their
+    predicted loss. Failed trials, infinite values, and trials pruned without a report count as the worst. It is a
+    function of the study's trials and needs no other state.
     """
 
     def __init__(

@@ -17,6 +17,7 @@ from piip_search.search.samplers.acquisition import Prior
 from piip_search.search.samplers.design_pool import PricedDesigns, RowSpace
 from piip_search.search.samplers.optuna import REACHED, FrontSampler, InsideLimits
 
+
 @dataclass(frozen=True, slots=True)
 class Suggestion:
     """A sampler's proposal.

@@ -109,7 +109,9 @@ def test_a_loss_that_is_equal_for_all_scales_contributions(rows: list[list[int]]
     )
 
 
-@pytest.mark.parametrize("losses", [np.ones((2, 1)), np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[0.0] * 3, [1.0] * 3])])
+@pytest.mark.parametrize(
+    "losses", [np.ones((2, 1)), np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[0.0] * 3, [1.0] * 3])]
+)
 def test_contributions_are_of_a_front_of_two_losses_or_more(losses: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"contributions need (two losses or more|fronts)"):
         contributions(losses, np.full(losses.shape[1], 2.0))

@@ -363,3 +363,108 @@ def test_a_priors_designs_come_tier_by_tier() -> None:
     assert [proposal.source for proposal in proposals] == ["prior"] * 5 + ["start"]
     tiers = [choices.costs_N[proposal.index] > 4 for proposal in proposals[:5]]
     assert tiers == [False, True, False, True, False]
+
+
+def several(seed: int = 0, count: int = 300) -> tuple[AcquisitionPool, np.ndarray]:
+    """Designs with two costs and two losses; each loss falls with one of the costs, and with a feature of its own."""
+    random = np.random.default_rng(seed)
+    features = random.random((count, 4))
+    costs = 1 + 9 * features[:, 2:]
+    losses = 1 - 0.4 * features[:, :2] - 0.4 * features[:, 2:] + 0.02 * random.standard_normal((count, 2))
+    losses[:, 1] *= 50  # in a unit of its own
+    near = [np.argsort(((features - own) ** 2).sum(1))[1:5] for own in features]
+    pool = AcquisitionPool.of(costs, lambda indices: features[indices][:, [0, 1, 3, 2]], lambda index: near[index])
+    return pool, losses
+
+
+def proposals(
+    choices: AcquisitionPool, losses: np.ndarray, tiers: list[float], trials: int, seed: int = 0, fail: int = 0
+) -> list[Proposal]:
+    """Proposals for all columns of losses; every so many fails."""
+    proposer = ExpectedFrontGain(choices, tiers, seed, metrics=losses.shape[1])
+    free = np.ones(len(losses), dtype=bool)
+    measured: dict[int, tuple[float, ...]] = {}
+    failed: list[int] = []
+    made = []
+    for number in range(1, trials + 1):
+        proposal = proposer.propose(measured, (), failed, free)
+        assert proposal is not None
+        made.append(proposal)
+        free[proposal.index] = False
+        if fail and number % fail == 0:
+            failed.append(proposal.index)
+        else:
+            measured[proposal.index] = tuple(losses[proposal.index].tolist())
+    return made
+
+
+@pytest.mark.parametrize("fail", [0, 7])
+def test_the_best_of_every_metric_and_a_wide_front_are_found(fail: int) -> None:
+    choices, losses = several()
+    made = proposals(choices, losses, [5.0, 8.0], 45, fail=fail)
+    asked = [proposal.index for proposal in made]
+    assert len(set(asked)) == 45
+    assert choices.costs_N[asked].max() <= 8.0
+    costs = choices.costs(np.arange(len(losses)))
+    fitting = costs[:, 0] <= 8
+    for place, unit in enumerate((1, 50)):
+        assert losses[asked, place].min() - losses[fitting, place].min() < 0.05 * unit
+    points = np.hstack([losses, costs])
+    reference = points[fitting].max(0)
+    random = np.random.default_rng(0).permutation(np.flatnonzero(fitting))[:45]
+    assert hypervolume(points[asked], reference) > 1.1 * hypervolume(points[random], reference)
+
+
+def test_what_is_left_of_several_metrics_is_the_largest_fall() -> None:
+    """In the unit of the first; a second metric of which much is left to gain counts, whatever its unit."""
+    choices, losses = several()
+    some = np.random.default_rng(1).permutation(len(losses))[:25]
+    free = np.ones(len(losses), dtype=bool)
+    free[some] = False
+
+    def left(columns: np.ndarray) -> dict[float, float]:
+        proposer = ExpectedFrontGain(choices, [5.0, 10.0], 0, metrics=columns.shape[1])
+        proposal = proposer.propose({int(i): columns[i].tolist() for i in some}, (), (), free)
+        assert proposal is not None
+        assert proposal.left is not None
+        return dict(proposal.left)
+
+    both, first, second = left(losses), left(losses[:, :1]), left(losses[:, 1:])
+    ranges = np.ptp(losses[some], axis=0)
+    for tier in (5.0, 10.0):
+        assert both[tier] == pytest.approx(max(first[tier], second[tier] * ranges[0] / ranges[1]))
+
+
+def test_a_second_metric_that_is_equal_for_all_ends_no_search() -> None:
+    choices, losses = several(count=60)
+    flat = np.stack([losses[:, 0], np.full(len(losses), 0.5)], 1)
+    made = proposals(choices, flat, [10.0], 30)
+    assert {proposal.source for proposal in made[START:]} == {"gain"}
+    assert flat[[proposal.index for proposal in made], 0].min() - flat[:, 0].min() < 0.05
+
+
+def test_lower_rungs_tell_of_each_metric() -> None:
+    """At the first rung the losses are half as large again; designs that are known to the end show it."""
+    choices, losses = several()
+    early = np.random.default_rng(3).permutation(len(losses))[:60]
+    reached = {int(design): {3: (1.5 * losses[design]).tolist()} for design in early}
+    final = {int(design): losses[design].tolist() for design in early[:8]}
+    free = np.ones(len(losses), dtype=bool)
+    free[early] = False
+    guided = ExpectedFrontGain(choices, [10.0], 0, metrics=2).propose(final, early[:0].tolist(), (), free, reached)
+    assert guided is not None
+    assert guided.source == "gain"
+    assert guided.loss is not None
+    assert abs(guided.loss[0] - losses[guided.index, 0]) < 0.15
+
+
+def test_one_metric_and_one_cost_are_a_case_of_several() -> None:
+    """A further cost that is equal for all designs, and a metric given twice, hardly change what is found."""
+    choices, losses = known()
+    more = AcquisitionPool.of(np.stack([choices.costs_N, np.ones(len(losses))], 1), choices.features, choices.near)
+    twice = np.stack([losses, losses], 1)
+    for pool, columns in ((more, losses[:, None]), (choices, twice)):
+        made = proposals(pool, columns, [4.0, 8.0], 40)
+        for tier in (4.0, 8.0):
+            mine = [losses[p.index] for p in made if choices.costs_N[p.index] <= tier]
+            assert min(mine) - losses[choices.costs_N <= tier].min() < 0.03

@@ -1,12 +1,15 @@
+from collections.abc import Sequence
+
 import numpy as np
 import optuna
 import pytest
 
+from piip_search.architecture.design import Design
 from piip_search.config import SearchSpec
 from piip_search.search.feasible import feasible_designs
 from piip_search.search.samplers.optuna import FrontSampler, InsideLimits
-from piip_search.search.samplers.sampler import SAMPLERS, make_sampler
-from piip_search.space import Features
+from piip_search.search.samplers.sampler import SAMPLERS, Sampler, make_sampler
+from piip_search.space import Designs, Features
 from support.contracts import MakeSampler, SamplerContract
 
 
@@ -21,6 +24,41 @@ class TestOptunaSamplers(SamplerContract):
     def make(self, spec: SearchSpec, name: str) -> MakeSampler:  # type: ignore[override]
         space, designs = feasible_designs(spec)
         return lambda seed: make_sampler(name, space, designs, trials=30, seed=seed)
+
+
+class TwoCosts(Designs):
+    """Designs that are traded off by multiply-accumulates and parameters."""
+
+    @property
+    def costs_NC(self) -> np.ndarray:
+        return np.stack([self.gmacs_N, self.params_N / 1e6], 1)
+
+
+class TwoMetrics:
+    """A sampler that is told a second metric, of another unit, which is best where the first is half good."""
+
+    def __init__(self, sampler: Sampler, costs: dict[str, float]) -> None:
+        self._sampler, self._costs = sampler, costs
+        self.ask, self.report = sampler.ask, sampler.report
+
+    def tell(self, design: Design, losses: Sequence[float] | None) -> None:
+        told = losses and [losses[0], 40 * abs(losses[0] - 0.5), losses[1], self._costs[design.name]]
+        self._sampler.tell(design, told)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+class TestOptunaSamplersOfSeveralLosses(SamplerContract):
+    @pytest.fixture
+    def spec(self, spec: SearchSpec) -> SearchSpec:
+        """With fewer image sizes: all designs are asked for."""
+        return spec.model_copy(update={"space": spec.space.model_copy(update={"resolutions": [32, 64]})})
+
+    @pytest.fixture
+    def make(self, spec: SearchSpec, name: str) -> MakeSampler:  # type: ignore[override]
+        space, found = feasible_designs(spec)
+        designs = TwoCosts(found.rows_ND, found.macs_N, found.params_N)
+        costs = {space.decode(row).name: c for row, (_, c) in zip(designs.rows_ND, designs.costs_NC, strict=True)}
+        return lambda seed: TwoMetrics(make_sampler(name, space, designs, trials=30, seed=seed, metrics=2), costs)
 
 
 def test_the_wrapper_works_in_a_plain_study(spec: SearchSpec) -> None:
