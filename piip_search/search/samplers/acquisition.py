@@ -93,7 +93,7 @@ class AcquisitionPool:
         """The largest costs within a tier, shape (C,): the tier, and those of the designs in it."""
         if self.others_NC is None:
             return np.array([tier])
-        return np.append(tier, self.others_NC[self.costs_N <= tier].max(0))
+        return np.append(tier, self.others_NC[self.costs_N <= tier].max(0, initial=0.0))
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,7 @@ class ExpectedFrontGain:
         self._start = start
         self._metrics = metrics
         self._tiers = tuple(sorted(tiers))
+        self._most = {tier: choices.most(tier) for tier in self._tiers}
         self._seed = seed
 
     def propose(
@@ -257,7 +258,7 @@ class ExpectedFrontGain:
             front = front_SC[:, 0], losses_SK[:, 0]
             worst = float(belief.worst_K[0])
             return lambda scored: expected_gain(scored.levels[0], scored.costs_NC[:, 0], front, worst, tier)
-        most_C = self._choices.most(tier)
+        most_C = self._most[tier]
         reference_M = np.concatenate([belief.worst_K, most_C])
         scale_M = np.concatenate([belief.scale_K, np.where(most_C > 0, most_C, 1.0)])
         gain = JointGain(np.hstack([losses_SK, front_SC]), reference_M, scale_M, self._metrics)

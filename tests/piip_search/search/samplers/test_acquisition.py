@@ -468,3 +468,9 @@ def test_one_metric_and_one_cost_are_a_case_of_several() -> None:
         for tier in (4.0, 8.0):
             mine = [losses[p.index] for p in made if choices.costs_N[p.index] <= tier]
             assert min(mine) - losses[choices.costs_N <= tier].min() < 0.03
+
+
+def test_a_tier_without_designs_is_no_obstacle() -> None:
+    choices, losses = several(count=60)
+    made = proposals(choices, losses, [0.5, 8.0], 15)
+    assert all(choices.costs_N[proposal.index] <= 8 for proposal in made)
