@@ -138,7 +138,7 @@ def main() -> None:
         peer(name, count, truth, ours)
 
     print(f"\nCOCO space: {len(space):,} legal designs")
-    for convention in ("published", "backbone", "detector"):
+    for convention in ("published", "backbone", "whole"):
         taken = seconds(lambda convention=convention: [len(chunk) for chunk in space.chunks(convention)], 3)
         print(
             f"  priced under {convention:<10} in {taken:.3f} s: {len(space) / taken / 1e6:.1f} million designs a second"

@@ -8,10 +8,9 @@ from piip_search.architecture import Architecture
 from piip_search.architecture.published import Published, published_as, published_near
 from piip_search.config import SearchSpec
 from piip_search.cost import (
-    COCO_MASK_RCNN,
     Convention,
     Cost,
-    DetectorCost,
+    Head,
     Memory,
     Part,
     breakdown,
@@ -22,6 +21,7 @@ from piip_search.cost import (
 )
 from piip_search.cost.gpu_share import process_bytes
 from piip_search.errors import DesignError
+from piip_search.tasks.detection.head import COCO_MASK_RCNN
 
 TASK_OF_MERGE = {"logits": "classification", "tokens": "multimodal"}
 """Task of the published designs with a merge; it is detection for all other merges."""
@@ -56,7 +56,7 @@ class DesignCost:
         design: The architecture.
         image: Height and width of the padded image in pixels.
         sides: Requested height and width; None for the square of the design's own resolution.
-        detector: Detector on the maps, under the detector convention.
+        head: Layers that read the maps, under the convention `whole`.
         costs: Cost under each convention that counts the design.
         memories: Memory under each convention.
     """
@@ -64,7 +64,7 @@ class DesignCost:
     design: Architecture
     image: tuple[int, int]
     sides: tuple[int, int] | None
-    detector: DetectorCost
+    head: Head
     costs: Mapping[Convention, Cost]
     memories: Mapping[Convention, Memory]
 
@@ -87,7 +87,7 @@ class DesignCost:
 
     def parts(self, convention: Convention) -> list[Part]:
         """The parts of the design under a convention."""
-        return breakdown(self.design, convention, self.sides, self.detector)
+        return breakdown(self.design, convention, self.sides, self.head)
 
     def to_dict(self) -> dict[str, Any]:
         """The costs as plain data."""
@@ -115,24 +115,22 @@ class DesignCost:
         return {"training_bytes": needed.training, "inference_bytes": needed.inference}
 
 
-def price_design(
-    design: Architecture, sides: tuple[int, int] | None = None, detector: DetectorCost = COCO_MASK_RCNN
-) -> DesignCost:
+def price_design(design: Architecture, sides: tuple[int, int] | None = None, head: Head = COCO_MASK_RCNN) -> DesignCost:
     """Prices an architecture exactly, without building it.
 
     Args:
         design: The architecture.
         sides: Height and width of the image in pixels; the square of the design's own resolution by default.
-        detector: Detector on the maps, under the detector convention.
+        head: Layers that read the maps, under the convention `whole`.
     """
-    known = conventions_of(design)
+    known = conventions_of(design, head)
     return DesignCost(
         design,
         (design.resolution,) * 2 if sides is None else design.image(*sides),
         sides,
-        detector,
-        {name: price(design, name, sides, detector) for name in known},
-        {name: memory(design, name, sides, detector) for name in known},
+        head,
+        {name: price(design, name, sides, head) for name in known},
+        {name: memory(design, name, sides, head) for name in known},
     )
 
 
@@ -146,7 +144,7 @@ def price_trial(design: Architecture, spec: SearchSpec) -> TrialCost:
     Raises:
         DesignError: The architecture has no maps for a detector.
     """
-    if "detector" not in conventions_of(design):
+    if "whole" not in conventions_of(design, spec.head):
         raise DesignError(
             f"a trial of {spec.name} trains a detector, but the merge {design.merge} gives no maps for one; "
             "leave --space out"

@@ -13,6 +13,8 @@ from piip_search.architecture.backbones import Backbone, Stage, Transformer
 Merge = Literal["conv", "linear", "pyramid", "logits", "tokens"]
 MERGES: tuple[Merge, ...] = get_args(Merge)
 
+MAP_MERGES: tuple[Merge, ...] = ("conv", "linear", "pyramid")
+"""Merges that give maps, for a head that reads maps."""
 KEEPS_PREFIX: tuple[Merge, ...] = ("logits", "tokens")
 """Merges for which class tokens and registers pass the blocks of ViTs."""
 STRIDES = (4, 8, 16, 32)

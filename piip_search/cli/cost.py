@@ -14,9 +14,10 @@ from piip_search.cli.options import Json, Quiet, expanded_space, space_names
 from piip_search.cli.terminal import tables
 from piip_search.config import SearchSpec, load_spec
 from piip_search.config.shipped import find_space
-from piip_search.cost import Convention, DetectorCost, DetectorName
+from piip_search.cost import Convention
 from piip_search.cost.gpu_share import GIB
 from piip_search.errors import DesignError, UserError
+from piip_search.tasks.detection.head import DetectorHead, DetectorName
 
 PUBLISHED_LISTED = 5
 """Most published designs listed beside a design."""
@@ -31,7 +32,7 @@ def cost(
         Convention | None, typer.Option(help="Counting convention of the parts; all totals are shown.")
     ] = None,
     detector: Annotated[
-        DetectorName, typer.Option(help="Detector after the maps, under the detector convention.")
+        DetectorName, typer.Option(help="Detector after the maps, under the convention whole.")
     ] = "mask_rcnn",
     space: Annotated[
         str | None,
@@ -51,7 +52,7 @@ def cost(
     Example: piip-search cost 'vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12'
     """
     design = Architecture.parse(architecture)
-    found = price_design(design, None if image is None else _image(image), DetectorCost(detector))
+    found = price_design(design, None if image is None else _image(image), DetectorHead(detector))
     if convention is not None and convention not in found.costs:
         raise DesignError(f"the merge {design.merge} gives no maps that a detector could read; leave --convention out")
     spec = None if space is None else load_spec(find_space(space))

@@ -13,13 +13,14 @@ from piip_search.architecture.design import Design
 from piip_search.config.budget import Budget, FidelitySection, Schedule
 from piip_search.config.fields import RUN_NAME, Section
 from piip_search.config.resources import Resources
-from piip_search.config.space import LimitSection, SpaceSection
+from piip_search.config.space import FORMER_WHOLE, LimitSection, SpaceSection
 from piip_search.config.training import DETECTORS, UNSEEN, Data, Training
-from piip_search.cost import COCO_MASK_RCNN, DetectorCost, DetectorName, Step, training_bytes
+from piip_search.cost import Step, training_bytes
 from piip_search.cost.gpu_share import max_step_bytes, share_of
 from piip_search.evaluation import evaluation
 from piip_search.evaluation.objectives import Objectives
 from piip_search.space import Limit as SpaceLimit
+from piip_search.tasks.detection.head import COCO_MASK_RCNN, DetectorHead, DetectorName
 
 SamplerName = Literal["piip", "nsga2", "tpe", "random"]
 
@@ -68,9 +69,9 @@ class SearchSpec(Section):
                 f"metric {self.metric} needs a detector with masks, got {detector}; "
                 "set training.detector to mask_rcnn, or metric to a bbox_mAP"
             )
-        if self.limit.convention == "detector" and self.training.known_detector is None:
+        if self.limit.convention == "whole" and self.training.known_detector is None:
             raise ValueError(
-                f"limit.convention detector counts {', '.join(get_args(DetectorName))}, not {detector}; "
+                f"limit.convention whole counts {', '.join(get_args(DetectorName))}, not {detector}; "
                 "set it to backbone or published"
             )
         return self
@@ -115,12 +116,13 @@ class SearchSpec(Section):
         The budget, the resources and the name may change between two sittings of one search.
         """
         # Defaults are left out, so that a new setting does not separate a run from its past.
-        return _fingerprint(
-            self.model_dump(mode="json", exclude={"name", "budget", "resources"}, exclude_defaults=True)
-        )
+        content = self.model_dump(mode="json", exclude={"name", "budget", "resources"}, exclude_defaults=True)
+        if self.limit.convention == "whole":
+            content["limit"]["convention"] = FORMER_WHOLE  # a run from before the new word stays the same one
+        return _fingerprint(content)
 
     @property
-    def detector(self) -> DetectorCost:
+    def head(self) -> DetectorHead:
         """The detector around the backbone with COCO's 80 classes, so that pricing needs no data.
 
         Mask R-CNN stands in for a detector of unknown cost, for a plan's estimates and for the memory of a training.
@@ -128,17 +130,17 @@ class SearchSpec(Section):
         training = self.training
         if training.known_detector is None:
             return COCO_MASK_RCNN
-        return DetectorCost(training.known_detector, training.channels, detections=training.max_detections)
+        return DetectorHead(training.known_detector, training.channels, detections=training.max_detections)
 
     @property
     def objectives(self) -> Objectives:
         """The objectives of a search: the metric, and the cost under the limit's convention."""
-        return Objectives(self.metric, self.limit.convention, self.detector)
+        return Objectives(self.metric, self.limit.convention, self.head)
 
     @property
     def bounds(self) -> SpaceLimit:
         """The limit on the cost of one architecture."""
-        limit, resources = self.limit.build(self.detector), self.resources
+        limit, resources = self.limit.build(self.head), self.resources
         if resources.gpu_memory is None:
             return limit
         share = 1.0 if resources.gpu == "auto" else resources.gpu
@@ -149,7 +151,7 @@ class SearchSpec(Section):
         """The training step of a trial, as far as its memory depends on it."""
         training, scale = self.training, self.fidelity.image_scale
         half = training.precision == "bfloat16"
-        return Step(scale, training.short_side, training.batch_size, self.detector, half, training.checkpointing)
+        return Step(scale, training.short_side, training.batch_size, self.head, half, training.checkpointing)
 
     def gpu_of(self, design: Design) -> float:
         """GPUs of a design's trial."""

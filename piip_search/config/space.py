@@ -8,7 +8,7 @@ from piip_search.architecture import MAX_BRANCHES, Attention, Direction
 from piip_search.architecture.backbones import ConvNeXt, backbone_named
 from piip_search.architecture.segments import Merge
 from piip_search.config.fields import MOST_CHOICES, Count, Positive, Section
-from piip_search.cost import Convention, DetectorCost
+from piip_search.cost import Convention, Head
 from piip_search.space import Choices, Pairing, SearchSpace, parse_window, write_window
 from piip_search.space import Limit as SpaceLimit
 from piip_search.space import Window as SpaceWindow
@@ -63,17 +63,25 @@ class SpaceSection(Section):
         return SearchSpace(Choices(**values))
 
 
+FORMER_WHOLE = "detector"
+"""Former word for the convention `whole`, in files and fingerprints."""
+
+
+def _convention(value: object) -> object:
+    return "whole" if value == FORMER_WHOLE else value
+
+
 class LimitSection(Section):
     """The limit on the cost of one design; the fields are those of `piip_search.space.Limit`."""
 
     gmacs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
-    convention: Convention = "published"
+    convention: Annotated[Convention, BeforeValidator(_convention)] = "published"
     mparams: Positive | None = None
 
-    def build(self, detector: DetectorCost) -> SpaceLimit:
+    def build(self, head: Head | None) -> SpaceLimit:
         """The limit as a plain value, its tiers rising.
 
         Args:
-            detector: Detector on the merged maps, under the convention `detector`.
+            head: Layers that read the merged maps, under the convention `whole`.
         """
-        return SpaceLimit(tuple(sorted(set(self.gmacs))), self.convention, self.mparams, detector)
+        return SpaceLimit(tuple(sorted(set(self.gmacs))), self.convention, self.mparams, head)

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from piip_search.config.fields import Count, FilePath, Positive, Section, Share
 from piip_search.config.messages import closest
-from piip_search.cost import DetectorName
+from piip_search.tasks.detection.head import DetectorName
 
 DETECTORS = (*get_args(DetectorName), "atss", "cascade_rcnn", "cascade_mask_rcnn", "dino")
 """Short names of detectors; the cost of the first ones is known."""

@@ -12,7 +12,7 @@ Left out: activations, softmax, residual sums, resizing, root-mean-square norms,
 product, convolution, attention product and bilinear sample. Left out: biases, norms, activations, softmax, residual
 sums, resizing, and the layers after the merged map.
 
-`detector` adds pyramid, neck and head of an mmdet detector; for the merges `conv`, `linear` and `pyramid` only.
+`whole` adds the layers of a task that read the merge's outputs, such as the pyramid, neck and head of a detector.
 
 All are sums over branches, over pairs of neighbours, and over merges. So a search space can price all its designs
 together.
@@ -28,12 +28,8 @@ from piip_search.cost.conventions import CountingRules as CountingRules
 from piip_search.cost.conventions import Grid as Grid
 from piip_search.cost.conventions import Part as Part
 from piip_search.cost.conventions import rules_for as rules_for
-from piip_search.cost.detector import COCO_MASK_RCNN as COCO_MASK_RCNN
-from piip_search.cost.detector import FULL_CHANNELS as FULL_CHANNELS
-from piip_search.cost.detector import DetectorCost as DetectorCost
-from piip_search.cost.detector import DetectorName as DetectorName
-from piip_search.cost.detector import detector_parts as detector_parts
-from piip_search.cost.detector import stacked_convolutions as stacked_convolutions
+from piip_search.cost.head import Head as Head
+from piip_search.cost.head import MergedMaps as MergedMaps
 from piip_search.cost.interaction import exchange_parts as exchange_parts
 from piip_search.cost.memory import Memory as Memory
 from piip_search.cost.memory import block_values as block_values
@@ -43,11 +39,14 @@ from piip_search.cost.memory import pooled_inputs as pooled_inputs
 from piip_search.cost.merge import joining_cost as joining_cost
 from piip_search.cost.merge import merges as merges
 from piip_search.cost.merge import published_head_cost as published_head_cost
-from piip_search.cost.price import READ as READ
 from piip_search.cost.price import breakdown as breakdown
 from piip_search.cost.price import conventions_of as conventions_of
 from piip_search.cost.price import memory as memory
 from piip_search.cost.price import price as price
 from piip_search.cost.price import training_bytes as training_bytes
+from piip_search.cost.pyramid import pyramid_grids as pyramid_grids
+from piip_search.cost.pyramid import pyramid_live_values as pyramid_live_values
+from piip_search.cost.pyramid import pyramid_part as pyramid_part
+from piip_search.cost.pyramid import pyramid_widths as pyramid_widths
 from piip_search.cost.training_step import Step as Step
 from piip_search.cost.training_step import kept_by_checkpoints as kept_by_checkpoints

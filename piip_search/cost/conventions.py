@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from piip_search.architecture.backbones import Backbone, Transformer
 from piip_search.architecture.segments import KEEPS_PREFIX, Merge
 
-Convention = Literal["published", "backbone", "detector"]
+Convention = Literal["published", "backbone", "whole"]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 
 Grid = tuple[int, int]

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from piip_search.architecture import Architecture, Interaction
 from piip_search.architecture.backbones import Backbone, ConvNeXt, Stage, Transformer
-from piip_search.architecture.segments import STRIDES, first_stages, interaction_stages
+from piip_search.architecture.segments import first_stages, interaction_stages
 from piip_search.cost.branch import backbone_parts, convnext_blocks
 from piip_search.cost.conventions import OUTPUTS, Convention, Cost, CountingRules, Grid, rules_for
-from piip_search.cost.detector import DetectorCost
+from piip_search.cost.head import Head
 
 WEIGHT_BYTES = 4
 """Bytes of a weight: float32, also under autocast."""
@@ -103,7 +103,7 @@ def live_values(
     architecture: Architecture,
     convention: Convention,
     sides: Sequence[Grid],
-    detector: DetectorCost,
+    head: Head | None,
     outputs: int | None = None,
 ) -> int:
     """Most values alive together in a forward pass of one image: the largest of the possible peaks.
@@ -112,7 +112,7 @@ def live_values(
         architecture: Design that runs.
         convention: Modules that count.
         sides: Height and width of the image that each branch sees, in pixels.
-        detector: Detector on the merged maps, under the convention `detector`.
+        head: Layers that read the merged maps, under the convention `whole`.
         outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`.
     """
     image = 3 * sides[architecture.output][0] * sides[architecture.output][1]
@@ -130,7 +130,7 @@ def live_values(
         if step in architecture.taps:
             held += sum(_values(branch[step], side) for branch, side in zip(stages, sides, strict=True))
     outputs = outputs or OUTPUTS.get(architecture.merge, 0)
-    moments.append(held + _merging(architecture, convention, stages, sides, detector, outputs))
+    moments.append(held + _merging(architecture, convention, stages, sides, head, outputs))
     return image + max(moments)
 
 
@@ -179,10 +179,10 @@ def _merging(
     convention: Convention,
     stages: list[tuple[Stage, ...]],
     sides: Sequence[Grid],
-    detector: DetectorCost,
+    head: Head | None,
     outputs: int,
 ) -> int:
-    """Values of all branches at the first width, on their own grids and the output's; a detector's finest maps."""
+    """Values of all branches at the first width, on their own grids and the output's; a head's finest maps."""
     width, stride = architecture.merged[-1]
     own = [_area(branch[-1], side) for branch, side in zip(stages, sides, strict=True)]
     output = sides[architecture.output]
@@ -198,14 +198,4 @@ def _merging(
             n_first = (output[0] // target.stride) * (output[1] // target.stride)
             areas = sum(_area(branch[0], side) for branch, side in zip(stages, sides, strict=True))
             merging = max(merging, (areas + (len(own) + 2) * n_first) * finest.width)
-    return max(merging, _pyramid(architecture, output, detector)) if convention == "detector" else merging
-
-
-def _pyramid(architecture: Architecture, output: Grid, detector: DetectorCost) -> int:
-    """Values of the stride-4 map in use, beside the merged map; and the neck's own finest maps."""
-    width, stride = architecture.merged[0]
-    n = (output[0] // stride) * (output[1] // stride)
-    finest = (output[0] // STRIDES[0]) * (output[1] // STRIDES[0])
-    grown = n * width * (1 + (12 if stride > STRIDES[0] else 0)) + finest * width
-    read = finest * width * 4 // 3 + finest * detector.channels * 3
-    return max(grown, read)
+    return max(merging, head.live_values(architecture.merged, output)) if convention == "whole" and head else merging

@@ -3,10 +3,10 @@
 import itertools
 
 from piip_search.architecture import Architecture
-from piip_search.architecture.segments import KEEPS_PREFIX, merged_maps
+from piip_search.architecture.segments import Merge, merged_maps
 from piip_search.cost.branch import branch_parts
 from piip_search.cost.conventions import CONVENTIONS, Convention, Cost, Grid, Part, rules_for
-from piip_search.cost.detector import COCO_MASK_RCNN, DetectorCost, detector_parts
+from piip_search.cost.head import Head
 from piip_search.cost.interaction import interaction_parts
 from piip_search.cost.memory import Memory, live_values, memory_of
 from piip_search.cost.merge import merge_cost, merges, published_head_cost
@@ -14,50 +14,48 @@ from piip_search.cost.training_step import Step, kept_by_checkpoints
 from piip_search.errors import DesignError
 
 
-def conventions_of(architecture: Architecture) -> tuple[Convention, ...]:
-    """The conventions that can price an architecture: a detector reads maps, not class scores or tokens."""
-    return CONVENTIONS[:2] if architecture.merge in KEEPS_PREFIX else CONVENTIONS
+def conventions_of(architecture: Architecture, head: Head | None) -> tuple[Convention, ...]:
+    """The conventions that can price an architecture: `whole` needs a head that reads its outputs."""
+    return CONVENTIONS if head is not None and architecture.merge in head.merges else CONVENTIONS[:2]
 
 
 def price(
     architecture: Architecture,
     convention: Convention = "published",
     image: Grid | None = None,
-    detector: DetectorCost = COCO_MASK_RCNN,
+    head: Head | None = None,
     outputs: int | None = None,
 ) -> Cost:
     """Cost of one image.
 
     Reproduces the papers' tables under `published` (PIIP, tables 1 to 12), the modules in `piip_search.models` under
-    `backbone`, and mmdet's around them under `detector`.
+    `backbone`, and a task's whole network under `whole`.
 
     Args:
         architecture: Design to price.
         convention: Counting convention.
         image: Height and width in pixels of the output branch's image, padded to the multiple at which all grids are
             exact; the architecture's nominal square by default.
-        detector: Detector on the merged maps, under `detector`.
+        head: Layers that read the merged maps, under `whole`.
         outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`; 1000 and 4096 by
             default.
 
     Raises:
-        DesignError: The architecture has no maps for a detector, under `detector`.
+        DesignError: There is no head, or it cannot read the outputs of this merge, under `whole`.
     """
-    return Cost.total(part.cost for part in breakdown(architecture, convention, image, detector, outputs))
+    return Cost.total(part.cost for part in breakdown(architecture, convention, image, head, outputs))
 
 
 def breakdown(
     architecture: Architecture,
     convention: Convention = "published",
     image: Grid | None = None,
-    detector: DetectorCost = COCO_MASK_RCNN,
+    head: Head | None = None,
     outputs: int | None = None,
 ) -> list[Part]:
     """The price by named parts, which sum to `price`; the arguments are those of `price`."""
-    if convention == "detector" and architecture.merge in KEEPS_PREFIX:
-        raise DesignError(
-            f"the merge {architecture.merge} gives no maps that a detector could read; use conv, linear or pyramid"
-        )
+    if convention == "whole":
+        head = _reading(architecture.merge, head)
     branches, interaction, merge = architecture.branches, architecture.interaction, architecture.merge
     whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
     sides = architecture.sides(whole)
@@ -86,16 +84,25 @@ def breakdown(
         width, stride = merged[-1]
         grid = (sides[output][0] // stride, sides[output][1] // stride)
         parts.append(Part("head", "", published_head_cost(width, grid)))
-    if convention == "detector":
-        parts += detector_parts(detector, merged, sides[output])
+    if convention == "whole" and head is not None:
+        parts += head.parts(merged, sides[output])
     return parts
+
+
+def _reading(merge: Merge, head: Head | None) -> Head:
+    """The head, if it reads the outputs of a merge."""
+    if head is None:
+        raise DesignError("the convention whole counts a head, and none is given; name one, or count the backbone")
+    if merge not in head.merges:
+        raise DesignError(f"the merge {merge} gives no outputs that the head reads; use {', '.join(head.merges)}")
+    return head
 
 
 def memory(
     architecture: Architecture,
     convention: Convention = "backbone",
     image: Grid | None = None,
-    detector: DetectorCost = COCO_MASK_RCNN,
+    head: Head | None = None,
     images: int = 1,
     value_bytes: int = 4,
     outputs: int | None = None,
@@ -106,7 +113,7 @@ def memory(
         architecture: Design that runs.
         convention: Modules that count.
         image: As in `price`.
-        detector: As in `price`.
+        head: As in `price`.
         images: Images a step.
         value_bytes: Bytes of a value: 4 in float32, 2 under bfloat16 autocast.
         outputs: As in `price`.
@@ -116,18 +123,14 @@ def memory(
     """
     whole = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
     sides = architecture.sides(whole)
-    live = live_values(architecture, convention, sides, detector, outputs)
-    return memory_of(price(architecture, convention, image, detector, outputs), live, images, value_bytes)
-
-
-READ = ("pyramid", "neck", "head")
-"""Groups of parts after a backbone's maps."""
+    live = live_values(architecture, convention, sides, head, outputs)
+    return memory_of(price(architecture, convention, image, head, outputs), live, images, value_bytes)
 
 
 def training_bytes(architecture: Architecture, step: Step, outputs: int | None = None) -> int:
     """Memory of the training step of a trial, which may train a smaller form of the design (see `Step.bytes_of`).
 
-    The merges `logits` and `tokens` give no maps: their networks are trained without a detector, which is left out.
+    A head that does not read the merge's outputs is left out: the network is trained without it.
 
     Args:
         architecture: The design.
@@ -136,11 +139,11 @@ def training_bytes(architecture: Architecture, step: Step, outputs: int | None =
     """
     trained = architecture.scaled(step.image_scale)
     image = (int(trained.resolution * step.short_side), trained.resolution)
-    parts = breakdown(trained, conventions_of(trained)[-1], image, step.detector, outputs)
-    backbone = Cost.total(part.cost for part in parts if part.group not in READ)
-    read = Cost.total(part.cost for part in parts if part.group in READ)
+    parts = breakdown(trained, "backbone", image, outputs=outputs)
+    backbone = Cost.total(part.cost for part in parts)
+    whole = price(trained, conventions_of(trained, step.head)[-1], image, step.head, outputs)
     kept = backbone.saved_values
     if step.checkpointing:
         merge = sum(part.cost.saved_values for part in parts if part.group == "merge")
         kept = merge + sum(kept_by_checkpoints(trained, trained.sides(trained.image(*image))))
-    return int(step.bytes_of(backbone.params + read.params, backbone.params, kept, read.saved_values))
+    return int(step.bytes_of(whole.params, backbone.params, kept, whole.saved_values - backbone.saved_values))

@@ -7,7 +7,7 @@ from typing import Any
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import interaction_stages
 from piip_search.cost.conventions import Cost, Grid, rules_for
-from piip_search.cost.detector import COCO_MASK_RCNN, DetectorCost
+from piip_search.cost.head import Head
 from piip_search.cost.interaction import exchange_parts
 from piip_search.cost.memory import STATE_BYTES, block_values, branch_inputs, exchange_inputs, pooled_inputs
 
@@ -25,15 +25,15 @@ class Step:
         image_scale: Factor on the design's sizes, in (0, 1].
         short_side: Short side of the box for an image, as a share of the design's image size, which is the long side.
         images: Images at a time.
-        detector: Detector on the merged maps, if the merge gives maps.
-        bfloat16: Whether the backbone runs in bfloat16; pyramid, neck and head are counted in float32.
+        head: Layers that read the merged maps; None trains the backbone alone.
+        bfloat16: Whether the backbone runs in bfloat16; the head is counted in float32.
         checkpointing: Whether only the inputs of blocks and interactions are saved for the backward pass.
     """
 
     image_scale: float = 1.0
     short_side: float = 1.0
     images: int = 1
-    detector: DetectorCost = COCO_MASK_RCNN
+    head: Head | None = None
     bfloat16: bool = False
     checkpointing: bool = False
 
@@ -44,10 +44,10 @@ class Step:
         pass.
 
         Args:
-            weights: Parameters of the whole detector.
+            weights: Parameters of the whole network.
             backbone_weights: Parameters of the backbone; autocast copies them.
             kept: Values of one image that the backbone saves.
-            read: Values of one image that the detector after the backbone saves.
+            read: Values of one image that the head after the backbone saves.
         """
         size = HALF_BYTES if self.bfloat16 else VALUE_BYTES
         copies = HALF_BYTES * backbone_weights if self.bfloat16 else 0

@@ -8,15 +8,15 @@ import numpy as np
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design, as_architecture
-from piip_search.cost import COCO_MASK_RCNN, Convention, Cost, DetectorCost, price
+from piip_search.cost import Convention, Cost, Head, price
 from piip_search.evaluation.evaluation import Evaluation, Fidelity
 from piip_search.evaluation.pareto import Losses, hypervolume, undominated
 
 
 @lru_cache(maxsize=100_000)
-def _price(architecture: Architecture, convention: Convention, detector: DetectorCost) -> Cost:
+def _price(architecture: Architecture, convention: Convention, head: Head | None) -> Cost:
     """Price of an architecture, cached: fronts need the same prices after every evaluation."""
-    return price(architecture, convention, detector=detector)
+    return price(architecture, convention, head=head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Objectives:
     Attributes:
         metric: Name of a measured metric, higher is better.
         convention: Counting convention of the cost.
-        detector: Detector on the merged maps, under the convention `detector`.
+        head: Layers that read the merged maps, under the convention `whole`.
         top: Upper bound of the metric; 1 for averages of precisions.
         span: Greatest distance of the metric to it: the loss of an untrained model, and the hypervolume's reference.
         known_cost: Returns the cost of designs that are no architectures; None if all are.
@@ -34,7 +34,7 @@ class Objectives:
 
     metric: str
     convention: Convention
-    detector: DetectorCost = COCO_MASK_RCNN
+    head: Head | None = None
     top: float = 1.0
     span: float = 1.0
     known_cost: Callable[[Design], Cost] | None = None
@@ -47,7 +47,7 @@ class Objectives:
         """Cost of a design: that of the cost model, or the known one of a table."""
         if self.known_cost is not None:
             return self.known_cost(design)
-        return _price(as_architecture(design), self.convention, self.detector)
+        return _price(as_architecture(design), self.convention, self.head)
 
     def value(self, evaluation: Evaluation) -> float | None:
         """The metric; None if the evaluation failed or lacks it."""

@@ -1,6 +1,6 @@
 """The README of an export: how to train the design, its starting weights, and its cost."""
 
-from piip_search.cost import COCO_MASK_RCNN, Convention, memory, price
+from piip_search.cost import Convention, memory, price
 from piip_search.export.authors import config
 from piip_search.export.mmdet.config import MEAN, STD
 from piip_search.export.mmdet.data import box
@@ -207,12 +207,11 @@ def _cost(export: Export) -> str:
     architecture, training = export.architecture, export.training
     width, height = box(architecture, training)
     value_bytes = 2 if training.precision == "bfloat16" else 4
-    known = export.detector_cost is not None
-    convention: Convention = "detector" if known else "backbone"
-    detector = export.detector_cost or COCO_MASK_RCNN
+    known = export.head is not None
+    convention: Convention = "whole" if known else "backbone"
     image = (height, width)
-    one = price(architecture, convention, image, detector)
-    step = memory(architecture, convention, image, detector, IMAGES_A_STEP, value_bytes)
+    one = price(architecture, convention, image, export.head)
+    step = memory(architecture, convention, image, export.head, IMAGES_A_STEP, value_bytes)
     extent = "with the detector" if known else f"without the heads of {training.detector}, whose cost is not known"
     parts = [
         f"{one.gmacs:.4g} GMACs for {width} x {height} pixels, {one.mparams:.4g} M parameters, {extent}",

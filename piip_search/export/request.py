@@ -6,11 +6,12 @@ from typing import Literal, get_args
 
 from piip_search.architecture import Architecture
 from piip_search.config import Training
-from piip_search.cost import COCO_MASK_RCNN, Cost, DetectorCost, conventions_of, price
+from piip_search.cost import Cost, conventions_of, price
 from piip_search.export.mmdet.data import CocoPaths
 from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig
 from piip_search.export.mmdet.recipe import SCHEDULES, TrainingLength
 from piip_search.export.provenance import Provenance
+from piip_search.tasks.detection.head import DetectorHead
 
 Format = Literal["mmdet", "torch", "onnx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -81,19 +82,15 @@ class Export:
         return self.custom_detector or DETECTOR_CONFIGS[self.training.detector]
 
     @property
-    def detector_cost(self) -> DetectorCost | None:
-        """The cost of the detector for the data set's own classes; None if it is unknown."""
+    def head(self) -> DetectorHead | None:
+        """The head of the detector for the data set's own classes; None if its cost is unknown."""
         training, name = self.training, self.training.known_detector
         if name is None:
             return None
-        return DetectorCost(name, training.channels, len(self.data.classes), training.max_detections)
+        return DetectorHead(name, training.channels, len(self.data.classes), training.max_detections)
 
     @property
     def costs(self) -> dict[str, Cost]:
         """Cost of one image of the full size, under every convention that counts the design."""
-        known = self.detector_cost
-        return {
-            name: price(self.architecture, name, detector=known or COCO_MASK_RCNN)
-            for name in conventions_of(self.architecture)
-            if name != "detector" or known is not None
-        }
+        known = conventions_of(self.architecture, self.head)
+        return {name: price(self.architecture, name, head=self.head) for name in known}

@@ -57,7 +57,7 @@ class _Extremes:
 def _enumerated(space: SearchSpace, limit: Limit) -> tuple[Designs, _Extremes]:
     """The designs within a limit, cached: a command needs them several times, and a large space takes seconds."""
     parts, cheapest, fewest, lightest = [], [], [], []
-    for chunk in space.chunks(limit.convention, limit.detector, limit.step):
+    for chunk in space.chunks(limit.convention, limit.head, limit.step):
         parts.append(chunk.within(limit))
         cheapest.append(chunk[[chunk.macs_N.argmin()]])
         fewest.append(int(chunk.params_N.min()))

@@ -218,7 +218,7 @@ def _survey(space: SearchSpace, spec: SearchSpec) -> _Survey:
     counts = np.zeros(len(edges) - 1, np.int64)
     ends: list[Designs] = []
     fitting = 0
-    for chunk in space.chunks(spec.bounds.convention, spec.bounds.detector):
+    for chunk in space.chunks(spec.bounds.convention, spec.bounds.head):
         fitting += len(chunk.within(spec.bounds))
         counts += np.histogram(chunk.macs_N / 1e9, edges)[0]
         ends.append(chunk[[chunk.macs_N.argmin(), chunk.macs_N.argmax()]])
@@ -268,14 +268,14 @@ def _hours(design: Architecture, spec: SearchSpec, images: tuple[int, int], thro
     """(3 x training images x epochs + validation images) x seeds x MACs of the whole detector / throughput."""
     scaled, image = _trained(design, spec)
     passes = (PASSES * _used(images[0], spec) * spec.fidelity.epochs + images[1]) * spec.fidelity.seeds
-    return passes * price(scaled, "detector", image, spec.detector).macs / (throughput * 1e12) / 3600
+    return passes * price(scaled, "whole", image, spec.head).macs / (throughput * 1e12) / 3600
 
 
 def _published(space: SearchSpace, spec: SearchSpec) -> tuple[PublishedPosition, ...]:
     rows = {row.architecture: row for row in reversed(published_designs()) if row.task == TASK}
     placed = [
         PublishedPosition(
-            row, price(design, spec.bounds.convention, detector=spec.detector).gmacs, tuple(space.reasons(design))
+            row, price(design, spec.bounds.convention, head=spec.head).gmacs, tuple(space.reasons(design))
         )
         for design, row in rows.items()
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from piip_search.cost import COCO_MASK_RCNN, Convention, DetectorCost, Step
+from piip_search.cost import Convention, Head, Step
 
 Rows = NDArray[Any]
 Counts = NDArray[np.int64]
@@ -21,7 +21,7 @@ class Limit:
         gmacs: Tiers of cost in 10^9 multiply-accumulates, rising; the last is the highest cost of a proposed design.
         convention: Counting convention of the cost.
         mparams: Most parameters, in 10^6; None for no limit.
-        detector: Detector on the merged maps, under the convention `detector`.
+        head: Layers that read the merged maps, under the convention `whole`.
         step: Training step whose memory is limited; None for no such limit.
         step_bytes: Most memory of that step in bytes.
     """
@@ -29,7 +29,7 @@ class Limit:
     gmacs: tuple[float, ...]
     convention: Convention = "published"
     mparams: float | None = None
-    detector: DetectorCost = COCO_MASK_RCNN
+    head: Head | None = None
     step: Step | None = None
     step_bytes: int = 0
 

@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Interaction, scaled_sides
 from piip_search.architecture.backbones import Backbone
-from piip_search.architecture.segments import KEEPS_PREFIX, interaction_stages, merged_maps, stretches_of
+from piip_search.architecture.segments import interaction_stages, merged_maps, stretches_of
 from piip_search.cost import (
     Convention,
     Cost,
-    DetectorCost,
     Grid,
+    Head,
     Step,
     backbone_parts,
     block_values,
     branch_inputs,
-    detector_parts,
     exchange_inputs,
     exchange_parts,
     joining_cost,
@@ -41,7 +40,7 @@ CHUNK = 1 << 18
 
 
 def priced(
-    space: Choices, block: Block, convention: Convention, detector: DetectorCost, trained: Step | None = None
+    space: Choices, block: Block, convention: Convention, head: Head | None, trained: Step | None = None
 ) -> Iterator[Designs]:
     """The designs of a block with their costs, in chunks, and with the memory of a training step on request."""
     step = max(1, CHUNK // max(1, block.legal_SWT[0].size))
@@ -51,7 +50,7 @@ def priced(
         )
         legal = np.flatnonzero(part.legal_SWT)
         if len(legal):
-            cost = _costs(space, part, convention, detector, _as_designed(space, part))
+            cost = _costs(space, part, convention, head, _as_designed(space, part))
             memory = None if trained is None else _training_bytes(space, part, trained).ravel()[legal]
             yield Designs(part.rows(space, legal), cost.macs.ravel()[legal], cost.params.ravel()[legal], memory)
 
@@ -131,9 +130,7 @@ def _as_trained(space: Choices, block: Block, step: Step) -> _BranchSizes:
     return _BranchSizes(sides_MS, sides, designed_MS)
 
 
-def _costs(
-    space: Choices, block: Block, convention: Convention, detector: DetectorCost, seen: _BranchSizes
-) -> _BlockCosts:
+def _costs(space: Choices, block: Block, convention: Convention, head: Head | None, seen: _BranchSizes) -> _BlockCosts:
     """Costs of all combinations of a block."""
     totals = _BlockCosts(*(np.zeros(block.legal_SWT.shape, np.int64) for _ in range(3)))
     facts = [space.model(index) for index in block.models]
@@ -145,7 +142,7 @@ def _costs(
                 cost = Cost.total(part for _, part in backbone_parts(fact, windows, sides, counted[slot]))
                 totals.add(cost, np.ix_(mine_S, mine_W, mine_T), (-1, 1, 1))
         for t in mine_T:
-            for cost in _tail_costs(space, block.tails_TX[t], facts, seen, convention, detector):
+            for cost in _tail_costs(space, block.tails_TX[t], facts, seen, convention, head):
                 totals.add(cost, (slice(None), slice(None), t), (-1, 1))
     return totals
 
@@ -177,8 +174,8 @@ def _some(sides: Any, mine_S: NDArray[np.int64]) -> Any:
 def _training_bytes(space: Choices, block: Block, step: Step) -> Counts:
     """Memory of a training step for all combinations of a block, equal to `training_bytes` to the byte."""
     seen = _as_trained(space, block, step)
-    whole = _costs(space, block, "detector", step.detector, seen)
-    backbone = _costs(space, block, "backbone", step.detector, seen)
+    whole = _costs(space, block, "whole", step.head, seen)
+    backbone = _costs(space, block, "backbone", None, seen)
     kept = backbone.saved_values
     if step.checkpointing:
         kept = _kept_by_checkpoints(space, block, seen)
@@ -233,7 +230,7 @@ def _tail_costs(
     facts: list[Backbone],
     seen: _BranchSizes,
     convention: Convention,
-    detector: DetectorCost,
+    head: Head | None,
 ) -> Iterator[Cost]:
     """Costs of interactions, merge and the layers after it, over arrays of sides."""
     interaction, merge = _interaction(space, tail_X, len(facts)), _tail(space, tail_X)[-1]
@@ -254,8 +251,8 @@ def _tail_costs(
         after = []
         if first.light_merge:
             after.append(published_head_cost(width, (height_S // stride, width_S // stride)))
-        if convention == "detector" and merge not in KEEPS_PREFIX:  # class scores and tokens have no detector
-            after += [part.cost for part in detector_parts(detector, merged, seen.sides[output])]
+        if convention == "whole" and head is not None and merge in head.merges:
+            after += [part.cost for part in head.parts(merged, seen.sides[output])]
         yield from (_only(cost, here_S) for cost in after)
 
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design, as_architecture
-from piip_search.architecture.segments import KEEPS_PREFIX
-from piip_search.cost import COCO_MASK_RCNN, Convention, DetectorCost, Step
+from piip_search.cost import Convention, Head, Step
 from piip_search.errors import SpaceError
 from piip_search.space.choices import TAIL, Choices
 from piip_search.space.designs import Designs, Limit, Rows
@@ -64,7 +63,7 @@ class SearchSpace:
         return tuple(block for block in found if len(block))
 
     def chunks(
-        self, convention: Convention = "published", detector: DetectorCost = COCO_MASK_RCNN, step: Step | None = None
+        self, convention: Convention = "published", head: Head | None = None, step: Step | None = None
     ) -> Iterator[Designs]:
         """All designs with their costs in chunks of about `CHUNK`, each design once.
 
@@ -72,27 +71,28 @@ class SearchSpace:
 
         Args:
             convention: Counting convention of the cost.
-            detector: Detector on the merged maps, under the convention `detector`.
+            head: Layers that read the merged maps, under the convention `whole`.
             step: Training step whose memory is also computed.
 
         Raises:
-            SpaceError: A merge of the space has no maps for a detector, under that convention.
+            SpaceError: There is no head, or it cannot read the outputs of a merge of the space, under `whole`.
         """
-        if convention == "detector" and set(self.choices.merges) & set(KEEPS_PREFIX):
+        read = () if head is None else head.merges
+        if convention == "whole" and not set(self.choices.merges) <= set(read):
             raise SpaceError(
-                f"no detector reads the outputs of the merges {listed(self.choices.merges)}; count under backbone, or "
-                "offer only conv, linear and pyramid"
+                f"no head reads the outputs of the merges {listed(self.choices.merges)}; count under backbone"
+                + (f", or offer only {listed(read)}" if read else "")
             )
         for block in self.blocks:
-            yield from priced(self.choices, block, convention, detector, step)
+            yield from priced(self.choices, block, convention, head, step)
 
-    def priced(self, convention: Convention = "published", detector: DetectorCost = COCO_MASK_RCNN) -> Designs:
+    def priced(self, convention: Convention = "published", head: Head | None = None) -> Designs:
         """All designs with their costs."""
-        return Designs.concat([self._none, *self.chunks(convention, detector)])
+        return Designs.concat([self._none, *self.chunks(convention, head)])
 
     def within(self, limit: Limit) -> Designs:
         """All designs within a limit."""
-        chunks = self.chunks(limit.convention, limit.detector, limit.step)
+        chunks = self.chunks(limit.convention, limit.head, limit.step)
         return Designs.concat([self._none, *(chunk.within(limit) for chunk in chunks)])
 
     def sample(self, count: int, seed: int) -> Rows:

@@ -132,16 +132,16 @@ def _predicted(levels: tuple[float, float, float] | None) -> str:
 
 
 def _prices(design: Architecture, objectives: Objectives) -> tuple[Price, ...]:
-    reader = objectives.detector
+    reader = objectives.head
     found = []
-    for convention in conventions_of(design):
+    for convention in conventions_of(design, objectives.head):
         cost, needs = price(design, convention, None, reader), memory(design, convention, None, reader)
         found.append(Price(convention, cost.gmacs, cost.mparams, needs.training, needs.inference))
     return tuple(found)
 
 
 def _parts(design: Architecture, objectives: Objectives) -> tuple[CostPart, ...]:
-    parts = breakdown(design, objectives.convention, None, objectives.detector)
+    parts = breakdown(design, objectives.convention, None, objectives.head)
     total = Cost.total(part.cost for part in parts).macs
     groups = [
         (name, Cost.total(part.cost for part in inside))

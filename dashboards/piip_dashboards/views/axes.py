@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_search.architecture import Architecture
-from piip_search.cost import CONVENTIONS, Convention, DetectorCost, Memory, conventions_of, memory
+from piip_search.cost import CONVENTIONS, Convention, Head, Memory, conventions_of, memory
 from piip_search.evaluation.objectives import Objectives
 from piip_search.search.history import DesignHistory
 
@@ -14,13 +14,13 @@ PAID: tuple[Paid, ...] = get_args(Paid)
 CONVENTION_TITLES: dict[Convention, str] = {
     "published": "as the papers count",
     "backbone": "up to the merged map",
-    "detector": "with pyramid, neck and head",
+    "whole": "with pyramid, neck and head",
 }
 
 
 @lru_cache(maxsize=100_000)
-def _memory(architecture: Architecture, convention: Convention, detector: DetectorCost) -> Memory:
-    return memory(architecture, convention, detector=detector)
+def _memory(architecture: Architecture, convention: Convention, head: Head | None) -> Memory:
+    return memory(architecture, convention, head=head)
 
 
 def paid_title(paid: Paid, gpu: bool) -> str:
@@ -38,8 +38,10 @@ def conventions(reading: RunSnapshot) -> list[Convention]:
     """Conventions that can price a run's designs, its own first."""
     own = reading.objectives.convention
     merges = {design.architecture.merge: design.architecture for design in reading.designs.values()}
-    shared = [name for name in CONVENTIONS if all(name in conventions_of(one) for one in merges.values())]
-    known = [name for name in shared if name != "detector" or reading.spec.training.known_detector is not None]
+    shared = [
+        name for name in CONVENTIONS if all(name in conventions_of(one, reading.spec.head) for one in merges.values())
+    ]
+    known = [name for name in shared if name != "whole" or reading.spec.training.known_detector is not None]
     return [own, *(name for name in known if name != own)]
 
 
@@ -48,9 +50,9 @@ def price_of(reading: RunSnapshot, architecture: Architecture, convention: Conve
     if paid == "hours":
         return None
     if paid in ("training_gb", "inference_gb"):
-        needed = _memory(architecture, convention, reading.spec.detector)
+        needed = _memory(architecture, convention, reading.spec.head)
         return (needed.training if paid == "training_gb" else needed.inference) / 1e9
-    objectives = Objectives(reading.spec.metric, convention, reading.spec.detector)
+    objectives = Objectives(reading.spec.metric, convention, reading.spec.head)
     return float(getattr(objectives.price(architecture), paid))
 
 

@@ -273,9 +273,9 @@ def costs_of(reading: RunSnapshot, architecture: Architecture) -> list[CostView]
     """The costs of a design under each convention, the search's own first."""
     found = []
     for convention in conventions(reading):
-        parts = breakdown(architecture, convention, detector=reading.spec.detector)
+        parts = breakdown(architecture, convention, head=reading.spec.head)
         total = Cost.total(part.cost for part in parts)
-        needed = memory(architecture, convention, detector=reading.spec.detector)
+        needed = memory(architecture, convention, head=reading.spec.head)
         groups = [
             _share(group, "", Cost.total(part.cost for part in members), total)
             for group, members in itertools.groupby(parts, key=lambda part: part.group)

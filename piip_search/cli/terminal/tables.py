@@ -44,7 +44,7 @@ def totals_table(costs: Mapping[Convention, Cost], memories: Mapping[Convention,
 _COUNTED: dict[Convention, str] = {
     "published": "as the papers do",
     "backbone": "up to the merged map",
-    "detector": "and pyramid, neck, head",
+    "whole": "and pyramid, neck, head",
 }
 
 

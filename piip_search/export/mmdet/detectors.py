@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from piip_search.architecture.segments import STRIDES
 from piip_search.config import Training
-from piip_search.cost import stacked_convolutions
 from piip_search.export.settings import Settings
+from piip_search.tasks.detection.head import stacked_convolutions
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture.published import Published, published_designs
-from piip_search.cost import Convention, DetectorCost, price
+from piip_search.cost import Convention, Head, price
 from piip_search.errors import SpaceError
 from piip_search.search.samplers.acquisition import Prior
 from piip_search.search.samplers.surrogate import Surrogate
@@ -16,7 +16,7 @@ FEWEST_PUBLISHED = 5
 
 
 def published_prior(
-    space: SearchSpace, designs: Designs, convention: Convention, detector: DetectorCost, seed: int = 0
+    space: SearchSpace, designs: Designs, convention: Convention, head: Head | None, seed: int = 0
 ) -> Prior:
     """A prior from the published COCO detectors whose parts are in this space.
 
@@ -27,7 +27,7 @@ def published_prior(
         space: Space of the designs.
         designs: All designs that may be proposed.
         convention: Counting convention of their cost.
-        detector: Detector on the merged maps, under the convention `detector`.
+        head: Layers that read the merged maps, under the convention `whole`.
         seed: Seed of the fit.
 
     Raises:
@@ -40,7 +40,7 @@ def published_prior(
             f"{FEWEST_PUBLISHED} are needed; leave the prior out, or offer what the papers used "
             "(piip-search init: coco)"
         )
-    costs = [price(row.architecture, convention, detector=detector) for row, _ in rows]
+    costs = [price(row.architecture, convention, head=head) for row, _ in rows]
     known = Designs(
         np.stack([encoded for _, encoded in rows]),
         np.array([cost.macs for cost in costs]),

@@ -109,7 +109,7 @@ def test_chosen_designs_are_the_best_of_each_tier_the_knee_and_a_cheap_one(fill:
     assert len({chosen.trial for chosen in report.chosen}) == len(report.chosen)
     for chosen in report.chosen:
         assert sum(part.share for part in chosen.parts) == pytest.approx(1)
-        assert [price.convention for price in chosen.prices] == ["published", "backbone", "detector"]
+        assert [price.convention for price in chosen.prices] == ["published", "backbone", "whole"]
         assert next(p.gmacs for p in chosen.prices if p.convention == "backbone") == pytest.approx(
             sum(part.gmacs for part in chosen.parts)
         )

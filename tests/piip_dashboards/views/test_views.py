@@ -113,9 +113,9 @@ def test_one_evaluation_of_several_seeds_shows_each(reading: RunSnapshot) -> Non
         assert (silent.values("bbox_mAP"), silent.deviation("bbox_mAP")) == ([0.3], None)
 
 
-@pytest.mark.parametrize("convention", ["published", "backbone", "detector"])
+@pytest.mark.parametrize("convention", ["published", "backbone", "whole"])
 def test_costs_on_any_axis_are_those_of_the_cost_model(reading: RunSnapshot, convention: str) -> None:
-    detector = reading.spec.detector
+    detector = reading.spec.head
     for paid in ("gmacs", "mparams", "training_gb", "inference_gb"):
         table = design_table(reading, "bbox_mAP_50", convention, paid)  # type: ignore[arg-type]
         for row in (0, len(table.number) // 2):

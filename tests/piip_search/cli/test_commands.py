@@ -83,7 +83,7 @@ def test_cost_as_a_table_and_as_json(run_cli: Cli) -> None:
     assert {"NeurIPS 2024 Table 12", "ViTDet-B", "box AP 46.6"} <= set(
         re.findall("NeurIPS 2024 Table 12|ViTDet-B|box AP 46.6", table.out)
     )
-    for convention in ("published", "backbone", "detector"):
+    for convention in ("published", "backbone", "whole"):
         parts = [part["gmacs"] for part in content["breakdown"] if part["convention"] == convention]
         assert sum(parts) == pytest.approx(content["cost"][convention]["gmacs"])
 
@@ -116,7 +116,7 @@ def test_cost_of_a_trial(run_cli: Cli, tmp_path: Path) -> None:
 def test_cost_of_what_no_detector_reads(run_cli: Cli) -> None:
     content = json.loads(run_cli("cost", "vit_b@224:g/logits", "--json").out)
     assert set(content["cost"]) == {"published", "backbone"}
-    ended = run_cli("cost", "vit_b@224:g/logits", "--convention", "detector")
+    ended = run_cli("cost", "vit_b@224:g/logits", "--convention", "whole")
     assert (ended.code, "no maps that a detector could read" in ended.err) == (2, True)
 
 

@@ -104,7 +104,7 @@ def test_shipped_spaces_are_sound(name: str) -> None:
         (broken(training={"detector": "atss", "anchor_scale": 2.0}), ["training: anchor_scale is for retinanet and"]),
         (
             broken(training={"detector": "atss"}, limit={"gmacs": [1], "convention": "detector"}),
-            ["file: limit.convention detector counts fcos, retinanet, mask_rcnn, not atss; set it to backbone"],
+            ["file: limit.convention whole counts fcos, retinanet, mask_rcnn, not atss; set it to backbone"],
         ),
         (
             broken(training={"scale_jitter": [1.2, 0.8]}),
@@ -270,3 +270,11 @@ def test_seeds_are_effort_and_leave_other_fingerprints_as_they_are() -> None:
     assert candidate.key("recipe") != first.key("recipe")
     assert first.per_seed == (first,)
     assert Candidate.from_dict(candidate.to_dict()) == candidate
+
+
+def test_the_former_word_for_the_whole_network_is_the_same_search() -> None:
+    former, present = (
+        parse_spec(broken(limit={"gmacs": [0.02, 0.06], "convention": word})) for word in ("detector", "whole")
+    )
+    assert former.limit.convention == "whole"
+    assert former.question == present.question

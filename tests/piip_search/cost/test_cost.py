@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from piip_search.architecture import Architecture
-from piip_search.cost import CONVENTIONS, Cost, DetectorCost, breakdown, conventions_of, price
+from piip_search.cost import CONVENTIONS, Cost, breakdown, conventions_of, price
+from piip_search.tasks.detection.head import COCO_MASK_RCNN, DetectorHead
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
@@ -25,10 +26,10 @@ def test_parts_sum_to_the_whole(convention: Any, name: str) -> None:
 
 def test_a_design_of_each_convention() -> None:
     maps, labels = Architecture.parse("vit_b@448:g"), Architecture.parse("vit_b@448:g/logits")
-    assert conventions_of(maps) == CONVENTIONS
-    assert conventions_of(labels) == ("published", "backbone")
+    assert conventions_of(maps, COCO_MASK_RCNN) == CONVENTIONS
+    assert conventions_of(labels, COCO_MASK_RCNN) == ("published", "backbone")
     with pytest.raises(ValueError, match="no maps that a detector could read"):
-        price(labels, "detector")
+        price(labels, "whole", head=COCO_MASK_RCNN)
 
 
 def test_an_image_is_padded_until_all_grids_are_exact() -> None:
@@ -40,7 +41,7 @@ def test_an_image_is_padded_until_all_grids_are_exact() -> None:
 
 def test_a_wider_detector_costs_more() -> None:
     architecture = Architecture.parse("vit_b@448:w14")
-    narrow, wide = (price(architecture, "detector", detector=DetectorCost("retinanet", width)) for width in (64, 256))
+    narrow, wide = (price(architecture, "whole", head=DetectorHead("retinanet", width)) for width in (64, 256))
     assert narrow.macs < wide.macs
     assert narrow.params < wide.params
 

@@ -11,6 +11,7 @@ pytestmark = [
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.cost import Step, breakdown, kept_by_checkpoints, memory, price, training_bytes  # noqa: E402
 from piip_search.models import PIIP  # noqa: E402
+from piip_search.tasks.detection.head import COCO_MASK_RCNN  # noqa: E402
 from support.counting import kept_values, live_values  # noqa: E402
 from support.networks import DESIGNS, LABELS  # noqa: E402
 
@@ -48,7 +49,7 @@ def test_memory_grows_with_images_and_bytes() -> None:
     one, two = memory(architecture), memory(architecture, images=2)
     assert memory(architecture, images=2, value_bytes=2) == one
     assert two.training > one.training > one.inference
-    assert memory(architecture, "detector").training > memory(architecture, "backbone").training
+    assert memory(architecture, "whole", head=COCO_MASK_RCNN).training > memory(architecture, "backbone").training
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from piip_search.architecture import Architecture, Branch, Interaction
 from piip_search.config import Training, load_spec
 from piip_search.config.shipped import find_space
-from piip_search.cost import DetectorCost, price
+from piip_search.cost import price
 from piip_search.evaluation.evaluation import Fidelity
 from piip_search.export import SCHEDULES, CocoPaths, CocoSplit, Export, Provenance, prepare_folder, write_export
 from piip_search.export.folder import read_architecture
@@ -19,6 +19,7 @@ from piip_search.export.mmdet.config import full_config, proxy_config
 from piip_search.export.mmdet.data import ProxyImages, smallest_image
 from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS
 from piip_search.export.settings import render
+from piip_search.tasks.detection.head import DetectorHead
 
 ARCHITECTURE = Architecture.parse("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12")
 PATHS = CocoPaths(
@@ -177,8 +178,8 @@ def test_the_design_is_data_too(tmp_path: Path) -> None:
     content = yaml.safe_load((tmp_path / "architecture.yaml").read_text(encoding="utf-8"))
     assert content["architecture"] == ARCHITECTURE.name
     assert content["cost"]["published"]["macs"] == price(ARCHITECTURE, "published").macs
-    own = DetectorCost("retinanet", 256, classes=1)
-    assert content["cost"]["detector"]["macs"] == price(ARCHITECTURE, "detector", detector=own).macs
+    own = DetectorHead("retinanet", 256, classes=1)
+    assert content["cost"]["whole"]["macs"] == price(ARCHITECTURE, "whole", head=own).macs
     with pytest.raises(ValueError, match=r"it has no architecture\.yaml"):
         read_architecture(tmp_path / "elsewhere")
 

@@ -51,7 +51,7 @@ def test_a_plan_counts_by_hand() -> None:
     assert len(made.edges) == len(made.counts) + 1
     largest = max(
         (d for d in parsed if price(d).gmacs <= 20),
-        key=lambda d: memory(d.scaled(0.5), "detector", None, spec().detector, images=4).training,
+        key=lambda d: memory(d.scaled(0.5), "whole", None, spec().head, images=4).training,
     )
     assert made.largest[0] == largest
 
@@ -63,7 +63,7 @@ def test_effort_is_work_over_throughput() -> None:
         (160, 40),
         2.0,
     )
-    macs = price(one.cheapest[0].scaled(0.5), "detector", None, spec().detector).macs
+    macs = price(one.cheapest[0].scaled(0.5), "whole", None, spec().head).macs
     assert one.effort is not None
     assert one.effort.train_images == 80
     assert one.effort.mean_hours == pytest.approx((3 * 80 * 2 + 40) * macs / 2e12 / 3600)

@@ -11,8 +11,9 @@ from piip_search.architecture.backbones import backbone_named
 from piip_search.architecture.segments import MERGES
 from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
-from piip_search.cost import CONVENTIONS, DetectorCost, Step, conventions_of, price, training_bytes
+from piip_search.cost import CONVENTIONS, Step, conventions_of, price, training_bytes
 from piip_search.space import PAIRINGS, Choices, Designs, Limit, SearchSpace, parse_window
+from piip_search.tasks.detection.head import COCO_MASK_RCNN, DetectorHead
 
 TINY = ["vit_micro", "vit_nano", "vit_pico", "convnext_pico", "vit_w32_d2_h2", "vit_w48_d3_h2_p8"]
 
@@ -102,9 +103,9 @@ def test_rows_are_priced_exactly_and_read_back(space: SearchSpace, seed: int) ->
     drawn = space.sample(5, seed)
     for row in drawn:
         assert (space.encode(space.decode(row)) == row).all()
-    detector = DetectorCost("retinanet", 64, 7)
+    detector = DetectorHead("retinanet", 64, 7)
     for convention in CONVENTIONS:
-        if convention == "detector" and {"logits", "tokens"} & set(space.choices.merges):
+        if convention == "whole" and {"logits", "tokens"} & set(space.choices.merges):
             with pytest.raises(ValueError, match="no detector reads"):
                 space.priced(convention)
             continue
@@ -129,7 +130,7 @@ def test_training_memory_is_known_for_all_designs_at_once(
 ) -> None:
     if not len(space):
         return
-    step = Step(image_scale, short_side, 3, DetectorCost("retinanet", 64, 7), bfloat16, checkpointing)
+    step = Step(image_scale, short_side, 3, DetectorHead("retinanet", 64, 7), bfloat16, checkpointing)
     designs = Designs.concat(list(space.chunks("backbone", step=step)))
     assert designs.training_N is not None
     for index in np.random.default_rng(seed).integers(0, len(designs), 5):
@@ -152,7 +153,7 @@ def test_designs_build_run_and_cost_what_is_counted(space: SearchSpace, seed: in
         cost = price(architecture, "backbone")
         assert counted_macs(model, torch.randn(1, 3, side, side)) == cost.macs
         assert parameters(model) == cost.params
-        assert conventions_of(architecture) == CONVENTIONS or architecture.merge in ("logits", "tokens")
+        assert conventions_of(architecture, COCO_MASK_RCNN) == CONVENTIONS or architecture.merge in ("logits", "tokens")
 
 
 @settings(max_examples=25, deadline=None)

@@ -225,7 +225,7 @@ class MlflowTracker:
         """GMACs of each branch, of the interactions of each pair, and of the layers after them."""
         if not isinstance(candidate.design, Architecture):
             return {}
-        parts = breakdown(candidate.architecture, self._objectives.convention, detector=self._objectives.detector)
+        parts = breakdown(candidate.architecture, self._objectives.convention, head=self._objectives.head)
         branches = [str(branch) for branch in candidate.architecture.branches]
         shares: dict[str, float] = {}
         for group in dict.fromkeys(part.group for part in parts):

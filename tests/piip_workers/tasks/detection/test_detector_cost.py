@@ -11,12 +11,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.config import Training  # noqa: E402
-from piip_search.cost import DetectorCost, breakdown, price  # noqa: E402
-from piip_search.cost.detector import PROPOSALS  # noqa: E402
+from piip_search.cost import breakdown, price  # noqa: E402
 from piip_search.evaluation.evaluation import Fidelity  # noqa: E402
 from piip_search.export.mmdet.config import proxy_config  # noqa: E402
 from piip_search.export.mmdet.data import CocoPaths, CocoSplit, ProxyImages  # noqa: E402
 from piip_search.export.settings import render  # noqa: E402
+from piip_search.tasks.detection.head import PROPOSALS, DetectorHead  # noqa: E402
 from support.counting import counted_macs, kept_values, parameters  # noqa: E402
 
 CLASSES = 7
@@ -59,7 +59,7 @@ def test_memory_is_what_torch_keeps(detector: Any, name: str, tmp_path: Path) ->
     model = detector_of(architecture, Training(detector=detector, channels=64), tmp_path).train()
     after = [
         part.cost.saved_values
-        for part in breakdown(architecture, "detector", None, DetectorCost(detector, 64, CLASSES))
+        for part in breakdown(architecture, "whole", None, DetectorHead(detector, 64, CLASSES))
         if part.group in ("pyramid", "neck", "head")
     ]
     network = model.backbone.network
@@ -97,9 +97,9 @@ def test_closed_form_equals_counted(
     training = Training(detector=detector, channels=channels, max_detections=DETECTIONS)
     model = detector_of(architecture, training, tmp_path)
     height, width = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
-    reader = DetectorCost(detector, channels, CLASSES, DETECTIONS)
+    reader = DetectorHead(detector, channels, CLASSES, DETECTIONS)
     parts: dict[str, int] = {"network": 0, "neck": 0, "head": 0}
-    for part in breakdown(architecture, "detector", image, reader):
+    for part in breakdown(architecture, "whole", image, reader):
         parts[part.group if part.group in parts else "network"] += part.cost.macs
     assert counted_parts(model, torch.zeros(1, 3, height, width), channels) == parts
-    assert parameters(model) == price(architecture, "detector", image, reader).params
+    assert parameters(model) == price(architecture, "whole", image, reader).params

@@ -23,14 +23,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from piip_search.architecture import Architecture, Branch
 from piip_search.architecture.backbones import Transformer
-from piip_search.cost import DetectorCost, price
-from piip_search.cost.detector import PROPOSALS
+from piip_search.cost import price
 from piip_search.cost.memory import STATE_BYTES
 from piip_search.export import RANDOM, Export
 from piip_search.export.folder import CONFIG, PROOF_LOG
 from piip_search.export.mmdet.config import full_config
 from piip_search.export.mmdet.data import box
 from piip_search.export.settings import render
+from piip_search.tasks.detection.head import PROPOSALS, DetectorHead
 from piip_workers.mmlab.quiet import quiet
 from piip_workers.mmlab.shims import install
 from piip_workers.networks.proof import Proof
@@ -137,13 +137,13 @@ def _count(export: Export, model: Any, proof: Proof) -> None:
     proof.check(
         "mmdet: multiply-accumulates of the backbone", macs, lambda: counted_macs(network.piip, image), note=note
     )
-    detector = export.detector_cost
+    detector = export.head
     if detector is None:
         proof.skipped.append(
             f"mmdet: parameters and multiply-accumulates of {export.detector_config.base}, which has no cost"
         )
         return
-    cost = price(architecture, "detector", detector=detector)
+    cost = price(architecture, "whole", head=detector)
     proof.check("mmdet: parameters of the detector", cost.params, lambda: _parameters(model))
     proof.check(
         "mmdet: multiply-accumulates of the detector",
@@ -157,7 +157,7 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _detector_macs(detector: DetectorCost, model: Any, image: Tensor) -> int:
+def _detector_macs(detector: DetectorHead, model: Any, image: Tensor) -> int:
     """MACs of network, neck and heads; Mask R-CNN's at 1000 proposals and one mask a detection."""
     model = model.eval()
     with torch.no_grad():
@@ -214,7 +214,7 @@ def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, me
             f"on {architecture} instead: weights, gradients and optimiser of the design take {needed / 1e9:.3g} "
             f"GB, and {memory / 1e9:.3g} GB may be used here"
         )
-    least = STEP_SIDE if export.detector_cost is not None else QUERIED
+    least = STEP_SIDE if export.head is not None else QUERIED
     side = architecture.multiple * math.ceil(least / architecture.multiple)
     note = "; ".join([f"{IMAGES} images of {side} x {side} pixels", *notes])
     made: dict[str, Any] = {}
@@ -258,7 +258,7 @@ def _unread(name: str, model: Any, export: Export) -> bool:
 
     One-stage detectors begin at stride 8. An unknown head may have some parameters for other images.
     """
-    if export.detector_cost is None and not name.startswith("backbone."):
+    if export.head is None and not name.startswith("backbone."):
         return True
     levels = range(getattr(model.neck, "start_level", 0))
     parts = [f"backbone.network.pyramid.levels.{level}." for level in levels]

@@ -6,8 +6,17 @@ Legend: d channels of a merged map, C channels of neck and head, K classes; a le
 from dataclasses import dataclass
 from typing import Literal
 
-from piip_search.architecture.segments import STRIDES
-from piip_search.cost.conventions import Cost, Grid, Part
+from piip_search.architecture.segments import MAP_MERGES, STRIDES, Merge
+from piip_search.cost import (
+    Cost,
+    Grid,
+    MergedMaps,
+    Part,
+    pyramid_grids,
+    pyramid_live_values,
+    pyramid_part,
+    pyramid_widths,
+)
 
 DetectorName = Literal["fcos", "retinanet", "mask_rcnn"]
 
@@ -29,8 +38,8 @@ def stacked_convolutions(channels: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class DetectorCost:
-    """A detector on the merged maps, as far as its cost depends on it.
+class DetectorHead:
+    """A detector's neck and head on the merged maps (mmdet 3's modules), as far as its cost depends on it.
 
     Attributes:
         name: mmdet detector.
@@ -44,55 +53,34 @@ class DetectorCost:
     classes: int = 80
     detections: int = 100
 
+    @property
+    def merges(self) -> tuple[Merge, ...]:
+        """Merges that give maps."""
+        return MAP_MERGES
 
-COCO_MASK_RCNN = DetectorCost()
+    def parts(self, merged: MergedMaps, sides: Grid) -> tuple[Part, ...]:
+        """Costs of pyramid, neck and head; arrays of sides give arrays of costs.
+
+        Left out besides norms, activations and biases: region align, non-maximum suppression, and work that only
+        training does. Mask R-CNN is counted at 1000 proposals and one mask a detection, as by mmdet's own counter.
+
+        Args:
+            merged: Channels and stride of each merged map: one, or four.
+            sides: Height and width of the output branch's image, in pixels.
+        """
+        neck, grids = _neck(self, pyramid_widths(merged), pyramid_grids(merged, sides))
+        heads = {"retinanet": _retinanet, "fcos": _fcos, "mask_rcnn": _mask_rcnn}[self.name]
+        return (pyramid_part(merged, sides), Part("neck", "", neck), *heads(self, grids))
+
+    def live_values(self, merged: MergedMaps, sides: Grid) -> int:
+        """Most values alive together: of the pyramid's growing map, or of the neck's finest maps."""
+        width, finest = merged[0][0], (sides[0] // STRIDES[0]) * (sides[1] // STRIDES[0])
+        neck = finest * width * 4 // 3 + finest * self.channels * 3
+        return max(pyramid_live_values(merged, sides), neck)
+
+
+COCO_MASK_RCNN = DetectorHead()
 """Detector of the papers' tables on COCO."""
-
-
-def detector_parts(detector: DetectorCost, merged: tuple[tuple[int, int], ...], sides: Grid) -> tuple[Part, ...]:
-    """Costs of pyramid, neck and head; arrays of sides give arrays of costs.
-
-    Left out besides norms, activations and biases: region align, non-maximum suppression, and work that only training
-    does. Mask R-CNN is counted at 1000 proposals and one mask a detection, as by mmdet's own counter.
-
-    Args:
-        detector: Detector on the maps.
-        merged: Channels and stride of each merged map: one, or four.
-        sides: Height and width of the output branch's image, in pixels.
-    """
-    maps = merged * (len(STRIDES) // len(merged))
-    grids = [_grid(sides, stride, target) for (_, stride), target in zip(maps, STRIDES, strict=True)]
-    levels = Cost.total(_level(*item, sides) for item in zip(maps, STRIDES, strict=True))
-    # The common source of the levels is saved once; if it is a level itself, the neck counts it.
-    read = [_area(sides, stride) * d for (d, stride), target in zip(merged, STRIDES, strict=False) if stride != target]
-    parts = [Part("pyramid", "", levels + Cost(saved_values=sum(read) if len(merged) > 1 else 0))]
-    neck, grids = _neck(detector, [width for width, _ in maps], grids)
-    heads = {"retinanet": _retinanet, "fcos": _fcos, "mask_rcnn": _mask_rcnn}[detector.name]
-    return (*parts, Part("neck", "", neck), *heads(detector, grids))
-
-
-def _grid(sides: Grid, stride: int, target: int) -> Grid:
-    """Grid of a level, grown or shrunk from a map's grid; shrinking never removes the last position."""
-    height, width = sides[0] // stride, sides[1] // stride
-    if stride < target:
-        return -(-height // 2), -(-width // 2)
-    return height * stride // target, width * stride // target
-
-
-def _area(sides: Grid, stride: int) -> int:
-    return (sides[0] // stride) * (sides[1] // stride)
-
-
-def _level(source: tuple[int, int], target: int, sides: Grid) -> Cost:
-    """Transposed convolutions 2x2 of stride 2, each 4 d^2 an input position: 20 n d^2 to stride 4, 4 n d^2 to 8."""
-    (d, stride), factor = source, source[1] // target
-    n = _area(sides, stride)
-    one = 4 * d * d + d
-    if factor == 4:
-        return Cost(4 * n * d * d + 16 * n * d * d, 2 * one + 2 * d, 12 * n * d)
-    if factor == 2:
-        return Cost(4 * n * d * d, one)
-    return Cost(0, 0, 0 if stride == target else n * d // 2)  # pooling saves places, in 8 bytes each
 
 
 def _convolution(grid: Grid, before: int, after: int, side: int = 3, bias: bool = True) -> Cost:
@@ -101,7 +89,7 @@ def _convolution(grid: Grid, before: int, after: int, side: int = 3, bias: bool 
     return Cost(grid[0] * grid[1] * weights, weights + after * bias, grid[0] * grid[1] * before)
 
 
-def _neck(detector: DetectorCost, widths: list[int], grids: list[Grid]) -> tuple[Cost, list[Grid]]:
+def _neck(detector: DetectorHead, widths: list[int], grids: list[Grid]) -> tuple[Cost, list[Grid]]:
     """Cost of a feature pyramid: a 1x1 and a 3x3 convolution each, and coarser ones; one-stage heads omit stride 4."""
     C = detector.channels
     first = 0 if detector.name == "mask_rcnn" else 1
@@ -130,14 +118,14 @@ def _outputs(levels: list[Grid], before: int, channels: tuple[int, ...]) -> Cost
     return Cost(sum(cost.macs for cost in costs), sum(cost.params for cost in costs), costs[0].saved_values)
 
 
-def _retinanet(detector: DetectorCost, levels: list[Grid]) -> tuple[Part, ...]:
+def _retinanet(detector: DetectorHead, levels: list[Grid]) -> tuple[Part, ...]:
     C, anchors = detector.channels, ANCHORS["retinanet"]
     towers = _over(levels, C, C) * (2 * stacked_convolutions(C))
     outputs = _outputs(levels, C, (anchors * detector.classes, anchors * 4))
     return (Part("head", "convolutions", towers), Part("head", "outputs", outputs))
 
 
-def _fcos(detector: DetectorCost, levels: list[Grid]) -> tuple[Part, ...]:
+def _fcos(detector: DetectorHead, levels: list[Grid]) -> tuple[Part, ...]:
     C = detector.channels
     towers = (_over(levels, C, C, bias=False) + Cost(0, 2 * C, sum(h * w for h, w in levels) * C)) * (
         2 * stacked_convolutions(C)
@@ -146,7 +134,7 @@ def _fcos(detector: DetectorCost, levels: list[Grid]) -> tuple[Part, ...]:
     return (Part("head", "convolutions", towers), Part("head", "outputs", outputs))
 
 
-def _mask_rcnn(detector: DetectorCost, levels: list[Grid]) -> tuple[Part, ...]:
+def _mask_rcnn(detector: DetectorHead, levels: list[Grid]) -> tuple[Part, ...]:
     """Costs of region proposals, of boxes by two linear layers of 4 C on 7x7 regions, and of masks on 14x14 regions."""
     C, K, anchors = detector.channels, detector.classes, ANCHORS["mask_rcnn"]
     proposals = _over(levels, C, C) + _over(levels, C, anchors, 1) + _over(levels, C, anchors * 4, 1)

@@ -1,0 +1,1 @@
+"""The task detection: boxes, and masks, of objects in images."""
