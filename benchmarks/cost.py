@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from piip_search.architecture import Architecture
 from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
-from piip_search.cost import price
+from piip_search.cost import Pricing, price
 from piip_search.models import PIIP
+from piip_search.tasks.detection.head import COCO_MASK_RCNN
 from support.counting import counted_macs
 
 DESIGN = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
@@ -139,7 +140,9 @@ def main() -> None:
 
     print(f"\nCOCO space: {len(space):,} legal designs")
     for convention in ("published", "backbone", "whole"):
-        taken = seconds(lambda convention=convention: [len(chunk) for chunk in space.chunks(convention)], 3)
+        taken = seconds(
+            lambda convention=convention: [len(chunk) for chunk in space.chunks(Pricing(convention, COCO_MASK_RCNN))], 3
+        )
         print(
             f"  priced under {convention:<10} in {taken:.3f} s: {len(space) / taken / 1e6:.1f} million designs a second"
         )

@@ -147,7 +147,7 @@ def space_of(inverted: bool) -> SearchSpec:
 def searched(name: str, spec: SearchSpec, space: object, designs: object, trials: int, seed: int) -> list[Architecture]:
     """What a sampler proposes when it is told noisy values of the landscape."""
     random = np.random.default_rng([seed, 7])
-    sampler = make_sampler(name, space, designs, trials, seed, spec.bounds.gmacs)  # type: ignore[arg-type]
+    sampler = make_sampler(name, space, designs, trials, seed, spec.bounds.tiers)  # type: ignore[arg-type]
     found: list[Architecture] = []
     for _ in range(trials):
         suggestion = sampler.ask()
@@ -198,7 +198,7 @@ def main() -> None:
     for inverted in (True, False):
         spec = space_of(inverted)
         space, designs = feasible_designs(spec)
-        tiers = spec.bounds.gmacs
+        tiers = spec.bounds.tiers
         random = np.random.default_rng(0)
         drawn = [space.decode(designs.rows_ND[i]) for i in random.permutation(len(designs))[: options.draws]]
         known = front_of(drawn, spec)

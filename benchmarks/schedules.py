@@ -56,7 +56,7 @@ def played(name: str, simulation: Simulation, options: argparse.Namespace, seed:
 def stopping(decide: Callable[..., bool], simulation: Simulation, options: argparse.Namespace, seed: int) -> Finished:
     """Random designs on workers; whoever is stopped at a rung frees its worker and never comes back."""
     table, random = simulation.table, np.random.default_rng(seed)
-    fitting = random.permutation(np.flatnonzero(table.costs[simulation.cost] <= simulation.spec.bounds.gmacs[-1]))
+    fitting = random.permutation(np.flatnonzero(table.costs[simulation.cost] <= simulation.spec.bounds.tiers[-1]))
     rungs = [rung.epochs for rung in simulation.spec.rungs]
     unit = whole(simulation) / options.workers
     waiting, going, finished = list(fitting[::-1]), [], []
@@ -162,7 +162,7 @@ def spec_of(name: str, table: Table, options: argparse.Namespace, seed: int) -> 
 
 
 def figures(finished: Finished, simulation: Simulation, options: argparse.Namespace) -> dict[str, float]:
-    table, tiers = simulation.table, simulation.spec.bounds.gmacs
+    table, tiers = simulation.table, simulation.spec.bounds.tiers
     losses, costs = table.losses[simulation.loss], table.costs[simulation.cost]
     reference = np.array([losses.max(), tiers[-1]])
     points = np.stack([losses, costs], 1)

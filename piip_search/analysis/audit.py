@@ -99,7 +99,7 @@ def _drawn(
 ) -> list[Evaluation]:
     """Designs of a tier, each once, drawn regardless of their results."""
     by_design = {e.candidate.architecture: e for e in reversed(objectives.measured(evaluations))}
-    inside = [e for e in by_design.values() if tier_of(objectives.cost(e).gmacs, tiers) == tier]
+    inside = [e for e in by_design.values() if tier_of(objectives.cost(e), tiers) == tier]
     inside.sort(key=lambda evaluation: evaluation.candidate.number)
     order = np.random.RandomState(plan.seed).permutation(len(inside))[: plan.designs]
     return [inside[index] for index in sorted(order)]
@@ -158,7 +158,7 @@ def audit(
 def _audit(
     evaluations: Sequence[Evaluation], objectives: Objectives, tiers: Sequence[float], tier: float, plan: AuditPlan
 ) -> Audit:
-    inside = [e for e in objectives.measured(evaluations) if tier_of(objectives.cost(e).gmacs, tiers) == tier]
+    inside = [e for e in objectives.measured(evaluations) if tier_of(objectives.cost(e), tiers) == tier]
     longer = {e.candidate.architecture: e for e in inside if e.candidate.fidelity == plan.reference}
     seeds: dict[Architecture, list[float]] = {}
     for evaluation in sorted(inside, key=lambda e: e.candidate.seed):
@@ -171,8 +171,8 @@ def _audit(
     values_NS = np.array([seeds[design] for design in whole])
     truth_N = np.array([objectives.value(longer[design]) for design in whole], float)
     proxy_N = values_NS[:, 0]
-    costs = [objectives.cost(longer[design]) for design in whole]
-    macs_N, parameters_N = ([getattr(cost, name) for cost in costs] for name in ("macs", "params"))
+    costs = [objectives.known_costs(design) for design in whole]
+    macs_N, parameters_N = ([cost[name] for cost in costs] for name in ("gmacs", "mparams"))
     figures = RankFigures(
         tau_interval(proxy_N, truth_N),
         _between_seeds(values_NS),

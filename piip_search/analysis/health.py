@@ -175,11 +175,11 @@ def _tiers(measured: Sequence[Evaluation], objectives: Objectives, tiers: Sequen
     if len(tiers) < 2 or len(measured) < 8 * len(tiers):
         return []
     found = []
-    costs = np.array([objectives.cost(evaluation).gmacs for evaluation in measured])
+    costs = np.array([objectives.cost(evaluation) for evaluation in measured])
     for low, high in zip((0.0, *tiers), tiers, strict=False):
         count = int(((costs > low) & (costs <= high)).sum())
         if count < len(measured) / len(tiers) / 4:
-            message = f"{count} of {len(measured)} finished designs cost {low:g} to {high:g} G"
+            message = f"{count} of {len(measured)} finished designs cost {low:g} to {objectives.axis.format(high)}"
             action = "offer models and image sizes of that cost, raise budget.trials, or leave the tier out"
             found.append(Finding("tier", message, action))
     return found
@@ -269,7 +269,7 @@ def _stragglers(
     evaluations: Sequence[Evaluation], objectives: Objectives, running: Mapping[Candidate, float]
 ) -> list[Finding]:
     def work(candidate: Candidate) -> float:
-        return objectives.price(candidate.architecture).gmacs * max(candidate.fidelity.epochs, 1)
+        return objectives.price(candidate.architecture) * max(candidate.fidelity.epochs, 1)
 
     timed = [e for e in evaluations if e.status == "done" and e.seconds > 0]
     taken = [(e.seconds, work(e.candidate)) for e in timed]

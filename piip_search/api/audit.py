@@ -53,7 +53,7 @@ class AuditRun(ReadySearch):
     @property
     def tiers(self) -> list[Audit]:
         """Results of the measurements so far, cheapest tier first."""
-        return audit(self.search.evaluations, self.search.objectives, self.search.spec.bounds.gmacs, self.plan)
+        return audit(self.search.evaluations, self.search.objectives, self.search.spec.bounds.tiers, self.plan)
 
 
 def open_audit(
@@ -128,7 +128,7 @@ def _plan(history: RunHistory, options: AuditOptions) -> AuditPlan:
 
 def _candidates(history: RunHistory, run: str, plan: AuditPlan) -> list[Candidate]:
     """The candidates of an audit, at least one."""
-    candidates = audit_candidates(history.representatives, history.objectives, history.spec.bounds.gmacs, plan)
+    candidates = audit_candidates(history.representatives, history.objectives, history.spec.bounds.tiers, plan)
     if not candidates:
         raise UserError(f"run {run} has no finished evaluation yet; nothing can be audited")
     return candidates

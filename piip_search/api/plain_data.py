@@ -45,7 +45,7 @@ def status_content(status: "RunStatus") -> dict[str, Any]:
     return {
         "run": status.run,
         "metric": history.objectives.metric,
-        "convention": history.objectives.convention,
+        "convention": history.spec.limit.convention,
         "done": len(history.evaluations) - len(history.failed),
         "failed": [{"trial": e.candidate.number, "error": e.error} for e in history.failed],
         "unfinished": [{"trial": c.number, "seconds": seconds} for c, seconds in status.unfinished.items()],
@@ -120,7 +120,9 @@ def tiers_of(fronts: Sequence[ParetoFront], objectives: Objectives) -> list[dict
         fronts: Fronts, cheapest tier first.
         objectives: Objectives of the fronts.
     """
-    return [{"gmacs": f.tier, "hypervolume": f.hypervolume, "front": members_of(f, objectives)} for f in fronts]
+    return [
+        {objectives.axis.name: f.tier, "hypervolume": f.hypervolume, "front": members_of(f, objectives)} for f in fronts
+    ]
 
 
 def members_of(front: ParetoFront, objectives: Objectives) -> list[dict[str, Any]]:
@@ -133,9 +135,10 @@ def members_of(front: ParetoFront, objectives: Objectives) -> list[dict[str, Any
     return [
         {
             "trial": evaluation.candidate.number,
-            objectives.metric: objectives.value(evaluation),
-            "gmacs": objectives.cost(evaluation).gmacs,
-            "mparams": objectives.cost(evaluation).mparams,
+            **dict(
+                zip((metric.name for metric in objectives.metrics), objectives.values(evaluation) or (), strict=True)
+            ),
+            **objectives.known_costs(evaluation.candidate.design),
             "architecture": evaluation.candidate.design.name,
             "fingerprint": evaluation.candidate.design.fingerprint,
         }

@@ -105,7 +105,7 @@ def _result(run: RunLike, evaluation: Evaluation) -> FrontMemberResult:
     value = run.objectives.value(evaluation)
     assert value is not None, "a chosen evaluation has a value"
     return FrontMemberResult(
-        candidate.design.name, value, run.objectives.cost(evaluation).gmacs, candidate.number, evaluation
+        candidate.design.name, value, run.objectives.cost(evaluation), candidate.number, evaluation
     )
 
 

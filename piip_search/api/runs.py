@@ -42,12 +42,11 @@ def health_of(
     space = spec.space.build()
 
     def features(architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        costs = [objectives.price(architecture) for architecture in architectures]
         rows = np.stack([space.encode(architecture) for architecture in architectures])
-        designs = Designs(rows, np.array([cost.macs for cost in costs]), np.array([cost.params for cost in costs]))
+        designs = Designs.of(rows, architectures, spec.pricing, spec.searched_costs)
         return Features(space, designs).of(np.arange(len(designs)))
 
-    return examine(evaluations, objectives, spec.bounds.gmacs, spec.rungs, spec.budget.trials, features, running)
+    return examine(evaluations, objectives, spec.bounds.tiers, spec.rungs, spec.budget.trials, features, running)
 
 
 def report_source(book: "Ledger", run: str) -> "Source":

@@ -115,7 +115,7 @@ def simulate_search(
 
     result = simulated.run(search, simulation, workers, clock, on_change)
     seconds = time.monotonic() - started
-    tiers = tuple(_outcome(search, simulation, tier) for tier in spec.bounds.gmacs)
+    tiers = tuple(_outcome(search, simulation, tier) for tier in spec.bounds.tiers)
     return SimulationOutcome(search, simulation, result, _evaluations(search), tiers, seconds)
 
 

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from piip_search.architecture import Architecture
+from piip_search.units import quantity
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Published:
     def summary(self) -> str:
         """Cost, metrics and source in one line."""
         metrics = ", ".join(f"{name} {value:g}" for name, value in self.metrics.items())
-        params = "" if self.mparams is None else f", {self.mparams:g} M parameters"
-        return f"{self.title}: {self.gmacs:g} G{params}; {metrics} ({self.source})"
+        params = "" if self.mparams is None else f", {quantity(self.mparams, 'M parameters')}"
+        return f"{self.title}: {quantity(self.gmacs, 'G')}{params}; {metrics} ({self.source})"
 
 
 @cache

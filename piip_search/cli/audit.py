@@ -73,9 +73,10 @@ def _print_tiers(opened: AuditRun, quiet: bool) -> None:
     """Prints the verdict of each tier, with its table unless only the bare result is wanted."""
     search = opened.search
     for tier in opened.tiers:
+        within = f"up to {search.objectives.axis.format(tier.tier)}"
         if tier.figures is not None and not quiet:
-            print_result(_table(tier.tier, tier.designs, tier.figures, search.objectives.metric))
-        print_result(f"up to {tier.tier:g} GMACs: {tier.verdict}")
+            print_result(_table(within, tier.designs, tier.figures, search.objectives.metric))
+        print_result(f"{within}: {tier.verdict}")
     if not quiet:
         failed = f"; {len(search.failures)} failed, see piip-search show {search.run}" if search.failures else ""
         print_result(
@@ -83,12 +84,10 @@ def _print_tiers(opened: AuditRun, quiet: bool) -> None:
         )
 
 
-def _table(tier: float, designs: int, found: RankFigures, metric: str) -> Table:
+def _table(within: str, designs: int, found: RankFigures, metric: str) -> Table:
     """Tau and its interval, one row a score."""
     spread = "" if found.spread is None else f"; seeds differ by {found.spread:.4f} {metric} (median of deviations)"
-    table = Table(
-        title=f"up to {tier:g} GMACs: {designs} designs{spread}", title_justify="left", box=None, pad_edge=False
-    )
+    table = Table(title=f"{within}: {designs} designs{spread}", title_justify="left", box=None, pad_edge=False)
     for heading in ("score", "Kendall's tau", "90 % interval", "compared with"):
         table.add_column(heading)
     longer = f"{metric} after the longer training"

@@ -15,9 +15,9 @@ from piip_search.cli.terminal import tables
 from piip_search.config import SearchSpec, load_spec
 from piip_search.config.shipped import find_space
 from piip_search.cost import Convention
-from piip_search.cost.gpu_share import GIB
 from piip_search.errors import DesignError, UserError
 from piip_search.tasks.detection.head import DetectorHead, DetectorName
+from piip_search.units import gibibytes, gigabytes, quantity
 
 PUBLISHED_LISTED = 5
 """Most published designs listed beside a design."""
@@ -94,12 +94,12 @@ def _trial(trial: TrialCost, spec: SearchSpec) -> str:
     resources, training = spec.resources, spec.training
     recomputed = ", checkpointing" if training.checkpointing else ""
     text = (
-        f"a trial of {trial.space}: {tables.gigabytes(trial.training_bytes)} at {training.batch_size} images a "
-        f"step, {training.precision}{recomputed}; with its margin {trial.needed_bytes / GIB:.3g} GiB"
+        f"a trial of {trial.space}: {gigabytes(trial.training_bytes)} at {training.batch_size} images a "
+        f"step, {training.precision}{recomputed}; with its margin {gibibytes(trial.needed_bytes)}"
     )
     if resources.gpu_memory is None:
         return text
-    whole = f"{resources.gpu_memory:g} GiB"
+    whole = quantity(resources.gpu_memory, "GiB")
     return f"{text}: {trial.gpu:g} of a GPU of {whole}" if trial.fits else f"{text}, too much for {whole}"
 
 
@@ -109,6 +109,6 @@ def _compare(found: DesignCost) -> None:
     for row in found.published:
         print_result(f"published as {row.summary}: here {gmacs / row.gmacs - 1:+.2%}")
     if found.near:
-        print_result(f"\nthe authors' designs within 10 % of its published {gmacs:.4g} GMACs:")
+        print_result(f"\nthe authors' designs within 10 % of its published {quantity(gmacs, 'GMACs', 4)}:")
     for row in found.near[:PUBLISHED_LISTED]:
         print_result(f"  {row.summary}", f"    {row.architecture}")

@@ -37,7 +37,7 @@ def plan(
 ) -> None:
     """Plan a search: its designs, their costs, and the effort of measuring them.
 
-    With --quiet, one line a tier: its GMACs, and the number of designs within it.
+    With --quiet, one line a tier: its cost, and the number of designs within it.
 
     Example: piip-search plan coco --images 118287,5000 --plot coco.png
     """
@@ -49,7 +49,7 @@ def plan(
     if as_json:
         print_json(drawn.to_dict())
     elif quiet:
-        print_result(*(f"{tier.gmacs:g} {tier.designs}" for tier in drawn.tiers))
+        print_result(*(f"{tier.cost:g} {tier.designs}" for tier in drawn.tiers))
     else:
         print_result(f"{spec.name}: cost under the {spec.limit.convention} convention")
         print_result(Text(), tables.plan_view(drawn, console.width))

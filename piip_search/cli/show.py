@@ -71,7 +71,7 @@ def _show(found: RunStatus, quiet: bool) -> None:
     print_result(
         f"{found.run}: {len(history.evaluations) - len(failed)} done, {len(failed)} failed, "
         f"{len(found.unfinished)} unfinished; "
-        f"{history.objectives.metric} against GMACs ({history.objectives.convention})"
+        f"{_axes(history)}"
     )
     if quiet:
         return
@@ -82,6 +82,13 @@ def _show(found: RunStatus, quiet: bool) -> None:
         print_result(Text(f"expected remaining gain: {tables.left_to_gain(history.left, history.objectives)}"))
     if failed:
         print_result(Text(), tables.failures_view(failed, found.trials))
+
+
+def _axes(history: RunHistory) -> str:
+    """What a run trades off."""
+    objectives = history.objectives
+    metrics, costs = [one.name for one in objectives.metrics], [axis.label.title for axis in objectives.costs]
+    return f"{' and '.join(metrics)} against {' and '.join(costs)}"
 
 
 def _print_fronts(history: RunHistory) -> None:
@@ -113,15 +120,15 @@ def front(
             {"run": run, "metric": history.objectives.metric, "tiers": tiers_of(history.fronts, history.objectives)}
         )
     elif as_csv:
-        rows = [{"tier_gmacs": f.tier, **row} for f in history.fronts for row in members_of(f, history.objectives)]
+        axis = history.objectives.axis.name
+        rows = [{f"tier_{axis}": f.tier, **row} for f in history.fronts for row in members_of(f, history.objectives)]
         print(_csv(rows), end="")
     elif quiet:
         for member in history.fronts[-1].evaluations:
             print_result(member.candidate.design.name)
     else:
         print_result(
-            f"{run}: {len(history.objectives.measured(history.representatives))} designs measured; "
-            f"{history.objectives.metric} against GMACs ({history.objectives.convention})"
+            f"{run}: {len(history.objectives.measured(history.representatives))} designs measured; {_axes(history)}"
         )
         _print_fronts(history)
 

@@ -83,7 +83,7 @@ def _front(search: "Search", simulation: "Simulation") -> View:
         view.add_column(Text(title), justify="right", no_wrap=True)
     view.add_column("design", overflow="fold")
     for evaluation in search.fronts()[-1].evaluations:
-        candidate, cost = evaluation.candidate, search.objectives.cost(evaluation).gmacs
+        candidate, cost = evaluation.candidate, search.objectives.cost(evaluation)
         loss = _shown(simulation.loss_of(evaluation))
         view.add_row(str(candidate.number), loss, f"{cost:.4g}", Text(str(candidate.design)))
     return view

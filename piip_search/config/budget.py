@@ -10,13 +10,16 @@ from piip_search.evaluation import evaluation
 
 
 class Goal(NamedTuple):
-    """A metric to reach by a design of at most so many GMACs; None for any design within the limit."""
+    """A metric to reach by a design of at most such a cost on the tiers' axis; None for any cost."""
 
     metric: float
-    gmacs: float | None = None
+    cost: float | None = None
+    unit: str = ""
 
 
-_TARGET = re.compile(r"best\s*(?:<=\s*(?P<gmacs>\d+(?:\.\d+)?)\s*G?)?\s*>=\s*(?P<metric>\d*\.?\d+)", re.IGNORECASE)
+_TARGET = re.compile(
+    r"best\s*(?:<=\s*(?P<cost>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-zµ]*))?\s*>=\s*(?P<metric>\d*\.?\d+)", re.IGNORECASE
+)
 
 
 def _goal(value: object) -> object:
@@ -25,11 +28,11 @@ def _goal(value: object) -> object:
     found = _TARGET.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(f"target must be like best >= 0.3, or best <= 500 G >= 0.3 for a tier, got {value!r}")
-    return Goal(float(found["metric"]), None if found["gmacs"] is None else float(found["gmacs"]))
+    return Goal(float(found["metric"]), None if found["cost"] is None else float(found["cost"]), found["unit"] or "")
 
 
 def _write_goal(goal: Goal) -> str:
-    within = "" if goal.gmacs is None else f" <= {goal.gmacs!r} G"
+    within = "" if goal.cost is None else f" <= {goal.cost!r} {goal.unit}".rstrip()
     return f"best{within} >= {goal.metric!r}"
 
 

@@ -10,9 +10,10 @@ from pydantic import BaseModel
 
 def explained(item: dict[str, Any], whole: type[BaseModel]) -> str:
     """One line for a finding of pydantic in a section or the whole file."""
-    place = _place(item["loc"])
+    location = tuple(step for step in item["loc"] if " " not in str(step))  # a choice's name is no key
+    place = _place(location)
     if item["type"] == "extra_forbidden":
-        return f"{place}: unknown key{closest(str(item['loc'][-1]), _known_keys(whole, item['loc'][:-1]))}"
+        return f"{place}: unknown key{closest(str(location[-1]), _known_keys(whole, location[:-1]))}"
     if item["type"] == "missing":
         return f"{place}: missing"
     message = item["msg"].removeprefix("Value error, ")

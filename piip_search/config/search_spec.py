@@ -12,17 +12,22 @@ from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design
 from piip_search.config.budget import Budget, FidelitySection, Schedule
 from piip_search.config.fields import RUN_NAME, Section
+from piip_search.config.messages import closest
 from piip_search.config.resources import Resources
 from piip_search.config.space import FORMER_WHOLE, LimitSection, SpaceSection
 from piip_search.config.training import DETECTORS, UNSEEN, Data, Training
-from piip_search.cost import Step, training_bytes
+from piip_search.cost import AXES, Pricing, Step, training_bytes
 from piip_search.cost.gpu_share import max_step_bytes, share_of
 from piip_search.evaluation import evaluation
-from piip_search.evaluation.objectives import Objectives
+from piip_search.evaluation.objectives import MetricAxis, Objectives
 from piip_search.space import Limit as SpaceLimit
 from piip_search.tasks.detection.head import COCO_MASK_RCNN, DetectorHead, DetectorName
 
 SamplerName = Literal["piip", "nsga2", "tpe", "random"]
+
+
+MOST_OBJECTIVES = 4
+"""Most metrics and costs that are searched together: a front of more holds almost every design."""
 
 
 class SearchSpec(Section):
@@ -31,7 +36,9 @@ class SearchSpec(Section):
     Attributes:
         name: Name of the search and, by default, of its run.
         task: Task that designs are trained for.
-        metric: Metric to raise; the cost is lowered.
+        metric: Metric to improve; the cost is lowered.
+        metrics: Metrics that are searched together, in place of one metric; the first one names the best design.
+        costs: Axes of cost that are searched together; by default the tiers' axis alone.
         seed: Seed of the sampler and of every training.
         sampler: Name of the sampler.
         prior: Prior knowledge of the sampler piip: `published` for the papers' detectors, dropped if it misleads; None
@@ -49,6 +56,8 @@ class SearchSpec(Section):
     name: Annotated[str, Field(pattern=RUN_NAME)]
     task: Literal["detection"] = "detection"
     metric: str = "bbox_mAP"
+    metrics: Annotated[tuple[str, ...], Field(min_length=1, max_length=3, strict=False)] | None = None
+    costs: Annotated[tuple[str, ...], Field(min_length=1, max_length=3, strict=False)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     sampler: SamplerName = "piip"
     prior: Literal["published"] | None = None
@@ -77,6 +86,38 @@ class SearchSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _objectives_fit_each_other(self) -> Self:
+        if self.metrics is not None and "metric" in self.model_fields_set and self.metric != self.metrics[0]:
+            raise ValueError(f"give metric or metrics, not both, got {self.metric} and {list(self.metrics)}")
+        costs, axis, caps = self.searched_costs, self.limit.axis, self.limit.caps
+        if costs[0] != axis:
+            raise ValueError(f"costs begins with the axis of the tiers, {axis}, got {list(costs)}")
+        for name in costs[1:]:
+            if name not in AXES:
+                raise ValueError(f"costs: unknown axis {name!r}{closest(name, AXES)}")
+            if name not in caps:
+                raise ValueError(f"costs: {name} needs its highest cost; give limit.{name} a number")
+        for kind, names in (("metrics", self.searched_metrics), ("costs", costs)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{kind}: {', '.join(names)} has one of them twice")
+        if len(self.searched_metrics) + len(costs) > MOST_OBJECTIVES:
+            raise ValueError(
+                f"at most {MOST_OBJECTIVES} metrics and costs are searched together, got "
+                f"{', '.join((*self.searched_metrics, *costs))}; leave some out: all are recorded anyway"
+            )
+        return self
+
+    @property
+    def searched_metrics(self) -> tuple[str, ...]:
+        """Metrics that are searched together, the first of which names the best design."""
+        return self.metrics or (self.metric,)
+
+    @property
+    def searched_costs(self) -> tuple[str, ...]:
+        """Names of the axes of cost that are searched together; the tiers are on the first."""
+        return self.costs or (self.limit.axis,)
+
+    @model_validator(mode="after")
     def _ends_can_be_reached(self) -> Self:
         if self.schedule is not None and self.schedule.rungs[-1] >= self.fidelity.epochs:
             raise ValueError(
@@ -95,10 +136,15 @@ class SearchSpec(Section):
         if self.prior is not None and self.sampler != "piip":
             raise ValueError(f"prior is for the sampler piip, not for {self.sampler}; leave it out")
         goal = self.budget.target
-        if goal is not None and goal.gmacs is not None and goal.gmacs > max(self.limit.gmacs):
+        axis, most = self.bounds.cost_axis, max(self.limit.tiers)
+        if goal is not None and goal.unit not in ("", axis.label.unit):
             raise ValueError(
-                f"budget.target asks for a design within {goal.gmacs:g} G, and limit.gmacs ends at "
-                f"{max(self.limit.gmacs):g}; leave its tier out"
+                f"budget.target has the unit {goal.unit}, and the tiers of {axis.name} are in {axis.label.unit}"
+            )
+        if goal is not None and goal.cost is not None and goal.cost > most:
+            raise ValueError(
+                f"budget.target asks for a design within {axis.format(goal.cost)}, and limit.{axis.name} ends at "
+                f"{most:g}; leave its tier out"
             )
         return self
 
@@ -135,12 +181,22 @@ class SearchSpec(Section):
     @property
     def objectives(self) -> Objectives:
         """The objectives of a search: the metric, and the cost under the limit's convention."""
-        return Objectives(self.metric, self.limit.convention, self.head)
+        costs = tuple(self.pricing.axis(name) for name in self.searched_costs)
+        most = tuple(self.limit.caps[axis.name] for axis in costs[1:])
+        return Objectives(tuple(map(MetricAxis, self.searched_metrics)), costs, most, self.pricing.axes, self.pricing)
+
+    @property
+    def pricing(self) -> Pricing:
+        """How architectures are priced for the limit."""
+        short_side = 1.0 if self.limit.image == "square" else self.training.short_side
+        return Pricing(self.limit.convention, self.head, short_side, replace(self.step, image_scale=1.0))
 
     @property
     def bounds(self) -> SpaceLimit:
         """The limit on the cost of one architecture."""
-        limit, resources = self.limit.build(self.head), self.resources
+        section, resources = self.limit, self.resources
+        caps = tuple(section.caps.items())
+        limit = SpaceLimit(section.tiers, self.searched_costs, caps, self.pricing)
         if resources.gpu_memory is None:
             return limit
         share = 1.0 if resources.gpu == "auto" else resources.gpu

@@ -1,16 +1,15 @@
 """Sections `space` and `limit`: the choices for a design, and the limit on its cost."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainSerializer, Tag, model_validator
 
 from piip_search.architecture import MAX_BRANCHES, Attention, Direction
 from piip_search.architecture.backbones import ConvNeXt, backbone_named
 from piip_search.architecture.segments import Merge
 from piip_search.config.fields import MOST_CHOICES, Count, Positive, Section
-from piip_search.cost import Convention, Head
+from piip_search.cost import AXES, Convention
 from piip_search.space import Choices, Pairing, SearchSpace, parse_window, write_window
-from piip_search.space import Limit as SpaceLimit
 from piip_search.space import Window as SpaceWindow
 
 
@@ -67,21 +66,69 @@ FORMER_WHOLE = "detector"
 """Former word for the convention `whole`, in files and fingerprints."""
 
 
+TIERS_TAG = "a list of tiers"
+CAP_TAG = "a highest cost"
+
+
 def _convention(value: object) -> object:
     return "whole" if value == FORMER_WHOLE else value
 
 
+Tiers = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
+
+
+def _shape(value: object) -> str:
+    return TIERS_TAG if isinstance(value, list | tuple) else CAP_TAG
+
+
+Bound = Annotated[
+    Annotated[Tiers, Tag(TIERS_TAG)] | Annotated[Positive | None, Tag(CAP_TAG)],
+    Discriminator(_shape),
+]
+"""A list of tiers, or the highest cost."""
+
+
 class LimitSection(Section):
-    """The limit on the cost of one design; the fields are those of `piip_search.space.Limit`."""
+    """The limit on the cost of one design: tiers on one axis, and the highest cost on any others.
 
-    gmacs: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=MOST_CHOICES, strict=False)]
+    Attributes:
+        gmacs: Multiply-accumulates in 10^9.
+        mparams: Parameters in 10^6.
+        training_gib: Memory in GiB of a training step at the full image size, with the recipe's images a step.
+        convention: Counting convention of multiply-accumulates and parameters.
+        image: Priced image: `trained` has the short side of the training, `square` both sides alike. The convention
+            `published` always counts squares.
+    """
+
+    gmacs: Bound = None
+    mparams: Bound = None
+    training_gib: Bound = None
     convention: Annotated[Convention, BeforeValidator(_convention)] = "published"
-    mparams: Positive | None = None
+    image: Literal["trained", "square"] = "trained"
 
-    def build(self, head: Head | None) -> SpaceLimit:
-        """The limit as a plain value, its tiers rising.
+    @model_validator(mode="after")
+    def _tiers_on_one_axis(self) -> Self:
+        rising = [name for name in AXES if isinstance(getattr(self, name), tuple)]
+        if not rising:
+            raise ValueError(f"give a list of tiers on one of {', '.join(AXES)}, such as gmacs: [250, 500]")
+        if len(rising) > 1:
+            raise ValueError(
+                f"tiers stand on one axis, got lists for {' and '.join(rising)}; give the others their highest cost, "
+                f"such as {rising[-1]}: {max(getattr(self, rising[-1])):g}"
+            )
+        return self
 
-        Args:
-            head: Layers that read the merged maps, under the convention `whole`.
-        """
-        return SpaceLimit(tuple(sorted(set(self.gmacs))), self.convention, self.mparams, head)
+    @property
+    def axis(self) -> str:
+        """Name of the tiers' axis."""
+        return next(name for name in AXES if isinstance(getattr(self, name), tuple))
+
+    @property
+    def tiers(self) -> tuple[float, ...]:
+        """Tiers, rising."""
+        return tuple(sorted(set(getattr(self, self.axis))))
+
+    @property
+    def caps(self) -> dict[str, float]:
+        """The highest cost on each other axis that has one."""
+        return {name: cap for name in AXES if isinstance(cap := getattr(self, name), float)}

@@ -18,6 +18,11 @@ All are sums over branches, over pairs of neighbours, and over merges. So a sear
 together.
 """
 
+from piip_search.cost.axes import AXES as AXES
+from piip_search.cost.axes import NOMINAL as NOMINAL
+from piip_search.cost.axes import CostAxis as CostAxis
+from piip_search.cost.axes import CostLabel as CostLabel
+from piip_search.cost.axes import Pricing as Pricing
 from piip_search.cost.branch import backbone_parts as backbone_parts
 from piip_search.cost.conventions import CONVENTIONS as CONVENTIONS
 from piip_search.cost.conventions import IMAGENET_CLASSES as IMAGENET_CLASSES

@@ -7,9 +7,10 @@ margin is for the rest, from workspaces of kernels to the allocator's losses.
 import math
 from typing import Any
 
+from piip_search.units import GIB
+
 Number = Any
 """A number, or an array of them."""
-GIB = 2**30
 CONTEXT = GIB
 """Bytes of a process's CUDA context."""
 MARGIN = 1.25

@@ -1,67 +1,123 @@
 """The objectives of a search, and the fronts of each tier."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from piip_search.architecture import Architecture
-from piip_search.architecture.design import Design, as_architecture
-from piip_search.cost import Convention, Cost, Head, price
+from piip_search.architecture.design import Design
+from piip_search.cost import CostAxis, Pricing
 from piip_search.evaluation.evaluation import Evaluation, Fidelity
 from piip_search.evaluation.pareto import Losses, hypervolume, undominated
 
 
-@lru_cache(maxsize=100_000)
-def _price(architecture: Architecture, convention: Convention, head: Head | None) -> Cost:
-    """Price of an architecture, cached: fronts need the same prices after every evaluation."""
-    return price(architecture, convention, head=head)
+@dataclass(frozen=True, slots=True)
+class MetricAxis:
+    """A measured metric; higher is better, or lower where `best` is the smaller end.
+
+    Attributes:
+        name: Name in evaluations.
+        best: Value of a perfect model; 1 for averages of precisions.
+        worst: Value of an untrained model, and the hypervolume's reference.
+    """
+
+    name: str
+    best: float = 1.0
+    worst: float = 0.0
+
+    @property
+    def rises(self) -> bool:
+        """Whether higher is better."""
+        return self.best > self.worst
+
+    @property
+    def span(self) -> float:
+        """Distance of the two ends: the loss of an untrained model."""
+        return abs(self.best - self.worst)
+
+    def loss(self, value: float) -> float:
+        """The distance of a value to the best one, lower is better. The one place where the sign flips."""
+        return self.best - value if self.rises else value - self.best
+
+    def value(self, loss: float) -> float:
+        """The value of a loss."""
+        return self.best - loss if self.rises else self.best + loss
 
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """Two objectives: a higher metric, and a lower cost.
+    """Metrics to improve, and costs to lower.
 
     Attributes:
-        metric: Name of a measured metric, higher is better.
-        convention: Counting convention of the cost.
-        head: Layers that read the merged maps, under the convention `whole`.
-        top: Upper bound of the metric; 1 for averages of precisions.
-        span: Greatest distance of the metric to it: the loss of an untrained model, and the hypervolume's reference.
-        known_cost: Returns the cost of designs that are no architectures; None if all are.
+        metrics: Metrics of the search; the first one names the best design.
+        costs: Costs of the search; the tiers are on the first.
+        most: Highest value of each cost after the first, where the hypervolume ends.
+        known: All costs that are known of a design.
+        pricing: How architectures are priced; None for rows of a table.
     """
 
-    metric: str
-    convention: Convention
-    head: Head | None = None
-    top: float = 1.0
-    span: float = 1.0
-    known_cost: Callable[[Design], Cost] | None = None
+    metrics: tuple[MetricAxis, ...]
+    costs: tuple[CostAxis, ...]
+    most: tuple[float, ...] = ()
+    known: tuple[CostAxis, ...] = ()
+    pricing: Pricing | None = None
 
-    def cost(self, evaluation: Evaluation) -> Cost:
-        """Cost of the full design, known without training."""
+    @property
+    def metric(self) -> str:
+        """Name of the first metric."""
+        return self.metrics[0].name
+
+    @property
+    def axis(self) -> CostAxis:
+        """The axis of the tiers."""
+        return self.costs[0]
+
+    def cost(self, evaluation: Evaluation) -> float:
+        """Cost of the full design on the axis of the tiers, known without training."""
         return self.price(evaluation.candidate.design)
 
-    def price(self, design: Design) -> Cost:
-        """Cost of a design: that of the cost model, or the known one of a table."""
-        if self.known_cost is not None:
-            return self.known_cost(design)
-        return _price(as_architecture(design), self.convention, self.head)
+    def price(self, design: Design) -> float:
+        """Cost of a design on the axis of the tiers."""
+        return self.axis.of(design)
+
+    def known_costs(self, design: Design) -> dict[str, float]:
+        """All known costs of a design by the names of their axes."""
+        return {axis.name: axis.of(design) for axis in self.known}
 
     def value(self, evaluation: Evaluation) -> float | None:
-        """The metric; None if the evaluation failed or lacks it."""
-        return evaluation.metrics.get(self.metric) if evaluation.status == "done" else None
+        """The first metric; None if the evaluation failed or lacks a metric."""
+        values = self.values(evaluation)
+        return None if values is None else values[0]
+
+    def values(self, evaluation: Evaluation) -> tuple[float, ...] | None:
+        """The metrics; None if the evaluation failed or lacks one of them."""
+        found = [evaluation.metrics.get(metric.name) for metric in self.metrics]
+        if evaluation.status != "done":
+            return None
+        values = tuple(value for value in found if value is not None)
+        return values if len(values) == len(self.metrics) else None
 
     def losses(self, evaluations: Sequence[Evaluation]) -> Losses:
-        """Losses of shape (evaluations, 2): top minus metric, and GMACs. The one place where the sign flips."""
-        values = ((self.value(e), self.cost(e).gmacs) for e in evaluations)
-        rows = [(self.span if value is None else self.top - value, gmacs) for value, gmacs in values]
-        return np.array(rows, dtype=float).reshape(-1, 2)
+        """Losses, shape (evaluations, metrics + costs); a failure has the losses of an untrained model."""
+        rows = [self._losses(evaluation) for evaluation in evaluations]
+        return np.array(rows, dtype=float).reshape(-1, len(self.metrics) + len(self.costs))
+
+    def reference(self, tier: float) -> Losses:
+        """The reference point of hypervolumes within a tier, shape (metrics + costs,)."""
+        return np.array([*(metric.span for metric in self.metrics), tier, *self.most], dtype=float)
 
     def measured(self, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-        """The evaluations with a value."""
-        return [evaluation for evaluation in evaluations if self.value(evaluation) is not None]
+        """The evaluations with values."""
+        return [evaluation for evaluation in evaluations if self.values(evaluation) is not None]
+
+    def _losses(self, evaluation: Evaluation) -> list[float]:
+        values = self.values(evaluation)
+        of_metrics = (
+            [metric.span for metric in self.metrics]
+            if values is None
+            else [metric.loss(value) for metric, value in zip(self.metrics, values, strict=True)]
+        )
+        return [*of_metrics, *(axis.of(evaluation.candidate.design) for axis in self.costs)]
 
 
 def finished(evaluations: Sequence[Evaluation], whole: Fidelity) -> list[Evaluation]:
@@ -74,33 +130,31 @@ class ParetoFront:
     """The undominated evaluations within one tier, cheapest first.
 
     Attributes:
-        tier: Largest cost in GMACs.
-        evaluations: Evaluations from the cheapest to the best.
-        hypervolume: Dominated area up to the reference (`span`, the tier), as a share of the whole; in [0, 1].
+        tier: Largest cost, on the axis of the tiers.
+        evaluations: Evaluations from the cheapest on.
+        hypervolume: Dominated volume up to the reference (`Objectives.reference`), as a share of the whole; in [0, 1].
+        best: The evaluation with the best first metric, the cheapest of equals; None if the front is empty.
     """
 
     tier: float
     evaluations: tuple[Evaluation, ...]
     hypervolume: float
-
-    @property
-    def best(self) -> Evaluation | None:
-        """The evaluation with the highest metric; None if the front is empty."""
-        return self.evaluations[-1] if self.evaluations else None
+    best: Evaluation | None = None
 
 
 def pareto_front(evaluations: Sequence[Evaluation], objectives: Objectives, tier: float) -> ParetoFront:
     """Front of the measured evaluations within a tier; the earliest of equal points is kept."""
-    fitting = [e for e in objectives.measured(evaluations) if objectives.cost(e).gmacs <= tier]
+    fitting = [e for e in objectives.measured(evaluations) if objectives.cost(e) <= tier]
     if not fitting:
         return ParetoFront(tier, (), 0.0)
-    losses = objectives.losses(fitting)
-    volume = hypervolume(losses, np.array([objectives.span, tier])) / (tier * objectives.span)
+    losses, reference = objectives.losses(fitting), objectives.reference(tier)
+    volume = hypervolume(losses, reference) / float(np.prod(reference))
     by_losses = {tuple(row): index for index, row in reversed(list(enumerate(losses)))}
     kept = undominated(losses)
     chosen = [index for index in by_losses.values() if kept[index]]
-    chosen.sort(key=lambda index: losses[index, 1])
-    return ParetoFront(tier, tuple(fitting[index] for index in chosen), volume)
+    chosen.sort(key=lambda index: losses[index, len(objectives.metrics)])
+    best = min(chosen, key=lambda index: losses[index, 0])
+    return ParetoFront(tier, tuple(fitting[index] for index in chosen), volume, fitting[best])
 
 
 class RunningFronts:
@@ -126,14 +180,13 @@ class RunningFronts:
         return tuple(self._with(front, evaluation) for front in self.fronts)
 
     def _with(self, front: ParetoFront, evaluation: Evaluation) -> ParetoFront:
-        if self._objectives.cost(evaluation).gmacs > front.tier or self._covered(front, evaluation):
+        if self._objectives.cost(evaluation) > front.tier or self._covered(front, evaluation):
             return front
         return pareto_front([*front.evaluations, evaluation], self._objectives, front.tier)
 
     def _covered(self, front: ParetoFront, evaluation: Evaluation) -> bool:
-        """Whether a member is as good at no higher cost."""
-        point = self._point(evaluation)
-        return any(value >= point[0] and gmacs <= point[1] for value, gmacs in map(self._point, front.evaluations))
-
-    def _point(self, evaluation: Evaluation) -> tuple[float, float]:
-        return self._objectives.value(evaluation) or 0.0, self._objectives.cost(evaluation).gmacs
+        """Whether a member is nowhere worse."""
+        if not front.evaluations:
+            return False
+        losses_NM = self._objectives.losses([*front.evaluations, evaluation])
+        return bool((losses_NM[:-1] <= losses_NM[-1]).all(axis=1).any())

@@ -9,7 +9,7 @@ from piip_search.errors import ChoiceError
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront, pareto_front
 
-_BEST = re.compile(r"best(?:<=(?P<tier>\d+(?:\.\d+)?)G?)?")
+_BEST = re.compile(r"best(?:<=(?P<tier>\d+(?:\.\d+)?)(?P<unit>[A-Za-zµ]*))?")
 
 
 NOTHING_FINISHED = "the search has no finished evaluation yet; nothing can be chosen"
@@ -28,7 +28,7 @@ def chosen(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
     measured = objectives.measured(evaluations)
     if not measured:
         raise ChoiceError(NOTHING_FINISHED)
-    return pareto_front(measured, objectives, max(objectives.cost(e).gmacs for e in measured)).evaluations
+    return pareto_front(measured, objectives, max(objectives.cost(e) for e in measured)).evaluations
 
 
 def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: str) -> Evaluation:
@@ -45,14 +45,21 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
     measured = objectives.measured(evaluations)
     if not measured:
         raise ChoiceError(NOTHING_FINISHED)
-    whole = pareto_front(measured, objectives, max(objectives.cost(e).gmacs for e in measured))
+    whole = pareto_front(measured, objectives, max(objectives.cost(e) for e in measured))
     best = _BEST.fullmatch(choice)
     if best:
+        if best["unit"] and best["unit"] != objectives.axis.label.unit:
+            raise ChoiceError(
+                f"choice {choice!r}: {objectives.axis.name} is in {objectives.axis.label.unit or 'no unit'}"
+            )
         tier = float(best["tier"]) if best["tier"] else whole.tier
         found = pareto_front(measured, objectives, tier).best
         if found is None:
-            cheapest = objectives.cost(whole.evaluations[0]).gmacs
-            raise ChoiceError(f"nothing measured costs {tier:g} GMACs or less; the cheapest costs {cheapest:.3g}")
+            cheapest = objectives.cost(whole.evaluations[0])
+            axis = objectives.axis
+            raise ChoiceError(
+                f"nothing measured costs {axis.format(tier)} or less; the cheapest costs {axis.format(cheapest, 3)}"
+            )
         return found
     if choice == "knee":
         return knee(whole, objectives)

@@ -6,6 +6,7 @@ from piip_search.export.mmdet.config import MEAN, STD
 from piip_search.export.mmdet.data import box
 from piip_search.export.mmdet.recipe import IMAGES_A_STEP
 from piip_search.export.request import Export
+from piip_search.units import gigabytes, quantity
 
 THROUGHPUT = 20.0
 """Sustained training speed of a GPU in 10^12 multiply-accumulates a second: a tenth of an A100's bfloat16 peak."""
@@ -214,9 +215,9 @@ def _cost(export: Export) -> str:
     step = memory(architecture, convention, image, export.head, IMAGES_A_STEP, value_bytes)
     extent = "with the detector" if known else f"without the heads of {training.detector}, whose cost is not known"
     parts = [
-        f"{one.gmacs:.4g} GMACs for {width} x {height} pixels, {one.mparams:.4g} M parameters, {extent}",
-        f"about {step.training / 1e9:.3g} GB in {training.precision} for the {IMAGES_A_STEP} images of a step "
-        "on one GPU",
+        f"{quantity(one.gmacs, 'GMACs', 4)} for {width} x {height} pixels",
+        f"{quantity(one.mparams, 'M parameters', 4)}, {extent}",
+        f"about {gigabytes(step.training)} in {training.precision} for the {IMAGES_A_STEP} images of a step on one GPU",
     ]
     if export.images is not None:
         train, val = export.images

@@ -22,7 +22,7 @@ def reaches(goal: Goal | None, objectives: Objectives, finished: Iterable[Evalua
     return goal is not None and any(
         (value := objectives.value(evaluation)) is not None
         and value >= goal.metric
-        and (goal.gmacs is None or objectives.cost(evaluation).gmacs <= goal.gmacs)
+        and (goal.cost is None or objectives.cost(evaluation) <= goal.cost)
         for evaluation in finished
     )
 

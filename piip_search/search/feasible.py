@@ -1,13 +1,14 @@
 """The designs that a search may propose: those of its space within its limit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, SpecError
-from piip_search.cost.gpu_share import GIB, process_bytes
+from piip_search.cost import CostAxis
+from piip_search.cost.gpu_share import process_bytes
 from piip_search.space import Designs, Limit, SearchSpace
+from piip_search.units import gibibytes, quantity
 
 MOST_COMBINATIONS = 200_000_000
 """Most combinations of a space: enumerating more takes minutes and gigabytes before the first trial."""
@@ -29,11 +30,8 @@ def feasible_designs(spec: SearchSpec, source: object = "search space") -> tuple
     if not len(space):
         raise SpecError(str(source), ["space: has no design; allow more branches, models, sizes or interactions"])
     within, extremes = _enumerated(space, limit)
-    if not len(within) or within.macs_N.min() > limit.gmacs[0] * 1e9:
-        design = space.decode(extremes.cheapest.rows_ND[0])
-        problems = _too_large(spec, space, extremes.lightest) or _out_of_reach(
-            limit, design, extremes.cheapest.macs_N[0] / 1e9, extremes.fewest / 1e6
-        )
+    if not within.fits(limit.axes[0], limit.tiers[0]).any():
+        problems = _too_large(spec, space, extremes.lightest) or _out_of_reach(space, limit, extremes.cheapest)
         raise SpecError(str(source), problems)
     return space, within
 
@@ -43,27 +41,27 @@ class _Extremes:
     """The designs of a space that come nearest to a limit.
 
     Attributes:
-        cheapest: Design with the fewest multiply-accumulates.
-        fewest: Number of parameters of the smallest design.
+        cheapest: Cheapest design on each axis with a limit, by the axis's name.
         lightest: Designs with the least training memory, one a chunk; empty without a memory limit.
     """
 
-    cheapest: Designs
-    fewest: int
+    cheapest: Mapping[str, Designs]
     lightest: tuple[Designs, ...]
 
 
 @lru_cache(maxsize=1)
 def _enumerated(space: SearchSpace, limit: Limit) -> tuple[Designs, _Extremes]:
     """The designs within a limit, cached: a command needs them several times, and a large space takes seconds."""
-    parts, cheapest, fewest, lightest = [], [], [], []
-    for chunk in space.chunks(limit.convention, limit.head, limit.step):
+    parts: list[Designs] = []
+    lightest: list[Designs] = []
+    cheapest: dict[str, list[Designs]] = {name: [] for name, _ in limit.bounds}
+    for chunk in space.chunks(limit.pricing, limit.step, limit.needs_memory):
         parts.append(chunk.within(limit))
-        cheapest.append(chunk[[chunk.macs_N.argmin()]])
-        fewest.append(int(chunk.params_N.min()))
+        for name, found in cheapest.items():
+            found.append(chunk[[chunk.counts(name).argmin()]])
         lightest += [] if chunk.training_N is None else [chunk[[chunk.training_N.argmin()]]]
-    best = min(cheapest, key=lambda one: int(one.macs_N[0]))
-    return Designs.concat(parts), _Extremes(best, min(fewest), tuple(lightest))
+    best = {name: min(found, key=lambda one: int(one.counts(name)[0])) for name, found in cheapest.items()}
+    return Designs.concat(parts), _Extremes(best, tuple(lightest))
 
 
 def _too_large(spec: SearchSpec, space: SearchSpace, lightest: Sequence[Designs]) -> list[str]:
@@ -75,10 +73,11 @@ def _too_large(spec: SearchSpec, space: SearchSpace, lightest: Sequence[Designs]
     if training <= spec.bounds.step_bytes:
         return []
     resources, design = spec.resources, space.decode(least.rows_ND[0])
+    memory = quantity(resources.gpu_memory or 0.0, "GiB")
     share = "" if resources.gpu == "auto" or resources.gpu >= 1 else f" x {resources.gpu:g}"
     return [
-        f"resources.gpu_memory: no design's training fits {resources.gpu_memory:g} GiB{share}: the smallest needs "
-        f"about {process_bytes(training) / GIB:.3g} GiB at {spec.training.batch_size} images a step ({design}); "
+        f"resources.gpu_memory: no design's training fits {memory}{share}: the smallest needs "
+        f"about {gibibytes(process_bytes(training))} at {spec.training.batch_size} images a step ({design}); "
         f"{_less_memory(spec)}"
     ]
 
@@ -93,20 +92,26 @@ def _less_memory(spec: SearchSpec) -> str:
     return f"{', '.join(ways)}, or offer smaller designs"
 
 
-def _out_of_reach(limit: Limit, cheapest: Architecture, gmacs: float, least: float) -> list[str]:
-    """Problems of tiers without designs, and of limits on parameters and memory that exclude all designs."""
+def _out_of_reach(space: SearchSpace, limit: Limit, cheapest: Mapping[str, Designs]) -> list[str]:
+    """Problems of tiers without designs, and of other limits that exclude all designs."""
+    axis = limit.cost_axis
+    bounds = [(axis.name, tier) for tier in limit.tiers] + list(limit.caps)
     problems = [
-        f"limit.gmacs: no design costs {tier:g} GMACs or less: the cheapest costs {gmacs:.3g} GMACs ({cheapest}); "
-        "raise the limit or offer smaller models or images"
-        for tier in limit.gmacs
-        if tier < gmacs
+        _too_dear(limit.pricing.axis(name), most, cheapest[name], space)
+        for name, most in bounds
+        if not cheapest[name].fits(name, most).all()
     ]
-    if limit.mparams is not None and least > limit.mparams:
-        problems.append(f"limit.mparams: the smallest design has {least:.3g} M parameters, got {limit.mparams:g}")
     if not problems:
-        others = [] if limit.mparams is None else [f"of at most {limit.mparams:g} M parameters"]
+        others = [f"of at most {limit.pricing.axis(name).format(cap)}" for name, cap in limit.caps]
         others += [] if limit.step is None else ["that fits resources.gpu_memory"]
-        problems.append(
-            f"limit: no design {' and '.join(others)} costs {limit.gmacs[0]:g} GMACs or less; raise one of them"
-        )
+        lowest = axis.format(limit.tiers[0])
+        problems.append(f"limit: no design {' and '.join(others)} costs {lowest} or less; raise one of them")
     return problems
+
+
+def _too_dear(axis: CostAxis, most: float, cheapest: Designs, space: SearchSpace) -> str:
+    cost, design = axis.format(float(cheapest.on(axis.name)[0]), 3), space.decode(cheapest.rows_ND[0])
+    return (
+        f"limit.{axis.name}: no design costs {axis.format(most)} or less: the cheapest costs {cost} ({design}); "
+        "raise the limit or offer smaller models or images"
+    )

@@ -188,8 +188,8 @@ class RunHistory:
 
     @property
     def tiers(self) -> tuple[float, ...]:
-        """Tiers of the limit in GMACs, rising."""
-        return tuple(self.spec.bounds.gmacs)
+        """Tiers of the limit, rising."""
+        return tuple(self.spec.bounds.tiers)
 
     @property
     def fronts(self) -> tuple[ParetoFront, ...]:
@@ -200,7 +200,7 @@ class RunHistory:
     def front(self) -> ParetoFront:
         """The front of all designs, also of those beyond the tiers."""
         means = self.representatives
-        costs = [self.objectives.cost(evaluation).gmacs for evaluation in means]
+        costs = [self.objectives.cost(evaluation) for evaluation in means]
         return pareto_front(means, self.objectives, max([self.tiers[-1], *costs]))
 
     @property

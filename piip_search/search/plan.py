@@ -14,10 +14,11 @@ from piip_search.architecture import Architecture
 from piip_search.architecture.published import Published, published_designs
 from piip_search.config import SearchSpec
 from piip_search.cost import price, training_bytes
-from piip_search.cost.gpu_share import GIB, process_bytes
 from piip_search.cost.gpu_share import SHARE_STEP as SHARE
+from piip_search.cost.gpu_share import process_bytes
 from piip_search.search.feasible import feasible_designs
 from piip_search.space import Designs, SearchSpace
+from piip_search.units import GIB
 
 BINS_A_DECADE = 60
 _LOWEST = -6
@@ -35,7 +36,7 @@ TASK = "detection"
 class TierCount:
     """Number of designs in a tier of the limit."""
 
-    gmacs: float
+    cost: float
     designs: int
 
 
@@ -45,12 +46,12 @@ class PublishedPosition:
 
     Attributes:
         row: Published row.
-        gmacs: Cost under the space's convention.
+        cost: Cost on the tiers' axis.
         reasons: Reasons why the space excludes it; empty if it is in the space.
     """
 
     row: Published
-    gmacs: float
+    cost: float
     reasons: tuple[str, ...]
 
 
@@ -103,9 +104,9 @@ class Plan:
         designs: Number of designs in the space.
         within: Number of designs within the limit, which may be proposed.
         tiers: Number of designs in each tier.
-        cheapest: Cheapest design of the space, with its GMACs.
-        dearest: Dearest design of the space, with its GMACs.
-        edges: Edges of the histogram's bins in GMACs, one more than bins.
+        cheapest: Cheapest design of the space, with its cost.
+        dearest: Dearest design of the space, with its cost.
+        edges: Edges of the histogram's bins of cost, one more than bins.
         counts: Designs of the space in each bin.
         published: Positions of the authors' detection designs, cheapest first.
         largest: Design with the most training memory among the examined ones, and its bytes.
@@ -128,20 +129,21 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data."""
+        axis = self.spec.limit.axis
         return {
             "name": self.spec.name,
             "convention": self.spec.limit.convention,
             "designs": self.designs,
             "within": self.within,
-            "tiers": [{"gmacs": tier.gmacs, "designs": tier.designs} for tier in self.tiers],
-            "cheapest": {"architecture": self.cheapest[0].name, "gmacs": self.cheapest[1]},
-            "dearest": {"architecture": self.dearest[0].name, "gmacs": self.dearest[1]},
-            "histogram": {"gmacs": list(self.edges), "designs": list(self.counts)},
+            "tiers": [{axis: tier.cost, "designs": tier.designs} for tier in self.tiers],
+            "cheapest": {"architecture": self.cheapest[0].name, axis: self.cheapest[1]},
+            "dearest": {"architecture": self.dearest[0].name, axis: self.dearest[1]},
+            "histogram": {axis: list(self.edges), "designs": list(self.counts)},
             "published": [
                 {
                     "id": one.row.id,
                     "architecture": one.row.architecture.name,
-                    "gmacs": one.gmacs,
+                    axis: one.cost,
                     "in_space": not one.reasons,
                     "reasons": list(one.reasons),
                 }
@@ -190,7 +192,7 @@ def make_plan(spec: SearchSpec, source: object, images: tuple[int, int] | None, 
         spec=spec,
         designs=int(survey.counts.sum()),
         within=len(within),
-        tiers=tuple(TierCount(gmacs, int((within.macs_N <= gmacs * 1e9).sum())) for gmacs in spec.bounds.gmacs),
+        tiers=tuple(TierCount(tier, int(within.fits(within.axes[0], tier).sum())) for tier in spec.bounds.tiers),
         cheapest=survey.cheapest,
         dearest=survey.dearest,
         edges=survey.edges,
@@ -218,14 +220,15 @@ def _survey(space: SearchSpace, spec: SearchSpec) -> _Survey:
     counts = np.zeros(len(edges) - 1, np.int64)
     ends: list[Designs] = []
     fitting = 0
-    for chunk in space.chunks(spec.bounds.convention, spec.bounds.head):
-        fitting += len(chunk.within(spec.bounds))
-        counts += np.histogram(chunk.macs_N / 1e9, edges)[0]
-        ends.append(chunk[[chunk.macs_N.argmin(), chunk.macs_N.argmax()]])
+    limit, name = spec.bounds, spec.limit.axis
+    for chunk in space.chunks(limit.pricing, memory=limit.needs_memory):
+        fitting += len(chunk.within(limit))
+        counts += np.histogram(chunk.on(name), edges)[0]
+        ends.append(chunk[[chunk.counts(name).argmin(), chunk.counts(name).argmax()]])
     found = Designs.concat(ends)
     low, high = (
-        (space.decode(found.rows_ND[place]), float(found.macs_N[place]) / 1e9)
-        for place in (found.macs_N.argmin(), found.macs_N.argmax())
+        (space.decode(found.rows_ND[place]), float(found.on(name)[place]))
+        for place in (found.counts(name).argmin(), found.counts(name).argmax())
     )
     used = np.flatnonzero(counts)
     first, last = used[0], used[-1] + 1
@@ -247,7 +250,11 @@ def _placement(spec: SearchSpec, space: SearchSpace, within: Designs, refused: i
 
 def _looked_at(space: SearchSpace, within: Designs, seed: int) -> Iterator[Architecture]:
     """Designs to examine: the dearest, those with most parameters, those with most memory, then random ones."""
-    for numbers in (within.macs_N, within.params_N, *(() if within.training_N is None else (within.training_N,))):
+    for numbers in (
+        within.counts(within.axes[0]),
+        within.params_N,
+        *(() if within.training_N is None else (within.training_N,)),
+    ):
         for place in np.argsort(numbers, kind="stable")[-10:]:
             yield space.decode(within.rows_ND[place])
     for place in np.random.default_rng(seed).integers(0, len(within), DRAWN):
@@ -274,9 +281,7 @@ def _hours(design: Architecture, spec: SearchSpec, images: tuple[int, int], thro
 def _published(space: SearchSpace, spec: SearchSpec) -> tuple[PublishedPosition, ...]:
     rows = {row.architecture: row for row in reversed(published_designs()) if row.task == TASK}
     placed = [
-        PublishedPosition(
-            row, price(design, spec.bounds.convention, head=spec.head).gmacs, tuple(space.reasons(design))
-        )
+        PublishedPosition(row, spec.bounds.cost_axis.of(design), tuple(space.reasons(design)))
         for design, row in rows.items()
     ]
-    return tuple(sorted(placed, key=lambda one: one.gmacs))
+    return tuple(sorted(placed, key=lambda one: one.cost))

@@ -139,16 +139,16 @@ class SamplerPolicy:
 
     def _begun(self, candidate: Candidate) -> Candidate:
         self._first.setdefault(candidate.design, candidate)
-        gmacs = self._objectives.price(candidate.design).gmacs
-        self._halving.start(candidate.design, self._rungs.index(candidate.fidelity), gmacs)
+        cost = self._objectives.price(candidate.design)
+        self._halving.start(candidate.design, self._rungs.index(candidate.fidelity), cost)
         return candidate
 
     def _reason(self, suggestion: Suggestion) -> Reason:
         """The sampler's reason, with the metric in place of its loss."""
         if suggestion.expected is None:
             return suggestion.reason
-        top, (loss, lowest, highest) = self._objectives.top, suggestion.expected
-        return replace(suggestion.reason, predicted=(top - loss, top - highest, top - lowest))
+        value, (loss, lowest, highest) = self._objectives.metrics[0].value, suggestion.expected
+        return replace(suggestion.reason, predicted=(value(loss), value(highest), value(lowest)))
 
 
 class FixedPolicy:
@@ -182,4 +182,4 @@ class FixedPolicy:
 def halving_of(spec: SearchSpec, metrics: int = 1) -> Halving[Design]:
     """The schedule of a space. A space without one has a single rung, at which every design is fully trained."""
     keep, brackets = (2, 1) if spec.schedule is None else (spec.schedule.keep, spec.schedule.brackets)
-    return Halving([rung.epochs for rung in spec.rungs], keep, spec.bounds.gmacs, brackets, metrics)
+    return Halving([rung.epochs for rung in spec.rungs], keep, spec.bounds.tiers, brackets, metrics)

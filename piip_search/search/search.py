@@ -279,8 +279,8 @@ def open_search(
     """Opens a search with the sampler and the schedule of its space; other arguments are those of `Search`."""
     space, designs = feasible_designs(spec)
     limit = spec.bounds
-    prior = published_prior(space, designs, limit.convention, limit.head, spec.seed) if spec.prior else None
-    sampler = make_sampler(spec.sampler, space, designs, spec.budget.trials, spec.seed, limit.gmacs, prior=prior)
+    prior = published_prior(space, designs, limit.pricing, spec.seed) if spec.prior else None
+    sampler = make_sampler(spec.sampler, space, designs, spec.budget.trials, spec.seed, limit.tiers, prior=prior)
     policy = policy_of(spec, sampler)
     return Search(run, spec, policy, ledger, recipe, tracker, fresh=fresh, data=data, circumstances=circumstances)
 

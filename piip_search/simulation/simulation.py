@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from piip_search.architecture.design import Design
 from piip_search.config import SearchSpec
-from piip_search.cost import Cost
+from piip_search.cost import CostAxis, CostLabel
 from piip_search.errors import TableError
 from piip_search.evaluation.evaluation import Evaluation, Fidelity
-from piip_search.evaluation.objectives import Objectives
+from piip_search.evaluation.objectives import MetricAxis, Objectives
 from piip_search.evaluation.pareto import hypervolume
 from piip_search.evaluation.tracker import Tracker
 from piip_search.ledger import Ledger
@@ -81,7 +81,7 @@ class Simulation:
         """
         chosen_loss, chosen_cost = table.loss(loss), table.cost(cost)
         costs = table.costs[chosen_cost]
-        empty = [tier for tier in spec.bounds.gmacs if tier < costs.min()]
+        empty = [tier for tier in spec.bounds.tiers if tier < costs.min()]
         if empty:
             raise TableError(
                 f"limit.gmacs: no design of the table has a {chosen_cost} of {empty[0]:g} or less; it goes from "
@@ -104,11 +104,11 @@ class Simulation:
     def objectives(self) -> Objectives:
         """Objectives with the metric 1 - loss if losses are shares, else -loss; its top is 0 or the best value."""
         least, most = np.nanmin(self._losses_N), np.nanmax(self._losses_N)
+        metric = MetricAxis(f"-{self.loss}", max(0.0, -float(least)), -float(most))
         if least >= 0 and most <= 1:
-            return Objectives(f"1-{self.loss}", self.spec.limit.convention, known_cost=_known_cost)
-        top = max(0.0, -float(least))
-        span = top + float(most)
-        return Objectives(f"-{self.loss}", self.spec.limit.convention, top=top, span=span, known_cost=_known_cost)
+            metric = MetricAxis(f"1-{self.loss}")
+        axis = CostAxis(CostLabel(self.cost, "", self.cost, self.cost), _known_cost)
+        return Objectives((metric,), (axis,), known=(axis,))
 
     @property
     def dimensions(self) -> tuple[tuple[str, int], ...]:
@@ -120,7 +120,7 @@ class Simulation:
     def designs(self) -> TableDesigns:
         """The table's designs within the limit, one for each combination of choices."""
         _, first = np.unique(self.table.codes, axis=0, return_index=True)
-        fits = np.sort(first[self.table.costs[self.cost][first] <= self.spec.bounds.gmacs[-1]])
+        fits = np.sort(first[self.table.costs[self.cost][first] <= self.spec.bounds.tiers[-1]])
         return TableDesigns(self.table.codes[fits], self.table.costs[self.cost][fits])
 
     def decode(self, row_D: NDArray[Any]) -> TableDesign:
@@ -161,8 +161,8 @@ class Simulation:
 
     def share(self, search: Search, tier: float) -> float:
         """Hypervolume of a search's front within a tier, as a share of the whole table's."""
-        reference = np.array([self.objectives.span, tier])
-        missing = self._losses_N - self._top + self.objectives.top
+        reference = self.objectives.reference(tier)
+        missing = self._losses_N - self._top + self.objectives.metrics[0].best
         points = np.stack([missing, self.table.costs[self.cost]], 1)
         whole = hypervolume(points[np.isfinite(missing) & (points[:, 1] <= tier)], reference)
         found = hypervolume(self.objectives.losses(self.objectives.measured(search.finished)), reference)
@@ -187,7 +187,7 @@ class Simulation:
             designs,
             spec.budget.trials,
             spec.seed,
-            spec.bounds.gmacs,
+            spec.bounds.tiers,
             lambda indices: features_NF[indices],
         )
         policy = policy_of(spec, sampler, self.objectives)
@@ -224,6 +224,6 @@ def _of_a_table(design: Design) -> TableDesign:
     return design
 
 
-def _known_cost(design: Design) -> Cost:
-    """The cost that the table gives, in place of 10^9 multiply-accumulates."""
-    return Cost(round(_of_a_table(design).cost * 1e9))
+def _known_cost(design: Design) -> float:
+    """The cost that the table gives, in its own unit."""
+    return _of_a_table(design).cost

@@ -29,8 +29,8 @@ class Features:
             designs: All designs that features may be requested for.
         """
         self._choices, self._designs = space.choices, designs
-        log_macs = np.log(designs.macs_N)
-        self._cheapest, self._range = log_macs.min(), max(np.ptp(log_macs), 1e-12)
+        log_costs = np.log(designs.counts(designs.axes[0]))
+        self._cheapest, self._range = log_costs.min(), max(np.ptp(log_costs), 1e-12)
         models = [space.choices.model(index) for index in range(len(space.choices.backbones))]
         absent = [0.0]
         self._facts_KM = np.stack(
@@ -86,7 +86,7 @@ class Features:
                 columns.extend((chosen == kind).astype(float) for kind in range(len(values)))
         interactions = np.array([float(value) for value in choices.tail_values[0]])[rows[:, -len(TAIL)]]
         columns.append(interactions / np.maximum(self._depths[model_NB].max(1), 1.0))
-        columns.append((np.log(designs.macs_N) - self._cheapest) / self._range)
+        columns.append((np.log(designs.counts(designs.axes[0])) - self._cheapest) / self._range)
         return np.stack(columns, 1)
 
 

@@ -19,6 +19,7 @@ from piip_search.cost import (
     Cost,
     Grid,
     Head,
+    Pricing,
     Step,
     backbone_parts,
     block_values,
@@ -40,9 +41,9 @@ CHUNK = 1 << 18
 
 
 def priced(
-    space: Choices, block: Block, convention: Convention, head: Head | None, trained: Step | None = None
+    space: Choices, block: Block, pricing: Pricing, trained: Step | None = None, memory: bool = False
 ) -> Iterator[Designs]:
-    """The designs of a block with their costs, in chunks, and with the memory of a training step on request."""
+    """The designs of a block with their costs, in chunks, and with the memory of training steps on request."""
     step = max(1, CHUNK // max(1, block.legal_SWT[0].size))
     for start in range(0, len(block.sizes_SM), step):
         part = replace(
@@ -50,9 +51,13 @@ def priced(
         )
         legal = np.flatnonzero(part.legal_SWT)
         if len(legal):
-            cost = _costs(space, part, convention, head, _as_designed(space, part))
-            memory = None if trained is None else _training_bytes(space, part, trained).ravel()[legal]
-            yield Designs(part.rows(space, legal), cost.macs.ravel()[legal], cost.params.ravel()[legal], memory)
+            cost = _costs(space, part, pricing.convention, pricing.head, _as_priced(space, part, pricing))
+            of_trial, full = (
+                None if one is None else _training_bytes(space, part, one).ravel()[legal]
+                for one in (trained, pricing.step if memory else None)
+            )
+            macs_N, params_N = cost.macs.ravel()[legal], cost.params.ravel()[legal]
+            yield Designs(part.rows(space, legal), macs_N, params_N, of_trial, full)
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,10 @@ def _spread(number: Any, shape: tuple[int, ...]) -> Counts:
     return numbers.reshape(shape) if numbers.ndim else numbers
 
 
-def _as_designed(space: Choices, block: Block) -> _BranchSizes:
+def _as_priced(space: Choices, block: Block, pricing: Pricing) -> _BranchSizes:
+    """The image sizes that are priced: nominal squares, or the shape of the image that is trained."""
+    if pricing.convention != "published" and pricing.short_side < 1:
+        return _as_trained(space, block, Step(short_side=pricing.short_side))
     sides_MS = np.array(space.resolutions, np.int64)[block.sizes_SM].T
     return _BranchSizes(sides_MS, [(side_S, side_S) for side_S in sides_MS], sides_MS)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design, as_architecture
-from piip_search.cost import Convention, Head, Step
+from piip_search.cost import NOMINAL, Pricing, Step
 from piip_search.errors import SpaceError
 from piip_search.space.choices import TAIL, Choices
 from piip_search.space.designs import Designs, Limit, Rows
@@ -62,37 +62,35 @@ class SearchSpace:
         )
         return tuple(block for block in found if len(block))
 
-    def chunks(
-        self, convention: Convention = "published", head: Head | None = None, step: Step | None = None
-    ) -> Iterator[Designs]:
+    def chunks(self, pricing: Pricing = NOMINAL, step: Step | None = None, memory: bool = False) -> Iterator[Designs]:
         """All designs with their costs in chunks of about `CHUNK`, each design once.
 
-        Each cost equals `piip_search.cost.price` to the last MAC, and each memory `training_bytes` to the last byte.
+        Each cost equals `Pricing.price` to the last MAC, and each memory `training_bytes` to the last byte.
 
         Args:
-            convention: Counting convention of the cost.
-            head: Layers that read the merged maps, under the convention `whole`.
-            step: Training step whose memory is also computed.
+            pricing: How designs are priced.
+            step: Training step of a trial whose memory is also computed.
+            memory: Whether the memory of the pricing's full-size step is also computed.
 
         Raises:
             SpaceError: There is no head, or it cannot read the outputs of a merge of the space, under `whole`.
         """
-        read = () if head is None else head.merges
-        if convention == "whole" and not set(self.choices.merges) <= set(read):
+        read = () if pricing.head is None else pricing.head.merges
+        if pricing.convention == "whole" and not set(self.choices.merges) <= set(read):
             raise SpaceError(
                 f"no head reads the outputs of the merges {listed(self.choices.merges)}; count under backbone"
                 + (f", or offer only {listed(read)}" if read else "")
             )
         for block in self.blocks:
-            yield from priced(self.choices, block, convention, head, step)
+            yield from priced(self.choices, block, pricing, step, memory)
 
-    def priced(self, convention: Convention = "published", head: Head | None = None) -> Designs:
+    def priced(self, pricing: Pricing = NOMINAL) -> Designs:
         """All designs with their costs."""
-        return Designs.concat([self._none, *self.chunks(convention, head)])
+        return Designs.concat([self._none, *self.chunks(pricing)])
 
     def within(self, limit: Limit) -> Designs:
         """All designs within a limit."""
-        chunks = self.chunks(limit.convention, limit.head, limit.step)
+        chunks = self.chunks(limit.pricing, limit.step, limit.needs_memory)
         return Designs.concat([self._none, *(chunk.within(limit) for chunk in chunks)])
 
     def sample(self, count: int, seed: int) -> Rows:

@@ -8,19 +8,19 @@ import pytest
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.cost import price
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.evaluation.objectives import Objectives
 from piip_search.ledger import Ledger
 from piip_search.search.feasible import feasible_designs
 from piip_search.search.samplers.sampler import Sampler
 from piip_search.search.search import Search, open_search
 from support import fakes
+from support.trades import trade
 
 MakeSampler = Callable[[int], Sampler]
 
 
 def losses(candidate: Candidate) -> list[float]:
     evaluation = Evaluation(candidate, "done", {"bbox_mAP": fakes.quality(candidate)})
-    return Objectives("bbox_mAP", "backbone").losses([evaluation])[0].tolist()
+    return trade().losses([evaluation])[0].tolist()
 
 
 class SamplerContract:
@@ -86,7 +86,7 @@ class RunnerContract:
         assert all("out of luck" in e.error for e in kept if e.status == "failed")
         assert len({e.candidate.architecture for e in kept}) == len(kept)
         limit = spec.bounds
-        assert all(price(e.candidate.architecture, limit.convention).gmacs <= limit.gmacs[-1] for e in kept)
+        assert all(price(e.candidate.architecture, limit.convention).gmacs <= limit.tiers[-1] for e in kept)
         assert not search.running
         assert search.ending == "the budget of trials is spent"
         assert search.fronts()[-1].evaluations

@@ -14,6 +14,7 @@ from piip_search.architecture.backbones import ConvNeXt
 from piip_search.architecture.segments import KEEPS_PREFIX, interaction_ranges
 from piip_search.cost.branch import branch_parts
 from piip_search.cost.conventions import Cost, rules_for
+from piip_search.units import quantity
 
 DRAWING_WIDTH = 880
 _IMAGE = 116
@@ -182,7 +183,7 @@ def _words(lane: _Lane, architecture: Architecture) -> Iterator[str]:
     tokens = "" if isinstance(model, ConvNeXt) else f", {branch.grid}² tokens{patches}"
     widths = sorted({stage.width for stage in model.stages})
     lines = (
-        f"{_number(cost.mparams)} M parameters, {_number(cost.gmacs)} GMACs",
+        f"{quantity(cost.mparams, 'M parameters', 3)}, {quantity(cost.gmacs, 'GMACs', 3)}",
         f"{branch.resolution} px{tokens}",
         attention(branch),
         f"{model.depth} blocks, {'–'.join(map(str, dict.fromkeys((widths[0], widths[-1]))))} wide",
@@ -193,10 +194,6 @@ def _words(lane: _Lane, architecture: Architecture) -> Iterator[str]:
 
 def _shortened(words: str, most: int = 24) -> str:
     return words if len(words) <= most else words[: most - 1] + "…"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _stretches(architecture: Architecture) -> tuple[float, float]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from piip_dashboards.drawing.svg_element import COLOURS, INK
 from piip_search.analysis.effects import Effect, Weight
 from piip_search.analysis.rank_correlation import Interval
+from piip_search.cost import CostLabel
 
 CHART_SIZE = (760.0, 400.0)
 """Width and height of a front on a page."""
@@ -76,7 +77,7 @@ class ChartMember:
     """
 
     letter: str
-    gmacs: float
+    cost: float
     value: float
     name: str
 
@@ -87,15 +88,15 @@ class FrontChart:
 
     Attributes:
         metric: Name of the metric.
-        convention: Counting convention of the costs.
-        tiers: Tiers of the limit, GMACs.
+        axis: Axis of the costs.
+        tiers: Tiers of the limit.
         members: The front, cheapest first; at least one.
         others: Cost and metric of each other finished design.
         failed: Costs of failed designs.
     """
 
     metric: str
-    convention: str
+    axis: CostLabel
     tiers: tuple[float, ...]
     members: tuple[ChartMember, ...]
     others: tuple[tuple[float, float], ...] = ()
@@ -113,7 +114,7 @@ def front_figure(front: FrontChart, size: tuple[float, float] = CHART_SIZE, list
     right = 0.42 * size[0] if listed else 20
     with chart_axes(size, left=70, right=right, top=46, bottom=56) as (figure, axes):
         _set_front_axes(axes, front)
-        _draw_tiers(axes, front.tiers)
+        _draw_tiers(axes, front.tiers, front.axis)
         _draw_members(axes, front.members)
         if front.others:
             _draw_cloud(axes, np.array(front.others))
@@ -121,7 +122,7 @@ def front_figure(front: FrontChart, size: tuple[float, float] = CHART_SIZE, list
             _draw_failed(axes, front.failed)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1 + 24 / axes.bbox.height), ncols=3)
         if listed:
-            _list_members(axes, front.members)
+            _list_members(axes, front.members, front.axis)
     return figure
 
 
@@ -150,12 +151,12 @@ def _few_ticks(integer: bool = False) -> MaxNLocator:
 
 
 def _set_front_axes(axes: Axes, front: FrontChart) -> None:
-    measured = np.array([*((one.gmacs, one.value) for one in front.members), *front.others])
+    measured = np.array([*((one.cost, one.value) for one in front.members), *front.others])
     _set_cost_axis(axes, [*measured[:, 0], *front.tiers])
     low, high = _with_room(measured[:, 1], zero=True)
     axes.set_ylim(low, high + 0.05 * (high - low))  # for the letter of the best
     axes.yaxis.set_major_locator(_few_ticks())
-    axes.set(xlabel=f"GMACs ({front.convention} convention)", ylabel=front.metric)
+    axes.set(xlabel=front.axis.title, ylabel=front.metric)
 
 
 def _set_cost_axis(axes: Axes, costs: Sequence[float]) -> None:
@@ -177,11 +178,11 @@ def _written(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}"
 
 
-def _draw_tiers(axes: Axes, tiers: Sequence[float]) -> None:
+def _draw_tiers(axes: Axes, tiers: Sequence[float], label: CostLabel) -> None:
     last = -np.inf
     for tier in tiers:
         axes.axvline(tier, color=INK, alpha=0.5, linewidth=1, linestyle=(0, (5, 4)))
-        x, name = axes.transData.transform((tier, 0))[0], f"{tier:g} G"
+        x, name = axes.transData.transform((tier, 0))[0], label.format(tier)
         if x - last > 6.3 * len(name):  # names of close tiers would overlap
             _write(axes, name, (tier, 1), (0, 5), xycoords=("data", "axes fraction"), ha="center", alpha=0.8)
             last = x
@@ -193,14 +194,14 @@ def _write(axes: Axes, words: str, place: tuple[float, float], offset: tuple[flo
 
 
 def _draw_members(axes: Axes, members: Sequence[ChartMember]) -> None:
-    costs, values = [one.gmacs for one in members], [one.value for one in members]
+    costs, values = [one.cost for one in members], [one.value for one in members]
     ends = axes.get_xlim()[1], axes.get_ylim()[0]
     axes.step([costs[0], *costs, ends[0]], [ends[1], *values, values[-1]], where="post", color=_BLUE, linewidth=1.6)
     axes.plot(costs, values, "o", color=_BLUE, markersize=10, markeredgewidth=0, clip_on=False, label="front")
     named: list[Points] = []
     for one, place in zip(members, axes.transData.transform(np.column_stack([costs, values])), strict=True):
         if one.letter and all(np.abs(place - other).max() > 10 for other in named):
-            _write(axes, one.letter, (one.gmacs, one.value), (-6, 5), ha="right", weight="bold", size=12)
+            _write(axes, one.letter, (one.cost, one.value), (-6, 5), ha="right", weight="bold", size=12)
             named.append(place)
 
 
@@ -232,11 +233,14 @@ def _draw_failed(axes: Axes, costs: Sequence[float]) -> None:
     )
 
 
-def _list_members(axes: Axes, members: Sequence[ChartMember]) -> None:
+def _list_members(axes: Axes, members: Sequence[ChartMember], label: CostLabel) -> None:
     lines = []
     for one in members:
         first, *rest = one.name.split("+")
-        lines += [f"{one.letter}  {one.value:.3f}  {one.gmacs:.3g} G  {first}", *(f"   + {part}" for part in rest)]
+        lines += [
+            f"{one.letter}  {one.value:.3f}  {label.format(one.cost, 3)}  {first}",
+            *(f"   + {part}" for part in rest),
+        ]
     words = "\n".join(lines[:LISTED_LINES])
     axes.text(1.03, 1, words, family="DejaVu Sans Mono", size=8, va="top", transform=axes.transAxes)
 
@@ -257,13 +261,16 @@ def save_figure(figure: Figure, target: Path | IO[str], form: str, salt: str = "
         figure.savefig(target, format=form, dpi=300, transparent=transparent, metadata=metadata)
 
 
-def progress_figure(metric: str, progress: Sequence[tuple[float, Sequence[tuple[int, float]]]], ended: int) -> Figure:
+def progress_figure(
+    metric: str, progress: Sequence[tuple[float, Sequence[tuple[int, float]]]], ended: int, label: CostLabel
+) -> Figure:
     """The hypervolume of each tier over evaluations.
 
     Args:
         metric: Title of the vertical axis.
         progress: For each tier the evaluations after which its hypervolume changed, with its new value.
         ended: Number of evaluations in all.
+        label: Axis of the tiers.
     """
     with chart_axes((CHART_SIZE[0], 244), left=70, right=90, top=14, bottom=50) as (figure, axes):
         axes.set_xlim(0, max(1, ended))
@@ -276,7 +283,7 @@ def progress_figure(metric: str, progress: Sequence[tuple[float, Sequence[tuple[
             numbers, values = zip((0, 0.0), *steps, (ended, steps[-1][1] if steps else 0.0), strict=True)
             colour, dashes = COLOURS[place % 4], _DASHES[place % 4]
             axes.step(numbers, values, where="post", color=colour, linestyle=dashes, linewidth=2)
-            ends.append((values[-1], f"{tier:g} G"))
+            ends.append((values[-1], label.format(tier)))
         _name_ends(axes, ends)
     return figure
 

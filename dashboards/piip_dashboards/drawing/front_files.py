@@ -34,10 +34,10 @@ def _chart(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], obj
     members = {evaluation.candidate.design.fingerprint for evaluation in front}
     whole = front[-1].candidate.fidelity  # a lower rung is not final
     ended = [e for e in evaluations if e.status == "failed" or e.candidate.fidelity == whole]
-    points = [(objectives.cost(e).gmacs, objectives.value(e), e.candidate.design.fingerprint) for e in ended]
+    points = [(objectives.cost(e), objectives.value(e), e.candidate.design.fingerprint) for e in ended]
     return FrontChart(
         objectives.metric,
-        objectives.convention,
+        objectives.axis.label,
         tuple(one.tier for one in fronts),
         tuple(_member(letter, e, objectives) for letter, e in zip(_letters(), front, strict=False)),
         tuple((cost, value) for cost, value, design in points if value is not None and design not in members),
@@ -47,7 +47,7 @@ def _chart(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], obj
 
 def _member(letter: str, evaluation: Evaluation, objectives: Objectives) -> ChartMember:
     name, value = evaluation.candidate.design.name, objectives.value(evaluation) or 0.0
-    return ChartMember(letter, objectives.cost(evaluation).gmacs, value, name)
+    return ChartMember(letter, objectives.cost(evaluation), value, name)
 
 
 def _letters() -> Iterator[str]:
@@ -62,14 +62,14 @@ def page(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objec
     figure = graph_objects.Figure()
     measured = objectives.measured(evaluations)
     _points(figure, measured, objectives, "measured", GREY, "markers")
-    _points(
-        figure, fronts[-1].evaluations, objectives, f"front within {fronts[-1].tier:g} G", COLOURS[0], "lines+markers"
-    )
+    widest = f"front within {objectives.axis.format(fronts[-1].tier)}"
+    _points(figure, fronts[-1].evaluations, objectives, widest, COLOURS[0], "lines+markers")
     for front in fronts:
-        figure.add_vline(x=front.tier, line_dash="dash", line_color=GREY, annotation_text=f"{front.tier:g} G")
+        tier = objectives.axis.format(front.tier)
+        figure.add_vline(x=front.tier, line_dash="dash", line_color=GREY, annotation_text=tier)
     figure.update_layout(
         template="plotly_white",
-        xaxis_title=f"GMACs ({objectives.convention} convention)",
+        xaxis_title=objectives.axis.label.title,
         yaxis_title=objectives.metric,
         title="Pareto front",
         legend={"orientation": "h", "y": -0.2},
@@ -80,18 +80,18 @@ def page(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objec
 def _points(
     figure: Any, evaluations: Sequence[Evaluation], objectives: Objectives, name: str, color: str, mode: str
 ) -> None:
-    designs = [evaluation.candidate.design for evaluation in evaluations]
+    designs, unit = [evaluation.candidate.design for evaluation in evaluations], escape(objectives.axis.label.unit)
     texts = [
         f"trial {evaluation.candidate.number}<br>{escape(design.name).replace('+', '<br>+ ')}"
         for evaluation, design in zip(evaluations, designs, strict=True)
     ]
     figure.add_scatter(
-        x=[objectives.price(design).gmacs for design in designs],
+        x=[objectives.price(design) for design in designs],
         y=[objectives.value(evaluation) for evaluation in evaluations],
         text=texts,
         name=name,
         mode=mode,
         line={"shape": "hv", "color": color},
         marker={"color": color},
-        hovertemplate="%{text}<br>%{x:.4g} G, " + escape(objectives.metric) + " %{y:.4f}<extra></extra>",
+        hovertemplate=f"%{{text}}<br>%{{x:.4g}} {unit}, {escape(objectives.metric)} %{{y:.4f}}<extra></extra>",
     )

@@ -27,7 +27,7 @@ def draw_plan(plan: Plan, path: Path) -> None:
         )
         _draw_tiers(plan, axes)
         _draw_published(plan, axes)
-        axes.set(xscale="log", xlabel=f"GMACs ({plan.spec.limit.convention} convention)", ylabel="designs")
+        axes.set(xscale="log", xlabel=plan.spec.bounds.cost_axis.label.title, ylabel="designs")
         axes.set_title(f"{plan.spec.name}: {plan.designs:,} legal designs, {plan.within:,} within the limit", pad=24)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
@@ -38,11 +38,12 @@ def draw_plan(plan: Plan, path: Path) -> None:
 
 
 def _draw_tiers(plan: Plan, axes: Axes) -> None:
+    axis = plan.spec.bounds.cost_axis
     for tier in plan.tiers:
-        axes.axvline(tier.gmacs, color=INK, alpha=0.5, linestyle=(0, (5, 4)), linewidth=1)
+        axes.axvline(tier.cost, color=INK, alpha=0.5, linestyle=(0, (5, 4)), linewidth=1)
         axes.annotate(
-            f"{tier.gmacs:g} G: {tier.designs:,}",
-            (tier.gmacs, 0.99),
+            f"{axis.format(tier.cost)}: {tier.designs:,}",
+            (tier.cost, 0.99),
             xycoords=("data", "axes fraction"),
             rotation=90,
             va="top",
@@ -54,7 +55,7 @@ def _draw_tiers(plan: Plan, axes: Axes) -> None:
 def _draw_published(plan: Plan, axes: Axes) -> None:
     below = -0.03 * max(plan.counts)
     for inside, fill, where in ((True, "full", "in this space"), (False, "none", "not in this space")):
-        costs = [one.gmacs for one in plan.published if (not one.reasons) is inside and one.gmacs <= plan.edges[-1]]
+        costs = [one.cost for one in plan.published if (not one.reasons) is inside and one.cost <= plan.edges[-1]]
         if costs:
             label = f"published designs, {where}"
             axes.plot(costs, [below] * len(costs), "^", color=COLOURS[1], fillstyle=fill, label=label)

@@ -27,10 +27,10 @@ def charts(report: SearchReport, standalone: bool = False) -> dict[str, str]:
 def _front(report: SearchReport) -> Chart | None:
     if not report.front:
         return None
-    best, count = report.front[-1], sum(point.value is not None for point in report.points)
+    best, count = report.best, sum(point.value is not None for point in report.points)
     described = (
         f"{count} designs; the front has {len(report.front)} members and reaches {report.metric} "
-        f"{best.value:.4f} at {best.gmacs:.4g} GMACs."
+        f"{best.value:.4f} at {report.axis.format(best.cost, 4)}."
     )
     return Chart(front_figure(front_chart(report)), f"Front of {report.run}", described)
 
@@ -40,11 +40,11 @@ def front_chart(report: SearchReport) -> FrontChart:
     members = {row.trial for row in report.front}
     return FrontChart(
         report.metric,
-        report.convention,
-        tuple(tier.gmacs for tier in report.tiers),
-        tuple(ChartMember(row.letter, row.gmacs, row.value, row.architecture) for row in report.front),
-        tuple((p.gmacs, p.value) for p in report.points if p.value is not None and p.trial not in members),
-        tuple(point.gmacs for point in report.points if point.value is None),
+        report.axis,
+        tuple(tier.tier for tier in report.tiers),
+        tuple(ChartMember(row.letter, row.cost, row.value, row.architecture) for row in report.front),
+        tuple((p.cost, p.value) for p in report.points if p.value is not None and p.trial not in members),
+        tuple(point.cost for point in report.points if point.value is None),
     )
 
 
@@ -52,8 +52,10 @@ def _progress(report: SearchReport) -> Chart | None:
     if not any(steps for _, steps in report.progress):
         return None
     ended = report.counts["done"] + report.counts["failed"]
-    described = "; ".join(f"{steps[-1][1]:.4f} within {tier:g} GMACs" for tier, steps in report.progress if steps)
-    figure = progress_figure("hypervolume", report.progress, ended)
+    described = "; ".join(
+        f"{steps[-1][1]:.4f} within {report.axis.format(tier)}" for tier, steps in report.progress if steps
+    )
+    figure = progress_figure("hypervolume", report.progress, ended, report.axis)
     return Chart(figure, "Hypervolume of each tier over evaluations", described)
 
 

@@ -57,10 +57,7 @@ def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
     effort += [f"of a schedule of {fidelity.horizon}"] if fidelity.horizon else []
     effort += [f"means over {fidelity.seeds} seeds"] if fidelity.seeds > 1 else []
     facts = [
-        Fact(
-            "Traded off",
-            f"more {objectives.metric} against fewer multiply-accumulates ({objectives.convention} convention)",
-        ),
+        Fact("Traded off", _traded_off(objectives)),
         Fact("Data", f"{data}, {spec.task}"),
         Fact("Proxy", f"{training.detector}, {', '.join(effort)}"),
         Fact("Weights", f"pre-trained ({training.pretrained})" if training.pretrained else "from scratch"),
@@ -72,6 +69,11 @@ def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
         facts.append(Fact("Schedule", f"rungs of {rungs} epochs, one in {spec.schedule.keep} goes on"))
     prior = ", with the papers' designs as prior" if spec.prior else ""
     return (*facts, Fact("Sampler", f"{spec.sampler}{prior}, seed {spec.seed}"))
+
+
+def _traded_off(objectives: Objectives) -> str:
+    better = " and ".join(f"{'more' if metric.rises else 'less'} {metric.name}" for metric in objectives.metrics)
+    return f"{better} against fewer {' and '.join(axis.label.title for axis in objectives.costs)}"
 
 
 def _space(spec: SearchSpec) -> tuple[Fact, ...]:
@@ -107,11 +109,12 @@ def _word(value: Any) -> str:
 
 
 def _budget(spec: SearchSpec) -> tuple[Fact, ...]:
-    limit, budget = spec.limit, spec.budget
-    tiers = ", ".join(f"{tier:g}" for tier in spec.bounds.gmacs)
-    facts = [Fact("A design may cost", f"{tiers} GMACs ({limit.convention} convention), a front for each")]
-    if limit.mparams is not None:
-        facts.append(Fact("Parameters at most", f"{limit.mparams:g} M"))
+    limit, budget = spec.bounds, spec.budget
+    tiers = ", ".join(map(limit.cost_axis.format, limit.tiers))
+    facts = [Fact("A design may cost", f"{tiers} ({limit.cost_axis.label.title}), a front for each")]
+    for name, cap in limit.caps:
+        axis = limit.pricing.axis(name)
+        facts.append(Fact(f"At most, {axis.label.title}", axis.format(cap)))
     facts.append(Fact("Trials at most", f"{budget.trials:,}"))
     content = budget.model_dump(mode="json", exclude_none=True, exclude={"trials"})
     return (*facts, *(Fact(name.replace("_", " ").capitalize(), str(value)) for name, value in content.items()))

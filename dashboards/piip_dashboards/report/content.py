@@ -11,6 +11,7 @@ from piip_search.analysis.audit import Audit, audit, plan_of
 from piip_search.analysis.effects import Effect, Importance, importance, matched_effects
 from piip_search.analysis.error_kinds import Kind, kinds
 from piip_search.analysis.health import Health
+from piip_search.cost import CostLabel
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.ledger import SearchRecord
@@ -50,13 +51,15 @@ class MemberRow:
 
     Attributes:
         letter: Letter of its point in the picture; empty if there are too many.
-        tier: Cheapest tier that it fits, in GMACs.
+        cost: Cost on the axis of the tiers.
+        mparams: Parameters in 10^6.
+        tier: Cheapest tier that it fits.
     """
 
     letter: str
     trial: int
     value: float
-    gmacs: float
+    cost: float
     mparams: float
     tier: float
     architecture: str
@@ -68,7 +71,7 @@ class Point:
     """A finished design in the picture; a failed one has no value."""
 
     trial: int
-    gmacs: float
+    cost: float
     value: float | None
 
 
@@ -76,7 +79,7 @@ class Point:
 class TierResult:
     """The result in a tier."""
 
-    gmacs: float
+    tier: float
     hypervolume: float
     best: MemberRow | None
 
@@ -106,7 +109,8 @@ class SearchReport:
         run: Name of the run.
         written_at: Time in UTC.
         metric: Metric of the search.
-        convention: Counting convention of the costs.
+        convention: Counting convention of multiply-accumulates.
+        axis: Axis of the tiers.
         counts: Evaluations by `done`, `failed` and `unfinished`.
         question, space, budget: Facts about the search, its space and its limits.
         tiers: Results of the tiers, cheapest first.
@@ -130,6 +134,7 @@ class SearchReport:
     written_at: datetime
     metric: str
     convention: str
+    axis: CostLabel
     counts: Mapping[str, int]
     question: tuple[Fact, ...]
     space: tuple[Fact, ...]
@@ -149,6 +154,11 @@ class SearchReport:
     reproduce: tuple[Fact, ...]
     sittings: tuple[SittingFacts, ...]
     space_file: str
+
+    @property
+    def best(self) -> MemberRow:
+        """The member with the best metric; the front has one."""
+        return next(row for row in self.front if row == self.tiers[-1].best)
 
     @property
     def listed_effects(self) -> tuple[Effect, ...]:
@@ -203,7 +213,8 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> S
         run=source.record.name,
         written_at=now or datetime.now(UTC),
         metric=objectives.metric,
-        convention=objectives.convention,
+        convention=spec.limit.convention,
+        axis=objectives.axis.label,
         counts={
             "done": len(history.evaluations) - len(failed),
             "failed": len(failed),
@@ -218,7 +229,7 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> S
         ),
         front=tuple(rows.values()),
         points=tuple(
-            Point(e.candidate.number, objectives.cost(e).gmacs, objectives.value(e))
+            Point(e.candidate.number, objectives.cost(e), objectives.value(e))
             for e in sorted((*whole, *failed), key=lambda e: e.candidate.number)
         ),
         progress=_progress(history),
@@ -246,9 +257,9 @@ def _rows(fronts: Sequence[ParetoFront], objectives: Objectives) -> dict[int, Me
             letter=chr(ord("A") + place) if len(members) <= LETTERED else "",
             trial=evaluation.candidate.number,
             value=objectives.value(evaluation) or 0.0,
-            gmacs=cost.gmacs,
-            mparams=cost.mparams,
-            tier=next(front.tier for front in fronts if cost.gmacs <= front.tier),
+            cost=cost,
+            mparams=objectives.known_costs(design)["mparams"],
+            tier=next(front.tier for front in fronts if cost <= front.tier),
             architecture=design.name,
             fingerprint=design.fingerprint,
         )

@@ -9,7 +9,7 @@ import numpy as np
 from piip_dashboards.drawing.architecture_svg import architecture_svg
 from piip_search.architecture import Architecture
 from piip_search.architecture.published import Published, published_as, published_designs, published_near
-from piip_search.cost import Cost, breakdown, conventions_of, memory, price
+from piip_search.cost import Cost, conventions_of, memory, price
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.evaluation.selection import cheapest_near, knee
@@ -87,7 +87,12 @@ def chosen_designs(
     front = fronts[-1]
     if not front.evaluations:
         return ()
-    named = [(f"best within {one.tier:g} GMACs", f"best<={one.tier:g}G", one.best) for one in fronts if one.best]
+    label = objectives.axis.label
+    named = [
+        (f"best within {label.format(one.tier)}", f"best<={one.tier:g}{label.unit}", one.best)
+        for one in fronts
+        if one.best
+    ]
     if len(front.evaluations) > 2:  # the knee of two points is arbitrary
         named.append(("knee of the front", "knee", knee(front, objectives)))
     near = cheapest_near(front.evaluations, objectives, within)
@@ -95,7 +100,7 @@ def chosen_designs(
     designs: dict[int, tuple[list[str], str, Evaluation]] = {}
     for why, choice, evaluation in named:
         designs.setdefault(evaluation.candidate.number, ([], choice, evaluation))[0].append(why)
-    ordered = sorted(designs.values(), key=lambda one: objectives.cost(one[2]).macs)
+    ordered = sorted(designs.values(), key=lambda one: objectives.cost(one[2]))
     return tuple(_chosen(tuple(why), choice, evaluation, whole, objectives) for why, choice, evaluation in ordered)
 
 
@@ -132,16 +137,16 @@ def _predicted(levels: tuple[float, float, float] | None) -> str:
 
 
 def _prices(design: Architecture, objectives: Objectives) -> tuple[Price, ...]:
-    reader = objectives.head
+    head = None if objectives.pricing is None else objectives.pricing.head
     found = []
-    for convention in conventions_of(design, objectives.head):
-        cost, needs = price(design, convention, None, reader), memory(design, convention, None, reader)
+    for convention in conventions_of(design, head):
+        cost, needs = price(design, convention, None, head), memory(design, convention, None, head)
         found.append(Price(convention, cost.gmacs, cost.mparams, needs.training, needs.inference))
     return tuple(found)
 
 
 def _parts(design: Architecture, objectives: Objectives) -> tuple[CostPart, ...]:
-    parts = breakdown(design, objectives.convention, None, objectives.head)
+    parts = [] if objectives.pricing is None else objectives.pricing.parts(design)
     total = Cost.total(part.cost for part in parts).macs
     groups = [
         (name, Cost.total(part.cost for part in inside))

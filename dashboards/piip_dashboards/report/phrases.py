@@ -9,6 +9,7 @@ from piip_search.analysis.audit import FEWEST_RANKED
 from piip_search.analysis.effects.matched import plus_minus
 from piip_search.analysis.health import FEWEST_LEARNT
 from piip_search.analysis.rank_correlation import Interval
+from piip_search.units import gigabytes, quantity
 
 
 def metric(value: float) -> str:
@@ -22,11 +23,6 @@ def short(value: float) -> str:
 
 def percent(share: float) -> str:
     return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
-
-
-def gigabytes(count: float) -> str:
-    """Bytes in units of 10^9."""
-    return f"{count / 1e9:.3g} GB"
 
 
 def tau(value: Interval | None) -> str:
@@ -61,13 +57,13 @@ def summary(report: SearchReport) -> list[str]:
     """The results, one sentence a line."""
     if not report.front:
         return []
-    best = report.front[-1]
-    lines = [f"The best design reaches {report.metric} {metric(best.value)} at {short(best.gmacs)} GMACs."]
+    best = report.best
+    lines = [f"The best design reaches {report.metric} {metric(best.value)} at {report.axis.format(best.cost, 4)}."]
     for chosen in report.chosen:
         near = next((why for why in chosen.why if why.startswith("cheapest within")), None)
         if near and chosen.trial != best.trial:
-            cost = next(row.gmacs for row in report.front if row.trial == chosen.trial)
-            lines.append(f"The {near} costs {short(cost)} GMACs, {percent(cost / best.gmacs)} of that.")
+            cost = next(row.cost for row in report.front if row.trial == chosen.trial)
+            lines.append(f"The {near} costs {report.axis.format(cost, 4)}, {percent(cost / best.cost)} of that.")
     if report.importance.weights:
         lines.append(sentence(report.importance.said))
     return lines
@@ -105,7 +101,8 @@ def no_belief() -> str:
 
 
 def no_published() -> str:
-    return f"No published design costs about as much: the authors' detectors begin at {cheapest_published():g} GMACs."
+    begin = quantity(cheapest_published(), "GMACs")
+    return f"No published design costs about as much: the authors' detectors begin at {begin}."
 
 
 REPORT_FILTERS: dict[str, Callable[..., str]] = {

@@ -119,13 +119,13 @@ class RunSnapshot:
 
     @cached_property
     def costs(self) -> list[float]:
-        """GMACs of the fully trained designs, rising."""
-        return sorted(gmacs for design, gmacs in self.priced if design.whole)
+        """Costs of the fully trained designs, rising."""
+        return sorted(cost for design, cost in self.priced if design.whole)
 
     @cached_property
     def priced(self) -> list[tuple[DesignHistory, float]]:
-        """All designs with their GMACs."""
-        return [(design, self.gmacs(design.architecture)) for design in self.designs.values()]
+        """All designs with their costs."""
+        return [(design, self.cost(design.architecture)) for design in self.designs.values()]
 
     @property
     def gpu(self) -> bool:
@@ -141,9 +141,9 @@ class RunSnapshot:
             spent.append(total)
         return spent
 
-    def gmacs(self, architecture: Architecture) -> float:
-        """Cost under the search's own convention, in GMACs."""
-        return self.objectives.price(architecture).gmacs
+    def cost(self, architecture: Architecture) -> float:
+        """Cost on the axis of the tiers."""
+        return self.objectives.price(architecture)
 
     @cached_property
     def noise(self) -> float | None:

@@ -1,15 +1,15 @@
 """The axes of a design's results: conventions of cost, and kinds of expense."""
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, get_args
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_search.architecture import Architecture
 from piip_search.cost import CONVENTIONS, Convention, Head, Memory, conventions_of, memory
-from piip_search.evaluation.objectives import Objectives
 from piip_search.search.history import DesignHistory
 
-Paid = Literal["gmacs", "mparams", "training_gb", "inference_gb", "hours"]
+Paid = Literal["gmacs", "mparams", "training_gib", "training_gb", "inference_gb", "hours"]
 PAID: tuple[Paid, ...] = get_args(Paid)
 CONVENTION_TITLES: dict[Convention, str] = {
     "published": "as the papers count",
@@ -28,6 +28,7 @@ def paid_title(paid: Paid, gpu: bool) -> str:
     return {
         "gmacs": "GMACs",
         "mparams": "parameters (10⁶)",
+        "training_gib": "training memory (GiB, a step of the recipe)",
         "training_gb": "training memory (GB, one image)",
         "inference_gb": "inference memory (GB, one image)",
         "hours": "GPU-hours of the training" if gpu else "hours of the training",
@@ -36,7 +37,7 @@ def paid_title(paid: Paid, gpu: bool) -> str:
 
 def conventions(reading: RunSnapshot) -> list[Convention]:
     """Conventions that can price a run's designs, its own first."""
-    own = reading.objectives.convention
+    own = reading.spec.limit.convention
     merges = {design.architecture.merge: design.architecture for design in reading.designs.values()}
     shared = [
         name for name in CONVENTIONS if all(name in conventions_of(one, reading.spec.head) for one in merges.values())
@@ -52,8 +53,8 @@ def price_of(reading: RunSnapshot, architecture: Architecture, convention: Conve
     if paid in ("training_gb", "inference_gb"):
         needed = _memory(architecture, convention, reading.spec.head)
         return (needed.training if paid == "training_gb" else needed.inference) / 1e9
-    objectives = Objectives(reading.spec.metric, convention, reading.spec.head)
-    return float(getattr(objectives.price(architecture), paid))
+    pricing = replace(reading.spec.pricing, convention=convention)
+    return pricing.axis(paid).of(architecture)
 
 
 def hours_of(reading: RunSnapshot, design: DesignHistory) -> float | None:

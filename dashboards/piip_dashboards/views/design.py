@@ -11,7 +11,7 @@ from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.axes import CONVENTION_TITLES, conventions
 from piip_search.architecture import Architecture
 from piip_search.architecture.published import published_designs
-from piip_search.cost import Cost, Part, breakdown, memory
+from piip_search.cost import Cost, CostLabel, Part, breakdown, memory
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.search.history import DesignHistory
 
@@ -125,7 +125,7 @@ class Near:
         changes: Differences to this design.
         value: Its metric; None without a full training.
         gain: Lead of its metric over this design's.
-        gmacs: Its cost.
+        cost: Its cost on the axis of the tiers.
         state: State, as of a design.
     """
 
@@ -134,7 +134,7 @@ class Near:
     changes: list[str]
     value: float | None
     gain: float | None
-    gmacs: float
+    cost: float
     state: str
 
 
@@ -165,7 +165,8 @@ class DesignView:
         value: Mean over seeds; None without a full training.
         deviation: Standard deviation between seeds.
         seeds: Number of seeds.
-        gmacs: Cost under the search's convention.
+        cost: Cost on the axis of the tiers.
+        axis: Axis of the tiers.
         convention: Convention of the search.
         rank: Number of finished designs that are better and no dearer; None without a full training.
         rivals: Number of finished designs that are no dearer.
@@ -191,7 +192,8 @@ class DesignView:
     value: float | None
     deviation: float | None
     seeds: int
-    gmacs: float
+    cost: float
+    axis: CostLabel
     convention: str
     rank: int | None
     rivals: int
@@ -210,8 +212,8 @@ class DesignView:
 def design_view(reading: RunSnapshot, design: DesignHistory) -> DesignView:
     """Everything about a design of a search."""
     metric, architecture = reading.objectives.metric, design.architecture
-    gmacs, value = reading.gmacs(architecture), design.value(metric)
-    rivals = [other.value(metric) for other, paid in reading.priced if other.whole and paid <= gmacs]
+    cost, value = reading.cost(architecture), design.value(metric)
+    rivals = [other.value(metric) for other, paid in reading.priced if other.whole and paid <= cost]
     widest = reading.fronts[-1].evaluations
     return DesignView(
         run=reading.name,
@@ -224,8 +226,9 @@ def design_view(reading: RunSnapshot, design: DesignHistory) -> DesignView:
         value=value,
         deviation=design.deviation(metric),
         seeds=len(design.values(metric)),
-        gmacs=gmacs,
-        convention=reading.objectives.convention,
+        cost=cost,
+        axis=reading.objectives.axis.label,
+        convention=reading.spec.limit.convention,
         rank=None if value is None else sum(other is not None and other > value for other in rivals),
         rivals=len(rivals),
         on_front=any(e.candidate.architecture == architecture for e in widest),
@@ -373,22 +376,22 @@ def _distance(one: Architecture, other: Architecture) -> tuple[int, int]:
 
 def _near(reading: RunSnapshot, design: DesignHistory) -> list[Near]:
     """Designs with the fewest changes; among equals fully trained ones first, then by cost."""
-    own, metric = reading.gmacs(design.architecture), reading.objectives.metric
+    own, metric = reading.cost(design.architecture), reading.objectives.metric
     rest = [
-        (at_least(design.architecture, other.architecture), other, gmacs)
-        for other, gmacs in reading.priced
+        (at_least(design.architecture, other.architecture), other, cost)
+        for other, cost in reading.priced
         if other is not design
     ]
     others: list[tuple[int, bool, float, list[str], DesignHistory]] = []
-    for fewest, other, gmacs in sorted(rest, key=lambda item: item[0]):
+    for fewest, other, cost in sorted(rest, key=lambda item: item[0]):
         if len(others) >= NEAREST_SHOWN and fewest > others[NEAREST_SHOWN - 1][0]:
             break  # later ones are not among the nearest either
         changes = differences(design.architecture, other.architecture)
-        insort(others, (len(changes), not other.whole, abs(gmacs - own), changes, other), key=lambda item: item[:3])
+        insort(others, (len(changes), not other.whole, abs(cost - own), changes, other), key=lambda item: item[:3])
     value, found = design.value(metric), []
     for *_, changes, other in others[:NEAREST_SHOWN]:
         reached = other.value(metric)
         gain = None if reached is None or value is None else reached - value
-        cost = reading.gmacs(other.architecture)
+        cost = reading.cost(other.architecture)
         found.append(Near(other.fingerprint, other.architecture.name, changes, reached, gain, cost, other.state))
     return found

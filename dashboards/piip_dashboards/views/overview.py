@@ -7,6 +7,7 @@ from datetime import datetime
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.runs.run_state import RunState, expected_evaluations, running_since, state_of
+from piip_search.cost import CostLabel
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import ParetoFront
 
@@ -26,7 +27,7 @@ class FrontMember:
         value: Metric, the mean over seeds.
         deviation: Standard deviation between seeds; None for one seed.
         seeds: Number of seeds.
-        gmacs: Cost under the search's convention.
+        cost: Cost on the axis of the tiers.
         mparams: Parameters in millions, under the search's convention.
     """
 
@@ -36,7 +37,7 @@ class FrontMember:
     value: float
     deviation: float | None
     seeds: int
-    gmacs: float
+    cost: float
     mparams: float
 
 
@@ -45,7 +46,7 @@ class TierRow:
     """A tier with its results.
 
     Attributes:
-        gmacs: Tier in GMACs.
+        cost: Highest cost.
         hypervolume: Dominated share, in [0, 1].
         designs: Number of finished designs within it.
         best: Best design within it; None without one.
@@ -53,7 +54,7 @@ class TierRow:
         front: Front, cheapest first.
     """
 
-    gmacs: float
+    cost: float
     hypervolume: float
     designs: int
     best: FrontMember | None
@@ -111,7 +112,7 @@ class Running:
     fingerprint: str
     architecture: str
     epochs: int
-    gmacs: float
+    cost: float
     seconds: float
 
 
@@ -155,7 +156,8 @@ class Overview:
         audit: Whether the run is an audit of another run's proxies.
         state: State of the run.
         metric: Metric of the search.
-        convention: Counting convention of the cost.
+        convention: Counting convention of multiply-accumulates.
+        axis: Axis of the tiers.
         created_at: Start in UTC.
         last_at: Time of the last event in UTC.
         position: Last position that was read.
@@ -183,6 +185,7 @@ class Overview:
     state: RunState
     metric: str
     convention: str
+    axis: CostLabel
     created_at: datetime
     last_at: datetime
     position: int
@@ -218,7 +221,8 @@ def overview(reading: RunSnapshot, driven: bool | None, now: datetime) -> Overvi
         audit=reading.record.is_audit,
         state=state_of(reading, driven, now),
         metric=reading.objectives.metric,
-        convention=reading.objectives.convention,
+        convention=reading.spec.limit.convention,
+        axis=reading.objectives.axis.label,
         created_at=reading.record.created_at,
         last_at=reading.last_at,
         position=reading.position,
@@ -248,7 +252,7 @@ def overview(reading: RunSnapshot, driven: bool | None, now: datetime) -> Overvi
 def tiers_of(reading: RunSnapshot) -> list[TierRow]:
     """The front of each tier."""
     left = reading.history.left
-    costs = [reading.gmacs(e.candidate.architecture) for e in reading.representatives]
+    costs = [reading.cost(e.candidate.architecture) for e in reading.representatives]
     return [
         TierRow(
             front.tier,
@@ -270,7 +274,7 @@ def member_of(reading: RunSnapshot, evaluation: Evaluation) -> FrontMember:
     """A design as a member of a front."""
     architecture, metric = evaluation.candidate.architecture, reading.objectives.metric
     design = reading.designs[architecture.fingerprint]
-    cost = reading.objectives.price(architecture)
+    cost = reading.cost(architecture)
     return FrontMember(
         evaluation.candidate.number,
         design.fingerprint,
@@ -278,8 +282,8 @@ def member_of(reading: RunSnapshot, evaluation: Evaluation) -> FrontMember:
         evaluation.metrics[metric],
         design.deviation(metric),
         len(design.values(metric)),
-        cost.gmacs,
-        cost.mparams,
+        cost,
+        reading.spec.pricing.price(architecture).mparams,
     )
 
 
@@ -334,7 +338,7 @@ def _running(reading: RunSnapshot, now: datetime) -> list[Running]:
             c.architecture.fingerprint,
             c.architecture.name,
             c.fidelity.epochs,
-            reading.gmacs(c.architecture),
+            reading.cost(c.architecture),
             seconds,
         )
         for c, seconds in since[:MOST_RUNNING]

@@ -14,14 +14,16 @@ class TierProgress:
     """One tier over time; a point for each evaluation that changed it, and for the last.
 
     Attributes:
-        gmacs: Tier in GMACs.
+        cost: Highest cost.
+        title: Highest cost with its unit.
         evaluations: Number of evaluations at each point.
         hours: GPU-hours, or hours of trials, at each point.
         hypervolume: Dominated share of loss and cost, in [0, 1].
         best: Highest metric within the tier; None without one.
     """
 
-    gmacs: float
+    cost: float
+    title: str
     evaluations: list[int]
     hours: list[float]
     hypervolume: list[float]
@@ -48,7 +50,7 @@ class Progress:
 @lru_cache(maxsize=16)
 def progress_of(reading: RunSnapshot) -> Progress:
     """Follows the fronts of a search: a point for the beginning, one for each change, one for the end."""
-    tiers = [TierProgress(tier, [], [], [], []) for tier in reading.tiers]
+    tiers = [TierProgress(tier, reading.objectives.axis.format(tier), [], [], [], []) for tier in reading.tiers]
     before = RunHistory(reading.spec).fronts
     _note(reading, before, tiers, 0)
     for count, (_, fronts) in enumerate(reading.history.replay(), 1):

@@ -61,7 +61,7 @@ class DesignTable:
         seeds: Number of seeds.
         lower: Metric at the highest rung of designs without a full training.
         paid: Cost on the chosen axis.
-        gmacs: Cost under the search's own convention.
+        cost: Cost on the axis of the tiers.
         mparams: Parameters in millions.
         front: Whether no other design is better and no dearer, on the chosen axes.
         source: Source of the proposal.
@@ -89,7 +89,7 @@ class DesignTable:
     seeds: list[int]
     lower: list[float | None]
     paid: list[float | None]
-    gmacs: list[float]
+    cost: list[float]
     mparams: list[float]
     front: list[bool]
     source: list[str]
@@ -105,7 +105,7 @@ def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid
         hours_of(reading, design) if paid == "hours" else price_of(reading, design.architecture, convention, paid)
         for design in designs
     ]
-    own = convention == reading.objectives.convention and paid == "gmacs"
+    own = convention == reading.spec.limit.convention and paid == reading.objectives.axis.name
     return DesignTable(
         run=reading.name,
         position=reading.position,
@@ -128,7 +128,7 @@ def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid
         seeds=[len(design.values(metric)) for design in designs],
         lower=[None if design.whole else _lower(design, metric) for design in designs],
         paid=costs,
-        gmacs=[reading.gmacs(design.architecture) for design in designs],
+        cost=[reading.cost(design.architecture) for design in designs],
         mparams=[price_of(reading, design.architecture, convention, "mparams") or 0.0 for design in designs],
         front=_front(values, costs),
         source=[design.first.reason.source for design in designs],

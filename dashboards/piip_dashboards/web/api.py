@@ -107,7 +107,7 @@ def _file(content: bytes, kind: str, name: str) -> Response:
 
 def axes_of(reading: RunSnapshot, metric: str | None, convention: Convention | None) -> tuple[str, Convention]:
     """The requested metric and convention; the search's own by default."""
-    metric, convention = metric or reading.objectives.metric, convention or reading.objectives.convention
+    metric, convention = metric or reading.objectives.metric, convention or reading.spec.limit.convention
     if metric not in reading.metrics:
         raise HTTPException(400, f"{metric!r} was not measured; there are {', '.join(reading.metrics)}")
     if convention not in conventions(reading):

@@ -44,14 +44,13 @@ def front_rows(reading: RunSnapshot) -> TableRows:
     metric = reading.objectives.metric
     return [
         {
-            "tier_gmacs": front.tier,
+            f"tier_{reading.objectives.axis.name}": front.tier,
             "trial": e.candidate.number,
             "fingerprint": e.candidate.design.fingerprint,
             "architecture": e.candidate.design.name,
             metric: e.metrics[metric],
             "seeds": len(reading.designs[e.candidate.design.fingerprint].values(metric)),
-            "gmacs": reading.objectives.cost(e).gmacs,
-            "mparams": reading.objectives.cost(e).mparams,
+            **reading.objectives.known_costs(e.candidate.design),
         }
         for front in reading.fronts
         for e in front.evaluations

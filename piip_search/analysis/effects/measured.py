@@ -50,7 +50,7 @@ def measured_designs(evaluations: Sequence[Evaluation], objectives: Objectives) 
             values.setdefault(design, []).append(objectives.value(evaluation) or 0.0)
             first.setdefault(design, evaluation.candidate.number)
     return [
-        Measured(first[design], design, float(np.mean(reached)), float(np.log2(objectives.price(design).gmacs)))
+        Measured(first[design], design, float(np.mean(reached)), float(np.log2(objectives.price(design))))
         for design, reached in values.items()
     ]
 

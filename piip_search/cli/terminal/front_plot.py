@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from piip_search.cost import CostAxis
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 
@@ -57,8 +58,8 @@ def plot_front(
     if not measured or not fronts:
         return []
     marks = ASCII if ascii_only else UNICODE
-    points = [(objectives.cost(e).gmacs, objectives.value(e) or 0.0) for e in measured]
-    members = [(objectives.cost(e).gmacs, objectives.value(e) or 0.0) for e in fronts[-1].evaluations]
+    points = [(objectives.cost(e), objectives.value(e) or 0.0) for e in measured]
+    members = [(objectives.cost(e), objectives.value(e) or 0.0) for e in fronts[-1].evaluations]
     tiers = [front.tier for front in fronts]
     across = _Scale.over([cost for cost, _ in points] + tiers, width - LABEL - 2)
     up = _Scale.over([value for _, value in points], height, log=False)
@@ -76,14 +77,15 @@ def plot_front(
     labels = {line: up.value(line) for line in (0, height // 2, height - 1)}
     if len(values) == 1:
         labels = {up.at(value): value for value in values}
-    lines = [f"{objectives.metric} against GMACs: {marks.member} front, {marks.other} other designs".ljust(width)]
+    title = f"{objectives.metric} against {objectives.axis.label.heading}"
+    lines = [f"{title}: {marks.member} front, {marks.other} other designs".ljust(width)]
     for line in reversed(range(height)):
         label = f"{labels[line]:.4f}" if line in labels else ""
         lines.append(f"{label:>{LABEL}} {marks.left}{''.join(cells[line])}")
     return [
         *lines,
         " " * (LABEL + 1) + marks.corner.replace("┘", "└") + marks.bottom * across.cells,
-        _costs(across, tiers),
+        _costs(across, tiers, objectives.axis),
     ]
 
 
@@ -127,7 +129,7 @@ def _steps(cells: list[list[str]], places: Sequence[tuple[int, int]], marks: Mar
         cells[row][column:] = [marks.across] * (len(cells[row]) - column)
 
 
-def _costs(across: _Scale, tiers: Sequence[float]) -> str:
+def _costs(across: _Scale, tiers: Sequence[float], axis: CostAxis) -> str:
     """The numbers below the plot: the least cost, and as many tiers as fit."""
     line = list(" " * (LABEL + 2 + across.cells))
 
@@ -138,6 +140,6 @@ def _costs(across: _Scale, tiers: Sequence[float]) -> str:
             line[start : start + len(text)] = text
 
     for tier in reversed(tiers):
-        write(f"{tier:g} G", LABEL + 2 + across.at(tier))
+        write(axis.format(tier), LABEL + 2 + across.at(tier))
     write(f"{across.low:.3g}", LABEL + 2)
     return "".join(line)

@@ -12,10 +12,11 @@ from rich.text import Text
 
 from piip_search.analysis.error_kinds import kinds
 from piip_search.cli.terminal.widgets import BAR, Bar, DesignName
-from piip_search.cost import Convention, Cost, Memory, Part
+from piip_search.cost import Convention, Cost, CostAxis, Memory, Part
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.search.plan import GpuPlan, Plan
+from piip_search.units import gigabytes, quantity
 
 if TYPE_CHECKING:
     from piip_search.analysis.health import Health
@@ -48,11 +49,6 @@ _COUNTED: dict[Convention, str] = {
 }
 
 
-def gigabytes(count: float) -> str:
-    """Bytes in units of 10^9."""
-    return f"{count / 1e9:.3g} GB"
-
-
 def parts_table(parts: Sequence[Part]) -> Table:
     """Costs by part, with shares and bars."""
     total = Cost.total(part.cost for part in parts)
@@ -78,12 +74,12 @@ def _shares(name: str, cost: Cost, total: Cost) -> tuple[str, str, str, Bar, str
 
 def plan_view(plan: Plan, width: int) -> RenderableType:
     """A plan: counts, the spread of costs, published designs, effort."""
-    facts = Table.grid(padding=(0, 2))
+    facts, axis = Table.grid(padding=(0, 2)), plan.spec.bounds.cost_axis
     facts.add_row("legal designs", f"{plan.designs:,}")
     for tier in plan.tiers:
-        facts.add_row(f"within {tier.gmacs:g} G", f"{tier.designs:,}")
-    for title, (design, gmacs) in (("cheapest", plan.cheapest), ("dearest", plan.dearest)):
-        facts.add_row(title, Text(f"{gmacs:.4g} G  {design}", overflow="fold"))
+        facts.add_row(f"within {axis.format(tier.cost)}", f"{tier.designs:,}")
+    for title, (design, cost) in (("cheapest", plan.cheapest), ("dearest", plan.dearest)):
+        facts.add_row(title, Text(f"{axis.format(cost, 4)}  {design}", overflow="fold"))
     held = [one for one in plan.published if not one.reasons]
     facts.add_row("published designs", f"{len(held)} of {len(plan.published)} are in this space")
     largest = f"{gigabytes(plan.largest[1])} in training, {plan.spec.training.precision}  {plan.largest[0]}"
@@ -113,7 +109,7 @@ def _placed(placement: GpuPlan, gpu_memory: float | None) -> str:
     else:
         share = f"{placement.least:g} to {placement.most:g} a trial, {placement.mean:.2g} on average"
     refused = f"; {placement.refused:,} designs within the limit do not fit" if placement.refused else ""
-    return f"{share}, of {gpu_memory:g} GiB{refused}"
+    return f"{share}, of {quantity(gpu_memory or 0.0, 'GiB')}{refused}"
 
 
 def _trials(plan: Plan) -> str:
@@ -125,8 +121,8 @@ def _hours(hours: float) -> str:
     return f"{hours:,.3g} h" if hours >= 1 else clock(hours * 3600) + " min"
 
 
-def _short(gmacs: float) -> str:
-    return f"{gmacs:,.0f}" if gmacs >= 100 else f"{gmacs:.3g}"
+def _short(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
 
 
 ROWS = 18
@@ -139,14 +135,15 @@ def _histogram(plan: Plan, width: int) -> Table:
     middles = np.sqrt(np.array(plan.edges[:-1]) * np.array(plan.edges[1:]))
     counts = np.histogram(middles, edges, weights=plan.counts)[0].astype(int)
     table = Table(box=None, pad_edge=False)
-    table.add_column("GMACs", justify="right")
+    axis = plan.spec.bounds.cost_axis
+    table.add_column(axis.label.heading, justify="right")
     table.add_column("designs", justify="right")
     bars = max(10, min(40, width - 44))
     table.add_column("", width=bars)
     table.add_column("")
     for low, high, count in zip(edges, edges[1:], counts, strict=False):
-        tiers = [f"<= {tier.gmacs:g} G" for tier in plan.tiers if low < tier.gmacs <= high]
-        authors = sum(low <= one.gmacs < high for one in plan.published if not one.reasons)
+        tiers = [f"<= {axis.format(tier.cost)}" for tier in plan.tiers if low < tier.cost <= high]
+        authors = sum(low <= one.cost < high for one in plan.published if not one.reasons)
         notes = [*tiers, *([f"{authors} published"] if authors else [])]
         table.add_row(f"{_short(low)} - {_short(high)}", f"{count:,}", Bar(count / max(counts), bars), ", ".join(notes))
     return table
@@ -161,20 +158,29 @@ def fronts_view(fronts: Sequence[ParetoFront], objectives: Objectives) -> Render
 
 def members_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Table:
     """The front of the largest tier, cheapest first, with the smallest tier that each design fits."""
-    table = _table("trial", objectives.metric, "GMACs", "M params", "within")
+    metrics, axes = [metric.name for metric in objectives.metrics], _shown_axes(objectives)
+    table = _table("trial", *metrics, *(axis.label.heading for axis in axes), "within")
     table.add_column("architecture", overflow="fold")
     for evaluation in fronts[-1].evaluations:
-        cost = objectives.cost(evaluation)
-        tier = next(front.tier for front in fronts if cost.gmacs <= front.tier)
+        design, cost = evaluation.candidate.design, objectives.cost(evaluation)
+        tier = next(front.tier for front in fronts if cost <= front.tier)
         table.add_row(
             str(evaluation.candidate.number),
-            f"{objectives.value(evaluation):.4f}",
-            f"{cost.gmacs:.4g}",
-            f"{cost.mparams:.4g}",
-            f"{tier:g} G",
-            DesignName(evaluation.candidate.design.name),
+            *(f"{value:.4f}" for value in objectives.values(evaluation) or ()),
+            *(f"{axis.of(design):.4g}" for axis in axes),
+            objectives.axis.format(tier),
+            DesignName(design.name),
         )
     return table
+
+
+def _shown_axes(objectives: Objectives) -> list[CostAxis]:
+    """The axes of the search, and the parameters where they are known."""
+    searched = {axis.name for axis in objectives.costs}
+    return [
+        *objectives.costs,
+        *(axis for axis in objectives.known if axis.name == "mparams" and axis.name not in searched),
+    ]
 
 
 def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: bool = True) -> Table:
@@ -185,7 +191,7 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: boo
         objectives: Objectives of the search.
         named: Whether to show its architecture.
     """
-    table = _table("tier", "hypervolume", f"best {objectives.metric}", "GMACs", "trial")
+    table = _table("tier", "hypervolume", f"best {objectives.metric}", objectives.axis.label.heading, "trial")
     if named:
         table.add_column("architecture", overflow="fold")
     for front in fronts:
@@ -193,10 +199,12 @@ def best_table(fronts: Sequence[ParetoFront], objectives: Objectives, named: boo
         found = (
             ("-", "-", "-")
             if best is None
-            else (f"{objectives.value(best):.4f}", f"{objectives.cost(best).gmacs:.4g}", str(best.candidate.number))
+            else (f"{objectives.value(best):.4f}", f"{objectives.cost(best):.4g}", str(best.candidate.number))
         )
         name = Text("nothing measured yet") if best is None else DesignName(best.candidate.design.name)
-        table.add_row(f"{front.tier:g} G", f"{front.hypervolume:.4f}", *found, *([name] if named else []))
+        table.add_row(
+            objectives.axis.format(front.tier), f"{front.hypervolume:.4f}", *found, *([name] if named else [])
+        )
     return table
 
 
@@ -255,7 +263,7 @@ def health_view(health: "Health") -> RenderableType:
 
 def left_to_gain(left: Mapping[float, float], objectives: Objectives) -> str:
     """The remaining gain of each tier, as text."""
-    gains = ", ".join(f"{gain:.4f} within {tier:g} G" for tier, gain in left.items())
+    gains = ", ".join(f"{gain:.4f} within {objectives.axis.format(tier)}" for tier, gain in left.items())
     return f"{objectives.metric} +{gains}"
 
 

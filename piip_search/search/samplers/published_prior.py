@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture.published import Published, published_designs
-from piip_search.cost import Convention, Head, price
+from piip_search.cost import Pricing
 from piip_search.errors import SpaceError
 from piip_search.search.samplers.acquisition import Prior
 from piip_search.search.samplers.surrogate import Surrogate
@@ -15,9 +15,7 @@ FEWEST_PUBLISHED = 5
 """Fewest published designs for a prior."""
 
 
-def published_prior(
-    space: SearchSpace, designs: Designs, convention: Convention, head: Head | None, seed: int = 0
-) -> Prior:
+def published_prior(space: SearchSpace, designs: Designs, pricing: Pricing, seed: int = 0) -> Prior:
     """A prior from the published COCO detectors whose parts are in this space.
 
     It learns from their box AP, so that the order of designs carries over and values do not. Published designs of the
@@ -26,8 +24,7 @@ def published_prior(
     Args:
         space: Space of the designs.
         designs: All designs that may be proposed.
-        convention: Counting convention of their cost.
-        head: Layers that read the merged maps, under the convention `whole`.
+        pricing: How designs are priced.
         seed: Seed of the fit.
 
     Raises:
@@ -40,12 +37,8 @@ def published_prior(
             f"{FEWEST_PUBLISHED} are needed; leave the prior out, or offer what the papers used "
             "(piip-search init: coco)"
         )
-    costs = [price(row.architecture, convention, head=head) for row, _ in rows]
-    known = Designs(
-        np.stack([encoded for _, encoded in rows]),
-        np.array([cost.macs for cost in costs]),
-        np.array([cost.params for cost in costs]),
-    )
+    encoded_ND = np.stack([encoded for _, encoded in rows])
+    known = Designs.of(encoded_ND, [row.architecture for row, _ in rows], pricing, designs.axes)
     losses = np.array([1 - row.metrics[METRIC] / 100 for row, _ in rows])
     # Both have one scale of costs.
     together = Features(space, Designs.concat([designs, known]))

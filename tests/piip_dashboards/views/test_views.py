@@ -62,7 +62,7 @@ def test_progress_follows_the_snapshots_of_the_ledger(plain: Site) -> None:
     progress = progress_of(plain.service.reading("small"))
     snapshots = plain.ledger.front_snapshots("small")
     for tier in progress.tiers:
-        kept = [snapshot.hypervolume for snapshot in snapshots if snapshot.tier == tier.gmacs]
+        kept = [snapshot.hypervolume for snapshot in snapshots if snapshot.tier == tier.cost]
         assert [volume for volume in dict.fromkeys(tier.hypervolume) if volume] == pytest.approx(kept)
         assert tier.evaluations[-1] == 9
         assert tier.hours[-1] == pytest.approx(
@@ -120,8 +120,8 @@ def test_costs_on_any_axis_are_those_of_the_cost_model(reading: RunSnapshot, con
         table = design_table(reading, "bbox_mAP_50", convention, paid)  # type: ignore[arg-type]
         for row in (0, len(table.number) // 2):
             architecture = Architecture.parse(table.architecture[row])
-            cost = price(architecture, convention, detector=detector)  # type: ignore[arg-type]
-            needed = memory(architecture, convention, detector=detector)  # type: ignore[arg-type]
+            cost = price(architecture, convention, head=detector)  # type: ignore[arg-type]
+            needed = memory(architecture, convention, head=detector)  # type: ignore[arg-type]
             expected = {
                 "gmacs": cost.gmacs,
                 "mparams": cost.mparams,
@@ -235,13 +235,13 @@ def test_a_design_says_what_the_ledger_says(reading: RunSnapshot) -> None:
 
 def test_the_nearest_designs_are_those_of_a_comparison_with_all(reading: RunSnapshot) -> None:
     for design in list(reading.designs.values())[::7]:
-        own = reading.gmacs(design.architecture)
+        own = reading.cost(design.architecture)
         all_others = []
         for other in reading.designs.values():
             changes = differences(design.architecture, other.architecture)
             assert at_least(design.architecture, other.architecture) <= len(changes)
             if changes:
-                away = abs(reading.gmacs(other.architecture) - own)
+                away = abs(reading.cost(other.architecture) - own)
                 all_others.append((len(changes), not other.whole, away, other.fingerprint))
         nearest = [fingerprint for *_, fingerprint in sorted(all_others)[:12]]
         assert [near.fingerprint for near in design_view(reading, design).near] == nearest
@@ -288,7 +288,7 @@ def test_designs_side_by_side(reading: RunSnapshot) -> None:
     assert metric.values == [f"{value:.4f}" for value in values]
     assert metric.best == values.index(max(values))
     gmacs = next(row for row in found.rows if row.title == "GMACs (published)")
-    costs = [design.gmacs for design in found.designs]
+    costs = [design.cost for design in found.designs]
     assert gmacs.best == costs.index(min(costs))
     with pytest.raises(ValueError, match="2 to 4 different designs"):
         comparison(reading, names[:1])
@@ -303,8 +303,8 @@ def test_choices_come_with_their_evidence(reading: RunSnapshot) -> None:
     assert front.best is not None
     assert found.best.member.trial == front.best.candidate.number
     best = max(e.metrics["bbox_mAP"] for e in reading.representatives)
-    near = [objectives.cost(e).gmacs for e in reading.representatives if e.metrics["bbox_mAP"] >= best - 0.02]
-    assert found.cheapest.member.gmacs == min(near)
+    near = [objectives.cost(e) for e in reading.representatives if e.metrics["bbox_mAP"] >= best - 0.02]
+    assert found.cheapest.member.cost == min(near)
     assert any("seeds agree" in line or "seeds differ" in line for line in found.best.evidence)
     assert "the cheapest costs" in choices(reading, 1e-6, None).problem
 

@@ -110,7 +110,7 @@ def test_tables_to_take_along(past: Site) -> None:
     for row, evaluation in zip(rows, reading.evaluations, strict=True):
         assert row["architecture"] == evaluation.candidate.design.name
         assert row["bbox_mAP"] == ("" if evaluation.status == "failed" else repr(evaluation.metrics["bbox_mAP"]))
-        assert float(row["gmacs_published"]) == pytest.approx(reading.gmacs(evaluation.candidate.architecture))
+        assert float(row["gmacs_published"]) == pytest.approx(reading.cost(evaluation.candidate.architecture))
     packed = past.client.get("/api/searches/big/evaluations.parquet").content
     table = parquet.read_table(io.BytesIO(packed)).to_pylist()
     assert [row["trial"] for row in table] == [evaluation.candidate.number for evaluation in reading.evaluations]

@@ -147,7 +147,7 @@ def test_a_search_page_shows_the_ledgers_numbers(watched: Watched, address: str,
 def test_filters_plot_and_lines_follow_each_other(watched: Watched, address: str, past: Site) -> None:
     reading = past.service.reading("big")
     page = watched.visit(f"{address}/search/big")
-    cheap = [d for d in reading.designs.values() if d.whole and reading.gmacs(d.architecture) <= 300]
+    cheap = [d for d in reading.designs.values() if d.whole and reading.cost(d.architecture) <= 300]
     page.get_by_label("to", exact=True).nth(1).fill("300")
     page.get_by_label("State").select_option("done")
     expect(page.locator("#table-count")).to_have_text(f"{len(cheap)} of {len(reading.designs)} designs")
@@ -170,7 +170,7 @@ def test_filters_plot_and_lines_follow_each_other(watched: Watched, address: str
         for d in reading.designs.values()
         if (value := d.value("bbox_mAP")) is not None
         and limits[0] <= value <= limits[1]
-        and limits[2] <= reading.gmacs(d.architecture) <= limits[3]
+        and limits[2] <= reading.cost(d.architecture) <= limits[3]
     ]
     expect(page.locator("#table-count")).to_have_text(f"{len(inside)} of {len(reading.designs)} designs")
     page.get_by_role("button", name="Show all").click()
@@ -223,7 +223,7 @@ def test_the_table_sorts_and_turns_pages(watched: Watched, address: str, past: S
     page = watched.visit(f"{address}/search/big")
     page.locator("#table thead").get_by_role("button", name="GMACs").click()
     expect(page.locator("#table th[aria-sort=ascending]")).to_contain_text("GMACs")
-    cheapest = min(reading.designs.values(), key=lambda d: reading.gmacs(d.architecture))
+    cheapest = min(reading.designs.values(), key=lambda d: reading.cost(d.architecture))
     expect(page.locator("#table tbody tr").first).to_contain_text(cheapest.architecture.name)
     page.get_by_role("button", name="Next").click()
     expect(page.locator("#page-now")).to_have_text(re.compile("page 2 of"))
@@ -300,7 +300,7 @@ def test_a_real_search_is_followed_to_its_end(watched: Watched, tmp_path: Path) 
                 expect(page.locator(f"[data-tier='{front.tier}']")).to_have_text(f"{value:.4f}")
         best = max(history.finished, key=lambda e: history.objectives.value(e) or 0.0)
         page = watched.visit(f"{address[0]}search/tiny/design/{best.candidate.design.fingerprint}")
-        expect(page.locator("[data-fact=gmacs]")).to_have_text(f"{history.objectives.cost(best).gmacs:.4g}")
+        expect(page.locator("[data-fact=cost]")).to_have_text(f"{history.objectives.cost(best):.4g}")
         page.get_by_role("button", name="Detect on some validation images").click()
         expect(page.locator(".picture img").first).to_be_visible(timeout=90_000)
         page.wait_for_function("() => document.querySelector('.picture img').naturalWidth === 256")

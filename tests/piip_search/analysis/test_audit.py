@@ -32,7 +32,7 @@ def audited(spec: SearchSpec, ledger: Ledger, noise: float, blind: bool = False,
     spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": 60})})
     search = open_search("run", spec, ledger, "recipe")
     local.run(search, lambda candidate: measured(candidate, noise, blind))
-    tiers = spec.bounds.gmacs
+    tiers = spec.bounds.tiers
     plan = AuditPlan(20, seeds, LONGER)
     candidates = audit_candidates(search.evaluations, search.objectives, tiers, plan)
     asked: list[int] = []
@@ -86,8 +86,8 @@ def test_few_designs_tell_nothing(spec: SearchSpec, ledger: Ledger) -> None:
     )
     local.run(search, fakes.measure)
     plan = AuditPlan(12, 2, LONGER)
-    candidates = audit_candidates(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
-    found = audit([measured(c, 0.1) for c in candidates], search.objectives, spec.bounds.gmacs, plan)
+    candidates = audit_candidates(search.evaluations, search.objectives, spec.bounds.tiers, plan)
+    found = audit([measured(c, 0.1) for c in candidates], search.objectives, spec.bounds.tiers, plan)
     assert all("too few to say" in item.verdict and item.figures is None for item in found)
 
 
@@ -98,7 +98,7 @@ def test_proxies_of_several_seeds_are_trained_with_as_many_others(spec: SearchSp
     plan = AuditPlan(2, 2, LONGER)
     proxies = [
         c
-        for c in audit_candidates(search.evaluations, search.objectives, spec.bounds.gmacs, plan)
+        for c in audit_candidates(search.evaluations, search.objectives, spec.bounds.tiers, plan)
         if c.fidelity != LONGER
     ]
     assert {c.seed for c in proxies} == {0, 3}
@@ -114,7 +114,7 @@ def test_longer_trainings_start_from_nobodys_weights(spec: SearchSpec, ledger: L
     assert any(parents)
     known = {e.candidate.weights for e in search.evaluations}
     assert {parent for parent in parents if parent} <= known
-    candidates = audit_candidates(search.evaluations, search.objectives, spec.bounds.gmacs, AuditPlan(12, 2, LONGER))
+    candidates = audit_candidates(search.evaluations, search.objectives, spec.bounds.tiers, AuditPlan(12, 2, LONGER))
     assert all((c.parent is None) for c in candidates if c.fidelity == LONGER)
     assert any(c.parent for c in candidates if c.fidelity != LONGER)
     again = open_search("run", inheriting, ledger, "recipe")

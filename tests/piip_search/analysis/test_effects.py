@@ -9,9 +9,9 @@ from piip_search.analysis.effects import Effect, importance, matched_effects
 from piip_search.analysis.rank_correlation import Interval
 from piip_search.architecture import Architecture
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.evaluation.objectives import Objectives
+from support.trades import trade
 
-OBJECTIVES = Objectives("bbox_mAP", "backbone")
+OBJECTIVES = trade()
 
 
 def _evaluation(form: str | Architecture, value: float, number: int = 0, seed: int = 0) -> Evaluation:
@@ -58,7 +58,7 @@ def test_at_equal_cost_nothing_is_left_of_what_cost_alone_brings() -> None:
         _evaluation(f"vit_b@{small}:w14+vit_t@{large}:w14*{count}", 0.0, number)
         for number, (small, large, count) in enumerate(itertools.product((448, 672), (1120, 1344), (0, 3, 6, 12)))
     ]
-    rows = [replace(row, metrics={"bbox_mAP": 0.05 * float(np.log2(OBJECTIVES.cost(row).gmacs))}) for row in rows]
+    rows = [replace(row, metrics={"bbox_mAP": 0.05 * float(np.log2(OBJECTIVES.cost(row)))}) for row in rows]
     for effect in matched_effects(rows, OBJECTIVES):
         assert effect.mean > 0
         assert isinstance(effect.equal_cost, Interval)
@@ -187,9 +187,7 @@ def _drawn(count: int, seed: int = 0) -> list[Architecture]:
 def test_importance_finds_what_tells_beyond_cost() -> None:
     random = np.random.default_rng(1)
     rows = [
-        _evaluation(
-            d, 0.05 * d.interaction.count + 0.02 * np.log2(OBJECTIVES.price(d).gmacs) + random.normal(0, 0.005), n
-        )
+        _evaluation(d, 0.05 * d.interaction.count + 0.02 * np.log2(OBJECTIVES.price(d)) + random.normal(0, 0.005), n)
         for n, d in enumerate(_drawn(60))
     ]
     found = importance(rows, OBJECTIVES)

@@ -12,11 +12,13 @@ from piip_search.api.runs import health_of
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.evaluation.objectives import Objectives, pareto_front
+from piip_search.evaluation.objectives import pareto_front
 from piip_search.search.feasible import feasible_designs
+from support.trades import trade
 
 RUNGS = (Fidelity(1, horizon=9), Fidelity(3, horizon=9), Fidelity(9))
-OBJECTIVES = Objectives("bbox_mAP", "backbone")
+
+OBJECTIVES = trade()
 TIERS = (0.02, 0.06)
 
 
@@ -31,7 +33,7 @@ def designs(spec: SearchSpec) -> list[Architecture]:
 
 
 def gmacs(design: Architecture) -> float:
-    return OBJECTIVES.price(design).gmacs
+    return OBJECTIVES.price(design)
 
 
 def worth(design: Architecture) -> float:

@@ -103,7 +103,7 @@ def table(tmp_path: Path) -> Path:
 
 def test_a_simulation_says_how_far_it_is_and_what_it_reached(spec: SearchSpec, table: Path) -> None:
     spec, told = with_changes(spec, "small", tiers=(1, 3), trials=3, seed=7), list[str]()
-    assert (spec.bounds.gmacs, spec.budget.trials, spec.seed) == ((1, 3), 3, 7)
+    assert (spec.bounds.tiers, spec.budget.trials, spec.seed) == ((1, 3), 3, 7)
     outcome = simulate_search(spec, table, cluster=ClusterOptions(workers=2), progress=told.append)
     first, last = outcome.tiers
     assert (first.tier, first.best, first.regret) == (1, 1, 0)

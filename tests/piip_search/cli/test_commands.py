@@ -140,7 +140,7 @@ def test_the_front_in_three_forms(run_cli: Cli, finished: list[str], spec: Searc
     assert [tier["gmacs"] for tier in content["tiers"]] == [0.02, 0.06]
     assert all(row["gmacs"] <= tier["gmacs"] for tier in content["tiers"] for row in tier["front"])
     lines = run_cli("front", "small", "--csv", *finished).out.splitlines()
-    assert lines[0] == "tier_gmacs,trial,bbox_mAP,gmacs,mparams,architecture,fingerprint"
+    assert lines[0] == "tier_gmacs,trial,bbox_mAP,gmacs,mparams,training_gib,architecture,fingerprint"
     assert len(lines) == 1 + sum(len(tier["front"]) for tier in content["tiers"])
     table = run_cli("front", "small", *finished).out
     assert content["tiers"][-1]["front"][-1]["architecture"] in table
@@ -319,7 +319,7 @@ def test_an_audit_of_which_every_trial_failed(run_cli: Cli, tmp_path: Path) -> N
     history, record = history_of(ledger, "quickstart"), ledger.search("quickstart")
     spec, proxy = history.spec, history.spec.fidelity.build()
     plan = AuditPlan(2, 2, replace(proxy, epochs=LONGER * proxy.epochs, horizon=None, seeds=1), spec.seed)
-    candidates = audit_candidates(history.finished, history.objectives, spec.bounds.gmacs, plan)
+    candidates = audit_candidates(history.finished, history.objectives, spec.bounds.tiers, plan)
     audited = Search(
         plan.run_name("quickstart"),
         spec,

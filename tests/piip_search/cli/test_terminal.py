@@ -17,14 +17,15 @@ from piip_search.cli.terminal.tables import failures_view, fronts_view, health_v
 from piip_search.cli.terminal.widgets import Bar, DesignName, FrontPlot
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.evaluation.objectives import Objectives, pareto_front
+from piip_search.evaluation.objectives import pareto_front
 from piip_search.ledger import Ledger
 from piip_search.search.search import Search, open_search
 from support import fakes
 from support.small_ledger import Fill
+from support.trades import trade
 from support.typed import Cli
 
-OBJECTIVES = Objectives("bbox_mAP", "backbone")
+OBJECTIVES = trade()
 TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 
 

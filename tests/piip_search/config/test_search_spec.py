@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, SpecError, load_spec, parse_spec
 from piip_search.config.shipped import find_space, shipped_spaces
-from piip_search.cost.gpu_share import GIB, max_step_bytes, process_bytes, share_of, torch_fraction
+from piip_search.cost.gpu_share import max_step_bytes, process_bytes, share_of, torch_fraction
 from piip_search.evaluation.evaluation import Candidate
 from piip_search.search.feasible import feasible_designs
+from piip_search.units import GIB
 
 GOOD: dict[str, Any] = {
     "name": "good",
@@ -152,7 +153,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"limit__gmacs": [0.5, 100]}, "the cheapest costs"),
-        ({"limit": {"gmacs": [100], "mparams": 1}}, "the smallest design has"),
+        ({"limit": {"gmacs": [100], "mparams": 1}}, "limit.mparams: no design costs 1 M or less: the cheapest costs"),
         (
             {
                 "space": {
@@ -236,12 +237,12 @@ def test_rungs_are_one_training() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "metric", "gmacs"),
-    [("best >= 0.3", 0.3, None), ("Best<=500G>=.25", 0.25, 500.0), ("best <= 2.5 >= 1", 1, 2.5)],
+    ("text", "metric", "cost", "unit"),
+    [("best >= 0.3", 0.3, None, ""), ("Best<=500G>=.25", 0.25, 500.0, "G"), ("best <= 2.5 >= 1", 1, 2.5, "")],
 )
-def test_targets(text: str, metric: float, gmacs: float | None) -> None:
+def test_targets(text: str, metric: float, cost: float | None, unit: str) -> None:
     spec = parse_spec(broken(budget={"target": text}, limit={"gmacs": [500]}))
-    assert spec.budget.target == (metric, gmacs)
+    assert spec.budget.target == (metric, cost, unit)
     assert parse_spec(spec.model_dump(mode="json")).budget.target == spec.budget.target
 
 

@@ -6,18 +6,19 @@ from hypothesis import strategies as st
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.evaluation.objectives import Objectives, RunningFronts, pareto_front
+from piip_search.evaluation.objectives import RunningFronts, pareto_front
 from piip_search.evaluation.selection import cheapest_near, choose
 from support import fakes
+from support.trades import trade
 
-OBJECTIVES = Objectives("bbox_mAP", "backbone")
+OBJECTIVES = trade()
 NAMES = ["vit_pico@32:g", "vit_pico@128:g", "vit_micro@32:g+vit_pico@128:g*2", "vit_micro@128:g", "vit_micro@64:g"]
 ALL = [fakes.measure(Candidate(n, Architecture.parse(name), Fidelity())) for n, name in enumerate(NAMES)]
 ALL.append(Evaluation(Candidate(5, Architecture.parse("vit_nano@32:g"), Fidelity()), "failed", error="x"))
 
 
 def test_the_front_within_a_tier() -> None:
-    costs = [OBJECTIVES.cost(e).gmacs for e in ALL]
+    costs = [OBJECTIVES.cost(e) for e in ALL]
     front = pareto_front(ALL, OBJECTIVES, max(costs))
     assert [e.candidate.number for e in front.evaluations] == [0, 4, 1, 2]
     assert 0 < front.hypervolume < 1
@@ -70,7 +71,7 @@ def test_the_cheapest_that_is_nearly_as_good() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, len(ALL) - 1), st.integers(0, 3)), max_size=12))
 def test_fronts_that_are_kept_up_to_date_are_those_of_all_evaluations(found: list[tuple[int, int]]) -> None:
-    tiers = sorted({OBJECTIVES.cost(evaluation).gmacs for evaluation in ALL})[1:4]
+    tiers = sorted({OBJECTIVES.cost(evaluation) for evaluation in ALL})[1:4]
     running = RunningFronts(OBJECTIVES, tiers)
     all_found: list[Evaluation] = []
     for number, (place, value) in enumerate(found):  # few values: many are equal

@@ -139,7 +139,7 @@ def test_the_ledger_says_why_each_candidate_was_proposed(spec: SearchSpec, ledge
         expected, low, high = reason.predicted
         assert low <= expected <= high
         assert reason.gain > 0
-        assert reason.tier in spec.limit.gmacs
+        assert reason.tier in spec.limit.tiers
     tpe = open_search("second", spec.model_copy(update={"sampler": "tpe"}), ledger, "other recipe")
     proposed = tpe.propose()
     assert proposed is not None
@@ -222,7 +222,7 @@ def test_fresh_measures_what_another_run_measured(spec: SearchSpec, ledger: Ledg
 
 
 def test_a_target_ends_the_search(spec: SearchSpec, ledger: Ledger) -> None:
-    tier = min(spec.limit.gmacs)
+    tier = min(spec.limit.tiers)
     aimed = changed(spec, budget={"trials": 30, "target": f"best <= {tier} G >= 0.2"})
     search = open_search("run", aimed, ledger, "recipe")
     drive(search)
@@ -249,5 +249,5 @@ def test_a_search_ends_when_little_is_left_to_gain(spec: SearchSpec, ledger: Led
     work_off(search, workers=1)
     assert search.ending == "no tier is expected to improve by 0.001 bbox_mAP"
     assert len(search.evaluations) < 60
-    assert set(search.left) == set(spec.limit.gmacs)
+    assert set(search.left) == set(spec.limit.tiers)
     assert all(gain < 0.001 for gain in search.left.values())

@@ -11,7 +11,7 @@ from piip_search.architecture.backbones import backbone_named
 from piip_search.architecture.segments import MERGES
 from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
-from piip_search.cost import CONVENTIONS, Step, conventions_of, price, training_bytes
+from piip_search.cost import CONVENTIONS, Pricing, Step, conventions_of, price, training_bytes
 from piip_search.space import PAIRINGS, Choices, Designs, Limit, SearchSpace, parse_window
 from piip_search.tasks.detection.head import COCO_MASK_RCNN, DetectorHead
 
@@ -106,13 +106,13 @@ def test_rows_are_priced_exactly_and_read_back(space: SearchSpace, seed: int) ->
     detector = DetectorHead("retinanet", 64, 7)
     for convention in CONVENTIONS:
         if convention == "whole" and {"logits", "tokens"} & set(space.choices.merges):
-            with pytest.raises(ValueError, match="no detector reads"):
-                space.priced(convention)
+            with pytest.raises(ValueError, match="no head reads"):
+                space.priced(Pricing(convention))
             continue
-        designs = space.priced(convention, detector)
+        designs = space.priced(Pricing(convention, detector))
         for index in np.random.default_rng(seed).integers(0, len(designs), 5):
             architecture = space.decode(designs.rows_ND[index])
-            cost = price(architecture, convention, detector=detector)
+            cost = price(architecture, convention, head=detector)
             assert (designs.macs_N[index], designs.params_N[index]) == (cost.macs, cost.params)
 
 
@@ -131,7 +131,7 @@ def test_training_memory_is_known_for_all_designs_at_once(
     if not len(space):
         return
     step = Step(image_scale, short_side, 3, DetectorHead("retinanet", 64, 7), bfloat16, checkpointing)
-    designs = Designs.concat(list(space.chunks("backbone", step=step)))
+    designs = Designs.concat(list(space.chunks(Pricing("backbone"), step)))
     assert designs.training_N is not None
     for index in np.random.default_rng(seed).integers(0, len(designs), 5):
         assert designs.training_N[index] == training_bytes(space.decode(designs.rows_ND[index]), step)
@@ -249,8 +249,8 @@ def test_what_is_no_window_says_so(text: Any) -> None:
 
 def test_limits_hold() -> None:
     space = SearchSpace(Choices(("vit_t", "vit_b"), (224, 448, 672), (14,), (0, 6), (1, 2)))
-    within = space.within(Limit((20.0, 30.0), mparams=60.0))
-    everything = space.priced("published")
+    within = space.within(Limit((20.0, 30.0), caps=(("mparams", 60.0),)))
+    everything = space.priced()
     fits = (everything.macs_N <= 30e9) & (everything.params_N <= 60e6)
     assert 0 < fits.sum() < len(everything)
     assert (within.rows_ND == everything.rows_ND[fits]).all()

@@ -17,6 +17,8 @@ from ray.air.execution._internal import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.execution import tune_controller
 
+from piip_search.units import quantity
+
 MEMORY_MESSAGE = re.compile(r"running low on memory.*?was ([\d.]+)GB(?: used)? / ([\d.]+)GB", re.DOTALL)
 """Text in which the memory monitor gives a node's used and total memory."""
 VICTIM = re.compile(r"Selected to kill:.*?actual memory used=([\d.]+)GB")
@@ -90,8 +92,8 @@ class MemoryKill:
         return len(self.victims) == 1 and self.victims[0] >= FILLED_SHARE * self.used
 
     def __str__(self) -> str:
-        trials = f", {sum(self.victims):.2g} GB of it by trials" if self.victims else ""
-        return f"{self.used:g} of {self.total:g} GB were in use{trials}"
+        trials = f", {quantity(sum(self.victims), 'GB', 2)} of it by trials" if self.victims else ""
+        return f"{self.used:g} of {quantity(self.total, 'GB')} were in use{trials}"
 
 
 def memory_kill(cause: str) -> MemoryKill | None:

@@ -17,7 +17,7 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from piip_search.architecture import Architecture
-from piip_search.cost import Cost, breakdown
+from piip_search.cost import Cost
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_workers.tracking.store import artifacts_of, open_store
@@ -90,7 +90,7 @@ class MlflowTracker:
         self._fronts: Sequence[ParetoFront] = ()
         self._moved = False
         self._front_at = self._page_at = float("-inf")
-        self._objectives = Objectives("", "published")
+        self._objectives = Objectives((), ())
 
     def begin(self, run: str, spec: Mapping[str, Any], objectives: Objectives) -> None:
         self._objectives = objectives
@@ -210,10 +210,12 @@ class MlflowTracker:
 
     def _metrics(self, evaluation: Evaluation, shown_epochs: int) -> Iterator[Metric]:
         now, epochs = int(time.time() * 1000), evaluation.candidate.fidelity.epochs
-        cost = self._objectives.cost(evaluation)
         numbers = {**evaluation.metrics, "seconds": evaluation.seconds}
         if not shown_epochs:
-            numbers |= {"gmacs": cost.gmacs, "mparams": cost.mparams, **self._shares(evaluation.candidate)}
+            numbers |= {
+                **self._objectives.known_costs(evaluation.candidate.design),
+                **self._shares(evaluation.candidate),
+            }
         for key, value in numbers.items():
             yield Metric(key, float(value), now, epochs)
         for row in evaluation.history:
@@ -223,9 +225,10 @@ class MlflowTracker:
 
     def _shares(self, candidate: Candidate) -> dict[str, float]:
         """GMACs of each branch, of the interactions of each pair, and of the layers after them."""
-        if not isinstance(candidate.design, Architecture):
+        pricing = self._objectives.pricing
+        if pricing is None:
             return {}
-        parts = breakdown(candidate.architecture, self._objectives.convention, head=self._objectives.head)
+        parts = pricing.parts(candidate.architecture)
         branches = [str(branch) for branch in candidate.architecture.branches]
         shares: dict[str, float] = {}
         for group in dict.fromkeys(part.group for part in parts):
@@ -241,11 +244,11 @@ class MlflowTracker:
 
     def _parent_metrics(self, fronts: Sequence[ParetoFront]) -> Iterable[Metric]:
         now = int(time.time() * 1000)
-        values = {"hypervolume": fronts[-1].hypervolume}
+        values, unit = {"hypervolume": fronts[-1].hypervolume}, self._objectives.axis.label.unit
         for front in fronts:
-            values[f"hypervolume_{front.tier:g}G"] = front.hypervolume
+            values[f"hypervolume_{front.tier:g}{unit}"] = front.hypervolume
             if front.best is not None:
-                values[f"best_{front.tier:g}G"] = self._objectives.value(front.best) or 0.0
+                values[f"best_{front.tier:g}{unit}"] = self._objectives.value(front.best) or 0.0
         values["evaluations"] = float(self._step)
         return [Metric(key, value, now, self._step) for key, value in values.items()]
 
@@ -270,12 +273,11 @@ class MlflowTracker:
     def _table(self, front: ParetoFront) -> list[dict[str, Any]]:
         return [
             {
-                "tier_gmacs": front.tier,
+                f"tier_{self._objectives.axis.name}": front.tier,
                 "architecture": evaluation.candidate.design.name,
                 "fingerprint": evaluation.candidate.design.fingerprint,
-                "gmacs": self._objectives.cost(evaluation).gmacs,
-                "mparams": self._objectives.cost(evaluation).mparams,
-                self._objectives.metric: self._objectives.value(evaluation),
+                **self._objectives.known_costs(evaluation.candidate.design),
+                **{metric.name: evaluation.metrics[metric.name] for metric in self._objectives.metrics},
                 "number": evaluation.candidate.number,
             }
             for evaluation in front.evaluations

@@ -16,11 +16,11 @@ export async function drawProgress(progress) {
     progress.tiers.map((tier, index) => ({
       type: "scatter",
       mode: "lines",
-      name: `≤ ${number(tier.gmacs)} G`,
+      name: `≤ ${tier.title}`,
       x: tier[over].slice(1),
       y: tier[column].slice(1), // without the nothing that it begins with
       line: { shape: "hv", color: colour(LINES[index % LINES.length]), dash: DASHES[index % DASHES.length], width: 2.2 },
-      hovertemplate: `≤ ${number(tier.gmacs)} G: %{y:.4f}<extra></extra>`,
+      hovertemplate: `≤ ${tier.title}: %{y:.4f}<extra></extra>`,
     }));
   const axes = (name) => layout({ hovermode: "x unified", xaxis: { title: { text: title }, rangemode: "tozero" }, yaxis: { title: { text: name } } });
   const begun = progress.tiers.some((tier) => tier.best.some((value) => value !== null));

@@ -27,7 +27,7 @@ def papers() -> SearchSpec:
 
 def test_the_papers_order_is_learnt(papers: SearchSpec) -> None:
     space, designs = feasible_designs(papers)
-    prior = published_prior(space, designs, papers.limit.convention, papers.detector)
+    prior = published_prior(space, designs, papers.pricing)
     assert len(prior.first) >= 15
     assert len(set(prior.first)) == len(prior.first)
     known = np.array(prior.first)
@@ -52,7 +52,7 @@ def test_a_search_begins_with_published_designs(papers: SearchSpec) -> None:
     first = search.propose()
     assert first is not None
     assert first.reason == Reason("prior")
-    assert search.objectives.price(first.architecture).gmacs <= papers.bounds.gmacs[0]
+    assert search.objectives.price(first.architecture) <= papers.bounds.tiers[0]
 
 
 def test_a_space_that_shares_nothing_with_the_papers(spec: SearchSpec) -> None:

@@ -31,6 +31,7 @@ from piip_search.export.mmdet.config import full_config
 from piip_search.export.mmdet.data import box
 from piip_search.export.settings import render
 from piip_search.tasks.detection.head import PROPOSALS, DetectorHead
+from piip_search.units import gigabytes
 from piip_workers.mmlab.quiet import quiet
 from piip_workers.mmlab.shims import install
 from piip_workers.networks.proof import Proof
@@ -211,8 +212,8 @@ def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, me
         architecture, weights = narrowed(architecture), None
         config = _written(replace(export, architecture=architecture, start=RANDOM))
         notes.append(
-            f"on {architecture} instead: weights, gradients and optimiser of the design take {needed / 1e9:.3g} "
-            f"GB, and {memory / 1e9:.3g} GB may be used here"
+            f"on {architecture} instead: weights, gradients and optimiser of the design take "
+            f"{gigabytes(needed)}, and {gigabytes(memory)} may be used here"
         )
     least = STEP_SIDE if export.head is not None else QUERIED
     side = architecture.multiple * math.ceil(least / architecture.multiple)

@@ -13,6 +13,7 @@ from piip_search.config import Data, Split
 from piip_search.errors import UnreadableFileError
 from piip_search.export import CocoSplit
 from piip_search.file_paths import located
+from piip_search.units import gibibytes
 from piip_workers.images.image_files import names_outside, where_else
 from piip_workers.images.pictures import Header, Pictures, has_opencv
 from piip_workers.tasks.detection.coco.annotation_file import AnnotationFile, annotations_of, printable_name
@@ -382,7 +383,7 @@ def _impossible_images(found: AnnotationFile, masks: bool, sides: tuple[float, f
         yield from _too(
             found,
             np.flatnonzero(bytes_M > MOST_MASK_BYTES),
-            f"holds so many masks that they take more than {MOST_MASK_BYTES / 2**30:.0f} GiB while it is read; cut it "
+            f"holds so many masks that they take more than {gibibytes(MOST_MASK_BYTES)} while it is read; cut it "
             "into tiles, or shrink it",
         )
         edges_M = np.bincount(held, found.objects.edges_N[drawn_N], minlength=len(sizes_M2))
