@@ -32,6 +32,10 @@ LOOK = 120.0
 
 TOKEN = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or copy ~/.ray/auth_token of its head (see ray get-auth-token)"
 WITHOUT_RAY = "or leave Ray out with --on local, which measures one candidate at a time"
+START_ATTEMPTS = 3
+"""Attempts to join while the head is too busy to start a server for this driver: Ray gives it 30 seconds each time."""
+SLOW_HEAD = ("Starting Ray client server failed", "Proxy failed to Connect to backend")
+"""Texts by which a head reports that it could not start that server in time."""
 STDERR = 2
 
 Amounts = Mapping[str, float]
@@ -54,6 +58,19 @@ def connect(address: str | None = None) -> None:
         _check_answer(address)
     else:
         _prepare()
+    for attempt in range(1, START_ATTEMPTS + 1):
+        said = _joined(address)
+        if not said:
+            break
+        if attempt == START_ATTEMPTS or not any(text in said for text in SLOW_HEAD):
+            raise ClusterError(_refused(address, said))
+    if is_client():
+        with suppress(AttributeError):  # printed lines of workers would mix with ours
+            ray.util.client.ray.worker.log_client.disable_logs()
+
+
+def _joined(address: str | None) -> str:
+    """Joins or starts a cluster; returns what Ray says of a failure, and nothing otherwise."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         try:
             with _overhearing(said), _own_sigterm():
@@ -69,10 +86,8 @@ def connect(address: str | None = None) -> None:
             raise ModuleNotFoundError(name=error.name or "grpc") from None
         except Exception as error:  # a node that does not start raises a plain Exception
             said.seek(0)
-            raise ClusterError(_refused(address, f"{error} {said.read()}")) from None
-    if is_client():
-        with suppress(AttributeError):  # printed lines of workers would mix with ours
-            ray.util.client.ray.worker.log_client.disable_logs()
+            return f"{error} {said.read()}"
+    return ""
 
 
 def _prepare() -> None:
@@ -157,6 +172,11 @@ def _refused(address: str | None, said: str) -> str:
         return f"{where} wants a token: {TOKEN}"
     if "version" in said.lower():
         return f"{where} runs other versions; install the same Ray and Python here as there: {reason}"
+    if any(text in said for text in SLOW_HEAD):
+        return (
+            f"{where} did not start a server for this driver in time, {START_ATTEMPTS} times; its head may be busy: "
+            "try again later, or set RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S in the environment of its head"
+        )
     if address is not None and address.startswith(CLIENT):
         return f"{where} refuses this driver ({reason}); it may want a token: {TOKEN}"
     if address is not None:
