@@ -15,10 +15,15 @@ MOST_TOKENS = 1024
 def problems_of(content: dict[str, Any]) -> list[str]:
     """All inconsistencies, one line each."""
     problems: list[str] = []
-    metric = content.get("metric", "bbox_mAP")
     metrics = TASKS["detection"].metrics
-    if isinstance(metric, str) and metric not in metrics:
-        problems.append(f"metric: unknown metric {metric!r}{closest(metric, metrics)}")
+    several = content.get("metrics")
+    named = [("metric", content.get("metric", "bbox_mAP"))]
+    named += [("metrics", name) for name in several] if isinstance(several, list) else []
+    problems += [
+        f"{place}: unknown metric {metric!r}{closest(metric, metrics)}"
+        for place, metric in named
+        if isinstance(metric, str) and metric not in metrics
+    ]
     section = content.get("space")
     if not isinstance(section, dict):
         return problems

@@ -60,7 +60,6 @@ class SamplerPolicy:
         seed: int,
         halving: Halving[Design],
         inherit: bool = False,
-        metrics: int = 1,
     ) -> None:
         """Combines a sampler and a schedule.
 
@@ -72,7 +71,6 @@ class SamplerPolicy:
             seed: Seed of weights and data order.
             halving: Schedule that promotes designs from one rung to the next.
             inherit: Whether a candidate starts from the nearest relative's weights.
-            metrics: Number of measured losses, which the objectives list before the costs.
         """
         self._sampler = sampler
         self._objectives = objectives
@@ -80,7 +78,6 @@ class SamplerPolicy:
         self._rungs = tuple(rungs)
         self._seed = seed
         self._halving = halving
-        self._metrics = metrics
         self._first: dict[Design, Candidate] = {}
         self._closed = ""
         self._trained: dict[Architecture, str] | None = {} if inherit else None
@@ -132,7 +129,7 @@ class SamplerPolicy:
         if not measured or rung == self._halving.last:
             self._sampler.tell(design, losses if measured else None)
         else:
-            self._sampler.report(design, candidate.fidelity.epochs, losses[: self._metrics].tolist())
+            self._sampler.report(design, candidate.fidelity.epochs, losses[: len(self._objectives.metrics)].tolist())
         # An answer from another run has no weights here.
         if self._trained is not None and measured and not evaluation.facts.answered_from:
             self._trained[candidate.architecture] = candidate.weights

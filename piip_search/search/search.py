@@ -280,13 +280,14 @@ def open_search(
     space, designs = feasible_designs(spec)
     limit = spec.bounds
     prior = published_prior(space, designs, limit.pricing, spec.seed) if spec.prior else None
-    sampler = make_sampler(spec.sampler, space, designs, spec.budget.trials, spec.seed, limit.tiers, prior=prior)
+    trials, metrics = spec.budget.trials, len(spec.searched_metrics)
+    sampler = make_sampler(spec.sampler, space, designs, trials, spec.seed, limit.tiers, prior=prior, metrics=metrics)
     policy = policy_of(spec, sampler)
     return Search(run, spec, policy, ledger, recipe, tracker, fresh=fresh, data=data, circumstances=circumstances)
 
 
 def policy_of(spec: SearchSpec, sampler: Sampler, objectives: Objectives | None = None) -> SamplerPolicy:
     """The policy of a space: a sampler under a schedule."""
-    trials, inherit = spec.budget.trials, spec.training.inherit
-    halving = halving_of(spec)
-    return SamplerPolicy(sampler, objectives or spec.objectives, trials, spec.rungs, spec.seed, halving, inherit)
+    trials, inherit, objectives = spec.budget.trials, spec.training.inherit, objectives or spec.objectives
+    halving = halving_of(spec, len(objectives.metrics))
+    return SamplerPolicy(sampler, objectives, trials, spec.rungs, spec.seed, halving, inherit)

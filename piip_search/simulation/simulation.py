@@ -35,11 +35,11 @@ class TableDesigns:
 
     Attributes:
         rows_ND: Rows of the designs.
-        gmacs_N: Costs of the designs, in the table's unit.
+        costs_N: Costs of the designs, in the table's unit.
     """
 
     rows_ND: NDArray[np.intp]
-    gmacs_N: NDArray[np.float64]
+    costs_N: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.rows_ND)
@@ -47,7 +47,7 @@ class TableDesigns:
     @property
     def costs_NC(self) -> NDArray[np.float64]:
         """Known costs that the search trades off, the one with the tiers first."""
-        return self.gmacs_N[:, None]
+        return self.costs_N[:, None]
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Simulation:
         spec, designs = self.spec, self.designs
         ledger = ledger or Ledger("sqlite://", read_design=TableDesign.from_dict)
         places = np.array([self._place[tuple(row)] for row in designs.rows_ND.tolist()])
-        features_NF = np.concatenate([self.table.features_NF[places], cost_feature(designs.gmacs_N)[:, None]], 1)
+        features_NF = np.concatenate([self.table.features_NF[places], cost_feature(designs.costs_N)[:, None]], 1)
         sampler = make_sampler(
             spec.sampler,
             self,

@@ -79,11 +79,6 @@ class Designs:
         """Costs on the axes that are traded off, each in its unit; the tiers are on the first."""
         return np.stack([self.on(name) for name in self.axes], 1)
 
-    @property
-    def gmacs_N(self) -> NDArray[np.float64]:
-        """Costs on the axis of the tiers, in its unit."""
-        return self.on(self.axes[0])
-
     def on(self, name: str) -> NDArray[np.float64]:
         """Costs on an axis, in its unit.
 
@@ -97,11 +92,6 @@ class Designs:
         """Whether each design costs at most so much on an axis; counts are compared, which are exact."""
         fits_N: NDArray[np.bool_] = self.counts(name) <= most * SCALES[name]
         return fits_N
-
-    @property
-    def costs_NC(self) -> NDArray[np.float64]:
-        """Known costs that a search trades off, shape (N, C), the one with the tiers first."""
-        return self.gmacs_N[:, None]
 
     def within(self, limit: Limit) -> "Designs":
         """The designs within the limit, with costs on its axes."""

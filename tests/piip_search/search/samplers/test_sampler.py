@@ -31,7 +31,7 @@ class TwoCosts(Designs):
 
     @property
     def costs_NC(self) -> np.ndarray:
-        return np.stack([self.gmacs_N, self.params_N / 1e6], 1)
+        return np.stack([self.on("gmacs"), self.on("mparams")], 1)
 
 
 class TwoMetrics:
