@@ -6,7 +6,15 @@ positions. Reading them in order replays the search exactly, and a second writer
 
 from piip_search.errors import LedgerError, UrlError
 from piip_search.ledger.ledger import Ledger
-from piip_search.ledger.records import Circumstances, Event, FrontSnapshot, Promotion, SearchRecord, Sitting
+from piip_search.ledger.records import (
+    Circumstances,
+    Event,
+    FrontSnapshot,
+    PreparationRecord,
+    Promotion,
+    SearchRecord,
+    Sitting,
+)
 from piip_search.ledger.urls import (
     SPECIAL,
     database_url,
@@ -24,6 +32,7 @@ __all__ = [
     "FrontSnapshot",
     "Ledger",
     "LedgerError",
+    "PreparationRecord",
     "Promotion",
     "SearchRecord",
     "Sitting",

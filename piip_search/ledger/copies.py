@@ -17,6 +17,7 @@ from piip_search.ledger.tables import (
     EvaluationRow,
     FrontRow,
     LedgerTable,
+    PreparationRow,
     PromotionRow,
     ProposalRow,
     SearchRow,
@@ -24,7 +25,7 @@ from piip_search.ledger.tables import (
     utc,
 )
 
-PARTS: tuple[type[Any], ...] = (SittingRow, ProposalRow, EvaluationRow, PromotionRow, FrontRow)
+PARTS: tuple[type[Any], ...] = (SittingRow, ProposalRow, EvaluationRow, PromotionRow, FrontRow, PreparationRow)
 """Tables whose rows belong to a search."""
 
 

@@ -19,11 +19,20 @@ from piip_search.errors import LedgerError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Status
 from piip_search.evaluation.facts import Facts
 from piip_search.ledger.database import DATABASE_PATIENCE, Claim, Database, is_claimed
-from piip_search.ledger.records import Circumstances, Event, FrontSnapshot, Promotion, SearchRecord, Sitting
+from piip_search.ledger.records import (
+    Circumstances,
+    Event,
+    FrontSnapshot,
+    PreparationRecord,
+    Promotion,
+    SearchRecord,
+    Sitting,
+)
 from piip_search.ledger.tables import (
     EvaluationRow,
     FrontRow,
     LedgerTable,
+    PreparationRow,
     PromotionRow,
     ProposalRow,
     SearchRow,
@@ -220,6 +229,29 @@ class Ledger:
         ]
         self._write(name, {EvaluationRow: [row], FrontRow: fronts})
 
+    def prepare(self, name: str, step: PreparationRecord) -> None:
+        """Records a step in the preparation of a search's evaluator.
+
+        Raises:
+            LedgerError: Another process writes this search, or the database is unreachable for too long.
+        """
+        pen = self._pen(name)
+        row = {
+            "search_id": pen.search_id,
+            "number": 1 + len(self.preparations(name)),
+            "kind": step.kind,
+            "digest": step.digest,
+            "uid": step.uid,
+            "state": step.state,
+            "error": step.error,
+            "seconds": step.seconds,
+            "gpu_seconds": step.gpu_seconds,
+            "facts": dict(step.facts),
+            "noted_at": datetime.now(UTC),
+            "sitting": pen.sitting,
+        }
+        self._insert(name, {PreparationRow: [row]})
+
     def events(self, name: str) -> Iterator[Candidate | Evaluation]:
         """Proposed candidates and evaluations of a search, in order."""
         yield from (event.item for event in self.happened(name))
@@ -337,6 +369,11 @@ class Ledger:
         )
         return [Promotion(row.number, row.first, row.rung, utc(row.promoted_at)) for row in rows]
 
+    def preparations(self, name: str) -> list[PreparationRecord]:
+        """The steps in which a search's evaluator was prepared, in order."""
+        question = select(PreparationRow).where(PreparationRow.search_id == self._id(name))
+        return [_preparation(row) for row in self._all(question.order_by(PreparationRow.number))]
+
     def front_snapshots(self, name: str) -> list[FrontSnapshot]:
         """All fronts of all tiers in the search's history, in order."""
         rows = self._all(select(FrontRow).where(FrontRow.search_id == self._id(name)).order_by(FrontRow.id))
@@ -424,7 +461,7 @@ class Ledger:
     def _is_there(self, rows: Mapping[type[LedgerTable], Sequence[dict[str, Any]]]) -> bool:
         """Whether the first row is in the database, so that only the answer was lost."""
         table, values = next((table, several[0]) for table, several in rows.items() if several)
-        same = ("search_id", "position", "number", "key", "sitting", "process", "host")
+        same = ("search_id", "position", "number", "key", "sitting", "process", "host", "state")
         plain = {name: value for name, value in values.items() if name in same}
         return bool(self._all(select(table).filter_by(**plain)))
 
@@ -480,6 +517,11 @@ def _costs(design: Design) -> dict[str, Any]:
 def _evaluation(row: EvaluationRow, candidate: Candidate) -> Evaluation:
     status, facts = cast(Status, row.status), Facts.from_dict(row.facts)
     return Evaluation(candidate, status, row.metrics, row.error, row.seconds, tuple(row.history), facts)
+
+
+def _preparation(row: PreparationRow) -> PreparationRecord:
+    same = ("kind", "digest", "state", "uid", "error", "seconds", "gpu_seconds", "facts", "number", "sitting")
+    return PreparationRecord(**{name: getattr(row, name) for name in same}, at=utc(row.noted_at))
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

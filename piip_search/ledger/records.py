@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 
@@ -120,4 +120,38 @@ class FrontSnapshot:
     tier: float
     members: tuple[int, ...]
     hypervolume: float
+    at: datetime | None = None
+
+
+PreparationStep = Literal["running", "done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationRecord:
+    """A step in the preparation of a search's evaluator.
+
+    Attributes:
+        kind: Kind of the evaluator.
+        digest: Fingerprint of what is prepared (`SearchSpec.preparation`).
+        state: State from this step on. `running` without a process that drives the search means interrupted.
+        uid: Name of the preparation, shared by the searches that use it; empty before it began.
+        error: Error in one line; empty unless it failed.
+        seconds: Seconds that the search is charged for by this step; 0 for what another search prepared.
+        gpu_seconds: GPU time that it is charged for by this step.
+        facts: What the evaluator says about it.
+        number: Number of the step in its search, from 1; 0 before it is stored.
+        sitting: Number of the process that drove the search; 0 before it is stored.
+        at: Time in UTC; None before it is stored.
+    """
+
+    kind: str
+    digest: str
+    state: PreparationStep
+    uid: str = ""
+    error: str = ""
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 0
+    sitting: int = 0
     at: datetime | None = None

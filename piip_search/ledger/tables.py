@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, DateTime, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NEWEST = "0003"
+NEWEST = "0004"
 """Current revision of the tables."""
 
 
@@ -122,7 +122,27 @@ class FrontRow(LedgerTable):
     found_at: Mapped[datetime]
 
 
-APPEND_ONLY = ("search", "sitting", "proposal", "evaluation", "promotion", "front")
+class PreparationRow(LedgerTable):
+    """A step in the preparation of a search's evaluator; the last row of a search has its state."""
+
+    __tablename__ = "preparation"
+    __table_args__ = (UniqueConstraint("search_id", "number"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("search.id"), index=True)
+    number: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(100))
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    uid: Mapped[str] = mapped_column(String(32))
+    state: Mapped[str] = mapped_column(String(16))
+    error: Mapped[str]
+    seconds: Mapped[float]
+    gpu_seconds: Mapped[float]
+    facts: Mapped[dict[str, Any]]
+    noted_at: Mapped[datetime]
+    sitting: Mapped[int]
+
+
+APPEND_ONLY = ("search", "sitting", "proposal", "evaluation", "promotion", "front", "preparation")
 """Tables in which the database refuses to change or delete rows."""
 
 

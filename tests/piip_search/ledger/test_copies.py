@@ -8,7 +8,7 @@ import pytest
 
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.evaluation import Evaluation
-from piip_search.ledger import Ledger, LedgerError
+from piip_search.ledger import Ledger, LedgerError, PreparationRecord
 from piip_search.ledger.copies import merge, rows
 from piip_search.search.search import open_search
 from support import fakes
@@ -32,7 +32,10 @@ def ledgers(tmp_path: Path) -> tuple[Ledger, Ledger]:
 def test_a_search_is_copied_whole_and_goes_on_there(spec: SearchSpec, ledgers: tuple[Ledger, Ledger]) -> None:
     one, two = ledgers
     drive(spec, one, 4)
+    one.prepare("run", PreparationRecord("supernet", "digest", "done", "a1", seconds=2.0, facts={"steps": 9}))
     (merged,) = merge(one, two)
+    assert two.preparations("run") == one.preparations("run")
+    assert len(two.preparations("run")) == 1
     assert (merged.name, merged.into, merged.rows) == ("run", "run", 8)
     assert list(two.events("run")) == list(one.events("run"))
     assert two.search("run").uid == one.search("run").uid

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from piip_search.architecture import Architecture
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.facts import Facts
 from piip_search.evaluation.reason import Reason
-from piip_search.ledger import Circumstances, FrontSnapshot, Ledger, LedgerError
+from piip_search.ledger import Circumstances, FrontSnapshot, Ledger, LedgerError, PreparationRecord
 from piip_search.ledger.sqlite import is_local
 from piip_search.ledger.tables import APPEND_ONLY, NEWEST, LedgerTable
 from support import ROOT
@@ -268,8 +269,27 @@ def test_no_row_is_ever_changed(ledger: Ledger, table: str, change: str) -> None
     ledger.propose("one", CANDIDATE, "recipe")
     ledger.accept("one", DONE, "recipe", 1.0, [FrontSnapshot(0.5, (0,), 0.25)])
     ledger.propose("one", Candidate(1, CANDIDATE.architecture, Fidelity(epochs=9), reason=promotion), "recipe")
+    ledger.prepare("one", PreparationRecord("supernet", "digest", "running"))
     with pytest.raises(DBAPIError, match="append-only"), connected(ledger.url) as connection:
         connection.execute(text(change.format(table)))
+
+
+def test_steps_of_a_preparation_are_rows_of_their_own(ledger: Ledger) -> None:
+    assert ledger.preparations("one") == []
+    steps = [
+        PreparationRecord("supernet", "digest", "running"),
+        PreparationRecord("supernet", "digest", "failed", "a1", "out of memory", 1.5, 0.5),
+        PreparationRecord("supernet", "digest", "done", "a1", seconds=2.5, gpu_seconds=1.0, facts={"steps": 9}),
+    ]
+    for step in steps:
+        ledger.prepare("one", step)
+    found = ledger.preparations("one")
+    assert [replace(step, number=0, sitting=0, at=None) for step in found] == steps
+    assert [(step.number, step.sitting) for step in found] == [(1, 1), (2, 1), (3, 1)]
+    assert all(step.at is not None for step in found)
+    assert list(ledger.events("one")) == []
+    with closing(Ledger(ledger.url)) as reader, pytest.raises(LedgerError, match="was not started here"):
+        reader.prepare("one", steps[0])
 
 
 def test_who_measured_what_where(ledger: Ledger) -> None:
