@@ -4,13 +4,14 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design
 from piip_search.config.budget import Budget, FidelitySection, Schedule
+from piip_search.config.evaluator import EvaluatorChoice, StandAloneSection
 from piip_search.config.fields import RUN_NAME, Section
 from piip_search.config.messages import closest
 from piip_search.config.resources import Resources
@@ -50,6 +51,7 @@ class SearchSpec(Section):
         fidelity: Effort of one evaluation.
         schedule: Successive halving; None trains all designs fully.
         training: Training of a proxy.
+        evaluator: What measures a candidate: `stand_alone` trains its proxy.
         resources: Resources of one trial.
     """
 
@@ -68,6 +70,7 @@ class SearchSpec(Section):
     fidelity: FidelitySection = FidelitySection()
     schedule: Schedule | None = None
     training: Training = Training()
+    evaluator: EvaluatorChoice = StandAloneSection(kind="stand_alone")
     resources: Resources = Resources()
 
     @model_validator(mode="after")
@@ -219,14 +222,33 @@ class SearchSpec(Section):
         return share_of(training_bytes(design, self.step), resources.gpu_memory)
 
     def recipe(self, data_fingerprint: str) -> str:
-        """Fingerprint of data and training: everything that a measurement depends on besides its candidate."""
+        """Fingerprint of data, training and evaluator: all that a measurement depends on besides its candidate."""
+        evaluator = self.model_dump(mode="json", include={"evaluator"}, exclude_defaults=True)
+        prepared = self.preparation(data_fingerprint)
+        return _fingerprint(self._ingredients(data_fingerprint, evaluator) + ([prepared] if prepared else []))
+
+    def preparation(self, data_fingerprint: str) -> str | None:
+        """Fingerprint of what the evaluator prepares; searches with an equal one share it.
+
+        None for an evaluator that prepares nothing.
+        """
+        fields = self.evaluator.prepared_from
+        if fields is None:
+            return None
+        content = self.model_dump(mode="json", include={"evaluator", *fields}, exclude_defaults=True)
+        for name in self.evaluator.scoring:
+            content["evaluator"].pop(name, None)
+        return _fingerprint(self._ingredients(data_fingerprint, content))
+
+    def _ingredients(self, data_fingerprint: str, more: dict[str, Any]) -> list[Any]:
+        """The data and the training, with further content of the file."""
         # Defaults are left out, so that a new setting does not invalidate old measurements.
         parts = self.model_dump(mode="json", include={"task", "training"}, exclude_defaults=True)
         for name in UNSEEN:
             parts.get("training", {}).pop(name, None)
         file = Path(self.training.detector)
         own = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
-        return _fingerprint([parts, data_fingerprint, *([own] if own else [])])
+        return [{**parts, **more}, data_fingerprint, *([own] if own else [])]
 
 
 def _fingerprint(content: object) -> str:
