@@ -20,9 +20,11 @@
     │   ├── StoreError           MLflow's store
     │   │   └── BrokenStoreError
     │   ├── ClusterError         a Ray cluster
+    │   ├── PreparationError     an evaluator that could not be prepared
     │   ├── MachineUnfitError    a machine on which Ray cannot start
     │   └── CacheError           the folder of embedded data and facts of images
     ├── MachineError             a machine failed a candidate; the search halts and can be resumed
+    │   └── NotPreparedError     an evaluator that was asked before it was prepared
     ├── UnreadableRunError       a run of the ledger that a page cannot show
     └── NoPaperError             no browser can print
 
@@ -132,12 +134,20 @@ class MachineUnfitError(UserError):
     """Ray cannot be started on this machine."""
 
 
+class PreparationError(UserError):
+    """An evaluator could not be prepared; what was measured is kept."""
+
+
 class CacheError(UserError):
     """The cache folder cannot be used."""
 
 
 class MachineError(PiipError):
     """The machine is at fault, not the candidate; the message has the fault and the way out."""
+
+
+class NotPreparedError(MachineError):
+    """An evaluator was asked before it was prepared, or where its preparation cannot be seen."""
 
 
 class UnreadableRunError(PiipError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from piip_search.analysis.audit import LONGER, Audit, AuditPlan, audit, audit_candidates
 from piip_search.api.checks import looked_through, usable_data
+from piip_search.api.evaluators import evaluator_of, prepared_first
 from piip_search.api.extras import extra, find_trainer
 from piip_search.api.notices import Notify, ignore
 from piip_search.api.runners import Place, ReadySearch, check_place, measurement, runner
@@ -97,7 +98,8 @@ def open_audit(
     with extra("detection"):
         find_trainer(address)
     progress("checking the data")
-    recipe = _recipe(history.spec, progress, notify)
+    data = _data_fingerprint(history.spec, progress, notify)
+    recipe = history.spec.recipe(data)
     progress("starting")
     drive, usage, at_once = runner(on, address, history.spec, home, notify)
     tracker = open_tracker(store, home, store_needed, notify)
@@ -106,7 +108,9 @@ def open_audit(
 
     name, policy, uid = plan.run_name(run), FixedPolicy(candidates), ledger.search(run).uid
     search = Search(name, history.spec, policy, ledger, recipe, tracker, question=plan.digest, audit_of=uid)
-    measure = measurement(_on_its_way(history.spec, plan), home, run, search)
+    alone = measurement(_on_its_way(history.spec, plan), home, run, search)
+    measure, preparation = evaluator_of(history.spec, alone, search, data, home, on)
+    drive = prepared_first(drive, preparation, notify)
     return AuditRun(search, partial(drive, search, measure), usage, at_once, trials_folder(home, run, recipe), plan)
 
 
@@ -134,10 +138,10 @@ def _candidates(history: RunHistory, run: str, plan: AuditPlan) -> list[Candidat
     return candidates
 
 
-def _recipe(spec: SearchSpec, progress: Notify, notify: Notify) -> str:
-    """Fingerprint of data and training, after a check that the data can still be used."""
+def _data_fingerprint(spec: SearchSpec, progress: Notify, notify: Notify) -> str:
+    """Fingerprint of the data, after a check that they can still be used."""
     usable_data(spec, progress, notify)
-    return spec.recipe(looked_through(spec, progress, notify))
+    return looked_through(spec, progress, notify)
 
 
 def _on_its_way(spec: SearchSpec, plan: AuditPlan) -> SearchSpec:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # these import the database, which a message need not wait fo
     from piip_search.api.search import SearchRun
     from piip_search.api.simulate import SimulationOutcome
     from piip_search.api.status import RunStatus
-    from piip_search.ledger import Ledger
+    from piip_search.ledger import Ledger, PreparationRecord
 
 
 def runs_content(ledger: "Ledger") -> list[dict[str, Any]]:
@@ -49,11 +49,16 @@ def status_content(status: "RunStatus") -> dict[str, Any]:
         "done": len(history.evaluations) - len(history.failed),
         "failed": [{"trial": e.candidate.number, "error": e.error} for e in history.failed],
         "unfinished": [{"trial": c.number, "seconds": seconds} for c, seconds in status.unfinished.items()],
+        "preparations": [_preparation(step) for step in status.preparations],
         "tiers": tiers_of(history.fronts, history.objectives),
         "left": history.left,
         "findings": [asdict(finding) for finding in health.findings] if health else [],
         "failures": failures_of(history.failed, status.trials),
     }
+
+
+def _preparation(step: "PreparationRecord") -> dict[str, Any]:
+    return {**asdict(step), "at": step.at.isoformat() if step.at else None}
 
 
 def search_content(opened: "SearchRun") -> dict[str, Any]:

@@ -26,7 +26,9 @@ def history_of(book: "Ledger", run: str) -> RunHistory:
         SpecError: The run's space cannot be read by this version.
     """
     spec = parse_spec(dict(book.search(run).spec), f"run {run}", recorded=True)
-    return RunHistory(spec, book.events(run))
+    history = RunHistory(spec, book.events(run))
+    history.charge(sum(step.gpu_seconds for step in book.preparations(run)))
+    return history
 
 
 def health_of(

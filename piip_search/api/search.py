@@ -1,5 +1,6 @@
 """Loads a search space, and runs or resumes a search, from Python."""
 
+import hashlib
 import os
 import re
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from piip_search.api.checks import checked_data, looked_through, watched_images
+from piip_search.api.evaluators import evaluator_of, own_preparation, prepare, prepared_first
 from piip_search.api.extras import extra, find_trainer
 from piip_search.api.notices import Notify, ignore
 from piip_search.api.runners import Place, ReadySearch, check_place, measurement, place_named, runner
@@ -17,6 +19,7 @@ from piip_search.config import RUN_NAME, SearchSpec, load_spec, parse_spec
 from piip_search.config.shipped import find_space
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, trials_folder
+from piip_workers.evaluators.evaluator import PreparingEvaluator
 
 if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from sqlalchemy.engine import URL
@@ -24,8 +27,10 @@ if TYPE_CHECKING:  # these import the database, which a message need not wait fo
     from piip_search.ledger import Ledger
     from piip_search.search.search import Search
 
-OwnEvaluate = Callable[[Candidate], float | Mapping[str, float] | Evaluation]
-"""A custom evaluator: returns the metric, several metrics by name, or a whole evaluation."""
+OwnAnswer = float | Mapping[str, float] | Evaluation
+"""The answer of a custom evaluator: the metric, several metrics by name, or a whole evaluation."""
+OwnEvaluate = Callable[[Candidate], OwnAnswer] | PreparingEvaluator
+"""A custom evaluator: a function of a candidate, or an object that prepares something first."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,8 @@ def run(
 
     Args:
         spec: Search (`load`).
-        evaluate: Measures a candidate in this process. By default a proxy of each design is trained.
+        evaluate: Measures a candidate in this process: a function, or an object that prepares something first
+            (`piip_workers.evaluators.evaluator.PreparingEvaluator`). By default the evaluator of the space.
         name: Name of the run; that of the space by default.
         ledger: A file, or the URL of a database; `ledger.db` in the home by default.
         home: Folder of checkpoints and, by default, of the ledger.
@@ -120,7 +126,7 @@ def run(
         address: Address of a running Ray cluster; by default a new one is started.
         mlflow: Store that mirrors the search; none by default.
         recipe: Text that identifies a custom evaluator; results of another recipe are not reused. By default the
-            evaluator's module and name.
+            evaluator's module and name. The fingerprint of an object always counts too.
         fresh: Whether to ignore measurements of other runs in the ledger.
         notify: Called with each line of progress.
 
@@ -130,6 +136,7 @@ def run(
     Raises:
         SpecError: The space, its limit or its data cannot be used.
         LedgerError: The ledger cannot be opened, or a run of that name has another question.
+        PreparationError: The evaluator cannot be prepared.
         UserError: Arguments do not fit together, no folder can have the name, or an extra is not installed.
     """
     folder = Path(home)
@@ -157,8 +164,8 @@ def _with_own(
     from piip_search.search.search import open_search
     from piip_workers.runners import local
 
-    text = recipe or f"{evaluate.__module__}.{getattr(evaluate, '__qualname__', type(evaluate).__qualname__)}"
-    found = open_search(run, spec, ledger, text, fresh=fresh, circumstances=circumstances())
+    found = open_search(run, spec, ledger, _own_recipe(evaluate, recipe), fresh=fresh, circumstances=circumstances())
+    prepare(found, own_preparation(evaluate, found), notify)
 
     def measure(candidate: Candidate) -> Evaluation:
         notify(f"measuring {candidate.design.name}")
@@ -168,28 +175,46 @@ def _with_own(
     return found
 
 
+def _own_recipe(evaluate: OwnEvaluate, recipe: str | None) -> str:
+    """The recipe of a custom evaluator; that of an object depends on its fingerprint."""
+    text = recipe or f"{evaluate.__module__}.{getattr(evaluate, '__qualname__', type(evaluate).__qualname__)}"
+    if isinstance(evaluate, PreparingEvaluator):
+        return hashlib.sha256(f"{text} {evaluate.fingerprint}".encode()).hexdigest()[:16]
+    return text
+
+
 def measured(candidate: Candidate, evaluate: OwnEvaluate, metric: str) -> Evaluation:
     """The evaluation of a candidate; an error of the evaluator gives a failed one.
 
     Args:
         candidate: Candidate to measure.
-        evaluate: Function that measures it.
+        evaluate: Function or object that measures it.
         metric: Name of a bare number.
 
     Raises:
+        NotPreparedError: The evaluator is not prepared.
         MachineError: The machine is at fault, for example its disk is full: the search halts.
     """
     from piip_workers.jobs.job import with_failures
 
     def measure() -> Evaluation:
         begun = time.monotonic()
-        answer = evaluate(candidate)
+        answer = _asked(evaluate, candidate)
         if isinstance(answer, Evaluation):
             return answer
         metrics = dict(answer) if isinstance(answer, Mapping) else {metric: float(answer)}
         return Evaluation(candidate, "done", metrics, seconds=time.monotonic() - begun)
 
     return with_failures(candidate, measure)
+
+
+def _asked(evaluate: OwnEvaluate, candidate: Candidate) -> OwnAnswer:
+    from piip_workers.evaluators.preparation import check_prepared
+
+    if not isinstance(evaluate, PreparingEvaluator):
+        return evaluate(candidate)
+    check_prepared(evaluate)
+    return evaluate.evaluate(candidate)
 
 
 def open_search_run(
@@ -235,7 +260,9 @@ def open_search_run(
     progress("starting")
     drive, usage, at_once = runner(options.on, options.address, spec, home, notify)
     search = _recorded_search(spec, run, opened, home, options, fingerprint, notify)
-    measure = measurement(spec, home, run, search)
+    alone = measurement(spec, home, run, search)
+    measure, preparation = evaluator_of(spec, alone, search, fingerprint, home, options.on)
+    drive = prepared_first(drive, preparation, notify)
 
     def drive_to_end(changed: Callable[[], None]) -> None:
         with watched_images(spec, notify):

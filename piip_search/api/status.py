@@ -10,7 +10,7 @@ from piip_search.search.history import RunHistory
 
 if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.analysis.health import Health
-    from piip_search.ledger import Ledger
+    from piip_search.ledger import Ledger, PreparationRecord
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class RunStatus:
         health: Results of the health checks; None without checks.
         trials: Folder of all trainings.
         is_audit: Whether the run is an audit of another one.
+        preparations: Steps in which the evaluator was prepared; empty for one that prepares nothing.
     """
 
     run: str
@@ -32,6 +33,7 @@ class RunStatus:
     health: "Health | None"
     trials: Path
     is_audit: bool
+    preparations: "tuple[PreparationRecord, ...]" = ()
 
 
 def status_of(ledger: "Ledger", run: str, home: Path, examine: bool = True) -> RunStatus:
@@ -53,7 +55,8 @@ def status_of(ledger: "Ledger", run: str, home: Path, examine: bool = True) -> R
     health = None
     if examine and not is_audit:
         health = health_of(history.spec, history.objectives, history.evaluations, unfinished)
-    return RunStatus(run, history, unfinished, health, _trials(ledger, run, home), is_audit)
+    preparations = tuple(ledger.preparations(run))
+    return RunStatus(run, history, unfinished, health, _trials(ledger, run, home), is_audit, preparations)
 
 
 def _trials(ledger: "Ledger", run: str, home: Path) -> Path:

@@ -75,6 +75,7 @@ def _show(found: RunStatus, quiet: bool) -> None:
     )
     if quiet:
         return
+    _print_preparation(found)
     _print_fronts(history)
     if found.health is not None:
         print_result(Text(), tables.health_view(found.health))
@@ -89,6 +90,15 @@ def _axes(history: RunHistory) -> str:
     objectives = history.objectives
     metrics, costs = [one.name for one in objectives.metrics], [axis.label.title for axis in objectives.costs]
     return f"{' and '.join(metrics)} against {' and '.join(costs)}"
+
+
+def _print_preparation(found: RunStatus) -> None:
+    """Prints the state of the evaluator's preparation, if there is one."""
+    if not found.preparations:
+        return
+    last, seconds = found.preparations[-1], sum(step.seconds for step in found.preparations)
+    spent = f" in {tables.clock(seconds)}" if seconds else ""
+    print_result(f"evaluator {last.kind}: {last.state}{spent}{f': {last.error}' if last.error else ''}")
 
 
 def _print_fronts(history: RunHistory) -> None:

@@ -116,7 +116,7 @@ class RunHistory:
         candidates: All candidates, in the order of their proposal.
         evaluations: All evaluations, in the order of their ends.
         designs: History of each design, in the order in which they were first proposed.
-        gpu_seconds: GPU time of all evaluations.
+        gpu_seconds: GPU time of all evaluations, and of the evaluator's preparation.
     """
 
     def __init__(self, spec: SearchSpec, events: Iterable[RunEvent] = (), objectives: Objectives | None = None) -> None:
@@ -158,6 +158,10 @@ class RunHistory:
             self._add_candidate(event)
         else:
             self._add_evaluation(event)
+
+    def charge(self, gpu_seconds: float) -> None:
+        """Adds GPU time of the evaluator's preparation, which is no event."""
+        self.gpu_seconds += gpu_seconds
 
     def fronts_with(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
         """The front of each tier after one more evaluation; an unchanged front is the same object."""

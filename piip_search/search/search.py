@@ -13,7 +13,7 @@ from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.evaluation.tracker import NoTracker, Tracker
-from piip_search.ledger import Circumstances, FrontSnapshot, Ledger
+from piip_search.ledger import Circumstances, FrontSnapshot, Ledger, PreparationRecord
 from piip_search.search.feasible import feasible_designs
 from piip_search.search.history import RunHistory
 from piip_search.search.policy import Policy, SamplerPolicy, halving_of
@@ -163,9 +163,19 @@ class Search:
         if self.running.pop(candidate.number, None) is not None:
             self._again.append(candidate)
 
+    def note_preparation(self, step: PreparationRecord) -> None:
+        """Records a step in the preparation of the evaluator, and charges the search for its GPU time."""
+        self._ledger.prepare(self.run, step)
+        self.history.charge(step.gpu_seconds)
+
     def finish(self) -> None:
         """Ends the sitting."""
         self._tracker.finish(self.fronts())
+
+    @property
+    def preparations(self) -> list[PreparationRecord]:
+        """The steps in which the evaluator was prepared, in order."""
+        return self._ledger.preparations(self.run)
 
     @property
     def objectives(self) -> Objectives:
@@ -237,6 +247,7 @@ class Search:
         return self._clock() - self._started
 
     def _replay(self) -> None:
+        self.history.charge(sum(step.gpu_seconds for step in self.preparations))
         for item in self._ledger.events(self.run):
             if isinstance(item, Candidate):
                 self._policy.ask(item.number, recorded=item)

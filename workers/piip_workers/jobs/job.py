@@ -72,8 +72,8 @@ class Work:
     def _measured(self, candidate: Candidate, gpu: float) -> Evaluation:
         def measure() -> Evaluation:
             if self.share and gpu:
-                _resolved(self.share)(gpu)
-            evaluation: Evaluation = _resolved(self.function)(candidate, **self.settings)
+                imported(self.share)(gpu)
+            evaluation: Evaluation = imported(self.function)(candidate, **self.settings)
             return evaluation
 
         return with_failures(candidate, measure)
@@ -138,7 +138,8 @@ def reason_of(error: BaseException) -> str:
     return " ".join(f"{kind}{text}".split())
 
 
-def _resolved(place: str) -> Callable[..., Any]:
+def imported(place: str) -> Callable[..., Any]:
+    """The function or class with an import path `module:name`."""
     module, _, name = place.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function
