@@ -8,6 +8,7 @@ import ray
 
 from piip_workers.evaluators.evaluator import Report
 from piip_workers.evaluators.preparation import GO_ON, PreparationJob, PreparationState
+from piip_workers.jobs.job import reason_of
 from piip_workers.runners.ray_cluster import head_answers
 from piip_workers.runners.ray_driver import GONE
 
@@ -52,8 +53,8 @@ def run(job: PreparationJob, need: Mapping[str, float], retries: int, report: Re
     try:
         return _followed(task, board, report)
     except (ConnectionError, ray.exceptions.RayError) as error:
-        reason = " ".join(str(error).split())[:300]
-        why = f"its process ended {retries + 1} times ({reason}); {GO_ON}" if head_answers() else GONE
+        reason = reason_of(getattr(error, "cause", None) or error)[:300]
+        why = f"Ray gave up after {retries + 1} attempts ({reason}); {GO_ON}" if head_answers() else GONE
         return PreparationState("", state="failed", error=why)
     except BaseException:  # an interruption must not leave the task behind
         ray.cancel(task, force=True)
