@@ -220,13 +220,11 @@ class EvaluatorContract:
                 candidate = begun.search.propose()
                 assert candidate is not None
                 begun.search.accept(begun.work(candidate))
-            begun.search._ledger.close()
             on = opened(chosen, tmp_path / home, measure)
             on.prepare()
             local.run(on.search, on.work)
             assert (on.search.replayed, len(on.search.failures), on.search.halted) == (first, 0, False)
             names.append([evaluation.candidate.design.name for evaluation in on.search.evaluations])
-            on.search._ledger.close()
         assert names[0] == names[1]
         assert len(names[0]) == chosen.budget.trials
 
@@ -250,7 +248,6 @@ class PreparingEvaluatorContract(EvaluatorContract):
         assert ready.state().state == "done"
         before = {path: path.read_bytes() for path in ready.folder.iterdir()}
         assert ready.prepare() == []
-        ready.search._ledger.close()
         later = opened(chosen, ready.home, measure)
         assert later.prepare() == []
         assert {path: path.read_bytes() for path in ready.folder.iterdir()} == before
@@ -274,10 +271,7 @@ class PreparingEvaluatorContract(EvaluatorContract):
         assert cut.preparation is not None
         process = multiprocessing.get_context("spawn").Process(target=_prepared_elsewhere, args=(cut.preparation.run,))
         process.start()
-        deadline = time.monotonic() + 60
-        while not ((cut.folder / STATE_FILE).exists() and cut.state().share > 0):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        _await(lambda: (cut.folder / STATE_FILE).exists() and cut.state().share > 0)
         process.kill()
         process.join()
         half = cut.state()
@@ -299,6 +293,22 @@ class PreparingEvaluatorContract(EvaluatorContract):
         assert dict(whole.facts) == dict(straight.state().facts)
         assert answer(cut.work(candidate)) == answer(straight.work(candidate))
 
+    def test_two_searches_at_once_prepare_it_once(self, slow: SearchSpec, measure: Measure, tmp_path: Path) -> None:
+        one, other = (opened(slow, tmp_path / "home", measure, name) for name in ("one", "other"))
+        assert one.preparation is not None
+        process = multiprocessing.get_context("spawn").Process(target=_prepared_elsewhere, args=(one.preparation.run,))
+        process.start()
+        _await(lambda: (one.folder / STATE_FILE).exists() and one.state().share > 0)
+        assert "so this one waits for its end" in other.prepare()[0]
+        process.join(60)
+        assert one.prepare() == []
+        seconds = other.state().seconds
+        assert list(seconds) == [one.search.uid]
+        assert [sum(step.seconds for step in found.search.preparations) for found in (one, other)] == [
+            seconds[one.search.uid],
+            0.0,
+        ]
+
     def test_answers_of_another_preparation_are_not_taken(
         self, ready: OpenEvaluator, others: list[SearchSpec], measure: Measure
     ) -> None:
@@ -312,6 +322,13 @@ class PreparingEvaluatorContract(EvaluatorContract):
         again.prepare()
         local.run(again.search, again.work)
         assert again.search.answered == len(ready.search.evaluations)
+
+
+def _await(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _silent(share: float, text: str) -> None:

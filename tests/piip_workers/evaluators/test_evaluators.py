@@ -133,7 +133,6 @@ class TestTable(PreparingEvaluatorContract):
         assert done.gpu_seconds == done.seconds > 0.1, "it has a whole GPU"
         assert found.search.propose() is None
         assert found.search.ending == "the budget of GPU-hours is spent"
-        found.search._ledger.close()
         again = opened(dear, tmp_path / "home", fake)
         assert again.search.history.gpu_seconds == done.gpu_seconds
         assert again.search.propose() is None
@@ -168,7 +167,6 @@ class TestTable(PreparingEvaluatorContract):
             ("TableEvaluator", "running"),
             ("TableEvaluator", "done"),
         ]
-        search._ledger.close()
         told.clear()
         assert len(ps.run(few, evaluate=own("six rows"), ledger=ledger, notify=told.append).evaluations) == 4
         assert told == []

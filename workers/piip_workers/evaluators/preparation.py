@@ -5,11 +5,12 @@ call goes on, and the time of the killed one is known.
 """
 
 import json
+import math
 import secrets
 import time
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -95,7 +96,7 @@ def prepare(evaluator: PreparingEvaluator, search: str, report: Report) -> Prepa
     """
     try:
         evaluator.folder.mkdir(parents=True, exist_ok=True)
-        with alone(evaluator.folder / "lock"):
+        with _turn(evaluator.folder / "lock", report):
             earlier = _earlier(evaluator)
             return earlier if earlier.state == "done" else _gone_on(evaluator, earlier, search, report)
     except Exception as error:  # the folder cannot be used
@@ -142,6 +143,18 @@ def state_of(folder: Path) -> PreparationState | None:
     with suppress(OSError, ValueError, TypeError):
         return PreparationState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
     return None
+
+
+@contextmanager
+def _turn(lock: Path, report: Report) -> Iterator[None]:
+    """Waits until no other process prepares in the folder, for as long as that takes."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(alone(lock, 0.0))
+        except MachineError:
+            report(0.0, f"another process holds {lock}, so this one waits for its end")
+            held.enter_context(alone(lock, math.inf))
+        yield
 
 
 def _earlier(evaluator: PreparingEvaluator) -> PreparationState:
