@@ -109,7 +109,7 @@ def own_preparation(evaluate: object, search: "Search") -> Preparation | None:
         return None
     digest = hashlib.sha256(evaluate.fingerprint.encode()).hexdigest()[:16]
     kind = type(evaluate).__qualname__[:100]
-    return Preparation(kind, digest, 0.0, partial(preparation.prepare, evaluate, search.uid))
+    return Preparation(kind, digest, _gpus(search.spec), partial(preparation.prepare, evaluate, search.uid))
 
 
 def prepare(search: "Search", preparation: Preparation | None, notify: Notify) -> None:

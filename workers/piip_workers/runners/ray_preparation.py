@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -46,7 +47,7 @@ def run(job: PreparationJob, need: Mapping[str, float], retries: int, report: Re
     Returns:
         The state, `done` or `failed`.
     """
-    board: Any = ray.remote(num_cpus=0)(_Board).remote()
+    board: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote()
     custom = {name: amount for name, amount in need.items() if name not in ("CPU", "GPU")}
     place = {"num_cpus": need.get("CPU", 0), "num_gpus": need.get("GPU", 0), "resources": custom}
     task = ray.remote(_prepared).options(**place, max_retries=retries).remote(json.dumps(job.to_dict()), board)
@@ -63,7 +64,9 @@ def run(job: PreparationJob, need: Mapping[str, float], retries: int, report: Re
 
 def _followed(task: Any, board: Any, report: Report) -> PreparationState:
     while not ray.wait([task], timeout=POLL_SECONDS_OF_REPORTS)[0]:
-        last = ray.get(board.take.remote())
+        last = None
+        with suppress(ray.exceptions.RayActorError):  # the board may go with its node, and the task goes on
+            last = ray.get(board.take.remote())
         if last is not None:
             report(*last)
     return PreparationState(**json.loads(ray.get(task)))
