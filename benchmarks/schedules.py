@@ -131,7 +131,7 @@ def run(name: str, path: Path, options: argparse.Namespace, seed: int) -> dict[s
     """What one method reached with one seed."""
     warnings.simplefilter("ignore")
     table = Table.read(path)
-    simulation = Simulation.of(spec_of(name, table, options, seed), table, options.loss, options.cost)
+    simulation = Simulation.of(spec_of(name, table, options, seed), table, [options.loss], [options.cost])
     if name == "asha-stop":
         finished = stopping(best_third(), simulation, options, seed)
     elif name == "moasha":

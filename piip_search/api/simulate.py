@@ -38,10 +38,11 @@ class ClusterOptions:
 
 @dataclass(frozen=True)
 class TierOutcome:
-    """The result of a simulation in a tier, beside the whole table's.
+    """The result of a simulation for a loss in a tier, beside the whole table's.
 
     Attributes:
         tier: The tier, in the unit of the table's cost.
+        loss: Name of the loss.
         best: Lowest loss of the search; None without one.
         possible: Lowest loss of the table; None without one.
         regret: Difference of `best` and `possible`.
@@ -49,6 +50,7 @@ class TierOutcome:
     """
 
     tier: float
+    loss: str
     best: float | None
     possible: float | None
     regret: float | None
@@ -64,7 +66,7 @@ class SimulationOutcome:
         simulation: Table with the settings of the search.
         result: Simulated time, and events of the workers.
         evaluations: Number of evaluations of each rung, by its epochs.
-        tiers: Result of each tier, cheapest first.
+        tiers: Result of each tier, cheapest first, for each loss.
         seconds: Real time of the simulation.
     """
 
@@ -79,8 +81,8 @@ class SimulationOutcome:
 def simulate_search(
     spec: SearchSpec,
     table: Path,
-    loss: str | None = None,
-    cost: str | None = None,
+    losses: Sequence[str] = (),
+    costs: Sequence[str] = (),
     cluster: ClusterOptions = ClusterOptions(),
     progress: Notify = ignore,
 ) -> SimulationOutcome:
@@ -89,8 +91,8 @@ def simulate_search(
     Args:
         spec: Sampler, schedule, limit, budget and seed of the search.
         table: CSV file with columns choice:*, cost:*, loss:*.
-        loss: Name of the loss to lower; the table's first by default.
-        cost: Name of the known cost, in the unit of the limit; the table's first by default.
+        losses: Names of the losses to lower; the table's first by default.
+        costs: Names of the known costs, the first in the unit of the limit; the table's first by default.
         cluster: Simulated workers.
         progress: Called with lines about the progress.
 
@@ -102,7 +104,7 @@ def simulate_search(
     from piip_search.simulation.table import Table
     from piip_workers.runners import simulated
 
-    simulation = Simulation.of(spec, Table.read(table), loss, cost)
+    simulation = Simulation.of(spec, Table.read(table), losses, costs)
     workers = simulated.Cluster(
         cluster.workers, cluster.failures, cluster.stragglers, cluster.preemptions, simulation.spec.seed
     )
@@ -115,7 +117,7 @@ def simulate_search(
 
     result = simulated.run(search, simulation, workers, clock, on_change)
     seconds = time.monotonic() - started
-    tiers = tuple(_outcome(search, simulation, tier) for tier in spec.bounds.tiers)
+    tiers = tuple(outcome for tier in spec.bounds.tiers for outcome in _outcomes(search, simulation, tier))
     return SimulationOutcome(search, simulation, result, _evaluations(search), tiers, seconds)
 
 
@@ -154,14 +156,16 @@ def _evaluations(search: "Search") -> dict[int, int]:
     return {rung.epochs: fidelities.count(rung) for rung in search.spec.rungs}
 
 
-def _outcome(search: "Search", simulation: "Simulation", tier: float) -> TierOutcome:
+def _outcomes(search: "Search", simulation: "Simulation", tier: float) -> list[TierOutcome]:
+    """The outcome of each loss in a tier."""
     front = next(front for front in search.fronts() if front.tier == tier)
-    best = None if front.best is None else simulation.loss_of(front.best)
-    least = simulation.best(tier)
-    return TierOutcome(
-        tier,
-        best,
-        least if math.isfinite(least) else None,
-        None if best is None else best - least,
-        simulation.share(search, tier),
-    )
+    share = simulation.share(search, tier)
+    found = [losses for evaluation in front.evaluations if (losses := simulation.losses_of(evaluation)) is not None]
+    lowest = [min(values) for values in zip(*found, strict=True)] or [None] * len(simulation.losses)
+    return [_outcome(simulation, tier, loss, best, share) for loss, best in zip(simulation.losses, lowest, strict=True)]
+
+
+def _outcome(simulation: "Simulation", tier: float, loss: str, best: float | None, share: float) -> TierOutcome:
+    least = simulation.best(tier, loss)
+    possible = least if math.isfinite(least) else None
+    return TierOutcome(tier, loss, best, possible, None if best is None else best - least, share)

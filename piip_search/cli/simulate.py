@@ -1,5 +1,6 @@
 """`piip-search simulate`: simulates a search on a table of known results."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,8 +27,13 @@ if TYPE_CHECKING:  # these import the database, which a message need not wait fo
 def simulate(
     space: SpaceName,
     table: Annotated[Path, typer.Option(help="CSV file with columns choice:*, cost:*, loss:*; see the guide.")],
-    loss: Annotated[str | None, typer.Option(help="Loss to lower; the table's first by default.")] = None,
-    cost: Annotated[str | None, typer.Option(help="Known cost; the table's first by default.")] = None,
+    loss: Annotated[
+        list[str] | None, typer.Option(help="Loss to lower; the table's first by default. Repeat it for several.")
+    ] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(help="Known cost; the table's first by default. Repeat it for several; the first has the tiers."),
+    ] = None,
     tiers: Annotated[
         str | None, typer.Option(help="Tiers in the unit of that cost, such as 20,40,80, instead of the space's.")
     ] = None,
@@ -43,7 +49,7 @@ def simulate(
     """Simulate a search on a table of known results, by a clock that jumps.
 
     Sampler, schedule, limit, budget and seed come from the space; designs, costs, results and times from the table.
-    With --quiet, one line a tier: its limit, the best loss, and the share of the possible hypervolume.
+    With --quiet, one line a tier: its limit, the best of each loss, and the share of the possible hypervolume.
 
     Example: piip-search simulate quickstart --table macro.csv --tiers 30,60,106 --workers 16 --failures 0.05
     """
@@ -51,12 +57,12 @@ def simulate(
     spec = with_changes(spec, space, None if tiers is None else _numbers(tiers), trials, seed)
     cluster = ClusterOptions(workers, failures, stragglers, preemptions)
     with progress(as_json, quiet).status("simulating") as status:
-        outcome = simulate_search(spec, table, loss, cost, cluster, status.update)
+        outcome = simulate_search(spec, table, loss or (), cost or (), cluster, status.update)
     if as_json:
         print_json(simulation_content(outcome))
     elif quiet:
-        for tier in outcome.tiers:
-            print_result(f"{tier.tier:g} {_shown(tier.best)} {tier.hypervolume:.1%}")
+        for tier, rows in itertools.groupby(outcome.tiers, lambda row: (row.tier, row.hypervolume)):
+            print_result(f"{tier[0]:g} {' '.join(_shown(row.best) for row in rows)} {tier[1]:.1%}")
     else:
         _report(outcome, workers)
     end_search(outcome.search, None, as_json, quiet)
@@ -65,7 +71,7 @@ def simulate(
 def _report(outcome: SimulationOutcome, workers: int) -> None:
     """Prints the front, the tiers beside the whole table, and the use of the workers."""
     search, simulation, result = outcome.search, outcome.simulation, outcome.result
-    print_result(_front(search, simulation), Text(), _summary(outcome.tiers, simulation.loss), Text())
+    print_result(_front(search, simulation), Text(), _summary(outcome.tiers), Text())
     idle = 1 - result.busy / max(result.seconds * workers, 1e-9)
     counts = ", ".join(f"{count} of {epochs} epochs" for epochs, count in outcome.evaluations.items())
     print_result(
@@ -79,23 +85,26 @@ def _report(outcome: SimulationOutcome, workers: int) -> None:
 def _front(search: "Search", simulation: "Simulation") -> View:
     """The front within the largest tier, with the table's losses and costs."""
     view = View(box=None, pad_edge=False, title="Front", title_justify="left")
-    for title in ("trial", simulation.loss, simulation.cost):
+    for title in ("trial", *simulation.losses, *simulation.costs):
         view.add_column(Text(title), justify="right", no_wrap=True)
     view.add_column("design", overflow="fold")
     for evaluation in search.fronts()[-1].evaluations:
-        candidate, cost = evaluation.candidate, search.objectives.cost(evaluation)
-        loss = _shown(simulation.loss_of(evaluation))
-        view.add_row(str(candidate.number), loss, f"{cost:.4g}", Text(str(candidate.design)))
+        candidate = evaluation.candidate
+        losses = map(_shown, simulation.losses_of(evaluation) or ())
+        costs = (f"{axis.of(candidate.design):.4g}" for axis in search.objectives.costs)
+        view.add_row(str(candidate.number), *losses, *costs, Text(str(candidate.design)))
     return view
 
 
-def _summary(tiers: Sequence[TierOutcome], loss: str) -> View:
+def _summary(tiers: Sequence[TierOutcome]) -> View:
     view = View(box=None, pad_edge=False, title="Against the whole table", title_justify="left")
-    for title in ("tier", f"best {loss}", "possible", "regret", "of the hypervolume"):
+    several = len({row.loss for row in tiers}) > 1
+    best = ("loss", "best") if several else (f"best {tiers[0].loss}",)
+    for title in ("tier", *best, "possible", "regret", "of the hypervolume"):
         view.add_column(title, justify="right")
     for tier in tiers:
         shown = [_shown(value) for value in (tier.best, tier.possible, tier.regret)]
-        view.add_row(f"{tier.tier:g}", *shown, f"{tier.hypervolume:.1%}")
+        view.add_row(f"{tier.tier:g}", *([tier.loss] if several else []), *shown, f"{tier.hypervolume:.1%}")
     return view
 
 

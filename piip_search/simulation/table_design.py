@@ -15,10 +15,17 @@ class TableDesign:
     Attributes:
         choices: Names and values, in the table's order.
         cost: Its known cost, in the table's unit.
+        others: Its further known costs, in a search with several.
     """
 
     choices: tuple[tuple[str, str], ...]
     cost: float
+    others: tuple[float, ...] = ()
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """All known costs."""
+        return (self.cost, *self.others)
 
     @cached_property
     def name(self) -> str:
@@ -35,9 +42,10 @@ class TableDesign:
 
     def to_dict(self) -> dict[str, Any]:
         """The design as plain data."""
-        return {"choices": [list(pair) for pair in self.choices], "cost": self.cost}
+        others = {"others": list(self.others)} if self.others else {}
+        return {"choices": [list(pair) for pair in self.choices], "cost": self.cost, **others}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "TableDesign":
         """The design from the plain data of `to_dict`."""
-        return cls(tuple((name, value) for name, value in data["choices"]), data["cost"])
+        return cls(tuple((name, value) for name, value in data["choices"]), data["cost"], tuple(data.get("others", ())))

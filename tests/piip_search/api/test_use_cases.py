@@ -112,7 +112,7 @@ def test_a_simulation_says_how_far_it_is_and_what_it_reached(spec: SearchSpec, t
     with pytest.raises(UserError, match="workers must be at least 1"):
         simulate_search(spec, table, cluster=ClusterOptions(workers=0))
     with pytest.raises(TableError):
-        simulate_search(spec, table, loss="unknown")
+        simulate_search(spec, table, losses=["unknown"])
     with pytest.raises(SpecError):
         with_changes(spec, "small", trials=0)
 

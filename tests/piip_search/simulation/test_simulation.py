@@ -4,6 +4,7 @@ import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from piip_search.config import SearchSpec, parse_spec
@@ -13,6 +14,7 @@ from piip_search.simulation.simulation import Simulation
 from piip_search.simulation.table import Table
 from piip_search.simulation.table_design import TableDesign
 from piip_workers.runners import simulated
+from support import dominance
 
 EPOCHS = (1, 3, 9)
 
@@ -151,15 +153,15 @@ def test_hours_are_the_virtual_ones(spec: SearchSpec, table: Table) -> None:
 @pytest.mark.parametrize(
     ("changes", "names", "message"),
     [
-        ({}, {"loss": "accuracy"}, "no loss 'accuracy'; it has error"),
-        ({}, {"cost": "time"}, "no cost 'time'; it has work"),
+        ({}, {"losses": ["accuracy"]}, "no loss 'accuracy'; it has error"),
+        ({}, {"costs": ["time"]}, "no cost 'time'; it has work"),
         ({"limit": {"gmacs": [0.5, 5]}}, {}, "no design of the table has a work of 0.5 or less; it goes from 1 to 13"),
         ({"schedule": {"rungs": [2]}}, {}, "after 2, 9 epochs, and the table has it after 1, 3, 9"),
         ({"fidelity": {"epochs": 12}, "schedule": None}, {}, "after 12 epochs, and the table has it after 1, 3, 9"),
     ],
 )
 def test_what_cannot_be_simulated(
-    spec: SearchSpec, table: Table, changes: dict[str, object], names: dict[str, str], message: str
+    spec: SearchSpec, table: Table, changes: dict[str, object], names: dict[str, list[str]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Simulation.of(played(spec, **changes), table, **names)
@@ -203,9 +205,119 @@ def test_losses_below_zero_missing_ones_and_costs_of_nothing_are_played(spec: Se
     assert len(search.failures) == 6
     best = search.fronts()[-1].best
     assert best is not None
-    assert simulation.loss_of(best) == pytest.approx(-15.0) == simulation.best(1.1e12)
+    losses = simulation.losses_of(best)
+    assert losses is not None
+    assert losses[0] == pytest.approx(-15.0) == simulation.best(1.1e12)
     assert 0 < search.fronts()[-1].hypervolume <= 1
     assert simulation.share(search, 1.1e12) == pytest.approx(1.0)
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five choices of three, with two losses that disagree about one choice, in two units, and three costs."""
+    lines = [
+        "choice:a,choice:b,choice:c,choice:d,choice:e,cost:work,cost:size,cost:time,loss:error,loss:blur@1,loss:blur@9"
+    ]
+    for row in itertools.product(range(3), repeat=5):
+        a, b, c, d, e = row
+        error, blur = 0.9 - 0.05 * sum(row), 20 - a - b - c + 2 * d
+        costs = 1 + a + b + c, 1 + 2 * (c + d), 1 + 3 * e
+        lines.append(",".join(map(str, [*row, *costs, error, blur + 5, blur])))
+    file = tmp_path_factory.mktemp("table") / "wide.csv"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+def final(spec: SearchSpec, **changes: object) -> SearchSpec:
+    return played(spec, **{"schedule": None, "limit": {"gmacs": [3, 6]}, "budget": {"trials": 60}, **changes})
+
+
+def test_several_losses_and_costs_are_searched_together(spec: SearchSpec, wide: Path) -> None:
+    table = Table.read(wide)
+    simulation = Simulation.of(final(spec), table, ["error", "blur"], ["work", "size"])
+    search, _ = simulate(simulation, simulated.Cluster(workers=4))
+    assert search.ending == "the budget of trials is spent"
+    front = search.fronts()[-1].evaluations
+    losses, reference = search.objectives.losses(front), search.objectives.reference(6.0)
+    assert losses.shape == (len(front), 4)
+    for other, one in itertools.permutations(losses, 2):
+        assert not ((other <= one).all() and (other < one).any())
+    # The share is the front's hypervolume as a share of that of all 243 designs, by another way.
+    places = [simulation.place(evaluation.candidate.design) for evaluation in front]
+    points = np.stack([table.losses["error"], table.losses["blur"], table.costs["work"], table.costs["size"]], 1)
+    whole = dominance.hypervolume(points[dominance.undominated(points)], reference)
+    assert simulation.share(search, 6.0) == pytest.approx(dominance.hypervolume(points[places], reference) / whole)
+    assert simulation.share(search, 6.0) > 0.85
+    for place, loss in enumerate(simulation.losses):
+        assert points[places, place].min() - simulation.best(6.0, loss) < (0.051, 1.01)[place]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_every_sampler_takes_several_losses(spec: SearchSpec, wide: Path, sampler: str) -> None:
+    settings = final(spec, sampler=sampler, budget={"trials": 20})
+    simulation = Simulation.of(settings, Table.read(wide), ["error", "blur"], ["work", "time"])
+    search, _ = simulate(simulation, simulated.Cluster(workers=4, failures=0.1))
+    assert len({e.candidate.design for e in search.evaluations}) == 20
+
+
+def test_a_schedule_promotes_by_all_losses(spec: SearchSpec, path: Path) -> None:
+    """The same error twice and a further cost: nothing but the ends of promoted designs are final."""
+    file = path.with_name("twice.csv")
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    names = header.split(",")
+    errors = [place for place, name in enumerate(names) if name.startswith("loss:error")]
+    added = [",".join(names[place].replace("error", "blur") for place in errors)]
+    added += [",".join(line.split(",")[place] for place in errors) for line in lines]
+    file.write_text("\n".join(f"{a},{b}" for a, b in zip([header, *lines], added, strict=True)), encoding="utf-8")
+    simulation = Simulation.of(played(spec), Table.read(file), ["error", "blur"])
+    search, _ = simulate(simulation, simulated.Cluster(workers=4))
+    counts = [sum(e.candidate.fidelity.epochs == epochs for e in search.evaluations) for epochs in EPOCHS]
+    assert counts[0] == 40
+    assert counts[0] > counts[1] > counts[2] > 0
+    assert all(e.candidate.fidelity.epochs == EPOCHS[-1] for e in search.fronts()[-1].evaluations)
+    assert simulation.share(search, 9.0) > 0.4
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"losses": ["error", "blur"], "costs": ["work", "size", "time"]}, "at most 4 losses and costs are searched"),
+        ({"losses": ["error", "error"]}, "error is given twice"),
+        ({"costs": ["work", "work"]}, "work is given twice"),
+        ({"losses": ["error", "sharpness"]}, "no loss 'sharpness'; it has error, blur"),
+    ],
+)
+def test_which_losses_and_costs_cannot_be_searched(
+    spec: SearchSpec, wide: Path, names: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Simulation.of(final(spec), Table.read(wide), **names)
+
+
+def test_the_command_takes_several(
+    wide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: SearchSpec
+) -> None:
+    from piip_search.cli.commands import app
+
+    space = tmp_path / "space.yaml"
+    content = final(spec, sampler="random", budget={"trials": 20}).model_dump(mode="json")
+    space.write_text(json.dumps(content), encoding="utf-8")
+    command = ["simulate", str(space), "--table", str(wide), "--loss", "error", "--loss", "blur", "--cost", "work"]
+    command += ["--cost", "size"]
+    app(command, standalone_mode=False)
+    text = capsys.readouterr().out
+    titles = next(line.split() for line in text.splitlines() if line.split()[:1] == ["trial"])
+    assert titles == ["trial", "error", "blur", "work", "size", "design"]
+    app([*command, "--json"], standalone_mode=False)
+    facts = json.loads(capsys.readouterr().out)
+    assert [(tier["tier"], tier["loss"]) for tier in facts["tiers"]] == list(
+        itertools.product([3, 6], ["error", "blur"])
+    )
+    app([*command, "--quiet"], standalone_mode=False)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [[line[0], *line[1:3]] for line in lines] == [
+        [f"{tier:g}", *(f"{row['best']:.4g}" for row in facts["tiers"] if row["tier"] == tier)] for tier in (3, 6)
+    ]
 
 
 def test_the_command(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: SearchSpec) -> None:
