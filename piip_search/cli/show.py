@@ -16,7 +16,8 @@ from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, 
 from piip_search.cli.terminal import tables
 from piip_search.cli.terminal.widgets import FrontPlot
 from piip_search.errors import UserError
-from piip_search.search.history import RunHistory
+from piip_search.evaluation.objectives import Objectives
+from piip_search.search.history import FrontsView
 
 if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.ledger import Ledger
@@ -71,12 +72,12 @@ def _show(found: RunStatus, quiet: bool) -> None:
     print_result(
         f"{found.run}: {len(history.evaluations) - len(failed)} done, {len(failed)} failed, "
         f"{len(found.unfinished)} unfinished; "
-        f"{_axes(history)}"
+        f"{_axes(history.objectives)}"
     )
     if quiet:
         return
     _print_preparation(found)
-    _print_fronts(history)
+    _print_fronts(history.view())
     if found.health is not None:
         print_result(Text(), tables.health_view(found.health))
     if history.left and not found.is_audit:
@@ -85,9 +86,8 @@ def _show(found: RunStatus, quiet: bool) -> None:
         print_result(Text(), tables.failures_view(failed, found.trials))
 
 
-def _axes(history: RunHistory) -> str:
-    """What a run trades off."""
-    objectives = history.objectives
+def _axes(objectives: Objectives) -> str:
+    """What is traded off."""
     metrics, costs = [one.name for one in objectives.metrics], [axis.label.title for axis in objectives.costs]
     return f"{' and '.join(metrics)} against {' and '.join(costs)}"
 
@@ -101,22 +101,30 @@ def _print_preparation(found: RunStatus) -> None:
     print_result(f"evaluator {last.kind}: {last.state}{spent}{f': {last.error}' if last.error else ''}")
 
 
-def _print_fronts(history: RunHistory) -> None:
+def _print_fronts(view: FrontsView) -> None:
     """Prints the front as a plot on a terminal, and as tables everywhere."""
     if console.is_terminal:
-        print_result(FrontPlot(history.fronts, history.representatives, history.objectives))
-    print_result(Text(), tables.fronts_view(history.fronts, history.objectives))
+        print_result(FrontPlot(view.fronts, view.evaluations, view.objectives))
+    print_result(Text(), tables.fronts_view(view.fronts, view.objectives))
 
 
 def front(
     run: RunName,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metric in place of the search's own; give it again for several.")
+    ] = None,
+    cost: Annotated[
+        list[str] | None, typer.Option(help="Axis of cost in place of the search's own: gmacs, mparams, training_gib.")
+    ] = None,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
     quiet: Quiet = False,
 ) -> None:
-    """Show the Pareto front of each tier of a run.
+    """Show the Pareto front of each tier of a run, also on axes that were not searched.
+
+    Tiers belong to the search's own axis of cost. Another axis has one front of all designs.
 
     With --quiet, only the architectures of the largest tier's front, cheapest first.
 
@@ -124,23 +132,20 @@ def front(
     """
     if as_json and as_csv:
         raise UserError("give --json or --csv, not both")
-    history = history_of(read_ledger(ledger, home), run)
+    view = history_of(read_ledger(ledger, home), run).view(metric or (), cost or ())
+    objectives = view.objectives
     if as_json:
-        print_json(
-            {"run": run, "metric": history.objectives.metric, "tiers": tiers_of(history.fronts, history.objectives)}
-        )
+        print_json({"run": run, "metric": objectives.metric, "tiers": tiers_of(view.fronts, objectives)})
     elif as_csv:
-        axis = history.objectives.axis.name
-        rows = [{f"tier_{axis}": f.tier, **row} for f in history.fronts for row in members_of(f, history.objectives)]
+        axis = objectives.axis.name
+        rows = [{f"tier_{axis}": f.tier, **row} for f in view.fronts for row in members_of(f, objectives)]
         print(_csv(rows), end="")
     elif quiet:
-        for member in history.fronts[-1].evaluations:
+        for member in view.fronts[-1].evaluations:
             print_result(member.candidate.design.name)
     else:
-        print_result(
-            f"{run}: {len(history.objectives.measured(history.representatives))} designs measured; {_axes(history)}"
-        )
-        _print_fronts(history)
+        print_result(f"{run}: {len(view.evaluations)} designs measured; {_axes(objectives)}")
+        _print_fronts(view)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

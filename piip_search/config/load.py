@@ -86,6 +86,14 @@ def _changed(content: Any, path: tuple[str, ...], change: Callable[[str], str]) 
     return {**content, path[0]: _changed(content[path[0]], path[1:], change)}
 
 
+def as_recorded(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded content of a search as its version meant it: the first ones priced squares alone."""
+    limit = content.get("limit")
+    if not isinstance(limit, Mapping) or "image" in limit:
+        return dict(content)
+    return {**content, "limit": {**limit, "image": None}}
+
+
 def parse_spec(content: object, source: Path | str = "search space", recorded: bool = False) -> SearchSpec:
     """Checks the content of a search space file.
 
@@ -99,6 +107,8 @@ def parse_spec(content: object, source: Path | str = "search space", recorded: b
     """
     if not isinstance(content, dict):
         raise SpecError(source, ["must be a mapping with name, space, limit and data; `piip-search init` writes one"])
+    if recorded:
+        content = as_recorded(content)
     problems: list[str] = []
     spec = None
     try:

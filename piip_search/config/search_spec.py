@@ -166,6 +166,8 @@ class SearchSpec(Section):
         """
         # Defaults are left out, so that a new setting does not separate a run from its past.
         content = self.model_dump(mode="json", exclude={"name", "budget", "resources"}, exclude_defaults=True)
+        if self.limit.image is None:
+            del content["limit"]["image"]  # it was no setting when this search began
         if self.limit.convention == "whole":
             content["limit"]["convention"] = FORMER_WHOLE  # a run from before the new word stays the same one
         return _fingerprint(content)
@@ -191,7 +193,7 @@ class SearchSpec(Section):
     @property
     def pricing(self) -> Pricing:
         """How architectures are priced for the limit."""
-        short_side = 1.0 if self.limit.image == "square" else self.training.short_side
+        short_side = 1.0 if self.limit.image != "trained" else self.training.short_side
         return Pricing(self.limit.convention, self.head, short_side, replace(self.step, image_scale=1.0))
 
     @property

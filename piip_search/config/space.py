@@ -97,14 +97,14 @@ class LimitSection(Section):
         training_gib: Memory in GiB of a training step at the full image size, with the recipe's images a step.
         convention: Counting convention of multiply-accumulates and parameters.
         image: Priced image: `trained` has the short side of the training, `square` both sides alike. The convention
-            `published` always counts squares.
+            `published` always counts squares. None is a square in a search that an earlier version began.
     """
 
     gmacs: Bound = None
     mparams: Bound = None
     training_gib: Bound = None
     convention: Annotated[Convention, BeforeValidator(_convention)] = "published"
-    image: Literal["trained", "square"] = "trained"
+    image: Literal["trained", "square"] | None = "trained"
 
     @model_validator(mode="after")
     def _tiers_on_one_axis(self) -> Self:

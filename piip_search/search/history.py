@@ -1,16 +1,19 @@
 """A run as a sequence of events, with all results that follow from them, for searches, commands, pages and reports."""
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design, as_architecture
 from piip_search.config import SearchSpec
+from piip_search.config.messages import closest
+from piip_search.cost import CostAxis
+from piip_search.errors import ChoiceError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.evaluation.objectives import Objectives, ParetoFront, RunningFronts, finished, pareto_front
-from piip_search.evaluation.selection import chosen
+from piip_search.evaluation.objectives import MetricAxis, Objectives, ParetoFront, RunningFronts, finished, pareto_front
+from piip_search.evaluation.selection import NOTHING_FINISHED, chosen
 from piip_search.search.ending import TRIALS_SPENT, little_left, reaches, spent
 
 RunEvent = Candidate | Evaluation
@@ -102,6 +105,21 @@ def _by_seed(evaluation: Evaluation, metric: str) -> list[float]:
     found = [row.get(metric) for row in evaluation.facts.seeds.values() if isinstance(row, Mapping)]
     values = [float(value) for value in found if isinstance(value, int | float)]
     return values if len(values) == evaluation.candidate.fidelity.seeds > 1 else [evaluation.metrics[metric]]
+
+
+@dataclass(frozen=True)
+class FrontsView:
+    """The fronts of a run on some axes.
+
+    Attributes:
+        objectives: Metrics and costs that are traded off.
+        evaluations: One evaluation for each fully trained design with these metrics.
+        fronts: Front of each tier, cheapest tier first.
+    """
+
+    objectives: Objectives
+    evaluations: tuple[Evaluation, ...]
+    fronts: tuple[ParetoFront, ...]
 
 
 class RunHistory:
@@ -211,6 +229,43 @@ class RunHistory:
     def representatives(self) -> list[Evaluation]:
         """One evaluation for each fully trained design: the mean of its seeds."""
         return _representatives(self.designs.values())
+
+    def view(self, metrics: Sequence[str] = (), costs: Sequence[str] = ()) -> FrontsView:
+        """The fronts on other axes, without any new training. Only the search's own axis of cost has tiers.
+
+        Args:
+            metrics: Names of measured metrics; those of the search by default.
+            costs: Names of axes; those of the search by default.
+
+        Raises:
+            ChoiceError: A metric was not measured, or a cost is not known.
+        """
+        if not metrics and not costs:
+            return FrontsView(self.objectives, tuple(self.objectives.measured(self.representatives)), self.fronts)
+        objectives = replace(
+            self.objectives,
+            metrics=tuple(map(self._metric, metrics)) or self.objectives.metrics,
+            costs=tuple(map(self._axis, costs)) or self.objectives.costs,
+        )
+        found = objectives.measured(self.representatives)
+        costs_NC = objectives.losses(found)[:, len(objectives.metrics) :]
+        highest = [float(most) for most in costs_NC.max(axis=0, initial=0.0)]
+        objectives = replace(objectives, most=tuple(highest[1:]))
+        tiers = self.tiers if objectives.axis == self.objectives.axis else (highest[0],)
+        return FrontsView(objectives, tuple(found), tuple(pareto_front(found, objectives, tier) for tier in tiers))
+
+    def _metric(self, name: str) -> MetricAxis:
+        own = {metric.name: metric for metric in self.objectives.metrics}
+        measured = dict.fromkeys(key for evaluation in self.representatives for key in evaluation.metrics)
+        if name not in own and name not in measured:
+            raise ChoiceError(f"no {name} was measured{closest(name, measured)}" if measured else NOTHING_FINISHED)
+        return own.get(name) or MetricAxis(name)
+
+    def _axis(self, name: str) -> CostAxis:
+        known = {axis.name: axis for axis in self.objectives.known}
+        if name not in known:
+            raise ChoiceError(f"no cost {name!r} is known{closest(name, known)}")
+        return known[name]
 
     @property
     def finished(self) -> list[Evaluation]:

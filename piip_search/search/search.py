@@ -288,13 +288,32 @@ def open_search(
     circumstances: Circumstances | None = None,
 ) -> Search:
     """Opens a search with the sampler and the schedule of its space; other arguments are those of `Search`."""
+    spec = _as_begun(spec, ledger, run)
     space, designs = feasible_designs(spec)
     limit = spec.bounds
     prior = published_prior(space, designs, limit.pricing, spec.seed) if spec.prior else None
     trials, metrics = spec.budget.trials, len(spec.searched_metrics)
     sampler = make_sampler(spec.sampler, space, designs, trials, spec.seed, limit.tiers, prior=prior, metrics=metrics)
     policy = policy_of(spec, sampler)
-    return Search(run, spec, policy, ledger, recipe, tracker, fresh=fresh, data=data, circumstances=circumstances)
+    return Search(
+        run,
+        spec,
+        policy,
+        ledger,
+        recipe,
+        tracker,
+        fresh=fresh,
+        data=data,
+        circumstances=circumstances,
+    )
+
+
+def _as_begun(spec: SearchSpec, ledger: Ledger, run: str) -> SearchSpec:
+    """The spec with the image that is priced as the run began: the first versions priced squares alone."""
+    record = next((record for record in ledger.searches() if record.name == run), None)
+    if record is None or "image" in record.spec.get("limit", {}):
+        return spec
+    return spec.model_copy(update={"limit": spec.limit.model_copy(update={"image": None})})
 
 
 def policy_of(spec: SearchSpec, sampler: Sampler, objectives: Objectives | None = None) -> SamplerPolicy:

@@ -146,6 +146,22 @@ def test_the_front_in_three_forms(run_cli: Cli, finished: list[str], spec: Searc
     assert content["tiers"][-1]["front"][-1]["architecture"] in table
 
 
+def test_a_front_on_axes_that_were_not_searched(run_cli: Cli, finished: list[str]) -> None:
+    content = json.loads(run_cli("front", "small", "--json", "--cost", "mparams", *finished).out)
+    (tier,) = content["tiers"]
+    members = [(row["mparams"], row["bbox_mAP"]) for row in tier["front"]]
+    assert members == sorted(members)
+    assert all(row["mparams"] <= tier["mparams"] for row in tier["front"])
+    table = run_cli("front", "small", "--cost", "gmacs", "--cost", "mparams", *finished).out
+    assert "bbox_mAP against GMACs (backbone convention) and parameters" in table
+    for options, message in (
+        (("--cost", "watts"), "no cost 'watts' is known; known: gmacs, mparams, training_gib"),
+        (("--metric", "bbox_map"), "no bbox_map was measured; did you mean bbox_mAP?"),
+    ):
+        ended = run_cli("front", "small", *options, *finished)
+        assert (ended.code, message in ended.err) == (2, True)
+
+
 def test_show_lists_runs_and_one_run(run_cli: Cli, finished: list[str]) -> None:
     assert "small: 12 of 12 proposals measured" in run_cli("show", *finished).out
     assert "small: 12 done, 0 failed, 0 unfinished" in run_cli("show", "small", *finished).out

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from piip_search.config import parse_spec
+from piip_search.config import SearchSpec, parse_spec
 from piip_search.ledger import Ledger
-from piip_search.search.search import open_search
+from piip_search.search.feasible import feasible_designs
+from piip_search.search.search import Search, open_search
 from support import fakes
 
 PROPOSALS = {
@@ -47,3 +48,30 @@ def test_a_ledger_of_earlier_code_goes_on(run: str, tmp_path: Path) -> None:
     search.finish()
     assert found == PROPOSALS[run]
     ledger.close()
+
+
+def test_a_search_that_priced_squares_goes_on_with_them(spec: SearchSpec, tmp_path: Path) -> None:
+    """Costs count the short side of the training since `limit.image`; a search keeps the costs that it began with."""
+    wide = spec.model_copy(update={"training": spec.training.model_copy(update={"short_side": 0.5})})
+    squares = wide.model_copy(update={"limit": wide.limit.model_copy(update={"image": None})})
+    ledgers = [Ledger(f"sqlite:///{tmp_path}/{name}.db") for name in ("whole", "cut")]
+    undisturbed = open_search("run", squares, ledgers[0], "recipe")
+    names = [_next(undisturbed) for _ in range(8)]
+    begun = open_search("run", squares, ledgers[1], "recipe")
+    assert [_next(begun) for _ in range(4)] == names[:4]
+    with sqlite3.connect(tmp_path / "cut.db") as connection:  # as an earlier version recorded it
+        connection.execute("DROP TRIGGER search_no_update")
+        connection.execute("UPDATE search SET spec = json_remove(spec, '$.limit.image')")
+    connection.close()
+    assert wide.question == squares.question
+    going = open_search("run", wide, ledgers[1], "recipe")
+    design = squares.space.build().decode(feasible_designs(squares)[1].rows_ND[0])
+    assert going.objectives.price(design) == squares.objectives.price(design) > wide.objectives.price(design)
+    assert [_next(going) for _ in range(4)] == names[4:]
+
+
+def _next(search: Search) -> str:
+    candidate = search.propose()
+    assert candidate is not None
+    search.accept(fakes.measure(candidate))
+    return candidate.design.name
