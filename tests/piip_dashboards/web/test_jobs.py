@@ -1,6 +1,7 @@
 """What a page starts runs beside it, is seen while it runs, and ends with it."""
 
 import dataclasses
+import json
 import os
 import signal
 import tempfile
@@ -16,8 +17,10 @@ from piip_dashboards.web.access import REQUEST_HEADER, REQUEST_VALUE
 from piip_dashboards.web.app import create_app
 from piip_dashboards.web.jobs import JobView, PageJobs
 from piip_search.api.page_actions import page_actions
-from support import page_work
-from support.sites import Site
+from piip_search.config import SearchSpec
+from piip_search.ledger import Ledger
+from support import page_work, small_ledger
+from support.sites import Site, site_of
 
 
 @pytest.fixture
@@ -27,8 +30,8 @@ def jobs() -> Iterator[PageJobs]:
     found.close()
 
 
-def seen(look: Callable[[], JobView | None], wanted: Callable[[JobView], bool]) -> JobView:
-    deadline = time.monotonic() + 20
+def seen(look: Callable[[], JobView | None], wanted: Callable[[JobView], bool], seconds: float = 20) -> JobView:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         view = look()
         if view is not None and wanted(view):
@@ -124,6 +127,26 @@ def test_an_export_that_fails_says_why(past: Site) -> None:
     assert (
         past.client.post("/search/big/design/none/export", headers={REQUEST_HEADER: REQUEST_VALUE}).status_code == 404
     )
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("export")
+def test_a_design_is_exported_and_proved_from_its_page(spec: SearchSpec, tmp_path: Path) -> None:
+    pytest.importorskip("mmdet")
+    small_ledger.fill(tmp_path, spec)
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    site = site_of(ledger, tmp_path)
+    best = site.service.reading("small").representatives[0].candidate.design.fingerprint
+    begun = site.client.post(f"/search/small/design/{best}/export", headers={REQUEST_HEADER: REQUEST_VALUE})
+    assert begun.status_code == 200
+    key = site.service.export_key("small", best)
+    done = seen(lambda: site.service.jobs.view(key), over, seconds=300)
+    ledger.close()
+    assert done.state == "done", done.lines
+    folder = site.service.export_folder("small", best)
+    assert folder is not None
+    assert json.loads((folder / "proof.json").read_text(encoding="utf-8"))["passed"] is True
+    assert str(folder) in site.client.get(f"/search/small/design/{best}/part/export").text
 
 
 def test_a_known_cluster_is_told_to_stop_a_search_and_to_go_on_with_it(past: Site) -> None:
