@@ -55,7 +55,7 @@ def an_object(draw: random.Random, number: int, images: int, corners: int) -> di
 
 
 CHECK = """
-from piip_search.config import Data
+from piip_search.tasks.detection.section import DetectionData
 from piip_workers.tasks.detection import data
 part = {{"images": "images", "annotations": "instances.json"}}
 told = []

@@ -22,11 +22,11 @@ from typing import Any
 import torch
 
 from piip_search.architecture import Architecture
-from piip_search.config import Data, Training
 from piip_search.evaluation.evaluation import Fidelity
-from piip_search.export.mmdet.config import proxy_config
-from piip_search.export.mmdet.data import ProxyImages
 from piip_search.export.settings import Settings, render
+from piip_search.tasks.detection.mmdet.config import proxy_config
+from piip_search.tasks.detection.mmdet.data import ProxyImages
+from piip_search.tasks.detection.section import DetectionData, DetectionTraining
 from piip_workers.tasks.detection import data as data_sets
 from piip_workers.tasks.detection.proxy_training import usable_images
 
@@ -35,9 +35,9 @@ PLAIN = "plain mmdet"
 DESIGN = "vit_s@192:g+vit_t@256:g+vit_w96_d12_h3@384:g*4" if GPU else "vit_micro@96:g+vit_nano@128:g+vit_pico@192:g*2"
 
 
-def settings_of(data: Data, workers: int, epochs: int, replays: bool = False) -> tuple[Settings, int]:
+def settings_of(data: DetectionData, workers: int, epochs: int, replays: bool = False) -> tuple[Settings, int]:
     """The proxy's configuration, and its training images."""
-    training = Training(
+    training = DetectionTraining(
         channels=64,
         anchor_scale=1.5,
         batch_size=8 if GPU else 4,
@@ -132,7 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     nuclei = Path(os.environ.get("PIIP_SHARED", "../shared")) / "data" / "nuclei_dsb2018"
     part = {name: {"images": name, "annotations": f"annotations/instances_{name}.json"} for name in ("train", "val")}
-    data = Data.model_validate({"root": nuclei, **part} if nuclei.is_dir() else {"embedded": "digits"})
+    data = DetectionData.model_validate({"root": nuclei, **part} if nuclei.is_dir() else {"embedded": "digits"})
     torch.set_num_threads(1)
     device = torch.cuda.get_device_name() if GPU else f"{platform.machine()}, one thread"
     print(f"torch {torch.__version__}, {device}; {nuclei.name if nuclei.is_dir() else 'digits'}; {DESIGN}")

@@ -55,8 +55,19 @@ __all__ = [  # noqa: F822 - they are imported when they are first used
 
 
 FORMER_NAMES = {
-    "piip_search.export.images": "piip_search.export.mmdet.data",
-    "piip_search.export.mmdet_config": "piip_search.export.mmdet.config",
+    "piip_search.config.fields": "piip_search.sections.fields",
+    "piip_search.config.training": "piip_search.tasks.detection.section",
+    "piip_search.export.authors": "piip_search.tasks.detection.authors",
+    "piip_search.export.authors.branches": "piip_search.tasks.detection.authors.branches",
+    "piip_search.export.authors.config": "piip_search.tasks.detection.authors.config",
+    "piip_search.export.authors.data": "piip_search.tasks.detection.authors.data",
+    "piip_search.export.images": "piip_search.tasks.detection.mmdet.data",
+    "piip_search.export.mmdet": "piip_search.tasks.detection.mmdet",
+    "piip_search.export.mmdet.config": "piip_search.tasks.detection.mmdet.config",
+    "piip_search.export.mmdet.data": "piip_search.tasks.detection.mmdet.data",
+    "piip_search.export.mmdet.detectors": "piip_search.tasks.detection.mmdet.detectors",
+    "piip_search.export.mmdet.recipe": "piip_search.tasks.detection.mmdet.recipe",
+    "piip_search.export.mmdet_config": "piip_search.tasks.detection.mmdet.config",
     "piip_search.shipped": "piip_search.config.shipped",
     "piip_search.spec": "piip_search.config",
 }

@@ -61,7 +61,7 @@ def test_the_dashboard_without_its_extra_prints_the_install_line(tmp_path: Path)
 
 
 NAMES = re.compile(r"(piip_(?:search|workers|dashboards)(?:\.\w+)+)(?::\w+)?")
-MAY_NAME_WORKERS = ("api/", "export/mmdet/config.py", "export/mmdet/data.py")
+MAY_NAME_WORKERS = ("api/", "tasks/detection/mmdet/config.py", "tasks/detection/mmdet/data.py")
 """Where a string of piip_search may name the workers: where candidates are sent, and what exports import."""
 
 

@@ -95,8 +95,8 @@ def open_audit(
     history = history_of(ledger, run)
     plan = _plan(history, options)
     candidates = _candidates(history, run, plan)
-    with extra("detection"):
-        find_trainer(address)
+    with extra(history.spec.known_task.extra):
+        find_trainer(history.spec.known_task, address)
     progress("checking the data")
     data = _data_fingerprint(history.spec, progress, notify)
     recipe = history.spec.recipe(data)

@@ -11,9 +11,9 @@ from piip_search.api.notices import ignore
 from piip_search.architecture.backbones import backbone_named, has_weights, weight_file, weights_hint
 from piip_search.config import SearchSpec, SpecError
 from piip_search.errors import UserError
-from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig
 from piip_search.file_paths import located
 from piip_search.search.feasible import feasible_designs
+from piip_workers.tasks import worker_of
 
 
 def checked_data(
@@ -22,7 +22,7 @@ def checked_data(
     progress: Callable[[str], None] = ignore,
     notify: Callable[[str], None] = ignore,
 ) -> None:
-    """Checks limit, detector, weights and data of a space; all problems are reported together.
+    """Checks limit, weights and data of a space; all problems are reported together.
 
     Args:
         spec: Spec to check.
@@ -38,9 +38,7 @@ def checked_data(
         feasible_designs(spec, source)
     except SpecError as error:
         problems += error.problems
-    detector_config = _detector_config(spec)
-    problems += [*_missing_weights(spec), *([detector_config] if isinstance(detector_config, str) else [])]
-    problems += _data_problems(spec, None if isinstance(detector_config, str) else detector_config, progress, notify)
+    problems += [*_missing_weights(spec), *_data_problems(spec, progress, notify)]
     if problems:
         raise SpecError(source, problems)
 
@@ -56,57 +54,18 @@ def usable_data(spec: SearchSpec, progress: Callable[[str], None], notify: Calla
     Raises:
         UserError: The data can no longer be used.
     """
-    detector_config = _detector_config(spec)
-    problems = (
-        [detector_config]
-        if isinstance(detector_config, str)
-        else _data_problems(spec, detector_config, progress, notify)
-    )
+    problems = _data_problems(spec, progress, notify)
     if problems:
         raise UserError("\n  ".join(["the data of this run cannot be used:", *problems]))
 
 
-def _detector_config(spec: SearchSpec) -> DetectorConfig | str:
-    """The detector, or its problem; the configuration of another mmdet detector is read, which takes seconds."""
-    detector_config = DETECTOR_CONFIGS.get(spec.training.detector)
-    if detector_config is None:
-        with extra("detection"):
-            from piip_workers.tasks.detection.detectors import detector_config_of
-        try:
-            detector_config = detector_config_of(spec.training)
-        except ValueError as error:
-            return str(error)
-    if spec.metric.startswith("segm") and not detector_config.masks:
-        return (
-            f"metric: {spec.metric} needs a detector with masks, and {detector_config.base} has none; choose a bbox_mAP"
-        )
-    return detector_config
-
-
-def _data_problems(
-    spec: SearchSpec,
-    detector_config: DetectorConfig | None,
-    progress: Callable[[str], None],
-    notify: Callable[[str], None],
-) -> list[str]:
-    """Problems of the data, or of its use for the detector."""
-    from piip_workers.tasks.detection import data
-
-    masks = detector_config.masks if detector_config is not None else spec.metric.startswith("segm")
-    report = data.examine(spec.data, masks, progress)
-    if report.problems or detector_config is None:
-        return report.problems
-    report.problems += data.unsuited(spec.data, spec.metric, spec.training.detector, masks, smallest_box(spec))
+def _data_problems(spec: SearchSpec, progress: Callable[[str], None], notify: Callable[[str], None]) -> list[str]:
+    """Problems of the data, or of its use for the training."""
+    with extra(spec.known_task.extra):
+        report = worker_of(spec.task).examine(spec, progress)
     for notice in () if report.problems else report.notices:
         notify(notice)
     return report.problems
-
-
-def smallest_box(spec: SearchSpec) -> tuple[float, float]:
-    """Long and short side in pixels of the box for images in the smallest design."""
-    jitter = spec.training.scale_jitter
-    side = min(spec.space.resolutions) * spec.fidelity.image_scale * min(1.0, jitter[0] if jitter else 1.0)
-    return side, side * spec.training.short_side
 
 
 def _missing_weights(spec: SearchSpec) -> list[str]:
@@ -142,9 +101,8 @@ def looked_through(spec: SearchSpec, progress: Callable[[str], None], notify: Ca
     Raises:
         UserError: A validation image, or most of the training images, cannot be decoded.
     """
-    from piip_workers.tasks.detection import data
-
-    problems = data.undecodable_images(
+    worker = worker_of(spec.task)
+    problems = worker.undecodable_images(
         spec.data,
         spec.training.val_images,
         lambda done, total: progress(f"checking validation image {done:,} of {total:,}"),
@@ -153,14 +111,14 @@ def looked_through(spec: SearchSpec, progress: Callable[[str], None], notify: Ca
         head = "these validation images cannot be decoded, so every trial would fail:"
         raise UserError("\n  ".join([head, *problems]))
     progress("checking training images")
-    report = data.undecodable_training_images(spec.data, data.SAMPLE)
+    report = worker.undecodable_training_images(spec.data, worker.sample)
     if report.problems:
         head = "these training images cannot be decoded, so every trial would fail:"
         raise UserError("\n  ".join([head, *report.problems]))
-    fingerprint = data.fingerprint(
+    fingerprint = worker.fingerprint(
         spec.data, lambda done, total: progress(f"reading the contents of image {done:,} of {total:,}")
     )
-    for notice in (*report.notices, *data.shared_images(spec.data)):
+    for notice in (*report.notices, *worker.shared_images(spec.data)):
         notify(notice)
     return fingerprint
 
@@ -173,17 +131,17 @@ def watched_images(spec: SearchSpec, notify: Callable[[str], None]) -> Iterator[
         spec: Spec with the data set.
         notify: Called from another thread.
     """
-    from piip_workers.tasks.detection import data
+    worker = worker_of(spec.task)
 
     def look() -> None:
         with suppress(OSError, AttributeError):  # some systems have no priorities of threads
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        report = data.undecodable_training_images(spec.data, None, ended.is_set)
+        report = worker.undecodable_training_images(spec.data, None, ended.is_set)
         for line in (*report.problems, *report.notices):
             notify(line)
 
-    counts = data.image_counts(spec.data)
-    if counts is None or counts[0] <= data.SAMPLE:  # all were checked before
+    counts = worker.image_counts(spec.data)
+    if counts is None or counts[0] <= worker.sample:  # all were checked before
         yield
         return
     ended = threading.Event()
@@ -205,6 +163,4 @@ def with_trials(spec: SearchSpec, trials: int | None) -> SearchSpec:
 
 def image_counts(spec: SearchSpec) -> tuple[int, int] | None:
     """Number of training and validation images; None if the data is not on this machine."""
-    from piip_workers.tasks.detection import data
-
-    return data.image_counts(spec.data)
+    return worker_of(spec.task).image_counts(spec.data)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from piip_search.architecture import Architecture
-from piip_search.architecture.published import Published, published_as, published_near
+from piip_search.architecture.published import Published, published_as, published_near, usual_task
+from piip_search.architecture.segments import Merge
 from piip_search.config import SearchSpec
 from piip_search.cost import (
     Convention,
@@ -20,11 +21,9 @@ from piip_search.cost import (
     training_bytes,
 )
 from piip_search.cost.gpu_share import process_bytes
-from piip_search.errors import DesignError
-from piip_search.tasks.detection.head import COCO_MASK_RCNN
-
-TASK_OF_MERGE = {"logits": "classification", "tokens": "multimodal"}
-"""Task of the published designs with a merge; it is detection for all other merges."""
+from piip_search.errors import DesignError, UserError
+from piip_search.sections import closest
+from piip_search.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class DesignCost:
         design: The architecture.
         image: Height and width of the padded image in pixels.
         sides: Requested height and width; None for the square of the design's own resolution.
-        head: Layers that read the maps, under the convention `whole`.
+        head: Layers that read the merge's outputs, under the convention `whole`; None without one.
         costs: Cost under each convention that counts the design.
         memories: Memory under each convention.
     """
@@ -64,7 +63,7 @@ class DesignCost:
     design: Architecture
     image: tuple[int, int]
     sides: tuple[int, int] | None
-    head: Head
+    head: Head | None
     costs: Mapping[Convention, Cost]
     memories: Mapping[Convention, Memory]
 
@@ -81,8 +80,7 @@ class DesignCost:
     @property
     def near(self) -> tuple[Published, ...]:
         """Other designs of the authors for the same task and within 10 % of `published_gmacs`, nearest first."""
-        task = TASK_OF_MERGE.get(self.design.merge, "detection")
-        rows = published_near(self.published_gmacs, task)
+        rows = published_near(self.published_gmacs, usual_task(self.design))
         return tuple(row for row in rows if row.architecture != self.design)
 
     def parts(self, convention: Convention) -> list[Part]:
@@ -115,14 +113,33 @@ class DesignCost:
         return {"training_bytes": needed.training, "inference_bytes": needed.inference}
 
 
-def price_design(design: Architecture, sides: tuple[int, int] | None = None, head: Head = COCO_MASK_RCNN) -> DesignCost:
+def head_named(name: str) -> Head:
+    """A head of any task by its name.
+
+    Raises:
+        UserError: There is none of that name.
+    """
+    heads = {name: head for task in TASKS.values() for name, head in task.heads.items()}
+    if name not in heads:
+        raise UserError(f"unknown head {name!r}{closest(name, heads)}")
+    return heads[name]
+
+
+def papers_head(merge: Merge) -> Head | None:
+    """The head of the papers' tables that reads a merge; None for a merge whose head has no known cost."""
+    heads = (head for task in TASKS.values() for head in task.heads.values())
+    return next((head for head in heads if merge in head.merges), None)
+
+
+def price_design(design: Architecture, sides: tuple[int, int] | None = None, head: Head | None = None) -> DesignCost:
     """Prices an architecture exactly, without building it.
 
     Args:
         design: The architecture.
         sides: Height and width of the image in pixels; the square of the design's own resolution by default.
-        head: Layers that read the maps, under the convention `whole`.
+        head: Layers that read the merge's outputs, under the convention `whole`; by default those of the papers.
     """
+    head = head or papers_head(design.merge)
     known = conventions_of(design, head)
     return DesignCost(
         design,
@@ -142,11 +159,11 @@ def price_trial(design: Architecture, spec: SearchSpec) -> TrialCost:
         spec: Search.
 
     Raises:
-        DesignError: The architecture has no maps for a detector.
+        DesignError: The task of the search cannot read the merge of the architecture.
     """
-    if "whole" not in conventions_of(design, spec.head):
+    if design.merge not in spec.known_task.merges:
         raise DesignError(
-            f"a trial of {spec.name} trains a detector, but the merge {design.merge} gives no maps for one; "
+            f"a trial of {spec.name} is of the task {spec.task}, which cannot read what {design.merge} gives; "
             "leave --space out"
         )
     training = training_bytes(design, spec.step)

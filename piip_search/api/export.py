@@ -15,12 +15,11 @@ from piip_search.architecture.segments import PYRAMID_LEVELS
 from piip_search.errors import DataError, ExportError, UserError, WeightsError
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
 from piip_search.export import (
+    NETWORK_FORMATS,
     RANDOM,
-    SCHEDULES,
     Export,
-    Format,
     Provenance,
-    ScheduleName,
+    TrainingPlan,
     WeightsKind,
     prepare_folder,
     write_export,
@@ -28,13 +27,16 @@ from piip_search.export import (
 from piip_search.export.folder import PROOF, PROOF_LOG
 from piip_search.file_paths import located
 from piip_search.search.history import RunHistory
+from piip_search.tasks import Task
+from piip_workers.tasks import worker_of
 
 if TYPE_CHECKING:  # these import the database and torch, which a message need not wait for
-    from piip_search.export.mmdet.data import CocoPaths
-    from piip_search.export.mmdet.detectors import DetectorConfig
     from piip_search.ledger import Ledger
     from piip_workers.networks.proof import Proof
-    from piip_workers.tasks.detection.starting_weights import Weights
+    from piip_workers.networks.weights import StartingWeights
+
+ALL_FORMATS = "all"
+"""Word for all formats of a task."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,16 @@ class ExportOptions:
     """The settings of an export.
 
     Attributes:
-        formats: Formats to write.
-        schedule: Schedule of the full training.
+        formats: Formats to write; the first one of the run's task by default.
+        schedule: Schedule of the full training; the usual one of the task by default.
         weights: Starting weights of the full training; by default pretrained if the search used them, else proxy.
         proof: Whether the export tests the written files.
         register: Whether to add the torch or ONNX network to MLflow's model registry.
         mlflow: MLflow store of the search, or none; by default the store of the home folder.
     """
 
-    formats: tuple[Format, ...] = ("mmdet",)
-    schedule: ScheduleName = "1x"
+    formats: tuple[str, ...] = ()
+    schedule: str | None = None
     weights: WeightsKind | None = None
     proof: bool = True
     register: bool = True
@@ -142,6 +144,7 @@ def export_designs(
     history = history_of(ledger, run)
     trials = trials_folder(home, run, ledger.search(run).recipe)
     evaluations = history.choose(choice)
+    options = _of_the_task(options, history.spec.known_task)
     _check_formats(options.formats)
     if choice == "all":
         _check_front_folder(out)
@@ -170,7 +173,17 @@ def check_proofs(exports: Sequence[DesignExport]) -> None:
         raise ExportError("\n".join(["the proof failed; the files are kept:", *failures]))
 
 
-def _check_formats(formats: tuple[Format, ...]) -> None:
+def _of_the_task(options: ExportOptions, task: Task) -> ExportOptions:
+    """The options with the task's defaults, checked."""
+    unknown = [name for name in options.formats if name not in (*task.formats, ALL_FORMATS)]
+    if unknown:
+        raise UserError(f"the task {task.name} has no format {unknown[0]}; choose {', '.join(task.formats)}")
+    named = tuple(name for name in task.formats if name in options.formats)
+    chosen = task.formats if ALL_FORMATS in options.formats else named or task.formats[:1]
+    return replace(options, formats=chosen, schedule=options.schedule or task.schedules[0])
+
+
+def _check_formats(formats: tuple[str, ...]) -> None:
     """Checks that the libraries of a format are installed, before anything is written."""
     if "onnx" in formats:
         with extra("onnx"):
@@ -198,10 +211,10 @@ def _export(
     origin: _Origin, evaluation: Evaluation, request: Export, folder: Path, options: ExportOptions, notify: Notify
 ) -> DesignExport:
     """Writes and tests one design, and registers it unless a check failed."""
-    prepare_folder(folder)
+    prepare_folder(folder, origin.history.spec.known_task.files)
     weights = _weights(origin, evaluation, request, options.weights, notify)
     request = _with_start(request, weights, options.proof)
-    proof = _write(request, folder, weights, notify)
+    proof = _write(origin, request, folder, weights, notify)
     if options.register and origin.store is not None and not proof.failures:
         _register(origin.store, request, folder, notify)
     return DesignExport(evaluation, folder, proof)
@@ -210,17 +223,14 @@ def _export(
 def _request(origin: _Origin, evaluation: Evaluation, options: ExportOptions) -> Export:
     """The request of a design's export, without its weights."""
     candidate, spec, objectives = evaluation.candidate, origin.history.spec, origin.history.objectives
-    paths, detector_config = _data(origin)
+    schedule = str(options.schedule)
     return Export(
         candidate.architecture,
-        paths,
-        spec.training.model_copy(update={"pretrained": absolute(spec.training.pretrained)}),
-        SCHEDULES[options.schedule],
+        _plan(origin, schedule).starting(absolute(spec.training.pretrained)),
         options.formats,
-        custom_detector=detector_config,
         images=image_counts(spec),
         seed=spec.seed,
-        provenance=_provenance(origin, evaluation, options.schedule),
+        provenance=_provenance(origin, evaluation, schedule),
         notes={
             "run": f"{origin.run}, trial {candidate.number}",
             f"proxy {objectives.metric}": f"{objectives.value(evaluation):.4f}",
@@ -228,23 +238,17 @@ def _request(origin: _Origin, evaluation: Evaluation, options: ExportOptions) ->
     )
 
 
-def _data(origin: _Origin) -> tuple["CocoPaths", "DetectorConfig"]:
-    """Paths of the run's data, and its detector."""
-    from piip_workers.tasks.detection import data
-
+def _plan(origin: _Origin, schedule: str) -> TrainingPlan:
+    """The full training of a design of the run."""
     spec = origin.history.spec
-    with extra("detection"):
-        from piip_workers.tasks.detection.detectors import detector_config_of
-
-        detector_config = detector_config_of(spec.training)
-        try:
-            return data.prepare(spec.data, detector_config.masks), detector_config
-        except OSError:
-            problems = "\n".join(data.check(spec.data, detector_config.masks))
-            raise DataError(f"{problems}\nthe data is looked for from here: export where {origin.run} ran") from None
+    try:
+        with extra(spec.known_task.extra):
+            return worker_of(spec.task).plan(spec, schedule)
+    except DataError as error:
+        raise DataError(f"{error}\nthe data is looked for from here: export where {origin.run} ran") from None
 
 
-def _provenance(origin: _Origin, evaluation: Evaluation, schedule: ScheduleName) -> Provenance:
+def _provenance(origin: _Origin, evaluation: Evaluation, schedule: str) -> Provenance:
     """The provenance of a design, without the kind of its weights."""
     candidate = evaluation.candidate
     return Provenance(
@@ -257,49 +261,51 @@ def _provenance(origin: _Origin, evaluation: Evaluation, schedule: ScheduleName)
         fidelity={name: getattr(candidate.fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},
         schedule=schedule,
         weights="",
+        task=origin.history.spec.task,
         mlflow=None if origin.store is None else shown_store(origin.store),
     )
 
 
 def _weights(
     origin: _Origin, evaluation: Evaluation, request: Export, kind: WeightsKind | None, notify: Notify
-) -> "Weights | None":
+) -> "StartingWeights | None":
     """The weights of a design; None for random ones that no format needs."""
-    place = request.training.pretrained
+    place = request.plan.training.pretrained
     if kind == "pretrained" and place is None:
         raise WeightsError(
             f"run {origin.history.spec.name} trained from random weights; leave --weights out, or name proxy or random"
         )
-    if kind == "random" and set(request.formats) == {"mmdet"}:
+    if kind == "random" and not set(request.formats) & set(NETWORK_FORMATS):
         return None
+    worker = worker_of(origin.history.spec.task)
     with extra("models"):
-        from piip_workers.tasks.detection import starting_weights
-    if kind == "random":
-        return starting_weights.at_random(request.architecture, RANDOM)
-    if place is not None and kind != "proxy":
-        return starting_weights.from_pretrained(request.architecture, place)
+        if kind == "random":
+            return worker.at_random(request.architecture, RANDOM)
+        if place is not None and kind != "proxy":
+            return worker.from_pretrained(request.architecture, place)
     return _proxy_weights(origin, evaluation, request, kind, notify)
 
 
 def _proxy_weights(
     origin: _Origin, evaluation: Evaluation, request: Export, kind: WeightsKind | None, notify: Notify
-) -> "Weights":
+) -> "StartingWeights":
     """The weights of the proxy, or random ones if it has no checkpoint and the user did not ask for the proxy's."""
-    from piip_workers.tasks.detection import starting_weights
+    with extra("models"):
+        from piip_workers.networks.weights import proxy_checkpoint, trial_folder
 
-    number = evaluation.candidate.number
-    folder = starting_weights.trial_folder(origin.trials, evaluation)
-    checkpoint = starting_weights.proxy_checkpoint(folder)
+    spec, number = origin.history.spec, evaluation.candidate.number
+    worker, folder = worker_of(spec.task), trial_folder(origin.trials, evaluation)
+    checkpoint = proxy_checkpoint(folder)
     if checkpoint is not None:
-        with extra("detection"):
-            return starting_weights.from_proxy(request.architecture, evaluation, checkpoint)
+        with extra(spec.known_task.extra):
+            return worker.from_proxy(request.architecture, evaluation, checkpoint)
     if kind == "proxy":
         raise WeightsError(f"trial {number} left no checkpoint in {folder}; leave --weights out, or name random")
     notify(f"note: trial {number} left no checkpoint in {folder}, so that training starts from random weights")
-    return starting_weights.at_random(request.architecture, RANDOM)
+    return worker.at_random(request.architecture, RANDOM)
 
 
-def _with_start(request: Export, weights: "Weights | None", proof: bool) -> Export:
+def _with_start(request: Export, weights: "StartingWeights | None", proof: bool) -> Export:
     """The request with the starting weights of the full training."""
     assert request.provenance is not None, "the design comes from a trial"
     start = RANDOM if weights is None else weights.start
@@ -308,19 +314,22 @@ def _with_start(request: Export, weights: "Weights | None", proof: bool) -> Expo
     if start.kind != "random":
         return request
     # Without pre-trained weights the learning rate does not decay from block to block.
-    return replace(request, training=request.training.model_copy(update={"pretrained": None}))
+    return replace(request, plan=request.plan.starting(None))
 
 
-def _write(request: Export, folder: Path, weights: "Weights | None", notify: Notify) -> "Proof":
+def _write(
+    origin: _Origin, request: Export, folder: Path, weights: "StartingWeights | None", notify: Notify
+) -> "Proof":
     """Writes every format, and tests each if requested."""
     from piip_workers.networks.proof import Proof
 
-    proof = Proof()
-    if weights is not None and request.start.file is not None and "mmdet" in request.formats:
+    proof, task = Proof(), origin.history.spec.known_task
+    trained = task.formats[0] in request.formats
+    if weights is not None and request.start.file is not None and trained:
         weights.write(folder / request.start.file)
     write_export(request, folder)
-    if "mmdet" in request.formats and request.proved:
-        _prove_mmdet(request, folder, proof, notify)
+    if trained and request.proved:
+        _prove_training(task, request, folder, proof, notify)
     if "torch" in request.formats and weights is not None:
         _write_torch(request, folder, weights, proof)
     if "onnx" in request.formats and weights is not None:
@@ -330,20 +339,19 @@ def _write(request: Export, folder: Path, weights: "Weights | None", notify: Not
     return proof
 
 
-def _prove_mmdet(request: Export, folder: Path, proof: "Proof", notify: Notify) -> None:
-    """Tests the configuration if mmdet is installed."""
+def _prove_training(task: Task, request: Export, folder: Path, proof: "Proof", notify: Notify) -> None:
+    """Tests the files of the task's own format if its packages are installed."""
     try:
-        with extra("detection"):
-            find_trainer(None)
-            from piip_workers.tasks.detection.proof import prove_mmdet
+        with extra(task.extra):
+            find_trainer(task)
     except UserError as error:
-        notify(f"note: config.py is not proved: {error}")
-        proof.skipped.append(f"mmdet: {error}")
+        notify(f"note: {task.files[0]} is not proved: {error}")
+        proof.skipped.append(f"{task.formats[0]}: {error}")
         return
-    prove_mmdet(request, folder, proof)
+    worker_of(task.name).prove(request, folder, proof)
 
 
-def _write_torch(request: Export, folder: Path, weights: "Weights", proof: "Proof") -> None:
+def _write_torch(request: Export, folder: Path, weights: "StartingWeights", proof: "Proof") -> None:
     from piip_workers.networks.torch_export import prove_torch, write_torch
 
     write_torch(request.architecture, weights.network, folder / "torch")
@@ -351,7 +359,7 @@ def _write_torch(request: Export, folder: Path, weights: "Weights", proof: "Proo
         prove_torch(request.architecture, weights.network, folder / "torch", proof)
 
 
-def _write_onnx(request: Export, folder: Path, weights: "Weights", proof: "Proof") -> None:
+def _write_onnx(request: Export, folder: Path, weights: "StartingWeights", proof: "Proof") -> None:
     from piip_workers.networks.onnx_export import prove_onnx, write_onnx
 
     write_onnx(request.architecture, weights.network, folder / "onnx", folder / PROOF_LOG)

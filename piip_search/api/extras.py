@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from piip_search.errors import UserError
+from piip_search.tasks import Task
 
-TRAINER = ("torch", "timm", "mmengine", "mmcv", "mmdet")
-"""Packages that a training imports."""
+
+def trainer_of(task: Task) -> tuple[str, ...]:
+    """Packages that a training of a task imports."""
+    return ("torch", "timm", *task.packages)
 
 
 @contextmanager
@@ -21,9 +24,9 @@ def extra(name: str) -> Iterator[None]:
         ) from None
 
 
-def find_trainer(address: str | None) -> None:
+def find_trainer(task: Task, address: str | None = None) -> None:
     """Checks for the packages of a training without loading them; a cluster has them on the workers."""
-    for name in TRAINER if address is None else ():
+    for name in trainer_of(task) if address is None else ():
         if importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(name=name)
 

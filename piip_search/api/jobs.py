@@ -14,7 +14,7 @@ from piip_search.api.checks import with_trials
 from piip_search.api.extras import extra
 from piip_search.api.mlflow_store import STORE_WAY_OUT, kind_problem
 from piip_search.api.search import run_name
-from piip_search.config import DETECTORS, SearchSpec, SpecError, load_spec
+from piip_search.config import SearchSpec, SpecError, load_spec
 from piip_search.config.shipped import find_space, shipped_spaces
 from piip_search.errors import UserError
 from piip_search.file_paths import escaped_url, located
@@ -248,14 +248,10 @@ def _bound_to_this_machine(spec: SearchSpec, home: Path, ledger: str | None, mlf
 
 def _local_paths(spec: SearchSpec) -> Iterator[str]:
     """Problems of relative paths in a space, one line each."""
-    if spec.data.root is not None and not spec.data.root.is_absolute():
-        yield f"data.root must be an absolute path {SHARED}, got {spec.data.root}"
-    pretrained, detector = spec.training.pretrained, spec.training.detector
-    if pretrained not in (None, "hub") and not Path(str(pretrained)).is_absolute():
-        yield f"training.pretrained must be hub or an absolute path {SHARED}, got {pretrained}"
-    own = detector not in DETECTORS and not detector.startswith("mmdet::")
-    if own and not Path(detector).is_absolute():
-        yield f"training.detector must be a name, or the absolute path of a file {SHARED}, got {detector}"
+    for section, paths in (("data", spec.data.named_paths), ("training", spec.training.named_paths)):
+        for field, path in paths.items():
+            if not path.is_absolute():
+                yield f"{section}.{field} must be a known name, or an absolute path {SHARED}, got {path}"
 
 
 def _is_relative_file(url: str) -> bool:

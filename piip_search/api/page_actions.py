@@ -12,6 +12,8 @@ from piip_search.api.notices import Notify
 from piip_search.api.stores import read_ledger
 from piip_search.evaluation.evaluation import EXAMPLES_FOLDER
 from piip_search.file_paths import expanded_url
+from piip_search.tasks import TASKS
+from piip_workers.tasks import worker_of
 
 if TYPE_CHECKING:  # an extra of the dashboard
     from piip_dashboards.web.actions import PageActions
@@ -26,7 +28,7 @@ def page_actions(ledger: str | None, home: Path) -> "PageActions":
     """
     from piip_dashboards.web.actions import PageActions
 
-    return PageActions(partial(export_here, ledger, home), partial(resume_run, ledger, home), stop_run, detect_examples)
+    return PageActions(partial(export_here, ledger, home), partial(resume_run, ledger, home), stop_run, write_examples)
 
 
 def export_here(ledger: str | None, home: Path, run: str, fingerprint: str, folder: Path, notify: Notify) -> None:
@@ -89,20 +91,20 @@ def stop_run(run: str, address: str, notify: Notify) -> None:
     notify(stopped_note(stop_job(run, address)))
 
 
-def detect_examples(folder: Path, notify: Notify) -> None:
+def write_examples(task: str, folder: Path, notify: Notify) -> None:
     """Runs the newest checkpoint of a training on some validation images.
 
     Args:
+        task: Task of the search.
         folder: Folder of the training.
         notify: Called with the number of images.
 
     Raises:
-        DataError: The folder has nothing to load, or no validation image has an object.
+        DataError: The folder has nothing to load, or no validation image is suitable.
         UserError: An extra is missing.
     """
-    with extra("detection"):
-        from piip_workers.tasks.detection.examples import write_examples
-    count = write_examples(folder.resolve())
+    with extra(TASKS[task].extra):
+        count = worker_of(task).write_examples(folder.resolve())
     notify(f"wrote {count} images to {folder / EXAMPLES_FOLDER}")
 
 

@@ -14,7 +14,6 @@ from piip_search.api.stores import named_ledger, open_ledger
 from piip_search.architecture import Architecture
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives
-from piip_search.export import Format
 from piip_search.search.history import RunHistory
 
 
@@ -116,7 +115,7 @@ def export_design(
     *,
     ledger: str | os.PathLike[str] | None = None,
     home: str | os.PathLike[str] = "runs",
-    formats: Sequence[Format] = ("mmdet",),
+    formats: Sequence[str] = (),
     proof: bool = True,
     notify: Notify = ignore,
 ) -> DesignExport:
@@ -128,7 +127,7 @@ def export_design(
         out: Folder of the design.
         ledger: A file, or the URL of a database; `ledger.db` in the home by default.
         home: Home folder with the checkpoints of the run.
-        formats: Formats to write: `mmdet`, `torch`, `onnx`.
+        formats: Formats to write: that of the task by default, for example `mmdet`; `torch`; `onnx`.
         proof: Whether the export tests the written files.
         notify: Called with notes about the design.
 

@@ -6,11 +6,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from piip_search.api.extras import TRAINER, extra
+from piip_search.api.extras import extra, trainer_of
 from piip_search.config import SearchSpec
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import trials_folder
 from piip_search.search.feasible import feasible_designs
+from piip_workers.tasks import worker_of
 
 if TYPE_CHECKING:  # these import the database and Ray, which a message need not wait for
     from piip_search.search.search import Search
@@ -56,20 +57,18 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
     another ledger does not use them.
     """
     from piip_workers.jobs.job import Work
-    from piip_workers.tasks.detection import data
 
-    spec = spec.model_copy(update={"data": data.resolved(spec.data)})
+    worker = worker_of(spec.task)
+    spec = spec.model_copy(update={"data": worker.resolved(spec.data)})
     settings = spec.model_dump(mode="json", include={"data", "training"})
-    settings["training"]["pretrained"] = absolute(spec.training.pretrained)
-    if Path(spec.training.detector).is_file():
-        settings["training"]["detector"] = str(Path(spec.training.detector).resolve())
-    if spec.data.root is not None:
-        settings["data"]["root"] = str(spec.data.root.resolve())  # workers have other current folders
+    for section, paths in (("data", spec.data.named_paths), ("training", spec.training.named_paths)):
+        # Workers have other current folders.
+        settings[section] |= {field: str(path.resolve()) for field, path in paths.items()}
     home = home.resolve()
     settings["directory"] = str(trials_folder(home, run_name, search.recipe))
     results = str(home / run_name / "results" / search.uid)
     return Work(
-        "piip_workers.tasks.detection.evaluate:measure",
+        worker.measure,
         settings,
         results,
         share="piip_workers.jobs.gpu_cap:cap_gpu_memory",
@@ -130,7 +129,7 @@ def runner(
         ray_cluster.connect(address)
     placement = placement_of(spec)
     at_once = placement.concurrency()
-    nodes = None if address is None else ray_cluster.Nodes(placement.least, home, TRAINER)
+    nodes = None if address is None else ray_cluster.Nodes(placement.least, home, trainer_of(spec.known_task))
     if nodes is not None:
         nodes.check()
 

@@ -41,7 +41,7 @@ def health_of(
     from piip_search.analysis.health import examine
     from piip_search.space import Designs, Features
 
-    space = spec.space.build()
+    space = spec.search_space
 
     def features(architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         rows = np.stack([space.encode(architecture) for architecture in architectures])

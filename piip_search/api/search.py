@@ -20,6 +20,7 @@ from piip_search.config.shipped import find_space
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, trials_folder
 from piip_workers.evaluators.evaluator import PreparingEvaluator
+from piip_workers.tasks import worker_of
 
 if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from sqlalchemy.engine import URL
@@ -290,11 +291,9 @@ def run_name(name: str | None, spec: SearchSpec) -> str:
 
 def _fingerprint(spec: SearchSpec, address: str | None, notify: Notify, progress: Notify) -> str:
     """The fingerprint of the data, after checks of the images and of this machine."""
-    from piip_workers.tasks.detection import data
-
-    with extra("detection"):
-        find_trainer(address)
-        data.prepare(spec.data)
+    with extra(spec.known_task.extra):
+        find_trainer(spec.known_task, address)
+        worker_of(spec.task).prepare(spec.data)
     progress("checking the images")
     return looked_through(spec, progress, notify)
 

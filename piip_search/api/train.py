@@ -10,14 +10,11 @@ from piip_search.api.mlflow_store import check_store
 from piip_search.api.notices import Notify, ignore
 from piip_search.errors import ExportError, UserError
 from piip_search.export import Provenance
-from piip_search.export.folder import CONFIG
-from piip_search.export.mmdet.recipe import IMAGES_A_STEP
 from piip_search.file_paths import located
+from piip_search.tasks import Task, default_task, task_named
 
 WORK = "work"
 """Folder of checkpoints and log in the folder of the export."""
-BATCH_SIZE = "train_dataloader.batch_size"
-"""Setting for each process's images a step."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class TrainingOptions:
     """The settings of a full training.
 
     Attributes:
-        settings: Settings of config.py to change, each KEY=VALUE.
+        settings: Settings of the exported training to change, each KEY=VALUE.
         gpus: GPUs of this machine to train on, one process each.
         resume: Whether to resume from the last checkpoint.
         epochs: Epochs in place of the schedule's; its steps move in proportion.
@@ -94,16 +91,18 @@ def prepare_training(
     if options.mlflow not in (None, "", "none"):
         check_store(str(options.mlflow))
     provenance = Provenance.read(folder)
-    if not (folder / CONFIG).is_file():
-        raise ExportError(f"{located(folder)} has no {CONFIG}; export the design with --format mmdet")
+    task = task_named(provenance.task or default_task())
+    file = folder / task.files[0]
+    if not file.is_file():
+        raise ExportError(f"{located(folder)} has no {file.name}; export the design with --format {task.formats[0]}")
     _check_settings(options.settings)
     _check_work(folder / WORK, options.resume)
-    _check_gpus(options.gpus)
-    settings = [*options.settings, *_share(options.gpus, options.settings)]
+    _check_gpus(task, options.gpus)
+    settings = [*options.settings, *_share(task, options.gpus, options.settings)]
     store = options.mlflow or provenance.mlflow
     if store is None:
         notify("note: not mirrored into MLflow: the export names no store; --mlflow names one")
-    return FullTraining(provenance, folder / WORK, _arguments(folder, options, settings, store), options.gpus)
+    return FullTraining(provenance, folder / WORK, _arguments(file, options, settings, store), options.gpus)
 
 
 def train_in_full(training: FullTraining) -> TrainingOutcome:
@@ -116,7 +115,7 @@ def train_in_full(training: FullTraining) -> TrainingOutcome:
         UserError: The training ended with an error.
         KeyboardInterrupt: The user stopped it.
     """
-    from piip_workers.tasks.detection import launch
+    from piip_workers import launch
 
     code = launch.train(training.arguments, training.gpus)
     if code:
@@ -139,33 +138,33 @@ def _check_work(work: Path, resume: bool) -> None:
         raise UserError(f"{work} has no checkpoint to resume from; leave --resume out")
 
 
-def _check_gpus(gpus: int) -> None:
+def _check_gpus(task: Task, gpus: int) -> None:
     """Checks that this machine can train, and has so many GPUs."""
-    with extra("detection"):
-        find_trainer(None)
-        from piip_workers.tasks.detection import launch
+    with extra(task.extra):
+        find_trainer(task)
+        from piip_workers import launch
     if gpus > 1 and launch.gpus_here() < gpus:
         raise UserError(f"this machine has {launch.gpus_here()} GPUs, got --gpus {gpus}; ask for those it has")
 
 
-def _share(gpus: int, settings: Sequence[str]) -> list[str]:
+def _share(task: Task, gpus: int, settings: Sequence[str]) -> list[str]:
     """The setting that divides the recipe's images a step among GPUs."""
-    if gpus == 1 or any(setting.startswith(f"{BATCH_SIZE}=") for setting in settings):
+    if gpus == 1 or any(setting.startswith(f"{task.batch_setting}=") for setting in settings):
         return []
-    if IMAGES_A_STEP % gpus:
+    if task.images_a_step % gpus:
         raise UserError(
-            f"{gpus} GPUs cannot share the recipe's {IMAGES_A_STEP} images a step; "
-            f"set the images of each: -- {BATCH_SIZE}=2"
+            f"{gpus} GPUs cannot share the recipe's {task.images_a_step} images a step; "
+            f"set the images of each: -- {task.batch_setting}=2"
         )
-    return [f"{BATCH_SIZE}={IMAGES_A_STEP // gpus}"]
+    return [f"{task.batch_setting}={task.images_a_step // gpus}"]
 
 
-def _arguments(folder: Path, options: TrainingOptions, settings: Sequence[str], store: str | None) -> tuple[str, ...]:
+def _arguments(file: Path, options: TrainingOptions, settings: Sequence[str], store: str | None) -> tuple[str, ...]:
     """The command line of `piip_workers.train`."""
     return (
-        str((folder / CONFIG).resolve()),
+        str(file.resolve()),
         "--work-dir",
-        str((folder / WORK).resolve()),
+        str((file.parent / WORK).resolve()),
         *(["--resume"] if options.resume else []),
         *(["--epochs", str(options.epochs)] if options.epochs else []),
         *(["--mlflow", store] if store not in (None, "none") else []),

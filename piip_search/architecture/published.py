@@ -54,19 +54,32 @@ def published_designs() -> tuple[Published, ...]:
     return tuple(Published(**{**row, "architecture": Architecture.parse(row["architecture"])}) for row in rows)
 
 
+_TASKS_OF_MERGES = {"logits": "classification", "tokens": "multimodal"}
+
+
+def usual_task(architecture: Architecture) -> str:
+    """The papers' task for a design by its merge; maps of any kind were first published for detection."""
+    return _TASKS_OF_MERGES.get(architecture.merge, "detection")
+
+
+def published_of(task: str | None) -> dict[Architecture, Published]:
+    """The designs of a task, each with its first row.
+
+    Args:
+        task: Task of the rows; None gives none.
+    """
+    return {row.architecture: row for row in reversed(published_designs()) if row.task == task}
+
+
 def published_as(architecture: Architecture) -> list[Published]:
     """The published rows of exactly this design."""
     return [row for row in published_designs() if row.architecture == architecture]
 
 
-def published_near(gmacs: float, task: str, within: float = 0.1) -> list[Published]:
+def published_near(gmacs: float, task: str | None, within: float = 0.1) -> list[Published]:
     """The authors' designs of a task with a published cost within a share of the given one, nearest first.
 
     A design in several tables appears once, by its first row.
     """
-    near = {
-        row.architecture: row
-        for row in reversed(published_designs())
-        if row.task == task and abs(row.gmacs - gmacs) <= within * gmacs
-    }
-    return sorted(near.values(), key=lambda row: abs(row.gmacs - gmacs))
+    near = [row for row in published_of(task).values() if abs(row.gmacs - gmacs) <= within * gmacs]
+    return sorted(near, key=lambda row: abs(row.gmacs - gmacs))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from piip_search.api.cost import DesignCost, TrialCost, price_design, price_trial
+from piip_search.api.cost import DesignCost, TrialCost, head_named, price_design, price_trial
 from piip_search.architecture import Architecture
 from piip_search.cli.application import print_json, print_result
 from piip_search.cli.options import Json, Quiet, expanded_space, space_names
@@ -16,9 +16,11 @@ from piip_search.config import SearchSpec, load_spec
 from piip_search.config.shipped import find_space
 from piip_search.cost import Convention
 from piip_search.errors import DesignError, UserError
-from piip_search.tasks.detection.head import DetectorHead, DetectorName
+from piip_search.tasks import TASKS
 from piip_search.units import gibibytes, gigabytes, quantity
 
+HEAD_NAMES = tuple(name for task in TASKS.values() for name in task.heads)
+"""Heads of known cost, of all tasks."""
 PUBLISHED_LISTED = 5
 """Most published designs listed beside a design."""
 
@@ -31,9 +33,14 @@ def cost(
     convention: Annotated[
         Convention | None, typer.Option(help="Counting convention of the parts; all totals are shown.")
     ] = None,
-    detector: Annotated[
-        DetectorName, typer.Option(help="Detector after the maps, under the convention whole.")
-    ] = "mask_rcnn",
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            "--detector",
+            help=f"Head under the convention whole: {', '.join(HEAD_NAMES)}; by default that of the papers.",
+        ),
+    ] = None,
     space: Annotated[
         str | None,
         typer.Option(
@@ -52,9 +59,9 @@ def cost(
     Example: piip-search cost 'vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12'
     """
     design = Architecture.parse(architecture)
-    found = price_design(design, None if image is None else _image(image), DetectorHead(detector))
+    found = price_design(design, None if image is None else _image(image), head_named(head) if head else None)
     if convention is not None and convention not in found.costs:
-        raise DesignError(f"the merge {design.merge} gives no maps that a detector could read; leave --convention out")
+        raise DesignError(f"no head reads what the merge {design.merge} gives; leave --convention out")
     spec = None if space is None else load_spec(find_space(space))
     trial = None if spec is None else price_trial(design, spec)
     chosen = convention or list(found.costs)[-1]

@@ -1,26 +1,22 @@
 """`piip-search export`: exports a chosen design."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from piip_search.api.export import DesignExport, ExportOptions, check_proofs, export_designs
+from piip_search.api.export import ALL_FORMATS, DesignExport, ExportOptions, check_proofs, export_designs
 from piip_search.api.notices import ignore
 from piip_search.api.stores import read_ledger
 from piip_search.cli.application import note, print_json, print_result, progress
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, expanded_store
-from piip_search.export import FORMATS, ScheduleName, WeightsKind
+from piip_search.export import WeightsKind
+from piip_search.tasks import TASKS
 
-
-class FormatChoice(StrEnum):
-    """A format, or all formats."""
-
-    MMDET = "mmdet"
-    TORCH = "torch"
-    ONNX = "onnx"
-    ALL = "all"
+FORMATS = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.formats))
+"""Formats of all tasks."""
+SCHEDULE_NAMES = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.schedules))
+"""Schedules of the full trainings of all tasks."""
 
 
 def export(
@@ -36,10 +32,20 @@ def export(
         typer.Option("--out", "-o", help="Folder to write: new, or an earlier export; with all, one a design."),
     ],
     formats: Annotated[
-        list[FormatChoice],
-        typer.Option("--format", help="Format to write; may be given more than once."),
-    ] = [FormatChoice.MMDET],  # noqa: B006  typer copies it
-    schedule: Annotated[ScheduleName, typer.Option(help="Schedule of the full training: 12 or 36 epochs.")] = "1x",
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help=f"Format to write: {', '.join(FORMATS)} or all; may be given more than once. "
+            "By default that of the task's own training.",
+            autocompletion=lambda: [*FORMATS, ALL_FORMATS],
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Schedule of the full training: {', '.join(SCHEDULE_NAMES)}; by default the task's usual one."
+        ),
+    ] = None,
     weights: Annotated[
         WeightsKind | None,
         typer.Option(
@@ -64,7 +70,7 @@ def export(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a chosen design: an mmdet config with the full schedule, a torch network, an ONNX file.
+    """Write a chosen design: a training with the full schedule, a torch network, an ONNX file.
 
     The written files are tested, with the results in proof.json; after a failed test the exit code is 2. With --quiet,
     only the folders are printed.
@@ -72,7 +78,7 @@ def export(
     Example: piip-search export quickstart best -o exported/best
     """
     options = ExportOptions(
-        FORMATS if FormatChoice.ALL in formats else tuple(f for f in FORMATS if f in formats),
+        tuple(formats or ()),
         schedule,
         weights,
         proof,

@@ -4,31 +4,25 @@ One reading finds all faults of a file and reports each with its place and a way
 """
 
 from piip_search.config.budget import Budget, FidelitySection, Goal, Schedule
-from piip_search.config.fields import RUN_NAME
 from piip_search.config.load import load_spec, parse_spec, space_file
 from piip_search.config.resources import Resources
 from piip_search.config.search_spec import SamplerName, SearchSpec
 from piip_search.config.space import LimitSection, SpaceSection
-from piip_search.config.training import DETECTORS, Data, Orientation, Split, Training
 from piip_search.errors import SpecError
+from piip_search.sections.fields import RUN_NAME
 
 __all__ = [
-    "DETECTORS",
     "RUN_NAME",
     "Budget",
-    "Data",
     "FidelitySection",
     "Goal",
     "LimitSection",
-    "Orientation",
     "Resources",
     "SamplerName",
     "Schedule",
     "SearchSpec",
     "SpaceSection",
     "SpecError",
-    "Split",
-    "Training",
     "load_spec",
     "parse_spec",
     "space_file",

@@ -5,8 +5,8 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from piip_search.config.fields import MOST_CHOICES, Count, Positive, Section, Share
 from piip_search.evaluation import evaluation
+from piip_search.sections.fields import MOST_CHOICES, Count, Positive, Section, Share
 
 
 class Goal(NamedTuple):

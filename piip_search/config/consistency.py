@@ -1,29 +1,26 @@
 """Checks that types cannot express: whether models, sizes and interactions of a search space fit each other."""
 
-from typing import Any, cast
+from collections.abc import Iterator
+from typing import Any, cast, get_args
 
 from piip_search.architecture import MAX_BRANCHES, Architecture, Branch, Interaction
 from piip_search.architecture.backbones import Backbone, ConvNeXt, Transformer, backbone_named, with_patch
-from piip_search.architecture.segments import KEEPS_PREFIX, Merge, most_interactions
-from piip_search.config.messages import closest, shortened
-from piip_search.tasks import TASKS
+from piip_search.architecture.segments import Merge, most_interactions
+from piip_search.sections import closest, shortened
+from piip_search.tasks import Task
 
 MOST_TOKENS = 1024
 """Most tokens of a grid's side: larger costs overflow the integers of the cost arrays."""
 
 
-def problems_of(content: dict[str, Any]) -> list[str]:
-    """All inconsistencies, one line each."""
-    problems: list[str] = []
-    metrics = TASKS["detection"].metrics
-    several = content.get("metrics")
-    named = [("metric", content.get("metric", "bbox_mAP"))]
-    named += [("metrics", name) for name in several] if isinstance(several, list) else []
-    problems += [
-        f"{place}: unknown metric {metric!r}{closest(metric, metrics)}"
-        for place, metric in named
-        if isinstance(metric, str) and metric not in metrics
-    ]
+def problems_of(content: dict[str, Any], task: Task) -> list[str]:
+    """All inconsistencies, one line each.
+
+    Args:
+        content: Content of the file.
+        task: Task that it names.
+    """
+    problems = list(_metric_problems(content, task))
     section = content.get("space")
     if not isinstance(section, dict):
         return problems
@@ -45,7 +42,7 @@ def problems_of(content: dict[str, Any]) -> list[str]:
                 f"space.branches: {most} inverted branches need as many models and image sizes, got {len(facts)} "
                 f"and {len(distinct)}; list more of them, or fewer branches"
             )
-    problems += _merge_problems(section, facts)
+    problems += _merge_problems(section, facts, task)
     heads = section.get("heads", 16)
     for place, count in _items(section, "interactions", int):
         problems += _interaction_problem(place, count, facts, most, heads)
@@ -69,12 +66,23 @@ def _side_problem(place: str, side: int, models: list[Backbone]) -> list[str]:
     return [f"{place}: resolution must be a positive multiple of a patch of {patch} px, got {side}; nearest: {nearest}"]
 
 
-def _merge_problems(section: dict[str, Any], models: list[Backbone]) -> list[str]:
+def _metric_problems(content: dict[str, Any], task: Task) -> Iterator[str]:
+    """Metrics that the task does not measure."""
+    several = content.get("metrics")
+    named = [("metric", content.get("metric"))]
+    named += [("metrics", name) for name in several] if isinstance(several, list) else []
+    known = [metric.name for metric in task.metrics]
+    for place, name in named:
+        if isinstance(name, str) and name not in known:
+            yield f"{place}: unknown metric {name!r} of the task {task.name}{closest(name, known)}"
+
+
+def _merge_problems(section: dict[str, Any], models: list[Backbone], task: Task) -> list[str]:
     chosen = _items(section, "merges", str)
     problems = [
-        f"{place}: {name} gives no maps to detect on, and the task is detection; choose conv, linear or pyramid"
+        f"{place}: the task {task.name} cannot read what {name} gives; choose {', '.join(task.merges)}"
         for place, name in chosen
-        if name in KEEPS_PREFIX
+        if name in get_args(Merge) and name not in task.merges
     ]
     convolutional = [model.name for model in models if isinstance(model, ConvNeXt)]
     if convolutional and chosen and "pyramid" not in [name for _, name in chosen]:

@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 
-from piip_search.config.fields import Section
-from piip_search.config.messages import closest, explained, shortened
+from piip_search.config.messages import explained
+from piip_search.sections import Section, closest, shortened
 
 
 class EvaluatorSection(Section):
@@ -53,7 +53,7 @@ def _section(value: Any) -> EvaluatorSection:
     try:
         return section.model_validate(content)
     except ValidationError as error:
-        raise ValueError("; ".join(explained(dict(item), section) for item in error.errors())) from None
+        raise ValueError("; ".join(explained(dict(item), section, {}) for item in error.errors())) from None
 
 
 EvaluatorChoice = Annotated[SerializeAsAny[EvaluatorSection], BeforeValidator(_section)]

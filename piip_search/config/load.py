@@ -14,17 +14,7 @@ from piip_search.config.search_spec import SearchSpec
 from piip_search.config.yaml_file import read_yaml, write_yaml
 from piip_search.errors import SpecError, YamlError
 from piip_search.file_paths import escaped, expanded
-
-PATHS = (
-    ("data", "root"),
-    ("data", "train", "images"),
-    ("data", "train", "annotations"),
-    ("data", "val", "images"),
-    ("data", "val", "annotations"),
-    ("training", "pretrained"),
-    ("training", "detector"),
-)
-"""Fields that are or may be paths."""
+from piip_search.tasks import TASKS, Task, default_task
 
 
 def load_spec(path: Path) -> SearchSpec:
@@ -73,9 +63,25 @@ def _with_paths(content: Any, change: Callable[[str, str], str]) -> Any:
         content: Content of a file, possibly with faults.
         change: Maps the name of a field and its path to the new path.
     """
-    for path in PATHS:
+    task = _task_of(content)
+    for path in () if task is None else task.paths:
         content = _changed(content, path, partial(change, ".".join(path)))
     return content
+
+
+def _follows(item: dict[str, Any]) -> bool:
+    """Whether a finding only follows from another one.
+
+    A list with a single wrong item is also too short. A default of the task waits for fields that are wrong.
+    """
+    short = item["type"] == "too_short" and item["input"] not in ([], ())
+    return short or item["type"] == "default_factory_not_called"
+
+
+def _task_of(content: Any) -> Task | None:
+    """The task that a content names; None for an unknown one."""
+    name = content.get("task", default_task()) if isinstance(content, Mapping) else None
+    return TASKS.get(name) if isinstance(name, str) else None
 
 
 def _changed(content: Any, path: tuple[str, ...], change: Callable[[str], str]) -> Any:
@@ -110,16 +116,13 @@ def parse_spec(content: object, source: Path | str = "search space", recorded: b
     if recorded:
         content = as_recorded(content)
     problems: list[str] = []
-    spec = None
+    spec, task = None, _task_of(content)
+    sections = {} if task is None else {"data": task.data, "training": task.training}
     try:
         spec = SearchSpec.model_validate(content)
     except ValidationError as error:
-        found = [dict(item) for item in error.errors()]
-        # A list with a single wrong item is also reported as too short: report only the item.
-        problems += [
-            explained(item, SearchSpec) for item in found if item["type"] != "too_short" or item["input"] in ([], ())
-        ]
-    problems += problems_of(content)
+        problems += [explained(dict(item), SearchSpec, sections) for item in error.errors() if not _follows(dict(item))]
+    problems += [] if task is None else problems_of(content, task)
     if spec is not None and not recorded:
         problems += unsupported(spec.resources)
     if problems or spec is None:

@@ -1,19 +1,26 @@
 """Messages about problems in a search space file: place, rule, value, and way out."""
 
-import difflib
 import math
-import reprlib
+from collections.abc import Mapping
 from typing import Any, cast
 
 from pydantic import BaseModel
 
+from piip_search.sections import closest, shortened
 
-def explained(item: dict[str, Any], whole: type[BaseModel]) -> str:
-    """One line for a finding of pydantic in a section or the whole file."""
+
+def explained(item: dict[str, Any], whole: type[BaseModel], sections: Mapping[str, type[BaseModel]]) -> str:
+    """One line for a finding of pydantic in a section or the whole file.
+
+    Args:
+        item: The finding.
+        whole: Model of the whole file.
+        sections: Models of the sections that the file's task selects.
+    """
     location = tuple(step for step in item["loc"] if " " not in str(step))  # a choice's name is no key
     place = _place(location)
     if item["type"] == "extra_forbidden":
-        return f"{place}: unknown key{closest(str(location[-1]), _known_keys(whole, location[:-1]))}"
+        return f"{place}: unknown key{closest(str(location[-1]), _known_keys(whole, location[:-1], sections))}"
     if item["type"] == "missing":
         return f"{place}: missing"
     message = item["msg"].removeprefix("Value error, ")
@@ -48,7 +55,11 @@ def _plainly(kind: str, value: object) -> str:
     return ""
 
 
-def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+def _known_keys(
+    model: type[BaseModel], location: tuple[int | str, ...], sections: Mapping[str, type[BaseModel]]
+) -> list[str]:
+    if location and location[0] in sections:
+        model, location = sections[str(location[0])], location[1:]
     for step in location:
         annotation = model.model_fields[str(step)].annotation if str(step) in model.model_fields else None
         inner = [kind for kind in (annotation, *getattr(annotation, "__args__", ())) if isinstance(kind, type)]
@@ -59,22 +70,6 @@ def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list
     return list(model.model_fields)
 
 
-def closest(word: str, known: Any) -> str:
-    """The end of a message about an unknown word: the nearest or all known words."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
-
-
 def _place(location: tuple[int | str, ...]) -> str:
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
     return text.removeprefix(".") or "file"
-
-
-_REPR = reprlib.Repr()
-_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 3, 60, 60, 60
-
-
-def shortened(value: object) -> str:
-    """A value in the form for messages, shortened."""
-    text = _REPR.repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

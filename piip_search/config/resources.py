@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from piip_search.config.fields import Count, Positive, Section
-from piip_search.config.messages import shortened
+from piip_search.sections import shortened
+from piip_search.sections.fields import Count, Positive, Section
 
 
 def _gpu(value: object) -> object:

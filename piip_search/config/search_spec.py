@@ -3,26 +3,25 @@
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design
 from piip_search.config.budget import Budget, FidelitySection, Schedule
 from piip_search.config.evaluator import EvaluatorChoice, StandAloneSection
-from piip_search.config.fields import RUN_NAME, Section
-from piip_search.config.messages import closest
 from piip_search.config.resources import Resources
 from piip_search.config.space import FORMER_WHOLE, LimitSection, SpaceSection
-from piip_search.config.training import DETECTORS, UNSEEN, Data, Training
 from piip_search.cost import AXES, Pricing, Step, training_bytes
 from piip_search.cost.gpu_share import max_step_bytes, share_of
 from piip_search.evaluation import evaluation
 from piip_search.evaluation.objectives import MetricAxis, Objectives
+from piip_search.sections import DataSection, Section, TrainingSection, closest
+from piip_search.sections.fields import RUN_NAME
 from piip_search.space import Limit as SpaceLimit
-from piip_search.tasks.detection.head import COCO_MASK_RCNN, DetectorHead, DetectorName
+from piip_search.space import SearchSpace
+from piip_search.tasks import TASKS, Head, Metric, Task, default_task, metric_named
 
 SamplerName = Literal["piip", "nsga2", "tpe", "random"]
 
@@ -36,7 +35,7 @@ class SearchSpec(Section):
 
     Attributes:
         name: Name of the search and, by default, of its run.
-        task: Task that designs are trained for.
+        task: Task that designs are trained for; it selects the sections `data` and `training`.
         metric: Metric to improve; the cost is lowered.
         metrics: Metrics that are searched together, in place of one metric; the first one names the best design.
         costs: Axes of cost that are searched together; by default the tiers' axis alone.
@@ -56,8 +55,8 @@ class SearchSpec(Section):
     """
 
     name: Annotated[str, Field(pattern=RUN_NAME)]
-    task: Literal["detection"] = "detection"
-    metric: str = "bbox_mAP"
+    task: str = Field(default_factory=default_task)
+    metric: str = Field(default_factory=lambda given: _first_metric(given))
     metrics: Annotated[tuple[str, ...], Field(min_length=1, max_length=3, strict=False)] | None = None
     costs: Annotated[tuple[str, ...], Field(min_length=1, max_length=3, strict=False)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -66,26 +65,38 @@ class SearchSpec(Section):
     space: SpaceSection
     limit: LimitSection
     budget: Budget = Budget()
-    data: Data
+    data: SerializeAsAny[DataSection]
     fidelity: FidelitySection = FidelitySection()
     schedule: Schedule | None = None
-    training: Training = Training()
+    training: SerializeAsAny[TrainingSection] = Field(default_factory=lambda given: _usual_training(given))
     evaluator: EvaluatorChoice = StandAloneSection(kind="stand_alone")
     resources: Resources = Resources()
 
+    @field_validator("task")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in TASKS:
+            raise ValueError(f"unknown task {value!r}{closest(value, TASKS)}")
+        return value
+
+    @field_validator("data", "training", mode="plain")
+    @classmethod
+    def _section_of_the_task(cls, value: object, info: ValidationInfo) -> object:
+        task = TASKS.get(info.data.get("task", ""))
+        section = None if task is None else {"data": task.data, "training": task.training}[str(info.field_name)]
+        # Errors of the section keep their places in the file. An unknown task is an error by itself.
+        return value if section is None else section.model_validate(value)
+
     @model_validator(mode="after")
-    def _metric_is_measured(self) -> Self:
-        detector = self.training.detector
-        if self.metric.startswith("segm") and detector in DETECTORS and "mask" not in detector:
-            raise ValueError(
-                f"metric {self.metric} needs a detector with masks, got {detector}; "
-                "set training.detector to mask_rcnn, or metric to a bbox_mAP"
-            )
-        if self.limit.convention == "whole" and self.training.known_detector is None:
-            raise ValueError(
-                f"limit.convention whole counts {', '.join(get_args(DetectorName))}, not {detector}; "
+    def _fits_the_task(self) -> Self:
+        problem = next(self.known_task.problems(self.searched_metrics, self.limit.convention, self.training), None)
+        if problem is None and self.limit.convention == "whole" and self.known_head is None:
+            problem = (
+                f"limit.convention whole needs a head of known cost, and the task {self.task} has none here; "
                 "set it to backbone or published"
             )
+        if problem is not None:
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -165,7 +176,7 @@ class SearchSpec(Section):
         The budget, the resources and the name may change between two sittings of one search.
         """
         # Defaults are left out, so that a new setting does not separate a run from its past.
-        content = self.model_dump(mode="json", exclude={"name", "budget", "resources"}, exclude_defaults=True)
+        content = self._without_defaults(exclude={"name", "budget", "resources"})
         if self.limit.image is None:
             del content["limit"]["image"]  # it was no setting when this search began
         if self.limit.convention == "whole":
@@ -173,22 +184,32 @@ class SearchSpec(Section):
         return _fingerprint(content)
 
     @property
-    def head(self) -> DetectorHead:
-        """The detector around the backbone with COCO's 80 classes, so that pricing needs no data.
+    def known_task(self) -> Task:
+        """The task that designs are trained for."""
+        return TASKS[self.task]
 
-        Mask R-CNN stands in for a detector of unknown cost, for a plan's estimates and for the memory of a training.
-        """
-        training = self.training
-        if training.known_detector is None:
-            return COCO_MASK_RCNN
-        return DetectorHead(training.known_detector, training.channels, detections=training.max_detections)
+    @property
+    def search_space(self) -> SearchSpace:
+        """The designs to choose from."""
+        return self.space.build(self.known_task.merges)
+
+    @property
+    def known_head(self) -> Head | None:
+        """The head that a proxy trains; None if its cost is unknown."""
+        return self.known_task.head(self.training)
+
+    @property
+    def head(self) -> Head | None:
+        """The head for costs: that of the papers stands in for one of unknown cost, in estimates of time and memory."""
+        return self.known_head or next(iter(self.known_task.heads.values()), None)
 
     @property
     def objectives(self) -> Objectives:
         """The objectives of a search: the metric, and the cost under the limit's convention."""
         costs = tuple(self.pricing.axis(name) for name in self.searched_costs)
         most = tuple(self.limit.caps[axis.name] for axis in costs[1:])
-        return Objectives(tuple(map(MetricAxis, self.searched_metrics)), costs, most, self.pricing.axes, self.pricing)
+        metrics = tuple(_axis(metric_named(self.known_task, name)) for name in self.searched_metrics)
+        return Objectives(metrics, costs, most, self.pricing.axes, self.pricing)
 
     @property
     def pricing(self) -> Pricing:
@@ -245,12 +266,35 @@ class SearchSpec(Section):
     def _ingredients(self, data_fingerprint: str, more: dict[str, Any]) -> list[Any]:
         """The data and the training, with further content of the file."""
         # Defaults are left out, so that a new setting does not invalidate old measurements.
-        parts = self.model_dump(mode="json", include={"task", "training"}, exclude_defaults=True)
-        for name in UNSEEN:
+        parts = self._without_defaults(include={"task", "training"})
+        for name in self.training.unseen:
             parts.get("training", {}).pop(name, None)
-        file = Path(self.training.detector)
-        own = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
-        return [{**parts, **more}, data_fingerprint, *([own] if own else [])]
+        own = [hashlib.sha256(file.read_bytes()).hexdigest() for file in self.training.files]
+        return [{**parts, **more}, data_fingerprint, *own]
+
+    def _without_defaults(self, **fields: Any) -> dict[str, Any]:
+        """The content as plain data without defaults, those of the task included."""
+        content: dict[str, Any] = self.model_dump(mode="json", exclude_defaults=True, **fields)
+        usual = {"task": default_task(), "metric": self.known_task.metrics[0].name, "training": {}}
+        return {name: value for name, value in content.items() if name not in usual or value != usual[name]}
+
+
+def _axis(metric: Metric) -> MetricAxis:
+    """The axis of a metric from an untrained model to a perfect one."""
+    ends = (metric.greatest, metric.least) if metric.direction == "higher" else (metric.least, metric.greatest)
+    return MetricAxis(metric.name, *ends)
+
+
+def _first_metric(given: dict[str, Any]) -> str:
+    """The metric of a file that names none, given its fields so far."""
+    task = TASKS.get(given.get("task", ""))
+    return "" if task is None else task.metrics[0].name
+
+
+def _usual_training(given: dict[str, Any]) -> TrainingSection:
+    """The training of a file that describes none, given its fields so far."""
+    task = TASKS.get(given.get("task", ""))
+    return TrainingSection() if task is None else task.training()
 
 
 def _fingerprint(content: object) -> str:

@@ -6,9 +6,9 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Plai
 
 from piip_search.architecture import MAX_BRANCHES, Attention, Direction
 from piip_search.architecture.backbones import ConvNeXt, backbone_named
-from piip_search.architecture.segments import Merge
-from piip_search.config.fields import MOST_CHOICES, Count, Positive, Section
+from piip_search.architecture.segments import MAP_MERGES, Merge
 from piip_search.cost import AXES, Convention
+from piip_search.sections.fields import MOST_CHOICES, Count, Positive, Section
 from piip_search.space import Choices, Pairing, SearchSpace, parse_window, write_window
 from piip_search.space import Window as SpaceWindow
 
@@ -53,12 +53,17 @@ class SpaceSection(Section):
     pretraining_grid: bool = False
     padding: Count | None = None
 
-    def build(self) -> SearchSpace:
-        """The search space; its merge is by default the usual one of its backbones."""
+    def build(self, merges: tuple[Merge, ...] = MAP_MERGES) -> SearchSpace:
+        """The search space; its merge is by default the usual one of its backbones.
+
+        Args:
+            merges: Merges that the task reads, the usual one first.
+        """
         values = {name: getattr(self, name) for name in type(self).model_fields}
         if self.merges is None:
             convolutional = any(isinstance(backbone_named(name), ConvNeXt) for name in self.backbones)
-            values["merges"] = ("pyramid",) if convolutional else ("conv",)
+            usual: Merge = "pyramid" if convolutional else "conv"
+            values["merges"] = (usual if usual in merges else merges[0],)
         return SearchSpace(Choices(**values))
 
 

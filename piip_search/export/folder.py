@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,10 @@ import yaml
 from piip_search.architecture import Architecture
 from piip_search.errors import ExportError
 from piip_search.export import provenance
-from piip_search.export.authors.config import CONFIG_PLACE, official_config, refusals, remarks
-from piip_search.export.mmdet.config import full_config
-from piip_search.export.mmdet.data import box
 from piip_search.export.readme import readme
-from piip_search.export.request import Export
-from piip_search.export.settings import HERE, render
+from piip_search.export.request import NETWORK_FORMATS, Export
 from piip_search.file_paths import located
 
-CONFIG = "config.py"
-"""File of the mmdet configuration."""
-OFFICIAL = "official_config.py"
-"""File of the configuration for the authors' repository."""
 ARCHITECTURE = "architecture.yaml"
 """File with the design as data."""
 README = "README.md"
@@ -32,26 +25,17 @@ PROOF = "proof.json"
 """File with the proof of the export."""
 PROOF_LOG = "proof.log"
 """File with the output of libraries during the proof."""
-UNREADABLE = "unreadable.txt"
-"""File with a list of undecodable training images."""
-FOLDERS = ("torch", "onnx")
 PLAIN_TEXT = re.compile(r"[^'\"\\{}\x00-\x1f\x7f]+")
-EXPORT_FILES = (
-    CONFIG,
-    OFFICIAL,
-    ARCHITECTURE,
-    README,
-    WEIGHTS,
-    PROOF,
-    PROOF_LOG,
-    UNREADABLE,
-    provenance.PROVENANCE,
-    *FOLDERS,
-)
+EXPORT_FILES = (ARCHITECTURE, README, WEIGHTS, PROOF, PROOF_LOG, provenance.PROVENANCE, *NETWORK_FORMATS)
+"""Files and folders of an export, besides those of a task's own format."""
 
 
-def prepare_folder(folder: Path) -> None:
+def prepare_folder(folder: Path, files: Collection[str]) -> None:
     """Creates the folder, or removes the files of an earlier export from it.
+
+    Args:
+        folder: Folder of the export.
+        files: Files of the task's own format.
 
     Raises:
         ExportError: The folder has other content, such as a training.
@@ -63,7 +47,7 @@ def prepare_folder(folder: Path) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{located(folder)} is a file; name a folder for the export")
-    other = sorted({path.name for path in folder.iterdir()} - set(EXPORT_FILES)) if folder.is_dir() else []
+    other = sorted({path.name for path in folder.iterdir()} - {*EXPORT_FILES, *files}) if folder.is_dir() else []
     if other:
         raise ExportError(
             f"{located(folder)} holds other files ({', '.join(other[:3])}); name a new folder, or that of an earlier "
@@ -76,11 +60,8 @@ def prepare_folder(folder: Path) -> None:
 
 def write_export(export: Export, folder: Path) -> None:
     """Writes all files that need no network: configurations, architecture, provenance and README."""
-    architecture = export.architecture
-    if "mmdet" in export.formats:
-        (folder / CONFIG).write_text(_mmdet(export), encoding="utf-8")
-        if not refusals(architecture, export.training):
-            (folder / OFFICIAL).write_text(_official(export), encoding="utf-8")
+    for name, text in export.plan.files(export).items():
+        (folder / name).write_text(text, encoding="utf-8")
     content = yaml.safe_dump(architecture_content(export), sort_keys=False, allow_unicode=True)
     (folder / ARCHITECTURE).write_text(content, encoding="utf-8")
     if export.provenance is not None:
@@ -91,7 +72,7 @@ def write_export(export: Export, folder: Path) -> None:
 def architecture_content(export: Export) -> dict[str, Any]:
     """The design as data: its description, input, and costs under every convention."""
     architecture = export.architecture
-    width, height = box(architecture, export.training)
+    width, height = export.box
     return {
         "architecture": architecture.name,
         "fingerprint": architecture.fingerprint,
@@ -116,28 +97,3 @@ def read_architecture(folder: Path) -> Architecture:
             f"{located(folder)} is no export: it has no {ARCHITECTURE}; write one with piip-search export"
         )
     return Architecture.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-
-
-def _mmdet(export: Export) -> str:
-    weights, unreadable = (None if file is None else f"{HERE}/{file}" for file in (export.start.file, UNREADABLE))
-    settings = full_config(
-        export.architecture,
-        export.data,
-        export.training,
-        export.schedule,
-        images=None if export.images is None else export.images[0],
-        weights=weights,
-        detector_config=export.detector_config,
-        seed=export.seed,
-        unreadable=unreadable,
-    )
-    title = f"{export.architecture.name}, written by piip-search; the README says how to train it"
-    return render(settings, title, [value for value in (weights, unreadable) if value])
-
-
-def _official(export: Export) -> str:
-    settings = official_config(export.architecture, export.data, export.training, export.schedule)
-    title = [
-        f"{export.architecture.name}, written by piip-search for the authors' code base: copy it into {CONFIG_PLACE}/"
-    ]
-    return render(settings, "\n# ".join(title + remarks(export.architecture, export.data, export.training)))

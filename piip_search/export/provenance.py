@@ -27,6 +27,7 @@ class Provenance:
         schedule: Schedule of the full training.
         weights: Starting weights of the full training.
         mlflow: Store of the search's mirror, if any.
+        task: Task of the search; None in an export of before, which is of the first task.
     """
 
     run: str
@@ -39,6 +40,7 @@ class Provenance:
     schedule: str
     weights: str
     mlflow: str | None = None
+    task: str | None = None
 
     def write(self, folder: Path) -> None:
         (folder / PROVENANCE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")

@@ -2,20 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, Protocol, Self
 
 from piip_search.architecture import Architecture
-from piip_search.config import Training
-from piip_search.cost import Cost, conventions_of, price
-from piip_search.export.mmdet.data import CocoPaths
-from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig
-from piip_search.export.mmdet.recipe import SCHEDULES, TrainingLength
+from piip_search.cost import Cost, Head, conventions_of, price
 from piip_search.export.provenance import Provenance
-from piip_search.tasks.detection.head import DetectorHead
+from piip_search.sections import TrainingSection
 
-Format = Literal["mmdet", "torch", "onnx"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+NETWORK_FORMATS = ("torch", "onnx")
+"""Formats of the bare network, which do not depend on the task."""
 WeightsKind = Literal["proxy", "pretrained", "random"]
+PixelNorm = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Mean and standard deviation of the channels red, green and blue, of pixels from 0 to 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +38,56 @@ RANDOM = Start(
 )
 
 
+class TrainingPlan(Protocol):
+    """The full training of a design, which its task writes as files."""
+
+    @property
+    def training(self) -> TrainingSection:
+        """Recipe of the search."""
+        ...
+
+    @property
+    def head(self) -> Head | None:
+        """Head for the data set; None if its cost is unknown."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Network and data of the training, for the first line of the README."""
+        ...
+
+    @property
+    def outputs(self) -> str:
+        """What the bare network gives, for the README."""
+        ...
+
+    @property
+    def norm(self) -> PixelNorm:
+        """Normalisation of the images."""
+        ...
+
+    def starting(self, pretrained: str | None) -> Self:
+        """A copy with another source of pre-trained branches."""
+        ...
+
+    def files(self, export: "Export") -> Mapping[str, str]:
+        """The texts of the task's own format by the names of their files; empty if the export leaves it out."""
+        ...
+
+    def readme(self, export: "Export") -> str:
+        """The README's section about these files; empty if the export leaves them out."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Export:
     """A design to export, with everything that its files need.
 
     Attributes:
         architecture: The design.
-        data: Data set of its training.
-        training: Detector and recipe of the search.
-        schedule: Schedule of the full training.
+        plan: Its full training.
         formats: Formats to write.
         start: Starting weights of the full training.
-        custom_detector: The detector around the backbone; by default the recipe's, if its cost is known.
         images: Number of training and validation images, if known.
         seed: Seed of the full training.
         proved: Whether the written files are tested.
@@ -60,12 +96,9 @@ class Export:
     """
 
     architecture: Architecture
-    data: CocoPaths
-    training: Training
-    schedule: TrainingLength = SCHEDULES["1x"]
-    formats: tuple[Format, ...] = ("mmdet",)
+    plan: TrainingPlan
+    formats: tuple[str, ...]
     start: Start = RANDOM
-    custom_detector: DetectorConfig | None = None
     images: tuple[int, int] | None = None
     seed: int = 0
     proved: bool = True
@@ -73,24 +106,12 @@ class Export:
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def detector_config(self) -> DetectorConfig:
-        """The detector around the backbone.
-
-        Raises:
-            KeyError: The recipe's detector has no known cost, and no other was given.
-        """
-        return self.custom_detector or DETECTOR_CONFIGS[self.training.detector]
-
-    @property
-    def head(self) -> DetectorHead | None:
-        """The head of the detector for the data set's own classes; None if its cost is unknown."""
-        training, name = self.training, self.training.known_detector
-        if name is None:
-            return None
-        return DetectorHead(name, training.channels, len(self.data.classes), training.max_detections)
+    def box(self) -> tuple[int, int]:
+        """Long and short side in pixels of the box for an image."""
+        return self.plan.training.box(self.architecture.resolution)
 
     @property
     def costs(self) -> dict[str, Cost]:
         """Cost of one image of the full size, under every convention that counts the design."""
-        known = conventions_of(self.architecture, self.head)
-        return {name: price(self.architecture, name, head=self.head) for name in known}
+        head = self.plan.head
+        return {name: price(self.architecture, name, head=head) for name in conventions_of(self.architecture, head)}

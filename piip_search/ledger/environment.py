@@ -8,8 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from piip_search.ledger import Circumstances
+from piip_search.tasks import TASKS
 
-PACKAGES = ("piip-search", "numpy", "optuna", "scikit-learn", "sqlalchemy", "ray", "torch", "timm", "mmdet", "mlflow")
+PACKAGES = ("piip-search", "numpy", "optuna", "scikit-learn", "sqlalchemy", "ray", "torch", "timm", "mlflow")
+"""Packages of every search; each task has its own besides."""
 
 
 def circumstances() -> Circumstances:
@@ -35,7 +37,7 @@ def revision(folder: Path) -> str:
 
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *(name for task in TASKS.values() for name in task.packages.values())):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -20,7 +20,7 @@ def feasible_designs(spec: SearchSpec, source: object = "search space") -> tuple
     Raises:
         SpecError: The space is empty, or a tier of the limit lies below its cheapest design.
     """
-    space, limit = spec.space.build(), spec.bounds
+    space, limit = spec.search_space, spec.bounds
     if space.combinations > MOST_COMBINATIONS:
         problem = (
             f"space: has {space.combinations:.2g} combinations, and at most {MOST_COMBINATIONS:.2g} can be "

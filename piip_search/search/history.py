@@ -8,13 +8,13 @@ from functools import cached_property
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design, as_architecture
 from piip_search.config import SearchSpec
-from piip_search.config.messages import closest
 from piip_search.cost import CostAxis
 from piip_search.errors import ChoiceError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import MetricAxis, Objectives, ParetoFront, RunningFronts, finished, pareto_front
 from piip_search.evaluation.selection import NOTHING_FINISHED, chosen
 from piip_search.search.ending import TRIALS_SPENT, little_left, reaches, spent
+from piip_search.sections import closest
 
 RunEvent = Candidate | Evaluation
 """A candidate was proposed, or its evaluation ended."""

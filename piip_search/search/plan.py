@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
-from piip_search.architecture.published import Published, published_designs
+from piip_search.architecture.published import Published, published_of
 from piip_search.config import SearchSpec
-from piip_search.cost import price, training_bytes
+from piip_search.cost import conventions_of, price, training_bytes
 from piip_search.cost.gpu_share import SHARE_STEP as SHARE
 from piip_search.cost.gpu_share import process_bytes
 from piip_search.search.feasible import feasible_designs
@@ -29,7 +29,6 @@ DRAWN = 400
 """Random designs for the mean effort of a trial."""
 PASSES = 3
 """Work of a training step in forward passes: one forward, and two backward for values and for weights."""
-TASK = "detection"
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Plan:
         dearest: Dearest design of the space, with its cost.
         edges: Edges of the histogram's bins of cost, one more than bins.
         counts: Designs of the space in each bin.
-        published: Positions of the authors' detection designs, cheapest first.
+        published: Positions of the authors' designs for the task, cheapest first.
         largest: Design with the most training memory among the examined ones, and its bytes.
         placement: Shares of GPUs; None if the memory of a GPU is not given.
         effort: Effort of trials; None if the number of images is unknown.
@@ -264,7 +263,8 @@ def _looked_at(space: SearchSpace, within: Designs, seed: int) -> Iterator[Archi
 def _trained(design: Architecture, spec: SearchSpec) -> tuple[Architecture, tuple[int, int]]:
     """The form of a design that a trial trains, and the box for its images."""
     scaled = design.scaled(spec.fidelity.image_scale)
-    return scaled, (int(scaled.resolution * spec.training.short_side), scaled.resolution)
+    width, height = spec.training.box(scaled.resolution)
+    return scaled, (height, width)
 
 
 def _used(images: int, spec: SearchSpec) -> int:
@@ -272,14 +272,19 @@ def _used(images: int, spec: SearchSpec) -> int:
 
 
 def _hours(design: Architecture, spec: SearchSpec, images: tuple[int, int], throughput: float) -> float:
-    """(3 x training images x epochs + validation images) x seeds x MACs of the whole detector / throughput."""
+    """(3 x training images x epochs + validation images) x seeds x MACs with the head, if known / throughput."""
     scaled, image = _trained(design, spec)
     passes = (PASSES * _used(images[0], spec) * spec.fidelity.epochs + images[1]) * spec.fidelity.seeds
-    return passes * price(scaled, "whole", image, spec.head).macs / (throughput * 1e12) / 3600
+    return (
+        passes
+        * price(scaled, conventions_of(scaled, spec.head)[-1], image, spec.head).macs
+        / (throughput * 1e12)
+        / 3600
+    )
 
 
 def _published(space: SearchSpace, spec: SearchSpec) -> tuple[PublishedPosition, ...]:
-    rows = {row.architecture: row for row in reversed(published_designs()) if row.task == TASK}
+    rows = published_of(spec.known_task.published)
     placed = [
         PublishedPosition(row, spec.bounds.cost_axis.of(design), tuple(space.reasons(design)))
         for design, row in rows.items()

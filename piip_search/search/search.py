@@ -291,7 +291,7 @@ def open_search(
     spec = _as_begun(spec, ledger, run)
     space, designs = feasible_designs(spec)
     limit = spec.bounds
-    prior = published_prior(space, designs, limit.pricing, spec.seed) if spec.prior else None
+    prior = published_prior(spec.known_task, space, designs, limit.pricing, spec.seed) if spec.prior else None
     trials, metrics = spec.budget.trials, len(spec.searched_metrics)
     sampler = make_sampler(spec.sampler, space, designs, trials, spec.seed, limit.tiers, prior=prior, metrics=metrics)
     policy = policy_of(spec, sampler)

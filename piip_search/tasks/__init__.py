@@ -1,24 +1,41 @@
-"""The tasks with their metrics."""
+"""The tasks that designs are trained for: a folder each, and one line here."""
 
-from dataclasses import dataclass
+from piip_search.errors import UserError
+from piip_search.sections import closest
+from piip_search.tasks.detection.task import DETECTION
+from piip_search.tasks.task import Head as Head
+from piip_search.tasks.task import Metric as Metric
+from piip_search.tasks.task import Task as Task
 
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A task that designs are trained for.
-
-    Attributes:
-        name: Short name in a search space.
-        metrics: Metrics a worker can report; all lie in [0, 1], higher is better.
-    """
-
-    name: str
-    metrics: tuple[str, ...]
-
-
-_AREAS = ("", "_50", "_75", "_s", "_m", "_l")
-
-# COCO's twelve averages without the recalls; segm_* if the detector predicts masks.
 TASKS: dict[str, Task] = {
-    "detection": Task("detection", tuple(f"{kind}_mAP{area}" for kind in ("bbox", "segm") for area in _AREAS)),
+    "detection": DETECTION,
 }
+"""All tasks by name; the first one is that of a file which names none."""
+
+
+def default_task() -> str:
+    """The task of a file that names none."""
+    return next(iter(TASKS))
+
+
+def task_named(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        UserError: There is none.
+    """
+    if name not in TASKS:
+        raise UserError(f"unknown task {name!r}{closest(name, TASKS)}")
+    return TASKS[name]
+
+
+def metric_named(task: Task, name: str) -> Metric:
+    """A metric of a task by its name.
+
+    Raises:
+        UserError: There is none.
+    """
+    known = {metric.name: metric for metric in task.metrics}
+    if name not in known:
+        raise UserError(f"the task {task.name} has no metric {name!r}{closest(name, known)}")
+    return known[name]

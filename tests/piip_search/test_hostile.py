@@ -180,7 +180,7 @@ def test_an_export_goes_to_a_plain_folder(tmp_path: Path, folder: str) -> None:
     from piip_search.export import prepare_folder
 
     with pytest.raises(ValueError, match="name one without quotes"):
-        prepare_folder(tmp_path / folder)
+        prepare_folder(tmp_path / folder, ())
     assert list(tmp_path.iterdir()) == []
 
 

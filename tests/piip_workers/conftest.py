@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from piip_search.config import Data
+from piip_search.tasks.detection.section import DetectionData
 from piip_workers.tasks.detection import data as data_sets
 from support import ROOT
 
@@ -23,9 +23,9 @@ if all(importlib.util.find_spec(name) for name in ("torch", "mmengine", "mmcv", 
 
 
 @pytest.fixture
-def small(tmp_path: Path, cache: Path) -> Data:
+def small(tmp_path: Path, cache: Path) -> DetectionData:
     """A dozen images of the embedded set."""
-    source = data_sets.prepare(Data(embedded="digits"))
+    source = data_sets.prepare(DetectionData(embedded="digits"))
     root = tmp_path / "small"
     for name, split, count in (("train", source.train, 12), ("val", source.val, 6)):
         content = json.loads(split.annotations.read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def small(tmp_path: Path, cache: Path) -> Data:
             shutil.copy(split.images / image["file_name"], root / name)
         (root / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     part = {name: {"images": name, "annotations": f"{name}.json"} for name in ("train", "val")}
-    return Data.model_validate({"root": root, **part})
+    return DetectionData.model_validate({"root": root, **part})
 
 
 @pytest.fixture(scope="session")

@@ -279,7 +279,7 @@ def space_outcome(content: bytes, folder: Path) -> Outcome:
 
 def annotations_outcome(content: bytes, folder: Path) -> Outcome:
     """Checks a data set whose training annotations are these."""
-    from piip_search.config import Data
+    from piip_search.tasks.detection.section import DetectionData
     from piip_workers.tasks.detection import data as data_sets
 
     path = folder / "train.json"
@@ -291,7 +291,7 @@ def annotations_outcome(content: bytes, folder: Path) -> Outcome:
                 (folder / name / image).write_bytes(b"x")
     path.write_bytes(content)
     parts = {part: {"images": part, "annotations": f"{part}.json"} for part in ("train", "val")}
-    data = Data.model_validate({"root": folder, **parts})
+    data = DetectionData.model_validate({"root": folder, **parts})
 
     def read() -> None:
         problems = data_sets.check(data)

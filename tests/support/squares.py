@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from piip_search.config import Data
+from piip_search.tasks.detection.section import DetectionData
 
 COLOURS = {"red": (30, 30, 220), "blue": (220, 30, 30)}
 """Blue, green, red of each class."""
@@ -82,7 +82,7 @@ def write(
     dump: Callable[[Content], bytes] = lambda found: json.dumps(found).encode(),
     train: Mapping[str, Any] = MappingProxyType({}),
     val: Mapping[str, Any] = MappingProxyType({}),
-) -> Data:
+) -> DetectionData:
     """Writes a set whose pixels are right, and whose annotations are changed.
 
     Args:
@@ -106,7 +106,7 @@ def write(
             changed = changed if returned is None else returned
         (root / f"{part}.json").write_bytes(changed if isinstance(changed, bytes) else dump(changed))
         sections[part] = {"images": part, "annotations": f"{part}.json", **more}
-    return Data.model_validate({"root": root, **sections})
+    return DetectionData.model_validate({"root": root, **sections})
 
 
 def each(key: str, change: Callable[[dict[str, Any]], object]) -> Change:

@@ -50,7 +50,6 @@ def ask(spec: SearchSpec, objectives: Objectives) -> tuple[tuple[Fact, ...], tup
 
 def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
     training, fidelity = spec.training, spec.fidelity
-    data = spec.data.embedded or str(spec.data.root)
     effort = [f"{fidelity.epochs} epochs"]
     effort += [f"{fidelity.data_fraction:.3g} of the images"] if fidelity.data_fraction < 1 else []
     effort += [f"images at {fidelity.image_scale:.3g} of their size"] if fidelity.image_scale < 1 else []
@@ -58,8 +57,8 @@ def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
     effort += [f"means over {fidelity.seeds} seeds"] if fidelity.seeds > 1 else []
     facts = [
         Fact("Traded off", _traded_off(objectives)),
-        Fact("Data", f"{data}, {spec.task}"),
-        Fact("Proxy", f"{training.detector}, {', '.join(effort)}"),
+        Fact("Data", f"{spec.data.title}, {spec.task}"),
+        Fact("Proxy", f"{spec.known_task.model(training)}, {', '.join(effort)}"),
         Fact("Weights", f"pre-trained ({training.pretrained})" if training.pretrained else "from scratch"),
     ]
     if training.inherit:

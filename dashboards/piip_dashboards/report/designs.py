@@ -8,7 +8,7 @@ import numpy as np
 
 from piip_dashboards.drawing.architecture_svg import architecture_svg
 from piip_search.architecture import Architecture
-from piip_search.architecture.published import Published, published_as, published_designs, published_near
+from piip_search.architecture.published import Published, published_as, published_near, published_of, usual_task
 from piip_search.cost import Cost, conventions_of, memory, price
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
@@ -18,8 +18,6 @@ NEAR = 0.25
 """Greatest relative difference in cost to a published design for a comparison."""
 PUBLISHED_SHOWN = 3
 """Most published designs that are named."""
-MERGE_TASKS = {"logits": "classification", "tokens": "multimodal"}
-"""Task of a merge; all others are for detection."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +154,11 @@ def _parts(design: Architecture, objectives: Objectives) -> tuple[CostPart, ...]
 
 
 def _near(design: Architecture) -> list[Published]:
-    task = MERGE_TASKS.get(design.merge, "detection")
-    near = [row for row in published_near(price(design).gmacs, task, NEAR) if row.architecture != design]
+    rows = published_near(price(design).gmacs, usual_task(design), NEAR)
+    near = [row for row in rows if row.architecture != design]
     return near[:PUBLISHED_SHOWN]
 
 
-def cheapest_published() -> float:
-    """GMACs of the authors' cheapest detector."""
-    return min(row.gmacs for row in published_designs() if row.task == "detection")
+def cheapest_published(design: Architecture) -> float:
+    """GMACs of the authors' cheapest design for the task of a design."""
+    return min(row.gmacs for row in published_of(usual_task(design)).values())

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from piip_dashboards.report.content import SearchReport
-from piip_dashboards.report.designs import cheapest_published
+from piip_dashboards.report.designs import Chosen, cheapest_published
 from piip_search.analysis.audit import FEWEST_RANKED
 from piip_search.analysis.effects.matched import plus_minus
 from piip_search.analysis.health import FEWEST_LEARNT
 from piip_search.analysis.rank_correlation import Interval
+from piip_search.architecture import Architecture
 from piip_search.units import gigabytes, quantity
 
 
@@ -100,9 +101,9 @@ def no_belief() -> str:
     return f"The surrogate is judged from {FEWEST_LEARNT} finished designs on."
 
 
-def no_published() -> str:
-    begin = quantity(cheapest_published(), "GMACs")
-    return f"No published design costs about as much: the authors' detectors begin at {begin}."
+def no_published(chosen: Chosen) -> str:
+    begin = quantity(cheapest_published(Architecture.parse(chosen.architecture)), "GMACs")
+    return f"No published design costs about as much: the authors' begin at {begin}."
 
 
 REPORT_FILTERS: dict[str, Callable[..., str]] = {

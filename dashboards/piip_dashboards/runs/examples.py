@@ -1,11 +1,11 @@
-"""Detections of a trial on validation images, which `piip_workers.tasks.detection.examples` wrote beside it."""
+"""Examples of a trial on validation images, which the worker of its task wrote beside it."""
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from piip_dashboards.tasks import Examples, TaskDrawing
 from piip_search.evaluation.evaluation import (
     EXAMPLES_FILE,
     EXAMPLES_FOLDER,
@@ -17,54 +17,6 @@ from piip_search.search.history import DesignHistory
 
 _CHECKPOINT = re.compile(r"epoch_\d+\.pth")
 _PICTURE = re.compile(r"\d{1,4}\.(png|jpg)")
-
-
-@dataclass(frozen=True)
-class ShownObject:
-    """An object: its class, and left, top, width and height as shares of the image; a detection has a score."""
-
-    label: str
-    left: float
-    top: float
-    width: float
-    height: float
-    score: float | None = None
-
-
-@dataclass(frozen=True)
-class ExampleImage:
-    """A validation image with its objects and detections."""
-
-    file: str
-    name: str
-    width: int
-    height: int
-    truth: list[ShownObject]
-    found: list[ShownObject]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """The examples of a trial.
-
-    Attributes:
-        trial: Number of the trial.
-        epochs: Epochs of its weights.
-        classes: Names of the classes.
-        pictures: Images with objects and detections.
-    """
-
-    trial: int
-    epochs: int
-    classes: list[str]
-    pictures: list[ExampleImage]
-
-    @property
-    def threshold(self) -> float:
-        """The score above which there are as many detections as objects."""
-        scores = sorted((box.score or 0.0 for picture in self.pictures for box in picture.found), reverse=True)
-        objects = sum(len(picture.truth) for picture in self.pictures)
-        return scores[min(objects, len(scores)) - 1] if scores and objects else 0.0
 
 
 def folder_of(home: Path | None, run: str, recipe: str, evaluation: Evaluation) -> Path | None:
@@ -104,13 +56,11 @@ def trial_with_checkpoint(
     return None
 
 
-def read_examples(evaluation: Evaluation, folder: Path) -> Examples | None:
+def read_examples(drawing: TaskDrawing, evaluation: Evaluation, folder: Path) -> Examples | None:
     """The examples beside a checkpoint; None without readable ones."""
     try:
         content: dict[str, Any] = json.loads((folder / EXAMPLES_FOLDER / EXAMPLES_FILE).read_text(encoding="utf-8"))
-        pictures = [_picture(item) for item in content["pictures"]]
-        classes = [str(name) for name in content["classes"]]
-        return Examples(evaluation.candidate.number, int(content["epochs"]), classes, pictures)
+        return Examples(evaluation.candidate.number, int(content["epochs"]), drawing.pictures(content))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -121,31 +71,6 @@ def picture_file(folder: Path, name: str) -> Path | None:
         return None
     path = folder / EXAMPLES_FOLDER / name
     return path if _is_inside(path, folder) and path.is_file() else None
-
-
-def _picture(item: dict[str, Any]) -> ExampleImage:
-    width, height = int(item["width"]), int(item["height"])
-    return ExampleImage(
-        str(item["file"]),
-        str(item["name"]),
-        width,
-        height,
-        [_box(box, width, height) for box in item["truth"]],
-        [_box(box, width, height) for box in item["found"]],
-    )
-
-
-def _box(item: dict[str, Any], width: int, height: int) -> ShownObject:
-    left, top, across, down = (float(number) for number in item["box"])
-    score = item.get("score")
-    return ShownObject(
-        str(item["label"]),
-        left / width,
-        top / height,
-        across / width,
-        down / height,
-        None if score is None else float(score),
-    )
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -14,7 +14,7 @@ PAID: tuple[Paid, ...] = get_args(Paid)
 CONVENTION_TITLES: dict[Convention, str] = {
     "published": "as the papers count",
     "backbone": "up to the merged map",
-    "whole": "with pyramid, neck and head",
+    "whole": "with the layers that read the maps",
 }
 
 
@@ -42,7 +42,7 @@ def conventions(reading: RunSnapshot) -> list[Convention]:
     shared = [
         name for name in CONVENTIONS if all(name in conventions_of(one, reading.spec.head) for one in merges.values())
     ]
-    known = [name for name in shared if name != "whole" or reading.spec.training.known_detector is not None]
+    known = [name for name in shared if name != "whole" or reading.spec.known_head is not None]
     return [own, *(name for name in known if name != own)]
 
 

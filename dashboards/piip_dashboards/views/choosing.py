@@ -114,7 +114,8 @@ def _evidence(
         found.append(f"measured with one seed; in this search seeds differ by about {reading.noise:.4f}")
     else:
         found.append("measured with one seed; how much seeds differ is not known (piip-search audit tells)")
-    near = published_near(member.cost, "detection", within=0.15) if _counted_as_published(reading) else []
+    task = reading.spec.known_task.published if _counted_as_published(reading) else None
+    near = published_near(member.cost, task, within=0.15)
     if near:
         metrics = ", ".join(f"{name} {value:g}" for name, value in near[0].metrics.items())
         found.append(

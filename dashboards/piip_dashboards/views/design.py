@@ -10,10 +10,11 @@ from piip_dashboards.runs.differences import at_least, differences
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.axes import CONVENTION_TITLES, conventions
 from piip_search.architecture import Architecture
-from piip_search.architecture.published import published_designs
+from piip_search.architecture.published import published_of
 from piip_search.cost import Cost, CostLabel, Part, breakdown, memory
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.search.history import DesignHistory
+from piip_search.tasks import Task
 
 NEAREST_SHOWN = 12
 MOST_PUBLISHED = 4
@@ -239,7 +240,7 @@ def design_view(reading: RunSnapshot, design: DesignHistory) -> DesignView:
         costs=costs_of(reading, architecture),
         evaluations=_evaluations(reading, design),
         curves=curves_of(design),
-        published=_published(architecture),
+        published=_published(architecture, reading.spec.known_task),
         near=_near(reading, design),
     )
 
@@ -353,8 +354,8 @@ def _curve(evaluations: list[Evaluation]) -> TrainingCurve:
     return TrainingCurve(label, epochs, {name: [rows[epoch].get(name) for epoch in epochs] for name in names})
 
 
-def _published(architecture: Architecture) -> list[PublishedView]:
-    rows = {row.architecture: row for row in reversed(published_designs()) if row.task == "detection"}
+def _published(architecture: Architecture, task: Task) -> list[PublishedView]:
+    rows = published_of(task.published)
     near = sorted(rows.values(), key=lambda row: _distance(architecture, row.architecture))
     return [
         PublishedView(

@@ -7,13 +7,10 @@ import numpy as np
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.axes import Paid, hours_of, paid_title, price_of
-from piip_search.architecture.published import published_designs
+from piip_search.architecture.published import published_of
 from piip_search.cost import Convention
 from piip_search.evaluation.pareto import undominated
 from piip_search.search.history import DesignHistory
-
-METRICS_OF_PAPERS = {"bbox_mAP": "box AP", "segm_mAP": "mask AP"}
-"""Column of the papers for each metric, in percent there."""
 
 
 @dataclass(frozen=True)
@@ -160,11 +157,11 @@ def _front(values: list[float | None], costs: list[float | None]) -> list[bool]:
 
 
 def _overlays(reading: RunSnapshot, metric: str, convention: Convention, paid: Paid) -> list[Overlay]:
-    column = METRICS_OF_PAPERS.get(metric)
+    task = reading.spec.known_task
+    column = next((known.column for known in task.metrics if known.name == metric), None)
     if column is None or paid == "hours":
         return []
-    rows = {row.architecture: row for row in reversed(published_designs()) if row.task == "detection"}
-    found = []
+    found, rows = [], published_of(task.published)
     for architecture, row in rows.items():
         price = price_of(reading, architecture, convention, paid)
         if column in row.metrics and price is not None:

@@ -18,10 +18,10 @@ class PageActions:
         export: Exports a design. Takes a run, a fingerprint and the folder to write.
         submit: Sends the driver of a run to a cluster. Takes the file of its space, the run and the cluster's address.
         stop: Stops the driver of a run on a cluster. Takes the run and the cluster's address.
-        detect: Detects on validation images. Takes the folder of a training.
+        examples: Runs a network on validation images. Takes the task and the folder of a training.
     """
 
     export: Callable[[str, str, Path, Say], None]
     submit: Callable[[Path, str, str, Say], None]
     stop: Callable[[str, str, Say], None]
-    detect: Callable[[Path, Say], None]
+    examples: Callable[[str, Path, Say], None]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup
 
 from piip_dashboards.drawing import formats
@@ -19,6 +19,7 @@ from piip_dashboards.drawing.architecture_svg import architecture_svg
 from piip_dashboards.runs.examples import picture_file, read_examples, trial_with_checkpoint
 from piip_dashboards.runs.run_cache import is_addressable
 from piip_dashboards.runs.run_snapshot import RunSnapshot
+from piip_dashboards.tasks import DRAWINGS
 from piip_dashboards.views.axes import CONVENTION_TITLES, PAID, conventions, paid_title
 from piip_dashboards.views.choosing import choices
 from piip_dashboards.views.design import design_view
@@ -60,7 +61,12 @@ class PageLinks:
 def renderer(service: Service) -> Render:
     """The function that renders a template; it escapes all values except known markup."""
     environment = Environment(
-        loader=PackageLoader("piip_dashboards.web"),
+        loader=ChoiceLoader(
+            [
+                PackageLoader("piip_dashboards.web"),
+                PrefixLoader({name: FileSystemLoader(drawing.template.parent) for name, drawing in DRAWINGS.items()}),
+            ]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -161,7 +167,13 @@ def pages(service: Service, render: Render) -> APIRouter:
         reading = service.reading(run)
         found = service.design(reading, fingerprint)
         folder = service.export_folder(run, fingerprint)
-        return render("design.html", run=run, design=design_view(reading, found), export_folder=folder)
+        return render(
+            "design.html",
+            run=run,
+            design=design_view(reading, found),
+            export_folder=folder,
+            examples_of=DRAWINGS[reading.spec.task],
+        )
 
     @router.get("/search/{run}/design/{fingerprint}/part/{part}")
     def design_part(run: str, fingerprint: str, part: str) -> HTMLResponse:
@@ -206,8 +218,8 @@ def pages(service: Service, render: Render) -> APIRouter:
         if trained is None:
             raise HTTPException(409, "no checkpoint of this design is here")
         if not os.access(trained[1], os.W_OK):
-            raise HTTPException(409, "the home folder may only be read here; detect in a copy of it")
-        service.start_examples(trained[1])
+            raise HTTPException(409, "the home folder may only be read here; run the network in a copy of it")
+        service.start_examples(reading.spec.task, trained[1])
         return {"state": "running"}
 
     @router.post("/search/{run}/design/{fingerprint}/export", response_class=JSONResponse)
@@ -235,7 +247,8 @@ def _trained(service: Service, reading: RunSnapshot, design: DesignHistory) -> t
 
 def _examples_part(service: Service, render: Render, reading: RunSnapshot, design: DesignHistory) -> HTMLResponse:
     trained = _trained(service, reading, design)
-    examples = None if trained is None else read_examples(*trained)
+    drawing = DRAWINGS[reading.spec.task]
+    examples = None if trained is None else read_examples(drawing, *trained)
     job = None if trained is None else service.jobs.view(service.examples_key(trained[1]))
     may_write = trained is not None and os.access(trained[1], os.W_OK)
     return render(
@@ -244,6 +257,8 @@ def _examples_part(service: Service, render: Render, reading: RunSnapshot, desig
         fingerprint=design.fingerprint,
         trained=trained,
         examples=examples,
+        examples_of=drawing,
+        pictures_of=f"{reading.spec.task}/{drawing.template.name}",
         job=job,
         may_write=may_write,
     )

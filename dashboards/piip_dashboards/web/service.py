@@ -106,9 +106,9 @@ class Service:
     def cluster_key(self, run: str) -> str:
         return f"cluster {run}"
 
-    def start_examples(self, folder: Path) -> None:
-        """Runs the weights in a folder on some validation images."""
-        self.jobs.start(self.examples_key(folder), partial(self.actions.detect, folder))
+    def start_examples(self, task: str, folder: Path) -> None:
+        """Runs the weights in a folder on some validation images of a task."""
+        self.jobs.start(self.examples_key(folder), partial(self.actions.examples, task, folder))
 
     def export_key(self, run: str, fingerprint: str) -> str:
         return f"export {run} {fingerprint}"

@@ -9,19 +9,20 @@ from piip_search.errors import SpaceError
 from piip_search.search.samplers.acquisition import Prior
 from piip_search.search.samplers.surrogate import Surrogate
 from piip_search.space import Designs, Features, SearchSpace
+from piip_search.tasks import Task
 
-METRIC = "box AP"
 FEWEST_PUBLISHED = 5
 """Fewest published designs for a prior."""
 
 
-def published_prior(space: SearchSpace, designs: Designs, pricing: Pricing, seed: int = 0) -> Prior:
-    """A prior from the published COCO detectors whose parts are in this space.
+def published_prior(task: Task, space: SearchSpace, designs: Designs, pricing: Pricing, seed: int = 0) -> Prior:
+    """A prior from the published designs of a task whose parts are in this space.
 
-    It learns from their box AP, so that the order of designs carries over and values do not. Published designs of the
-    space count as good.
+    It learns from the task's first metric, so that the order of designs carries over and values do not. Published
+    designs of the space count as good.
 
     Args:
+        task: Task of the search.
         space: Space of the designs.
         designs: All designs that may be proposed.
         pricing: How designs are priced.
@@ -30,7 +31,9 @@ def published_prior(space: SearchSpace, designs: Designs, pricing: Pricing, seed
     Raises:
         SpaceError: The space shares too few designs with the papers.
     """
-    rows = [(row, encoded) for row in published_designs() if (encoded := _row_of(row, space)) is not None]
+    column = task.metrics[0].column
+    known_rows = [row for row in published_designs() if row.task == task.published and column in row.metrics]
+    rows = [(row, encoded) for row in known_rows if (encoded := _row_of(row, space)) is not None]
     if len(rows) < FEWEST_PUBLISHED:
         raise SpaceError(
             f"prior: published knows {len(rows)} designs made of this space's models, image sizes and windows, and "
@@ -39,7 +42,7 @@ def published_prior(space: SearchSpace, designs: Designs, pricing: Pricing, seed
         )
     encoded_ND = np.stack([encoded for _, encoded in rows])
     known = Designs.of(encoded_ND, [row.architecture for row, _ in rows], pricing, designs.axes)
-    losses = np.array([1 - row.metrics[METRIC] / 100 for row, _ in rows])
+    losses = np.array([1 - row.metrics[str(column)] / 100 for row, _ in rows])
     # Both have one scale of costs.
     together = Features(space, Designs.concat([designs, known]))
     belief = Surrogate.fit(together.of(len(designs) + np.arange(len(known))), losses, seed)
@@ -52,8 +55,6 @@ def published_prior(space: SearchSpace, designs: Designs, pricing: Pricing, seed
 
 
 def _row_of(row: Published, space: SearchSpace) -> NDArray[np.int64] | None:
-    if row.task != "detection" or METRIC not in row.metrics:
-        return None
     try:
         return np.asarray(space.encode(row.architecture))
     except ValueError:

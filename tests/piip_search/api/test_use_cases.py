@@ -15,7 +15,7 @@ from piip_search.api.export import DesignExport, ExportOptions, check_proofs, ex
 from piip_search.api.jobs import SubmitOptions, find_job, submit_search
 from piip_search.api.ledgers import ledger_content, merge_ledgers, write_table
 from piip_search.api.mirror import mirror_store
-from piip_search.api.page_actions import detect_examples, export_here, page_actions
+from piip_search.api.page_actions import export_here, page_actions, write_examples
 from piip_search.api.plain_data import runs_content, search_content, status_content
 from piip_search.api.plan import CPU_THROUGHPUT, check_picture, plan_search
 from piip_search.api.report import Form, form_of, report_run
@@ -39,8 +39,8 @@ from piip_search.errors import (
     UserError,
 )
 from piip_search.export import Provenance
-from piip_search.export.folder import CONFIG
 from piip_search.ledger import Ledger, sqlite_url
+from piip_search.tasks.detection.plan import CONFIG
 from piip_workers.networks.proof import Proof
 from support import ROOT
 from support.small_ledger import Fill
@@ -80,7 +80,7 @@ def test_a_trial_of_a_design(spec: SearchSpec) -> None:
     trial = price_trial(design, spec)
     assert (trial.space, trial.fits) == ("small", True)
     assert trial.needed_bytes > trial.training_bytes > 0
-    with pytest.raises(DesignError, match="a trial of small trains a detector"):
+    with pytest.raises(DesignError, match="a trial of small is of the task detection"):
         price_trial(Architecture.parse("vit_nano@64:g/logits"), spec)
 
 
@@ -301,7 +301,7 @@ def test_what_a_page_starts_is_refused_as_a_command_is(fill: Fill, tmp_path: Pat
 def test_no_examples_of_a_folder_without_a_training(tmp_path: Path) -> None:
     pytest.importorskip("mmdet")
     with pytest.raises(DataError, match=r"no config\.py in"):
-        detect_examples(tmp_path, list[str]().append)
+        write_examples("detection", tmp_path, list[str]().append)
 
 
 def test_a_check_that_failed_is_an_error_that_lists_it(fill: Fill, tmp_path: Path) -> None:

@@ -113,11 +113,11 @@ def test_cost_of_a_trial(run_cli: Cli, tmp_path: Path) -> None:
     assert re.search(r"on a GPU +0\.\d+ to \S+ a trial, .* of 80 GiB", planned.out)
 
 
-def test_cost_of_what_no_detector_reads(run_cli: Cli) -> None:
+def test_cost_of_what_no_head_reads(run_cli: Cli) -> None:
     content = json.loads(run_cli("cost", "vit_b@224:g/logits", "--json").out)
     assert set(content["cost"]) == {"published", "backbone"}
     ended = run_cli("cost", "vit_b@224:g/logits", "--convention", "whole")
-    assert (ended.code, "no maps that a detector could read" in ended.err) == (2, True)
+    assert (ended.code, "no head reads what the merge logits gives" in ended.err) == (2, True)
 
 
 def test_a_plan_in_three_forms(run_cli: Cli, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from piip_search.config import SearchSpec, SpecError, load_spec, parse_spec
 from piip_search.config.evaluator import EVALUATOR_SECTIONS, EvaluatorSection
-from piip_search.config.fields import Section
 from piip_search.config.shipped import find_space
+from piip_search.sections import Section
 
 FINGERPRINTS = {
     "quickstart": ("97cb8e5afdf189d9", "45f45673adab65ea"),

@@ -59,7 +59,7 @@ def test_shipped_spaces_are_sound(name: str) -> None:
             broken(space__windows=["14g1"]),
             ["space.windows[0]: a window must be a number of tokens, global, or like 14g3"],
         ),
-        (broken(space__merges=["logits"]), ["space.merges[0]: logits gives no maps to detect on"]),
+        (broken(space__merges=["logits"]), ["space.merges[0]: the task detection cannot read what logits gives"]),
         (
             broken(space__backbones=["convnext_t", "vit_t"], space__merges=["conv"]),
             ["space.merges: convnext_t can only be merged into a pyramid"],

@@ -10,9 +10,10 @@ from piip_search.architecture import Architecture, Branch, Interaction
 from piip_search.architecture.segments import Merge
 from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
-from piip_search.export import SCHEDULES, CocoPaths, CocoSplit
-from piip_search.export.authors.config import official_config, refusals, remarks
 from piip_search.export.settings import render
+from piip_search.tasks.detection.authors.config import official_config, refusals, remarks
+from piip_search.tasks.detection.mmdet.data import CocoPaths, CocoSplit
+from piip_search.tasks.detection.mmdet.recipe import SCHEDULES
 
 PATHS = CocoPaths(
     CocoSplit(Path("/data/train"), Path("/data/train.json")),

@@ -9,17 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from piip_search.architecture import Architecture, Branch, Interaction
-from piip_search.config import Training, load_spec
+from piip_search.config import load_spec
 from piip_search.config.shipped import find_space
 from piip_search.cost import price
 from piip_search.evaluation.evaluation import Fidelity
-from piip_search.export import SCHEDULES, CocoPaths, CocoSplit, Export, Provenance, prepare_folder, write_export
+from piip_search.export import Export, Provenance, prepare_folder, write_export
 from piip_search.export.folder import read_architecture
-from piip_search.export.mmdet.config import full_config, proxy_config
-from piip_search.export.mmdet.data import ProxyImages, smallest_image
-from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS
 from piip_search.export.settings import render
 from piip_search.tasks.detection.head import DetectorHead
+from piip_search.tasks.detection.mmdet.config import full_config, proxy_config
+from piip_search.tasks.detection.mmdet.data import CocoPaths, CocoSplit, ProxyImages, smallest_image
+from piip_search.tasks.detection.mmdet.detectors import DETECTOR_CONFIGS
+from piip_search.tasks.detection.mmdet.recipe import SCHEDULES
+from piip_search.tasks.detection.plan import DetectorPlan
+from piip_search.tasks.detection.section import DetectionTraining
+from piip_search.tasks.detection.task import DETECTION
 
 ARCHITECTURE = Architecture.parse("vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12")
 PATHS = CocoPaths(
@@ -27,6 +31,10 @@ PATHS = CocoPaths(
     CocoSplit(Path("/data/val"), Path("/data/val.json")),
     ("cat",),
 )
+
+
+def exported(plan: DetectorPlan | None = None, **more: Any) -> Export:
+    return Export(ARCHITECTURE, plan or DetectorPlan(PATHS, DetectionTraining()), ("mmdet",), **more)
 
 
 @pytest.mark.parametrize(
@@ -65,20 +73,20 @@ def test_the_recipe_is_the_published_one() -> None:
 
 
 def test_the_text_is_the_settings() -> None:
-    settings = full_config(ARCHITECTURE, PATHS, Training())
+    settings = full_config(ARCHITECTURE, PATHS, DetectionTraining())
     read: dict[str, object] = {}
     exec(render(settings, "title"), read)
     assert {key: value for key, value in read.items() if key != "__builtins__"} == settings
 
 
 def test_a_longer_schedule_and_a_small_data_set() -> None:
-    longer = full_config(ARCHITECTURE, PATHS, Training(), SCHEDULES["3x"])
+    longer = full_config(ARCHITECTURE, PATHS, DetectionTraining(), SCHEDULES["3x"])
     assert longer["train_cfg"]["max_epochs"] == 36
     warmup, steps = longer["param_scheduler"]
     assert (warmup["end"], steps["milestones"]) == (500, [27, 33])
     # 160 images are 10 steps an epoch: a tenth of 120 steps.
-    assert full_config(ARCHITECTURE, PATHS, Training(), images=160)["param_scheduler"][0]["end"] == 12
-    assert full_config(ARCHITECTURE, PATHS, Training(), images=118_000)["param_scheduler"][0]["end"] == 500
+    assert full_config(ARCHITECTURE, PATHS, DetectionTraining(), images=160)["param_scheduler"][0]["end"] == 12
+    assert full_config(ARCHITECTURE, PATHS, DetectionTraining(), images=118_000)["param_scheduler"][0]["end"] == 500
 
 
 def kinds(settings: dict[str, Any]) -> list[str]:
@@ -86,10 +94,10 @@ def kinds(settings: dict[str, Any]) -> list[str]:
 
 
 def test_a_rise_of_one_step_is_none() -> None:
-    assert kinds(full_config(ARCHITECTURE, PATHS, Training(), images=16)) == ["MultiStepLR"]
+    assert kinds(full_config(ARCHITECTURE, PATHS, DetectionTraining(), images=16)) == ["MultiStepLR"]
 
     def proxy(warmup: float) -> dict[str, Any]:
-        training, images = Training(warmup=warmup, batch_size=8), ProxyImages(10)
+        training, images = DetectionTraining(warmup=warmup, batch_size=8), ProxyImages(10)
         return proxy_config(ARCHITECTURE, PATHS, training, fidelity=Fidelity(2), images=images, seed=0)
 
     for warmup in (0.0, 0.3):
@@ -105,11 +113,11 @@ def test_what_a_base_says_of_its_own_data_and_weights_is_left_behind() -> None:
     )
     images = ProxyImages(10)
     for settings in (
-        full_config(ARCHITECTURE, PATHS, Training(), detector_config=detector_config, seed=5),
+        full_config(ARCHITECTURE, PATHS, DetectionTraining(), detector_config=detector_config, seed=5),
         proxy_config(
             ARCHITECTURE,
             PATHS,
-            Training(),
+            DetectionTraining(),
             fidelity=Fidelity(2),
             images=images,
             seed=5,
@@ -136,11 +144,11 @@ def test_what_a_base_says_of_its_own_data_and_weights_is_left_behind() -> None:
 def test_the_smallest_image_of_a_data_set(
     changes: dict[str, Any], aspects: tuple[float, float], sides: tuple[int, int]
 ) -> None:
-    assert smallest_image(ARCHITECTURE, Training(**changes), aspects) == sides
+    assert smallest_image(ARCHITECTURE, DetectionTraining(**changes), aspects) == sides
 
 
 def test_what_it_starts_from() -> None:
-    pretrained = Training(pretrained="hub")
+    pretrained = DetectionTraining(pretrained="hub")
     plain = full_config(ARCHITECTURE, PATHS, pretrained)
     assert plain["model"]["backbone"]["pretrained"] == "hub"
     assert plain["load_from"] is None
@@ -153,27 +161,27 @@ def test_what_it_starts_from() -> None:
 
 def test_a_folder_of_something_else_is_kept(tmp_path: Path) -> None:
     folder = tmp_path / "new"
-    export = Export(ARCHITECTURE, PATHS, Training(), formats=("mmdet",), notes={"run": "small, trial 3"})
+    export = exported(notes={"run": "small, trial 3"})
     for _ in range(2):
-        prepare_folder(folder)
+        prepare_folder(folder, DETECTION.files)
         write_export(export, folder)
     (folder / "torch").mkdir()
     (folder / "torch" / "model.py").write_text("of an earlier export", encoding="utf-8")
-    prepare_folder(folder)
+    prepare_folder(folder, DETECTION.files)
     assert not any(folder.iterdir())
     write_export(export, folder)
     names = {"config.py", "official_config.py", "architecture.yaml", "README.md"}
     assert {path.name for path in folder.iterdir()} == names
     (folder / "thesis.tex").write_text("years of work", encoding="utf-8")
     with pytest.raises(ValueError, match="holds other files"):
-        prepare_folder(folder)
+        prepare_folder(folder, DETECTION.files)
     with pytest.raises(ValueError, match="is a file"):
-        prepare_folder(folder / "thesis.tex")
+        prepare_folder(folder / "thesis.tex", DETECTION.files)
     assert {path.name for path in folder.iterdir()} == {*names, "thesis.tex"}
 
 
 def test_the_design_is_data_too(tmp_path: Path) -> None:
-    write_export(Export(ARCHITECTURE, PATHS, Training()), tmp_path)
+    write_export(exported(), tmp_path)
     assert read_architecture(tmp_path) == ARCHITECTURE
     content = yaml.safe_load((tmp_path / "architecture.yaml").read_text(encoding="utf-8"))
     assert content["architecture"] == ARCHITECTURE.name
@@ -185,13 +193,13 @@ def test_the_design_is_data_too(tmp_path: Path) -> None:
 
 
 def test_a_detector_of_unknown_cost_is_told_without_it(tmp_path: Path) -> None:
-    training = Training(detector="dino")
+    training = DetectionTraining(detector="dino")
     detector_config = replace(DETECTOR_CONFIGS["mask_rcnn"], base="mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py")
-    export = Export(ARCHITECTURE, PATHS, training, custom_detector=detector_config, images=(1000, 100))
+    export = exported(DetectorPlan(PATHS, training, custom_detector=detector_config), images=(1000, 100))
     write_export(export, tmp_path)
     assert set(export.costs) == {"published", "backbone"}
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "without the heads of dino" in text
+    assert "without the head, whose cost is not known" in text
     assert "1,000 images a pass" in text
     assert "dino-4scale" in (tmp_path / "config.py").read_text(encoding="utf-8")
 
@@ -219,7 +227,7 @@ def test_where_it_comes_from_is_read_back(tmp_path: Path) -> None:
 
 
 def test_proxy_and_export_see_images_alike() -> None:
-    training = Training(short_side=0.5)
+    training = DetectionTraining(short_side=0.5)
     proxy = proxy_config(ARCHITECTURE, PATHS, training, fidelity=Fidelity(2), images=ProxyImages(10), seed=0)
     full = full_config(ARCHITECTURE, PATHS, training)
     for part in ("train_dataloader", "val_dataloader"):

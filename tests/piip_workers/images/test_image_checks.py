@@ -19,8 +19,9 @@ from support import ROOT
 cv2 = pytest.importorskip("cv2")
 
 from piip_search.api.checks import watched_images  # noqa: E402
-from piip_search.config import Data, load_spec  # noqa: E402
+from piip_search.config import load_spec  # noqa: E402
 from piip_search.config.shipped import find_space  # noqa: E402
+from piip_search.tasks.detection.section import DetectionData  # noqa: E402
 from piip_workers.images.pixels import decoded  # noqa: E402
 from piip_workers.tasks.detection import data as data_sets  # noqa: E402
 from support import squares  # noqa: E402
@@ -28,7 +29,7 @@ from support.hostile import deadline  # noqa: E402
 from support.squares import each  # noqa: E402
 
 
-def problems_of(data: Data, masks: bool = False) -> list[str]:
+def problems_of(data: DetectionData, masks: bool = False) -> list[str]:
     return data_sets.examine(data, masks).problems
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from piip_search.config import Orientation
 from piip_search.errors import DataError
+from piip_search.sections import Orientation
 
 MOST_PIXELS = 178_956_970
 """Most pixels of an image that is decoded: twice the number from which Pillow warns.

@@ -9,11 +9,10 @@ import onnx
 import onnxruntime
 import onnxscript  # noqa: F401  torch's exporter imports it late: a missing extra is to be known before the work
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import STRIDES
-from piip_search.models import PIIPPyramid
 from piip_workers.mmlab.quiet import quiet
 from piip_workers.networks.proof import Proof
 from piip_workers.networks.torch_export import greatest_difference
@@ -23,7 +22,7 @@ ONNX_TOLERANCE = 1e-4
 """Greatest allowed difference from torch, relative to a map's greatest value."""
 
 
-def write_onnx(architecture: Architecture, network: PIIPPyramid, folder: Path, log: Path) -> None:
+def write_onnx(architecture: Architecture, network: nn.Module, folder: Path, log: Path) -> None:
     """Writes `model.onnx`: backbone and pyramid, with the input `image` and one map a stride.
 
     Args:
@@ -47,7 +46,7 @@ def write_onnx(architecture: Architecture, network: PIIPPyramid, folder: Path, l
         )
 
 
-def prove_onnx(architecture: Architecture, network: PIIPPyramid, folder: Path, proof: Proof, log: Path) -> None:
+def prove_onnx(architecture: Architecture, network: nn.Module, folder: Path, proof: Proof, log: Path) -> None:
     """Checks the file and compares its maps with torch's on one image of the full size.
 
     Gates of interactions start at zero, so that an interaction has no effect: an untrained network is also compared
@@ -67,7 +66,7 @@ def prove_onnx(architecture: Architecture, network: PIIPPyramid, folder: Path, p
         _compare("onnx, interactions opened", architecture, opened, Path(place) / "model.onnx", proof)
 
 
-def _compare(name: str, architecture: Architecture, network: PIIPPyramid, path: Path, proof: Proof) -> None:
+def _compare(name: str, architecture: Architecture, network: nn.Module, path: Path, proof: Proof) -> None:
     side = architecture.resolution
     if not proof.check(f"{name}: problems of the file", "", lambda: _problems(path)):
         return

@@ -10,7 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("piip-search", "torch", "timm", "mmengine", "mmcv-lite", "mmdet", "onnx", "onnxruntime", "onnxscript")
+from piip_search.tasks import TASKS
+
+_PACKAGES = ("piip-search", "torch", "timm", "onnx", "onnxruntime", "onnxscript")
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Proof:
 
 def _versions() -> dict[str, str]:
     found = {}
-    for name in _PACKAGES:
+    for name in (*_PACKAGES, *(name for task in TASKS.values() for name in task.packages.values())):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

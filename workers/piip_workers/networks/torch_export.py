@@ -1,4 +1,4 @@
-"""A design as a torch network that needs no mmdet: a file that builds it, and its weights."""
+"""A design as a torch network by itself: a file that builds it, and its weights."""
 
 import os
 import subprocess
@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
-from piip_search.models import PIIPPyramid
 from piip_workers.networks.proof import Proof
 
 TORCH_TOLERANCE = 1e-6
@@ -19,7 +18,7 @@ TORCH_TOLERANCE = 1e-6
 
 _MODEL = '''"""{name}
 
-A PIIP network with the pyramid that detectors read, written by piip-search. Needs: pip install "piip-search[models]"
+A PIIP network with its pyramid, written by piip-search. Needs: pip install "piip-search[models]"
 
     network = build()
     maps = network(images)  # float32 of shape (B, 3, H, W), channels red, green, blue: (pixel - 127.5) / 127.5
@@ -55,7 +54,7 @@ with torch.no_grad():
 """
 
 
-def write_torch(architecture: Architecture, network: PIIPPyramid, folder: Path) -> None:
+def write_torch(architecture: Architecture, network: nn.Module, folder: Path) -> None:
     """Writes `model.py` and `weights.safetensors`.
 
     Args:
@@ -74,7 +73,7 @@ def write_torch(architecture: Architecture, network: PIIPPyramid, folder: Path) 
     )
 
 
-def prove_torch(architecture: Architecture, network: PIIPPyramid, folder: Path, proof: Proof) -> None:
+def prove_torch(architecture: Architecture, network: nn.Module, folder: Path, proof: Proof) -> None:
     """Runs `model.py` in a separate process and compares its maps with the network's on one small image."""
     side = architecture.multiple * -(-64 // architecture.multiple)
     image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))

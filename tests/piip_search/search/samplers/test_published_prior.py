@@ -27,7 +27,7 @@ def papers() -> SearchSpec:
 
 def test_the_papers_order_is_learnt(papers: SearchSpec) -> None:
     space, designs = feasible_designs(papers)
-    prior = published_prior(space, designs, papers.pricing)
+    prior = published_prior(papers.known_task, space, designs, papers.pricing)
     assert len(prior.first) >= 15
     assert len(set(prior.first)) == len(prior.first)
     known = np.array(prior.first)

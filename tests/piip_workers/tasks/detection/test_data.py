@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from piip_search.config import Data
+from piip_search.tasks.detection.section import DetectionData
 from piip_workers.tasks.detection import data as data_sets
 
 cv2 = pytest.importorskip("cv2")
@@ -16,7 +16,7 @@ pytest.importorskip("sklearn")
 
 from piip_workers.tasks.detection.digits import compose  # noqa: E402
 
-DIGITS = Data(embedded="digits")
+DIGITS = DetectionData(embedded="digits")
 CONTENT: dict[str, Any] = {
     "images": [{"id": 1, "file_name": "a.png", "height": 8, "width": 8}],
     "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4], "area": 16, "iscrowd": 0}],
@@ -24,7 +24,7 @@ CONTENT: dict[str, Any] = {
 }
 
 
-def write(root: Path, train: object = CONTENT, val: object = CONTENT) -> Data:
+def write(root: Path, train: object = CONTENT, val: object = CONTENT) -> DetectionData:
     for name, content in (("train", train), ("val", val)):
         (root / name).mkdir(parents=True)
         (root / name / "a.png").write_bytes(b"picture")
@@ -32,7 +32,7 @@ def write(root: Path, train: object = CONTENT, val: object = CONTENT) -> Data:
             content if isinstance(content, str) else json.dumps(content), encoding="utf-8"
         )
     part = {name: {"images": name, "annotations": f"{name}.json"} for name in ("train", "val")}
-    return Data.model_validate({"root": root, **part})
+    return DetectionData.model_validate({"root": root, **part})
 
 
 def changed(place: list[Any], value: object) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def settle(folder: Path) -> None:
 
 
 def test_missing_files_are_all_named(tmp_path: Path) -> None:
-    nothing = Data.model_validate(
+    nothing = DetectionData.model_validate(
         {"root": tmp_path, **{n: {"images": n, "annotations": f"{n}.json"} for n in ("train", "val")}}
     )
     assert len(data_sets.check(nothing)) == 4
@@ -236,6 +236,6 @@ def test_real_sets_are_sound(shared: Path, name: str) -> None:
     }
     if not (shared / "data" / name).is_dir():
         pytest.skip(f"no {shared / 'data' / name}")
-    data = Data.model_validate({"root": shared / "data" / name, **splits})
+    data = DetectionData.model_validate({"root": shared / "data" / name, **splits})
     assert data_sets.check(data) == []
     assert data_sets.prepare(data).classes

@@ -10,20 +10,20 @@ pytest.importorskip("mmdet")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 from piip_search.architecture import Architecture  # noqa: E402
-from piip_search.config import Training  # noqa: E402
 from piip_search.cost import breakdown, price  # noqa: E402
 from piip_search.evaluation.evaluation import Fidelity  # noqa: E402
-from piip_search.export.mmdet.config import proxy_config  # noqa: E402
-from piip_search.export.mmdet.data import CocoPaths, CocoSplit, ProxyImages  # noqa: E402
 from piip_search.export.settings import render  # noqa: E402
 from piip_search.tasks.detection.head import PROPOSALS, DetectorHead  # noqa: E402
+from piip_search.tasks.detection.mmdet.config import proxy_config  # noqa: E402
+from piip_search.tasks.detection.mmdet.data import CocoPaths, CocoSplit, ProxyImages  # noqa: E402
+from piip_search.tasks.detection.section import DetectionTraining  # noqa: E402
 from support.counting import counted_macs, kept_values, parameters  # noqa: E402
 
 CLASSES = 7
 DETECTIONS = 20
 
 
-def detector_of(architecture: Architecture, training: Training, folder: Path) -> Any:
+def detector_of(architecture: Architecture, training: DetectionTraining, folder: Path) -> Any:
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
     from mmengine.config import Config
@@ -56,7 +56,7 @@ def counted_parts(model: Any, image: Any, channels: int) -> dict[str, int]:
 @pytest.mark.parametrize("name", ["vit_nano@64:g+vit_pico@256:w4*2", "vit_micro@64:g+convnext_pico@256*4"])
 def test_memory_is_what_torch_keeps(detector: Any, name: str, tmp_path: Path) -> None:
     architecture = Architecture.parse(name)
-    model = detector_of(architecture, Training(detector=detector, channels=64), tmp_path).train()
+    model = detector_of(architecture, DetectionTraining(detector=detector, channels=64), tmp_path).train()
     after = [
         part.cost.saved_values
         for part in breakdown(architecture, "whole", None, DetectorHead(detector, 64, CLASSES))
@@ -94,7 +94,7 @@ def test_closed_form_equals_counted(
     architecture = Architecture.parse(name)
     if detector == "fcos":
         channels = max(channels, 64)  # its group norms refuse a single value, as in one channel of one position
-    training = Training(detector=detector, channels=channels, max_detections=DETECTIONS)
+    training = DetectionTraining(detector=detector, channels=channels, max_detections=DETECTIONS)
     model = detector_of(architecture, training, tmp_path)
     height, width = (architecture.resolution,) * 2 if image is None else architecture.image(*image)
     reader = DetectorHead(detector, channels, CLASSES, DETECTIONS)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from piip_search.architecture import Architecture
-from piip_search.config import Data, Training
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.export.mmdet.detectors import DetectorMaps
+from piip_search.tasks.detection.mmdet.detectors import DetectorMaps
+from piip_search.tasks.detection.section import DetectionData, DetectionTraining
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
@@ -24,7 +24,7 @@ TRAINING = {"detector": "retinanet", "channels": 32, "batch_size": 4, "learning_
 CANDIDATE = Candidate(0, Architecture.parse("vit_nano@32:g+vit_pico@64:g*2"), Fidelity(2), seed=3)
 
 
-def train(data: Data, folder: Path, candidate: Candidate = CANDIDATE, **changes: Any) -> Evaluation:
+def train(data: DetectionData, folder: Path, candidate: Candidate = CANDIDATE, **changes: Any) -> Evaluation:
     evaluation = measure(candidate, data.model_dump(mode="json"), {**TRAINING, **changes}, str(folder))
     return evaluation
 
@@ -34,7 +34,7 @@ def comparable(evaluation: Evaluation) -> tuple[Any, ...]:
 
 
 def test_equal_seeds_train_equally_and_a_cut_training_ends_the_same(
-    small: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: DetectionData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight = train(small, tmp_path / "a")
     assert straight.error == ""
@@ -81,7 +81,9 @@ def weights(folder: Path) -> dict[str, Any]:
     return state
 
 
-def test_a_training_that_goes_on_rung_after_rung_is_one_that_ran_straight_through(small: Data, tmp_path: Path) -> None:
+def test_a_training_that_goes_on_rung_after_rung_is_one_that_ran_straight_through(
+    small: DetectionData, tmp_path: Path
+) -> None:
     rungs = [dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs, horizon=3)) for epochs in (1, 2, 3)]
     jitter = {"scale_jitter": [0.8, 1.25], "colour_jitter": True}
     climbed = [train(small, tmp_path / "climbed", rung, **jitter) for rung in rungs]
@@ -98,7 +100,7 @@ def test_a_training_that_goes_on_rung_after_rung_is_one_that_ran_straight_throug
     assert [row["epoch"] for row in json.loads(history.read_text(encoding="utf-8"))] == [1.0, 2.0, 3.0]
 
 
-def test_results_do_not_depend_on_how_images_are_read(small: Data, tmp_path: Path) -> None:
+def test_results_do_not_depend_on_how_images_are_read(small: DetectionData, tmp_path: Path) -> None:
     jitter = {"scale_jitter": [0.8, 1.25], "colour_jitter": True}
     alone = train(small, tmp_path / "a", cache_mib=0, **jitter)
     assert alone.error == ""
@@ -108,7 +110,9 @@ def test_results_do_not_depend_on_how_images_are_read(small: Data, tmp_path: Pat
     assert all("bbox_mAP" in row for row in measured.history)
 
 
-def test_two_processes_never_train_in_one_folder(small: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_never_train_in_one_folder(
+    small: DetectionData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from piip_workers.jobs import job
 
     monkeypatch.setattr(job, "LONGEST_CLAIM_WAIT", 0.1)
@@ -118,7 +122,7 @@ def test_two_processes_never_train_in_one_folder(small: Data, tmp_path: Path, mo
         train(small, tmp_path)
 
 
-def test_several_seeds_are_one_evaluation_with_their_means(small: Data, tmp_path: Path) -> None:
+def test_several_seeds_are_one_evaluation_with_their_means(small: DetectionData, tmp_path: Path) -> None:
     once = [
         train(small, tmp_path / "one", dataclasses.replace(CANDIDATE, fidelity=Fidelity(1), seed=seed))
         for seed in (3, 4)
@@ -139,7 +143,7 @@ def test_several_seeds_are_one_evaluation_with_their_means(small: Data, tmp_path
     assert failed.error.startswith("seed 3: FloatingPointError: the loss is")
 
 
-def test_a_proxy_uses_less_and_says_what_it_trained(small: Data, tmp_path: Path) -> None:
+def test_a_proxy_uses_less_and_says_what_it_trained(small: DetectionData, tmp_path: Path) -> None:
     fidelity = Fidelity(epochs=1, data_fraction=0.5, image_scale=0.5)
     candidate = dataclasses.replace(CANDIDATE, fidelity=fidelity)
     evaluation = train(small, tmp_path, candidate)
@@ -149,7 +153,7 @@ def test_a_proxy_uses_less_and_says_what_it_trained(small: Data, tmp_path: Path)
     assert evaluation.facts.images == 6
 
 
-def test_no_epoch_measures_the_untrained_model(small: Data, tmp_path: Path) -> None:
+def test_no_epoch_measures_the_untrained_model(small: DetectionData, tmp_path: Path) -> None:
     evaluation = train(small, tmp_path, dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs=0)))
     assert evaluation.error == ""
     assert evaluation.metrics["bbox_mAP"] < 0.01
@@ -158,7 +162,9 @@ def test_no_epoch_measures_the_untrained_model(small: Data, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("images", [None, 3])
-def test_validation_images_without_any_object_measure_nothing(small: Data, tmp_path: Path, images: int | None) -> None:
+def test_validation_images_without_any_object_measure_nothing(
+    small: DetectionData, tmp_path: Path, images: int | None
+) -> None:
     """`val_images` is named where the others hold objects, and nowhere else."""
     assert small.root is not None
     file = small.root / "val.json"
@@ -187,14 +193,14 @@ def test_validation_images_without_any_object_measure_nothing(small: Data, tmp_p
 
 
 @pytest.mark.parametrize("detector", ["fcos", "mask_rcnn"])
-def test_the_other_detectors_train(small: Data, tmp_path: Path, detector: str) -> None:
+def test_the_other_detectors_train(small: DetectionData, tmp_path: Path, detector: str) -> None:
     candidate = dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs=1))
     evaluation = train(small, tmp_path, candidate, detector=detector, anchor_scale=None)
     assert evaluation.error == ""
     assert ("segm_mAP" in evaluation.metrics) == (detector == "mask_rcnn")
 
 
-def test_a_loss_that_explodes_fails_with_the_reason(small: Data, tmp_path: Path) -> None:
+def test_a_loss_that_explodes_fails_with_the_reason(small: DetectionData, tmp_path: Path) -> None:
     evaluation = train(small, tmp_path, learning_rate=1e30, warmup=0.0, clip_norm=1e30)
     assert evaluation.status == "failed"
     assert evaluation.error.startswith("FloatingPointError: the loss is")
@@ -202,7 +208,7 @@ def test_a_loss_that_explodes_fails_with_the_reason(small: Data, tmp_path: Path)
     assert "Traceback" in next(tmp_path.rglob("error.txt")).read_text(encoding="utf-8")
 
 
-def test_a_corrupt_training_image_is_passed_over_and_said(small: Data, tmp_path: Path) -> None:
+def test_a_corrupt_training_image_is_passed_over_and_said(small: DetectionData, tmp_path: Path) -> None:
     assert small.root is not None
     (small.root / "train" / "0003.png").write_bytes(b"no picture")
     (small.root / "train" / "0004.png").write_bytes(b"")
@@ -213,7 +219,7 @@ def test_a_corrupt_training_image_is_passed_over_and_said(small: Data, tmp_path:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_corrupt_validation_image_fails_with_its_name(small: Data, tmp_path: Path, workers: int) -> None:
+def test_a_corrupt_validation_image_fails_with_its_name(small: DetectionData, tmp_path: Path, workers: int) -> None:
     assert small.root is not None
     image = next((small.root / "val").iterdir())
     image.write_bytes(b"no picture")
@@ -223,7 +229,7 @@ def test_a_corrupt_validation_image_fails_with_its_name(small: Data, tmp_path: P
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_storage_that_fails_is_no_fault_of_the_candidate(small: Data, tmp_path: Path, workers: int) -> None:
+def test_storage_that_fails_is_no_fault_of_the_candidate(small: DetectionData, tmp_path: Path, workers: int) -> None:
     assert small.root is not None
     image = next((small.root / "val").iterdir())
     image.unlink()
@@ -234,7 +240,7 @@ def test_storage_that_fails_is_no_fault_of_the_candidate(small: Data, tmp_path: 
     assert "Traceback" not in str(caught.value)
 
 
-def test_a_folder_that_is_gone_is_a_lost_mount(small: Data, tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_is_a_lost_mount(small: DetectionData, tmp_path: Path) -> None:
     assert small.root is not None
     (small.root / "train").rename(small.root / "elsewhere")
     with pytest.raises(MachineError, match="repair its storage"):
@@ -262,7 +268,7 @@ def test_memory_runs_out_in_many_words(error: Exception, said: bool) -> None:
     assert out_of_memory(error) == said
 
 
-def test_images_without_objects_and_classes_without_images_are_survived(small: Data, tmp_path: Path) -> None:
+def test_images_without_objects_and_classes_without_images_are_survived(small: DetectionData, tmp_path: Path) -> None:
     assert small.root is not None
     file = small.root / "train.json"
     content = json.loads(file.read_text(encoding="utf-8"))
@@ -301,7 +307,7 @@ def little_memory(folder: Path, images: int) -> str:
     return str(path)
 
 
-def test_out_of_memory_halves_the_batch_once(small: Data, tmp_path: Path) -> None:
+def test_out_of_memory_halves_the_batch_once(small: DetectionData, tmp_path: Path) -> None:
     settings = {"detector": little_memory(tmp_path, 2), "anchor_scale": None}
     halved = train(small, tmp_path / "run", **settings)
     assert halved.error == ""
@@ -313,7 +319,7 @@ def test_out_of_memory_halves_the_batch_once(small: Data, tmp_path: Path) -> Non
     assert failed.error.startswith("MemoryError: half of a step's images do not fit the memory either: OutOfMemory")
 
 
-def test_a_candidate_starts_from_a_relatives_weights(small: Data, tmp_path: Path) -> None:
+def test_a_candidate_starts_from_a_relatives_weights(small: DetectionData, tmp_path: Path) -> None:
     parent = train(small, tmp_path, inherit=True)
     assert parent.error == ""
     more = dataclasses.replace(
@@ -335,7 +341,7 @@ def test_a_candidate_starts_from_a_relatives_weights(small: Data, tmp_path: Path
         assert "no weights of the relative" in lost.error
 
 
-def test_what_is_inherited_does_not_depend_on_how_far_the_relative_went(small: Data, tmp_path: Path) -> None:
+def test_what_is_inherited_does_not_depend_on_how_far_the_relative_went(small: DetectionData, tmp_path: Path) -> None:
     parent, further = (dataclasses.replace(CANDIDATE, fidelity=Fidelity(epochs, horizon=2)) for epochs in (1, 2))
     child = dataclasses.replace(
         CANDIDATE, design=Architecture.parse("vit_nano@32:g"), parent=parent.weights, fidelity=Fidelity(1)
@@ -370,7 +376,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize("base", SMALL)
-def test_any_detector_of_mmdet_trains(small: Data, tmp_path: Path, base: str) -> None:
+def test_any_detector_of_mmdet_trains(small: DetectionData, tmp_path: Path, base: str) -> None:
     file = tmp_path / "own.py"
     file.write_text(f"_base_ = ['{base}']\nmodel = {SMALL[base]}\n", encoding="utf-8")
     candidate = dataclasses.replace(CANDIDATE, fidelity=Fidelity(1))
@@ -388,10 +394,10 @@ def test_any_detector_of_mmdet_trains(small: Data, tmp_path: Path, base: str) ->
 def test_detectors_are_known_by_short_names(name: str, levels: int, masks: bool) -> None:
     from piip_workers.tasks.detection.detectors import detector_config_of
 
-    detector_config = detector_config_of(Training(detector=name))
+    detector_config = detector_config_of(DetectionTraining(detector=name))
     assert (len(detector_config.strides), detector_config.masks) == (levels, masks)
     settings = detector_config.settings(
-        Training(detector=name, max_detections=7), 3, DetectorMaps((64,) * levels, (256, 256))
+        DetectionTraining(detector=name, max_detections=7), 3, DetectorMaps((64,) * levels, (256, 256))
     )
     assert settings["neck"]["in_channels"] == [64] * levels
     assert "7" in str(settings["test_cfg"])
@@ -410,6 +416,6 @@ def test_configurations_that_are_no_detectors_are_refused(tmp_path: Path, text: 
 
     (tmp_path / "own.py").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=problem):
-        detector_config_of(Training(detector=str(tmp_path / "own.py")))
+        detector_config_of(DetectionTraining(detector=str(tmp_path / "own.py")))
     with pytest.raises(ValueError, match="no configuration"):
-        detector_config_of(Training(detector=str(tmp_path / "none.py")))
+        detector_config_of(DetectionTraining(detector=str(tmp_path / "none.py")))

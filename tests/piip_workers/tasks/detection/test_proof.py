@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from piip_search.architecture import Architecture
-from piip_search.config import Data, Training
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.export import RANDOM, Export, Format, Provenance, Start, prepare_folder, write_export
+from piip_search.export import RANDOM, Export, Provenance, Start, prepare_folder, write_export
+from piip_search.tasks.detection.plan import DetectorPlan
+from piip_search.tasks.detection.section import DetectionData, DetectionTraining
+from piip_search.tasks.detection.task import DETECTION
 from piip_workers.networks.proof import Proof
+from piip_workers.networks.weights import proxy_checkpoint, trial_folder
 from piip_workers.tasks.detection import data as data_sets
 
 torch = pytest.importorskip("torch")
@@ -28,23 +31,21 @@ ALONE = ["num_workers=0", "persistent_workers=False"]
 IN_PROCESS = [f"{part}_dataloader.{setting}" for part in ("train", "val") for setting in ALONE]
 
 
-def write(small: Data, folder: Path, formats: tuple[Format, ...] = ("mmdet",), **changes: Any) -> Export:
+def write(small: DetectionData, folder: Path, formats: tuple[str, ...] = ("mmdet",), **changes: Any) -> Export:
     from piip_workers.tasks.detection.detectors import detector_config_of
 
-    training = Training(**{"channels": 32, "anchor_scale": None, **changes})
+    training = DetectionTraining(**{"channels": 32, "anchor_scale": None, **changes})
     provenance = Provenance(
         "small", 3, DESIGN.name, DESIGN.fingerprint, "bbox_mAP", {"bbox_mAP": 0.25}, {"epochs": 2}, "1x", "random"
     )
     export = Export(
         DESIGN,
-        data_sets.prepare(small),
-        training,
-        formats=formats,
-        custom_detector=detector_config_of(training),
+        DetectorPlan(data_sets.prepare(small), training, custom_detector=detector_config_of(training)),
+        formats,
         images=(12, 6),
         provenance=provenance,
     )
-    prepare_folder(folder)
+    prepare_folder(folder, DETECTION.files)
     write_export(export, folder)
     return export
 
@@ -60,7 +61,7 @@ def out(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("detector", ["retinanet", "fcos", "mask_rcnn"])
-def test_the_cost_of_a_known_detector_is_proved(small: Data, out: Path, detector: str) -> None:
+def test_the_cost_of_a_known_detector_is_proved(small: DetectionData, out: Path, detector: str) -> None:
     proof = Proof()
     prove_mmdet(write(small, out, detector=detector, channels=64), out, proof)
     assert failures(proof) == []
@@ -86,20 +87,20 @@ def test_the_cost_of_a_known_detector_is_proved(small: Data, out: Path, detector
         "mmdet::yolox/yolox_tiny_8xb8-300e_coco.py",
     ],
 )
-def test_any_detector_is_proved_but_for_its_cost(small: Data, out: Path, detector: str) -> None:
+def test_any_detector_is_proved_but_for_its_cost(small: DetectionData, out: Path, detector: str) -> None:
     proof = Proof()
     prove_mmdet(write(small, out, detector=detector, channels=256), out, proof)
     assert failures(proof) == []
     assert "has no cost" in proof.skipped[0]
 
 
-def test_bfloat16_and_checkpointing_are_proved_too(small: Data, out: Path) -> None:
+def test_bfloat16_and_checkpointing_are_proved_too(small: DetectionData, out: Path) -> None:
     proof = Proof()
     prove_mmdet(write(small, out, precision="bfloat16", checkpointing=True), out, proof)
     assert failures(proof) == []
 
 
-def test_a_broken_export_fails_its_proof(small: Data, out: Path) -> None:
+def test_a_broken_export_fails_its_proof(small: DetectionData, out: Path) -> None:
     export = write(small, out)
     config = out / "config.py"
     config.write_text(
@@ -120,7 +121,7 @@ def test_a_broken_export_fails_its_proof(small: Data, out: Path) -> None:
 
 
 def test_a_detector_of_ones_own_modules_is_built_by_whoever_trains_it(
-    small: Data, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+    small: DetectionData, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_heads.py").write_text(
         "from mmdet.models import RetinaHead\nfrom mmdet.registry import MODELS\n\n"
@@ -156,7 +157,7 @@ def test_a_detector_of_ones_own_modules_is_built_by_whoever_trains_it(
     assert "OwnHead is not in" in line
 
 
-def test_weights_of_another_design_fail_the_proof(small: Data, out: Path) -> None:
+def test_weights_of_another_design_fail_the_proof(small: DetectionData, out: Path) -> None:
     export = write(small, out)
     other = starting_weights.at_random(Architecture.parse("vit_micro@32:g+vit_pico@64:g*2"), RANDOM).network
     tensors = {f"backbone.network.{name}": tensor for name, tensor in other.state_dict().items()}
@@ -166,7 +167,7 @@ def test_weights_of_another_design_fail_the_proof(small: Data, out: Path) -> Non
     assert any("weights that fit no parameter" in line for line in failures(proof))
 
 
-def test_a_design_that_memory_does_not_hold_is_proved_on_a_narrow_one(small: Data, out: Path) -> None:
+def test_a_design_that_memory_does_not_hold_is_proved_on_a_narrow_one(small: DetectionData, out: Path) -> None:
     proof = Proof()
     prove_mmdet(write(small, out), out, proof, memory=1000)
     assert failures(proof) == []
@@ -185,7 +186,7 @@ def test_a_narrow_design_keeps_its_depths_and_pairing(name: str) -> None:
 
 
 @pytest.fixture
-def proxy(small: Data, tmp_path: Path) -> Evaluation:
+def proxy(small: DetectionData, tmp_path: Path) -> Evaluation:
     """A measured trial."""
     recipe = {"detector": "retinanet", "channels": 32, "batch_size": 4, "learning_rate": 1e-3}
     return measure(
@@ -193,9 +194,9 @@ def proxy(small: Data, tmp_path: Path) -> Evaluation:
     )
 
 
-def test_a_proxy_hands_its_weights_over(small: Data, tmp_path: Path, proxy: Evaluation) -> None:
-    folder = starting_weights.trial_folder(tmp_path / "t", proxy)
-    checkpoint = starting_weights.proxy_checkpoint(folder)
+def test_a_proxy_hands_its_weights_over(small: DetectionData, tmp_path: Path, proxy: Evaluation) -> None:
+    folder = trial_folder(tmp_path / "t", proxy)
+    checkpoint = proxy_checkpoint(folder)
     assert checkpoint is not None
     weights = starting_weights.from_proxy(DESIGN, proxy, checkpoint)
     trained = torch.load(checkpoint, weights_only=False)["state_dict"]
@@ -212,10 +213,10 @@ def test_a_proxy_hands_its_weights_over(small: Data, tmp_path: Path, proxy: Eval
     assert failures(proof) == []
 
     moved = dataclasses.replace(proxy, facts=dataclasses.replace(proxy.facts, folder="/not/here"))
-    assert starting_weights.trial_folder(tmp_path / "t", moved) == folder
+    assert trial_folder(tmp_path / "t", moved) == folder
     halved = dataclasses.replace(proxy, facts=dataclasses.replace(proxy.facts, folder="/not/here/halves"))
-    assert starting_weights.trial_folder(tmp_path / "t", halved) == folder / "halves"
-    assert starting_weights.proxy_checkpoint(tmp_path) is None
+    assert trial_folder(tmp_path / "t", halved) == folder / "halves"
+    assert proxy_checkpoint(tmp_path) is None
     checkpoint.write_bytes(b"cut off")
     with pytest.raises(ValueError, match="cannot be read"):
         starting_weights.from_proxy(DESIGN, proxy, checkpoint)
@@ -279,7 +280,7 @@ def test_an_onnx_file_of_other_weights_fails_its_proof(tmp_path: Path, name: str
     assert not changed.passed
 
 
-def test_the_command_of_the_readme_trains_goes_on_and_is_short_on_demand(small: Data, tmp_path: Path) -> None:
+def test_the_command_of_the_readme_trains_goes_on_and_is_short_on_demand(small: DetectionData, tmp_path: Path) -> None:
     from piip_workers.tasks.detection.full_training import main
 
     write(small, tmp_path / "out")
@@ -294,7 +295,7 @@ def test_the_command_of_the_readme_trains_goes_on_and_is_short_on_demand(small: 
     assert main([str(tmp_path / "none.py")]) == 2
 
 
-def test_a_training_that_goes_on_for_longer_has_the_longer_schedule(small: Data, tmp_path: Path) -> None:
+def test_a_training_that_goes_on_for_longer_has_the_longer_schedule(small: DetectionData, tmp_path: Path) -> None:
     from piip_workers.tasks.detection.full_training import main
 
     write(small, tmp_path / "out")
@@ -314,7 +315,7 @@ def test_a_training_that_goes_on_for_longer_has_the_longer_schedule(small: Data,
 
 
 def test_a_corrupt_image_does_not_end_a_full_training(
-    small: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: DetectionData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from piip_workers.tasks.detection.full_training import main
 
@@ -329,7 +330,7 @@ def test_a_corrupt_image_does_not_end_a_full_training(
 
 
 def test_a_full_training_names_a_validation_image_that_is_none(
-    small: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: DetectionData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from piip_workers.tasks.detection.full_training import main
 
@@ -343,7 +344,7 @@ def test_a_full_training_names_a_validation_image_that_is_none(
 
 
 def test_a_full_training_whose_loss_explodes_says_so(
-    small: Data, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: DetectionData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from piip_workers.tasks.detection.full_training import main
 
@@ -355,8 +356,8 @@ def test_a_full_training_whose_loss_explodes_says_so(
     assert "; lower optim_wrapper.optimizer.lr, or set optim_wrapper.clip_grad.max_norm=1.0, and begin again" in said
 
 
-def test_several_processes_train_together(small: Data, tmp_path: Path) -> None:
-    from piip_workers.tasks.detection import launch
+def test_several_processes_train_together(small: DetectionData, tmp_path: Path) -> None:
+    from piip_workers import launch
 
     write(small, tmp_path / "out")
     work = tmp_path / "work"
@@ -378,7 +379,7 @@ def read_as_the_readme_says(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("shape", [(40, 90), (90, 40), (64, 64), (700, 300)])
 @pytest.mark.parametrize("form", ["onnx", "torch"])
 def test_the_readme_reads_an_image_as_the_training_does(
-    small: Data, out: Path, monkeypatch: pytest.MonkeyPatch, form: Format, shape: tuple[int, int]
+    small: DetectionData, out: Path, monkeypatch: pytest.MonkeyPatch, form: str, shape: tuple[int, int]
 ) -> None:
     import cv2
     import numpy as np

@@ -21,10 +21,10 @@ from mmengine.registry import DefaultScope  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from piip_search.architecture import Architecture  # noqa: E402
-from piip_search.config import Data, Training  # noqa: E402
 from piip_search.evaluation.evaluation import Fidelity  # noqa: E402
-from piip_search.export.mmdet.config import proxy_config  # noqa: E402
-from piip_search.export.mmdet.data import ProxyImages  # noqa: E402
+from piip_search.tasks.detection.mmdet.config import proxy_config  # noqa: E402
+from piip_search.tasks.detection.mmdet.data import ProxyImages  # noqa: E402
+from piip_search.tasks.detection.section import DetectionData, DetectionTraining  # noqa: E402
 from piip_workers.tasks.detection import data as data_sets  # noqa: E402
 from piip_workers.tasks.detection import images as registered  # noqa: E402, F401 - its data set and transforms
 from piip_workers.tasks.detection.metric import CocoAverages  # noqa: E402
@@ -32,10 +32,10 @@ from support import squares  # noqa: E402
 from support.squares import each, put  # noqa: E402
 
 DESIGN = Architecture.parse("vit_pico@96:g")
-TRAINING = Training(detector="mask_rcnn", channels=32, flip=0)
+TRAINING = DetectionTraining(detector="mask_rcnn", channels=32, flip=0)
 
 
-def read(data: Data) -> list[dict[str, Any]]:
+def read(data: DetectionData) -> list[dict[str, Any]]:
     """What the training and the validation pipeline give, image by image."""
     paths = data_sets.prepare(data, masks=True)
     config = proxy_config(
@@ -63,7 +63,7 @@ def read(data: Data) -> list[dict[str, Any]]:
     return found
 
 
-def averages(data: Data) -> dict[str, float]:
+def averages(data: DetectionData) -> dict[str, float]:
     """The scorer's averages of perfect detections, found in the pixels."""
     paths = data_sets.prepare(data, masks=True)
     metric = CocoAverages(ann_file=str(paths.val.annotations), metric=["bbox"])

@@ -2,7 +2,6 @@
 
 from piip_workers.tasks.detection.coco.checks import (
     SAMPLE,
-    DataReport,
     check,
     examine,
     shared_images,
@@ -27,7 +26,6 @@ __all__ = [
     "DIGITS",
     "SAMPLE",
     "Contents",
-    "DataReport",
     "check",
     "chosen",
     "contents",

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from piip_search.architecture.segments import STRIDES
-from piip_search.config import Training
 from piip_search.errors import UserError
-from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig, DetectorMaps
 from piip_search.export.settings import Settings
 from piip_search.file_paths import located
+from piip_search.tasks.detection.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig, DetectorMaps
+from piip_search.tasks.detection.section import DetectionTraining
 from piip_workers.mmlab.shims import install
 
 SHORT_NAMES = {
@@ -25,7 +25,7 @@ SHORT_NAMES = {
 """Configurations by short name."""
 
 
-def detector_config_of(training: Training) -> DetectorConfig:
+def detector_config_of(training: DetectionTraining) -> DetectorConfig:
     """The detector of a training recipe.
 
     Raises:
@@ -45,7 +45,7 @@ def detector_config_of(training: Training) -> DetectorConfig:
             "choose a detector with an FPN or a channel mapper"
         )
 
-    def settings(training: Training, classes: int, maps: DetectorMaps) -> Settings:
+    def settings(training: DetectionTraining, classes: int, maps: DetectorMaps) -> Settings:
         return _changes(model, training, classes, maps)
 
     imports = (config.get("custom_imports") or {}).get("imports") or ()
@@ -80,7 +80,7 @@ def _read(base: str) -> Settings:
     return plain
 
 
-def _changes(model: Settings, training: Training, classes: int, maps: DetectorMaps) -> Settings:
+def _changes(model: Settings, training: DetectionTraining, classes: int, maps: DetectorMaps) -> Settings:
     """The settings that differ from the configuration; a list replaces the configuration's whole list."""
     changed = {
         part: _with_classes(model[part], classes)

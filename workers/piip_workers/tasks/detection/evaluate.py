@@ -18,12 +18,12 @@ from torch import nn
 
 from piip_search.analysis.error_kinds import TRACEBACK
 from piip_search.architecture import Architecture
-from piip_search.config import Data, Training
 from piip_search.errors import DataError, MachineError
 from piip_search.evaluation.evaluation import HALVED_FOLDER, Candidate, Evaluation, folder_facts
 from piip_search.evaluation.facts import Facts
-from piip_search.export.mmdet.config import proxy_config
-from piip_search.export.mmdet.data import ProxyImages
+from piip_search.tasks.detection.mmdet.config import proxy_config
+from piip_search.tasks.detection.mmdet.data import ProxyImages
+from piip_search.tasks.detection.section import DetectionData, DetectionTraining
 from piip_workers.jobs.job import alone, reason_of, stop_where_full
 from piip_workers.tasks.detection import data as data_sets
 
@@ -58,8 +58,8 @@ def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str
 
     Args:
         candidate: Candidate to measure.
-        data: `spec.Data` as plain data.
-        training: `spec.Training` as plain data.
+        data: `DetectionData` as plain data.
+        training: `DetectionTraining` as plain data.
         directory: Folder of all trainings; each has a subfolder, where a later attempt resumes.
 
     Returns:
@@ -113,7 +113,13 @@ def _measured_once(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with alone(folder / "lock"):
-            return _measured(candidate, Data.model_validate(data), Training.model_validate(training), folder, started)
+            return _measured(
+                candidate,
+                DetectionData.model_validate(data),
+                DetectionTraining.model_validate(training),
+                folder,
+                started,
+            )
     except MachineError as error:
         raise MachineError(reason_of(error).removeprefix("MachineError: ")) from error
     except Exception as error:
@@ -122,7 +128,9 @@ def _measured_once(
         return Evaluation(candidate, "failed", error=reason_of(error)[:2000], seconds=time.monotonic() - started)
 
 
-def _measured(candidate: Candidate, data: Data, training: Training, folder: Path, started: float) -> Evaluation:
+def _measured(
+    candidate: Candidate, data: DetectionData, training: DetectionTraining, folder: Path, started: float
+) -> Evaluation:
     """Trains with the recipe's batches, or with two halves a step if they do not fit the memory."""
     torch.set_num_threads(training.threads)
     _forget_peak_memory()
@@ -153,7 +161,12 @@ def _measured(candidate: Candidate, data: Data, training: Training, folder: Path
 
 
 def _trained(
-    candidate: Candidate, data: Data, training: Training, folder: Path, accumulated: int, facts: dict[str, Any]
+    candidate: Candidate,
+    data: DetectionData,
+    training: DetectionTraining,
+    folder: Path,
+    accumulated: int,
+    facts: dict[str, Any],
 ) -> "Measurement":
     from piip_workers.tasks.detection.detectors import detector_config_of
     from piip_workers.tasks.detection.images import unreadable_images

@@ -18,8 +18,8 @@ import torch
 
 from piip_search.errors import MachineError
 from piip_search.export import Provenance
-from piip_search.export.folder import UNREADABLE
-from piip_search.export.mmdet.config import FEWEST_WARMUP
+from piip_search.tasks.detection.mmdet.config import FEWEST_WARMUP
+from piip_search.tasks.detection.plan import UNREADABLE
 from piip_workers.jobs.job import reason_of
 from piip_workers.mmlab.shims import install
 from piip_workers.whole_files import write_whole

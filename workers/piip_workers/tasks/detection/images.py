@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from piip_search.config import Orientation
 from piip_search.errors import ImageError, MachineError
+from piip_search.sections import Orientation
 from piip_workers.images.pixels import Pixels, decoded
 from piip_workers.mmlab.shims import install
 from piip_workers.tasks.detection.annotations import CocoByName

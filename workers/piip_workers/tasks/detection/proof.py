@@ -26,11 +26,11 @@ from piip_search.architecture.backbones import Transformer
 from piip_search.cost import price
 from piip_search.cost.memory import STATE_BYTES
 from piip_search.export import RANDOM, Export
-from piip_search.export.folder import CONFIG, PROOF_LOG
-from piip_search.export.mmdet.config import full_config
-from piip_search.export.mmdet.data import box
+from piip_search.export.folder import PROOF_LOG
 from piip_search.export.settings import render
 from piip_search.tasks.detection.head import PROPOSALS, DetectorHead
+from piip_search.tasks.detection.mmdet.config import full_config
+from piip_search.tasks.detection.plan import CONFIG, DetectorPlan, detector_plan
 from piip_search.units import gigabytes
 from piip_workers.mmlab.quiet import quiet
 from piip_workers.mmlab.shims import install
@@ -75,7 +75,7 @@ def prove_mmdet(export: Export, folder: Path, proof: Proof, memory: int | None =
 
 
 def _prove(export: Export, folder: Path, proof: Proof, memory: int) -> None:
-    architecture, read = export.architecture, {}
+    architecture, plan, read = export.architecture, detector_plan(export), {}
 
     def parse() -> str:
         read["config"] = Config.fromfile(folder / CONFIG)
@@ -95,13 +95,13 @@ def _prove(export: Export, folder: Path, proof: Proof, memory: int) -> None:
     if not proof.check("mmdet: model builds", config.model.type, build):
         return
     model = read["model"]
-    _count(export, model, proof)
+    _count(export, plan, model, proof)
     if export.start.file is not None:
         weights = folder / export.start.file
         proof.check("mmdet: weights that fit no parameter", [], lambda: _misfits(weights, model))
     proof.check(
         "mmdet: an image of the data set, in pixels",
-        list(box(architecture, export.training)),
+        list(export.box),
         lambda: _image_of(config),
         lambda found, most: all(map(int.__le__, sorted(found), sorted(most))),
         note="fitted into what is expected",
@@ -127,7 +127,7 @@ def _built(config: Any) -> Any:
     return MODELS.build(copy.deepcopy(config.model))  # mmdet's DINO modifies its configuration
 
 
-def _count(export: Export, model: Any, proof: Proof) -> None:
+def _count(export: Export, plan: DetectorPlan, model: Any, proof: Proof) -> None:
     architecture, side = export.architecture, export.architecture.resolution
     network = model.backbone.network
     params = price(architecture, "backbone").params
@@ -138,10 +138,10 @@ def _count(export: Export, model: Any, proof: Proof) -> None:
     proof.check(
         "mmdet: multiply-accumulates of the backbone", macs, lambda: counted_macs(network.piip, image), note=note
     )
-    detector = export.head
-    if detector is None:
+    detector = plan.head
+    if not isinstance(detector, DetectorHead):
         proof.skipped.append(
-            f"mmdet: parameters and multiply-accumulates of {export.detector_config.base}, which has no cost"
+            f"mmdet: parameters and multiply-accumulates of {plan.detector_config.base}, which has no cost"
         )
         return
     cost = price(architecture, "whole", head=detector)
@@ -205,7 +205,7 @@ def _image_of(config: Any) -> list[int]:
 
 def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, memory: int) -> None:
     """Runs a training step and an inference of the design, or of a narrower one if that needs too much memory."""
-    architecture, notes = export.architecture, []
+    architecture, plan, notes = export.architecture, detector_plan(export), []
     needed = STATE_BYTES * _parameters(model)
     weights = None if export.start.file is None else folder / export.start.file
     if needed > memory:
@@ -215,7 +215,7 @@ def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, me
             f"on {architecture} instead: weights, gradients and optimiser of the design take "
             f"{gigabytes(needed)}, and {gigabytes(memory)} may be used here"
         )
-    least = STEP_SIDE if export.head is not None else QUERIED
+    least = STEP_SIDE if plan.head is not None else QUERIED
     side = architecture.multiple * math.ceil(least / architecture.multiple)
     note = "; ".join([f"{IMAGES} images of {side} x {side} pixels", *notes])
     made: dict[str, Any] = {}
@@ -229,18 +229,18 @@ def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, me
         if weights is not None:
             load_checkpoint(model, str(weights), map_location="cpu")
         optimiser = build_optim_wrapper(model, config.optim_wrapper)
-        data = model.train().data_preprocessor(_batch(export, side), True)
+        data = model.train().data_preprocessor(_batch(plan, side), True)
         loss, _ = model.parse_losses(model(**data, mode="loss"))
         made["loss"] = float(loss)
         optimiser.backward(loss)
         trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-        still = [name for name, parameter in trained if parameter.grad is None and not _unread(name, model, export)]
+        still = [name for name, parameter in trained if parameter.grad is None and not _unread(name, model, plan)]
         optimiser.step()
         return still
 
     def infer() -> list[Any]:
         with torch.no_grad():
-            results = made["model"].eval().test_step(_batch(export, side))
+            results = made["model"].eval().test_step(_batch(plan, side))
         found = [result.pred_instances for result in results]
         return [len(found), all(bool(one.scores.isfinite().all() and one.bboxes.isfinite().all()) for one in found)]
 
@@ -254,12 +254,12 @@ def _run(export: Export, folder: Path, config: Any, model: Any, proof: Proof, me
         proof.check("mmdet: images with detections, all finite", [IMAGES, True], infer, note=note)
 
 
-def _unread(name: str, model: Any, export: Export) -> bool:
+def _unread(name: str, model: Any, plan: DetectorPlan) -> bool:
     """Whether a parameter may lack a gradient: it makes a map that nothing reads, or belongs to an unknown head.
 
     One-stage detectors begin at stride 8. An unknown head may have some parameters for other images.
     """
-    if export.head is None and not name.startswith("backbone."):
+    if plan.head is None and not name.startswith("backbone."):
         return True
     levels = range(getattr(model.neck, "start_level", 0))
     parts = [f"backbone.network.pyramid.levels.{level}." for level in levels]
@@ -268,7 +268,7 @@ def _unread(name: str, model: Any, export: Export) -> bool:
     return name.startswith(tuple(parts))
 
 
-def _batch(export: Export, side: int) -> Mapping[str, Any]:
+def _batch(plan: DetectorPlan, side: int) -> Mapping[str, Any]:
     """Random images with two objects each."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
@@ -282,8 +282,8 @@ def _batch(export: Export, side: int) -> Mapping[str, Any]:
     for _ in range(IMAGES):
         shape = {"img_shape": (side, side), "ori_shape": (side, side), "scale_factor": (1.0, 1.0)}
         sample = DetDataSample(metainfo={**shape, "img_id": 0})
-        labels = torch.tensor([0, len(export.data.classes) - 1])
-        kept = {"masks": BitmapMasks(masks, side, side)} if export.detector_config.masks else {}
+        labels = torch.tensor([0, len(plan.data.classes) - 1])
+        kept = {"masks": BitmapMasks(masks, side, side)} if plan.detector_config.masks else {}
         sample.gt_instances = InstanceData(bboxes=boxes, labels=labels, **kept)
         samples.append(sample)
     return {"inputs": list(torch.randint(0, 256, (IMAGES, 3, side, side), dtype=torch.uint8)), "data_samples": samples}
@@ -309,7 +309,8 @@ def narrowed(architecture: Architecture) -> Architecture:
 
 def _written(export: Export) -> Any:
     """The configuration of an export, written to a temporary folder and read back."""
-    settings = full_config(export.architecture, export.data, export.training, detector_config=export.detector_config)
+    plan = detector_plan(export)
+    settings = full_config(export.architecture, plan.data, plan.training, detector_config=plan.detector_config)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / CONFIG
         path.write_text(render(settings, "narrowed"), encoding="utf-8")

@@ -1,7 +1,6 @@
 """The starting weights of a full training: the proxy's, pre-trained branches', or random ones."""
 
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,56 +9,18 @@ from torch import Tensor
 
 from piip_search.architecture import Architecture
 from piip_search.errors import WeightsError
-from piip_search.evaluation.evaluation import Evaluation, training_folders
+from piip_search.evaluation.evaluation import Evaluation
 from piip_search.export import Start
 from piip_search.models import PIIPPyramid
 from piip_search.models.weights.inherit import inherit
 from piip_search.models.weights.pretrained import load_pretrained
+from piip_workers.networks.weights import StartingWeights
 
 NETWORK = "backbone.network."
 """Prefix of the network's parameters in a detector."""
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A network with its weights, and the other tensors of its detector if they come from one.
-
-    Attributes:
-        network: The network, with random weights where no others were found.
-        start: Description of the weights.
-        tensors: Tensors of the detector that a training starts from; empty for a random start.
-    """
-
-    network: PIIPPyramid
-    start: Start
-    tensors: dict[str, Tensor]
-
-    def write(self, path: Path) -> None:
-        """Writes a checkpoint that mmengine loads."""
-        torch.save({"state_dict": self.tensors}, path)
-
-
-def trial_folder(trials: Path, evaluation: Evaluation) -> Path:
-    """The folder of a trial's checkpoints.
-
-    Args:
-        trials: Folder of all trials of its search (`piip_search.evaluation.evaluation.trials_folder`).
-        evaluation: The trial; if its folder is not in this home, for example in a home that shares the ledger, the
-            recorded folder is used.
-    """
-    here = training_folders(trials, evaluation)
-    elsewhere = Path(evaluation.facts.home) / evaluation.facts.folder
-    places = [*here, *([elsewhere] if elsewhere.is_absolute() else [])]
-    return next((place for place in places if place.is_dir()), here[0])
-
-
-def proxy_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a trial; None without one, for example after no epoch."""
-    files = sorted(folder.glob("epoch_*.pth"), key=lambda path: int(path.stem.removeprefix("epoch_")))
-    return files[-1] if files else None
-
-
-def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: Path) -> Weights:
+def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: Path) -> StartingWeights:
     """The weights of a proxy that fit: all of them, as sizes of images and windows are not part of them.
 
     Args:
@@ -91,10 +52,10 @@ def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: P
         f"Training starts from `weights.pth`: the proxy's weights after its last epoch ({taken}, "
         f"and {len(around)} of the detector)."
     )
-    return Weights(network, Start("proxy", text, "weights.pth"), {**around, **_outside(network.state_dict())})
+    return StartingWeights(network, Start("proxy", text, "weights.pth"), {**around, **_outside(network.state_dict())})
 
 
-def from_pretrained(architecture: Architecture, place: str) -> Weights:
+def from_pretrained(architecture: Architecture, place: str) -> StartingWeights:
     """The weights of every branch from timm.
 
     Args:
@@ -110,12 +71,12 @@ def from_pretrained(architecture: Architecture, place: str) -> Weights:
     text = "Training starts from `weights.pth`: pre-trained branches, the rest at random.\n\n" + "\n".join(
         f"- {one}" for one in taken
     )
-    return Weights(network, Start("pretrained", text, "weights.pth"), _outside(branches))
+    return StartingWeights(network, Start("pretrained", text, "weights.pth"), _outside(branches))
 
 
-def at_random(architecture: Architecture, start: Start) -> Weights:
+def at_random(architecture: Architecture, start: Start) -> StartingWeights:
     """Random weights from a fixed seed."""
-    return Weights(_network(architecture), start, {})
+    return StartingWeights(_network(architecture), start, {})
 
 
 def _network(architecture: Architecture) -> PIIPPyramid:

@@ -9,14 +9,14 @@ import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from piip_search.config import Data  # noqa: E402
+from piip_search.tasks.detection.section import DetectionData  # noqa: E402
 from piip_workers.tasks.detection import data as data_sets  # noqa: E402
 from piip_workers.tasks.detection.coco.annotation_file import annotations_of  # noqa: E402
 from support import squares  # noqa: E402
 from support.squares import each, put  # noqa: E402
 
 
-def problems_of(data: Data, masks: bool = False) -> list[str]:
+def problems_of(data: DetectionData, masks: bool = False) -> list[str]:
     return data_sets.examine(data, masks).problems
 
 

@@ -3,16 +3,15 @@
 import math
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from piip_search.config import Data, Split
 from piip_search.errors import UnreadableFileError
-from piip_search.export import CocoSplit
 from piip_search.file_paths import located
+from piip_search.tasks.detection.mmdet.data import CocoSplit
+from piip_search.tasks.detection.section import DetectionData, Split
 from piip_search.units import gibibytes
 from piip_workers.images.image_files import names_outside, where_else
 from piip_workers.images.pictures import Header, Pictures, has_opencv
@@ -22,6 +21,7 @@ from piip_workers.tasks.detection.coco.data_set import AREA_RANGES, contents_of,
 from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown
 from piip_workers.tasks.detection.coco.foreign_formats import foreign_image
 from piip_workers.tasks.detection.coco.orientation import look_at_sizes
+from piip_workers.tasks.task import DataReport
 
 MOST_MISSING = 10
 """Most missing names that are listed."""
@@ -55,25 +55,12 @@ def _silent(text: str) -> None:
     """Reports no progress."""
 
 
-@dataclass
-class DataReport:
-    """The findings about a data set.
-
-    Attributes:
-        problems: Reasons why it cannot be used, one line each with file, place and way out.
-        notices: Ways in which it is read that a user may not expect.
-    """
-
-    problems: list[str] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-
-
-def check(data: Data, masks: bool = False) -> list[str]:
+def check(data: DetectionData, masks: bool = False) -> list[str]:
     """Problems of a data set; empty if it can be used. The arguments are those of `examine`."""
     return examine(data, masks).problems
 
 
-def examine(data: Data, masks: bool = False, progress: ReportProgress = _silent) -> DataReport:
+def examine(data: DetectionData, masks: bool = False, progress: ReportProgress = _silent) -> DataReport:
     """Problems and notices of a data set.
 
     Args:
@@ -242,7 +229,7 @@ def spread(places: Sequence[int], most: int) -> list[int]:
 
 
 def undecodable_images(
-    data: Data, wanted: int | None, progress: Callable[[int, int], None] = lambda done, total: None
+    data: DetectionData, wanted: int | None, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[str]:
     """Validation images that cannot be decoded, one line each: one of them would end every candidate's measurement.
 
@@ -281,7 +268,7 @@ def _broken(
 
 
 def undecodable_training_images(
-    data: Data, sample: int | None, ended: Callable[[], bool] = lambda: False
+    data: DetectionData, sample: int | None, ended: Callable[[], bool] = lambda: False
 ) -> DataReport:
     """Training images that cannot be decoded; others replace a few of them, but training fails if most are.
 
@@ -305,7 +292,7 @@ def undecodable_training_images(
     return DataReport(notices=[f"{line}; training takes other images in their place"])
 
 
-def shared_images(data: Data) -> list[str]:
+def shared_images(data: DetectionData) -> list[str]:
     """A notice if validation images are also training images, which makes their averages unreliable for others.
 
     Args:
@@ -329,7 +316,7 @@ def shared_images(data: Data) -> list[str]:
 
 
 def unsuited(
-    data: Data, metric: str, detector: str, masks: bool, sides: tuple[float, float] | None = None
+    data: DetectionData, metric: str, detector: str, masks: bool, sides: tuple[float, float] | None = None
 ) -> list[str]:
     """Reasons why a checked data set cannot train a detector or measure a metric, one line each.
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from piip_search.config import Data, Orientation
-from piip_search.export import CocoPaths, CocoSplit
+from piip_search.sections import Orientation
+from piip_search.tasks.detection.mmdet.data import CocoPaths, CocoSplit
+from piip_search.tasks.detection.section import DetectionData
 from piip_workers.cache import cache_folder
 from piip_workers.images.pictures import Pictures, ProgressCallback
 from piip_workers.tasks.detection.coco.annotation_file import AnnotationFile, annotations_of
@@ -23,7 +24,7 @@ AREA_RANGES = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, math.inf)}
 """COCO's ranges of an object's area in pixels; each includes both ends."""
 
 
-def prepare(data: Data, masks: bool = False) -> CocoPaths:
+def prepare(data: DetectionData, masks: bool = False) -> CocoPaths:
     """Absolute paths and class names of a checked data set; an embedded one is created on first use.
 
     Args:
@@ -52,7 +53,7 @@ def _orientation(split: CocoSplit) -> Orientation:
     return orientation_of(images, Pictures(split.images, images.names)) or "exif"
 
 
-def resolved(data: Data) -> Data:
+def resolved(data: DetectionData) -> DetectionData:
     """The data set with the orientation of its annotations filled in, so that no other machine determines it again."""
     if data.embedded:
         return data
@@ -66,7 +67,7 @@ def resolved(data: Data) -> Data:
     )
 
 
-def fingerprint(data: Data, progress: ProgressCallback = lambda done, total: None) -> str:
+def fingerprint(data: DetectionData, progress: ProgressCallback = lambda done, total: None) -> str:
     """Fingerprint of a data set: 16 hexadecimal digits of all that a measurement sees, without its location.
 
     It covers the annotation files, the names and contents of the images, and the way in which pixels are read.
@@ -88,7 +89,7 @@ def fingerprint(data: Data, progress: ProgressCallback = lambda done, total: Non
     return digest.hexdigest()[:16]
 
 
-def image_counts(data: Data) -> tuple[int, int] | None:
+def image_counts(data: DetectionData) -> tuple[int, int] | None:
     """Number of training and validation images, without checks; None if the data is not on this machine."""
     if data.embedded:
         return DIGITS["train"], DIGITS["val"]
@@ -168,7 +169,7 @@ def named(names: Sequence[str], places: Sequence[int] | None) -> list[str]:
     return list(names) if places is None else [names[place] for place in places]
 
 
-def splits_of(data: Data) -> dict[str, CocoSplit]:
+def splits_of(data: DetectionData) -> dict[str, CocoSplit]:
     """The two parts of a data set; an embedded one is created on first use."""
     if data.embedded:
         root = compose(cache_folder())

@@ -8,7 +8,7 @@ Legend: M images.
 
 from collections.abc import Sequence
 
-from piip_search.config import Orientation
+from piip_search.sections import Orientation
 from piip_workers.images.pictures import Header, Pictures, ProgressCallback
 from piip_workers.tasks.detection.coco.annotation_file import Images
 from piip_workers.tasks.detection.coco.findings import Findings, Rule, Shown

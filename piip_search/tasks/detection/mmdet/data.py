@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from piip_search.architecture import Architecture
-from piip_search.config import Orientation, Training
 from piip_search.export.settings import Settings, replaced
+from piip_search.sections import Orientation
+from piip_search.tasks.detection.section import DetectionTraining
 
 DATA_MODULES = (
     "piip_workers.tasks.detection.annotations",
@@ -73,13 +74,15 @@ class ProxyImages:
     pinned: bool = False
 
 
-def box(architecture: Architecture, training: Training) -> tuple[int, int]:
+def box(architecture: Architecture, training: DetectionTraining) -> tuple[int, int]:
     """Long and short side in pixels of the box for an image."""
     side = architecture.resolution
     return side, int(side * training.short_side)
 
 
-def smallest_image(architecture: Architecture, training: Training, aspects: tuple[float, float]) -> tuple[int, int]:
+def smallest_image(
+    architecture: Architecture, training: DetectionTraining, aspects: tuple[float, float]
+) -> tuple[int, int]:
     """Sides in pixels of the smallest padded image of a data set.
 
     At its aspect, a fitted image fills the box on at least one side. So the smallest is the squarest or the most oblong
@@ -102,7 +105,7 @@ def smallest_image(architecture: Architecture, training: Training, aspects: tupl
 def loaders(
     architecture: Architecture,
     data: CocoPaths,
-    training: Training,
+    training: DetectionTraining,
     *,
     masks: bool,
     batch: int,
@@ -179,7 +182,7 @@ def loaders(
     }
 
 
-def read_as_proxies(parts: Settings, training: Training, images: ProxyImages, seed: int) -> None:
+def read_as_proxies(parts: Settings, training: DetectionTraining, images: ProxyImages, seed: int) -> None:
     """Changes loaders in place: caches decoded images, and derives random numbers from image and epoch.
 
     A reading process keeps them between epochs; if the training process reads by itself, it keeps them between trials
@@ -203,7 +206,7 @@ def _pixels(split: CocoSplit) -> Settings:
     return stored if split.bits is None else {**stored, "bits": split.bits}
 
 
-def _augmentation(training: Training, resize: Settings) -> list[Settings]:
+def _augmentation(training: DetectionTraining, resize: Settings) -> list[Settings]:
     """Augmentations after fitting: another size inside the same box, a flip, other colours."""
     steps = [resize]
     if training.scale_jitter is not None:

@@ -8,14 +8,14 @@ import math
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import PYRAMID_LEVELS, STRIDES
-from piip_search.config import Training
 from piip_search.evaluation.evaluation import Fidelity
-from piip_search.export.mmdet import recipe
-from piip_search.export.mmdet.data import DATA_MODULES as READING
-from piip_search.export.mmdet.data import CocoPaths, ProxyImages, loaders, read_as_proxies, smallest_image
-from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig, DetectorMaps
-from piip_search.export.mmdet.recipe import SCHEDULES, TrainingLength
 from piip_search.export.settings import Settings, replaced
+from piip_search.tasks.detection.mmdet import recipe
+from piip_search.tasks.detection.mmdet.data import DATA_MODULES as READING
+from piip_search.tasks.detection.mmdet.data import CocoPaths, ProxyImages, loaders, read_as_proxies, smallest_image
+from piip_search.tasks.detection.mmdet.detectors import DETECTOR_CONFIGS, DetectorConfig, DetectorMaps
+from piip_search.tasks.detection.mmdet.recipe import SCHEDULES, TrainingLength
+from piip_search.tasks.detection.section import DetectionTraining
 
 MEAN = STD = [127.5, 127.5, 127.5]
 CONFIG_MODULES = ("piip_workers.tasks.detection.backbone", "piip_workers.tasks.detection.layer_decay", *READING)
@@ -27,7 +27,7 @@ FEWEST_WARMUP = 2
 def proxy_config(
     architecture: Architecture,
     data: CocoPaths,
-    training: Training,
+    training: DetectionTraining,
     *,
     fidelity: Fidelity,
     images: ProxyImages,
@@ -104,7 +104,7 @@ def proxy_config(
 def full_config(
     architecture: Architecture,
     data: CocoPaths,
-    training: Training,
+    training: DetectionTraining,
     schedule: TrainingLength = SCHEDULES["1x"],
     *,
     images: int | None = None,
@@ -197,7 +197,11 @@ def _base(detector_config: DetectorConfig) -> Settings:
 
 
 def _model(
-    architecture: Architecture, training: Training, detector_config: DetectorConfig, data: CocoPaths, regularised: bool
+    architecture: Architecture,
+    training: DetectionTraining,
+    detector_config: DetectorConfig,
+    data: CocoPaths,
+    regularised: bool,
 ) -> Settings:
     rates = [branch.model.drop_path if regularised else 0.0 for branch in architecture.branches]
     backbone = replaced(

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from piip_search.architecture import Architecture
-from piip_search.config import Training
-from piip_search.export.mmdet.data import CocoPaths, CocoSplit, box
 from piip_search.export.settings import Settings
+from piip_search.tasks.detection.mmdet.data import CocoPaths, CocoSplit, box
+from piip_search.tasks.detection.section import DetectionTraining
 
-PixelNorm = dict[str, list[float]]
-HALF_NORM: PixelNorm = {"mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5]}
-IMAGENET: PixelNorm = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+Mmdet2Norm = dict[str, list[float]]
+HALF_NORM: Mmdet2Norm = {"mean": [127.5, 127.5, 127.5], "std": [127.5, 127.5, 127.5]}
+IMAGENET: Mmdet2Norm = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
 SHORT_SIDES = tuple(range(480, 801, 32))
 """Short sides of DINO's training images, with the long side `LONG_SIDE`, for networks of `DESIGN_SIDE` pixels."""
 FIRST_SHORT_SIDES = (400, 500, 600)
@@ -34,14 +34,16 @@ class ImagePipeline:
         images_per_gpu: Images of a step on each GPU.
     """
 
-    norm: PixelNorm
+    norm: Mmdet2Norm
     padding: int
     masks: bool
     queried: bool
     images_per_gpu: int
 
 
-def data_settings(architecture: Architecture, data: CocoPaths, training: Training, reading: ImagePipeline) -> Settings:
+def data_settings(
+    architecture: Architecture, data: CocoPaths, training: DetectionTraining, reading: ImagePipeline
+) -> Settings:
     """Data sets and pipelines."""
     scale = box(architecture, training)
     if reading.queried:
@@ -103,7 +105,7 @@ def _load(split: CocoSplit) -> Settings:
     return {"type": "LoadImageFromFile", **stored}
 
 
-def _sizes(training: Training, scale: tuple[int, int]) -> list[Settings]:
+def _sizes(training: DetectionTraining, scale: tuple[int, int]) -> list[Settings]:
     resize: Settings = {"type": "Resize", "img_scale": scale, "keep_ratio": True}
     if training.scale_jitter is None:
         return [resize]

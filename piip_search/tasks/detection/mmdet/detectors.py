@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from piip_search.architecture.segments import STRIDES
-from piip_search.config import Training
 from piip_search.export.settings import Settings
 from piip_search.tasks.detection.head import stacked_convolutions
+from piip_search.tasks.detection.section import DetectionTraining
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,11 @@ class DetectorConfig:
     base: str
     strides: tuple[int, ...]
     masks: bool
-    settings: Callable[[Training, int, DetectorMaps], Settings]
+    settings: Callable[[DetectionTraining, int, DetectorMaps], Settings]
     imports: tuple[str, ...] = ()
 
 
-def _dense(training: Training, classes: int, maps: DetectorMaps) -> Settings:
+def _dense(training: DetectionTraining, classes: int, maps: DetectorMaps) -> Settings:
     """Settings of a one-stage detector; a narrow head is also shallow, for small models."""
     channels = training.channels
     head: Settings = {
@@ -56,7 +56,7 @@ def _dense(training: Training, classes: int, maps: DetectorMaps) -> Settings:
     return {"neck": neck, "bbox_head": head, "test_cfg": {"max_per_img": training.max_detections}}
 
 
-def _mask_rcnn(training: Training, classes: int, maps: DetectorMaps) -> Settings:
+def _mask_rcnn(training: DetectionTraining, classes: int, maps: DetectorMaps) -> Settings:
     channels = training.channels
     rpn: Settings = {"in_channels": channels, "feat_channels": channels}
     if training.anchor_scale is not None:

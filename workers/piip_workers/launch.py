@@ -23,7 +23,7 @@ def train(arguments: Sequence[str], gpus: int = 1) -> int:
         gpus: Number of processes that train together on this machine, each with its own GPU.
     """
     if gpus == 1:
-        from piip_workers.tasks.detection.full_training import main
+        from piip_workers.train import main
 
         return main(arguments)
     with subprocess.Popen(command(arguments, gpus)) as process:

@@ -8,15 +8,15 @@ import math
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.backbones import ConvNeXt, Transformer
-from piip_search.config import Training
 from piip_search.errors import ExportError
-from piip_search.export.authors.branches import branch_refusals, branch_settings, is_deit
-from piip_search.export.authors.data import HALF_NORM, IMAGENET, ImagePipeline, data_settings
-from piip_search.export.mmdet import recipe
-from piip_search.export.mmdet.data import CocoPaths, box
-from piip_search.export.mmdet.detectors import DETECTOR_CONFIGS, DetectorMaps
-from piip_search.export.mmdet.recipe import TrainingLength
 from piip_search.export.settings import Settings, replaced
+from piip_search.tasks.detection.authors.branches import branch_refusals, branch_settings, is_deit
+from piip_search.tasks.detection.authors.data import HALF_NORM, IMAGENET, ImagePipeline, data_settings
+from piip_search.tasks.detection.mmdet import recipe
+from piip_search.tasks.detection.mmdet.data import CocoPaths, box
+from piip_search.tasks.detection.mmdet.detectors import DETECTOR_CONFIGS, DetectorMaps
+from piip_search.tasks.detection.mmdet.recipe import TrainingLength
+from piip_search.tasks.detection.section import DetectionTraining
 
 BACKBONE_CLASSES = {2: "PIIPTwoBranch", 3: "PIIPThreeBranch", 4: "PIIPFourBranch"}
 CONFIG_PLACE = "mmdetection/configs/piip"
@@ -47,7 +47,7 @@ CONVNEXT_PADDING = 32
 """Multiple of their configurations with ConvNeXts."""
 
 
-def refusals(architecture: Architecture, training: Training) -> list[str]:
+def refusals(architecture: Architecture, training: DetectionTraining) -> list[str]:
     """Reasons why their code base cannot build and train the architecture, one line each."""
     branches, interaction = architecture.branches, architecture.interaction
     reasons = []
@@ -74,7 +74,7 @@ def refusals(architecture: Architecture, training: Training) -> list[str]:
 
 
 def official_config(
-    architecture: Architecture, data: CocoPaths, training: Training, schedule: TrainingLength
+    architecture: Architecture, data: CocoPaths, training: DetectionTraining, schedule: TrainingLength
 ) -> Settings:
     """The configuration for a file in `CONFIG_PLACE` of their repository, for 8 GPUs.
 
@@ -113,7 +113,7 @@ def official_config(
     return settings
 
 
-def remarks(architecture: Architecture, data: CocoPaths, training: Training) -> list[str]:
+def remarks(architecture: Architecture, data: CocoPaths, training: DetectionTraining) -> list[str]:
     """Remarks on their code base for a reader of the file."""
     branches = architecture.branches
     found = []
@@ -164,7 +164,7 @@ def _norm(architecture: Architecture, queried: bool) -> dict[str, list[float]]:
     return IMAGENET if deit or _has_convnext(architecture) else HALF_NORM
 
 
-def _detector_settings(architecture: Architecture, data: CocoPaths, training: Training) -> Settings:
+def _detector_settings(architecture: Architecture, data: CocoPaths, training: DetectionTraining) -> Settings:
     """Settings of neck and heads."""
     merged = [width for width, _ in architecture.merged]
     if training.detector == "dino":
@@ -178,7 +178,7 @@ def _detector_settings(architecture: Architecture, data: CocoPaths, training: Tr
     return detector_config.settings(training, len(data.classes), DetectorMaps(widths, box(architecture, training)))
 
 
-def _backbone(architecture: Architecture, training: Training) -> Settings:
+def _backbone(architecture: Architecture, training: DetectionTraining) -> Settings:
     interaction = architecture.interaction
     settings = replaced(
         type=BACKBONE_CLASSES[len(architecture.branches)],
@@ -209,7 +209,7 @@ def _parts(architecture: Architecture, index: int) -> Settings:
     return {name: value for name, value in settings.items() if name != "real_size"}
 
 
-def _optimizer(architecture: Architecture, training: Training, queried: bool) -> Settings:
+def _optimizer(architecture: Architecture, training: DetectionTraining, queried: bool) -> Settings:
     models = [branch.model for branch in architecture.branches]
     layers = next((model.depth for model in models if isinstance(model, Transformer)), CONVNEXT_LAYERS)
     # Names of ConvNeXts do not follow the rule, so they train at the full rate in any case.

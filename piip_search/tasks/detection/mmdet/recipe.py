@@ -1,9 +1,9 @@
 """PIIP's public detection recipe (official configurations, Mask R-CNN 1x and 3x)."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-ScheduleName = Literal["1x", "3x"]
+from piip_search.errors import UserError
+from piip_search.sections import closest
 
 IMAGES_A_STEP = 16
 """Images a step, over all GPUs."""
@@ -25,12 +25,23 @@ class TrainingLength:
         steps: Epochs after which the learning rate falls to a tenth.
     """
 
-    name: ScheduleName
+    name: str
     epochs: int
     steps: tuple[int, ...]
 
 
-SCHEDULES: dict[ScheduleName, TrainingLength] = {
+SCHEDULES: dict[str, TrainingLength] = {
     "1x": TrainingLength("1x", 12, (8, 11)),
     "3x": TrainingLength("3x", 36, (27, 33)),
 }
+
+
+def schedule_named(name: str) -> TrainingLength:
+    """The schedule of that name.
+
+    Raises:
+        UserError: There is none.
+    """
+    if name not in SCHEDULES:
+        raise UserError(f"unknown schedule {name!r}{closest(name, SCHEDULES)}")
+    return SCHEDULES[name]
