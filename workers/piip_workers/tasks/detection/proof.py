@@ -149,7 +149,7 @@ def _count(export: Export, plan: DetectorPlan, model: Any, proof: Proof) -> None
     proof.check(
         "mmdet: multiply-accumulates of the detector",
         cost.macs,
-        lambda: _detector_macs(detector, model, image),
+        lambda: detector_macs(detector, model, image),
         note=note,
     )
 
@@ -158,7 +158,7 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _detector_macs(detector: DetectorHead, model: Any, image: Tensor) -> int:
+def detector_macs(detector: DetectorHead, model: Any, image: Tensor) -> int:
     """MACs of network, neck and heads; Mask R-CNN's at 1000 proposals and one mask a detection."""
     model = model.eval()
     with torch.no_grad():
