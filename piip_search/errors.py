@@ -79,7 +79,7 @@ class DataError(UserError):
 
 
 class UnreadableFileError(DataError):
-    """A file is no annotation file in COCO format; the message names its format."""
+    """An annotation file has a format that is not read; the message names it."""
 
 
 class NotJsonError(DataError):

@@ -127,7 +127,7 @@ def export_design(
         out: Folder of the design.
         ledger: A file, or the URL of a database; `ledger.db` in the home by default.
         home: Home folder with the checkpoints of the run.
-        formats: Formats to write: that of the task by default, for example `mmdet`; `torch`; `onnx`.
+        formats: Formats to write: that of the task's own training by default; `torch`; `onnx`.
         proof: Whether the export tests the written files.
         notify: Called with notes about the design.
 

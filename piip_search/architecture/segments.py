@@ -18,7 +18,7 @@ MAP_MERGES: tuple[Merge, ...] = ("conv", "linear", "pyramid")
 KEEPS_PREFIX: tuple[Merge, ...] = ("logits", "tokens")
 """Merges for which class tokens and registers pass the blocks of ViTs."""
 STRIDES = (4, 8, 16, 32)
-"""Strides of the maps that a detector reads, in pixels."""
+"""Strides of a pyramid's maps, in pixels."""
 PYRAMID_LEVELS = 4
 """Number of maps of a pyramid merge: branches merge after the first two stretches and after the last two."""
 

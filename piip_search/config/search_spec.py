@@ -41,7 +41,7 @@ class SearchSpec(Section):
         costs: Axes of cost that are searched together; by default the tiers' axis alone.
         seed: Seed of the sampler and of every training.
         sampler: Name of the sampler.
-        prior: Prior knowledge of the sampler piip: `published` for the papers' detectors, dropped if it misleads; None
+        prior: Prior knowledge of the sampler piip: `published` for the papers' designs, dropped if it misleads; None
             for none.
         space: Choices for a design.
         limit: Limit on the cost of one design.

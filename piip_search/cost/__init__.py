@@ -12,7 +12,7 @@ Left out: activations, softmax, residual sums, resizing, root-mean-square norms,
 product, convolution, attention product and bilinear sample. Left out: biases, norms, activations, softmax, residual
 sums, resizing, and the layers after the merged map.
 
-`whole` adds the layers of a task that read the merge's outputs, such as the pyramid, neck and head of a detector.
+`whole` adds the layers of a task that read the merge's outputs, such as a pyramid, neck and head.
 
 All are sums over branches, over pairs of neighbours, and over merges. So a search space can price all its designs
 together.

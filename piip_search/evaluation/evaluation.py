@@ -149,7 +149,7 @@ class Evaluation:
     Attributes:
         candidate: Measured candidate.
         status: `done` with metrics, or `failed` with an error.
-        metrics: Finite numbers by name, higher is better for the searched one (`bbox_mAP` and the like).
+        metrics: Finite numbers by name.
         error: Error in one line; empty when done.
         seconds: Wall-clock time of training and measuring; 0 for an answer from the ledger.
         history: One row of numbers per epoch (loss, and metrics if measured).

@@ -22,7 +22,7 @@ class Facts:
         home: Home folder at the time.
         parameters: Number of parameters of the trained network, with its head.
         peak_memory_mib: Highest memory of the training, in MiB: of the GPU, or else of the process.
-        queries: Number of queries of a detector with queries.
+        queries: Number of queries of a model with queries.
         inherited_from: Name of the inherited weights.
         inherited: Description of the inherited weights.
         unreadable_images: Number of undecodable training images.

@@ -1,4 +1,4 @@
-"""PIIP networks with heads: a pyramid for detectors, or class scores.
+"""PIIP networks with heads: a pyramid of maps, or class scores.
 
 Legend: B images, C channels, H W grid, K classes.
 """
@@ -17,7 +17,7 @@ from piip_search.models.piip import PIIP
 
 
 class PIIPPyramid(nn.Module):
-    """A PIIP network with a detector's pyramid."""
+    """A PIIP network with a pyramid of maps."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class PIIPPyramid(nn.Module):
         """
         super().__init__()
         if architecture.merge in KEEPS_PREFIX:
-            raise DesignError(f"the merge {architecture.merge} gives no map to detect on; use conv, linear or pyramid")
+            raise DesignError(f"the merge {architecture.merge} gives no map for a pyramid; use conv, linear or pyramid")
         self.piip = PIIP(architecture, drop_path, interaction_drop_path, checkpointing)
         if not strides or not set(strides) <= set(STRIDES):
             raise DesignError(f"a pyramid must have strides of {', '.join(map(str, STRIDES))}, got {tuple(strides)}")

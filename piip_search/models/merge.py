@@ -1,4 +1,4 @@
-"""Branch merging, and the pyramid that detectors read (PIIP, section 3.4).
+"""Branch merging, and the pyramid of maps (PIIP, section 3.4).
 
 Legend: B images, C channels, H W grid, N tokens, K classes.
 """
@@ -138,7 +138,7 @@ class Pyramid(nn.Module):
         Args:
             widths: Channels of the maps.
             strides: Their strides in pixels: each 4, 2, 1 or 1/2 times that of its level.
-            targets: Strides of the levels: all four, or those that a detector reads (DINO: 8, 16 and 32).
+            targets: Strides of the levels: all four, or those that a neck reads (DINO's: 8, 16 and 32).
 
         Raises:
             DesignError: The numbers of maps and levels differ, or a map has another stride.

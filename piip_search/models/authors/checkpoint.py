@@ -58,7 +58,7 @@ def to_official(state: _State, architecture: Architecture, strides: Sequence[int
 
 
 def from_official(state: _State, architecture: Architecture, strides: Sequence[int] = STRIDES) -> dict[str, Tensor]:
-    """The state of a network from one with the authors' names, or from a whole detector or language model.
+    """The state of a network from one with the authors' names, or from a whole model around it.
 
     Positions stay on their stored grid, which the network accepts. If only the authors' backbone has layer scales, they
     are multiplied into the layers before them.

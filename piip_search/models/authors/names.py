@@ -210,7 +210,7 @@ def is_spare(name: str, architecture: Architecture, strides: Sequence[int]) -> b
 
 
 def inside_network(state: Mapping[str, Tensor], architecture: Architecture) -> Names:
-    """The tensors of the network in a whole detector or language model."""
+    """The tensors of the network in a whole model."""
     plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     if architecture.merge == "tokens":
         return {name: tensor for name, tensor in plain.items() if name.startswith((TOWER, PROJECTOR))}

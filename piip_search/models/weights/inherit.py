@@ -44,7 +44,7 @@ def inherit(network: nn.Module, architecture: Architecture, state: _State, paren
     """Loads a relative's weights that fit into a network, in place.
 
     Args:
-        network: A `PIIP`, or a `PIIPPyramid`, or a detector around one.
+        network: A `PIIP`, or a `PIIPPyramid`, or a model around one.
         architecture: Architecture of the network.
         state: State of the relative, for a module of the same class.
         parent: Architecture of the relative.

@@ -110,7 +110,7 @@ class _Step:
         self._lent: list[tuple[nn.Parameter, Tensor]] = []
         self._image = torch.randn_like(image_BCHW)
         # One input for autograd instead of a thousand weights, which would take the host longer than the replay.
-        self._anchor = torch.zeros((), device=image_BCHW.device, requires_grad=True)
+        self._source = torch.zeros((), device=image_BCHW.device, requires_grad=True)
         self._awaited: object = None
         maps: list[Tensor] = []
 
@@ -136,7 +136,7 @@ class _Step:
 
     def __call__(self, image_BCHW: Tensor) -> Maps:
         """The network's maps."""
-        maps: tuple[Tensor, ...] = _Replay.apply(self._anchor, self, image_BCHW)  # type: ignore[no-untyped-call]
+        maps: tuple[Tensor, ...] = _Replay.apply(self._source, self, image_BCHW)  # type: ignore[no-untyped-call]
         return maps[0] if self._single else maps
 
     def forward(self, image_BCHW: Tensor) -> tuple[object, list[Tensor]]:
@@ -183,7 +183,7 @@ class _Replay(torch.autograd.Function):
     """A recorded step for autograd; its backward pass writes the gradients itself."""
 
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, step: _Step, image_BCHW: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, source: Tensor, step: _Step, image_BCHW: Tensor) -> tuple[Tensor, ...]:
         ctx.step = step
         ctx.awaited, places = step.forward(image_BCHW)
         maps = tuple(place.detach() for place in places)
