@@ -19,6 +19,7 @@ ALLOWED = {
     "piip_search/tasks/__init__.py": "the registry",
     "piip_search/architecture/published.py": "the papers' tasks",
     "piip_search/cli/cost.py": "the former name of the option --head",
+    "piip_search/search/samplers/joint_gain.py": "boxes of a hypervolume",
     "piip_search/config/space.py": "the former name of the convention whole",
     "workers/piip_workers/__init__.py": "former names of modules",
     "workers/piip_workers/tasks/__init__.py": "the registry",

@@ -8,13 +8,15 @@ import typer
 from rich.text import Text
 
 from piip_search.api.cost import DesignCost, TrialCost, head_named, price_design, price_trial
+from piip_search.api.notices import ignore
 from piip_search.architecture import Architecture
-from piip_search.cli.application import print_json, print_result
+from piip_search.cli.application import note, print_json, print_result
 from piip_search.cli.options import Json, Quiet, expanded_space, space_names
 from piip_search.cli.terminal import tables
 from piip_search.config import SearchSpec, load_spec
 from piip_search.config.shipped import find_space
-from piip_search.cost import Convention
+from piip_search.config.space import FORMER_WHOLE
+from piip_search.cost import CONVENTIONS
 from piip_search.errors import DesignError, UserError
 from piip_search.tasks import TASKS
 from piip_search.units import gibibytes, gigabytes, quantity
@@ -25,13 +27,28 @@ PUBLISHED_LISTED = 5
 """Most published designs listed beside a design."""
 
 
+def _present_word(word: str | None) -> str | None:
+    """A convention by its present or former word."""
+    if word == FORMER_WHOLE:
+        note(f"note: --convention: {word} is called whole now, and means the same; write whole")
+        return "whole"
+    if word is not None and word not in CONVENTIONS:
+        raise typer.BadParameter(f"must be {', '.join(CONVENTIONS)}, got {word!r}")
+    return word
+
+
 def cost(
     architecture: Annotated[str, typer.Argument(help="Short form of an architecture.")],
     image: Annotated[
         str | None, typer.Option(help="Height x width in pixels of the input image, such as 800x1333.")
     ] = None,
     convention: Annotated[
-        Convention | None, typer.Option(help="Counting convention of the parts; all totals are shown.")
+        str | None,
+        typer.Option(
+            help=f"Counting convention of the parts, {', '.join(CONVENTIONS)}; all totals are shown.",
+            autocompletion=lambda: list(CONVENTIONS),
+            callback=_present_word,
+        ),
     ] = None,
     head: Annotated[
         str | None,
@@ -60,11 +77,11 @@ def cost(
     """
     design = Architecture.parse(architecture)
     found = price_design(design, None if image is None else _image(image), head_named(head) if head else None)
-    if convention is not None and convention not in found.costs:
+    chosen = next((name for name in found.costs if name == convention), list(found.costs)[-1])
+    if convention not in (None, chosen):
         raise DesignError(f"no head reads what the merge {design.merge} gives; leave --convention out")
-    spec = None if space is None else load_spec(find_space(space))
+    spec = None if space is None else load_spec(find_space(space), ignore if quiet else note)
     trial = None if spec is None else price_trial(design, spec)
-    chosen = convention or list(found.costs)[-1]
     if as_json:
         print_json(found.to_dict() if trial is None else {**found.to_dict(), "trial": asdict(trial)})
     elif quiet:

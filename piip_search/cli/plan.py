@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from piip_search.api.notices import ignore
 from piip_search.api.plan import check_picture, draw_spread, plan_search
 from piip_search.cli.application import console, note, print_json, print_result
 from piip_search.cli.options import Json, Quiet, SpaceName, Trials
@@ -42,7 +43,7 @@ def plan(
     Example: piip-search plan coco --images 118287,5000 --plot coco.png
     """
     path = find_space(space)
-    spec = load_spec(path)
+    spec = load_spec(path, ignore if quiet else note)
     if plot is not None:
         check_picture(plot)
     drawn = plan_search(spec, path, trials, _image_counts(images), throughput)

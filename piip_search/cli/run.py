@@ -69,7 +69,7 @@ def run(
     shown_on, notify = progress(as_json, quiet), ignore if quiet else note
     with shown_on.status("checking the data") as status:
         file = find_space(space)
-        spec = with_trials(load_spec(file), trials)
+        spec = with_trials(load_spec(file, notify), trials)
         opened = open_search_run(spec, ledger_url(ledger, home), home, options, file, notify, note, status.update)
     drive_to_end(opened, shown_on)
     if as_json:

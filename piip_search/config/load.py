@@ -1,6 +1,6 @@
 """Reads a search space file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,19 @@ from piip_search.config.consistency import problems_of
 from piip_search.config.messages import explained
 from piip_search.config.resources import unsupported
 from piip_search.config.search_spec import SearchSpec
+from piip_search.config.space import FORMER_WHOLE
 from piip_search.config.yaml_file import read_yaml, write_yaml
 from piip_search.errors import SpecError, YamlError
-from piip_search.file_paths import escaped, expanded
+from piip_search.file_paths import escaped, expanded, located
 from piip_search.tasks import TASKS, Task, default_task
 
 
-def load_spec(path: Path) -> SearchSpec:
+def load_spec(path: Path, notify: Callable[[str], None] = lambda text: None) -> SearchSpec:
     """Reads and checks a search space.
+
+    Args:
+        path: The file.
+        notify: Called with a line about each former word in it.
 
     Raises:
         SpecError: The file cannot be read, is no YAML or breaks rules; the message lists all problems.
@@ -43,7 +48,15 @@ def load_spec(path: Path) -> SearchSpec:
         raise SpecError(path, [*problems, *error.problems]) from None
     if problems:
         raise SpecError(path, problems)
+    for line in _former_words(content):
+        notify(f"note: {located(path)}: {line}")
     return spec
+
+
+def _former_words(content: Mapping[str, Any]) -> Iterator[str]:
+    """Words of a file that are read and have others now, with their places."""
+    if content["limit"].get("convention") == FORMER_WHOLE:
+        yield f"limit.convention: {FORMER_WHOLE} is called whole now, and means the same; write whole"
 
 
 def space_file(content: Mapping[str, Any], **layout: Any) -> str:

@@ -113,6 +113,16 @@ def test_cost_of_a_trial(run_cli: Cli, tmp_path: Path) -> None:
     assert re.search(r"on a GPU +0\.\d+ to \S+ a trial, .* of 80 GiB", planned.out)
 
 
+def test_the_former_words_of_cost(run_cli: Cli) -> None:
+    present = run_cli("cost", "vit_nano@64:g", "--convention", "whole", "--head", "fcos", "--quiet")
+    former = run_cli("cost", "vit_nano@64:g", "--convention", "detector", "--detector", "fcos", "--quiet")
+    assert (former.code, former.out) == (0, present.out)
+    assert "note: --convention: detector is called whole now" in former.err
+    assert run_cli("cost", "vit_nano@64:g", "--convention", "half").code == 2
+    refused = run_cli("cost", "vit_nano@64:g", "--head", "fcosx")
+    assert (refused.code, "did you mean fcos" in refused.err) == (2, True)
+
+
 def test_cost_of_what_no_head_reads(run_cli: Cli) -> None:
     content = json.loads(run_cli("cost", "vit_b@224:g/logits", "--json").out)
     assert set(content["cost"]) == {"published", "backbone"}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, SpecError, load_spec, parse_spec
 from piip_search.config.shipped import find_space, shipped_spaces
+from piip_search.config.yaml_file import write_yaml
 from piip_search.cost.gpu_share import max_step_bytes, process_bytes, share_of, torch_fraction
 from piip_search.evaluation.evaluation import Candidate
 from piip_search.search.feasible import feasible_designs
@@ -279,3 +280,15 @@ def test_the_former_word_for_the_whole_network_is_the_same_search() -> None:
     )
     assert former.limit.convention == "whole"
     assert former.question == present.question
+
+
+def test_the_former_word_for_whole_is_read_with_a_notice(tmp_path: Path) -> None:
+    file, lines = tmp_path / "space.yaml", list[str]()
+    content = load_spec(find_space("quickstart")).model_dump(mode="json", exclude_unset=True)
+    file.write_text(write_yaml({**content, "limit": {"gmacs": [1], "convention": "detector"}}), encoding="utf-8")
+    former = load_spec(file, lines.append)
+    assert former.limit.convention == "whole"
+    assert lines == [f"note: {file}: limit.convention: detector is called whole now, and means the same; write whole"]
+    file.write_text(write_yaml({**content, "limit": {"gmacs": [1], "convention": "whole"}}), encoding="utf-8")
+    assert load_spec(file, lines.append).question == former.question
+    assert len(lines) == 1

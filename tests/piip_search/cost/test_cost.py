@@ -19,8 +19,9 @@ from piip_search.tasks.detection.head import COCO_MASK_RCNN, DetectorHead
 )
 def test_parts_sum_to_the_whole(convention: Any, name: str) -> None:
     architecture = Architecture.parse(name)
-    parts = breakdown(architecture, convention, (700, 1100))
-    assert sum((part.cost for part in parts), Cost()) == price(architecture, convention, (700, 1100))
+    parts = breakdown(architecture, convention, (700, 1100), COCO_MASK_RCNN)
+    whole = price(architecture, convention, (700, 1100), COCO_MASK_RCNN)
+    assert sum((part.cost for part in parts), Cost()) == whole
     assert all(part.cost.macs >= 0 and part.cost.params >= 0 for part in parts)
 
 
@@ -28,7 +29,7 @@ def test_a_design_of_each_convention() -> None:
     maps, labels = Architecture.parse("vit_b@448:g"), Architecture.parse("vit_b@448:g/logits")
     assert conventions_of(maps, COCO_MASK_RCNN) == CONVENTIONS
     assert conventions_of(labels, COCO_MASK_RCNN) == ("published", "backbone")
-    with pytest.raises(ValueError, match="no maps that a detector could read"):
+    with pytest.raises(ValueError, match="no outputs that the head reads"):
         price(labels, "whole", head=COCO_MASK_RCNN)
 
 
