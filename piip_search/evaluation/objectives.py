@@ -72,6 +72,11 @@ class Objectives:
         """The axis of the tiers."""
         return self.costs[0]
 
+    @property
+    def is_pair(self) -> bool:
+        """Whether one metric is traded off against one cost, so that a front is a rising line."""
+        return len(self.metrics) == len(self.costs) == 1
+
     def cost(self, evaluation: Evaluation) -> float:
         """Cost of the full design on the axis of the tiers, known without training."""
         return self.price(evaluation.candidate.design)

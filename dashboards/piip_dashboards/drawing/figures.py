@@ -93,6 +93,7 @@ class FrontChart:
         members: The front, cheapest first; at least one.
         others: Cost and metric of each other finished design.
         failed: Costs of failed designs.
+        stepped: Whether the front is a rising line: with further metrics or costs it is not.
     """
 
     metric: str
@@ -101,6 +102,7 @@ class FrontChart:
     members: tuple[ChartMember, ...]
     others: tuple[tuple[float, float], ...] = ()
     failed: tuple[float, ...] = ()
+    stepped: bool = True
 
 
 def front_figure(front: FrontChart, size: tuple[float, float] = CHART_SIZE, listed: bool = False) -> Figure:
@@ -115,7 +117,7 @@ def front_figure(front: FrontChart, size: tuple[float, float] = CHART_SIZE, list
     with chart_axes(size, left=70, right=right, top=46, bottom=56) as (figure, axes):
         _set_front_axes(axes, front)
         _draw_tiers(axes, front.tiers, front.axis)
-        _draw_members(axes, front.members)
+        _draw_members(axes, front.members, front.stepped)
         if front.others:
             _draw_cloud(axes, np.array(front.others))
         if front.failed:
@@ -193,10 +195,11 @@ def _write(axes: Axes, words: str, place: tuple[float, float], offset: tuple[flo
     axes.annotate(words, place, offset, textcoords="offset points", **look)
 
 
-def _draw_members(axes: Axes, members: Sequence[ChartMember]) -> None:
+def _draw_members(axes: Axes, members: Sequence[ChartMember], stepped: bool) -> None:
     costs, values = [one.cost for one in members], [one.value for one in members]
     ends = axes.get_xlim()[1], axes.get_ylim()[0]
-    axes.step([costs[0], *costs, ends[0]], [ends[1], *values, values[-1]], where="post", color=_BLUE, linewidth=1.6)
+    if stepped:
+        axes.step([costs[0], *costs, ends[0]], [ends[1], *values, values[-1]], where="post", color=_BLUE, linewidth=1.6)
     axes.plot(costs, values, "o", color=_BLUE, markersize=10, markeredgewidth=0, clip_on=False, label="front")
     named: list[Points] = []
     for one, place in zip(members, axes.transData.transform(np.column_stack([costs, values])), strict=True):

@@ -42,6 +42,7 @@ def _chart(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], obj
         tuple(_member(letter, e, objectives) for letter, e in zip(_letters(), front, strict=False)),
         tuple((cost, value) for cost, value, design in points if value is not None and design not in members),
         tuple(cost for cost, value, _ in points if value is None),
+        objectives.is_pair,
     )
 
 
@@ -63,7 +64,14 @@ def page(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objec
     measured = objectives.measured(evaluations)
     _points(figure, measured, objectives, "measured", GREY, "markers")
     widest = f"front within {objectives.axis.format(fronts[-1].tier)}"
-    _points(figure, fronts[-1].evaluations, objectives, widest, COLOURS[0], "lines+markers")
+    _points(
+        figure,
+        fronts[-1].evaluations,
+        objectives,
+        widest,
+        COLOURS[0],
+        "lines+markers" if objectives.is_pair else "markers",
+    )
     for front in fronts:
         tier = objectives.axis.format(front.tier)
         figure.add_vline(x=front.tier, line_dash="dash", line_color=GREY, annotation_text=tier)

@@ -45,6 +45,7 @@ def front_chart(report: SearchReport) -> FrontChart:
         tuple(ChartMember(row.letter, row.cost, row.value, row.architecture) for row in report.front),
         tuple((p.cost, p.value) for p in report.points if p.value is not None and p.trial not in members),
         tuple(point.cost for point in report.points if point.value is None),
+        report.is_pair,
     )
 
 

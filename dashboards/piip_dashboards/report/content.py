@@ -11,7 +11,7 @@ from piip_search.analysis.audit import Audit, audit, plan_of
 from piip_search.analysis.effects import Effect, Importance, importance, matched_effects
 from piip_search.analysis.error_kinds import Kind, kinds
 from piip_search.analysis.health import Health
-from piip_search.cost import CostLabel
+from piip_search.cost import CostAxis, CostLabel
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.ledger import SearchRecord
@@ -52,18 +52,18 @@ class MemberRow:
     Attributes:
         letter: Letter of its point in the picture; empty if there are too many.
         cost: Cost on the axis of the tiers.
-        mparams: Parameters in 10^6.
         tier: Cheapest tier that it fits.
+        others: Further metrics and costs, in the order of `SearchReport.others`.
     """
 
     letter: str
     trial: int
     value: float
     cost: float
-    mparams: float
     tier: float
     architecture: str
     fingerprint: str
+    others: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,8 @@ class SearchReport:
         metric: Metric of the search.
         convention: Counting convention of multiply-accumulates.
         axis: Axis of the tiers.
+        is_pair: Whether one metric was traded off against one cost.
+        others: Headings of the further metrics and costs of a row.
         counts: Evaluations by `done`, `failed` and `unfinished`.
         question, space, budget: Facts about the search, its space and its limits.
         tiers: Results of the tiers, cheapest first.
@@ -135,6 +137,8 @@ class SearchReport:
     metric: str
     convention: str
     axis: CostLabel
+    is_pair: bool
+    others: tuple[str, ...]
     counts: Mapping[str, int]
     question: tuple[Fact, ...]
     space: tuple[Fact, ...]
@@ -215,6 +219,11 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> S
         metric=objectives.metric,
         convention=spec.limit.convention,
         axis=objectives.axis.label,
+        is_pair=objectives.is_pair,
+        others=(
+            *(metric.name for metric in objectives.metrics[1:]),
+            *(axis.label.heading for axis in _further(objectives)),
+        ),
         counts={
             "done": len(history.evaluations) - len(failed),
             "failed": len(failed),
@@ -258,12 +267,24 @@ def _rows(fronts: Sequence[ParetoFront], objectives: Objectives) -> dict[int, Me
             trial=evaluation.candidate.number,
             value=objectives.value(evaluation) or 0.0,
             cost=cost,
-            mparams=objectives.known_costs(design)["mparams"],
             tier=next(front.tier for front in fronts if cost <= front.tier),
             architecture=design.name,
             fingerprint=design.fingerprint,
+            others=(
+                *(objectives.values(evaluation) or ())[1:],
+                *(axis.of(design) for axis in _further(objectives)),
+            ),
         )
     return rows
+
+
+def _further(objectives: Objectives) -> list[CostAxis]:
+    """The searched costs after the first, and the parameters of any search."""
+    searched = {axis.name for axis in objectives.costs}
+    return [
+        *objectives.costs[1:],
+        *(axis for axis in objectives.known if axis.name == "mparams" and axis.name not in searched),
+    ]
 
 
 def _row_of(best: Evaluation, rows: Mapping[int, MemberRow]) -> MemberRow:

@@ -70,7 +70,8 @@ def plot_front(
     for cost, value in points:
         cells[up.at(value)][across.at(cost)] = marks.other
     places = [(across.at(cost), up.at(value)) for cost, value in members]
-    _steps(cells, places, marks)
+    if objectives.is_pair:
+        _steps(cells, places, marks)
     for column, line in places:
         cells[line][column] = marks.member
     values = {value for _, value in points}

@@ -20,13 +20,13 @@ from piip_dashboards.report.paper import BROWSERS
 from piip_search.analysis.audit import AuditPlan, audit_candidates
 from piip_search.api.runs import history_of, report_source
 from piip_search.architecture import Architecture, Branch, Interaction
-from piip_search.config import SearchSpec
+from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import pareto_front
 from piip_search.ledger import Ledger
 from piip_search.search.history import RunHistory
 from piip_search.search.policy import FixedPolicy
-from piip_search.search.search import Search
+from piip_search.search.search import Search, open_search
 from support import fakes
 from support.small_ledger import Fill
 from support.typed import Cli
@@ -186,6 +186,28 @@ def test_cells_of_every_markdown_table_are_as_many_as_its_heads(fill: Fill) -> N
             continue
         width = width or cells
         assert cells == width, line
+
+
+def test_several_metrics_and_costs_have_columns_of_their_own(spec: SearchSpec, tmp_path: Path) -> None:
+    limit = {"convention": "backbone", "gmacs": [0.02, 0.06], "mparams": 9}
+    sections = {"metrics": ["bbox_mAP", "bbox_mAP_s"], "costs": ["gmacs", "mparams"], "limit": limit}
+    four = parse_spec({**spec.model_dump(mode="json", exclude_defaults=True), **sections})
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    search = open_search("small", four, ledger, "recipe")
+    while (candidate := search.propose()) is not None:
+        found = fakes.measure(candidate)
+        small = 10 / candidate.architecture.resolution
+        search.accept(replace(found, metrics={**found.metrics, "bbox_mAP_s": small}))
+    report = _report(ledger)
+    assert report.others == ("bbox_mAP_s", "M params")
+    front = search.fronts()[-1].evaluations
+    assert [row.others[0] for row in report.front] == [e.metrics["bbox_mAP_s"] for e in front]
+    assert report.best.value == max(row.value for row in report.front)
+    text = markdown_page(report, "files")
+    assert "| | trial | bbox_mAP | GMACs | bbox_mAP_s | M params | M params | within | architecture |" not in text
+    assert "| | trial | bbox_mAP | GMACs | bbox_mAP_s | M params | within | architecture |" in text
+    assert "more bbox_mAP and more bbox_mAP_s against fewer GMACs (backbone convention) and parameters" in text
+    assert "bbox_mAP_s" in _Page(html_page(report)).words
 
 
 def test_the_audit_of_the_proxies_is_told(fill: Fill, spec: SearchSpec) -> None:
