@@ -60,7 +60,8 @@ class DesignTable:
         paid: Cost on the chosen axis.
         cost: Cost on the axis of the tiers.
         mparams: Parameters in millions.
-        front: Whether no other design is better and no dearer, on the chosen axes.
+        further: The other metrics and costs that are searched together with these, by title.
+        front: Whether no other design is better and no dearer, on the chosen axes and the further ones.
         source: Source of the proposal.
         published: Published designs on these axes.
     """
@@ -88,6 +89,7 @@ class DesignTable:
     paid: list[float | None]
     cost: list[float]
     mparams: list[float]
+    further: dict[str, list[float | None]]
     front: list[bool]
     source: list[str]
     published: list[Overlay]
@@ -102,6 +104,7 @@ def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid
         hours_of(reading, design) if paid == "hours" else price_of(reading, design.architecture, convention, paid)
         for design in designs
     ]
+    further = _further(reading, designs, metric, paid) if convention == reading.spec.limit.convention else []
     own = convention == reading.spec.limit.convention and paid == reading.objectives.axis.name
     return DesignTable(
         run=reading.name,
@@ -127,7 +130,8 @@ def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid
         paid=costs,
         cost=[reading.cost(design.architecture) for design in designs],
         mparams=[price_of(reading, design.architecture, convention, "mparams") or 0.0 for design in designs],
-        front=_front(values, costs),
+        further={title: column for title, _, column in further},
+        front=_front(_losses(values, costs, further)),
         source=[design.first.reason.source for design in designs],
         published=_overlays(reading, metric, convention, paid),
     )
@@ -143,16 +147,44 @@ def _lower(design: DesignHistory, metric: str) -> float | None:
     return max(found, key=lambda e: e.candidate.fidelity.epochs).metrics[metric] if found else None
 
 
-def _front(values: list[float | None], costs: list[float | None]) -> list[bool]:
-    """Whether each design is on the front; of equal points only the earliest is, as in the search's own fronts."""
-    known = [
-        i for i, (value, cost) in enumerate(zip(values, costs, strict=True)) if value is not None and cost is not None
+_Column = list[float | None]
+_Further = list[tuple[str, float, _Column]]
+
+
+def _further(reading: RunSnapshot, designs: list[DesignHistory], metric: str, paid: Paid) -> _Further:
+    """Title, sign and values of each searched metric and cost beside the shown ones; none if those were not searched.
+
+    The sign is that of the loss.
+    """
+    objectives = reading.objectives
+    others = [other for other in objectives.metrics if other.name != metric]
+    axes = [axis for axis in objectives.costs if axis.name != paid]
+    if len(others) == len(objectives.metrics) or len(axes) == len(objectives.costs):
+        return []
+    found: _Further = [
+        (other.name, -1.0 if other.rises else 1.0, [design.value(other.name) for design in designs]) for other in others
     ]
-    losses = np.array([(-(values[i] or 0.0), costs[i] or 0.0) for i in known], float).reshape(-1, 2)
-    front, seen = [False] * len(values), set()
-    for index, keep, point in zip(known, undominated(losses) if len(known) else (), map(tuple, losses), strict=True):
-        front[index] = bool(keep) and point not in seen
-        seen.add(point)
+    found += [(axis.label.heading, 1.0, [axis.of(design.design) for design in designs]) for axis in axes]
+    return found
+
+
+def _losses(
+    values: _Column, costs: _Column, further: list[tuple[str, float, _Column]]
+) -> list[tuple[float, ...] | None]:
+    """Losses of each design, lower is better; None for a design that lacks one."""
+    signed = [(-1.0, values), (1.0, costs), *((sign, column) for _, sign, column in further)]
+    rows = zip(*([None if one is None else sign * one for one in column] for sign, column in signed), strict=True)
+    return [None if None in row else tuple(one for one in row if one is not None) for row in rows]
+
+
+def _front(losses: list[tuple[float, ...] | None]) -> list[bool]:
+    """Whether each design is on the front; of equal points only the earliest is, as in the search's own fronts."""
+    known = [(place, row) for place, row in enumerate(losses) if row is not None]
+    front, seen = [False] * len(losses), set()
+    kept = undominated(np.array([row for _, row in known])) if known else ()
+    for (place, row), keep in zip(known, kept, strict=True):
+        front[place] = bool(keep) and row not in seen
+        seen.add(row)
     return front
 
 

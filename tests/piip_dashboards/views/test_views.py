@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from piip_dashboards.runs.differences import at_least, differences
+from piip_dashboards.runs.run_cache import RunCache
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.runs.run_state import expected_evaluations, state_of
 from piip_dashboards.views.choosing import choices
@@ -20,7 +21,7 @@ from piip_dashboards.views.progress import progress_of
 from piip_dashboards.views.table import design_table
 from piip_search.api.runs import history_of
 from piip_search.architecture import Architecture
-from piip_search.config import SearchSpec
+from piip_search.config import SearchSpec, parse_spec
 from piip_search.cost import memory, price
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.facts import Facts
@@ -317,3 +318,25 @@ def test_what_matters_names_its_evidence(reading: RunSnapshot) -> None:
             one, other = (reading.designs[name].architecture for name in (pair.less_fingerprint, pair.more_fingerprint))
             assert one != other
     assert [one.share for one in found.weights] == sorted((one.share for one in found.weights), reverse=True)
+
+
+def test_a_search_of_several_metrics_and_costs_has_them_as_columns(spec: SearchSpec, tmp_path: Path) -> None:
+    limit = {"convention": "backbone", "gmacs": [0.02, 0.06], "mparams": 9}
+    sections = {"metrics": ["bbox_mAP", "bbox_mAP_s"], "costs": ["gmacs", "mparams"], "limit": limit}
+    four = parse_spec({**spec.model_dump(mode="json", exclude_defaults=True), **sections})
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    search = open_search("small", four, ledger, "recipe")
+    while (candidate := search.propose()) is not None:
+        found = fakes.measure(candidate)
+        small = 10 / candidate.architecture.resolution
+        search.accept(replace(found, metrics={**found.metrics, "bbox_mAP_s": small}))
+    reading = RunCache(ledger, tmp_path).reading("small")
+    table = design_table(reading, "bbox_mAP", "backbone", "gmacs")
+    assert list(table.further) == ["bbox_mAP_s", "M params"]
+    marked = {name for name, there in zip(table.fingerprint, table.front, strict=True) if there}
+    assert marked == {e.candidate.design.fingerprint for e in search.fronts()[-1].evaluations}
+    # On axes that were not searched together a front is that of the two.
+    assert design_table(reading, "bbox_mAP", "published", "gmacs").further == {}
+    other = design_table(reading, "bbox_mAP_s", "backbone", "mparams")
+    assert list(other.further) == ["bbox_mAP", "GMACs"]
+    ledger.close()

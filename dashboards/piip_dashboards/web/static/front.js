@@ -94,7 +94,7 @@ export class Front {
       traces.push(points(rest, { mode: "markers", name: "dominated", error_y: errors(rest), marker: { size: 6, color: colour("line1"), opacity: all > 300 ? 0.5 : 0.75 } }));
     }
     traces.push(points(front, {
-      mode: "lines+markers",
+      mode: Object.keys(d.further).length ? "markers" : "lines+markers",
       name: "front",
       error_y: errors(front),
       line: { shape: "hv", color: colour("line0"), width: 2 },

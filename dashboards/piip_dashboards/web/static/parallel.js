@@ -167,7 +167,7 @@ export class Parallel {
   }
 }
 
-/** Model and image size of each branch, interactions, cost, metric. */
+/** Model and image size of each branch, interactions, cost, metric, and what is searched together with them. */
 function axesOf(d) {
   const most = d.branches.reduce((count, branches) => Math.max(count, branches.length), 0);
   const axes = [];
@@ -179,6 +179,7 @@ function axesOf(d) {
   }
   if (most > 1) axes.push(choices("interactions", ["interactions"], d, (i) => (d.branches[i].length > 1 ? d.interactions[i] : null)));
   axes.push(scale("paid", lines(d.axis_title), d.paid), scale("value", lines(d.metric), d.value));
+  for (const [title, values] of Object.entries(d.further)) axes.push(scale(`further ${title}`, lines(title), values));
   return axes;
 }
 

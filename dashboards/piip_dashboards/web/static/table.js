@@ -37,6 +37,19 @@ function state(d, i) {
 /** On a phone the numbers come before the long names. */
 const SHOWN = NARROW.matches ? ["number", "glyph", "value", "paid", "architecture", "mparams", "interactions", "state", "source"].map((name) => COLUMNS.find((one) => one.name === name)) : COLUMNS;
 
+/** The columns, with one for each metric and cost that is searched together with the shown ones. */
+function columnsOf(designs) {
+  const further = Object.entries(designs.further).map(([title, values]) => ({
+    name: `further ${title}`,
+    title,
+    numeric: true,
+    key: (_, i) => values[i],
+    cell: (_, i) => (values[i] === null ? "–" : number(values[i])),
+  }));
+  const after = SHOWN.findIndex((column) => column.name === "paid") + 1;
+  return [...SHOWN.slice(0, after), ...further, ...SHOWN.slice(after)];
+}
+
 export class Table {
   constructor(filters, search, pointed) {
     this.filters = filters;
@@ -61,7 +74,7 @@ export class Table {
   draw(designs) {
     this.designs = designs;
     const row = element("tr", {}, element("th", { scope: "col" }, element("span", { className: "sr" }, "Compare")));
-    for (const column of SHOWN) {
+    for (const column of columnsOf(designs)) {
       const title = typeof column.title === "function" ? column.title(designs) : column.title;
       const head = element("th", { scope: "col", className: column.numeric ? "number" : "" });
       if (column.key) {
@@ -98,7 +111,7 @@ export class Table {
   }
 
   sorted() {
-    const column = COLUMNS.find((one) => one.name === this.sort.name);
+    const column = [...COLUMNS, ...columnsOf(this.designs)].find((one) => one.name === this.sort.name) ?? COLUMNS.find((one) => one.name === "value");
     const direction = this.sort.down ? -1 : 1;
     const keys = this.filters.keep.map((i) => [column.key(this.designs, i), i]);
     return keys
@@ -126,7 +139,7 @@ export class Table {
     const bodyRows = shown.map((i) => this.row(d, i));
     if (!bodyRows.length) {
       const text = d.number.length ? "No design passes these filters." : "No design was proposed yet.";
-      bodyRows.push(element("tr", {}, element("td", { colSpan: COLUMNS.length + 1, className: "plain" }, text)));
+      bodyRows.push(element("tr", {}, element("td", { colSpan: columnsOf(this.designs).length + 1, className: "plain" }, text)));
     }
     const focus = document.activeElement?.dataset?.row;
     this.table.tBodies[0].replaceChildren(...bodyRows);
@@ -148,7 +161,7 @@ export class Table {
       this.pick();
     });
     const row = element("tr", { className: i === this.marked ? "marked" : "" }, element("td", {}, box));
-    for (const column of SHOWN) {
+    for (const column of columnsOf(this.designs)) {
       let cell;
       if (column.name === "architecture") {
         const link = element("a", { className: "design", href: `${this.search}/design/${fingerprint}` }, ...breakable(d.architecture[i]));
