@@ -56,7 +56,7 @@ def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
     effort += [f"of a schedule of {fidelity.horizon}"] if fidelity.horizon else []
     effort += [f"means over {fidelity.seeds} seeds"] if fidelity.seeds > 1 else []
     facts = [
-        Fact("Traded off", _traded_off(objectives)),
+        Fact("Traded off", traded_off(objectives)),
         Fact("Data", f"{spec.data.title}, {spec.task}"),
         Fact("Proxy", f"{spec.known_task.model(training)}, {', '.join(effort)}"),
         Fact("Weights", f"pre-trained ({training.pretrained})" if training.pretrained else "from scratch"),
@@ -70,7 +70,8 @@ def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
     return (*facts, Fact("Sampler", f"{spec.sampler}{prior}, seed {spec.seed}"))
 
 
-def _traded_off(objectives: Objectives) -> str:
+def traded_off(objectives: Objectives) -> str:
+    """The metrics and costs of a search, in words."""
     better = " and ".join(f"{'more' if metric.rises else 'less'} {metric.name}" for metric in objectives.metrics)
     return f"{better} against fewer {' and '.join(axis.label.title for axis in objectives.costs)}"
 
@@ -110,7 +111,7 @@ def _word(value: Any) -> str:
 def _budget(spec: SearchSpec) -> tuple[Fact, ...]:
     limit, budget = spec.bounds, spec.budget
     tiers = ", ".join(map(limit.cost_axis.format, limit.tiers))
-    facts = [Fact("A design may cost", f"{tiers} ({limit.cost_axis.label.title}), a front for each")]
+    facts = [Fact("A design may cost", f"{tiers}, a front for each; cost in {limit.cost_axis.label.title}")]
     for name, cap in limit.caps:
         axis = limit.pricing.axis(name)
         facts.append(Fact(f"At most, {axis.label.title}", axis.format(cap)))

@@ -5,7 +5,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from piip_dashboards.report.circumstances import Fact, SittingFacts, ask, reproduction, sittings_of, spending
+from piip_dashboards.report.circumstances import (
+    Fact,
+    SittingFacts,
+    ask,
+    reproduction,
+    sittings_of,
+    spending,
+    traded_off,
+)
 from piip_dashboards.report.designs import Chosen, chosen_designs
 from piip_search.analysis.audit import Audit, audit, plan_of
 from piip_search.analysis.effects import Effect, Importance, importance, matched_effects
@@ -111,6 +119,7 @@ class SearchReport:
         metric: Metric of the search.
         convention: Counting convention of multiply-accumulates.
         axis: Axis of the tiers.
+        traded_off: Metrics and costs of the search, in words.
         is_pair: Whether one metric was traded off against one cost.
         others: Headings of the further metrics and costs of a row.
         counts: Evaluations by `done`, `failed` and `unfinished`.
@@ -137,6 +146,7 @@ class SearchReport:
     metric: str
     convention: str
     axis: CostLabel
+    traded_off: str
     is_pair: bool
     others: tuple[str, ...]
     counts: Mapping[str, int]
@@ -219,6 +229,7 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> S
         metric=objectives.metric,
         convention=spec.limit.convention,
         axis=objectives.axis.label,
+        traded_off=traded_off(objectives),
         is_pair=objectives.is_pair,
         others=(
             *(metric.name for metric in objectives.metrics[1:]),

@@ -158,6 +158,8 @@ class Overview:
         metric: Metric of the search.
         convention: Counting convention of multiply-accumulates.
         axis: Axis of the tiers.
+        metrics: Names of all searched metrics.
+        costs: Titles of all searched costs.
         created_at: Start in UTC.
         last_at: Time of the last event in UTC.
         position: Last position that was read.
@@ -186,6 +188,8 @@ class Overview:
     metric: str
     convention: str
     axis: CostLabel
+    metrics: list[str]
+    costs: list[str]
     created_at: datetime
     last_at: datetime
     position: int
@@ -223,6 +227,8 @@ def overview(reading: RunSnapshot, driven: bool | None, now: datetime) -> Overvi
         metric=reading.objectives.metric,
         convention=reading.spec.limit.convention,
         axis=reading.objectives.axis.label,
+        metrics=[metric.name for metric in reading.objectives.metrics],
+        costs=[axis.label.title for axis in reading.objectives.costs],
         created_at=reading.record.created_at,
         last_at=reading.last_at,
         position=reading.position,

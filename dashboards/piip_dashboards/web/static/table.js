@@ -47,7 +47,8 @@ function columnsOf(designs) {
     cell: (_, i) => (values[i] === null ? "–" : number(values[i])),
   }));
   const after = SHOWN.findIndex((column) => column.name === "paid") + 1;
-  return [...SHOWN.slice(0, after), ...further, ...SHOWN.slice(after)];
+  const rest = SHOWN.slice(after).filter((column) => !(column.title in designs.further));
+  return [...SHOWN.slice(0, after), ...further, ...rest];
 }
 
 export class Table {
