@@ -32,4 +32,5 @@ def import_by_former_names(names: Mapping[str, str]) -> None:
     Args:
         names: The present name of each module by its former one.
     """
-    sys.meta_path.append(_FormerNames(names))
+    # First, or a submodule of a renamed package would be found in its folder, and loaded twice.
+    sys.meta_path.insert(0, _FormerNames(names))
