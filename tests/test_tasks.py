@@ -24,8 +24,9 @@ ALLOWED = {
     "workers/piip_workers/__init__.py": "former names of modules",
     "workers/piip_workers/tasks/__init__.py": "the registry",
     "workers/piip_workers/mmlab/__init__.py": "stand-ins for what any task with OpenMMLab imports",
-    "workers/piip_workers/mmlab/operators.py": "as above",
-    "workers/piip_workers/mmlab/shims.py": "as above",
+    "workers/piip_workers/mmlab/loss_watch.py": "what OpenMMLab packs into a batch",
+    "workers/piip_workers/mmlab/operators.py": "stand-ins, as above",
+    "workers/piip_workers/mmlab/shims.py": "stand-ins, as above",
     "dashboards/piip_dashboards/tasks/__init__.py": "the registry",
 }
 """Files that may hold words of detection, with the reason."""

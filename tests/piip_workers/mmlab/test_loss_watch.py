@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 structures = pytest.importorskip("mmengine.structures")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-from piip_workers.tasks.detection.loss_watch import NOT_FINITE, LossWatch  # noqa: E402
+from piip_workers.mmlab.loss_watch import NOT_FINITE, LossWatch  # noqa: E402
 
 
 def batch(boxes: Sequence[Sequence[float]] = ((1, 2, 3, 4),), value: float = 7.0) -> dict[str, Any]:

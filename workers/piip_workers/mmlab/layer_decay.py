@@ -1,41 +1,19 @@
-"""Layer-wise decay of the learning rate as in PIIP's detection recipe; importing this registers `PIIPLayerDecay`."""
+"""Decays the learning rate by layer for mmengine, as in PIIP's recipes; its import registers `PIIPLayerDecay`."""
 
 from typing import Any
 
 from torch import nn
 
 from piip_search.architecture import Architecture
-from piip_search.architecture.backbones import Backbone, Transformer
+from piip_search.architecture.backbones import Backbone
 from piip_search.errors import UserError
 from piip_search.models import PIIP
 from piip_workers.mmlab.shims import install
+from piip_workers.networks.layer_rates import UNDECAYED, rate_scales
 
 install()
 from mmengine.optim import OptimWrapper  # noqa: E402
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS  # noqa: E402
-
-UNDECAYED = ("pos_embed", "prefix", "prefix_positions", "relative_position_bias_table")
-
-
-def rate_scales(architecture: Architecture, rate: float) -> dict[str, float]:
-    """Factors on the learning rate by the prefix of a parameter's name within a `PIIP`; other parameters have 1.
-
-    With L blocks in the first ViT: rate^(L + 1 - id). Embeddings have the id 0; block i of branch j, which has L_j
-    blocks, has the id (i + 1) L / L_j (PIIP's public detection recipe). Convolutional branches train at the full rate,
-    as there.
-    """
-    models = (branch.model for branch in architecture.branches)
-    deepest = next((model.depth for model in models if isinstance(model, Transformer)), 0)
-    scales: dict[str, float] = {}
-    for index, branch in enumerate(architecture.branches):
-        model = branch.model
-        if not isinstance(model, Transformer):
-            continue
-        for part in ("patch_embed", "norm_pre", *UNDECAYED):
-            scales[f"branches.{index}.{part}"] = rate ** (deepest + 1)
-        for block in range(model.depth):
-            scales[f"branches.{index}.blocks.{block}."] = rate ** (deepest + 1 - (block + 1) * deepest / model.depth)
-    return scales
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module(name="PIIPLayerDecay")
@@ -64,7 +42,7 @@ class LayerDecay:
         self._scales = rate_scales(self._architecture, paramwise_cfg["rate"])
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """The optimiser for a `PIIP`, or for a model that contains one: a detector, a classifier, a wrapper.
+        """The optimiser for a `PIIP`, or for a model that contains one: with a head, in a wrapper.
 
         Raises:
             UserError: The model has no `PIIP`, or one with other backbones than the architecture: no rate, or wrong

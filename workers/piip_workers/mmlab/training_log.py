@@ -2,13 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from piip_search.redact import without_secrets
+from piip_workers.mmlab.loss_watch import LossWatch
 from piip_workers.mmlab.shims import install
-from piip_workers.tasks.detection.loss_watch import LossWatch
 from piip_workers.whole_files import write_whole
 
 install()
@@ -35,16 +35,17 @@ class Mirror(Protocol):
 class TrainingLog(Hook):  # type: ignore[misc]
     """Records the loss and the metrics of every epoch; an error of the mirror never ends a training."""
 
-    def __init__(self, folder: Path, open_mirror: Callable[[], Mirror | None]) -> None:
+    def __init__(self, folder: Path, metrics: Collection[str], open_mirror: Callable[[], Mirror | None]) -> None:
         """Continues the file of an earlier sitting.
 
         Args:
             folder: Folder of the file.
+            metrics: Names of the metrics to record.
             open_mirror: Opens the mirror; called only in the first process.
         """
         file = folder / HISTORY
         self.history: list[dict[str, float]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-        self._file = file
+        self._file, self._metrics = file, metrics
         self._losses: list[float] = []
         self._rate = 0.0
         self._watch = LossWatch(folder, SETTING, self.history)
@@ -73,8 +74,8 @@ class TrainingLog(Hook):  # type: ignore[misc]
         self._keep(runner.epoch + 1, {"loss": loss, "learning_rate": self._rate})
 
     def after_val_epoch(self, runner: Any, metrics: Mapping[str, float] | None = None) -> None:
-        named = {key.removeprefix("coco/"): float(value) for key, value in (metrics or {}).items()}
-        self._keep(runner.epoch, {key: value for key, value in named.items() if "mAP" in key})
+        named = {key.rpartition("/")[2]: float(value) for key, value in (metrics or {}).items()}
+        self._keep(runner.epoch, {key: value for key, value in named.items() if key in self._metrics})
 
     def after_train(self, runner: Any) -> None:
         self.end("FINISHED")

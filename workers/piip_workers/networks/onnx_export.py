@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import STRIDES
-from piip_workers.mmlab.quiet import quiet
 from piip_workers.networks.proof import Proof
 from piip_workers.networks.torch_export import greatest_difference
+from piip_workers.quiet import quiet
 
 OPSET = 18
 ONNX_TOLERANCE = 1e-4

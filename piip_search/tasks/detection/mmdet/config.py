@@ -18,7 +18,7 @@ from piip_search.tasks.detection.mmdet.recipe import SCHEDULES, TrainingLength
 from piip_search.tasks.detection.section import DetectionTraining
 
 MEAN = STD = [127.5, 127.5, 127.5]
-CONFIG_MODULES = ("piip_workers.tasks.detection.backbone", "piip_workers.tasks.detection.layer_decay", *READING)
+CONFIG_MODULES = ("piip_workers.tasks.detection.backbone", "piip_workers.mmlab.layer_decay", *READING)
 """Modules that a configuration imports."""
 FEWEST_WARMUP = 2
 """Fewest steps of a warm-up: mmengine would leave the rate at the start of a rise of one step."""

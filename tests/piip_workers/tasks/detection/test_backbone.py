@@ -19,8 +19,9 @@ from piip_search.models.authors.checkpoint import to_official  # noqa: E402
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what mmengine does while it is imported
+    from piip_workers.mmlab.layer_decay import LayerDecay
+    from piip_workers.networks.layer_rates import rate_scales
     from piip_workers.tasks.detection.backbone import PIIPBackbone
-    from piip_workers.tasks.detection.layer_decay import LayerDecay, rate_scales
 
 NAME = "vit_micro@32:g+vit_pico@64:w2*2"
 

@@ -18,8 +18,8 @@ import torch
 from piip_search.errors import DataError
 from piip_search.evaluation.evaluation import EXAMPLES_FILE, EXAMPLES_FOLDER
 from piip_search.file_paths import located
-from piip_workers.mmlab.quiet import quiet
 from piip_workers.mmlab.shims import install
+from piip_workers.quiet import quiet
 
 LONGEST_SIDE = 640
 """Longest side of a picture, in pixels."""

@@ -18,6 +18,7 @@ import torch
 
 from piip_search.errors import MachineError
 from piip_search.export import Provenance
+from piip_search.tasks.detection.facts import DETECTION_METRICS
 from piip_search.tasks.detection.mmdet.config import FEWEST_WARMUP
 from piip_search.tasks.detection.plan import UNREADABLE
 from piip_workers.jobs.job import reason_of
@@ -147,7 +148,7 @@ class Rescheduled(Hook):  # type: ignore[misc]
 
 
 def _train(runner: Any, config: Any, options: argparse.Namespace) -> None:
-    from piip_workers.tasks.detection.training_log import TrainingLog
+    from piip_workers.mmlab.training_log import TrainingLog
 
     folder = Path(options.config).resolve().parent
     provenance = Provenance.read(folder) if (folder / "provenance.json").is_file() else None
@@ -172,7 +173,8 @@ def _train(runner: Any, config: Any, options: argparse.Namespace) -> None:
     for handler in runner.logger.handlers:
         if not isinstance(handler, logging.FileHandler):
             handler.addFilter(_is_news)
-    log = TrainingLog(Path(options.work_dir), open_mirror)
+    metrics = [metric.name for metric in DETECTION_METRICS]
+    log = TrainingLog(Path(options.work_dir), metrics, open_mirror)
     runner.register_hook(log, priority="VERY_LOW")
     runner.register_hook(Rescheduled(config.param_scheduler), priority="VERY_LOW")
     try:

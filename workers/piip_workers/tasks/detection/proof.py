@@ -32,9 +32,9 @@ from piip_search.tasks.detection.head import PROPOSALS, DetectorHead
 from piip_search.tasks.detection.mmdet.config import full_config
 from piip_search.tasks.detection.plan import CONFIG, DetectorPlan, detector_plan
 from piip_search.units import gigabytes
-from piip_workers.mmlab.quiet import quiet
 from piip_workers.mmlab.shims import install
 from piip_workers.networks.proof import Proof
+from piip_workers.quiet import quiet
 
 install()
 from mmengine.config import Config  # noqa: E402

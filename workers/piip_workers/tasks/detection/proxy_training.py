@@ -16,10 +16,10 @@ from torch import nn
 
 from piip_search.errors import DataError
 from piip_search.export.settings import Settings, render
+from piip_workers.mmlab.loss_watch import LossWatch
 from piip_workers.mmlab.shims import install, load_safely, unformatted
 from piip_workers.tasks.detection.annotations import CocoByName
 from piip_workers.tasks.detection.coco.annotation_file import annotations_of
-from piip_workers.tasks.detection.loss_watch import LossWatch
 from piip_workers.whole_files import draft_of, write_whole
 
 install()
