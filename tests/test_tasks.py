@@ -3,6 +3,8 @@
 import re
 import subprocess
 
+import pytest
+
 from support import ROOT
 
 OF_DETECTION = re.compile(
@@ -54,6 +56,12 @@ def named() -> dict[str, list[str]]:
 
 def test_words_of_detection_are_in_its_folders() -> None:
     assert {file: words for file, words in named().items() if file not in ALLOWED} == {}
+
+
+@pytest.mark.parametrize("registry", [file for file, reason in ALLOWED.items() if reason == "the registry"])
+def test_a_task_is_an_import_and_an_entry_in_each_registry(registry: str) -> None:
+    lines = [line for line in (ROOT / registry).read_text(encoding="utf-8").splitlines() if "detection" in line]
+    assert len(lines) == 2
 
 
 def test_every_exception_is_needed() -> None:

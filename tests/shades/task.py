@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -73,22 +74,23 @@ class ShadesPlan:
         return f"\n## Train\n\nThe schedule {self.schedule}.\n" if "shades" in export.formats else ""
 
 
+@dataclass(frozen=True)
 class Shades:
-    """Regression of a brightness."""
+    """Regression of a brightness; without heads, none has a known cost."""
 
+    heads: Mapping[str, Head] = field(default_factory=lambda: {"mean": MeanHead()})
     name = "shades"
     extra = "models"
-    packages: Mapping[str, str] = {}
+    packages: ClassVar[Mapping[str, str]] = MappingProxyType({})
     metrics = (
         Metric("closeness", "closeness", "One minus the mean distance of prediction and brightness."),
         Metric("distance", "distance", "Mean distance of prediction and brightness.", "lower"),
     )
-    merges: tuple[Merge, ...] = ("conv", "linear")
-    published: str | None = None
-    data: type[DataSection] = ShadesData
-    training: type[TrainingSection] = ShadesTraining
+    merges: ClassVar[tuple[Merge, ...]] = ("conv", "linear")
+    published: ClassVar[str | None] = None
+    data: ClassVar[type[DataSection]] = ShadesData
+    training: ClassVar[type[TrainingSection]] = ShadesTraining
     paths = (("data", "root"), ("data", "shades"), ("training", "pretrained"))
-    heads: Mapping[str, Head] = {"mean": MeanHead()}
     formats = ("shades",)
     files = (TRAINING_FILE,)
     schedules = ("short",)
@@ -99,7 +101,7 @@ class Shades:
         return "mean"
 
     def head(self, training: Any) -> Head | None:
-        return MeanHead()
+        return self.heads.get("mean")
 
     def problems(self, metrics: Sequence[str], convention: Convention, training: Any) -> Iterator[str]:
         if training.images < 2:

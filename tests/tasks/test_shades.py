@@ -15,6 +15,7 @@ from piip_search.config import SpecError, load_spec, parse_spec
 from piip_search.config.yaml_file import write_yaml
 from piip_search.errors import UserError
 from piip_search.ledger import Ledger
+from piip_search.search.plan import make_plan
 from piip_search.tasks import TASKS, Head
 from piip_workers.tasks import WORKERS
 from support.task_contract import TaskCase, TaskContract
@@ -94,6 +95,17 @@ def test_a_file_selects_the_sections_of_its_task(file: Path) -> None:
 def test_a_lower_metric_is_better_where_the_task_says_so() -> None:
     (axis,) = parse_spec({**SPACE, "metric": "distance"}).objectives.metrics
     assert (axis.rises, axis.best, axis.worst) == (False, 0.0, 1.0)
+
+
+def test_a_task_whose_head_has_no_known_cost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(TASKS, "shades", Shades(heads={}))
+    with pytest.raises(SpecError, match=r"limit\.convention whole needs a head of known cost, and the task shades has"):
+        parse_spec(SPACE)
+    spec = parse_spec({**SPACE, "limit": {"gmacs": [0.05], "convention": "backbone"}})
+    assert spec.head is None
+    plan = make_plan(spec, "grey.yaml", (16, 8), 1.0)
+    assert plan.effort is not None
+    assert plan.effort.mean_hours > 0
 
 
 @pytest.fixture
