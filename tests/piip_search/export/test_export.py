@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -218,6 +219,10 @@ def test_where_it_comes_from_is_read_back(tmp_path: Path) -> None:
         "sqlite:///mlflow.db",
     )
     provenance.write(tmp_path)
+    assert Provenance.read(tmp_path) == provenance
+    before = json.loads((tmp_path / "provenance.json").read_text(encoding="utf-8"))
+    assert before.pop("task") is None  # earlier exports do not name their task
+    (tmp_path / "provenance.json").write_text(json.dumps(before), encoding="utf-8")
     assert Provenance.read(tmp_path) == provenance
     with pytest.raises(ValueError, match="is no export"):
         Provenance.read(tmp_path / "elsewhere")
