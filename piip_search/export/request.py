@@ -33,8 +33,7 @@ class Start:
 
 RANDOM = Start(
     "random",
-    "Weights start at random; results like the published ones need pre-trained branches: set "
-    "`model.backbone.pretrained` to `hub` or to a folder of files.",
+    "Weights start at random; results like the published ones need pre-trained branches.",
 )
 
 

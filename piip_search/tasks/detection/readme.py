@@ -76,10 +76,11 @@ def detector_section(export: Export, data: CocoPaths, training: DetectionTrainin
 
 
 def _weights(export: Export) -> str:
-    fitting = [f"{b.backbone}: {b.model.timm_name}" for b in export.architecture.branches if b.model.timm_name]
-    if export.start.kind != "random" or not fitting:
+    if export.start.kind != "random":
         return export.start.text
-    return f"{export.start.text} timm models whose weights fit: {', '.join(fitting)}."
+    text = f"{export.start.text} Set `model.backbone.pretrained` to `hub` or to a folder of files."
+    fitting = [f"{b.backbone}: {b.model.timm_name}" for b in export.architecture.branches if b.model.timm_name]
+    return f"{text} timm models whose weights fit: {', '.join(fitting)}." if fitting else text
 
 
 def _official(export: Export, data: CocoPaths, training: DetectionTraining) -> str:
