@@ -11,9 +11,10 @@ import piip_search as ps
 from piip_search.analysis.error_kinds import TRACEBACK
 from piip_search.api import evaluators
 from piip_search.api.runners import Place, measurement, runner
-from piip_search.config import Data, SearchSpec, parse_spec, space_file
+from piip_search.config import SearchSpec, parse_spec, space_file
 from piip_search.errors import PreparationError
 from piip_search.search.search import Search
+from piip_search.tasks.detection.section import DetectionData
 from piip_workers.evaluators import EVALUATORS
 from piip_workers.evaluators.evaluator import Evaluator, PreparingEvaluator
 from piip_workers.evaluators.stand_alone import StandAloneEvaluator
@@ -58,7 +59,7 @@ class TestStandAloneTraining(TestStandAlone):
     """The same with real trainings of a dozen images."""
 
     @pytest.fixture
-    def chosen(self, spec: SearchSpec, small: Data) -> SearchSpec:
+    def chosen(self, spec: SearchSpec, small: DetectionData) -> SearchSpec:
         pytest.importorskip("mmdet")
         training = {"channels": 32, "batch_size": 4, "anchor_scale": 2.5}
         data = small.model_dump(mode="json", exclude_none=True)
