@@ -13,7 +13,6 @@ import pytest
 from piip_search.api import evaluators
 from piip_search.api.runners import Place
 from piip_search.config import SearchSpec, parse_spec
-from piip_search.cost import price
 from piip_search.errors import NotPreparedError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.ledger import Ledger
@@ -97,7 +96,7 @@ class RunnerContract:
         assert all("out of luck" in e.error for e in kept if e.status == "failed")
         assert len({e.candidate.architecture for e in kept}) == len(kept)
         limit = spec.bounds
-        assert all(price(e.candidate.architecture, limit.convention).gmacs <= limit.tiers[-1] for e in kept)
+        assert all(limit.cost_axis.of(e.candidate.architecture) <= limit.tiers[-1] for e in kept)
         assert not search.running
         assert search.ending == "the budget of trials is spent"
         assert search.fronts()[-1].evaluations
