@@ -21,7 +21,7 @@ from piip_search.sections import DataSection, Section, TrainingSection, closest
 from piip_search.sections.fields import RUN_NAME
 from piip_search.space import Limit as SpaceLimit
 from piip_search.space import SearchSpace
-from piip_search.tasks import TASKS, Head, Metric, Task, default_task, metric_named
+from piip_search.tasks import TASKS, Head, Metric, Task, default_task
 
 SamplerName = Literal["piip", "nsga2", "tpe", "random"]
 
@@ -208,8 +208,13 @@ class SearchSpec(Section):
         """The objectives of a search: the metric, and the cost under the limit's convention."""
         costs = tuple(self.pricing.axis(name) for name in self.searched_costs)
         most = tuple(self.limit.caps[axis.name] for axis in costs[1:])
-        metrics = tuple(_axis(metric_named(self.known_task, name)) for name in self.searched_metrics)
+        metrics = tuple(map(self.metric_axis, self.searched_metrics))
         return Objectives(metrics, costs, most, self.pricing.axes, self.pricing)
+
+    def metric_axis(self, name: str) -> MetricAxis:
+        """The axis of a metric; one that the task does not know is a share, higher is better."""
+        known = {metric.name: metric for metric in self.known_task.metrics}
+        return _axis(known[name]) if name in known else MetricAxis(name)
 
     @property
     def pricing(self) -> Pricing:

@@ -259,7 +259,7 @@ class RunHistory:
         measured = dict.fromkeys(key for evaluation in self.representatives for key in evaluation.metrics)
         if name not in own and name not in measured:
             raise ChoiceError(f"no {name} was measured{closest(name, measured)}" if measured else NOTHING_FINISHED)
-        return own.get(name) or MetricAxis(name)
+        return own.get(name) or self.spec.metric_axis(name)
 
     def _axis(self, name: str) -> CostAxis:
         known = {axis.name: axis for axis in self.objectives.known}

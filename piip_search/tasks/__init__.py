@@ -27,15 +27,3 @@ def task_named(name: str) -> Task:
     if name not in TASKS:
         raise UserError(f"unknown task {name!r}{closest(name, TASKS)}")
     return TASKS[name]
-
-
-def metric_named(task: Task, name: str) -> Metric:
-    """A metric of a task by its name.
-
-    Raises:
-        UserError: There is none.
-    """
-    known = {metric.name: metric for metric in task.metrics}
-    if name not in known:
-        raise UserError(f"the task {task.name} has no metric {name!r}{closest(name, known)}")
-    return known[name]

@@ -47,6 +47,7 @@ class TwoMetrics:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.slow
 class TestOptunaSamplersOfSeveralLosses(SamplerContract):
     @pytest.fixture
     def spec(self, spec: SearchSpec) -> SearchSpec:
