@@ -15,13 +15,13 @@ from piip_search.tasks.detection.plan import DetectorPlan
 from piip_search.tasks.detection.section import DetectionData, DetectionTraining
 from piip_search.tasks.detection.task import DETECTION
 from piip_workers.networks.proof import Proof
-from piip_workers.networks.weights import proxy_checkpoint, trial_folder
 from piip_workers.tasks.detection import data as data_sets
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("export")]
 
+from piip_workers.networks.weights import proxy_checkpoint, trial_folder  # noqa: E402
 from piip_workers.tasks.detection import starting_weights  # noqa: E402
 from piip_workers.tasks.detection.evaluate import measure  # noqa: E402
 from piip_workers.tasks.detection.proof import narrowed, prove_mmdet  # noqa: E402
