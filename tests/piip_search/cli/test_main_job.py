@@ -46,7 +46,7 @@ def test_the_main_job_runs_goes_on_and_exports(run_cli: Cli, tmp_path: Path) -> 
     assert audited.code == 0, audited.err
     assert "2 designs were measured in full, too few to say" in audited.out
     assert json.loads(run_cli(*audit, "--json").out)["tiers"][0]["designs"] == 2
-    assert run_cli(*audit, "--quiet").out.startswith("up to 0.05 GMACs: 2 designs were measured in full")
+    assert run_cli(*audit, "--quiet").out.startswith("up to 0.05 G: 2 designs were measured in full")
     refused = run_cli("audit", "quickstart", "--epochs", "1")
     assert refused.code == 2
     assert "the longer training is the proxy itself" in refused.err
