@@ -23,6 +23,11 @@ def _memory(architecture: Architecture, convention: Convention, head: Head | Non
     return memory(architecture, convention, head=head)
 
 
+def own_axis(reading: RunSnapshot) -> Paid:
+    """The axis of the search's tiers."""
+    return next(paid for paid in PAID if paid == reading.objectives.axis.name)
+
+
 def paid_title(paid: Paid, gpu: bool) -> str:
     """The title of an axis."""
     return {

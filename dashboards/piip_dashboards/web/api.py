@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException, Query, Response
 
 from piip_dashboards.runs.health import HealthView
 from piip_dashboards.runs.run_snapshot import RunSnapshot
-from piip_dashboards.views.axes import Paid, conventions
+from piip_dashboards.views.axes import Paid, conventions, own_axis
 from piip_dashboards.views.choosing import Answers, choices
 from piip_dashboards.views.compare import Comparison, comparison
 from piip_dashboards.views.design import DesignView, design_view
@@ -46,11 +46,11 @@ def api(service: Service) -> APIRouter:
 
     @router.get("/searches/{run}/designs")
     def designs(
-        run: str, metric: str | None = None, convention: Convention | None = None, axis: Paid = "gmacs"
+        run: str, metric: str | None = None, convention: Convention | None = None, axis: Paid | None = None
     ) -> DesignTable:
-        """All designs of a search in columns, on chosen axes."""
+        """All designs of a search in columns, on chosen axes; the search's own by default."""
         reading = service.reading(run)
-        return design_table(reading, *axes_of(reading, metric, convention), axis)
+        return design_table(reading, *axes_of(reading, metric, convention), axis or own_axis(reading))
 
     @router.get("/searches/{run}/progress")
     def progress(run: str) -> Progress:

@@ -20,7 +20,7 @@ from piip_dashboards.runs.examples import picture_file, read_examples, trial_wit
 from piip_dashboards.runs.run_cache import is_addressable
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.tasks import DRAWINGS
-from piip_dashboards.views.axes import CONVENTION_TITLES, PAID, conventions, paid_title
+from piip_dashboards.views.axes import CONVENTION_TITLES, PAID, conventions, own_axis, paid_title
 from piip_dashboards.views.choosing import choices
 from piip_dashboards.views.design import design_view
 from piip_dashboards.views.listing import SPARK, listing
@@ -237,7 +237,9 @@ def pages(service: Service, render: Render) -> APIRouter:
 
 
 def _axes(reading: RunSnapshot) -> list[tuple[str, str]]:
-    return [(paid, paid_title(paid, reading.gpu)) for paid in PAID]
+    """Name and title of each axis of cost, that of the search's tiers first."""
+    own = own_axis(reading)
+    return [(paid, paid_title(paid, reading.gpu)) for paid in (own, *(paid for paid in PAID if paid != own))]
 
 
 def _trained(service: Service, reading: RunSnapshot, design: DesignHistory) -> tuple[Evaluation, Path] | None:

@@ -340,3 +340,18 @@ def test_a_search_of_several_metrics_and_costs_has_them_as_columns(spec: SearchS
     other = design_table(reading, "bbox_mAP_s", "backbone", "mparams")
     assert list(other.further) == ["bbox_mAP", "GMACs"]
     ledger.close()
+
+
+def test_the_axis_of_the_tiers_is_shown_first(spec: SearchSpec, tmp_path: Path) -> None:
+    content = spec.model_dump(mode="json", exclude_defaults=True)
+    by_size = parse_spec({**content, "limit": {"convention": "backbone", "mparams": [1.0, 3.0]}})
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    ledgers.fill(ledger, by_size, most=4, at_once=1)
+    site = site_of(ledger, tmp_path)
+    run = ledger.searches()[0].name
+    table = site.client.get(f"/api/searches/{run}/designs").json()
+    assert (table["axis"], table["tiers"]) == ("mparams", [1.0, 3.0])
+    page = site.client.get(f"/search/{run}/part/axes").text
+    assert page.index('<option value="mparams"') < page.index('<option value="gmacs"')
+    assert "Up to 3 M" in site.client.get(f"/search/{run}/part/summary").text
+    ledger.close()
