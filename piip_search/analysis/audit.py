@@ -163,13 +163,13 @@ def _audit(
     seeds: dict[Architecture, list[float]] = {}
     for evaluation in sorted(inside, key=lambda e: e.candidate.seed):
         if evaluation.candidate.fidelity != plan.reference:
-            seeds.setdefault(evaluation.candidate.architecture, []).append(objectives.value(evaluation) or 0.0)
+            seeds.setdefault(evaluation.candidate.architecture, []).append(objectives.merit(evaluation) or 0.0)
     whole = [design for design in longer if len(seeds.get(design, ())) == plan.seeds]
     if len(whole) < FEWEST_RANKED:
         few = f"{len(whole)} designs were measured in full, too few to say; {FEWEST_RANKED} are needed, more are better"
         return Audit(tier, len(whole), few)
     values_NS = np.array([seeds[design] for design in whole])
-    truth_N = np.array([objectives.value(longer[design]) for design in whole], float)
+    truth_N = np.array([objectives.merit(longer[design]) for design in whole], float)
     proxy_N = values_NS[:, 0]
     costs = [objectives.known_costs(design) for design in whole]
     macs_N, parameters_N = ([cost[name] for cost in costs] for name in ("gmacs", "mparams"))

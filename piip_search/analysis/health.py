@@ -140,7 +140,8 @@ def learnt(
             predicted_N[part] = Surrogate.fit(features_NF[others], losses_N[others, 0], seed).expected(
                 features_NF[part]
             )
-    return tau_interval(predicted_N, losses_N[:, 0], seed), tau_interval(-losses_N[:, 1], losses_N[:, 0], seed)
+    costs_N = losses_N[:, len(objectives.metrics)]
+    return tau_interval(predicted_N, losses_N[:, 0], seed), tau_interval(-costs_N, losses_N[:, 0], seed)
 
 
 def _surrogate(surrogate: Interval, macs: Interval, count: int, images: float) -> list[Finding]:

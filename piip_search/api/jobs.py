@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from piip_search.api.checks import with_trials
 from piip_search.api.extras import extra
 from piip_search.api.mlflow_store import STORE_WAY_OUT, kind_problem
+from piip_search.api.notices import Notify, ignore
 from piip_search.api.search import run_name
 from piip_search.config import SearchSpec, SpecError, load_spec
 from piip_search.config.shipped import find_space, shipped_spaces
@@ -53,7 +54,13 @@ class SubmitOptions:
     variables: tuple[str, ...] = ()
 
 
-def submit_search(space: str, home: Path, address: str = DASHBOARD, options: SubmitOptions = SubmitOptions()) -> "Job":
+def submit_search(
+    space: str,
+    home: Path,
+    address: str = DASHBOARD,
+    options: SubmitOptions = SubmitOptions(),
+    notify: Notify = ignore,
+) -> "Job":
     """Sends a search to a cluster, where `piip-search run` drives it; the same call resumes a run.
 
     Args:
@@ -61,6 +68,7 @@ def submit_search(space: str, home: Path, address: str = DASHBOARD, options: Sub
         home: Home folder, as a path on the cluster's nodes.
         address: Address of the cluster's dashboard.
         options: Settings of the search on the cluster.
+        notify: Called with a line about each former word in the file.
 
     Returns:
         The job, which is running or waiting.
@@ -72,7 +80,7 @@ def submit_search(space: str, home: Path, address: str = DASHBOARD, options: Sub
     """
     _check_folder(options.working_dir)
     file = find_space(space)
-    spec = with_trials(load_spec(file), options.trials)
+    spec = with_trials(load_spec(file, notify), options.trials)
     feasible_designs(spec, file)
     run = run_name(options.name, spec)
     problems = list(_bound_to_this_machine(spec, home, options.ledger, options.mlflow))

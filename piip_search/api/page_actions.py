@@ -71,7 +71,7 @@ def resume_run(ledger: str | None, home: Path, space: Path, run: str, address: s
         UserError: An extra is missing.
     """
     options = SubmitOptions(run, resume=True, ledger=ledger, mlflow=_named_store())
-    job = submit_search(str(space), home, address, options)
+    job = submit_search(str(space), home, address, options, notify)
     notify(job.id)
     notify(submitted_note(job, address))
 

@@ -70,11 +70,12 @@ class SearchRun(ReadySearch):
     store: str | None
 
 
-def load(source: str | os.PathLike[str] | Mapping[str, Any], **changes: Any) -> SearchSpec:
+def load(source: str | os.PathLike[str] | Mapping[str, Any], *, notify: Notify = ignore, **changes: Any) -> SearchSpec:
     """Loads a search space.
 
     Args:
         source: The name of a shipped space, the path of a YAML file, or its content.
+        notify: Called with a line about each former word in a file.
         changes: Sections and fields that replace those of the source. The fields of a section are replaced one by
             one: `budget={"trials": 4}` leaves the other fields of `budget`.
 
@@ -85,7 +86,7 @@ def load(source: str | os.PathLike[str] | Mapping[str, Any], **changes: Any) -> 
     if isinstance(source, Mapping):
         return parse_spec(_changed(source, changes))
     path = find_space(os.fspath(source))
-    spec = load_spec(path)
+    spec = load_spec(path, notify)
     return parse_spec(_changed(spec.model_dump(mode="json", exclude_unset=True), changes), path) if changes else spec
 
 
@@ -170,7 +171,7 @@ def _with_own(
 
     def measure(candidate: Candidate) -> Evaluation:
         notify(f"measuring {candidate.design.name}")
-        return measured(candidate, evaluate, spec.metric)
+        return measured(candidate, evaluate, found.objectives.metric)
 
     local.run(found, measure)
     return found

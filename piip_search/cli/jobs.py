@@ -21,6 +21,7 @@ from piip_search.api.jobs import (
     submitted_note,
     wait_for_job,
 )
+from piip_search.api.notices import ignore
 from piip_search.cli.application import HALTED, note, print_json, print_result, stopped
 from piip_search.cli.interruption import INTERRUPTED
 from piip_search.cli.options import (
@@ -81,7 +82,7 @@ def submit(
     Example: piip-search submit spaces/coco.yaml --address http://head:8265 --home /shared/runs
     """
     options = SubmitOptions(name, trials, resume, fresh, ledger, mlflow, working_dir, tuple(env or ()))
-    job = submit_search(space, home, address, options)
+    job = submit_search(space, home, address, options, ignore if quiet else note)
     if as_json and not (wait or follow):
         print_json(job_content(job))
         return

@@ -9,9 +9,10 @@ import typer
 from rich.table import Table as View
 from rich.text import Text
 
+from piip_search.api.notices import ignore
 from piip_search.api.plain_data import simulation_content
 from piip_search.api.simulate import ClusterOptions, SimulationOutcome, TierOutcome, simulate_search, with_changes
-from piip_search.cli.application import print_json, print_result, progress
+from piip_search.cli.application import note, print_json, print_result, progress
 from piip_search.cli.driving import end_search
 from piip_search.cli.options import Json, Quiet, SpaceName
 from piip_search.cli.terminal import tables
@@ -53,7 +54,7 @@ def simulate(
 
     Example: piip-search simulate quickstart --table macro.csv --tiers 30,60,106 --workers 16 --failures 0.05
     """
-    spec = load_spec(find_space(space))
+    spec = load_spec(find_space(space), ignore if quiet else note)
     spec = with_changes(spec, space, None if tiers is None else _numbers(tiers), trials, seed)
     cluster = ClusterOptions(workers, failures, stragglers, preemptions)
     with progress(as_json, quiet).status("simulating") as status:

@@ -72,6 +72,15 @@ class SearchSpec(Section):
     evaluator: EvaluatorChoice = StandAloneSection(kind="stand_alone")
     resources: Resources = Resources()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _names_the_first_metric(cls, content: Any) -> Any:
+        """Fills `metric` in from `metrics`, so that a recorded search reads back as it was."""
+        metrics = content.get("metrics") if isinstance(content, dict) else None
+        if isinstance(metrics, list | tuple) and metrics and "metric" not in content:
+            return {**content, "metric": metrics[0]}
+        return content
+
     @field_validator("task")
     @classmethod
     def _is_known(cls, value: str) -> str:
@@ -101,7 +110,7 @@ class SearchSpec(Section):
 
     @model_validator(mode="after")
     def _objectives_fit_each_other(self) -> Self:
-        if self.metrics is not None and "metric" in self.model_fields_set and self.metric != self.metrics[0]:
+        if self.metrics is not None and self.metric != self.metrics[0]:
             raise ValueError(f"give metric or metrics, not both, got {self.metric} and {list(self.metrics)}")
         costs, axis, caps = self.searched_costs, self.limit.axis, self.limit.caps
         if costs[0] != axis:

@@ -35,8 +35,12 @@ class MetricAxis:
         """Distance of the two ends: the loss of an untrained model."""
         return abs(self.best - self.worst)
 
+    def merit(self, value: float) -> float:
+        """The value, or its negative for a metric that falls: higher is better."""
+        return value if self.rises else -value
+
     def loss(self, value: float) -> float:
-        """The distance of a value to the best one, lower is better. The one place where the sign flips."""
+        """The distance of a value to the best one, lower is better. The sign of a metric flips here and in `merit`."""
         return self.best - value if self.rises else value - self.best
 
     def value(self, loss: float) -> float:
@@ -93,6 +97,11 @@ class Objectives:
         """The first metric; None if the evaluation failed or lacks a metric."""
         values = self.values(evaluation)
         return None if values is None else values[0]
+
+    def merit(self, evaluation: Evaluation) -> float | None:
+        """The first metric such that higher is better; None if the evaluation failed or lacks a metric."""
+        value = self.value(evaluation)
+        return None if value is None else self.metrics[0].merit(value)
 
     def values(self, evaluation: Evaluation) -> tuple[float, ...] | None:
         """The metrics; None if the evaluation failed or lacks one of them."""

@@ -88,7 +88,7 @@ def knee(front: ParetoFront, objectives: Objectives) -> Evaluation:
 
 
 def cheapest_near(evaluations: Sequence[Evaluation], objectives: Objectives, below: float) -> Evaluation:
-    """The cheapest evaluation whose metric is at most so far below the best.
+    """The cheapest evaluation whose metric is at most so far from the best.
 
     Raises:
         ChoiceError: Nothing was measured, or the distance is negative.
@@ -96,5 +96,5 @@ def cheapest_near(evaluations: Sequence[Evaluation], objectives: Objectives, bel
     if below < 0:
         raise ChoiceError(f"the distance below the best must be 0 or more, got {below:g}")
     front = chosen(evaluations, objectives, "all")
-    best = max(objectives.value(member) or 0.0 for member in front)
-    return next(member for member in front if (objectives.value(member) or 0.0) >= best - below)
+    merits = [objectives.merit(member) or 0.0 for member in front]
+    return next(member for member, merit in zip(front, merits, strict=True) if merit >= max(merits) - below)

@@ -20,8 +20,8 @@ def reaches(goal: Goal | None, objectives: Objectives, finished: Iterable[Evalua
         finished: Evaluations of full trainings.
     """
     return goal is not None and any(
-        (value := objectives.value(evaluation)) is not None
-        and value >= goal.metric
+        (merit := objectives.merit(evaluation)) is not None
+        and merit >= objectives.metrics[0].merit(goal.metric)
         and (goal.cost is None or objectives.cost(evaluation) <= goal.cost)
         for evaluation in finished
     )

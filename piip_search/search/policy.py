@@ -144,8 +144,9 @@ class SamplerPolicy:
         """The sampler's reason, with the metric in place of its loss."""
         if suggestion.expected is None:
             return suggestion.reason
-        value, (loss, lowest, highest) = self._objectives.metrics[0].value, suggestion.expected
-        return replace(suggestion.reason, predicted=(value(loss), value(highest), value(lowest)))
+        value, (loss, *ends) = self._objectives.metrics[0].value, suggestion.expected
+        low, high = sorted(map(value, ends))
+        return replace(suggestion.reason, predicted=(value(loss), low, high))
 
 
 class FixedPolicy:

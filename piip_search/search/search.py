@@ -269,11 +269,12 @@ class Search:
         self._tracker.record(evaluation, self.fronts())
 
     def _with_metric(self, evaluation: Evaluation) -> Evaluation:
-        """The evaluation, or a failed one if it lacks the metric of the search."""
+        """The evaluation, or a failed one if it lacks a metric of the search."""
         if evaluation.status == "failed" or self.objectives.value(evaluation) is not None:
             return evaluation
         measured = ", ".join(evaluation.metrics)
-        error = f"no {self.objectives.metric} was measured, only {measured}; set metric to one of these"
+        lacking = " and ".join(m.name for m in self.objectives.metrics if m.name not in evaluation.metrics)
+        error = f"no {lacking} was measured, only {measured}; set metric to one of these"
         return replace(evaluation, status="failed", error=error)
 
 

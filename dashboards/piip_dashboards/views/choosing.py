@@ -98,13 +98,14 @@ def _evidence(
     reading: RunSnapshot, member: FrontMember, cheaper: FrontMember | None, dearer: FrontMember | None
 ) -> list[str]:
     metric, axis = reading.objectives.metric, reading.objectives.axis
+    merit = reading.objectives.metrics[0].merit
     rivals = bisect_right(reading.costs, member.cost)
     found = [
         f"{metric} {member.value:.4f} at {axis.format(member.cost, 4)}: the best of {rivals} finished designs no dearer"
     ]
     for other, word in ((cheaper, "cheaper"), (dearer, "dearer")):
         if other is not None:
-            gain, cost = other.value - member.value, other.cost / member.cost - 1
+            gain, cost = merit(other.value) - merit(member.value), other.cost / member.cost - 1
             found.append(
                 f"the next {word} design of the front: {gain:+.4f} {metric} for {cost:+.0%} {axis.label.heading}"
             )

@@ -60,14 +60,14 @@ def comparison(reading: RunSnapshot, fingerprints: list[str]) -> Comparison:
             "choose them in the table"
         )
     designs = [design_view(reading, reading.designs[fingerprint]) for fingerprint in asked]
-    return Comparison(reading.name, designs, _rows(designs), reading.noise)
+    return Comparison(reading.name, designs, _rows(designs, reading.objectives.metrics[0].rises), reading.noise)
 
 
-def _rows(designs: list[DesignView]) -> list[PropertyRow]:
+def _rows(designs: list[DesignView], rises: bool) -> list[PropertyRow]:
     first = designs[0]
     rows = [
         _row("state", [d.state for d in designs]),
-        _numbers(f"{first.metric} (mean of seeds)", [d.value for d in designs], "{:.4f}", highest=True),
+        _numbers(f"{first.metric} (mean of seeds)", [d.value for d in designs], "{:.4f}", highest=rises),
         _row("seeds", [str(d.seeds) for d in designs]),
         _row("standard deviation", ["–" if d.deviation is None else f"{d.deviation:.4f}" for d in designs]),
     ]

@@ -215,7 +215,7 @@ def design_view(reading: RunSnapshot, design: DesignHistory) -> DesignView:
     metric, architecture = reading.objectives.metric, design.architecture
     cost, value = reading.cost(architecture), design.value(metric)
     rivals = [other.value(metric) for other, paid in reading.priced if other.whole and paid <= cost]
-    widest = reading.fronts[-1].evaluations
+    widest, merit = reading.fronts[-1].evaluations, reading.objectives.metrics[0].merit
     return DesignView(
         run=reading.name,
         fingerprint=design.fingerprint,
@@ -230,7 +230,7 @@ def design_view(reading: RunSnapshot, design: DesignHistory) -> DesignView:
         cost=cost,
         axis=reading.objectives.axis.label,
         convention=reading.spec.limit.convention,
-        rank=None if value is None else sum(other is not None and other > value for other in rivals),
+        rank=None if value is None else sum(other is not None and merit(other) > merit(value) for other in rivals),
         rivals=len(rivals),
         on_front=any(e.candidate.architecture == architecture for e in widest),
         why={key: _words(item) for key, item in design.first.reason.to_dict().items() if key != "left"},
@@ -378,6 +378,7 @@ def _distance(one: Architecture, other: Architecture) -> tuple[int, int]:
 def _near(reading: RunSnapshot, design: DesignHistory) -> list[Near]:
     """Designs with the fewest changes; among equals fully trained ones first, then by cost."""
     own, metric = reading.cost(design.architecture), reading.objectives.metric
+    merit = reading.objectives.metrics[0].merit
     rest = [
         (at_least(design.architecture, other.architecture), other, cost)
         for other, cost in reading.priced
@@ -392,7 +393,7 @@ def _near(reading: RunSnapshot, design: DesignHistory) -> list[Near]:
     value, found = design.value(metric), []
     for *_, changes, other in others[:NEAREST_SHOWN]:
         reached = other.value(metric)
-        gain = None if reached is None or value is None else reached - value
+        gain = None if reached is None or value is None else merit(reached) - merit(value)
         cost = reading.cost(other.architecture)
         found.append(Near(other.fingerprint, other.architecture.name, changes, reached, gain, cost, other.state))
     return found

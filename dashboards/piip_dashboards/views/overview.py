@@ -313,7 +313,7 @@ def _rungs(reading: RunSnapshot) -> list[Rung]:
                 failed,
                 running[epochs],
                 promoted,
-                max(values, default=None),
+                max(values, key=reading.objectives.metrics[0].merit, default=None),
             )
         )
     return rungs

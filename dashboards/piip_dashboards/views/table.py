@@ -105,6 +105,7 @@ def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid
         for design in designs
     ]
     further = _further(reading, designs, metric, paid) if convention == reading.spec.limit.convention else []
+    sign = -1.0 if reading.spec.metric_axis(metric).rises else 1.0
     own = convention == reading.spec.limit.convention and paid == reading.objectives.axis.name
     return DesignTable(
         run=reading.name,
@@ -131,7 +132,7 @@ def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid
         cost=[reading.cost(design.architecture) for design in designs],
         mparams=[price_of(reading, design.architecture, convention, "mparams") or 0.0 for design in designs],
         further={title: column for title, _, column in further},
-        front=_front(_losses(values, costs, further)),
+        front=_front(_losses(sign, values, costs, further)),
         source=[design.first.reason.source for design in designs],
         published=_overlays(reading, metric, convention, paid),
     )
@@ -168,12 +169,10 @@ def _further(reading: RunSnapshot, designs: list[DesignHistory], metric: str, pa
     return found
 
 
-def _losses(
-    values: _Column, costs: _Column, further: list[tuple[str, float, _Column]]
-) -> list[tuple[float, ...] | None]:
+def _losses(sign: float, values: _Column, costs: _Column, further: _Further) -> list[tuple[float, ...] | None]:
     """Losses of each design, lower is better; None for a design that lacks one."""
-    signed = [(-1.0, values), (1.0, costs), *((sign, column) for _, sign, column in further)]
-    rows = zip(*([None if one is None else sign * one for one in column] for sign, column in signed), strict=True)
+    signed = [(sign, values), (1.0, costs), *((other, column) for _, other, column in further)]
+    rows = zip(*([None if one is None else way * one for one in column] for way, column in signed), strict=True)
     return [None if None in row else tuple(one for one in row if one is not None) for row in rows]
 
 

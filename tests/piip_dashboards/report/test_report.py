@@ -20,7 +20,7 @@ from piip_dashboards.report.paper import BROWSERS
 from piip_search.analysis.audit import AuditPlan, audit_candidates
 from piip_search.api.runs import history_of, report_source
 from piip_search.architecture import Architecture, Branch, Interaction
-from piip_search.config import SearchSpec, parse_spec
+from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import pareto_front
 from piip_search.ledger import Ledger
@@ -28,6 +28,7 @@ from piip_search.search.history import RunHistory
 from piip_search.search.policy import FixedPolicy
 from piip_search.search.search import Search, open_search
 from support import fakes
+from support.four_objectives import drive, four_of
 from support.small_ledger import Fill
 from support.typed import Cli
 
@@ -189,15 +190,10 @@ def test_cells_of_every_markdown_table_are_as_many_as_its_heads(fill: Fill) -> N
 
 
 def test_several_metrics_and_costs_have_columns_of_their_own(spec: SearchSpec, tmp_path: Path) -> None:
-    limit = {"convention": "backbone", "gmacs": [0.02, 0.06], "mparams": 9}
-    sections = {"metrics": ["bbox_mAP", "bbox_mAP_s"], "costs": ["gmacs", "mparams"], "limit": limit}
-    four = parse_spec({**spec.model_dump(mode="json", exclude_defaults=True), **sections})
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    search = open_search("small", four, ledger, "recipe")
-    while (candidate := search.propose()) is not None:
-        found = fakes.measure(candidate)
-        small = 10 / candidate.architecture.resolution
-        search.accept(replace(found, metrics={**found.metrics, "bbox_mAP_s": small}))
+    search = open_search("small", four_of(spec, 9), ledger, "recipe")
+    for _ in drive(search):
+        pass
     report = _report(ledger)
     assert report.others == ("bbox_mAP_s", "M params")
     front = search.fronts()[-1].evaluations

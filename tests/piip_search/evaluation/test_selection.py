@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -5,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from piip_search.architecture import Architecture
+from piip_search.config import Goal
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.evaluation.objectives import RunningFronts, pareto_front
-from piip_search.evaluation.selection import cheapest_near, choose
+from piip_search.evaluation.objectives import MetricAxis, RunningFronts, pareto_front
+from piip_search.evaluation.selection import cheapest_near, choose, chosen
+from piip_search.search.ending import reaches
 from support import fakes
 from support.trades import trade
 
@@ -82,3 +85,20 @@ def test_fronts_that_are_kept_up_to_date_are_those_of_all_evaluations(found: lis
         moved = running.add(evaluation)
         assert running.fronts == tuple(pareto_front(all_found, OBJECTIVES, tier) for tier in tiers)
         assert moved == tuple(now for now, then in zip(running.fronts, before, strict=True) if now != then)
+
+
+def test_a_metric_that_falls_is_best_where_it_is_lowest() -> None:
+    rising, falling = OBJECTIVES, replace(OBJECTIVES, metrics=(MetricAxis("error", best=0.0, worst=1.0),))
+    errors = [replace(e, metrics={"error": 1 - e.metrics["bbox_mAP"]}) if e.metrics else e for e in ALL]
+
+    def numbers(evaluations: Sequence[Evaluation]) -> list[int]:
+        return [evaluation.candidate.number for evaluation in evaluations]
+
+    for choice in ("all", "best", "knee"):
+        assert numbers(chosen(errors, falling, choice)) == numbers(chosen(ALL, rising, choice))
+    for below in (0.0, 0.05, 0.2):
+        near = cheapest_near(errors, falling, below)
+        assert near.candidate.number == cheapest_near(ALL, rising, below).candidate.number
+    best = choose(ALL, rising, "best").metrics["bbox_mAP"]
+    assert reaches(Goal(1 - best + 1e-9), falling, errors)
+    assert not reaches(Goal(1 - best - 1e-6), falling, errors)

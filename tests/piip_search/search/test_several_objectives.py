@@ -1,6 +1,5 @@
 """Searches with tiers on other axes, and for several metrics and costs together."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -8,15 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import piip_search as ps
+from piip_search.api.runs import health_of
 from piip_search.config import SearchSpec, SpecError, parse_spec
-from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.pareto import undominated
 from piip_search.ledger import Ledger
 from piip_search.search.feasible import feasible_designs
-from piip_search.search.search import Search, open_search
-from support import fakes
-
-FOUR = {"metrics": ["bbox_mAP", "bbox_mAP_s"], "costs": ["gmacs", "mparams"]}
+from piip_search.search.search import open_search
+from support.four_objectives import drive, four_of
 
 
 def changed(spec: SearchSpec, **sections: Any) -> SearchSpec:
@@ -27,21 +25,7 @@ def changed(spec: SearchSpec, **sections: Any) -> SearchSpec:
 @pytest.fixture
 def four(spec: SearchSpec) -> SearchSpec:
     """Two metrics against two costs."""
-    return changed(spec, **FOUR, limit={"convention": "backbone", "gmacs": [0.02, 0.06], "mparams": 5.0})
-
-
-def measured(candidate: Candidate) -> Evaluation:
-    """A fake evaluation whose second metric asks for another design: small images of a large model."""
-    found = fakes.measure(candidate)
-    largest = max(branch.resolution for branch in candidate.architecture.branches)
-    return replace(found, metrics={**found.metrics, "bbox_mAP_s": 10 / largest})
-
-
-def drive(search: Search) -> Iterator[Evaluation]:
-    while (candidate := search.propose()) is not None:
-        evaluation = measured(candidate)
-        search.accept(evaluation)
-        yield evaluation
+    return four_of(spec, 5.0)
 
 
 @pytest.mark.parametrize("sampler", ["piip", "nsga2", "tpe", "random"])
@@ -151,3 +135,29 @@ def test_equal_losses_have_equal_hypervolume_with_one_metric_alone(spec: SearchS
     outcomes = [[e.candidate.design for e in drive(search)] for search in found]
     assert outcomes[0] == outcomes[1]
     assert np.array_equal(*([front.hypervolume for front in search.fronts()] for search in found))
+
+
+def test_a_number_alone_is_the_first_metric_and_lacks_the_others(four: SearchSpec) -> None:
+    named = changed(four, metric="bbox_mAP_s", metrics=["bbox_mAP_s", "bbox_mAP"])
+    search = ps.run(named, evaluate=lambda candidate: 0.5, ledger="sqlite://")
+    assert {e.error for e in search.evaluations} == {
+        "no bbox_mAP was measured, only bbox_mAP_s; set metric to one of these"
+    }
+
+
+def test_a_recorded_search_reads_back_with_its_first_metric(four: SearchSpec) -> None:
+    content = {**four.model_dump(mode="json", exclude_defaults=True), "metrics": ["bbox_mAP_s", "bbox_mAP"]}
+    del content["metric"]
+    named = parse_spec(content)
+    assert named.metric == named.objectives.metric == "bbox_mAP_s"
+    assert parse_spec(named.model_dump(mode="json"), recorded=True) == named
+
+
+def test_health_compares_the_surrogate_with_the_cost_and_not_with_another_metric(four: SearchSpec) -> None:
+    many = changed(four, budget={"trials": 30})
+    search = open_search("run", many, Ledger("sqlite://"), "recipe")
+    evaluations = list(drive(search))
+    both = health_of(many, many.objectives, evaluations).macs
+    alone = replace(many.objectives, metrics=many.objectives.metrics[:1])
+    assert both is not None
+    assert both == health_of(many, alone, evaluations).macs
