@@ -129,11 +129,11 @@ def left_out_errors() -> tuple[float, float]:
 
 
 def space_of(inverted: bool) -> SearchSpec:
-    """The shipped COCO space, or a coarser one in which any image may go to any model."""
-    spec = load_spec(find_space("coco"))
+    """The shipped COCO space with the published merge, or a coarser one in which any image may go to any model."""
+    content = load_spec(find_space("coco")).model_dump(mode="json")
+    content["space"] |= {"merges": ["conv"]}
     if inverted:
-        return spec
-    content = spec.model_dump(mode="json")
+        return parse_spec(content)
     content["space"] |= {
         "pairing": "free",
         "branches": [2, 3],

@@ -16,11 +16,16 @@
     │   ├── TableError           a table that cannot be searched
     │   ├── LedgerError          the ledger
     │   │   ├── UrlError
-    │   │   └── UnfinishedError
+    │   │   ├── UnfinishedError
+    │   │   ├── RefusalError     a database that cannot be a ledger, or not for this user
+    │   │   └── ClaimedError     work on a search that another process has claimed
     │   ├── StoreError           MLflow's store
-    │   │   └── BrokenStoreError
+    │   │   ├── BrokenStoreError
+    │   │   └── UnreachableStoreError
     │   ├── ClusterError         a Ray cluster
     │   ├── PreparationError     an evaluator that could not be prepared
+    │   ├── QueueFullError       too many acts of pages are waiting
+    │   ├── OtherActError        another act of a page on the same thing waits or runs
     │   ├── MachineUnfitError    a machine on which Ray cannot start
     │   └── CacheError           the folder of embedded data and facts of images
     ├── MachineError             a machine failed a candidate; the search halts and can be resumed
@@ -114,6 +119,14 @@ class UrlError(LedgerError):
     """A text is no database URL, or names an unsupported database."""
 
 
+class RefusalError(LedgerError):
+    """A database cannot be used; the message has the reason and the way out."""
+
+
+class ClaimedError(LedgerError):
+    """Another process holds a claim; the message says who."""
+
+
 class UnfinishedError(LedgerError):
     """A read-only file was left in the middle of a change; a user with write permission has to complete it."""
 
@@ -126,8 +139,20 @@ class BrokenStoreError(StoreError):
     """The store is damaged; its content can be written again from the ledger."""
 
 
+class UnreachableStoreError(StoreError):
+    """The store does not answer, or refuses."""
+
+
 class ClusterError(UserError):
     """The cluster cannot be used."""
+
+
+class QueueFullError(UserError):
+    """Too many acts that pages have started are waiting."""
+
+
+class OtherActError(UserError):
+    """Another act on the same thing waits or runs."""
 
 
 class MachineUnfitError(UserError):

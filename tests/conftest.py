@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from piip_search.config import SearchSpec, parse_spec
 from support import small_ledger
@@ -16,6 +17,8 @@ from support.typed import Cli, Ended
 
 LIBC = ctypes.CDLL(None)
 
+settings.register_profile("any-machine", deadline=None)  # no test asserts a time
+settings.load_profile("any-machine")
 os.environ["HF_HUB_OFFLINE"] = "1"  # a refused download is refused at once
 # Tests run side by side, and threads that share a core wait for each other most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -81,6 +84,13 @@ def spec() -> SearchSpec:
             "data": {"embedded": "digits"},
         }
     )
+
+
+@pytest.fixture
+def by_parameters(spec: SearchSpec) -> SearchSpec:
+    """The small space with tiers on parameters."""
+    limit = {"mparams": [0.8, 4], "convention": "backbone"}
+    return parse_spec({**spec.model_dump(mode="json", exclude_defaults=True), "limit": limit, "costs": ["mparams"]})
 
 
 @pytest.fixture

@@ -9,17 +9,19 @@ from support import ROOT
 
 OF_DETECTION = re.compile(
     r"(?i:mmdet|bbox|coco|detector|anchor|retinanet|rcnn|segm_|\bboxes\b)"
-    r"|[\"']detection[\"']|\bDetection[A-Z]\w*|\b[Dd]etect(?:s|ed|ing)?\b"
+    r"|[\"']detection[\"']|\bDetection[A-Z]\w*|\b[Dd]etect(?:s|ed|ing)?\b|\.box-"
 )
 """Names and words of detection; the papers' task of that name may be named in prose."""
 FOREIGN = re.compile(
     r"bbox_to_anchor|axes\.bbox|\bbbox=\{"  # matplotlib's words
+    r"|\b[xy]anchor\b"  # Plotly's
     r"|Example: piip-search .*|piip-search init: coco"  # the shipped space coco in the help of commands
 )
 ALLOWED = {
     "piip_search/__init__.py": "former names of modules",
     "piip_search/tasks/__init__.py": "the registry",
     "piip_search/architecture/published.py": "the papers' tasks",
+    "piip_search/architecture/miniature_weights/MODEL_CARD.md": "the data set of some pictures",
     "piip_search/cli/cost.py": "the former name of the option --head",
     "piip_search/search/samplers/joint_gain.py": "boxes of a hypervolume",
     "piip_search/config/space.py": "the former name of the convention whole",
@@ -37,7 +39,7 @@ FOLDERS = ("piip_search", "workers/piip_workers", "dashboards/piip_dashboards")
 
 def named() -> dict[str, list[str]]:
     """Words of detection outside of its folders, by file."""
-    patterns = [f"{folder}/{pattern}" for folder in FOLDERS for pattern in ("*.py", "*.html", "*.md")]
+    patterns = [f"{folder}/{pattern}" for folder in FOLDERS for pattern in ("*.py", "*.js", "*.css", "*.html", "*.md")]
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", *patterns],
         cwd=ROOT,

@@ -14,8 +14,9 @@ import numpy as np
 
 from piip_search.analysis.rank_correlation import Interval, tau_difference, tau_interval
 from piip_search.architecture import Architecture
+from piip_search.cost import CostAxis
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.evaluation.objectives import Objectives
+from piip_search.evaluation.objectives import MetricAxis, Objectives
 
 FEWEST_RANKED = 5
 """Fewest designs for a ranking."""
@@ -106,6 +107,21 @@ def _drawn(
 
 
 @dataclass(frozen=True, slots=True)
+class CostRank:
+    """Kendall's tau of a cost alone, the proxy's rival.
+
+    Attributes:
+        noun: What the cost counts (`CostLabel.noun`).
+        tau: Rank correlation of the cost and the longer training.
+        lead: Lead of the proxy over the cost, in tau.
+    """
+
+    noun: str
+    tau: Interval
+    lead: Interval
+
+
+@dataclass(frozen=True, slots=True)
 class RankFigures:
     """Kendall's tau of scores on the designs of one tier.
 
@@ -113,36 +129,32 @@ class RankFigures:
         proxy: Rank correlation of the proxy and the longer training.
         seeds: Rank correlation of the proxy and itself with another seed, the mean over pairs of seeds. None with one
             seed.
-        macs: Rank correlation of the multiply-accumulates and the longer training.
-        parameters: Rank correlation of the parameters and the longer training.
-        over_macs: Lead of the proxy over the multiply-accumulates, in tau.
-        over_parameters: Lead of the proxy over the parameters, in tau.
+        costs: Rank correlation of each cost and the longer training.
         rungs: Epoch of the longer training, and tau of the metrics at that epoch and at the end.
         spread: Standard deviation of the metric between seeds, the median over designs. None with one seed.
     """
 
     proxy: Interval
     seeds: Interval | None
-    macs: Interval
-    parameters: Interval
-    over_macs: Interval
-    over_parameters: Interval
+    costs: tuple[CostRank, ...]
     rungs: tuple[tuple[int, Interval], ...]
     spread: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The result of an audit in one tier.
+    """The result of an audit in one tier, by one metric.
 
     Attributes:
-        tier: Tier in GMACs.
+        tier: Tier on the axis of the tiers.
+        metric: Name of the metric.
         designs: Number of fully measured designs.
         verdict: Conclusion in words.
         figures: Figures behind the verdict; None for too few designs.
     """
 
     tier: float
+    metric: str
     designs: int
     verdict: str
     figures: RankFigures | None = None
@@ -151,13 +163,25 @@ class Audit:
 def audit(
     evaluations: Sequence[Evaluation], objectives: Objectives, tiers: Sequence[float], plan: AuditPlan
 ) -> list[Audit]:
-    """Results of an audit by tiers; designs with a failed measurement are left out."""
-    return [_audit(evaluations, objectives, tiers, tier, plan) for tier in tiers]
+    """Results of an audit by tiers, and in each by metrics; designs with a failed measurement are left out."""
+    return [
+        _audit(evaluations, replace(objectives, metrics=(metric,)), tiers, tier, plan)
+        for tier in tiers
+        for metric in objectives.metrics
+    ]
+
+
+def rival_axes(objectives: Objectives) -> list[CostAxis]:
+    """The costs that a proxy has to rank better than: MACs, parameters, and all costs of the search."""
+    searched = {axis.name for axis in objectives.costs}
+    return [axis for axis in objectives.known if axis.name in {"gmacs", "mparams"} | searched]
 
 
 def _audit(
     evaluations: Sequence[Evaluation], objectives: Objectives, tiers: Sequence[float], tier: float, plan: AuditPlan
 ) -> Audit:
+    """The result of a tier by the only metric of the objectives."""
+    metric = objectives.metrics[0]
     inside = [e for e in objectives.measured(evaluations) if tier_of(objectives.cost(e), tiers) == tier]
     longer = {e.candidate.architecture: e for e in inside if e.candidate.fidelity == plan.reference}
     seeds: dict[Architecture, list[float]] = {}
@@ -167,23 +191,23 @@ def _audit(
     whole = [design for design in longer if len(seeds.get(design, ())) == plan.seeds]
     if len(whole) < FEWEST_RANKED:
         few = f"{len(whole)} designs were measured in full, too few to say; {FEWEST_RANKED} are needed, more are better"
-        return Audit(tier, len(whole), few)
+        return Audit(tier, metric.name, len(whole), few)
     values_NS = np.array([seeds[design] for design in whole])
     truth_N = np.array([objectives.merit(longer[design]) for design in whole], float)
     proxy_N = values_NS[:, 0]
-    costs = [objectives.known_costs(design) for design in whole]
-    macs_N, parameters_N = ([cost[name] for cost in costs] for name in ("gmacs", "mparams"))
     figures = RankFigures(
         tau_interval(proxy_N, truth_N),
         _between_seeds(values_NS),
-        tau_interval(macs_N, truth_N),
-        tau_interval(parameters_N, truth_N),
-        tau_difference(proxy_N, macs_N, truth_N),
-        tau_difference(proxy_N, parameters_N, truth_N),
-        _rungs([longer[design] for design in whole], objectives.metric, truth_N),
+        tuple(_cost_rank(axis, whole, proxy_N, truth_N) for axis in rival_axes(objectives)),
+        _rungs([longer[design] for design in whole], metric, truth_N),
         float(np.median(values_NS.std(axis=1, ddof=1))) if plan.seeds > 1 else None,
     )
-    return Audit(tier, len(whole), verdict(figures), figures)
+    return Audit(tier, metric.name, len(whole), verdict(figures), figures)
+
+
+def _cost_rank(axis: CostAxis, designs: Sequence[Architecture], proxy_N: np.ndarray, truth_N: np.ndarray) -> CostRank:
+    costs_N = np.array([axis.of(design) for design in designs])
+    return CostRank(axis.label.noun, tau_interval(costs_N, truth_N), tau_difference(proxy_N, costs_N, truth_N))
 
 
 def _between_seeds(values_NS: np.ndarray) -> Interval | None:
@@ -196,20 +220,21 @@ def _between_seeds(values_NS: np.ndarray) -> Interval | None:
     return Interval(value, low, high)
 
 
-def _rungs(longer: Sequence[Evaluation], metric: str, truth_N: np.ndarray) -> tuple[tuple[int, Interval], ...]:
-    curves = [{int(row["epoch"]): row[metric] for row in e.history if metric in row} for e in longer]
+def _rungs(longer: Sequence[Evaluation], metric: MetricAxis, truth_N: np.ndarray) -> tuple[tuple[int, Interval], ...]:
+    name = metric.name
+    curves = [{int(row["epoch"]): metric.merit(row[name]) for row in e.history if name in row} for e in longer]
     shared = sorted(set.intersection(*(set(curve) for curve in curves)))
     return tuple((epoch, tau_interval([curve[epoch] for curve in curves], truth_N)) for epoch in shared[:-1])
 
 
 def verdict(found: RankFigures) -> str:
     """The conclusion from a tier's figures, in words."""
-    rivals = (("MACs", found.macs, found.over_macs), ("parameters", found.parameters, found.over_parameters))
-    name, rival, over = max(rivals, key=lambda item: item[1].value)
-    said = f"the proxy ranks with tau {found.proxy}, {name} with {rival}: "
-    if over.low > 0:
+    rival = max(found.costs, key=lambda cost: cost.tau.value)
+    name = rival.noun
+    said = f"the proxy ranks with tau {found.proxy}, {name} with {rival.tau}: "
+    if rival.lead.low > 0:
         said += f"the proxy is better than {name}"
-    elif over.high < 0:
+    elif rival.lead.high < 0:
         said += f"the proxy is worse than {name}; rank by {name}, or train proxies longer"
     else:
         said += f"the proxy is no better than {name} as far as these designs tell; train longer, or audit more designs"

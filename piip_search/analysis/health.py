@@ -45,6 +45,12 @@ MANY = 0.3
 """Share of failures from which they are too many."""
 STRAGGLER = 3.0
 """Factor on the expected time from which an evaluation is a straggler."""
+SHORT_TRAINING = 25_000
+"""Images that a training sees, counted again in each epoch, below which the merge `conv` hides other branches.
+
+On blood cells at 128 px the layers of `conv` alone cost 0.089 of 0.261 mAP after 1,600 images and 0.049 of 0.282 after
+3,300 (docs/log.md). Halved with each doubling, the loss is below the noise of seeds (0.01) at 25,000.
+"""
 _MEMORY = re.compile(r"MemoryError|out of memory|low on memory", re.IGNORECASE)
 """Texts of errors about exhausted memory; other errors mention memory too, such as that of a pinned batch."""
 
@@ -68,20 +74,68 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class SurrogateScore:
+    """How well unseen designs are ranked by one metric, in Kendall's tau with the measurements.
+
+    Attributes:
+        surrogate: Tau of cross-validated predictions.
+        cost: Tau of the cost alone; positive if more is better.
+    """
+
+    surrogate: Interval
+    cost: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """How one metric ranks designs.
+
+    Attributes:
+        metric: Name of the metric.
+        score: How well the surrogate learnt it; None for too few designs.
+        rungs: Epochs of two neighbouring rungs, and tau between them.
+    """
+
+    metric: str
+    score: SurrogateScore | None = None
+    rungs: tuple[tuple[int, int, Interval], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """The results of all checks.
 
     Attributes:
         findings: Problems of the search.
-        surrogate: Kendall's tau of cross-validated predictions and measurements; None for too few designs.
-        macs: Kendall's tau of the cost alone and measurements.
-        rungs: Epochs of two neighbouring rungs, and tau between them.
+        rankings: Ranking of each searched metric, in their order.
+        cost: Noun of the axis of the tiers (`CostLabel.noun`).
     """
 
     findings: tuple[Finding, ...]
-    surrogate: Interval | None = None
-    macs: Interval | None = None
-    rungs: tuple[tuple[int, int, Interval], ...] = ()
+    rankings: tuple[Ranking, ...]
+    cost: str
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What was learnt of each metric, a line each; empty for too few designs."""
+        return tuple(
+            f"the surrogate ranks unseen designs{self._by(ranking)} with tau {ranking.score.surrogate}, "
+            f"{self.cost} alone with {ranking.score.cost}"
+            for ranking in self.rankings
+            if ranking.score is not None
+        )
+
+    @property
+    def rungs_said(self) -> tuple[str, ...]:
+        """How alike neighbouring rungs rank designs, a line each."""
+        return tuple(
+            f"after {low} and {high} epochs designs are ranked alike{self._by(ranking)} with tau {tau}"
+            for ranking in self.rankings
+            for low, high, tau in ranking.rungs
+        )
+
+    def _by(self, ranking: Ranking) -> str:
+        return f" by {ranking.metric}" if len(self.rankings) > 1 else ""
 
 
 def examine(
@@ -105,53 +159,90 @@ def examine(
         running: Running time of each running candidate in seconds.
     """
     whole = finished(evaluations, rungs[-1])
-    surrogate, macs, findings = None, None, []
     measured = objectives.measured(whole)
-    if features is not None and len(measured) >= FEWEST_LEARNT:
-        surrogate, macs = learnt(measured, objectives, features)
-        findings += _surrogate(surrogate, macs, len(measured), rungs[-1].data_fraction)
-    ranked = [pair for pair in (_pair(evaluations, objectives, *two) for two in itertools.pairwise(rungs)) if pair]
+    rankings = _rankings(evaluations, measured, objectives, rungs, features)
     # With a schedule few designs are finished: the patience for a front is counted in those.
     begun = len({evaluation.candidate.architecture for evaluation in evaluations})
-    findings += _front(measured, objectives, tiers, trials * min(1.0, len(whole) / max(begun, 1)))
-    findings += _tiers(measured, objectives, tiers)
-    findings += [finding for pair in ranked for finding in _noisy(*pair)]
-    findings += _failures(evaluations)
-    findings += _stragglers(evaluations, objectives, running or {})
-    return Health(tuple(findings), surrogate, macs, tuple(ranked))
+    findings = [
+        *_surrogates(rankings, objectives.axis.label.noun, len(measured), rungs[-1].data_fraction),
+        *_front(measured, objectives, tiers, trials * min(1.0, len(whole) / max(begun, 1))),
+        *_tiers(measured, objectives, tiers),
+        *_noisy_rungs(rankings),
+        *merge_findings(measured),
+        *_failures(evaluations),
+        *_stragglers(evaluations, objectives, running or {}),
+    ]
+    return Health(tuple(findings), rankings, objectives.axis.label.noun)
 
 
-def learnt(
+def _rankings(
+    evaluations: Sequence[Evaluation],
+    measured: Sequence[Evaluation],
+    objectives: Objectives,
+    rungs: Sequence[Fidelity],
+    features: FeaturesOf | None,
+) -> tuple[Ranking, ...]:
+    known: Sequence[SurrogateScore | None] = [None] * len(objectives.metrics)
+    if features is not None and len(measured) >= FEWEST_LEARNT:
+        known = surrogate_scores(measured, objectives, features)
+    pairs = [pair for pair in (_pair(evaluations, objectives, *two) for two in itertools.pairwise(rungs)) if pair]
+    return tuple(
+        Ranking(metric.name, known[place], tuple((lower, upper, taus[place]) for lower, upper, taus in pairs))
+        for place, metric in enumerate(objectives.metrics)
+    )
+
+
+def surrogate_scores(
     measured: Sequence[Evaluation], objectives: Objectives, features: FeaturesOf, seed: int = 0
-) -> tuple[Interval, Interval]:
-    """Kendall's tau with the measurements, for the surrogate's predictions of held-out designs, and for the cost.
+) -> list[SurrogateScore]:
+    """How well the surrogate's predictions rank held-out designs, and how well the cost does, by each metric.
 
-    Both are positive if more is better. The intervals ignore that folds share designs.
+    The intervals ignore that folds share designs.
     """
+    order = np.random.default_rng(seed).permutation(len(measured))[:MOST_LEARNT]
+    losses_NM = objectives.losses([measured[place] for place in order])
+    features_NF = features([measured[place].candidate.architecture for place in order])
+    count = len(objectives.metrics)
+    costs_N = losses_NM[:, count]
+    return [
+        SurrogateScore(
+            tau_interval(_held_out(features_NF, loss_N, seed), loss_N, seed), tau_interval(-costs_N, loss_N, seed)
+        )
+        for loss_N in losses_NM[:, :count].T
+    ]
+
+
+def _held_out(features_NF: NDArray[np.float64], loss_N: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """The surrogate's predictions of designs that it was not fitted to, shape (N,)."""
     from threadpoolctl import threadpool_limits
 
-    order = np.random.default_rng(seed).permutation(len(measured))[:MOST_LEARNT]
-    losses_N = objectives.losses([measured[place] for place in order])
-    features_NF = features([measured[place].candidate.architecture for place in order])
-    places, predicted_N = np.arange(len(order)), np.zeros(len(order))
+    places, predicted_N = np.arange(len(loss_N)), np.zeros(len(loss_N))
     with threadpool_limits(1):
         for part in np.array_split(places, SURROGATE_FOLDS):
             others = np.setdiff1d(places, part)
-            predicted_N[part] = Surrogate.fit(features_NF[others], losses_N[others, 0], seed).expected(
-                features_NF[part]
-            )
-    costs_N = losses_N[:, len(objectives.metrics)]
-    return tau_interval(predicted_N, losses_N[:, 0], seed), tau_interval(-costs_N, losses_N[:, 0], seed)
+            predicted_N[part] = Surrogate.fit(features_NF[others], loss_N[others], seed).expected(features_NF[part])
+    return predicted_N
 
 
-def _surrogate(surrogate: Interval, macs: Interval, count: int, images: float) -> list[Finding]:
-    if surrogate.value <= max(macs.value, 0.0):
-        message = f"ranks them no better (tau {surrogate}) than MACs alone do (tau {macs})"
-    elif surrogate.low <= 0 and count >= FEWEST_SURE:
-        message = f"ranks them as if by chance (tau {surrogate}; MACs alone {macs})"
+def _surrogates(rankings: Sequence[Ranking], cost: str, count: int, images: float) -> list[Finding]:
+    return [
+        finding
+        for ranking in rankings
+        if ranking.score is not None
+        for finding in _surrogate(
+            ranking.score, f" of {ranking.metric}" if len(rankings) > 1 else "", cost, count, images
+        )
+    ]
+
+
+def _surrogate(found: SurrogateScore, of_metric: str, cost: str, count: int, images: float) -> list[Finding]:
+    if found.surrogate.value <= max(found.cost.value, 0.0):
+        message = f"ranks them no better (tau {found.surrogate}) than {cost} alone (tau {found.cost})"
+    elif found.surrogate.low <= 0 and count >= FEWEST_SURE:
+        message = f"ranks them as if by chance (tau {found.surrogate}; {cost} alone {found.cost})"
     else:
         return []
-    message = f"what was learnt from {count} designs {message}"
+    message = f"what was learnt{of_metric} from {count} designs {message}"
     more = " or on more images" if images < 1 else ""
     action = f"see with piip-search audit whether the proxy ranks at all; if it does not, train it longer{more}"
     return [Finding("surrogate", message, action)]
@@ -188,24 +279,63 @@ def _tiers(measured: Sequence[Evaluation], objectives: Objectives, tiers: Sequen
 
 def _pair(
     evaluations: Sequence[Evaluation], objectives: Objectives, lower: Fidelity, upper: Fidelity
-) -> tuple[int, int, Interval] | None:
+) -> tuple[int, int, list[Interval]] | None:
+    """Epochs of two rungs, and tau between them for each metric; None for too few designs."""
     before, after = (
-        {e.candidate.architecture: objectives.value(e) for e in objectives.measured(finished(evaluations, rung))}
+        {e.candidate.architecture: objectives.values(e) for e in objectives.measured(finished(evaluations, rung))}
         for rung in (lower, upper)
     )
     both = [design for design in before if design in after]
     if len(both) < FEWEST_PAIRS:
         return None
-    first, second = ([part[design] or 0.0 for design in both] for part in (before, after))
-    return lower.epochs, upper.epochs, tau_interval(first, second)
+    first_MN, second_MN = (np.array([part[design] for design in both], dtype=float).T for part in (before, after))
+    return lower.epochs, upper.epochs, [tau_interval(*two) for two in zip(first_MN, second_MN, strict=True)]
 
 
-def _noisy(lower: int, upper: int, tau: Interval) -> list[Finding]:
+def _noisy_rungs(rankings: Sequence[Ranking]) -> list[Finding]:
+    return [
+        finding
+        for place in range(len(rankings[0].rungs))
+        for ranking in rankings
+        for finding in _noisy(*ranking.rungs[place], f" by {ranking.metric}" if len(rankings) > 1 else "")
+    ]
+
+
+def _noisy(lower: int, upper: int, tau: Interval, by_metric: str) -> list[Finding]:
     if tau.value >= NOISY:
         return []
-    message = f"designs that went on are ranked otherwise after {upper} epochs than after {lower} (tau {tau})"
+    message = (
+        f"designs that went on are ranked otherwise{by_metric} after {upper} epochs than after {lower} (tau {tau})"
+    )
     action = f"raise the rung of {lower} epochs, keep more than one in so many, or start brackets at higher rungs"
     return [Finding("rungs", message, action)]
+
+
+def merge_findings(measured: Sequence[Evaluation]) -> list[Finding]:
+    """A finding if short trainings compare single branches with several under the merge `conv`.
+
+    A single branch has no merge. The fresh layers of `conv` cost every other design a part of its metric, which shrinks
+    as trainings get longer.
+
+    Args:
+        measured: Finished evaluations with values.
+    """
+    designs = {evaluation.candidate.architecture: evaluation for evaluation in measured}
+    counts = Counter[str]()
+    for design in designs:
+        branches = len(getattr(design, "branches", ()))  # a table's design has none
+        if branches == 1 or (branches and design.merge == "conv"):
+            counts["single" if branches == 1 else "several"] += 1
+    seen = [evaluation.facts.images * evaluation.candidate.fidelity.epochs for evaluation in designs.values()]
+    images = int(np.median(seen)) if seen else 0
+    if not counts["single"] or not counts["several"] or not 0 < images < SHORT_TRAINING:
+        return []
+    message = (
+        f"{counts['single']} designs of one branch are compared with {counts['several']} of several under the merge "
+        f"conv after {images:,} images; in so short trainings its fresh layers hide what other branches are worth"
+    )
+    action = "offer merges: [residual], train proxies longer, or compare designs of one number of branches alone"
+    return [Finding("merge", message, action)]
 
 
 def _failures(evaluations: Sequence[Evaluation]) -> list[Finding]:
@@ -269,8 +399,11 @@ def _parts(design: Architecture) -> set[str]:
 def _stragglers(
     evaluations: Sequence[Evaluation], objectives: Objectives, running: Mapping[Candidate, float]
 ) -> list[Finding]:
+    # Time goes with multiply-accumulates, whatever the tiers stand on; a table has only its own cost.
+    axis = next((known for known in objectives.known if known.name == "gmacs"), objectives.axis)
+
     def work(candidate: Candidate) -> float:
-        return objectives.price(candidate.architecture) * max(candidate.fidelity.epochs, 1)
+        return axis.of(candidate.architecture) * max(candidate.fidelity.epochs, 1)
 
     timed = [e for e in evaluations if e.status == "done" and e.seconds > 0]
     taken = [(e.seconds, work(e.candidate)) for e in timed]

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from piip_search.analysis.audit import LONGER, Audit, AuditPlan, audit, audit_candidates
+from piip_search.analysis.health import merge_findings
 from piip_search.api.checks import looked_through, usable_data
 from piip_search.api.evaluators import evaluator_of, prepared_first
 from piip_search.api.extras import extra, find_trainer
 from piip_search.api.notices import Notify, ignore
+from piip_search.api.programs import with_trusted_programs
 from piip_search.api.runners import Place, ReadySearch, check_place, measurement, runner
 from piip_search.api.runs import history_of
 from piip_search.api.stores import open_tracker
@@ -32,6 +34,7 @@ class AuditOptions:
         epochs: Epochs of the longer training; `LONGER` times the proxy's by default.
         data_fraction: Share of the images in the longer training; the proxy's by default.
         image_scale: Factor on the image sizes of the longer training; the proxy's by default.
+        trust: Whether programs that the run names may be run, whoever wrote them.
     """
 
     designs: int = 12
@@ -39,6 +42,7 @@ class AuditOptions:
     epochs: int | None = None
     data_fraction: float | None = None
     image_scale: float | None = None
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def open_audit(
     address: str | None = None,
     store: str | None = None,
     store_needed: bool = False,
+    take_over: bool = False,
     notify: Notify = ignore,
     progress: Notify = ignore,
 ) -> AuditRun:
@@ -80,6 +85,7 @@ def open_audit(
         address: Address of a Ray cluster; None starts one here.
         store: MLflow store that mirrors the audit; None for none.
         store_needed: Whether a missing MLflow is an error.
+        take_over: Whether to go on with another owner's audit, and to take it from a process that drives it.
         notify: Called with notes about data and machines.
         progress: Called with the current step.
 
@@ -89,27 +95,43 @@ def open_audit(
     Raises:
         LedgerError: The ledger has no such run, or another process drives the audit.
         ClusterError: The cluster cannot be joined, or cannot run trials.
-        UserError: The options do not fit the run, its data cannot be used, or an extra is missing.
+        UserError: The options do not fit the run, its data cannot be used, an extra is missing, or the run names a
+            program that is not trusted.
     """
     check_place(on, address)
     history = history_of(ledger, run)
     plan = _plan(history, options)
     candidates = _candidates(history, run, plan)
-    with extra(history.spec.known_task.extra):
-        find_trainer(history.spec.known_task, address)
+    for finding in merge_findings(history.objectives.measured(history.representatives)):
+        notify(f"note: {finding}")
+    spec = with_trusted_programs(ledger, run, history.spec, home, options.trust)
+    with extra(spec.known_task.extra):
+        find_trainer(spec.known_task, address)
     progress("checking the data")
-    data = _data_fingerprint(history.spec, progress, notify)
+    data = _data_fingerprint(spec, progress, notify)
     recipe = history.spec.recipe(data)
     progress("starting")
-    drive, usage, at_once = runner(on, address, history.spec, home, notify)
+    drive, usage, at_once = runner(on, address, spec, home, notify)
     tracker = open_tracker(store, home, store_needed, notify)
+    from piip_search.ledger.environment import circumstances
     from piip_search.search.policy import FixedPolicy
     from piip_search.search.search import Search
 
     name, policy, uid = plan.run_name(run), FixedPolicy(candidates), ledger.search(run).uid
-    search = Search(name, history.spec, policy, ledger, recipe, tracker, question=plan.digest, audit_of=uid)
-    alone = measurement(_on_its_way(history.spec, plan), home, run, search)
-    measure, preparation = evaluator_of(history.spec, alone, search, data, home, on)
+    search = Search(
+        name,
+        history.spec,
+        policy,
+        ledger,
+        recipe,
+        tracker,
+        question=plan.digest,
+        circumstances=circumstances(),
+        audit_of=uid,
+        take_over=take_over,
+    )
+    alone = measurement(_on_its_way(spec, plan), home, run, search)
+    measure, preparation = evaluator_of(spec, alone, search, data, home, on)
     drive = prepared_first(drive, preparation, notify)
     return AuditRun(search, partial(drive, search, measure), usage, at_once, trials_folder(home, run, recipe), plan)
 

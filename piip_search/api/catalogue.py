@@ -1,7 +1,7 @@
 """Lists of the available backbones, spaces and tasks."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def list_backbones(pattern: str = "*") -> list[str]:
 
 
 def list_spaces() -> list[str]:
-    """Names of the shipped search spaces."""
+    """Names of the shipped search spaces, those of an experiment as `experiments/pairing`."""
     return sorted(shipped_spaces())
 
 
@@ -34,7 +34,7 @@ def copy_spaces(names: Sequence[str], folder: Path) -> list[Path]:
     """Copies search spaces that come with the package, to start from.
 
     Args:
-        names: Their names; all of them by default.
+        names: Their names, such as `experiments/pairing`; by default all but the experiments.
         folder: Where to write them.
 
     Returns:
@@ -44,7 +44,7 @@ def copy_spaces(names: Sequence[str], folder: Path) -> list[Path]:
         UserError: There is no such space, a file is there already, or the folder is a file.
     """
     shipped = shipped_spaces()
-    wanted = {folder / f"{name}.yaml": name for name in names or shipped}
+    wanted = {folder / f"{name}.yaml": name for name in names or _to_start_from(shipped)}
     unknown = [name for name in wanted.values() if name not in shipped]
     if unknown:
         raise UserError(f"no shipped space {', '.join(unknown)}; there are {', '.join(shipped)}")
@@ -53,7 +53,12 @@ def copy_spaces(names: Sequence[str], folder: Path) -> list[Path]:
         raise UserError(f"{', '.join(map(located, kept))} exists and is kept; remove it, or write elsewhere with --to")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{located(folder)} is a file; name a folder with --to")
-    folder.mkdir(parents=True, exist_ok=True)
     for file, name in wanted.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(shipped[name], file)
     return list(wanted)
+
+
+def _to_start_from(names: Iterable[str]) -> list[str]:
+    """Spaces that a user changes; an experiment asks one question as it is."""
+    return [name for name in names if "/" not in name]

@@ -9,6 +9,7 @@ from pathlib import Path
 from piip_search.api.extras import extra
 from piip_search.api.notices import ignore
 from piip_search.architecture.backbones import backbone_named, has_weights, weight_file, weights_hint
+from piip_search.architecture.miniatures import MINIATURE, without_miniature
 from piip_search.config import SearchSpec, SpecError
 from piip_search.errors import UserError
 from piip_search.file_paths import located
@@ -71,15 +72,21 @@ def _data_problems(spec: SearchSpec, progress: Callable[[str], None], notify: Ca
 def _missing_weights(spec: SearchSpec) -> list[str]:
     """Problems of backbones without pre-trained weights; a hub is only queried later, when they are needed."""
     place = spec.training.pretrained
+    if place == MINIATURE:
+        problem = without_miniature(spec.space.backbones)
+        return [f"training.pretrained: {problem}"] if problem else []
     problems = []
     for name in spec.space.backbones if place is not None else ():
         backbone = backbone_named(name)
+        found = backbone.timm_name if place == "hub" else weight_file(backbone, Path(str(place)))
+        if found:
+            continue
         if not has_weights(backbone):
             problems.append(f"training.pretrained: {name} has no pre-trained weights; leave it out of space.backbones")
-        elif place == "hub" and not backbone.timm_name:
+        elif place == "hub":
             hint = weights_hint(backbone, Path("weights"))
             problems.append(f"training.pretrained: {name} is on no hub of timm's; {hint}, and name that folder")
-        elif place != "hub" and weight_file(backbone, Path(str(place))) is None:
+        else:
             problems.append(
                 f"training.pretrained: no weights of {name} in {located(str(place))}; "
                 f"{weights_hint(backbone, Path(str(place)))}"

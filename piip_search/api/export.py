@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from piip_search.api.checks import image_counts
 from piip_search.api.extras import extra, find_trainer
+from piip_search.api.ledgers import log_action
 from piip_search.api.notices import Notify, ignore
+from piip_search.api.programs import with_trusted_programs
 from piip_search.api.runners import absolute
 from piip_search.api.runs import history_of
 from piip_search.api.stores import kept_store, mlflow_uri, register_model, shown_store
 from piip_search.architecture.segments import PYRAMID_LEVELS
+from piip_search.architecture.stock import StockNetwork
+from piip_search.config import SearchSpec
 from piip_search.errors import DataError, ExportError, UserError, WeightsError
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
 from piip_search.export import (
@@ -21,7 +25,7 @@ from piip_search.export import (
     Provenance,
     TrainingPlan,
     WeightsKind,
-    prepare_folder,
+    prepared_folder,
     write_export,
 )
 from piip_search.export.folder import PROOF, PROOF_LOG
@@ -50,6 +54,8 @@ class ExportOptions:
         proof: Whether the export tests the written files.
         register: Whether to add the torch or ONNX network to MLflow's model registry.
         mlflow: MLflow store of the search, or none; by default the store of the home folder.
+        trust: Whether programs that the run names may be run, whoever wrote them.
+        token: Name of the dashboard's token of whoever asked for it, for the log; empty for a user of this machine.
     """
 
     formats: tuple[str, ...] = ()
@@ -58,6 +64,8 @@ class ExportOptions:
     proof: bool = True
     register: bool = True
     mlflow: str | None = None
+    trust: bool = False
+    token: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,8 @@ class _Origin:
     """The run of the exported designs."""
 
     run: str
+    uid: str
+    spec: SearchSpec
     history: RunHistory
     home: Path
     trials: Path
@@ -139,22 +149,30 @@ def export_designs(
         ExportError: The folder cannot take the design.
         DataError: The data of the run is not on this machine.
         WeightsError: The weights are missing or do not fit.
-        UserError: An extra is missing, or MLflow cannot use the store.
+        UserError: An extra is missing, MLflow cannot use the store, or the run names a program that is not trusted.
     """
     history = history_of(ledger, run)
     trials = trials_folder(home, run, ledger.search(run).recipe)
     evaluations = history.choose(choice)
+    if stock := [e.candidate.design.name for e in evaluations if isinstance(e.candidate.design, StockNetwork)]:
+        raise UserError(f"{stock[0]} is a stock network, which no export writes; use its own configuration")
     options = _of_the_task(options, history.spec.known_task)
     _check_formats(options.formats)
+    if options.weights == "pretrained" and history.spec.training.pretrained is None:
+        raise WeightsError(f"run {run} trained from random weights; leave --weights out, or name proxy or random")
     if choice == "all":
         _check_front_folder(out)
-    origin = _Origin(run, history, home, trials, _store(home, run, options.mlflow))
+    spec = with_trusted_programs(ledger, run, history.spec, home, options.trust)
+    uid, store = ledger.search(run).uid, _store(home, run, options.mlflow)
+    origin = _Origin(run, uid, spec, history, home, trials, store)
     requests = [_request(origin, evaluation, options) for evaluation in evaluations]
     exports = []
     for evaluation, request in zip(evaluations, requests, strict=True):
         folder = out / _folder_name(evaluation) if choice == "all" else out
         progress(f"exporting trial {evaluation.candidate.number}")
         exports.append(_export(origin, evaluation, request, folder, options, notify))
+        name = evaluation.candidate.design.name
+        log_action(ledger, "exported", run, options.token, design=name, folder=str(folder.resolve()))
         done(exports[-1])
     return tuple(exports)
 
@@ -211,10 +229,10 @@ def _export(
     origin: _Origin, evaluation: Evaluation, request: Export, folder: Path, options: ExportOptions, notify: Notify
 ) -> DesignExport:
     """Writes and tests one design, and registers it unless a check failed."""
-    prepare_folder(folder, origin.history.spec.known_task.files)
-    weights = _weights(origin, evaluation, request, options.weights, notify)
-    request = _with_start(request, weights, options.proof)
-    proof = _write(origin, request, folder, weights, notify)
+    with prepared_folder(folder, origin.spec.known_task.files):
+        weights = _weights(origin, evaluation, request, options, notify)
+        request = _with_start(request, weights, options.proof)
+        proof = _write(origin, request, folder, weights, notify)
     if options.register and origin.store is not None and not proof.failures:
         _register(origin.store, request, folder, notify)
     return DesignExport(evaluation, folder, proof)
@@ -222,7 +240,7 @@ def _export(
 
 def _request(origin: _Origin, evaluation: Evaluation, options: ExportOptions) -> Export:
     """The request of a design's export, without its weights."""
-    candidate, spec, objectives = evaluation.candidate, origin.history.spec, origin.history.objectives
+    candidate, spec, objectives = evaluation.candidate, origin.spec, origin.history.objectives
     schedule = str(options.schedule)
     return Export(
         candidate.architecture,
@@ -240,7 +258,7 @@ def _request(origin: _Origin, evaluation: Evaluation, options: ExportOptions) ->
 
 def _plan(origin: _Origin, schedule: str) -> TrainingPlan:
     """The full training of a design of the run."""
-    spec = origin.history.spec
+    spec = origin.spec
     try:
         with extra(spec.known_task.extra):
             return worker_of(spec.task).plan(spec, schedule)
@@ -261,47 +279,50 @@ def _provenance(origin: _Origin, evaluation: Evaluation, schedule: str) -> Prove
         fidelity={name: getattr(candidate.fidelity, name) for name in ("epochs", "data_fraction", "image_scale")},
         schedule=schedule,
         weights="",
-        task=origin.history.spec.task,
+        task=origin.spec.task,
+        search=origin.uid,
         mlflow=None if origin.store is None else shown_store(origin.store),
     )
 
 
 def _weights(
-    origin: _Origin, evaluation: Evaluation, request: Export, kind: WeightsKind | None, notify: Notify
+    origin: _Origin, evaluation: Evaluation, request: Export, options: ExportOptions, notify: Notify
 ) -> "StartingWeights | None":
     """The weights of a design; None for random ones that no format needs."""
+    kind = options.weights
     place = request.plan.training.pretrained
-    if kind == "pretrained" and place is None:
-        raise WeightsError(
-            f"run {origin.history.spec.name} trained from random weights; leave --weights out, or name proxy or random"
-        )
     if kind == "random" and not set(request.formats) & set(NETWORK_FORMATS):
         return None
-    worker = worker_of(origin.history.spec.task)
+    worker = worker_of(origin.spec.task)
     with extra("models"):
         if kind == "random":
             return worker.at_random(request.architecture, RANDOM)
         if place is not None and kind != "proxy":
             return worker.from_pretrained(request.architecture, place)
-    return _proxy_weights(origin, evaluation, request, kind, notify)
+    return _proxy_weights(origin, evaluation, request, options, notify)
 
 
 def _proxy_weights(
-    origin: _Origin, evaluation: Evaluation, request: Export, kind: WeightsKind | None, notify: Notify
+    origin: _Origin, evaluation: Evaluation, request: Export, options: ExportOptions, notify: Notify
 ) -> "StartingWeights":
     """The weights of the proxy, or random ones if it has no checkpoint and the user did not ask for the proxy's."""
     with extra("models"):
-        from piip_workers.networks.weights import proxy_checkpoint, trial_folder
+        from piip_workers.networks.weights import proxy_checkpoint, recorded_folder, trial_folder
 
-    spec, number = origin.history.spec, evaluation.candidate.number
-    worker, folder = worker_of(spec.task), trial_folder(origin.trials, evaluation)
+    spec, number = origin.spec, evaluation.candidate.number
+    worker, folder = worker_of(spec.task), trial_folder(origin.trials, evaluation, options.trust)
     checkpoint = proxy_checkpoint(folder)
     if checkpoint is not None:
         with extra(spec.known_task.extra):
             return worker.from_proxy(request.architecture, evaluation, checkpoint)
-    if kind == "proxy":
-        raise WeightsError(f"trial {number} left no checkpoint in {folder}; leave --weights out, or name random")
-    notify(f"note: trial {number} left no checkpoint in {folder}, so that training starts from random weights")
+    elsewhere = recorded_folder(evaluation)
+    if elsewhere is not None and elsewhere != folder and proxy_checkpoint(elsewhere) is not None:
+        missing = f"trial {number} left its checkpoint in {elsewhere}, which is not yours; add --trust to take it"
+    else:
+        missing = f"trial {number} left no checkpoint in {folder}"
+    if options.weights == "proxy":
+        raise WeightsError(f"{missing}; leave --weights out, or name random")
+    notify(f"note: {missing}, so that training starts from random weights")
     return worker.at_random(request.architecture, RANDOM)
 
 
@@ -323,7 +344,7 @@ def _write(
     """Writes every format, and tests each if requested."""
     from piip_workers.networks.proof import Proof
 
-    proof, task = Proof(), origin.history.spec.known_task
+    proof, task = Proof(), origin.spec.known_task
     trained = task.formats[0] in request.formats
     if weights is not None and request.start.file is not None and trained:
         weights.write(folder / request.start.file)

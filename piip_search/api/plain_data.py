@@ -5,10 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from piip_search.analysis.baselines import Baseline, compare
 from piip_search.analysis.error_kinds import Kind, kinds
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
 from piip_search.redact import without_secrets
+from piip_search.search.history import RunHistory
 
 if TYPE_CHECKING:  # these import the database, which a message need not wait for
     from piip_search.api.audit import AuditRun
@@ -44,6 +46,8 @@ def status_content(status: "RunStatus") -> dict[str, Any]:
     history, health = status.history, status.health
     return {
         "run": status.run,
+        "owner": str(status.owner),
+        "driver": None if status.claim is None else str(status.claim.owner),
         "metric": history.objectives.metric,
         "convention": history.spec.limit.convention,
         "done": len(history.evaluations) - len(history.failed),
@@ -51,9 +55,11 @@ def status_content(status: "RunStatus") -> dict[str, Any]:
         "unfinished": [{"trial": c.number, "seconds": seconds} for c, seconds in status.unfinished.items()],
         "preparations": [_preparation(step) for step in status.preparations],
         "tiers": tiers_of(history.fronts, history.objectives),
+        **baselines_content(history, status.baselines),
         "left": history.left,
         "findings": [asdict(finding) for finding in health.findings] if health else [],
         "failures": failures_of(history.failed, status.trials),
+        "unreadable": [str(row) for row in history.unreadable],
     }
 
 
@@ -79,6 +85,7 @@ def search_content(opened: "SearchRun") -> dict[str, Any]:
         "seconds": search.elapsed,
         "metric": search.objectives.metric,
         "tiers": tiers_of(search.fronts(), search.objectives),
+        **baselines_content(search.history, opened.found_baselines),
         "left": search.left,
         "ledger": opened.ledger.shown,
         "mlflow": None if opened.store is None else without_secrets(opened.store),
@@ -115,6 +122,21 @@ def simulation_content(outcome: "SimulationOutcome") -> dict[str, Any]:
         "failed": len(search.failures),
         "tiers": [asdict(tier) for tier in outcome.tiers],
         "failures": failures_of(search.failures),
+    }
+
+
+def baselines_content(history: RunHistory, baselines: Sequence[Baseline]) -> dict[str, Any]:
+    """The baselines of a run and the comparison in each tier; empty for a run without any.
+
+    Args:
+        history: History of the run.
+        baselines: Its baselines.
+    """
+    if not baselines:
+        return {}
+    return {
+        "baselines": [one.to_dict(history.objectives) for one in baselines],
+        "compared": [one.to_dict() for one in compare(history, baselines)],
     }
 
 

@@ -37,7 +37,7 @@ class FrontMemberResult:
     Attributes:
         design: Short form.
         value: Value of the metric.
-        cost: Cost in the unit of the limit: GMACs, or that of a table.
+        cost: Cost on the axis of the tiers.
         trial: Number of the evaluation.
         evaluation: The full evaluation.
     """

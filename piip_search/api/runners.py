@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from piip_search.api.extras import extra, trainer_of
+from piip_search.architecture.miniatures import MINIATURE
 from piip_search.config import SearchSpec
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import trials_folder
@@ -72,12 +73,13 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
         settings,
         results,
         share="piip_workers.jobs.gpu_cap:cap_gpu_memory",
+        recipe=search.recipe,
     )
 
 
 def absolute(pretrained: str | None) -> str | None:
     """The absolute path of pre-trained weights, for processes in other folders."""
-    return pretrained if pretrained in (None, "hub") else str(Path(pretrained).resolve())
+    return pretrained if pretrained in (None, "hub", MINIATURE) else str(Path(pretrained).resolve())
 
 
 Drive = Callable[["Search", Any, Callable[[], None]], None]

@@ -5,16 +5,22 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from piip_search.analysis.baselines import Baseline
+from piip_search.api.baselines import counted_baselines, open_baselines
 from piip_search.api.checks import checked_data, looked_through, watched_images
 from piip_search.api.evaluators import evaluator_of, own_preparation, prepare, prepared_first
 from piip_search.api.extras import extra, find_trainer
+from piip_search.api.mirror import mirror_baselines
 from piip_search.api.notices import Notify, ignore
+from piip_search.api.programs import keep_programs
 from piip_search.api.runners import Place, ReadySearch, check_place, measurement, place_named, runner
+from piip_search.api.runs import baselines_of_run
 from piip_search.api.stores import keep_store, mlflow_uri, named_ledger, open_ledger, open_tracker
+from piip_search.architecture.stock import StockNetwork
 from piip_search.config import RUN_NAME, SearchSpec, load_spec, parse_spec
 from piip_search.config.shipped import find_space
 from piip_search.errors import UserError
@@ -46,6 +52,7 @@ class SearchOptions:
         store_needed: Whether a missing MLflow is an error.
         fresh: Whether to ignore measurements of other runs in the ledger.
         resume: Whether a run of that name must exist.
+        take_over: Whether to go on with another owner's run, and to take it from a process that drives it.
     """
 
     name: str | None = None
@@ -55,6 +62,7 @@ class SearchOptions:
     store_needed: bool = False
     fresh: bool = False
     resume: bool = False
+    take_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,22 @@ class SearchRun(ReadySearch):
     Attributes:
         ledger: Ledger of the run.
         store: MLflow store that mirrors the search; None for none.
+        baselines: Opens the baselines, which are trained after the search; None without any.
     """
 
     ledger: "Ledger"
     store: str | None
+    baselines: Callable[[], ReadySearch] | None = None
+
+    @property
+    def found_baselines(self) -> tuple[Baseline, ...]:
+        """The baselines of the search with their results, cheapest first."""
+        return baselines_of_run(self.ledger, self.search.run, self.search.history)
+
+    @property
+    def may_compare(self) -> bool:
+        """Whether the search has ended so that its baselines may be trained."""
+        return self.baselines is not None and not self.search.halted and not self.search.measured_nothing
 
 
 def load(source: str | os.PathLike[str] | Mapping[str, Any], *, notify: Notify = ignore, **changes: Any) -> SearchSpec:
@@ -147,10 +167,12 @@ def run(
         options = SearchOptions(name, place_named(on), address, mlflow_uri(mlflow or "none", folder), True, fresh)
         opened = open_search_run(spec, url, folder, options, None, notify, notify, notify)
         opened.drive(lambda: None)
+        if opened.baselines is not None and opened.may_compare:
+            opened.baselines().drive(lambda: None)
         return opened.search
     if on != "local" or address is not None or mlflow is not None:
         raise UserError("a custom evaluator runs in this process; leave on, address and mlflow out")
-    return _with_own(spec, name or spec.name, open_ledger(url, notify), evaluate, recipe, fresh, notify)
+    return _with_own(spec, run_name(name, spec), open_ledger(url, notify), evaluate, recipe, fresh, notify)
 
 
 def _with_own(
@@ -163,9 +185,14 @@ def _with_own(
     notify: Notify,
 ) -> "Search":
     from piip_search.ledger.environment import circumstances
+    from piip_search.search.baselines import open_baselines as opened_baselines
     from piip_search.search.search import open_search
     from piip_workers.runners import local
 
+    designs = spec.baseline_designs
+    if any(isinstance(design, StockNetwork) for design in designs):
+        stock = next(design.name for design in designs if isinstance(design, StockNetwork))
+        raise UserError(f"a custom evaluator measures designs, and the baseline {stock} is none; leave it out")
     found = open_search(run, spec, ledger, _own_recipe(evaluate, recipe), fresh=fresh, circumstances=circumstances())
     prepare(found, own_preparation(evaluate, found), notify)
 
@@ -174,6 +201,8 @@ def _with_own(
         return measured(candidate, evaluate, found.objectives.metric)
 
     local.run(found, measure)
+    if designs and not found.halted and not found.measured_nothing:
+        local.run(opened_baselines(found, designs, ledger, fresh, circumstances()), measure)
     return found
 
 
@@ -255,12 +284,13 @@ def open_search_run(
     check_place(options.on, options.address)
     run = run_name(options.name, spec)
     checked_data(spec, source or spec.name, progress, notify)
+    baselines = counted_baselines(spec, source or spec.name, progress)
     fingerprint = _fingerprint(spec, options.address, notify, progress)
     opened = open_ledger(ledger, warn)
     if options.resume:
         opened.search(run)
     progress("starting")
-    drive, usage, at_once = runner(options.on, options.address, spec, home, notify)
+    place = drive, usage, at_once = runner(options.on, options.address, spec, home, notify)
     search = _recorded_search(spec, run, opened, home, options, fingerprint, notify)
     alone = measurement(spec, home, run, search)
     measure, preparation = evaluator_of(spec, alone, search, fingerprint, home, options.on)
@@ -270,8 +300,22 @@ def open_search_run(
         with watched_images(spec, notify):
             drive(search, measure, changed)
 
+    def beside() -> ReadySearch:
+        fresh, take_over = options.fresh, options.take_over
+        ready = open_baselines(
+            search, baselines, opened, home, place, options.on, fingerprint, fresh, take_over, notify
+        )
+
+        def drive_and_mirror(changed: Callable[[], None]) -> None:
+            ready.drive(changed)
+            if options.store is not None:
+                mirror_baselines(opened, run, home, options.store, notify)
+
+        return replace(ready, drive=drive_and_mirror)
+
     trials = trials_folder(home, run, search.recipe)
-    return SearchRun(search, drive_to_end, usage, at_once, trials, opened, options.store)
+    compared = beside if baselines else None
+    return SearchRun(search, drive_to_end, usage, at_once, trials, opened, options.store, compared)
 
 
 def run_name(name: str | None, spec: SearchSpec) -> str:
@@ -314,8 +358,17 @@ def _recorded_search(
 
     tracker = open_tracker(options.store, home, options.store_needed, notify)
     search = open_search(
-        run, spec, ledger, spec.recipe(fingerprint), tracker, options.fresh, fingerprint, circumstances()
+        run,
+        spec,
+        ledger,
+        spec.recipe(fingerprint),
+        tracker,
+        options.fresh,
+        fingerprint,
+        circumstances(),
+        options.take_over,
     )
+    keep_programs(ledger, run, spec)
     if tracker is not None and options.store is not None:
         keep_store(options.store, home, run)
     return search

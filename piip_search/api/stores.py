@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from piip_search.api.extras import find_mlflow
 from piip_search.api.mlflow_store import check_store, is_database
 from piip_search.errors import UserError
-from piip_search.evaluation.tracker import Tracker
+from piip_search.evaluation.tracker import TrackedSearch, Tracker
 from piip_search.file_paths import located, typed_path, typed_url
 from piip_search.redact import without_secrets
 from piip_search.search.history import RunHistory
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # these import the database and MLflow, which a message need 
     from sqlalchemy.engine import URL
 
     from piip_search.export import Provenance
-    from piip_search.ledger import Ledger
+    from piip_search.ledger import Ledger, SearchRecord
     from piip_workers.tracking.search_run import MlflowTracker
 
 STORE = "mlflow.txt"
@@ -203,18 +203,19 @@ def _mirror_options(uri: str, home: Path) -> str:
 
 
 @contextmanager
-def mirror_of(uri: str, run: str, history: RunHistory) -> Iterator["MlflowTracker"]:
+def mirror_of(uri: str, record: "SearchRecord", history: RunHistory) -> Iterator["MlflowTracker"]:
     """MLflow's tracker for a run in the ledger, begun; needs the extra.
 
     Raises:
-        ConnectionError: MLflow cannot be reached.
+        UnreachableStoreError: MLflow cannot be reached.
         StoreError: The file of the store is damaged or locked, and a user has to fix it.
     """
     from piip_workers.tracking.store import reachable
 
     with reachable(uri):
         tracker = _tracker(uri)
-        tracker.begin(run, history.spec.model_dump(mode="json"), history.objectives)
+        spec, objectives = history.spec.model_dump(mode="json"), history.objectives
+        tracker.begin(TrackedSearch(record.name, record.uid, record.owner, record.created_at, spec, objectives))
         yield tracker
 
 

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
 from piip_search.architecture.branch import Branch
@@ -24,10 +25,11 @@ class Architecture:
         branches: From the largest model to the smallest, by width at stride 16.
         interaction: Interactions between neighbouring branches.
         merge: Kind of merge. `conv`: one map, by two 3x3 convolutions a branch, as detection and segmentation with ViTs
-            train; `linear`: one map, by a linear layer a branch, as classification from scratch trains; `pyramid`: four
-            maps, by a 3x3 convolution a branch, as detection with ConvNeXts trains; `logits`: class scores, the mean of
-            every branch's own head, as classification is fine-tuned; `tokens`: the tokens of a language model, the sum
-            of a projector a branch.
+            train; `residual`: `conv` with a way around it for the map of the largest image, for short trainings;
+            `linear`: one map, by a linear layer a branch, as classification from scratch trains; `pyramid`: four maps,
+            by a 3x3 convolution a branch, as detection with ConvNeXts trains; `logits`: class scores, the mean of every
+            branch's own head, as classification is fine-tuned; `tokens`: the tokens of a language model, the sum of a
+            projector a branch. A single branch has no merge that gives one map: `residual` is read as `conv` there.
 
     Raises:
         DesignError: No network can be built from these parts; the message states the rule and the way out.
@@ -41,6 +43,9 @@ class Architecture:
         check_branches(self.branches)
         check_interaction(self.branches, self.interaction)
         check_merge(self.branches, self.interaction.count, self.merge)
+        if len(self.branches) == 1 and self.merge == "residual":
+            # One branch has nothing to merge: it is one design under both words, with one name and one fingerprint.
+            object.__setattr__(self, "merge", "conv")
 
     @property
     def output(self) -> int:
@@ -133,8 +138,8 @@ class Architecture:
             DesignError: The data is no architecture.
         """
         try:
-            branches = tuple(Branch(**branch) for branch in data["branches"])
-            return cls(branches, Interaction(**data["interaction"]), data["merge"])
+            branches = tuple(_branch(**branch) for branch in data["branches"])
+            return cls(branches, _interaction(**data["interaction"]), data["merge"])
         except (KeyError, TypeError) as error:
             raise DesignError(f"an architecture needs branches, interaction and merge: {error}") from None
 
@@ -180,6 +185,11 @@ class Architecture:
             for branch, side in zip(self.branches, sides, strict=True)
         )
         return replace(self, branches=branches)
+
+
+# The designs of a search are made of few branches and interactions: the many of a ledger share them.
+_branch = lru_cache(maxsize=20_000, typed=True)(Branch)
+_interaction = lru_cache(maxsize=20_000, typed=True)(Interaction)
 
 
 def _without_later(data: dict[str, Any], kind: type[Branch] | type[Interaction], first: int) -> dict[str, Any]:

@@ -271,6 +271,7 @@ def _small() -> Iterable[Backbone]:
     yield Transformer("vit_nano", "ViT-nano", 96, 4, 3)
     yield Transformer("vit_pico", "ViT-pico", 64, 4, 2)
     yield ConvNeXt("convnext_pico", "ConvNeXt-pico", (32, 64, 96, 128), (1, 1, 3, 1))
+    yield ConvNeXt("convnext_yocto", "ConvNeXt-yocto", (16, 48, 64, 96), (1, 1, 3, 1))
 
 
 BACKBONES: dict[str, Backbone] = {backbone.name: backbone for backbone in (*_published(), *_small())}
@@ -347,18 +348,20 @@ def with_patch(backbone: Backbone, patch: int) -> Backbone:
 
 
 def has_weights(backbone: Backbone) -> bool:
-    """Whether a backbone has pre-trained weights."""
+    """Whether a backbone has published weights."""
     return bool(backbone.timm_name or _weights_url(backbone))
 
 
 def weight_file(backbone: Backbone, place: Path) -> Path | None:
     """The file of a backbone's pre-trained weights: the path itself, or a file in it named like the timm model.
 
-    None if there is none.
+    A backbone without published weights has files under its own name (`benchmarks/miniatures.py`). None if there is
+    no file.
     """
     if place.is_file():
         return place
-    names = (backbone.timm_name, backbone.timm_name.partition(".")[0], Path(_weights_url(backbone)).stem)
+    own = "" if has_weights(backbone) else backbone.name
+    names = (backbone.timm_name, backbone.timm_name.partition(".")[0], Path(_weights_url(backbone)).stem, own)
     files = (place / f"{name}{ending}" for name in names if name for ending in (".safetensors", ".pth", ".pt", ".bin"))
     return next((file for file in files if file.is_file()), None)
 

@@ -1,9 +1,13 @@
-"""The interface of designs for a search, a ledger and a front: an architecture, or a row of a table."""
+"""The interface of designs for a search, a ledger and a front.
+
+A design is an architecture, a stock network, or a row of a table.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from piip_search.architecture.architecture import Architecture
+from piip_search.architecture.stock import StockNetwork
 
 
 class Design(Protocol):
@@ -28,6 +32,15 @@ class Design(Protocol):
 
 ReadDesign = Callable[[Mapping[str, Any]], Design]
 """Reads a design from the plain data of `Design.to_dict`."""
+
+
+def design_from_dict(data: Mapping[str, Any]) -> Design:
+    """The architecture or stock network from its plain data.
+
+    Raises:
+        DesignError: The data is neither.
+    """
+    return StockNetwork.from_dict(data) if "stock" in data else Architecture.from_dict(data)
 
 
 def as_architecture(design: Design) -> Architecture:

@@ -10,11 +10,13 @@ from typing import Literal, get_args
 
 from piip_search.architecture.backbones import Backbone, Stage, Transformer
 
-Merge = Literal["conv", "linear", "pyramid", "logits", "tokens"]
+Merge = Literal["conv", "linear", "pyramid", "logits", "tokens", "residual"]
 MERGES: tuple[Merge, ...] = get_args(Merge)
 
-MAP_MERGES: tuple[Merge, ...] = ("conv", "linear", "pyramid")
+MAP_MERGES: tuple[Merge, ...] = ("conv", "linear", "pyramid", "residual")
 """Merges that give maps, for a head that reads maps."""
+ONE_MAP_MERGES: tuple[Merge, ...] = ("conv", "linear", "residual")
+"""Merges that give one map: for a single branch, all of them give its own last map."""
 KEEPS_PREFIX: tuple[Merge, ...] = ("logits", "tokens")
 """Merges for which class tokens and registers pass the blocks of ViTs."""
 STRIDES = (4, 8, 16, 32)

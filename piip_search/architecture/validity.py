@@ -68,7 +68,7 @@ def check_merge(branches: Sequence[Branch], interactions: int, merge: Merge) -> 
         raise DesignError(f"unknown merge {merge!r}; choose one of {', '.join(MERGES)}")
     models = [branch.model for branch in branches]
     convolutional = [model.name for model in models if isinstance(model, ConvNeXt)]
-    if convolutional and merge in ("conv", "linear"):
+    if convolutional and merge in ("conv", "linear", "residual"):
         raise DesignError(
             f"{convolutional[0]} has a map at each of four strides, which the merge {merge} cannot join; "
             "use /pyramid, /logits or /tokens"

@@ -2,15 +2,22 @@
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
 from typer.core import TyperCommand
 
 from piip_search.cli.interruption import INTERRUPTED, InterruptedExit
+from piip_search.cli.plain_console import PlainConsole
 from piip_search.file_paths import expanded
+from piip_search.redact import has_password
+from piip_search.secret_file import load_secrets
+
+if TYPE_CHECKING:  # imports the database, which a message need not wait for
+    from piip_search.ledger import UnreadableRow
 
 HALTED = 1
 """Exit code of a search that a person has to fix: after a full disk, failures only, or a bug."""
@@ -25,8 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # Output into a file or a pipe is not wrapped at a terminal's width.
-console = Console(width=None if sys.stdout.isatty() else 10_000)
-errors = Console(stderr=True)
+console = PlainConsole(width=None if sys.stdout.isatty() else 10_000)
+errors = PlainConsole(stderr=True)
 
 
 class Command(TyperCommand):
@@ -48,6 +55,9 @@ class Command(TyperCommand):
         if SHOW_TRACEBACK in args:  # at any position
             Command.traceback, args = True, [one for one in args if one != SHOW_TRACEBACK]
         typed, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        if not ctx.resilient_parsing:
+            load_secrets()
+            self._note_passwords(typed)
         rest = super().parse_args(ctx, args)
         for parameter in self.params if not ctx.resilient_parsing else ():
             name = str(parameter.name)
@@ -55,8 +65,20 @@ class Command(TyperCommand):
                 ctx.params[name] = Path(expanded(str(parameter.consume_value(ctx, typed)[0])))
         return rest
 
+    def _note_passwords(self, typed: Mapping[str, Any]) -> None:
+        """Prints a note about each password of the command line, where other users can read it."""
+        for parameter in self.params:
+            value = typed.get(str(parameter.name))
+            if isinstance(value, str) and has_password(value) and not typed.get("quiet"):
+                variable = parameter.envvar
+                instead = f"set {variable} instead, or " if variable else ""
+                note(
+                    f"note: other users of this machine can read the password of {parameter.opts[0]} in the list of "
+                    f"processes; {instead}leave it out of the URL: ~/.pgpass, ?service=NAME"
+                )
 
-silent = Console(quiet=True, force_terminal=False)
+
+silent = PlainConsole(quiet=True, force_terminal=False)
 """Console for suppressed output."""
 
 
@@ -89,12 +111,19 @@ def note(text: str) -> None:
     errors.print(shown(text), markup=False, soft_wrap=True)
 
 
+def note_unreadable(rows: "Sequence[UnreadableRow]") -> None:
+    """Prints a note about rows of the ledger that are left out."""
+    from piip_search.ledger import unreadable_note
+
+    if rows:
+        note(f"note: {unreadable_note(rows)}")
+
+
 def shown(text: object) -> str:
-    """Foreign text, safe to print: passwords in URLs and control sequences are removed."""
-    from piip_search.cli.terminal.tables import printable
+    """Foreign text without passwords in URLs; the consoles escape control sequences."""
     from piip_search.redact import without_secrets
 
-    return "\n".join(printable(line) for line in without_secrets(str(text)).split("\n"))
+    return without_secrets(str(text))
 
 
 def stopped(text: str) -> NoReturn:

@@ -15,7 +15,7 @@ from piip_search.api.runners import Place
 from piip_search.api.stores import existing_ledger, mlflow_uri, open_ledger
 from piip_search.cli.application import HALTED, errors, note, print_json, print_result, progress
 from piip_search.cli.driving import drive_to_end, end_search
-from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Mlflow, Quiet, RunName
+from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Mlflow, Quiet, RunName, TakeOver, Trust
 from piip_search.cli.terminal import tables
 
 
@@ -36,6 +36,8 @@ def audit(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join: auto or ray://HOST:10001; none starts one here.")
     ] = None,
+    take_over: TakeOver = False,
+    trust: Trust = False,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
     mlflow: Mlflow = None,
@@ -51,11 +53,21 @@ def audit(
     """
     store = mlflow_uri(mlflow, home)
     book = open_ledger(existing_ledger(ledger, home))
-    options = AuditOptions(designs, seeds, epochs, data_fraction, image_scale)
+    options = AuditOptions(designs, seeds, epochs, data_fraction, image_scale, trust)
     shown_on, notify = progress(as_json, quiet), ignore if quiet else note
     with shown_on.status("reading the run") as status:
         opened = open_audit(
-            book, run, home, options, on, address, store, mlflow is not None, notify=notify, progress=status.update
+            book,
+            run,
+            home,
+            options,
+            on,
+            address,
+            store,
+            mlflow is not None,
+            take_over,
+            notify=notify,
+            progress=status.update,
         )
     search = opened.search
     drive_to_end(opened, shown_on, examined=False)
@@ -70,12 +82,13 @@ def audit(
 
 
 def _print_tiers(opened: AuditRun, quiet: bool) -> None:
-    """Prints the verdict of each tier, with its table unless only the bare result is wanted."""
+    """Prints the verdict of each tier and metric, with its table unless only the bare result is wanted."""
     search = opened.search
+    several = len(search.objectives.metrics) > 1
     for tier in opened.tiers:
-        within = f"up to {search.objectives.axis.format(tier.tier)}"
+        within = f"up to {search.objectives.axis.format(tier.tier)}{f' by {tier.metric}' if several else ''}"
         if tier.figures is not None and not quiet:
-            print_result(_table(within, tier.designs, tier.figures, search.objectives.metric))
+            print_result(_table(within, tier.designs, tier.figures, tier.metric))
         print_result(f"{within}: {tier.verdict}")
     if not quiet:
         failed = f"; {len(search.failures)} failed, see piip-search show {search.run}" if search.failures else ""
@@ -94,8 +107,7 @@ def _table(within: str, designs: int, found: RankFigures, metric: str) -> Table:
     rows: list[tuple[str, Interval | None, str]] = [
         (f"proxy {metric}", found.proxy, longer),
         (f"proxy {metric}", found.seeds, "itself with another seed"),
-        ("MACs", found.macs, longer),
-        ("parameters", found.parameters, longer),
+        *((cost.noun, cost.tau, longer) for cost in found.costs),
         *((f"{metric} after epoch {epoch}", tau, "that at its end") for epoch, tau in found.rungs),
     ]
     for score, tau, against in rows:

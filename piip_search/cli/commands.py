@@ -9,6 +9,7 @@ import typer
 from piip_search import __version__
 from piip_search.cli import (
     audit,
+    compare,
     cost,
     dashboard,
     export,
@@ -21,6 +22,7 @@ from piip_search.cli import (
     run,
     show,
     simulate,
+    tokens,
     train,
 )
 from piip_search.cli.application import HALTED, SHOW_TRACEBACK, USER_ERROR, Command, app, errors, shown
@@ -34,6 +36,7 @@ COMMANDS = (
     jobs.stop,
     show.show,
     show.front,
+    compare.compare,
     report.report,
     dashboard.dashboard,
     audit.audit,
@@ -49,6 +52,7 @@ COMMANDS = (
 for command in COMMANDS:
     app.command(cls=Command)(command)
 app.add_typer(ledger.ledger_app, name="ledger")
+app.add_typer(tokens.tokens_app, name="tokens")
 
 
 def _version(wanted: bool) -> None:

@@ -35,9 +35,9 @@ def drive_to_end(opened: ReadySearch, shown_on: Console, examined: bool = True) 
         with watch(shown_on, search, opened.usage, opened.at_once, examine if examined else None) as on_change:
             opened.drive(on_change)
     except KeyboardInterrupt:
-        _interrupted()
+        _interrupted(search)
     if search.running:  # Ray ends silently after an interruption
-        _interrupted()
+        _interrupted(search)
 
 
 def end_search(search: "Search", trials: Path | None, as_json: bool, quiet: bool) -> None:
@@ -66,5 +66,6 @@ def _announce(search: "Search", shown_on: Console) -> None:
         shown_on.print(f"run {search.run} begins: {ahead(search)}", markup=False)
 
 
-def _interrupted() -> NoReturn:
+def _interrupted(search: "Search") -> NoReturn:
+    search.note_stop()
     stopped("stopped; what is measured is kept: run the same command again to go on")

@@ -9,7 +9,7 @@ from piip_search.api.export import ALL_FORMATS, DesignExport, ExportOptions, che
 from piip_search.api.notices import ignore
 from piip_search.api.stores import read_ledger
 from piip_search.cli.application import note, print_json, print_result, progress
-from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, expanded_store
+from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName, Trust, expanded_store
 from piip_search.export import WeightsKind
 from piip_search.tasks import TASKS
 
@@ -65,6 +65,7 @@ def export(
             help="MLflow store of the search, or none; by default mlflow.db in the home, if it exists.",
         ),
     ] = None,
+    trust: Trust = False,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
     as_json: Json = False,
@@ -84,6 +85,7 @@ def export(
         proof,
         register,
         mlflow,
+        trust,
     )
 
     def done(design: DesignExport) -> None:

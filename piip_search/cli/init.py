@@ -14,7 +14,10 @@ from piip_search.file_paths import typed_path
 def init(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Shipped spaces; all of them by default.", autocompletion=shipped_names),
+        typer.Argument(
+            help="Shipped spaces, such as experiments/pairing; all but the experiments by default.",
+            autocompletion=shipped_names,
+        ),
     ] = None,
     to: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("spaces"),
 ) -> None:

@@ -24,6 +24,7 @@ def mirror(
             help="MLflow store or server; by default mlflow.db in the home.",
         ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also write another user's run.")] = False,
 ) -> None:
     """Write a run into MLflow from the ledger: all of it, or the part that an unreachable server missed.
 
@@ -33,7 +34,7 @@ def mirror(
     Example: piip-search mirror coco --mlflow http://mlflow:5000
     """
     store = mirror_store(mlflow, home)
-    mirror_run(read_ledger(ledger, home), run, home, store, note, _done, _watch)
+    mirror_run(read_ledger(ledger, home), run, home, store, note, _done, _watch, force)
 
 
 def _done(run: str, evaluations: int) -> None:

@@ -66,6 +66,10 @@ LedgerUrl = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the bare result: no progress, notes or hints.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run programs that the run names, such as a configuration in Python, of anybody."),
+]
 SpaceName = Annotated[
     str,
     typer.Argument(
@@ -80,6 +84,13 @@ Trials = Annotated[int | None, typer.Option(min=1, help="Trials to measure, inst
 Resume = Annotated[bool, typer.Option("--resume", help="Fail unless a run of that name exists to resume.")]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Measure every design again, even if another run of the ledger measured it.")
+]
+TakeOver = Annotated[
+    bool,
+    typer.Option(
+        "--take-over",
+        help="Go on with another user's run, or take it from the process that drives it.",
+    ),
 ]
 Mlflow = Annotated[
     str | None,

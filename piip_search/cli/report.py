@@ -8,7 +8,7 @@ import typer
 from piip_search.api.notices import ignore
 from piip_search.api.report import Form, form_of, report_run
 from piip_search.api.stores import read_ledger
-from piip_search.cli.application import note, print_json, print_result
+from piip_search.cli.application import note, note_unreadable, print_json, print_result
 from piip_search.cli.options import DEFAULT_HOME, Home, Json, LedgerUrl, Quiet, RunName
 
 
@@ -46,6 +46,7 @@ def report(
     file = out if out is not None or as_json else Path(f"{run}.{chosen}")
     notify = ignore if quiet else note
     found = report_run(read_ledger(ledger, home), run, file, chosen, figures, within, browser, notify)
+    note_unreadable(found.content.unreadable)
     if as_json:
         print_json({**found.content.to_dict(), "files": [str(path) for path in found.files]})
         return

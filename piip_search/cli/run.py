@@ -1,19 +1,21 @@
 """`piip-search run`: starts or resumes a search."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
+from piip_search.analysis.baselines import compare
 from piip_search.api.checks import with_trials
 from piip_search.api.notices import ignore
 from piip_search.api.plain_data import search_content
 from piip_search.api.runners import Place
 from piip_search.api.search import SearchOptions, SearchRun, open_search_run
 from piip_search.api.stores import ledger_url, mlflow_uri
-from piip_search.cli.application import note, print_json, print_result, progress
+from piip_search.cli.application import HALTED, errors, note, print_json, print_result, progress
 from piip_search.cli.driving import drive_to_end, end_search
 from piip_search.cli.options import (
     DEFAULT_HOME,
@@ -26,6 +28,7 @@ from piip_search.cli.options import (
     Quiet,
     Resume,
     SpaceName,
+    TakeOver,
     Trials,
 )
 from piip_search.cli.terminal import tables
@@ -52,6 +55,7 @@ def run(
     ] = None,
     resume: Resume = False,
     fresh: Fresh = False,
+    take_over: TakeOver = False,
     home: Home = DEFAULT_HOME,
     ledger: LedgerUrl = None,
     mlflow: Mlflow = None,
@@ -60,18 +64,24 @@ def run(
 ) -> None:
     """Search a space: start a run, or resume the one of that name.
 
-    An interrupted run goes on where it stopped; measured designs are not trained again. With --json, progress goes to
+    An interrupted run goes on where it stopped; measured designs are not trained again. The baselines of the space are
+    trained after the search. With --json, progress goes to
     stderr; with --quiet, only the best of each tier is printed.
 
     Example: piip-search run quickstart --on local --trials 4
     """
-    options = SearchOptions(name, on, address, mlflow_uri(mlflow, home), mlflow is not None, fresh, resume)
+    options = SearchOptions(name, on, address, mlflow_uri(mlflow, home), mlflow is not None, fresh, resume, take_over)
     shown_on, notify = progress(as_json, quiet), ignore if quiet else note
     with shown_on.status("checking the data") as status:
         file = find_space(space)
         spec = with_trials(load_spec(file, notify), trials)
         opened = open_search_run(spec, ledger_url(ledger, home), home, options, file, notify, note, status.update)
     drive_to_end(opened, shown_on)
+    halted = ""
+    if opened.baselines is not None and opened.may_compare:
+        beside = opened.baselines()
+        drive_to_end(beside, shown_on, examined=False)
+        halted = beside.search.ending if beside.search.halted else ""
     if as_json:
         print_json(search_content(opened))
     elif quiet:
@@ -79,6 +89,9 @@ def run(
     else:
         _report(opened, home, ledger)
     end_search(opened.search, opened.trials, as_json, quiet)
+    if halted:
+        errors.print(f"halted: {halted}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(HALTED)
 
 
 def _looked_at(store: str) -> str:
@@ -102,6 +115,10 @@ def _report(opened: SearchRun, home: Path, ledger: str | None) -> None:
     search, book, store = opened.search, opened.ledger, opened.store
     print_result(tables.fronts_view(search.fronts(), search.objectives), Text())
     answered = f"; {search.answered} answered from other runs" if search.answered else ""
+    baselines = opened.found_baselines
+    if baselines:
+        compared = compare(search.history, baselines)
+        print_result(tables.baselines_view(baselines, compared, search.objectives), Text())
     if search.left:
         print_result(Text(f"expected remaining gain: {tables.left_to_gain(search.left, search.objectives)}"))
     done = len(search.evaluations) - len(search.failures)

@@ -6,6 +6,7 @@ from typing import Any, cast, get_args
 from piip_search.architecture import MAX_BRANCHES, Architecture, Branch, Interaction
 from piip_search.architecture.backbones import Backbone, ConvNeXt, Transformer, backbone_named, with_patch
 from piip_search.architecture.segments import Merge, most_interactions
+from piip_search.config.baselines import baseline_problem
 from piip_search.sections import closest, shortened
 from piip_search.tasks import Task
 
@@ -20,7 +21,7 @@ def problems_of(content: dict[str, Any], task: Task) -> list[str]:
         content: Content of the file.
         task: Task that it names.
     """
-    problems = list(_metric_problems(content, task))
+    problems = [*_metric_problems(content, task), *_baseline_problems(content, task)]
     section = content.get("space")
     if not isinstance(section, dict):
         return problems
@@ -64,6 +65,15 @@ def _side_problem(place: str, side: int, models: list[Backbone]) -> list[str]:
     patch = patches[0]
     nearest = max(patch, round(side / patch) * patch)
     return [f"{place}: resolution must be a positive multiple of a patch of {patch} px, got {side}; nearest: {nearest}"]
+
+
+def _baseline_problems(content: dict[str, Any], task: Task) -> Iterator[str]:
+    """Entries that name nothing to compare with."""
+    entries = content.get("baselines")
+    for index, entry in enumerate(entries if isinstance(entries, list | tuple) else ()):
+        problem = baseline_problem(entry, task) if isinstance(entry, str) else None
+        if problem is not None:
+            yield f"baselines[{index}]: {problem}"
 
 
 def _metric_problems(content: dict[str, Any], task: Task) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Reads a search space file."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,13 +82,18 @@ def _with_paths(content: Any, change: Callable[[str, str], str]) -> Any:
     return content
 
 
-def _follows(item: dict[str, Any]) -> bool:
-    """Whether a finding only follows from another one.
+def _own_faults(found: Sequence[Any]) -> list[dict[str, Any]]:
+    """The findings of pydantic that do not only follow from others.
 
-    A list with a single wrong item is also too short. A default of the task waits for fields that are wrong.
+    A list with a wrong item is also too short. A default of the task waits for fields that are wrong.
     """
-    short = item["type"] == "too_short" and item["input"] not in ([], ())
-    return short or item["type"] == "default_factory_not_called"
+    items = [dict(item) for item in found if item["type"] != "default_factory_not_called"]
+
+    def follows(item: dict[str, Any]) -> bool:
+        inside = (other["loc"][: len(item["loc"])] == item["loc"] for other in items if other is not item)
+        return item["type"] == "too_short" and any(inside)
+
+    return [item for item in items if not follows(item)]
 
 
 def _task_of(content: Any) -> Task | None:
@@ -134,7 +139,7 @@ def parse_spec(content: object, source: Path | str = "search space", recorded: b
     try:
         spec = SearchSpec.model_validate(content)
     except ValidationError as error:
-        problems += [explained(dict(item), SearchSpec, sections) for item in error.errors() if not _follows(dict(item))]
+        problems += [explained(item, SearchSpec, sections) for item in _own_faults(error.errors())]
     problems += [] if task is None else problems_of(content, task)
     if spec is not None and not recorded:
         problems += unsupported(spec.resources)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
@@ -9,21 +10,27 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, mod
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design
+from piip_search.architecture.miniatures import MINIATURE, miniature_digest
+from piip_search.architecture.stock import StockNetwork
+from piip_search.architecture.traits import TRAITS, Grouping
+from piip_search.config.baselines import PUBLISHED, baseline_problem, named_baselines, published_baselines
 from piip_search.config.budget import Budget, FidelitySection, Schedule
 from piip_search.config.evaluator import EvaluatorChoice, StandAloneSection
+from piip_search.config.groups import GroupsSection
 from piip_search.config.resources import Resources
 from piip_search.config.space import FORMER_WHOLE, LimitSection, SpaceSection
 from piip_search.cost import AXES, Pricing, Step, training_bytes
 from piip_search.cost.gpu_share import max_step_bytes, share_of
+from piip_search.errors import DesignError
 from piip_search.evaluation import evaluation
 from piip_search.evaluation.objectives import MetricAxis, Objectives
 from piip_search.sections import DataSection, Section, TrainingSection, closest
-from piip_search.sections.fields import RUN_NAME
+from piip_search.sections.fields import MOST_CHOICES, RUN_NAME
 from piip_search.space import Limit as SpaceLimit
 from piip_search.space import SearchSpace
 from piip_search.tasks import TASKS, Head, Metric, Task, default_task
 
-SamplerName = Literal["piip", "nsga2", "tpe", "random"]
+SamplerName = Literal["piip", "nsga2", "tpe", "random", "matched"]
 
 
 MOST_OBJECTIVES = 4
@@ -43,6 +50,7 @@ class SearchSpec(Section):
         sampler: Name of the sampler.
         prior: Prior knowledge of the sampler piip: `published` for the papers' designs, dropped if it misleads; None
             for none.
+        groups: What the sampler `matched` compares at equal cost; None for the other samplers.
         space: Choices for a design.
         limit: Limit on the cost of one design.
         budget: Budget of the search.
@@ -52,6 +60,9 @@ class SearchSpec(Section):
         training: Training of a proxy.
         evaluator: What measures a candidate: `stand_alone` trains its proxy.
         resources: Resources of one trial.
+        answers: Runs whose measurements in the ledger answer trials.
+        baselines: Designs by short form, `published` for the papers' designs within the limit, and stock networks of
+            the task; they are trained after the search with its recipe, and never proposed.
     """
 
     name: Annotated[str, Field(pattern=RUN_NAME)]
@@ -62,6 +73,7 @@ class SearchSpec(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     sampler: SamplerName = "piip"
     prior: Literal["published"] | None = None
+    groups: GroupsSection | None = None
     space: SpaceSection
     limit: LimitSection
     budget: Budget = Budget()
@@ -71,6 +83,8 @@ class SearchSpec(Section):
     training: SerializeAsAny[TrainingSection] = Field(default_factory=lambda given: _usual_training(given))
     evaluator: EvaluatorChoice = StandAloneSection(kind="stand_alone")
     resources: Resources = Resources()
+    answers: Literal["own", "all"] | Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = "own"
+    baselines: Annotated[tuple[str, ...], Field(max_length=MOST_CHOICES, strict=False)] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -158,6 +172,12 @@ class SearchSpec(Section):
             raise ValueError(f"budget.least_gain is estimated by the sampler piip, not by {self.sampler}; leave it out")
         if self.prior is not None and self.sampler != "piip":
             raise ValueError(f"prior is for the sampler piip, not for {self.sampler}; leave it out")
+        if (self.groups is None) == (self.sampler == "matched"):
+            raise ValueError(
+                f"the sampler matched needs groups, such as groups: pairing; choose {', '.join(TRAITS)}"
+                if self.groups is None
+                else f"groups is for the sampler matched, not for {self.sampler}; leave it out"
+            )
         goal = self.budget.target
         axis, most = self.bounds.cost_axis, max(self.limit.tiers)
         if goal is not None and goal.unit not in ("", axis.label.unit):
@@ -171,6 +191,48 @@ class SearchSpec(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _baselines_have_costs(self) -> Self:
+        problem = next(self._baseline_problems(), None)
+        if problem is not None:
+            raise ValueError(f"baselines: {problem}")
+        return self
+
+    def _baseline_problems(self) -> Iterator[str]:
+        known = self.known_task
+        if any(baseline_problem(entry, known) for entry in self.baselines):
+            return  # each is reported by itself
+        if PUBLISHED in self.baselines and not self._published_baselines:
+            most = self.bounds.cost_axis.format(max(self.limit.tiers))
+            yield f"no published design lies within the limit of {most}; leave {PUBLISHED} out"
+        for design in self.baseline_designs:
+            if isinstance(design, StockNetwork) and self.limit.axis == "training_gib":
+                yield f"{design.name} has no known cost on the axis training_gib; leave it out, or set tiers on gmacs"
+            try:
+                if not isinstance(design, StockNetwork):
+                    self.pricing.price(design)
+            except DesignError as error:
+                yield f"{design.name} has no price: {error}"
+
+    @property
+    def baseline_designs(self) -> tuple[Design, ...]:
+        """The baselines, each once; the cost of a stock network is not counted yet."""
+        side = max(self.space.resolutions)
+        named = [] if not self.baselines else list(named_baselines(self.baselines, self.known_task, side))
+        published = self._published_baselines if PUBLISHED in self.baselines else ()
+        return tuple(dict.fromkeys([*named, *published]))
+
+    @property
+    def _published_baselines(self) -> tuple[Architecture, ...]:
+        """The papers' designs that are trained for this task and lie within the limit."""
+        bounds = self.bounds
+        return tuple(
+            design
+            for design in published_baselines(self.known_task)
+            if all(bounds.pricing.axis(name).of(design) <= most for name, most in bounds.bounds)
+            and (bounds.step is None or training_bytes(design, bounds.step) <= bounds.step_bytes)
+        )
+
     @property
     def rungs(self) -> tuple[evaluation.Fidelity, ...]:
         """The fidelities at which a design is measured; the full training is the last."""
@@ -182,10 +244,11 @@ class SearchSpec(Section):
     def question(self) -> str:
         """Fingerprint of the search; a run may be continued only with an equal one.
 
-        The budget, the resources and the name may change between two sittings of one search.
+        The budget, the resources, the answers, the baselines and the name may change between two sittings of one
+        search.
         """
         # Defaults are left out, so that a new setting does not separate a run from its past.
-        content = self._without_defaults(exclude={"name", "budget", "resources"})
+        content = self._without_defaults(exclude={"name", "budget", "resources", "answers", "baselines"})
         if self.limit.image is None:
             del content["limit"]["image"]  # it was no setting when this search began
         if self.limit.convention == "whole":
@@ -196,6 +259,11 @@ class SearchSpec(Section):
     def known_task(self) -> Task:
         """The task that designs are trained for."""
         return TASKS[self.task]
+
+    @property
+    def grouping(self) -> Grouping | None:
+        """What the sampler `matched` compares; None for other samplers."""
+        return None if self.groups is None else Grouping(TRAITS[self.groups.by], self.groups.only or ())
 
     @property
     def search_space(self) -> SearchSpace:
@@ -229,7 +297,8 @@ class SearchSpec(Section):
     def pricing(self) -> Pricing:
         """How architectures are priced for the limit."""
         short_side = 1.0 if self.limit.image != "trained" else self.training.short_side
-        return Pricing(self.limit.convention, self.head, short_side, replace(self.step, image_scale=1.0))
+        step = replace(self.step, image_scale=1.0)
+        return Pricing(self.limit.convention, self.head, short_side, step, self.data.outputs)
 
     @property
     def bounds(self) -> SpaceLimit:
@@ -246,8 +315,8 @@ class SearchSpec(Section):
     def step(self) -> Step:
         """The training step of a trial, as far as its memory depends on it."""
         training, scale = self.training, self.fidelity.image_scale
-        half = training.precision == "bfloat16"
-        return Step(scale, training.short_side, training.batch_size, self.head, half, training.checkpointing)
+        half, outputs = training.precision == "bfloat16", self.data.outputs
+        return Step(scale, training.short_side, training.batch_size, self.head, half, training.checkpointing, outputs)
 
     def gpu_of(self, design: Design) -> float:
         """GPUs of a design's trial."""
@@ -283,7 +352,11 @@ class SearchSpec(Section):
         parts = self._without_defaults(include={"task", "training"})
         for name in self.training.unseen:
             parts.get("training", {}).pop(name, None)
-        own = [hashlib.sha256(file.read_bytes()).hexdigest() for file in self.training.files]
+        own = [
+            hashlib.sha256(file.read_bytes()).hexdigest() for file in self.training.programs.values() if file.is_file()
+        ]
+        if self.training.pretrained == MINIATURE:
+            own.append(miniature_digest())
         return [{**parts, **more}, data_fingerprint, *own]
 
     def _without_defaults(self, **fields: Any) -> dict[str, Any]:

@@ -9,14 +9,17 @@ from piip_search.file_paths import located
 
 
 def shipped_spaces() -> dict[str, Path]:
-    """File of each shipped space, by name.
+    """File of each shipped space, by name, those of a folder as `experiments/pairing`.
 
     They lie inside an installed package, and beside the package in a checkout.
     """
     package = Path(str(files("piip_search")))
     places = (package / "search_spaces", package.parent / "search_spaces")
     folder = next((place for place in places if place.is_dir()), None)
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))} if folder else {}
+    if folder is None:
+        return {}
+    found = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.parts), file))
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in found}
 
 
 def find_space(text: str) -> Path:

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design, as_architecture
+from piip_search.architecture.stock import StockNetwork
 from piip_search.cost.conventions import Convention, Cost, Grid, Part
 from piip_search.cost.head import Head
 from piip_search.cost.price import breakdown, price, training_bytes
@@ -21,6 +22,7 @@ class CostLabel:
         name: Name in files, such as `gmacs`, or the name of a table's cost.
         unit: Unit of its numbers, such as `G`; empty if it is unknown.
         heading: Title of a column, such as `GMACs`.
+        noun: What it counts, in a sentence: `MACs alone rank designs as well`.
         title: Title of an axis of a chart, such as `GMACs (backbone convention)`.
     """
 
@@ -28,6 +30,7 @@ class CostLabel:
     unit: str
     heading: str
     title: str
+    noun: str
 
     def format(self, value: float, digits: int = 6) -> str:
         """A cost with its unit."""
@@ -66,12 +69,19 @@ class Pricing:
         short_side: Short side of the priced image as a share of the design's image size, which is the long side. The
             convention `published` always counts squares, as the papers do.
         step: Full-size training step, for the axis `training_gib`; None leaves that axis out.
+        outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`; None for the default.
+            The convention `published` always counts the default, as the papers do.
     """
 
     convention: Convention = "published"
     head: Head | None = None
     short_side: float = 1.0
     step: Step | None = None
+    outputs: int | None = None
+
+    def outputs_under(self, convention: Convention) -> int | None:
+        """The outputs that a convention counts; None for the default."""
+        return None if convention == "published" else self.outputs
 
     def image(self, architecture: Architecture) -> Grid | None:
         """Height and width of the priced image; None for the nominal square."""
@@ -80,16 +90,19 @@ class Pricing:
         return int(architecture.resolution * self.short_side), architecture.resolution
 
     def price(self, design: Design) -> Cost:
-        """The cost of an architecture.
+        """The cost of an architecture in closed form, or the counted cost of a stock network.
 
         Raises:
             TypeError: The design is a row of a table.
         """
+        if isinstance(design, StockNetwork):
+            return _counted(design)
         return _price(self, as_architecture(design))
 
     def parts(self, architecture: Architecture) -> list[Part]:
         """The price of an architecture by named parts."""
-        return breakdown(architecture, self.convention, self.image(architecture), self.head)
+        outputs = self.outputs_under(self.convention)
+        return breakdown(architecture, self.convention, self.image(architecture), self.head, outputs)
 
     def axis(self, name: str) -> CostAxis:
         """The axis of that name.
@@ -99,8 +112,8 @@ class Pricing:
         """
         if name == "training_gib" and self.step is None:
             raise KeyError(name)
-        unit, heading, title = AXES[name]
-        label = CostLabel(name, unit, heading, title.format(self.convention))
+        unit, heading, title, noun = AXES[name]
+        label = CostLabel(name, unit, heading, title.format(self.convention), noun)
         return CostAxis(label, _AxisCost(self, name))
 
     @property
@@ -112,11 +125,11 @@ class Pricing:
 NOMINAL = Pricing()
 """Prices of the papers' tables."""
 AXES = {
-    "gmacs": ("G", "GMACs", "GMACs ({} convention)"),
-    "mparams": ("M", "M params", "parameters (10⁶)"),
-    "training_gib": ("GiB", "training GiB", "memory of a training step (GiB)"),
+    "gmacs": ("G", "GMACs", "GMACs ({} convention)", "MACs"),
+    "mparams": ("M", "M params", "parameters (10⁶)", "parameters"),
+    "training_gib": ("GiB", "training GiB", "memory of a training step (GiB)", "training memory"),
 }
-"""Unit, heading and title of each axis in closed form, by name."""
+"""Unit, heading, title and noun of each axis in closed form, by name."""
 SCALES = {"gmacs": 1e9, "mparams": 1e6, "training_gib": float(GIB)}
 """Counts (multiply-accumulates, parameters, bytes) in one unit of an axis."""
 
@@ -135,10 +148,17 @@ class _AxisCost:
         return cost.gmacs if self.name == "gmacs" else cost.mparams
 
 
+def _counted(network: StockNetwork) -> Cost:
+    if network.macs is None or network.params is None:
+        raise TypeError(f"the cost of {network.name} has not been counted")
+    return Cost(network.macs, network.params)
+
+
 @lru_cache(maxsize=100_000)
 def _price(pricing: Pricing, architecture: Architecture) -> Cost:
     """Price of an architecture, cached: fronts need the same prices after every evaluation."""
-    return price(architecture, pricing.convention, pricing.image(architecture), pricing.head)
+    outputs = pricing.outputs_under(pricing.convention)
+    return price(architecture, pricing.convention, pricing.image(architecture), pricing.head, outputs)
 
 
 @lru_cache(maxsize=100_000)

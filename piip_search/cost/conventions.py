@@ -119,8 +119,8 @@ def rules_for(convention: Convention, merge: Merge, model: Backbone, outputs: in
         published=True,
         pads=merge == "pyramid" or (isinstance(model, Transformer) and model.intern_class),
         prefix=prefix,
-        positions=merge in ("conv", "linear", "logits"),
-        light_merge=merge in ("conv", "linear"),
+        positions=merge in ("conv", "linear", "residual", "logits"),
+        light_merge=merge in ("conv", "linear", "residual"),
         first_stride=merge == "tokens",
         outputs=outputs,
     )

@@ -60,6 +60,9 @@ def shared_parts(child: Architecture, parent: Architecture) -> dict[str, str]:
             for mine, theirs in branches.items()
             if (mine == 0) == (theirs == 0)
         }
+        ends = ((child.branches[0], parent.branches[0]), (child.branches[child.output], parent.branches[parent.output]))
+        if child.merge == "residual" and all(mine.model == theirs.model for mine, theirs in ends):
+            pairs["merges.0.placement"] = "merges.0.placement"
         for kind in ("norms", "heads", "projectors"):
             pairs |= {f"merges.0.{kind}.{mine}": f"merges.0.{kind}.{theirs}" for mine, theirs in branches.items()}
     return pairs
@@ -119,4 +122,4 @@ def all_parts(architecture: Architecture) -> list[str]:
         parts += [
             f"merges.{level}.projections.{index}" for level in range(len(architecture.taps)) for index in branches
         ]
-    return parts
+    return [*parts, "merges.0.placement"] if architecture.merge == "residual" and len(branches) > 1 else parts

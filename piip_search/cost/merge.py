@@ -22,13 +22,14 @@ def merge_cost(
     first: Branch,
     is_first: bool,
     sides: Grid,
-    output: tuple[Backbone, Grid],
+    output: tuple[Branch, Grid],
     stretches: int,
     merge: Merge,
     counted: CountingRules,
 ) -> Cost:
     """Cost of one branch in the merge; the arguments are those of `joining_cost`, with branches."""
-    return joining_cost(branch.model, first.model, is_first, sides, output, stretches, merge, counted)
+    read = (output[0].model, output[1])
+    return joining_cost(branch.model, first.model, is_first, sides, read, stretches, merge, counted)
 
 
 def joining_cost(
@@ -69,7 +70,19 @@ def joining_cost(
         return _linear(stage, sides, width, is_first, counted, resized)
     n, d = _area(stage, sides), stage.width
     kept = n * (d + 4 * width) + (resized != n) * resized * width
-    return Cost(9 * n * (d + width) * width, 9 * (d + width) * width + 4 * width + 1, kept)
+    weights = width if merge == "residual" else 1
+    convolutions = Cost(9 * n * (d + width) * width, 9 * (d + width) * width + 4 * width + weights, kept)
+    if merge == "residual" and is_first:  # one a network: the other costs are one a branch
+        return convolutions + _placement(interaction_stages(output[0], stretches)[-1], width, resized)
+    return convolutions
+
+
+def _placement(output: Stage, width: int, n: int) -> Cost:
+    """Cost of the 1x1 placement d_M -> d_1 of the output branch's map: n d_M d_1.
+
+    It reads a map that is kept for that branch's projection, and its own map is summed without being kept.
+    """
+    return Cost(n * output.width * width, output.width * width)
 
 
 def _area(stage: Stage, sides: Grid) -> int:

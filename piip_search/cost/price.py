@@ -1,8 +1,9 @@
 """The price of an architecture: its parts, their sum, and the memory of its training."""
 
 import itertools
+from collections.abc import Iterator
 
-from piip_search.architecture import Architecture
+from piip_search.architecture import Architecture, Branch
 from piip_search.architecture.segments import Merge, merged_maps
 from piip_search.cost.branch import branch_parts
 from piip_search.cost.conventions import CONVENTIONS, Convention, Cost, Grid, Part, rules_for
@@ -43,7 +44,7 @@ def price(
     Raises:
         DesignError: There is no head, or it cannot read the outputs of this merge, under `whole`.
     """
-    return Cost.total(part.cost for part in breakdown(architecture, convention, image, head, outputs))
+    return Cost.total(cost for _, _, cost in _works(architecture, convention, image, head, outputs))
 
 
 def breakdown(
@@ -54,6 +55,24 @@ def breakdown(
     outputs: int | None = None,
 ) -> list[Part]:
     """The price by named parts, which sum to `price`; the arguments are those of `price`."""
+    works = _works(architecture, convention, image, head, outputs)
+    return [Part(_name_of(group), kind, cost) for group, kind, cost in works]
+
+
+_Group = Branch | tuple[Branch, Branch] | str
+"""What costs something: a branch, the interactions of two neighbours, or the part of that name."""
+
+
+def _name_of(group: _Group) -> str:
+    if isinstance(group, tuple):
+        return f"interactions {group[0].backbone} - {group[1].backbone}"
+    return str(group)
+
+
+def _works(
+    architecture: Architecture, convention: Convention, image: Grid | None, head: Head | None, outputs: int | None
+) -> Iterator[tuple[_Group, str, Cost]]:
+    """Each group with its kinds of work and their costs. Names are left out: most prices need none."""
     if convention == "whole":
         head = _reading(architecture.merge, head)
     branches, interaction, merge = architecture.branches, architecture.interaction, architecture.merge
@@ -61,32 +80,27 @@ def breakdown(
     sides = architecture.sides(whole)
     output = architecture.output
     counted = [rules_for(convention, merge, branch.model, outputs) for branch in branches]
-    parts = [
-        Part(str(branch), kind, cost)
-        for branch, side, count in zip(branches, sides, counted, strict=True)
-        for kind, cost in branch_parts(branch, side, count)
-    ]
-    for index, (large, small) in enumerate(itertools.pairwise(branches)) if interaction.count else ():
-        group = f"interactions {large.backbone} - {small.backbone}"
-        works = interaction_parts(
-            large, small, (sides[index], sides[index + 1]), interaction, counted[0].published, counted[0].first_stride
-        )
-        parts += [Part(group, kind, cost) for kind, cost in works]
+    for branch, side, count in zip(branches, sides, counted, strict=True):
+        for kind, cost in branch_parts(branch, side, count):
+            yield branch, kind, cost
+    for index, pair in enumerate(itertools.pairwise(branches)) if interaction.count else ():
+        both = (sides[index], sides[index + 1])
+        for kind, cost in interaction_parts(*pair, both, interaction, counted[0].published, counted[0].first_stride):
+            yield pair, kind, cost
     merged = merged_maps(branches[0].model, branches[output].model, architecture.stretches, merge)
     if merges(len(branches), merge):
-        output_branch = (branches[output].model, sides[output])
+        output_branch = (branches[output], sides[output])
         costs = (
             merge_cost(branch, branches[0], index == 0, side, output_branch, architecture.stretches, merge, count)
             for index, (branch, side, count) in enumerate(zip(branches, sides, counted, strict=True))
         )
-        parts.append(Part("merge", "", Cost.total(costs)))
+        yield "merge", "", Cost.total(costs)
     if counted[0].light_merge:
         width, stride = merged[-1]
-        grid = (sides[output][0] // stride, sides[output][1] // stride)
-        parts.append(Part("head", "", published_head_cost(width, grid)))
+        yield "head", "", published_head_cost(width, (sides[output][0] // stride, sides[output][1] // stride))
     if convention == "whole" and head is not None:
-        parts += head.parts(merged, sides[output])
-    return parts
+        for part in head.parts(merged, sides[output]):
+            yield part.group, part.kind, part.cost
 
 
 def _reading(merge: Merge, head: Head | None) -> Head:
@@ -127,7 +141,7 @@ def memory(
     return memory_of(price(architecture, convention, image, head, outputs), live, images, value_bytes)
 
 
-def training_bytes(architecture: Architecture, step: Step, outputs: int | None = None) -> int:
+def training_bytes(architecture: Architecture, step: Step) -> int:
     """Memory of the training step of a trial, which may train a smaller form of the design (see `Step.bytes_of`).
 
     A head that does not read the merge's outputs is left out: the network is trained without it.
@@ -135,13 +149,12 @@ def training_bytes(architecture: Architecture, step: Step, outputs: int | None =
     Args:
         architecture: The design.
         step: Training step and its settings.
-        outputs: As in `price`.
     """
     trained = architecture.scaled(step.image_scale)
     image = (int(trained.resolution * step.short_side), trained.resolution)
-    parts = breakdown(trained, "backbone", image, outputs=outputs)
+    parts = breakdown(trained, "backbone", image, outputs=step.outputs)
     backbone = Cost.total(part.cost for part in parts)
-    whole = price(trained, conventions_of(trained, step.head)[-1], image, step.head, outputs)
+    whole = price(trained, conventions_of(trained, step.head)[-1], image, step.head, step.outputs)
     kept = backbone.saved_values
     if step.checkpointing:
         merge = sum(part.cost.saved_values for part in parts if part.group == "merge")

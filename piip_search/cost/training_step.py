@@ -28,6 +28,7 @@ class Step:
         head: Layers that read the merged maps; None trains the backbone alone.
         bfloat16: Whether the backbone runs in bfloat16; the head is counted in float32.
         checkpointing: Whether only the inputs of blocks and interactions are saved for the backward pass.
+        outputs: Class scores of the merge `logits`, or channels of a token of the merge `tokens`; None for the default.
     """
 
     image_scale: float = 1.0
@@ -36,6 +37,7 @@ class Step:
     head: Head | None = None
     bfloat16: bool = False
     checkpointing: bool = False
+    outputs: int | None = None
 
     def bytes_of(self, weights: Any, backbone_weights: Any, kept: Any, read: Any) -> Any:
         """Memory of a training step; arrays give arrays.

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from piip_search.architecture import Architecture
-from piip_search.architecture.design import Design, ReadDesign, as_architecture
+from piip_search.architecture.design import Design, ReadDesign, as_architecture, design_from_dict
 from piip_search.evaluation.facts import Facts
 from piip_search.evaluation.reason import Reason
 
@@ -56,7 +56,7 @@ class Candidate:
 
     Attributes:
         number: Position in its search, from 0.
-        design: The design: an architecture, or a row of a table in a simulation. A proxy trains
+        design: The design: an architecture, a stock network, or a row of a table in a simulation. A proxy trains
             `architecture.scaled(fidelity.image_scale)`.
         fidelity: Effort of the evaluation.
         seed: Seed of weights and data order, the first of several.
@@ -130,7 +130,7 @@ class Candidate:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], read_design: ReadDesign = Architecture.from_dict) -> "Candidate":
+    def from_dict(cls, data: Mapping[str, Any], read_design: ReadDesign = design_from_dict) -> "Candidate":
         """The candidate from the plain data of `to_dict`.
 
         Args:

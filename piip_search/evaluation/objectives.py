@@ -35,6 +35,11 @@ class MetricAxis:
         """Distance of the two ends: the loss of an untrained model."""
         return abs(self.best - self.worst)
 
+    @property
+    def gained(self) -> str:
+        """What a difference of `merit` counts, in words: `accuracy`, or `reduction of error` for one that falls."""
+        return self.name if self.rises else f"reduction of {self.name}"
+
     def merit(self, value: float) -> float:
         """The value, or its negative for a metric that falls: higher is better."""
         return value if self.rises else -value
@@ -180,6 +185,7 @@ class RunningFronts:
 
     def __init__(self, objectives: Objectives, tiers: Sequence[float]) -> None:
         self._objectives = objectives
+        self._known: dict[float, tuple[ParetoFront, Losses]] = {}
         self.fronts = tuple(ParetoFront(tier, (), 0.0) for tier in tiers)
 
     def add(self, evaluation: Evaluation) -> tuple[ParetoFront, ...]:
@@ -191,16 +197,18 @@ class RunningFronts:
         """The fronts after one more evaluation; an unchanged front is the same object."""
         if self._objectives.value(evaluation) is None:
             return self.fronts
-        return tuple(self._with(front, evaluation) for front in self.fronts)
+        losses_M = self._objectives.losses([evaluation])[0]
+        cost = losses_M[len(self._objectives.metrics)]
+        return tuple(
+            front
+            if cost > front.tier or (self._losses(front) <= losses_M).all(axis=1).any()
+            else pareto_front([*front.evaluations, evaluation], self._objectives, front.tier)
+            for front in self.fronts
+        )
 
-    def _with(self, front: ParetoFront, evaluation: Evaluation) -> ParetoFront:
-        if self._objectives.cost(evaluation) > front.tier or self._covered(front, evaluation):
-            return front
-        return pareto_front([*front.evaluations, evaluation], self._objectives, front.tier)
-
-    def _covered(self, front: ParetoFront, evaluation: Evaluation) -> bool:
-        """Whether a member is nowhere worse."""
-        if not front.evaluations:
-            return False
-        losses_NM = self._objectives.losses([*front.evaluations, evaluation])
-        return bool((losses_NM[:-1] <= losses_NM[-1]).all(axis=1).any())
+    def _losses(self, front: ParetoFront) -> Losses:
+        """Losses of a front's members; most evaluations leave a front as it is."""
+        known = self._known.get(front.tier)
+        if known is None or known[0] is not front:
+            known = self._known[front.tier] = front, self._objectives.losses(front.evaluations)
+        return known[1]

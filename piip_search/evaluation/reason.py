@@ -12,7 +12,7 @@ class Reason:
     Attributes:
         source: `prior` for a design with good published results, `start` for the spread at the beginning, `gain` for
             the largest expected gain, `draw` for a random design without expected gain, `promotion` for the next rung
-            of a design, `uniform`, or the name of one of Optuna's samplers.
+            of a design, `uniform`, `matched`, or the name of one of Optuna's samplers.
         tier: Tier of this proposal, in the unit of the limit.
         gain: Expected gain of that tier's front, in units of the metric.
         predicted: Predicted metric, with a low and a high level.

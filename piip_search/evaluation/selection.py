@@ -70,10 +70,15 @@ def choose(evaluations: Sequence[Evaluation], objectives: Objectives, choice: st
     if len({e.candidate.design for e in matching}) != 1:
         problem = "is ambiguous" if matching else "matches no finished evaluation"
         raise ChoiceError(
-            f"choice {choice!r} {problem}; give best, best<=250G, knee, a trial number, or "
+            f"choice {choice!r} {problem}; give best, {_within(objectives)}, knee, a trial number, or "
             f"{SHORTEST_FINGERPRINT} digits of a fingerprint"
         )
     return matching[0]
+
+
+def _within(objectives: Objectives) -> str:
+    """An example of a choice within a tier, in the unit of the tiers."""
+    return f"best<=250{objectives.axis.label.unit}"
 
 
 def knee(front: ParetoFront, objectives: Objectives) -> Evaluation:

@@ -1,6 +1,6 @@
 """Exports of an architecture: the files of its task's own training, a torch network, or an ONNX file."""
 
-from piip_search.export.folder import prepare_folder as prepare_folder
+from piip_search.export.folder import prepared_folder as prepared_folder
 from piip_search.export.folder import read_architecture as read_architecture
 from piip_search.export.folder import write_export as write_export
 from piip_search.export.provenance import Provenance as Provenance

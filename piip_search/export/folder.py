@@ -1,8 +1,12 @@
 """Writes the folder of an export: configurations, the architecture as data, and a README about training."""
 
+import errno
+import fcntl
+import os
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +34,27 @@ EXPORT_FILES = (ARCHITECTURE, README, WEIGHTS, PROOF, PROOF_LOG, provenance.PROV
 """Files and folders of an export, besides those of a task's own format."""
 
 
-def prepare_folder(folder: Path, files: Collection[str]) -> None:
-    """Creates the folder, or removes the files of an earlier export from it.
+@contextmanager
+def prepared_folder(folder: Path, files: Collection[str]) -> Iterator[None]:
+    """Creates the folder, or removes the files of an earlier export from it, and keeps other exports out meanwhile.
 
     Args:
         folder: Folder of the export.
         files: Files of the task's own format.
 
     Raises:
-        ExportError: The folder has other content, such as a training.
+        ExportError: The folder has other content, such as a training, or another process exports into it.
     """
+    _check_folder(folder, files)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder):
+        _check_folder(folder, files)
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield
+
+
+def _check_folder(folder: Path, files: Collection[str]) -> None:
     if not PLAIN_TEXT.fullmatch(str(folder.resolve())):
         raise ExportError(
             f"{str(folder)!r}: mmengine writes the folder's path into the configuration that it runs; name one without "
@@ -53,9 +68,25 @@ def prepare_folder(folder: Path, files: Collection[str]) -> None:
             f"{located(folder)} holds other files ({', '.join(other[:3])}); name a new folder, or that of an earlier "
             "export"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Locks a folder while a block runs; the lock ends with the process. A file system without locks has none."""
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ExportError(
+                f"another process exports into {located(folder)} at this moment; wait for its end, or name another one"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EBADF):
+                raise
+        yield
+    finally:
+        os.close(held)
 
 
 def write_export(export: Export, folder: Path) -> None:

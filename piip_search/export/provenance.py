@@ -28,6 +28,7 @@ class Provenance:
         weights: Starting weights of the full training.
         mlflow: Store of the search's mirror, if any.
         task: Task of the search; None in an export of before, which is of the first task.
+        search: Uid of the search; empty in an export of before.
     """
 
     run: str
@@ -41,6 +42,7 @@ class Provenance:
     weights: str
     mlflow: str | None = None
     task: str | None = None
+    search: str = ""
 
     def write(self, folder: Path) -> None:
         (folder / PROVENANCE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")

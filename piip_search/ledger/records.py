@@ -1,11 +1,12 @@
 """Records that a ledger returns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_search.owner import NOBODY, Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,33 @@ class Event:
     position: int
     at: datetime
     item: Candidate | Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A row that this version cannot read, and passes over.
+
+    Attributes:
+        table: Name of its table.
+        id: Its key in the table.
+        reason: The field that cannot be read, in one line.
+    """
+
+    table: str
+    id: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.id}: {self.reason}"
+
+
+def unreadable_note(rows: Sequence[UnreadableRow]) -> str:
+    """One line about rows that were passed over; empty for none."""
+    if not rows:
+        return ""
+    if len(rows) == 1:
+        return f"1 row cannot be read and is left out ({rows[0]})"
+    return f"{len(rows)} rows cannot be read and are left out (the first: {rows[0]})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +76,38 @@ class Sitting:
         number: Number of the process, from 1.
         began_at: Start in UTC.
         circumstances: Host and versions.
+        owner: Owner of the process; unknown in older ledgers.
+        budget: Budget of the search in this process; empty in older ledgers.
+        resources: Resources of a trial in this process; empty in older ledgers.
     """
 
     number: int
     began_at: datetime
     circumstances: Circumstances
+    owner: Owner = NOBODY
+    budget: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRows:
+    """What the ledger holds about a search.
+
+    Attributes:
+        events: Proposals and evaluations, in order.
+        sittings: The processes that drove it, first one first.
+        preparations: The steps in which its evaluator was prepared, in order.
+        unreadable: Rows that are left out.
+    """
+
+    events: tuple[Event, ...]
+    sittings: tuple[Sitting, ...]
+    preparations: tuple["PreparationRecord", ...]
+    unreadable: tuple[UnreadableRow, ...] = ()
+
+
+BASELINES_QUESTION = "baselines-"
+"""Beginning of the question of a list of baselines; that of a search or an audit is a fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +118,15 @@ class SearchRecord:
         name: Name of the run.
         question: Fingerprint of the search (`SearchSpec.question`).
         recipe: Fingerprint of data and training.
-        spec: Content of the search space file.
+        spec: Content of the search space file, with the budget and the resources of the last process that drove it.
         created_at: First start in UTC.
         proposals: Number of proposals.
         evaluations: Number of evaluations.
         uid: Name in every ledger.
         data: Fingerprint of the data; empty in older ledgers.
-        audit_of: The `uid` of the audited search, empty if unknown; None for a search that is no audit.
+        audit_of: The `uid` of the search that an audit or a list of baselines belongs to, empty if unknown; None for a
+            search.
+        owner: Owner; unknown in older ledgers.
     """
 
     name: str
@@ -82,11 +139,22 @@ class SearchRecord:
     uid: str
     data: str
     audit_of: str | None = None
+    owner: Owner = NOBODY
 
     @property
     def is_audit(self) -> bool:
         """Whether its designs belong to an audit instead of a search."""
-        return self.audit_of is not None
+        return self.audit_of is not None and not self.holds_baselines
+
+    @property
+    def holds_baselines(self) -> bool:
+        """Whether its designs are the baselines of a search."""
+        return self.audit_of is not None and self.question.startswith(BASELINES_QUESTION)
+
+    @property
+    def is_search(self) -> bool:
+        """Whether a sampler proposed its designs."""
+        return self.audit_of is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +179,7 @@ class FrontSnapshot:
     """The front of a tier after an evaluation changed it.
 
     Attributes:
-        tier: Tier in GMACs.
+        tier: Tier on the axis of the tiers.
         members: Numbers of its candidates, cheapest first.
         hypervolume: As in `objectives.ParetoFront`.
         at: Time in UTC; None before it is stored.
@@ -155,3 +223,82 @@ class PreparationRecord:
     number: int = 0
     sitting: int = 0
     at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationSummary:
+    """The preparation of a search's evaluator over all its steps.
+
+    Attributes:
+        kind: Kind of the evaluator.
+        state: State now.
+        error: Error in one line; empty unless it failed.
+        seconds: Seconds that the search is charged for.
+        gpu_seconds: GPU time that it is charged for.
+    """
+
+    kind: str
+    state: Literal["running", "interrupted", "done", "failed"]
+    error: str
+    seconds: float
+    gpu_seconds: float
+
+    @classmethod
+    def of(cls, steps: Sequence[PreparationRecord], driven: bool | None) -> "PreparationSummary | None":
+        """The summary of a search's steps; None for an evaluator that prepares nothing.
+
+        Args:
+            steps: Steps in order.
+            driven: Whether a process drives the search; None if that is unknown.
+        """
+        if not steps:
+            return None
+        last = steps[-1]
+        state = "interrupted" if last.state == "running" and driven is False else last.state
+        spent = sum(step.seconds for step in steps), sum(step.gpu_seconds for step in steps)
+        return cls(last.kind, state, last.error, *spent)
+
+
+Deed = Literal["began", "resumed", "took over", "changed", "submitted", "stopped", "exported", "merged", "upgraded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Who did what to a search.
+
+    Attributes:
+        what: What was done.
+        run: Name of the run at that time; empty for an action on the whole ledger.
+        search: Uid of the search; empty for an action on the whole ledger.
+        owner: Who did it.
+        process: Id of the process that did it.
+        at: Time in UTC.
+        detail: Further facts, such as the folder of an export.
+    """
+
+    what: str
+    run: str
+    search: str
+    owner: Owner
+    process: int
+    at: datetime
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file that a search names, with its content at the search's start.
+
+    Attributes:
+        path: Path as the search names it.
+        digest: SHA-256 of the content in UTF-8.
+        content: Content.
+    """
+
+    path: str
+    digest: str
+    content: str
+
+
+AnswerRule = Literal["own", "all"] | tuple[str, ...]
+"""Which searches' measurements may answer a trial: those of one's own, all, or the named runs."""

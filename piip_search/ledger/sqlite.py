@@ -1,6 +1,7 @@
 """SQLite files: opened for reading and writing, or read-only without a trace."""
 
 import os
+import pwd
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,8 +25,12 @@ AHEAD = b"\x02\x02"
 """Bytes 18 and 19 of a database with a write-ahead log (https://sqlite.org/fileformat.html)."""
 
 
-def file_engine(url: URL) -> Engine:
+def file_engine(url: URL, reading: bool = False) -> Engine:
     """Opens a database; creates its file if it is missing.
+
+    Args:
+        url: URL of the database.
+        reading: Whether connections refuse to change it.
 
     Raises:
         UrlError: SQLite opens no path of that length.
@@ -40,7 +45,9 @@ def file_engine(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
-        if local:
+        if reading:
+            connection.execute("PRAGMA query_only=ON")
+        elif local:
             with suppress(sqlite3.OperationalError):  # another process holds it, or the file is read-only
                 connection.execute("PRAGMA journal_mode=WAL")
                 # A row survives the death of any process. A row that a power failure removes is proposed again, equal,
@@ -51,7 +58,7 @@ def file_engine(url: URL) -> Engine:
 
 
 def reading_engine(url: URL) -> Engine:
-    """Opens a read-only file: nothing is written into it or beside it.
+    """Opens a file for reading: nothing is written into it or beside it.
 
     A connection lives for one query: a later writer changes how the file has to be opened.
     """
@@ -63,6 +70,21 @@ def reading_engine(url: URL) -> Engine:
 def may_write(path: Path) -> bool:
     """Whether this process may change a database: its file, and the folder of its journal."""
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def belongs_to_this_user(path: Path) -> bool:
+    """Whether a file belongs to the user of this process."""
+    return path.stat().st_uid == os.geteuid()
+
+
+def owner_text(path: Path) -> str:
+    """The owner and the mode of a file, for a message."""
+    found = path.stat()
+    try:
+        name = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        name = f"user {found.st_uid}"
+    return f"it belongs to {name}, mode {found.st_mode & 0o777:04o}"
 
 
 def is_local(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
@@ -122,6 +144,6 @@ def _reading(path: Path) -> str:
     if log.exists() and log.stat().st_size:
         raise UnfinishedError(
             f"{log.name} holds changes that are not in the file yet, and it may only be read here; whoever may write "
-            "it opens it once (piip-search show), or copy both into a folder of yours"
+            "it opens it once (piip-search ledger list), or copy both into a folder of yours"
         )
     return "immutable=1"

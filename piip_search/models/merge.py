@@ -25,6 +25,10 @@ class BranchMerge(nn.Module):
     """Brings every branch to the first one's width and the output's grid, and sums them with learnable weights.
 
     The scalar weights start at 1. Resizing is bilinear, in float32.
+
+    The merge `residual` adds the output branch's own map, placed into the first one's width by a 1x1 convolution that
+    begins as the identity. Its weights are a vector a branch, which begins at zero, as the interactions' do. So every
+    network begins as its output branch alone, and short trainings are not charged for the fresh projections.
     """
 
     def __init__(self, architecture: Architecture, tap: int) -> None:
@@ -41,8 +45,13 @@ class BranchMerge(nn.Module):
         self.projections = nn.ModuleList(
             _projection(width, widths[0], architecture.merge, first=index == 0) for index, width in enumerate(widths)
         )
-        self.branch_weights = nn.Parameter(torch.ones(len(widths)))
         self.projections.apply(initialise)
+        if architecture.merge == "residual":
+            self.branch_weights = nn.Parameter(torch.zeros(len(widths), widths[0], 1, 1))
+            self.placement: nn.Module | None = _placement(widths[self.output], widths[0])
+        else:
+            self.branch_weights = nn.Parameter(torch.ones(len(widths)))
+            self.placement = None
         self._project: Callable[[Any, Tensor], Tensor] = _project
         self._join: Callable[[Sequence[Tensor], torch.Size, Tensor], Tensor] = _join
 
@@ -64,7 +73,9 @@ class BranchMerge(nn.Module):
             with stream():
                 projected.append(self._project(projection, x_BCHW))
         join(streams, projected)
-        return self._join(projected, branches[self.output].shape[-2:], self.branch_weights)
+        read_BCHW = branches[self.output]
+        joined_BCHW = self._join(projected, read_BCHW.shape[-2:], self.branch_weights)
+        return joined_BCHW if self.placement is None else self._project(self.placement, read_BCHW) + joined_BCHW
 
 
 class LogitMerge(nn.Module):
@@ -189,7 +200,7 @@ def _projection(width: int, target: int, merge: Merge, first: bool) -> nn.Sequen
     if merge == "linear":
         norm = group_norm(width)
         return nn.Sequential(norm) if first else nn.Sequential(norm, nn.Conv2d(width, target, 1), group_norm(target))
-    times = {"conv": 2, "pyramid": 0 if first else 1}[merge]
+    times = {"conv": 2, "residual": 2, "pyramid": 0 if first else 1}[merge]
     widths = [width, *[target] * times]
     layers = [
         layer
@@ -197,6 +208,14 @@ def _projection(width: int, target: int, merge: Merge, first: bool) -> nn.Sequen
         for layer in (nn.Conv2d(before, after, 3, padding=1, bias=False), group_norm(after), nn.ReLU())
     ]
     return nn.Sequential(*layers) if layers else nn.Sequential(group_norm(width), nn.ReLU())
+
+
+def _placement(width: int, target: int) -> nn.Conv2d:
+    """A 1x1 convolution that copies channels and adds empty ones: no branch is wider than the first."""
+    placement = nn.Conv2d(width, target, 1, bias=False)
+    with torch.no_grad():
+        placement.weight.copy_(torch.eye(target, width)[:, :, None, None])
+    return placement
 
 
 def _level(width: int, factor: float) -> nn.Module:

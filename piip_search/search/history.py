@@ -1,7 +1,9 @@
 """A run as a sequence of events, with all results that follow from them, for searches, commands, pages and reports."""
 
+import gc
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,6 +15,7 @@ from piip_search.errors import ChoiceError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.evaluation.objectives import MetricAxis, Objectives, ParetoFront, RunningFronts, finished, pareto_front
 from piip_search.evaluation.selection import NOTHING_FINISHED, chosen
+from piip_search.ledger import UnreadableRow
 from piip_search.search.ending import TRIALS_SPENT, little_left, reaches, spent
 from piip_search.sections import closest
 
@@ -135,17 +138,27 @@ class RunHistory:
         evaluations: All evaluations, in the order of their ends.
         designs: History of each design, in the order in which they were first proposed.
         gpu_seconds: GPU time of all evaluations, and of the evaluator's preparation.
+        moves: The fronts of the tiers after each evaluation that changed one, with its place from 1.
+        unreadable: Rows of the ledger that are left out.
     """
 
-    def __init__(self, spec: SearchSpec, events: Iterable[RunEvent] = (), objectives: Objectives | None = None) -> None:
+    def __init__(
+        self,
+        spec: SearchSpec,
+        events: Iterable[RunEvent] = (),
+        objectives: Objectives | None = None,
+        unreadable: Sequence[UnreadableRow] = (),
+    ) -> None:
         """Reads the events.
 
         Args:
             spec: The space and settings of the search.
             events: Events so far, in order.
             objectives: Objectives of the search; the spec's by default.
+            unreadable: Rows of the ledger that are left out.
         """
         self.spec = spec
+        self.unreadable = tuple(unreadable)
         self.objectives = objectives or spec.objectives
         self.events: list[RunEvent] = []
         self.candidates: list[Candidate] = []
@@ -155,16 +168,18 @@ class RunHistory:
         self._running = RunningFronts(self.objectives, self.tiers)
         self._gains: list[Mapping[float, float]] = []
         self._reached = False
+        self.moves: list[tuple[int, tuple[ParetoFront, ...]]] = []
         for event in events:
             self.add(event)
 
-    def later(self, events: Iterable[RunEvent]) -> "RunHistory":
+    def later(self, events: Iterable[RunEvent], unreadable: Sequence[UnreadableRow] = ()) -> "RunHistory":
         """A history with more events; this one stays unchanged."""
-        grown = RunHistory(self.spec, objectives=self.objectives)
+        left_out = dict.fromkeys([*self.unreadable, *unreadable])
+        grown = RunHistory(self.spec, objectives=self.objectives, unreadable=tuple(left_out))
         grown.events, grown.candidates = [*self.events], [*self.candidates]
         grown.evaluations, grown.designs = [*self.evaluations], {**self.designs}
         grown.gpu_seconds, grown._reached, grown._gains = self.gpu_seconds, self._reached, [*self._gains]
-        grown._running.fronts = self._running.fronts
+        grown._running.fronts, grown.moves = self._running.fronts, [*self.moves]
         for event in events:
             grown.add(event)
         return grown
@@ -190,6 +205,11 @@ class RunHistory:
             return self._running.fronts_with(evaluation)
         # Another seed moves the mean, which may also leave a front.
         with_it = replace(known, evaluations=(*known.evaluations, evaluation))
+        members = {e.candidate.design for front in self.fronts for e in front.evaluations}
+        if (
+            known.design not in members and with_it.representative is not None
+        ):  # its mean was dominated, and may still be
+            return self._running.fronts_with(with_it.representative)
         others = [design for design in self.designs.values() if design is not known]
         means = _representatives([*others, with_it])
         now = [pareto_front(means, self.objectives, tier) for tier in self.tiers]
@@ -349,8 +369,10 @@ class RunHistory:
         )
 
     def _add_evaluation(self, evaluation: Evaluation) -> None:
-        self._running.fronts = self.fronts_with(evaluation)
+        before, self._running.fronts = self.fronts, self.fronts_with(evaluation)
         self.evaluations.append(evaluation)
+        if any(now is not then for now, then in zip(self.fronts, before, strict=True)):
+            self.moves.append((len(self.evaluations), self.fronts))
         design = self.designs[evaluation.candidate.design]
         self.designs[design.design] = replace(design, evaluations=(*design.evaluations, evaluation))
         self.gpu_seconds += self.gpu_seconds_of(evaluation)
@@ -361,3 +383,15 @@ class RunHistory:
 def _representatives(designs: Iterable[DesignHistory]) -> list[Evaluation]:
     means = (design.representative for design in designs)
     return [evaluation for evaluation in means if evaluation is not None]
+
+
+@contextmanager
+def without_garbage() -> Iterator[None]:
+    """Pauses the collection of garbage: a replay keeps what it makes, and looking through it takes half of its time."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()

@@ -22,9 +22,9 @@ from piip_search.units import GIB
 
 BINS_A_DECADE = 60
 _LOWEST = -6
-"""Lowest power of ten in the histogram of costs in GMACs."""
+"""Lowest power of ten in the histogram of costs, in the unit of their axis."""
 _HIGHEST = 9
-"""Highest power of ten in the histogram of costs in GMACs."""
+"""Highest power of ten in the histogram of costs, in the unit of their axis."""
 DRAWN = 400
 """Random designs for the mean effort of a trial."""
 PASSES = 3
@@ -277,7 +277,7 @@ def _hours(design: Architecture, spec: SearchSpec, images: tuple[int, int], thro
     passes = (PASSES * _used(images[0], spec) * spec.fidelity.epochs + images[1]) * spec.fidelity.seeds
     return (
         passes
-        * price(scaled, conventions_of(scaled, spec.head)[-1], image, spec.head).macs
+        * price(scaled, conventions_of(scaled, spec.head)[-1], image, spec.head, spec.data.outputs).macs
         / (throughput * 1e12)
         / 3600
     )

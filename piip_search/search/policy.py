@@ -13,7 +13,7 @@ from piip_search.evaluation.objectives import Objectives
 from piip_search.evaluation.reason import Reason
 from piip_search.search.ending import TRIALS_SPENT
 from piip_search.search.halving import Halving
-from piip_search.search.samplers.sampler import Sampler, Suggestion
+from piip_search.search.samplers.suggestion import Sampler, Suggestion
 
 
 class Policy(Protocol):

@@ -12,13 +12,14 @@ from dataclasses import replace
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
-from piip_search.evaluation.tracker import NoTracker, Tracker
-from piip_search.ledger import Circumstances, FrontSnapshot, Ledger, PreparationRecord
+from piip_search.evaluation.tracker import NoTracker, TrackedSearch, Tracker
+from piip_search.ledger import Circumstances, FrontSnapshot, Ledger, LedgerError, PreparationRecord, unreadable_note
 from piip_search.search.feasible import feasible_designs
-from piip_search.search.history import RunHistory
+from piip_search.search.history import RunHistory, without_garbage
 from piip_search.search.policy import Policy, SamplerPolicy, halving_of
 from piip_search.search.samplers.published_prior import published_prior
-from piip_search.search.samplers.sampler import Sampler, make_sampler
+from piip_search.search.samplers.sampler import make_sampler
+from piip_search.search.samplers.suggestion import Sampler
 
 
 class Search:
@@ -50,6 +51,7 @@ class Search:
         data: str = "",
         circumstances: Circumstances | None = None,
         audit_of: str | None = None,
+        take_over: bool = False,
     ) -> None:
         """Opens the search and replays the ledger's events.
 
@@ -66,10 +68,11 @@ class Search:
             objectives: Objectives; the spec's by default.
             data: Fingerprint of the data.
             circumstances: Circumstances of this process.
-            audit_of: Uid of the search whose proxies are audited; None for a search.
+            audit_of: Uid of the search that an audit or a list of baselines belongs to; None for a search.
+            take_over: Whether to go on with another owner's search, and to take it from a process that drives it.
 
         Raises:
-            LedgerError: A run of that name has another question, or another process drives it.
+            LedgerError: A run of that name has another question or owner, or another process drives it.
         """
         self.run = run
         self.spec = spec
@@ -86,9 +89,15 @@ class Search:
         self._proposed = 0
         self._since: dict[int, float] = {}
         content = spec.model_dump(mode="json")
-        self.uid = ledger.start(run, question or spec.question, recipe, content, data, circumstances, audit_of)
-        self._tracker.begin(run, content, self.objectives)
-        self._replay()
+        self._versions = {} if circumstances is None else circumstances.versions
+        self.uid = ledger.start(
+            run, question or spec.question, recipe, content, data, circumstances, audit_of, take_over
+        )
+        record = ledger.search(run)
+        tracked = TrackedSearch(run, self.uid, record.owner, record.created_at, content, self.objectives)
+        self._tracker.begin(tracked)
+        with without_garbage():
+            self._replay()
         self.replayed = len(self.evaluations)
         # Interrupted candidates go first, with their old numbers, so that they continue from their checkpoints.
         self._again = deque(self.running.values())
@@ -114,7 +123,7 @@ class Search:
             candidate = proposal
             self._ledger.propose(self.run, candidate, self.recipe)
             self._note(candidate)
-            known = None if self._fresh else self._ledger.find(candidate.key(self.recipe))
+            known = self._answer(candidate)
             if known is None:
                 self._since[candidate.number] = self._clock()
                 return candidate
@@ -123,6 +132,15 @@ class Search:
             self.answered += 1
             self.accept(replace(evaluation, candidate=candidate, seconds=0.0, facts=facts))
         return None
+
+    def _answer(self, candidate: Candidate) -> tuple[str, Evaluation] | None:
+        """A measurement of the candidate in another search, and that search's name."""
+        if self._fresh:
+            return None
+        key = candidate.key(self.recipe)
+        found = self._ledger.find(key, self.spec.answers, self._versions)
+        # The key of a row is what its writer claims it to be.
+        return found if found is not None and found[1].candidate.key(self.recipe) == key else None
 
     def accept(self, evaluation: Evaluation) -> None:
         """Records an evaluation, learns from it and mirrors it; a second answer for a candidate is ignored."""
@@ -167,6 +185,10 @@ class Search:
         """Records a step in the preparation of the evaluator, and charges the search for its GPU time."""
         self._ledger.prepare(self.run, step)
         self.history.charge(step.gpu_seconds)
+
+    def note_stop(self) -> None:
+        """Records in the log that a signal ended this sitting; who sent it is unknown here."""
+        self._ledger.note("stopped", self.run, by="a signal to the process")
 
     def finish(self) -> None:
         """Ends the sitting."""
@@ -248,7 +270,13 @@ class Search:
 
     def _replay(self) -> None:
         self.history.charge(sum(step.gpu_seconds for step in self.preparations))
-        for item in self._ledger.events(self.run):
+        rows = self._ledger.rows(self.run)
+        if rows.unreadable:
+            raise LedgerError(
+                f"run {self.run!r} cannot go on: {unreadable_note(rows.unreadable)}; if a later version of piip-search "
+                "wrote them, go on with that one, or else choose another --name"
+            )
+        for item in (event.item for event in rows.events):
             if isinstance(item, Candidate):
                 self._policy.ask(item.number, recorded=item)
                 self._note(item)
@@ -287,6 +315,7 @@ def open_search(
     fresh: bool = False,
     data: str = "",
     circumstances: Circumstances | None = None,
+    take_over: bool = False,
 ) -> Search:
     """Opens a search with the sampler and the schedule of its space; other arguments are those of `Search`."""
     spec = _as_begun(spec, ledger, run)
@@ -294,7 +323,17 @@ def open_search(
     limit = spec.bounds
     prior = published_prior(spec.known_task, space, designs, limit.pricing, spec.seed) if spec.prior else None
     trials, metrics = spec.budget.trials, len(spec.searched_metrics)
-    sampler = make_sampler(spec.sampler, space, designs, trials, spec.seed, limit.tiers, prior=prior, metrics=metrics)
+    sampler = make_sampler(
+        spec.sampler,
+        space,
+        designs,
+        trials,
+        spec.seed,
+        limit.tiers,
+        prior=prior,
+        metrics=metrics,
+        groups=spec.grouping,
+    )
     policy = policy_of(spec, sampler)
     return Search(
         run,
@@ -306,6 +345,7 @@ def open_search(
         fresh=fresh,
         data=data,
         circumstances=circumstances,
+        take_over=take_over,
     )
 
 

@@ -25,6 +25,14 @@ class DataSection(Section):
         return str(self.root)
 
     @property
+    def outputs(self) -> int | None:
+        """Number of outputs that the data ask of a network's last layer, such as classes; None where they ask nothing.
+
+        It is the number of class scores of the merge `logits`.
+        """
+        return None
+
+    @property
     def named_paths(self) -> Mapping[str, Path]:
         """Fields with paths that are relative to the working directory, and these paths."""
         return {} if self.root is None else {"root": self.root}

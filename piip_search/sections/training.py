@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from piip_search.sections.fields import Count, Positive, Section, Share
 
-_HUB = "hub"
-"""Word for timm's hub in the place of a folder of weights."""
+_WORDS = ("hub", "miniature")
+"""Words for timm's hub and for the weights of this package, in the place of a folder of weights."""
 
 
 class TrainingSection(Section):
@@ -29,8 +29,8 @@ class TrainingSection(Section):
             end.
         inherit: Whether a candidate starts from the weights of the nearest measured relative.
         threads: CPU threads of one trial.
-        pretrained: Source of the branches' weights: `hub` for timm's, or a folder of files named like the timm models;
-            None trains from random weights.
+        pretrained: Source of the branches' weights: `hub` for timm's, `miniature` for the small ones of this package,
+            or a folder of files named like the timm models; None trains from random weights.
         layer_decay: Factor on the learning rate from each block of a ViT to the one before it; PIIP's recipes have 0.85
             with pre-trained branches, as an export does.
         precision: Precision of the backbone; the layers after it are float32.
@@ -77,9 +77,9 @@ class TrainingSection(Section):
     @property
     def named_paths(self) -> Mapping[str, Path]:
         """Fields with paths that are relative to the working directory, and these paths."""
-        return {} if self.pretrained in (None, _HUB) else {"pretrained": Path(str(self.pretrained))}
+        return {} if self.pretrained in (None, *_WORDS) else {"pretrained": Path(str(self.pretrained))}
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """Files whose contents change the results of a training."""
-        return ()
+    def programs(self) -> Mapping[str, Path]:
+        """Fields with files that a training runs, and these files; their contents change its results."""
+        return {}

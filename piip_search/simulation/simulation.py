@@ -103,7 +103,7 @@ class Simulation:
     @cached_property
     def objectives(self) -> Objectives:
         """Objectives with the metric 1 - loss for losses that are shares, else -loss; its best is 0 or more."""
-        labels = (CostLabel(name, "", name, name) for name in self.costs)
+        labels = (CostLabel(name, "", name, name, name) for name in self.costs)
         axes = tuple(CostAxis(label, _known_cost(place)) for place, label in enumerate(labels))
         most = tuple(float(most) or 1.0 for most in self.designs.costs_NC[:, 1:].max(0))
         return Objectives(tuple(self._metric(loss) for loss in self.losses), axes, most, axes)
@@ -198,6 +198,7 @@ class Simulation:
             spec.bounds.tiers,
             lambda indices: features_NF[indices],
             metrics=len(self.losses),
+            groups=spec.grouping,
         )
         policy = policy_of(spec, sampler, self.objectives)
         keywords = {} if clock is None else {"clock": clock}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture, Attention, Branch, Direction, Interaction
 from piip_search.architecture.backbones import Backbone, Transformer, backbone_named, with_patch
-from piip_search.architecture.segments import Merge
+from piip_search.architecture.segments import ONE_MAP_MERGES, Merge
 from piip_search.space.windows import Window, parse_window
 
 Pairing = Literal["inverted", "equal", "free"]
@@ -115,11 +115,20 @@ class Choices:
             choices[value] for choices, value in zip(self.tail_values, values[-len(TAIL) :], strict=True)
         )
         if len(branches) == 1 or not count:
-            return Architecture(branches, Interaction(), merge)
+            return Architecture(branches, Interaction(), self.merge_of(len(branches), merge))
         points = self.points if attention == "deformable" else 4
         return Architecture(
             branches, Interaction(count, self.heads, points, attention, direction, projection, norm), merge
         )
+
+    def merge_of(self, branches: int, merge: Merge) -> Merge:
+        """The merge under which a design is in the space.
+
+        A single branch is one network under all merges that give one map, so it is in the space under the first alone.
+        """
+        if branches > 1 or merge not in ONE_MAP_MERGES:
+            return merge
+        return next((offered for offered in self.merges if offered in ONE_MAP_MERGES), merge)
 
     def branch(self, model: int, size: int, window: int) -> Branch:
         """The branch of a backbone, a resolution and a window, given by their indices in the space.

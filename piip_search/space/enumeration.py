@@ -125,13 +125,14 @@ def _window_choices(space: Choices, fact: Backbone) -> list[int]:
 
 
 def _tail_choices(space: Choices, branches: int) -> Iterator[tuple[int, ...]]:
-    """Tails for so many branches; without interactions their settings have one value."""
+    """Tails for so many branches, one for each network: without interactions their settings have one value."""
+    merges = [place for place, merge in enumerate(space.merges) if space.merge_of(branches, merge) == merge]
     interactions = range(len(space.interactions)) if branches > 1 else [0]
     for count in interactions:
         settings = (space.attention, space.direction, space.projection, space.norm)
         exchanging = branches > 1 and space.interactions[count] > 0
         axes = [range(len(values) if exchanging else 1) for values in settings]
-        yield from itertools.product([count], *axes, range(len(space.merges)))
+        yield from itertools.product([count], *axes, merges)
 
 
 def _tail_builds(space: Choices, models: tuple[int, ...], tail: tuple[int, ...]) -> bool:

@@ -12,18 +12,25 @@ from piip_search.space.windows import Window
 
 def changed(space: Choices, old: Architecture) -> Iterator[Architecture | None]:
     """Architectures after one change, allowed or not; None where no network can be built."""
-    branches, interaction, merge = old.branches, old.interaction, old.merge
+    branches, interaction, merge = old.branches, old.interaction, space.merge_of(len(old.branches), old.merge)
     for place, branch in enumerate(branches):
         before, after = branches[:place], branches[place + 1 :]
         for other in _other_branches(space, branch):
             yield _built((*before, other, *after), interaction, merge)
-        yield _built((*before, *after), interaction if len(branches) > 2 else Interaction(), merge)
+        left = len(branches) - 1
+        yield _built((*before, *after), interaction if left > 1 else Interaction(), space.merge_of(left, merge))
     for place, extra in itertools.product(range(len(branches) + 1), _all_branches(space)):
-        for new in [interaction] if len(branches) > 1 else _all_interactions(space):
-            yield _built((*branches[:place], extra, *branches[place:]), new, merge)
+        more = (*branches[:place], extra, *branches[place:])
+        if len(branches) > 1:
+            yield _built(more, interaction, merge)
+            continue
+        same = [offered for offered in space.merges if space.merge_of(1, offered) == merge]
+        for new, its_merge in itertools.product(_all_interactions(space), same):
+            yield _built(more, new, its_merge)
     for new in _other_interactions(space, interaction) if len(branches) > 1 else ():
         yield _built(branches, new, merge)
-    for new_merge in _beside(space.merges, merge):
+    offered = [one for one in space.merges if space.merge_of(len(branches), one) == one]
+    for new_merge in _beside(offered, merge):
         yield _built(branches, interaction, new_merge)
 
 

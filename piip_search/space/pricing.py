@@ -15,10 +15,8 @@ from piip_search.architecture import Interaction, scaled_sides
 from piip_search.architecture.backbones import Backbone
 from piip_search.architecture.segments import interaction_stages, merged_maps, stretches_of
 from piip_search.cost import (
-    Convention,
     Cost,
     Grid,
-    Head,
     Pricing,
     Step,
     backbone_parts,
@@ -51,7 +49,7 @@ def priced(
         )
         legal = np.flatnonzero(part.legal_SWT)
         if len(legal):
-            cost = _costs(space, part, pricing.convention, pricing.head, _as_priced(space, part, pricing))
+            cost = _costs(space, part, pricing, _as_priced(space, part, pricing))
             of_trial, full = (
                 None if one is None else _training_bytes(space, part, one).ravel()[legal]
                 for one in (trained, pricing.step if memory else None)
@@ -138,19 +136,20 @@ def _as_trained(space: Choices, block: Block, step: Step) -> _BranchSizes:
     return _BranchSizes(sides_MS, sides, designed_MS)
 
 
-def _costs(space: Choices, block: Block, convention: Convention, head: Head | None, seen: _BranchSizes) -> _BlockCosts:
+def _costs(space: Choices, block: Block, pricing: Pricing, seen: _BranchSizes) -> _BlockCosts:
     """Costs of all combinations of a block."""
+    outputs = pricing.outputs_under(pricing.convention)
     totals = _BlockCosts(*(np.zeros(block.legal_SWT.shape, np.int64) for _ in range(3)))
     facts = [space.model(index) for index in block.models]
     for merge, mine_T in _by_merge(space, block):
-        counted = [rules_for(convention, merge, fact) for fact in facts]
+        counted = [rules_for(pricing.convention, merge, fact, outputs) for fact in facts]
         for slot, fact in enumerate(facts):
             for windows, mine_S, mine_W in _by_window(space, block, slot, seen):
                 sides = _some(seen.sides[slot], mine_S)
                 cost = Cost.total(part for _, part in backbone_parts(fact, windows, sides, counted[slot]))
                 totals.add(cost, np.ix_(mine_S, mine_W, mine_T), (-1, 1, 1))
         for t in mine_T:
-            for cost in _tail_costs(space, block.tails_TX[t], facts, seen, convention, head):
+            for cost in _tail_costs(space, block.tails_TX[t], facts, seen, pricing):
                 totals.add(cost, (slice(None), slice(None), t), (-1, 1))
     return totals
 
@@ -182,16 +181,17 @@ def _some(sides: Any, mine_S: NDArray[np.int64]) -> Any:
 def _training_bytes(space: Choices, block: Block, step: Step) -> Counts:
     """Memory of a training step for all combinations of a block, equal to `training_bytes` to the byte."""
     seen = _as_trained(space, block, step)
-    whole = _costs(space, block, "whole", step.head, seen)
-    backbone = _costs(space, block, "backbone", None, seen)
+    whole = _costs(space, block, Pricing("whole", step.head, outputs=step.outputs), seen)
+    alone = Pricing("backbone", outputs=step.outputs)
+    backbone = _costs(space, block, alone, seen)
     kept = backbone.saved_values
     if step.checkpointing:
-        kept = _kept_by_checkpoints(space, block, seen)
+        kept = _kept_by_checkpoints(space, block, alone, seen)
     bytes_SWT: Counts = step.bytes_of(whole.params, backbone.params, kept, whole.saved_values - backbone.saved_values)
     return bytes_SWT
 
 
-def _kept_by_checkpoints(space: Choices, block: Block, seen: _BranchSizes) -> Counts:
+def _kept_by_checkpoints(space: Choices, block: Block, pricing: Pricing, seen: _BranchSizes) -> Counts:
     """Inputs of all blocks and interactions, the merge, and the most values of one that runs again."""
     inputs, most = (np.zeros(block.legal_SWT.shape, np.int64) for _ in range(2))
     facts = [space.model(index) for index in block.models]
@@ -215,7 +215,7 @@ def _kept_by_checkpoints(space: Choices, block: Block, seen: _BranchSizes) -> Co
                 parts = exchange_parts(*pair, sides, interaction, published=False, first_stride=False)
                 kept = Cost.total(cost for _, cost in parts).saved_values // interaction.count
                 most[:, :, t] = np.maximum(most[:, :, t], _spread(kept, (-1, 1)))
-            for cost in _merge_costs(space, block.tails_TX[t], facts, seen, "backbone"):
+            for cost in _merge_costs(space, block.tails_TX[t], facts, seen, pricing):
                 inputs[:, :, t] += _spread(cost.saved_values, (-1, 1))
     return inputs + most
 
@@ -237,17 +237,17 @@ def _tail_costs(
     tail_X: NDArray[np.int64],
     facts: list[Backbone],
     seen: _BranchSizes,
-    convention: Convention,
-    head: Head | None,
+    pricing: Pricing,
 ) -> Iterator[Cost]:
     """Costs of interactions, merge and the layers after it, over arrays of sides."""
+    convention, head = pricing.convention, pricing.head
     interaction, merge = _interaction(space, tail_X, len(facts)), _tail(space, tail_X)[-1]
     first = rules_for(convention, merge, facts[0])
     for index, pair in enumerate(itertools.pairwise(facts)) if interaction.count else ():
         sides = (seen.sides[index], seen.sides[index + 1])
         parts = exchange_parts(*pair, sides, interaction, first.published, first.first_stride)
         yield from (cost for _, cost in parts)
-    yield from _merge_costs(space, tail_X, facts, seen, convention)
+    yield from _merge_costs(space, tail_X, facts, seen, pricing)
     # The branch with the largest image, the last of equals, differs between designs.
     for output, fact in enumerate(facts):
         here_S = seen.output_S == output
@@ -265,7 +265,7 @@ def _tail_costs(
 
 
 def _merge_costs(
-    space: Choices, tail_X: NDArray[np.int64], facts: list[Backbone], seen: _BranchSizes, convention: Convention
+    space: Choices, tail_X: NDArray[np.int64], facts: list[Backbone], seen: _BranchSizes, pricing: Pricing
 ) -> Iterator[Cost]:
     """Costs of all branches in the merge, over arrays of sides."""
     merge = _tail(space, tail_X)[-1]
@@ -278,7 +278,7 @@ def _merge_costs(
             continue
         for index, other in enumerate(facts):
             target: tuple[Backbone, Grid] = (fact, seen.sides[output])
-            counted = rules_for(convention, merge, other)
+            counted = rules_for(pricing.convention, merge, other, pricing.outputs_under(pricing.convention))
             cost = joining_cost(other, facts[0], index == 0, seen.sides[index], target, stretches, merge, counted)
             yield _only(cost, here_S)
 

@@ -119,7 +119,7 @@ class SearchSpace:
         Raises:
             SpaceError: The architecture is not in the space.
         """
-        self.encode(architecture)
+        architecture = self.decode(self.encode(architecture))
         found = dict.fromkeys(
             one for one in changed(self.choices, architecture) if one is not None and not self.reasons(one)
         )
@@ -152,7 +152,7 @@ class SearchSpace:
                 row[3 * slot + 2] = self.choices.windows.index((branch.window, branch.global_every))
         row[-len(TAIL) :] = [
             0 if value is None else choices.index(value)
-            for choices, value in zip(self.choices.tail_values, _tail(architecture), strict=True)
+            for choices, value in zip(self.choices.tail_values, _tail(self.choices, architecture), strict=True)
         ]
         return row
 
@@ -189,9 +189,10 @@ class SearchSpace:
         return ways[count]
 
 
-def _tail(architecture: Architecture) -> tuple[Any, ...]:
+def _tail(space: Choices, architecture: Architecture) -> tuple[Any, ...]:
     """Values of a row's columns after its branches; None for settings without effect."""
     interaction = architecture.interaction
     settings = (interaction.attention, interaction.direction, interaction.projection, interaction.norm)
-    count = interaction.count if len(architecture.branches) > 1 else None
-    return (count, *(settings if count else (None,) * len(settings)), architecture.merge)
+    branches = len(architecture.branches)
+    count, merge = interaction.count if branches > 1 else None, space.merge_of(branches, architecture.merge)
+    return (count, *(settings if count else (None,) * len(settings)), merge)

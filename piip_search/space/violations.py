@@ -66,7 +66,7 @@ def _branch_reasons(space: Choices, branch: Branch) -> list[str]:
 def _tail_reasons(space: Choices, architecture: Architecture) -> list[str]:
     interaction = architecture.interaction
     found = []
-    if architecture.merge not in space.merges:
+    if space.merge_of(len(architecture.branches), architecture.merge) not in space.merges:
         found.append(f"merge {architecture.merge} is not offered (merges); choose {listed(space.merges)}")
     if len(architecture.branches) == 1:
         return found

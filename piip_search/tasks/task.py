@@ -67,6 +67,15 @@ class Task(Protocol):
         ...
 
     @property
+    def stock(self) -> Mapping[str, str]:
+        """Stock networks that a search can be compared with: configurations by short name; empty for none."""
+        ...
+
+    def stock_config(self, name: str) -> str | None:
+        """The configuration of a stock network by its short name or its own; None for an unknown name."""
+        ...
+
+    @property
     def data(self) -> type[DataSection]:
         """Section `data`."""
         ...

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from piip_search.config import SearchSpec
 from piip_search.ledger import Ledger
 from support import ledgers
 
 if not all(importlib.util.find_spec(name) for name in ("fastapi", "plotly", "pyarrow", "httpx2")):
-    collect_ignore_glob = ["*/test_*.py"]
+    collect_ignore_glob = ["test_*.py", "*/test_*.py"]
 else:
+    from support import falling as falling_search
     from support.sites import Site, site_of
 
     @pytest.fixture(scope="session")
@@ -29,3 +31,12 @@ else:
         ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
         yield site_of(ledger, tmp_path)
         ledger.close()
+
+    @pytest.fixture
+    def falling(tmp_path: Path, spec: SearchSpec) -> Iterator[Site]:
+        """A ledger with a finished search of a metric that falls."""
+        with falling_search.registered():
+            ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+            falling_search.fill(ledger, falling_search.falling_of(spec))
+            yield site_of(ledger, tmp_path)
+            ledger.close()

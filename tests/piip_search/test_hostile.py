@@ -18,7 +18,6 @@ from support.typed import Cli
 
 FEW = settings(
     max_examples=300,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -177,10 +176,10 @@ def test_checkpoints_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("folder", ["it's", 'quo"te', "{{ $HOME:x }}", "new\nline", "back\\slash"])
 def test_an_export_goes_to_a_plain_folder(tmp_path: Path, folder: str) -> None:
-    from piip_search.export import prepare_folder
+    from piip_search.export import prepared_folder
 
-    with pytest.raises(ValueError, match="name one without quotes"):
-        prepare_folder(tmp_path / folder, ())
+    with pytest.raises(ValueError, match="name one without quotes"), prepared_folder(tmp_path / folder, ()):
+        pass
     assert list(tmp_path.iterdir()) == []
 
 

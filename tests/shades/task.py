@@ -88,6 +88,7 @@ class Shades:
     )
     merges: ClassVar[tuple[Merge, ...]] = ("conv", "linear")
     published: ClassVar[str | None] = None
+    stock: ClassVar[Mapping[str, str]] = MappingProxyType({})
     data: ClassVar[type[DataSection]] = ShadesData
     training: ClassVar[type[TrainingSection]] = ShadesTraining
     paths = (("data", "root"), ("data", "shades"), ("training", "pretrained"))
@@ -96,6 +97,9 @@ class Shades:
     schedules = ("short",)
     images_a_step = 4
     batch_setting = "batch_size"
+
+    def stock_config(self, name: str) -> str | None:
+        return None
 
     def model(self, training: Any) -> str:
         return "mean"

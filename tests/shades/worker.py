@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.stock import StockNetwork
 from piip_search.config import SearchSpec
+from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import EXAMPLES_FILE, EXAMPLES_FOLDER, Evaluation
 from piip_search.export import Export, Start, TrainingPlan
 from piip_search.sections import DataSection
@@ -26,6 +28,9 @@ class ShadesWorker:
         from shades.images import problems
 
         return DataReport(problems(spec.data))  # type: ignore[arg-type]
+
+    def counted(self, network: StockNetwork, spec: SearchSpec) -> StockNetwork:
+        raise UserError(f"baselines: the task has no stock network {network.name}")
 
     def prepare(self, data: Any) -> None: ...
 

@@ -17,7 +17,7 @@ from piip_search.errors import NotPreparedError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.ledger import Ledger
 from piip_search.search.feasible import feasible_designs
-from piip_search.search.samplers.sampler import Sampler
+from piip_search.search.samplers.suggestion import Sampler
 from piip_search.search.search import Search, open_search
 from piip_workers.evaluators.preparation import STATE_FILE, PreparationState, state_of
 from piip_workers.jobs.job import Work

@@ -14,6 +14,8 @@ DESIGNS = [
     "vit_nano@32:g+vit_pico@64:g*0",
     "vit_micro@64:g+vit_nano@96:w4+vit_pico@128:w4g2*4",
     "vit_micro@32:w3+vit_pico@128:g*2/linear",
+    "vit_micro@32:w3+vit_pico@128:g*2/residual",
+    "vit_micro@64:g+vit_nano@48:g+vit_pico@32:g*1/residual",
     "vit_micro@32:g+vit_nano@96:w2+vit_pico@112:w4*3(heads=8,points=2)",
     "vit_micro@64:g+vit_micro@64:g*1",
     "vit_micro@128:g+vit_nano@64:g+vit_pico@32:w1*2",

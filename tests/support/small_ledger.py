@@ -22,6 +22,7 @@ def fill(
     failing: Sequence[int] = (),
     leave: int = 0,
     error: str = "MemoryError: out of memory",
+    images: int = 0,
 ) -> Ledger:
     """Runs a search of random designs.
 
@@ -33,6 +34,7 @@ def fill(
         failing: Numbers of those that fail.
         leave: How many of the last ones are left unfinished.
         error: What failed ones say.
+        images: Training images of each.
     """
     folder.mkdir(exist_ok=True)
     ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}")
@@ -41,11 +43,11 @@ def fill(
     search = open_search(run, asked, ledger, "recipe", data="0123456789abcdef")
     candidates = [candidate for candidate in (search.propose() for _ in range(trials)) if candidate is not None]
     for candidate in candidates[: trials - leave]:
-        search.accept(_evaluation(candidate, failing, error))
+        search.accept(_evaluation(candidate, failing, error, images))
     return ledger
 
 
-def _evaluation(candidate: Candidate, failing: Sequence[int], error: str) -> Evaluation:
+def _evaluation(candidate: Candidate, failing: Sequence[int], error: str, images: int) -> Evaluation:
     if candidate.number in failing:
         return Evaluation(candidate, "failed", error=error, seconds=2.0)
-    return replace(fakes.measure(candidate), facts=Facts(host="node-1", torch="2.9"))
+    return replace(fakes.measure(candidate), facts=Facts(host="node-1", torch="2.9", images=images))

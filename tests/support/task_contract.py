@@ -13,7 +13,7 @@ from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, SpecError, parse_spec
 from piip_search.cost import price
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.export import RANDOM, Export, prepare_folder, write_export
+from piip_search.export import RANDOM, Export, prepared_folder, write_export
 from piip_search.tasks import TASKS, Head, Task
 from piip_workers.tasks import WORKERS, TaskWorker
 
@@ -102,7 +102,7 @@ class TaskContract:
         assert line == f"{section}.xqzw: unknown key; known: {', '.join(keys)}"
 
     def test_a_merge_that_it_cannot_read_is_refused(self, case: TaskCase, task: Task) -> None:
-        merges = ("conv", "linear", "pyramid", "logits", "tokens")
+        merges = ("conv", "linear", "residual", "pyramid", "logits", "tokens")
         other = next(merge for merge in merges if merge not in task.merges)
         with pytest.raises(SpecError, match=rf"space\.merges\[0\]: the task {case.task} cannot read what {other}"):
             parse_spec({**case.space, "space": {**case.space["space"], "merges": [other]}})
@@ -148,8 +148,8 @@ class TaskContract:
         worker.prepare(case.spec.data)
         folder, plan = tmp_path / "out", worker.plan(case.spec, task.schedules[0])
         export = Export(Architecture.parse(case.design), plan, task.formats[:1], start=RANDOM)
-        prepare_folder(folder, task.files)
-        write_export(export, folder)
+        with prepared_folder(folder, task.files):
+            write_export(export, folder)
         assert (folder / task.files[0]).is_file()
         proof = Proof()
         worker.prove(export, folder, proof)

@@ -29,6 +29,7 @@ class Cluster:
         address: Of the head, for drivers on this machine.
         client: The same for drivers that are no part of the cluster; empty without that server.
         dashboard: For jobs; empty without it.
+        temporary: Where the nodes keep their sessions; None for Ray's own folder.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Cluster:
         self._sizes = [f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
         self._dashboard = dashboard
         self._environment = environment
+        self.temporary = temporary
         self._place = [] if temporary is None else [f"--temp-dir={temporary}"]
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
         self.address = f"127.0.0.1:{self._ports[0]}"

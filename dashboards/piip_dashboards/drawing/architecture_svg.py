@@ -27,6 +27,8 @@ _END = 718
 """Right edge of its blocks, in pixels."""
 _MERGE = 760
 """Left edge of the merge's box, in pixels."""
+MOST_WINDOWS = 48
+"""Most attention windows that are drawn along a side."""
 _LANE = 84
 """Height of a branch, in pixels."""
 _GAP = 14
@@ -165,6 +167,8 @@ def _image(lane: _Lane) -> Iterator[str]:
     window, grid = lane.branch.window, lane.branch.grid
     if window is None or window >= grid:
         return
+    # Of windows too narrow to be told apart, only some borders are drawn.
+    window *= max(1, -(-grid // (window * MOST_WINDOWS)))
     step = side * window / grid
     lines = "".join(
         f"M{x + place:.1f} {y:.1f}v{side:.1f}M{x:.1f} {y + place:.1f}h{side:.1f}"

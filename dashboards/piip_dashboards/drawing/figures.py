@@ -93,7 +93,9 @@ class FrontChart:
         members: The front, cheapest first; at least one.
         others: Cost and metric of each other finished design.
         failed: Costs of failed designs.
-        stepped: Whether the front is a rising line: with further metrics or costs it is not.
+        stepped: Whether the front is a line of steps: with further metrics or costs it is not.
+        rises: Whether a higher metric is better.
+        baselines: Cost and metric of each baseline.
     """
 
     metric: str
@@ -103,10 +105,12 @@ class FrontChart:
     others: tuple[tuple[float, float], ...] = ()
     failed: tuple[float, ...] = ()
     stepped: bool = True
+    rises: bool = True
+    baselines: tuple[tuple[float, float], ...] = ()
 
 
 def front_figure(front: FrontChart, size: tuple[float, float] = CHART_SIZE, listed: bool = False) -> Figure:
-    """Metric against cost: every finished design, the front as steps, the tiers, and below them the failures.
+    """Metric against cost: finished designs, the front as steps, baselines, the tiers, and below them the failures.
 
     Args:
         front: Content of the picture.
@@ -117,12 +121,14 @@ def front_figure(front: FrontChart, size: tuple[float, float] = CHART_SIZE, list
     with chart_axes(size, left=70, right=right, top=46, bottom=56) as (figure, axes):
         _set_front_axes(axes, front)
         _draw_tiers(axes, front.tiers, front.axis)
-        _draw_members(axes, front.members, front.stepped)
+        _draw_members(axes, front)
         if front.others:
             _draw_cloud(axes, np.array(front.others))
+        if front.baselines:
+            _draw_baselines(axes, np.array(front.baselines))
         if front.failed:
             _draw_failed(axes, front.failed)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1 + 24 / axes.bbox.height), ncols=3)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1 + 24 / axes.bbox.height), ncols=4)
         if listed:
             _list_members(axes, front.members, front.axis)
     return figure
@@ -153,7 +159,7 @@ def _few_ticks(integer: bool = False) -> MaxNLocator:
 
 
 def _set_front_axes(axes: Axes, front: FrontChart) -> None:
-    measured = np.array([*((one.cost, one.value) for one in front.members), *front.others])
+    measured = np.array([*((one.cost, one.value) for one in front.members), *front.others, *front.baselines])
     _set_cost_axis(axes, [*measured[:, 0], *front.tiers])
     low, high = _with_room(measured[:, 1], zero=True)
     axes.set_ylim(low, high + 0.05 * (high - low))  # for the letter of the best
@@ -195,10 +201,11 @@ def _write(axes: Axes, words: str, place: tuple[float, float], offset: tuple[flo
     axes.annotate(words, place, offset, textcoords="offset points", **look)
 
 
-def _draw_members(axes: Axes, members: Sequence[ChartMember], stepped: bool) -> None:
+def _draw_members(axes: Axes, front: FrontChart) -> None:
+    members = front.members
     costs, values = [one.cost for one in members], [one.value for one in members]
-    ends = axes.get_xlim()[1], axes.get_ylim()[0]
-    if stepped:
+    ends = axes.get_xlim()[1], axes.get_ylim()[0 if front.rises else 1]  # the line comes from the worst
+    if front.stepped:
         axes.step([costs[0], *costs, ends[0]], [ends[1], *values, values[-1]], where="post", color=_BLUE, linewidth=1.6)
     axes.plot(costs, values, "o", color=_BLUE, markersize=10, markeredgewidth=0, clip_on=False, label="front")
     named: list[Points] = []
@@ -218,6 +225,20 @@ def _draw_cloud(axes: Axes, points: Points) -> None:
     dots = {"fill": False, "linewidth": 5, "capstyle": "round", "snap": False, "clip_on": False}
     axes.add_patch(PathPatch(outline, color=INK, alpha=faint, **dots))
     axes.plot([], [], "o", color=INK, alpha=faint, markersize=5, markeredgewidth=0, label="other designs")
+
+
+def _draw_baselines(axes: Axes, points: Points) -> None:
+    axes.plot(
+        points[:, 0],
+        points[:, 1],
+        "s",
+        color=_ORANGE,
+        markersize=9,
+        markeredgewidth=1.8,
+        fillstyle="none",
+        clip_on=False,
+        label=f"baselines ({len(points)})",
+    )
 
 
 def _draw_failed(axes: Axes, costs: Sequence[float]) -> None:
@@ -300,8 +321,13 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, str]]) -> None:
         _write(axes, name, (1, value), (6, last - y), xycoords=("axes fraction", "data"), va="center")
 
 
-def effects_figure(effects: Sequence[Effect], metric: str) -> Figure:
-    """Effects with their intervals, one line each: filled as measured, hollow at equal cost."""
+def effects_figure(effects: Sequence[Effect], gained: str) -> Figure:
+    """Effects with their intervals, one line each: filled as measured, hollow at equal cost.
+
+    Args:
+        effects: Effects, from the top.
+        gained: What a gain counts (`MetricAxis.gained`).
+    """
     size = (CHART_SIZE[0], 102.0 + 30 * len(effects))
     with chart_axes(size, left=372, right=20, top=46, bottom=56) as (figure, axes):
         axes.set_ylim(len(effects) - 0.5, -0.5)
@@ -313,7 +339,7 @@ def effects_figure(effects: Sequence[Effect], metric: str) -> Figure:
         axes.spines["bottom"].set_visible(False)
         axes.xaxis.set_major_locator(_few_ticks())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.4g}" if value else "0"))
-        axes.set_xlabel(f"{metric} gained, with 90 % intervals")
+        axes.set_xlabel(f"{gained} gained, with 90 % intervals")
         _draw_gains(axes, [(row - 0.1, one.gain) for row, one in enumerate(effects)], "as measured", _BLUE, "full")
         equal = [(row + 0.2, one.equal_cost) for row, one in enumerate(effects) if one.equal_cost is not None]
         _draw_gains(axes, equal, "at equal cost", _ORANGE, "none")

@@ -18,18 +18,29 @@ GREY = "#999999"
 """Colour of the other designs."""
 
 
-def picture(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives) -> Figure:
+def picture(
+    fronts: Sequence[ParetoFront],
+    evaluations: Sequence[Evaluation],
+    objectives: Objectives,
+    baselines: Sequence[Evaluation] = (),
+) -> Figure:
     """Metric against cost of every design, with a list of the largest tier's front beside it.
 
     Args:
         fronts: Front of each tier, cheapest tier first; the last has a member.
         evaluations: All evaluations.
         objectives: Objectives of the search.
+        baselines: Evaluations of baselines.
     """
-    return front_figure(_chart(fronts, evaluations, objectives), PICTURE_SIZE, listed=True)
+    return front_figure(_chart(fronts, evaluations, objectives, baselines), PICTURE_SIZE, listed=True)
 
 
-def _chart(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives) -> FrontChart:
+def _chart(
+    fronts: Sequence[ParetoFront],
+    evaluations: Sequence[Evaluation],
+    objectives: Objectives,
+    baselines: Sequence[Evaluation],
+) -> FrontChart:
     front = fronts[-1].evaluations
     members = {evaluation.candidate.design.fingerprint for evaluation in front}
     whole = front[-1].candidate.fidelity  # a lower rung is not final
@@ -43,6 +54,8 @@ def _chart(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], obj
         tuple((cost, value) for cost, value, design in points if value is not None and design not in members),
         tuple(cost for cost, value, _ in points if value is None),
         objectives.is_pair,
+        objectives.metrics[0].rises,
+        tuple((objectives.cost(e), value) for e in baselines if (value := objectives.value(e)) is not None),
     )
 
 
@@ -56,7 +69,12 @@ def _letters() -> Iterator[str]:
         yield chr(ord("A") + number % 26) + (str(number // 26) if number >= 26 else "")
 
 
-def page(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives) -> str:
+def page(
+    fronts: Sequence[ParetoFront],
+    evaluations: Sequence[Evaluation],
+    objectives: Objectives,
+    baselines: Sequence[Evaluation] = (),
+) -> str:
     """Metric against cost of every design as an offline page; hovering over a point shows its data."""
     from plotly import graph_objects
 
@@ -72,6 +90,8 @@ def page(fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objec
         COLOURS[0],
         "lines+markers" if objectives.is_pair else "markers",
     )
+    if baselines:
+        _points(figure, objectives.measured(baselines), objectives, "baselines", COLOURS[1], "markers")
     for front in fronts:
         tier = objectives.axis.format(front.tier)
         figure.add_vline(x=front.tier, line_dash="dash", line_color=GREY, annotation_text=tier)

@@ -46,6 +46,8 @@ def front_chart(report: SearchReport) -> FrontChart:
         tuple((p.cost, p.value) for p in report.points if p.value is not None and p.trial not in members),
         tuple(point.cost for point in report.points if point.value is None),
         report.is_pair,
+        report.rises,
+        tuple((one.cost, one.value) for one in report.baselines if one.value is not None),
     )
 
 
@@ -64,8 +66,8 @@ def _effects(report: SearchReport) -> Chart | None:
     effects = report.listed_effects
     if not effects:
         return None
-    described = "; ".join(effect.said(report.metric) for effect in effects)
-    return Chart(effects_figure(effects, report.metric), "Effects of single choices", described)
+    described = "; ".join(effect.said(report.gained) for effect in effects)
+    return Chart(effects_figure(effects, report.gained), "Effects of single choices", described)
 
 
 def _weights(report: SearchReport) -> Chart | None:

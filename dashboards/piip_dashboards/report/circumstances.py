@@ -9,7 +9,7 @@ from piip_search import __version__
 from piip_search.config import SearchSpec, SpecError
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives
-from piip_search.ledger import SearchRecord
+from piip_search.ledger import PreparationSummary, SearchRecord
 from piip_search.ledger import Sitting as LedgerSitting
 from piip_search.search.feasible import feasible_designs
 
@@ -120,8 +120,16 @@ def _budget(spec: SearchSpec) -> tuple[Fact, ...]:
     return (*facts, *(Fact(name.replace("_", " ").capitalize(), str(value)) for name, value in content.items()))
 
 
-def spending(evaluations: Sequence[Evaluation], spec: SearchSpec) -> tuple[Fact, ...]:
-    """The expense of a search."""
+def spending(
+    evaluations: Sequence[Evaluation], spec: SearchSpec, preparation: PreparationSummary | None = None
+) -> tuple[Fact, ...]:
+    """The expense of a search.
+
+    Args:
+        evaluations: Evaluations of the search.
+        spec: The search.
+        preparation: The preparation of its evaluator; None for one that prepares nothing.
+    """
     measured = [evaluation for evaluation in evaluations if evaluation.seconds > 0]
     seconds = sum(evaluation.seconds for evaluation in measured)
     failed = sum(evaluation.seconds for evaluation in measured if evaluation.status == "failed")
@@ -142,14 +150,23 @@ def spending(evaluations: Sequence[Evaluation], spec: SearchSpec) -> tuple[Fact,
                 f"{hours(max(evaluation.seconds for evaluation in measured))}",
             )
         )
+    if preparation:
+        facts.append(Fact("Preparation of the evaluator", _prepared(preparation)))
     if spec.resources.gpu:
         gpu_seconds = sum(one.seconds * spec.gpu_of(one.candidate.architecture) for one in measured)
+        gpu_seconds += preparation.gpu_seconds if preparation else 0.0
         facts.append(Fact("GPU time", hours(gpu_seconds)))
     if failed:
         facts.append(Fact("Of it in trainings that failed", f"{hours(failed)} ({failed / seconds:.0%})"))
     if epochs:
         facts.append(Fact("Epochs trained", f"{epochs:,}"))
     return tuple(facts)
+
+
+def _prepared(one: PreparationSummary) -> str:
+    spent = f", {hours(one.seconds)}" if one.seconds else ""
+    spent += f", {hours(one.gpu_seconds)} of GPU time" if one.gpu_seconds else ""
+    return f"{one.kind}: {one.state}{spent}{f': {one.error}' if one.error else ''}"
 
 
 def hours(seconds: float) -> str:
@@ -183,6 +200,7 @@ def reproduction(
         Fact("Fingerprint of the question", record.question, True),
         Fact("Of data and training", record.recipe, True),
         *([Fact("Of the data", record.data, True)] if record.data else []),
+        *([Fact("Owner", str(record.owner), True)] if record.owner.known else []),
         Fact("Name in every ledger", record.uid, True),
         Fact("Ledger", ledger, True),
         Fact("Begun", f"{record.created_at:%Y-%m-%d %H:%M} UTC"),
@@ -199,7 +217,7 @@ def sittings_of(sittings: Sequence[LedgerSitting]) -> tuple[SittingFacts, ...]:
         SittingFacts(
             one.number,
             f"{one.began_at:%Y-%m-%d %H:%M} UTC",
-            one.circumstances.host,
+            str(one.owner) if one.owner.known else one.circumstances.host,
             one.circumstances.revision,
             ", ".join(f"{name} {version}" for name, version in one.circumstances.versions.items()),
         )

@@ -15,14 +15,15 @@ from piip_dashboards.report.circumstances import (
     traded_off,
 )
 from piip_dashboards.report.designs import Chosen, chosen_designs
-from piip_search.analysis.audit import Audit, audit, plan_of
+from piip_search.analysis.audit import Audit, audit, plan_of, rival_axes
+from piip_search.analysis.baselines import Baseline, TierComparison, compare
 from piip_search.analysis.effects import Effect, Importance, importance, matched_effects
 from piip_search.analysis.error_kinds import Kind, kinds
 from piip_search.analysis.health import Health
 from piip_search.cost import CostAxis, CostLabel
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
-from piip_search.ledger import SearchRecord
+from piip_search.ledger import PreparationSummary, SearchRecord, UnreadableRow, unreadable_note
 from piip_search.ledger import Sitting as LedgerSitting
 from piip_search.search.history import RunHistory
 
@@ -43,6 +44,8 @@ class Source:
         audits: The history of each of its audits, by name.
         health: Results of the health checks; None for a run that is not checked.
         ledger: The database's URL, without a password.
+        preparation: The preparation of the evaluator; None for one that prepares nothing.
+        baselines: Its baselines with their results, cheapest first.
     """
 
     record: SearchRecord
@@ -51,6 +54,8 @@ class Source:
     audits: Mapping[str, RunHistory]
     health: Health | None
     ledger: str
+    preparation: PreparationSummary | None = None
+    baselines: tuple[Baseline, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,13 +105,15 @@ class AuditView:
         run: Name of the audit's run.
         reference: Description of the longer training.
         unfinished: Number of trainings that have not ended.
-        tiers: Results by tiers; empty if the ledger does not show the plan.
+        tiers: Results by tiers and metrics; empty if the ledger does not show the plan.
+        costs: Nouns of the costs that the proxy is compared with.
     """
 
     run: str
     reference: str
     unfinished: int
     tiers: tuple[Audit, ...]
+    costs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,10 @@ class SearchReport:
     Attributes:
         run: Name of the run.
         written_at: Time in UTC.
-        metric: Metric of the search.
+        metric: First metric of the search.
+        rises: Whether a higher metric is better.
+        gained: What a lead in the metric counts (`MetricAxis.gained`).
+        metrics: All metrics of the search.
         convention: Counting convention of multiply-accumulates.
         axis: Axis of the tiers.
         traded_off: Metrics and costs of the search, in words.
@@ -133,17 +143,23 @@ class SearchReport:
         importance: Importance of choices beyond cost.
         audits: Audits of the proxies.
         findings: Findings of the health checks, with ways out.
-        learnt: Rank correlation of the surrogate on held-out designs, beside MACs; empty for too few designs.
+        learnt: Rank correlation of the surrogate on held-out designs, beside that of cost; empty for too few designs.
         failures: Errors by kind, most frequent first.
         spent: Expense of the search.
         reproduce: Steps to reproduce the search.
         sittings: Processes that drove the search.
         space_file: Search space as YAML.
+        unreadable: Rows of the ledger that are left out.
+        baselines: Baselines of the search, cheapest first.
+        compared: The best design of each tier against the best baseline within it; empty without baselines.
     """
 
     run: str
     written_at: datetime
     metric: str
+    rises: bool
+    gained: str
+    metrics: tuple[str, ...]
     convention: str
     axis: CostLabel
     traded_off: str
@@ -168,11 +184,19 @@ class SearchReport:
     reproduce: tuple[Fact, ...]
     sittings: tuple[SittingFacts, ...]
     space_file: str
+    unreadable: tuple[UnreadableRow, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
+    compared: tuple[TierComparison, ...] = ()
 
     @property
     def best(self) -> MemberRow:
         """The member with the best metric; the front has one."""
         return next(row for row in self.front if row == self.tiers[-1].best)
+
+    @property
+    def left_out(self) -> str:
+        """One line about rows of the ledger that are left out; empty for none."""
+        return unreadable_note(self.unreadable)
 
     @property
     def listed_effects(self) -> tuple[Effect, ...]:
@@ -227,6 +251,9 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> S
         run=source.record.name,
         written_at=now or datetime.now(UTC),
         metric=objectives.metric,
+        rises=objectives.metrics[0].rises,
+        gained=objectives.metrics[0].gained,
+        metrics=tuple(metric.name for metric in objectives.metrics),
         convention=spec.limit.convention,
         axis=objectives.axis.label,
         traded_off=traded_off(objectives),
@@ -260,10 +287,13 @@ def make_report(source: Source, within: float, now: datetime | None = None) -> S
         findings=tuple((f.check, f.message, f.action) for f in (health.findings if health else ())),
         learnt=_learnt(health),
         failures=kinds(failed),
-        spent=spending(history.evaluations, spec),
+        spent=spending(history.evaluations, spec, source.preparation),
         reproduce=reproduction(source.record, history.evaluations, source.sittings, source.ledger),
         sittings=sittings_of(source.sittings),
         space_file=_space_file(source.record),
+        unreadable=history.unreadable,
+        baselines=source.baselines,
+        compared=compare(history, source.baselines),
     )
 
 
@@ -306,7 +336,7 @@ def _progress(history: RunHistory) -> tuple[tuple[float, tuple[tuple[int, float]
     """The hypervolume of each tier after each change."""
     steps: list[list[tuple[int, float]]] = [[] for _ in history.tiers]
     before = RunHistory(history.spec).fronts
-    for place, (_, fronts) in enumerate(history.replay(), 1):
+    for place, fronts in history.moves:
         for step, now, then in zip(steps, fronts, before, strict=True):
             if now.hypervolume != then.hypervolume:
                 step.append((place, now.hypervolume))
@@ -323,13 +353,11 @@ def _audit(name: str, history: RunHistory) -> AuditView:
         f"{longer.epochs} epochs on {longer.data_fraction:.0%} of the images at {longer.image_scale:.0%} of their size"
     )
     found = audit(history.evaluations, history.objectives, history.tiers, plan)
-    return AuditView(name, words, left, tuple(found))
+    return AuditView(name, words, left, tuple(found), tuple(a.label.noun for a in rival_axes(history.objectives)))
 
 
 def _learnt(health: Health | None) -> str:
-    if health is None or health.surrogate is None:
-        return ""
-    return f"the surrogate ranks unseen designs with tau {health.surrogate}, MACs alone with {health.macs}"
+    return "" if health is None else "; ".join(health.said)
 
 
 def _space_file(record: SearchRecord) -> str:

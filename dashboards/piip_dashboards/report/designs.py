@@ -46,7 +46,7 @@ class Chosen:
     """A design with a page of its own.
 
     Attributes:
-        why: Reason of the choice: `best within 500 GMACs`, `knee of the front`.
+        why: Reason of the choice: `best within 500 G`, `knee of the front`.
         choice: Argument of `piip-search export`.
         deviation: Standard deviation of the metric between seeds; None for one seed.
         seeds: Number of full trainings of the design.
@@ -138,7 +138,9 @@ def _prices(design: Architecture, objectives: Objectives) -> tuple[Price, ...]:
     head = None if objectives.pricing is None else objectives.pricing.head
     found = []
     for convention in conventions_of(design, head):
-        cost, needs = price(design, convention, None, head), memory(design, convention, None, head)
+        outputs = None if objectives.pricing is None else objectives.pricing.outputs_under(convention)
+        cost = price(design, convention, None, head, outputs)
+        needs = memory(design, convention, None, head, outputs=outputs)
         found.append(Price(convention, cost.gmacs, cost.mparams, needs.training, needs.inference))
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -9,6 +10,7 @@ from markupsafe import Markup
 from piip_dashboards.report import phrases
 from piip_dashboards.report.charts import charts
 from piip_dashboards.report.content import SearchReport
+from piip_search.plain_text import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -31,10 +33,18 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=seen,
     )
     environment.filters.update(phrases.REPORT_FILTERS, drawing=Markup, breakable=_breakable)
     environment.globals.update(phrases.REPORT_WORDS)
     return environment
+
+
+def seen(value: Any) -> Any:
+    """A text without effect on the page's other texts (`printable`); ready markup keeps being ready."""
+    if isinstance(value, Markup):
+        return Markup(printable(value, lines=True))
+    return printable(value, lines=True) if isinstance(value, str) else value
 
 
 def _breakable(name: str) -> Markup:

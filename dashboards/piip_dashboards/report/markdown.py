@@ -11,6 +11,7 @@ from piip_dashboards.report import phrases
 from piip_dashboards.report.charts import charts
 from piip_dashboards.report.content import SearchReport
 from piip_dashboards.report.html import TEMPLATES
+from piip_search.plain_text import printable
 
 _SPECIAL = re.compile(r"^(\d+)([.)])(?=\s|$)|^()([-+#])(?=[\s#]|$)|()([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))")
 """Starts of numbered lists; of lists and headings; marks of emphasis, code, links, cells, mathematics."""
@@ -54,14 +55,14 @@ def plain(value: Any) -> str:
     """Escaped text on one line; ready markup is left unchanged."""
     if isinstance(value, Markup):
         return str(value)
-    words = " ".join(str(value).split())
+    words = printable(" ".join(str(value).split()))
     words = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(lambda found: "\\".join(part for part in found.groups() if part is not None), words)
 
 
 def code(value: str) -> Markup:
     """Text in a code span, also suitable for a table."""
-    words = " ".join(str(value).split()).replace("|", "\\|")
+    words = printable(" ".join(str(value).split())).replace("|", "\\|")
     fence = _fence(words, 1)
     room = " " if words.startswith("`") or words.endswith("`") else ""
     return Markup(f"{fence}{room}{words}{room}{fence}")
@@ -69,8 +70,9 @@ def code(value: str) -> Markup:
 
 def block(value: str, language: str) -> Markup:
     """Lines in a fenced block."""
-    fence = _fence(value, 3)
-    return Markup(f"{fence}{language}\n{value.rstrip()}\n{fence}")
+    lines = printable(value, lines=True).rstrip()
+    fence = _fence(lines, 3)
+    return Markup(f"{fence}{language}\n{lines}\n{fence}")
 
 
 def _fence(words: str, least: int) -> str:

@@ -55,11 +55,12 @@ def status(report: SearchReport) -> str:
 
 
 def summary(report: SearchReport) -> list[str]:
-    """The results, one sentence a line."""
+    """The results, one sentence a line; first each tier against its baselines, where there are any."""
     if not report.front:
         return []
     best = report.best
-    lines = [f"The best design reaches {report.metric} {metric(best.value)} at {report.axis.format(best.cost, 4)}."]
+    lines = [sentence(one.said) for one in report.compared]
+    lines += [f"The best design reaches {report.metric} {metric(best.value)} at {report.axis.format(best.cost, 4)}."]
     for chosen in report.chosen:
         near = next((why for why in chosen.why if why.startswith("cheapest within")), None)
         if near and chosen.trial != best.trial:

@@ -7,7 +7,7 @@ from datetime import datetime
 from piip_dashboards.runs.cached import CachedValue
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.runs.run_state import running_since
-from piip_search.analysis.health import Health
+from piip_search.analysis.health import Health, Ranking
 from piip_search.analysis.rank_correlation import Interval
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
@@ -44,6 +44,23 @@ class RungTau:
 
 
 @dataclass(frozen=True)
+class RankingView:
+    """How one metric ranks designs.
+
+    Attributes:
+        metric: Name of the metric.
+        surrogate: Rank correlation of the surrogate on unseen designs; None for too few designs.
+        cost: Rank correlation of the cost alone.
+        rungs: Rank correlations between neighbouring rungs.
+    """
+
+    metric: str
+    surrogate: Tau | None
+    cost: Tau | None
+    rungs: list[RungTau]
+
+
+@dataclass(frozen=True)
 class HealthView:
     """The results of the health checks.
 
@@ -51,17 +68,15 @@ class HealthView:
         applies: Whether the run is checked; an audit is not.
         evaluations: Number of evaluations at the time of the checks.
         findings: Problems of the search.
-        surrogate: Rank correlation of the surrogate on unseen designs.
-        macs: Rank correlation of the cost alone.
-        rungs: Rank correlations between neighbouring rungs.
+        rankings: Ranking of each searched metric; empty if the run is not checked.
+        cost: What the axis of the tiers counts, in a sentence.
     """
 
     applies: bool
     evaluations: int
     findings: list[FindingView]
-    surrogate: Tau | None
-    macs: Tau | None
-    rungs: list[RungTau]
+    rankings: list[RankingView]
+    cost: str
 
 
 class Examination:
@@ -74,8 +89,8 @@ class Examination:
     def of(self, reading: RunSnapshot, driven: bool | None, now: datetime) -> HealthView:
         """The results of a run's health checks."""
         count = len(reading.evaluations)
-        if reading.record.is_audit:
-            return HealthView(False, count, [], None, None, [])
+        if not reading.record.is_search:
+            return HealthView(False, count, [], [], reading.objectives.axis.label.noun)
         return self._kept.of(reading, lambda: self._view(reading, driven, now))
 
     def _view(self, reading: RunSnapshot, driven: bool | None, now: datetime) -> HealthView:
@@ -86,10 +101,19 @@ class Examination:
             True,
             len(reading.evaluations),
             [FindingView(finding.check, finding.message, finding.action) for finding in found.findings],
-            None if found.surrogate is None else _tau(found.surrogate),
-            None if found.macs is None else _tau(found.macs),
-            [RungTau(lower, upper, _tau(tau)) for lower, upper, tau in found.rungs],
+            [_ranking(ranking) for ranking in found.rankings],
+            found.cost,
         )
+
+
+def _ranking(ranking: Ranking) -> RankingView:
+    score = ranking.score
+    return RankingView(
+        ranking.metric,
+        None if score is None else _tau(score.surrogate),
+        None if score is None else _tau(score.cost),
+        [RungTau(lower, upper, _tau(tau)) for lower, upper, tau in ranking.rungs],
+    )
 
 
 def _tau(interval: Interval) -> Tau:

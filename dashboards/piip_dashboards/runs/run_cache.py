@@ -5,9 +5,16 @@ from collections import defaultdict
 from pathlib import Path
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
+from piip_search.analysis.baselines import Baseline, baselines_of
 from piip_search.config import SpecError, parse_spec
 from piip_search.errors import UnreadableRunError
-from piip_search.ledger import Ledger, LedgerError, SearchRecord
+from piip_search.ledger import Ledger, LedgerError, SearchRecord, UnreadableRow
+from piip_search.ledger.row_reading import cut
+from piip_search.search.baselines import baseline_objectives
+from piip_search.search.history import RunHistory, without_garbage
+
+BROKEN_RUN = (SpecError, ValueError, KeyError, TypeError, ArithmeticError, AttributeError, LookupError)
+"""Errors of a run whose rows can be read one by one, and not together."""
 
 
 def is_addressable(name: str) -> bool:
@@ -38,8 +45,23 @@ class RunCache:
         return self._ledger.positions()
 
     def records(self) -> list[SearchRecord]:
-        """All runs, oldest first; quick to read."""
-        return self._ledger.searches()
+        """All searches and audits, oldest first; quick to read. Baselines are shown with their search."""
+        return [record for record in self._ledger.searches() if not record.holds_baselines]
+
+    def baselines(self, reading: RunSnapshot) -> tuple[Baseline, ...]:
+        """The baselines of a run with their results, cheapest first; none if their rows cannot be read together."""
+        uid, spec = reading.record.uid, reading.spec
+        objectives = baseline_objectives(spec.objectives)
+        lists = [one.name for one in self._ledger.searches() if one.holds_baselines and one.audit_of == uid]
+        try:
+            found = [RunHistory(spec, (e.item for e in self._ledger.rows(name).events), objectives) for name in lists]
+            return baselines_of(found, reading.objectives)
+        except BROKEN_RUN:
+            return ()
+
+    def unreadable(self) -> list[UnreadableRow]:
+        """Runs whose row cannot be read; `records` lacks them."""
+        return self._ledger.unreadable_searches()
 
     def record(self, name: str) -> SearchRecord:
         """The record of a run.
@@ -83,16 +105,16 @@ class RunCache:
         if not is_addressable(name):
             raise UnreadableRunError(f"a run named {name!r} has no address here; piip-search run makes no such name")
         record = self._ledger.search(name)
+        if record.holds_baselines:
+            raise UnreadableRunError(f"run {name!r} holds the baselines of a search; open that search to see them")
         try:
             spec = parse_spec(dict(record.spec), f"run {name}", recorded=True)
-            events = self._ledger.happened(name)
-        except (SpecError, ValueError, KeyError, TypeError) as error:
-            raise UnreadableRunError(f"run {name!r} cannot be read by this version: {error}") from None
-        return RunSnapshot.of(record, spec, events, self._ledger.sittings(name))
+            with without_garbage():
+                return RunSnapshot.of(record, spec, self._ledger.rows(name))
+        except BROKEN_RUN as error:
+            raise UnreadableRunError(f"run {name!r} cannot be read by this version: {cut(str(error))}") from None
 
     def _later(self, known: RunSnapshot) -> RunSnapshot:
-        events = self._ledger.happened(known.name, known.position)
-        sittings = self._ledger.sittings(known.name)
-        if not events and len(sittings) == len(known.sittings):
-            return known
-        return known.with_events(events, sittings)
+        rows = self._ledger.rows(known.name, known.position)
+        grown = len(rows.sittings) + len(rows.preparations) > len(known.sittings) + len(known.preparations)
+        return known.with_rows(rows) if rows.events or grown else known

@@ -9,37 +9,48 @@ from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
-from piip_search.ledger import Event, SearchRecord, Sitting
+from piip_search.ledger import Event, PreparationRecord, SearchRecord, SearchRows, Sitting, UnreadableRow
 from piip_search.search.history import DesignHistory, RunHistory
 
 
 class RunSnapshot:
-    """A run at one moment; it never changes, and `with_events` gives the next one.
+    """A run at one moment; it never changes, and `with_rows` gives the next one.
 
     Attributes:
         record: The row of the run.
         history: The events of the run, and the facts that follow from them.
         events: Events with their times and positions.
         sittings: The processes that drove the run.
+        preparations: The steps in which the run's evaluator was prepared.
     """
 
     def __init__(
-        self, record: SearchRecord, history: RunHistory, events: Sequence[Event], sittings: Sequence[Sitting] = ()
+        self,
+        record: SearchRecord,
+        history: RunHistory,
+        events: Sequence[Event],
+        sittings: Sequence[Sitting] = (),
+        preparations: Sequence[PreparationRecord] = (),
     ) -> None:
         self.record, self.history = record, history
-        self.events, self.sittings = tuple(events), tuple(sittings)
+        self.events, self.sittings, self.preparations = tuple(events), tuple(sittings), tuple(preparations)
 
     @classmethod
-    def of(
-        cls, record: SearchRecord, spec: SearchSpec, events: Sequence[Event], sittings: Sequence[Sitting] = ()
-    ) -> "RunSnapshot":
-        """A run with its events so far."""
-        return cls(record, RunHistory(spec, (event.item for event in events)), events, sittings)
+    def of(cls, record: SearchRecord, spec: SearchSpec, rows: SearchRows) -> "RunSnapshot":
+        """A run with its rows so far."""
+        history = RunHistory(spec, (event.item for event in rows.events), unreadable=rows.unreadable)
+        return cls(record, history, rows.events, rows.sittings, rows.preparations)
 
-    def with_events(self, events: Sequence[Event], sittings: Sequence[Sitting]) -> "RunSnapshot":
+    def with_rows(self, rows: SearchRows) -> "RunSnapshot":
         """The snapshot of the run at a later moment."""
-        later = self.history.later(event.item for event in events)
-        return RunSnapshot(self.record, later, (*self.events, *events), sittings)
+        later = self.history.later((event.item for event in rows.events), rows.unreadable)
+        events = (*self.events, *rows.events)
+        return RunSnapshot(self.record, later, events, rows.sittings, rows.preparations)
+
+    @property
+    def unreadable(self) -> tuple[UnreadableRow, ...]:
+        """Rows of the ledger that are left out."""
+        return self.history.unreadable
 
     @property
     def name(self) -> str:
@@ -65,7 +76,7 @@ class RunSnapshot:
 
     @property
     def tiers(self) -> tuple[float, ...]:
-        """Tiers of the limit in GMACs, rising."""
+        """Tiers of the limit on their axis, rising."""
         return self.history.tiers
 
     @property
@@ -101,11 +112,16 @@ class RunSnapshot:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """Names of all metrics that were measured, the searched one first."""
-        names = dict.fromkeys([self.objectives.metric])
+        """Names of all metrics that were measured, the searched ones first."""
+        names = dict.fromkeys(metric.name for metric in self.objectives.metrics)
         for evaluation in self.evaluations:
             names |= dict.fromkeys(evaluation.metrics)
         return list(names)
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Titles of the metrics that the task knows, by name."""
+        return {metric.name: metric.title for metric in self.spec.known_task.metrics}
 
     @cached_property
     def representatives(self) -> list[Evaluation]:
@@ -134,12 +150,23 @@ class RunSnapshot:
 
     @cached_property
     def hours(self) -> list[float]:
-        """GPU-hours, or hours of trials, until each evaluation ended."""
+        """GPU-hours, the preparation's included, or hours of trials, until each evaluation ended."""
         spent, total = [], 0.0
-        for evaluation in self.evaluations:
+        for evaluation, at in zip(self.evaluations, self.ended_at, strict=True):
             total += evaluation.seconds / 3600 * (self.spec.gpu_of(evaluation.candidate.architecture) or 1.0)
-            spent.append(total)
+            spent.append(total + self._prepared_hours(at))
         return spent
+
+    @property
+    def hours_in_all(self) -> float:
+        """GPU-hours, the preparation's included, or hours of trials, until now."""
+        trials = self.hours[-1] - self._prepared_hours(self.ended_at[-1]) if self.hours else 0.0
+        return trials + self._prepared_hours(None)
+
+    def _prepared_hours(self, until: datetime | None) -> float:
+        """GPU-hours of preparations that ended by a time; all of them for None."""
+        ended = [step for step in self.preparations if until is None or (step.at is not None and step.at <= until)]
+        return sum(step.gpu_seconds for step in ended) / 3600
 
     def cost(self, architecture: Architecture) -> float:
         """Cost on the axis of the tiers."""

@@ -19,8 +19,8 @@ CONVENTION_TITLES: dict[Convention, str] = {
 
 
 @lru_cache(maxsize=100_000)
-def _memory(architecture: Architecture, convention: Convention, head: Head | None) -> Memory:
-    return memory(architecture, convention, head=head)
+def _memory(architecture: Architecture, convention: Convention, head: Head | None, outputs: int | None) -> Memory:
+    return memory(architecture, convention, head=head, outputs=outputs)
 
 
 def own_axis(reading: RunSnapshot) -> Paid:
@@ -56,7 +56,8 @@ def price_of(reading: RunSnapshot, architecture: Architecture, convention: Conve
     if paid == "hours":
         return None
     if paid in ("training_gb", "inference_gb"):
-        needed = _memory(architecture, convention, reading.spec.head)
+        outputs = reading.spec.pricing.outputs_under(convention)
+        needed = _memory(architecture, convention, reading.spec.head, outputs)
         return (needed.training if paid == "training_gb" else needed.inference) / 1e9
     pricing = replace(reading.spec.pricing, convention=convention)
     return pricing.axis(paid).of(architecture)

@@ -98,7 +98,7 @@ def _evidence(
     reading: RunSnapshot, member: FrontMember, cheaper: FrontMember | None, dearer: FrontMember | None
 ) -> list[str]:
     metric, axis = reading.objectives.metric, reading.objectives.axis
-    merit = reading.objectives.metrics[0].merit
+    merit, gained = reading.objectives.metrics[0].merit, reading.objectives.metrics[0].gained
     rivals = bisect_right(reading.costs, member.cost)
     found = [
         f"{metric} {member.value:.4f} at {axis.format(member.cost, 4)}: the best of {rivals} finished designs no dearer"
@@ -107,7 +107,7 @@ def _evidence(
         if other is not None:
             gain, cost = merit(other.value) - merit(member.value), other.cost / member.cost - 1
             found.append(
-                f"the next {word} design of the front: {gain:+.4f} {metric} for {cost:+.0%} {axis.label.heading}"
+                f"the next {word} design of the front: {gain:+.4f} {gained} for {cost:+.0%} {axis.label.heading}"
             )
     if member.seeds > 1 and member.deviation is not None:
         found.append(f"{member.seeds} seeds agree within a standard deviation of {member.deviation:.4f}")

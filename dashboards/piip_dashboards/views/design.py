@@ -125,7 +125,7 @@ class Near:
         architecture: Short form.
         changes: Differences to this design.
         value: Its metric; None without a full training.
-        gain: Lead of its metric over this design's.
+        gain: Lead in the metric over this design; positive if it is better.
         cost: Its cost on the axis of the tiers.
         state: State, as of a design.
     """
@@ -163,6 +163,8 @@ class DesignView:
         trial: Number of its first trial.
         trials: Numbers of all its trials.
         metric: Metric of the search.
+        title: Title of the metric; its name if the task does not know it.
+        rises: Whether a higher metric is better.
         value: Mean over seeds; None without a full training.
         deviation: Standard deviation between seeds.
         seeds: Number of seeds.
@@ -190,6 +192,8 @@ class DesignView:
     trial: int
     trials: list[int]
     metric: str
+    title: str
+    rises: bool
     value: float | None
     deviation: float | None
     seeds: int
@@ -224,6 +228,8 @@ def design_view(reading: RunSnapshot, design: DesignHistory) -> DesignView:
         trial=design.first.number,
         trials=[candidate.number for candidate in design.candidates],
         metric=metric,
+        title=reading.titles.get(metric, metric),
+        rises=reading.objectives.metrics[0].rises,
         value=value,
         deviation=design.deviation(metric),
         seeds=len(design.values(metric)),
@@ -277,9 +283,10 @@ def costs_of(reading: RunSnapshot, architecture: Architecture) -> list[CostView]
     """The costs of a design under each convention, the search's own first."""
     found = []
     for convention in conventions(reading):
-        parts = breakdown(architecture, convention, head=reading.spec.head)
+        outputs = reading.spec.pricing.outputs_under(convention)
+        parts = breakdown(architecture, convention, head=reading.spec.head, outputs=outputs)
         total = Cost.total(part.cost for part in parts)
-        needed = memory(architecture, convention, head=reading.spec.head)
+        needed = memory(architecture, convention, head=reading.spec.head, outputs=outputs)
         groups = [
             _share(group, "", Cost.total(part.cost for part in members), total)
             for group, members in itertools.groupby(parts, key=lambda part: part.group)

@@ -1,18 +1,23 @@
 """Effects of single choices, and the importance of each kind of choice."""
 
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_search.analysis.effects import Effect, importance, matched_effects
 from piip_search.analysis.effects.matched import multiple, plus_minus
 from piip_search.analysis.rank_correlation import Interval
+from piip_search.evaluation.evaluation import Evaluation
 
 MOST_PAIRS = 8
+MOST_MATCHED = 4000
+"""Most designs that are compared: pairs grow faster than designs, and intervals are narrow long before."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference of the metric, with its 90 % interval if it has one.
+    """A lead in the metric, positive if it is better, with its 90 % interval if it has one.
 
     Attributes:
         value: Mean.
@@ -47,7 +52,7 @@ class EffectView:
         choice: Kind of the choice.
         title: Comparison in words.
         broad: Whether pairs of any two values count.
-        gain: Difference of the metric.
+        gain: Lead in the metric.
         equal_cost: The gain at equal cost; None if unknown.
         costs: Factor on the cost, in words.
         count: Number of pairs.
@@ -80,7 +85,9 @@ class EffectsView:
     """Effects and importance of a search's choices.
 
     Attributes:
+        gained: What a gain counts: the metric, or the reduction of one that falls.
         designs: Number of finished designs in the estimate.
+        finished: Number of all finished designs; a random part of them is in the estimate if there are many.
         said: Conclusion in words.
         cost: Share of the metric's variance that cost explains.
         choices: Share that the choices explain beyond cost.
@@ -89,7 +96,9 @@ class EffectsView:
         span: Largest end of an interval, which scales the drawing.
     """
 
+    gained: str
     designs: int
+    finished: int
     said: str
     cost: float | None
     choices: float | None
@@ -98,16 +107,19 @@ class EffectsView:
     span: float
 
 
-def effects_of(reading: RunSnapshot) -> EffectsView:
+def effects_of(reading: RunSnapshot, most: int = MOST_MATCHED) -> EffectsView:
     """Effects and importance of a search's choices; takes seconds with thousands of finished designs."""
-    found = importance(reading.representatives, reading.objectives)
-    numbers = {e.candidate.number: e.candidate.design.fingerprint for e in reading.representatives}
-    effects = matched_effects(reading.representatives, reading.objectives)
+    compared = _compared(reading.representatives, most)
+    found = importance(compared, reading.objectives)
+    numbers = {e.candidate.number: e.candidate.design.fingerprint for e in compared}
+    effects = matched_effects(compared, reading.objectives)
     ordered = sorted(effects, key=lambda effect: (not effect.sure, not effect.broad, -abs(effect.mean)))
     views = [_view(effect, numbers) for effect in ordered]
     ends = [abs(end) for view in views for one in (view.gain, view.equal_cost) if one for end in _ends(one)]
     return EffectsView(
+        reading.objectives.metrics[0].gained,
         found.designs,
+        len(reading.representatives),
         found.said,
         found.cost,
         found.choices,
@@ -143,3 +155,10 @@ def _estimate(gain: Interval | float) -> Estimate:
 
 def _ends(one: Estimate) -> list[float]:
     return [one.value] if one.low is None or one.high is None else [one.low, one.high]
+
+
+def _compared(finished: Sequence[Evaluation], most: int) -> Sequence[Evaluation]:
+    """All finished designs, or a random part that is the same at each reading."""
+    if len(finished) <= most:
+        return finished
+    return [finished[place] for place in sorted(random.Random(0).sample(range(len(finished)), most))]

@@ -1,19 +1,26 @@
 """The results of a search so far: its state, the best of each tier, its rungs, its workers and its failures."""
 
 import re
+from bisect import bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.runs.run_state import RunState, expected_evaluations, running_since, state_of
+from piip_search.analysis.baselines import Baseline, TierComparison, compare
 from piip_search.cost import CostLabel
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import ParetoFront
+from piip_search.ledger import PreparationSummary
 
 MOST_FAILURES = 50
 """Most failures that are listed; counts include all."""
 MOST_RUNNING = 50
+MOST_LEFT_OUT = 20
+"""Most rows that cannot be read and are listed; counts include all."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class TierRow:
         hypervolume: Dominated share, in [0, 1].
         designs: Number of finished designs within it.
         best: Best design within it; None without one.
-        left: Expected rise of the best; None without an estimate.
+        left: Expected gain of the best; None without an estimate.
         front: Front, cheapest first.
     """
 
@@ -73,7 +80,7 @@ class Rung:
         failed: Number of trainings that failed on the way.
         running: Number of trainings on the way.
         promoted: Number of trainings promoted from it.
-        best: Highest metric there.
+        best: Best metric there.
     """
 
     epochs: int
@@ -145,6 +152,7 @@ class SittingLine:
     host: str
     process: int
     revision: str
+    owner: str
 
 
 @dataclass(frozen=True)
@@ -156,9 +164,11 @@ class Overview:
         audit: Whether the run is an audit of another run's proxies.
         state: State of the run.
         metric: Metric of the search.
+        gained: What a lead in the metric counts: the metric, or the reduction of one that falls.
         convention: Counting convention of multiply-accumulates.
         axis: Axis of the tiers.
         metrics: Names of all searched metrics.
+        titles: Titles of the metrics that the task knows, by name.
         costs: Titles of all searched costs.
         created_at: Start in UTC.
         last_at: Time of the last event in UTC.
@@ -169,7 +179,7 @@ class Overview:
         failures: Number of failed evaluations.
         under_way: Number of running evaluations.
         expected: Approximate number of evaluations in all.
-        hours: GPU-hours, or hours of trials, so far.
+        hours: GPU-hours, the preparation's included, or hours of trials, so far.
         gpu: Whether the hours are GPU-hours.
         noise: Standard deviation between seeds, the median over designs.
         tiers: Tiers, cheapest first.
@@ -180,15 +190,22 @@ class Overview:
         kinds: Kinds of errors with their counts.
         sittings: Processes that drove the search.
         sampler: Name of the sampler.
+        preparation: The preparation of the evaluator; None for one that prepares nothing.
+        left_out: Number of rows of the ledger that cannot be read.
+        unreadable: The first of them, each with the reason.
+        baselines: Baselines of the search, cheapest first.
+        compared: The best design of each tier against the best baseline within it; empty without baselines.
     """
 
     run: str
     audit: bool
     state: RunState
     metric: str
+    gained: str
     convention: str
     axis: CostLabel
     metrics: list[str]
+    titles: dict[str, str]
     costs: list[str]
     created_at: datetime
     last_at: datetime
@@ -210,6 +227,11 @@ class Overview:
     kinds: list[FailureKind]
     sittings: list[SittingLine]
     sampler: str
+    preparation: PreparationSummary | None
+    left_out: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    baselines: list[Baseline] = field(default_factory=list)
+    compared: list[TierComparison] = field(default_factory=list)
 
     @property
     def share(self) -> float:
@@ -217,17 +239,19 @@ class Overview:
         return min(1.0, (self.done + self.failures) / max(self.expected, 1))
 
 
-def overview(reading: RunSnapshot, driven: bool | None, now: datetime) -> Overview:
-    """The results of a search at a time in UTC."""
+def overview(reading: RunSnapshot, driven: bool | None, now: datetime, baselines: Sequence[Baseline] = ()) -> Overview:
+    """The results of a search at a time in UTC, beside those of its baselines."""
     failed = reading.history.failed
     return Overview(
         run=reading.name,
         audit=reading.record.is_audit,
         state=state_of(reading, driven, now),
         metric=reading.objectives.metric,
+        gained=reading.objectives.metrics[0].gained,
         convention=reading.spec.limit.convention,
         axis=reading.objectives.axis.label,
         metrics=[metric.name for metric in reading.objectives.metrics],
+        titles=reading.titles,
         costs=[axis.label.title for axis in reading.objectives.costs],
         created_at=reading.record.created_at,
         last_at=reading.last_at,
@@ -238,7 +262,7 @@ def overview(reading: RunSnapshot, driven: bool | None, now: datetime) -> Overvi
         failures=len(failed),
         under_way=len(reading.unfinished),
         expected=expected_evaluations(reading),
-        hours=reading.hours[-1] if reading.hours else 0.0,
+        hours=reading.hours_in_all,
         gpu=reading.gpu,
         noise=reading.noise,
         tiers=tiers_of(reading),
@@ -248,22 +272,35 @@ def overview(reading: RunSnapshot, driven: bool | None, now: datetime) -> Overvi
         failed=[_failure(evaluation) for evaluation in failed[: -MOST_FAILURES - 1 : -1]],
         kinds=_kinds(failed),
         sittings=[
-            SittingLine(s.number, s.began_at, s.circumstances.host, s.circumstances.process, s.circumstances.revision)
+            SittingLine(
+                s.number,
+                s.began_at,
+                s.circumstances.host,
+                s.circumstances.process,
+                s.circumstances.revision,
+                str(s.owner),
+            )
             for s in reading.sittings
         ],
         sampler=reading.spec.sampler,
+        preparation=PreparationSummary.of(reading.preparations, driven),
+        left_out=len(reading.unreadable),
+        unreadable=[str(row) for row in reading.unreadable[:MOST_LEFT_OUT]],
+        baselines=list(baselines),
+        compared=list(compare(reading.history, baselines)),
     )
 
 
+@lru_cache(maxsize=8)
 def tiers_of(reading: RunSnapshot) -> list[TierRow]:
     """The front of each tier."""
     left = reading.history.left
-    costs = [reading.cost(e.candidate.architecture) for e in reading.representatives]
+    costs = reading.costs
     return [
         TierRow(
             front.tier,
             front.hypervolume,
-            sum(cost <= front.tier for cost in costs),
+            bisect_right(costs, front.tier),
             None if front.best is None else member_of(reading, front.best),
             left.get(front.tier),
             _members(reading, front),
@@ -293,6 +330,7 @@ def member_of(reading: RunSnapshot, evaluation: Evaluation) -> FrontMember:
     )
 
 
+@lru_cache(maxsize=8)
 def _rungs(reading: RunSnapshot) -> list[Rung]:
     begun = Counter(candidate.fidelity.epochs for candidate in reading.history.candidates)
     running = Counter(candidate.fidelity.epochs for candidate in reading.unfinished)
@@ -319,6 +357,7 @@ def _rungs(reading: RunSnapshot) -> list[Rung]:
     return rungs
 
 
+@lru_cache(maxsize=8)
 def _workers(reading: RunSnapshot) -> list[Worker]:
     found: dict[str, list[tuple[Evaluation, datetime]]] = defaultdict(list)
     for evaluation, at in zip(reading.evaluations, reading.ended_at, strict=True):

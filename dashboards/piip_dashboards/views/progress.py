@@ -19,7 +19,7 @@ class TierProgress:
         evaluations: Number of evaluations at each point.
         hours: GPU-hours, or hours of trials, at each point.
         hypervolume: Dominated share of loss and cost, in [0, 1].
-        best: Highest metric within the tier; None without one.
+        best: Best metric within the tier; None without one.
     """
 
     cost: float
@@ -53,7 +53,7 @@ def progress_of(reading: RunSnapshot) -> Progress:
     tiers = [TierProgress(tier, reading.objectives.axis.format(tier), [], [], [], []) for tier in reading.tiers]
     before = RunHistory(reading.spec).fronts
     _note(reading, before, tiers, 0)
-    for count, (_, fronts) in enumerate(reading.history.replay(), 1):
+    for count, fronts in reading.history.moves:
         if any(now.hypervolume != then.hypervolume for now, then in zip(fronts, before, strict=True)):
             _note(reading, fronts, tiers, count)
         before = fronts

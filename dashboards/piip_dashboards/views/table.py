@@ -1,12 +1,14 @@
 """The designs of a search in columns, for plots, table and downloads."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.views.axes import Paid, hours_of, paid_title, price_of
+from piip_search.analysis.baselines import Baseline
 from piip_search.architecture.published import published_of
 from piip_search.cost import Convention
 from piip_search.evaluation.pareto import undominated
@@ -33,6 +35,23 @@ class Overlay:
 
 
 @dataclass(frozen=True)
+class BaselinePoint:
+    """A baseline on the axes of a search, trained with the same effort.
+
+    Attributes:
+        name: Short form, or name of the stock network with its image side.
+        about: What it is.
+        paid: Cost on the chosen axis.
+        value: Mean over seeds.
+    """
+
+    name: str
+    about: str
+    paid: float
+    value: float
+
+
+@dataclass(frozen=True)
 class DesignTable:
     """All designs of a search, one list a column.
 
@@ -43,7 +62,10 @@ class DesignTable:
         convention: Convention of `paid` and `mparams`.
         axis: Name of the axis of `paid`.
         axis_title: Title of that axis.
-        tiers: Tiers on the axis; empty if they have another unit.
+        tiers: Tiers on the axis; empty if they are on another axis.
+        tier_unit: Unit of the tiers.
+        rises: Whether a higher metric is better.
+        titles: Titles of the metrics that the task knows, by name.
         models: All backbones of the designs, the smallest first.
         number: Number of the first trial.
         fingerprint: Fingerprint of the architecture.
@@ -64,6 +86,7 @@ class DesignTable:
         front: Whether no other design is better and no dearer, on the chosen axes and the further ones.
         source: Source of the proposal.
         published: Published designs on these axes.
+        baselines: Measured baselines; empty on other axes than the search's own metric and convention.
     """
 
     run: str
@@ -73,6 +96,9 @@ class DesignTable:
     axis: str
     axis_title: str
     tiers: list[float]
+    tier_unit: str
+    rises: bool
+    titles: dict[str, str]
     models: list[str]
     number: list[int]
     fingerprint: list[str]
@@ -93,6 +119,7 @@ class DesignTable:
     front: list[bool]
     source: list[str]
     published: list[Overlay]
+    baselines: list[BaselinePoint] = field(default_factory=list)
 
 
 @lru_cache(maxsize=16)
@@ -105,7 +132,7 @@ def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid
         for design in designs
     ]
     further = _further(reading, designs, metric, paid) if convention == reading.spec.limit.convention else []
-    sign = -1.0 if reading.spec.metric_axis(metric).rises else 1.0
+    rises = reading.spec.metric_axis(metric).rises
     own = convention == reading.spec.limit.convention and paid == reading.objectives.axis.name
     return DesignTable(
         run=reading.name,
@@ -115,6 +142,9 @@ def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid
         axis=paid,
         axis_title=paid_title(paid, reading.gpu),
         tiers=list(reading.tiers) if own else [],
+        tier_unit=reading.objectives.axis.label.unit,
+        rises=rises,
+        titles=reading.titles,
         models=_models(designs),
         number=[design.first.number for design in designs],
         fingerprint=[design.fingerprint for design in designs],
@@ -132,10 +162,22 @@ def design_table(reading: RunSnapshot, metric: str, convention: Convention, paid
         cost=[reading.cost(design.architecture) for design in designs],
         mparams=[price_of(reading, design.architecture, convention, "mparams") or 0.0 for design in designs],
         further={title: column for title, _, column in further},
-        front=_front(_losses(sign, values, costs, further)),
+        front=_front(_losses(-1.0 if rises else 1.0, values, costs, further)),
         source=[design.first.reason.source for design in designs],
         published=_overlays(reading, metric, convention, paid),
     )
+
+
+def with_baselines(table: DesignTable, reading: RunSnapshot, baselines: Sequence[Baseline]) -> DesignTable:
+    """The table with the measured baselines of the search, where they are known on its axes."""
+    if table.metric != reading.objectives.metric or table.convention != reading.spec.limit.convention:
+        return table
+    points = [
+        BaselinePoint(one.name, one.about, one.costs[table.axis], one.value)
+        for one in baselines
+        if one.value is not None and table.axis in one.costs
+    ]
+    return replace(table, baselines=points)
 
 
 def _models(designs: list[DesignHistory]) -> list[str]:

@@ -15,13 +15,15 @@ class PageActions:
     lines of output.
 
     Attributes:
-        export: Exports a design. Takes a run, a fingerprint and the folder to write.
-        submit: Sends the driver of a run to a cluster. Takes the file of its space, the run and the cluster's address.
-        stop: Stops the driver of a run on a cluster. Takes the run and the cluster's address.
+        export: Exports a design. Takes a run, a fingerprint, the folder to write, and the name of the visitor's token.
+        submit: Sends the driver of a run to a cluster. Takes the file of its space, the run, the cluster's address, and
+            the name of the visitor's token.
+        stop: Stops the driver of a run on a cluster. Takes the run, the cluster's address, and the name of the
+            visitor's token.
         examples: Runs a network on validation images. Takes the task and the folder of a training.
     """
 
-    export: Callable[[str, str, Path, Say], None]
-    submit: Callable[[Path, str, str, Say], None]
-    stop: Callable[[str, str, Say], None]
+    export: Callable[[str, str, Path, str, Say], None]
+    submit: Callable[[Path, str, str, str, Say], None]
+    stop: Callable[[str, str, str, Say], None]
     examples: Callable[[str, Path, Say], None]

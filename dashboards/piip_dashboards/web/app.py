@@ -12,22 +12,19 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
 from piip_dashboards.web import assets
-from piip_dashboards.web.access import Access
+from piip_dashboards.web.access import Access, Guard
 from piip_dashboards.web.api import api
 from piip_dashboards.web.pages import Render, pages, renderer
 from piip_dashboards.web.service import Service
 from piip_search import __version__
 
 
-def create_app(
-    service: Service, token: str | None = None, port: int = 0, once_read: Callable[[], None] | None = None
-) -> ASGIApp:
+def create_app(service: Service, guard: Guard, once_read: Callable[[], None] | None = None) -> ASGIApp:
     """The dashboard of a ledger.
 
     Args:
         service: Data and commands of the pages.
-        token: Token for visitors; None if only this machine can reach the address.
-        port: Port of the dashboard.
+        guard: Who may visit it.
         once_read: Called in the reading thread once every run has been read.
     """
 
@@ -57,7 +54,7 @@ def create_app(
     app.add_route("/static/{name}", assets.serve)
     _add_errors(app, render)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
-    return Access(app, token, port)
+    return Access(app, guard)
 
 
 def _add_errors(app: FastAPI, render: Render) -> None:
@@ -70,7 +67,9 @@ def _add_errors(app: FastAPI, render: Render) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        return answer(request, error.status_code, str(error.detail))
+        response = answer(request, error.status_code, str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from piip_dashboards.drawing import formats
 from piip_dashboards.drawing.architecture_svg import architecture_svg
+from piip_dashboards.report.html import seen
 from piip_dashboards.runs.examples import picture_file, read_examples, trial_with_checkpoint
 from piip_dashboards.runs.run_cache import is_addressable
 from piip_dashboards.runs.run_snapshot import RunSnapshot
@@ -24,12 +25,13 @@ from piip_dashboards.views.axes import CONVENTION_TITLES, PAID, conventions, own
 from piip_dashboards.views.choosing import choices
 from piip_dashboards.views.design import design_view
 from piip_dashboards.views.listing import SPARK, listing
-from piip_dashboards.views.overview import overview
 from piip_dashboards.views.progress import sparkline
 from piip_dashboards.web import assets
 from piip_dashboards.web.api import Below, TierQuery, compared
+from piip_dashboards.web.jobs import JobState, JobView
 from piip_dashboards.web.reference import endpoints
 from piip_dashboards.web.service import Service
+from piip_dashboards.web.tokens import Visitor
 from piip_search.architecture import Architecture
 from piip_search.config import RUN_NAME
 from piip_search.evaluation.evaluation import Evaluation
@@ -37,6 +39,14 @@ from piip_search.ledger import LedgerError
 from piip_search.search.history import DesignHistory
 
 Render = Callable[..., HTMLResponse]
+
+
+@dataclass(frozen=True)
+class QueuedAct:
+    """The answer to an act: its state, and its place in the queue, which is 0 once it runs."""
+
+    state: JobState
+    place: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ def renderer(service: Service) -> Render:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=seen,
     )
     environment.filters.update(formats.PAGE_FILTERS)
     environment.globals.update(
@@ -128,15 +139,23 @@ def pages(service: Service, render: Render) -> APIRouter:
             raise HTTPException(404, str(error)) from None
         return render("search.html", run=run, record=record, cluster=service.cluster)
 
+    @router.get("/queue")
+    def queue() -> HTMLResponse:
+        return render("queue.html")
+
+    @router.get("/part/queue")
+    def queue_part() -> HTMLResponse:
+        return render("parts/queue.html", acts=service.jobs.all())
+
     @router.get("/search/{run}/part/{part}")
-    def search_part(run: str, part: str) -> HTMLResponse:
+    def search_part(run: str, part: str, request: Request) -> HTMLResponse:
         reading = service.reading(run)
         if part == "health":
             found = service.examination.of(reading, service.shelf.driven(run), service.now())
             return render("parts/health.html", run=run, health=found)
         if part == "effects":
             effects = service.what_matters(reading)
-            return render("parts/effects.html", run=run, effects=effects, metric=reading.objectives.metric)
+            return render("parts/effects.html", run=run, effects=effects)
         if part == "axes":
             return render(
                 "parts/axes.html",
@@ -148,10 +167,17 @@ def pages(service: Service, render: Render) -> APIRouter:
         if part == "cluster":
             job = service.jobs.view(service.cluster_key(run))
             driven = service.shelf.driven(run)
-            return render("parts/cluster.html", run=run, cluster=service.cluster, job=job, driven=driven)
+            return render(
+                "parts/cluster.html",
+                run=run,
+                cluster=service.cluster,
+                job=job,
+                driven=driven,
+                may_act=_visitor(request).may_act,
+            )
         if part not in ("summary", "fronts", "rungs", "workers"):
             raise HTTPException(404, f"no part {part!r}")
-        return render(f"parts/{part}.html", run=run, search=overview(reading, service.shelf.driven(run), service.now()))
+        return render(f"parts/{part}.html", run=run, search=service.overview(run))
 
     @router.get("/search/{run}/compare")
     def compare(run: str, design: Annotated[list[str], Query()]) -> HTMLResponse:
@@ -176,7 +202,7 @@ def pages(service: Service, render: Render) -> APIRouter:
         )
 
     @router.get("/search/{run}/design/{fingerprint}/part/{part}")
-    def design_part(run: str, fingerprint: str, part: str) -> HTMLResponse:
+    def design_part(run: str, fingerprint: str, part: str, request: Request) -> HTMLResponse:
         reading = service.reading(run)
         found = service.design(reading, fingerprint)
         if part == "export":
@@ -187,9 +213,10 @@ def pages(service: Service, render: Render) -> APIRouter:
                 fingerprint=fingerprint,
                 job=job,
                 folder=service.export_folder(run, fingerprint),
+                may_act=_visitor(request).may_act,
             )
         if part == "examples":
-            return _examples_part(service, render, reading, found)
+            return _examples_part(service, render, reading, found, _visitor(request).may_act)
         raise HTTPException(404, f"no part {part!r}")
 
     @router.get("/search/{run}/design/{fingerprint}/example/{name}", response_class=Response)
@@ -202,38 +229,46 @@ def pages(service: Service, render: Render) -> APIRouter:
         return FileResponse(path, headers={"cache-control": "no-cache"})
 
     @router.post("/search/{run}/{action}", response_class=JSONResponse)
-    def drive(run: str, action: Literal["start", "stop"]) -> dict[str, str]:
+    def drive(run: str, action: Literal["start", "stop"], request: Request) -> QueuedAct:
         service.reading(run)
         if service.cluster is None:
             raise HTTPException(409, "no cluster is known here; start the dashboard with --address http://HEAD:8265")
         if not re.fullmatch(RUN_NAME, run):
             raise HTTPException(409, f"no command can name a run {run!r}")
-        (service.end if action == "stop" else service.begin)(run, service.cluster)
-        return {"state": "running"}
+        act = service.end if action == "stop" else service.begin
+        return _queued(act(run, service.cluster, _visitor(request).name))
 
     @router.post("/search/{run}/design/{fingerprint}/examples", response_class=JSONResponse)
-    def make_examples(run: str, fingerprint: str) -> dict[str, str]:
+    def make_examples(run: str, fingerprint: str, request: Request) -> QueuedAct:
         reading = service.reading(run)
         trained = _trained(service, reading, service.design(reading, fingerprint))
         if trained is None:
             raise HTTPException(409, "no checkpoint of this design is here")
         if not os.access(trained[1], os.W_OK):
             raise HTTPException(409, "the home folder may only be read here; run the network in a copy of it")
-        service.start_examples(reading.spec.task, trained[1])
-        return {"state": "running"}
+        return _queued(service.start_examples(reading.spec.task, trained[1], _visitor(request).name))
 
     @router.post("/search/{run}/design/{fingerprint}/export", response_class=JSONResponse)
-    def export(run: str, fingerprint: str) -> dict[str, str]:
+    def export(run: str, fingerprint: str, request: Request) -> QueuedAct:
         service.design(service.reading(run), fingerprint)
         folder = service.export_folder(run, fingerprint)
         if folder is None:
             raise HTTPException(
                 409, "there is no home folder that may be written to export into; type the command instead"
             )
-        service.start_export(run, fingerprint, folder)
-        return {"state": "running"}
+        return _queued(service.start_export(run, fingerprint, folder, _visitor(request).name))
 
     return router
+
+
+def _visitor(request: Request) -> Visitor:
+    """Who asks; `Access` has let the visitor in."""
+    visitor: Visitor = request.state.visitor
+    return visitor
+
+
+def _queued(job: JobView) -> QueuedAct:
+    return QueuedAct(job.state, job.place)
 
 
 def _axes(reading: RunSnapshot) -> list[tuple[str, str]]:
@@ -247,7 +282,9 @@ def _trained(service: Service, reading: RunSnapshot, design: DesignHistory) -> t
     return trial_with_checkpoint(service.home, reading.name, reading.record.recipe, design)
 
 
-def _examples_part(service: Service, render: Render, reading: RunSnapshot, design: DesignHistory) -> HTMLResponse:
+def _examples_part(
+    service: Service, render: Render, reading: RunSnapshot, design: DesignHistory, may_act: bool
+) -> HTMLResponse:
     trained = _trained(service, reading, design)
     drawing = DRAWINGS[reading.spec.task]
     examples = None if trained is None else read_examples(drawing, *trained)
@@ -263,4 +300,5 @@ def _examples_part(service: Service, render: Render, reading: RunSnapshot, desig
         pictures_of=f"{reading.spec.task}/{drawing.template.name}",
         job=job,
         may_write=may_write,
+        may_act=may_act,
     )

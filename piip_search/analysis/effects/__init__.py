@@ -1,5 +1,10 @@
 """Effects of choices: ablations from a search's measurements, and importance beyond cost."""
 
+from piip_search.analysis.effects.groups import Best as Best
+from piip_search.analysis.effects.groups import GroupComparison as GroupComparison
+from piip_search.analysis.effects.groups import best_of as best_of
+from piip_search.analysis.effects.groups import compared as compared
+from piip_search.analysis.effects.groups import grouped as grouped
 from piip_search.analysis.effects.importance import FEWEST_DESIGNS as FEWEST_DESIGNS
 from piip_search.analysis.effects.importance import Importance as Importance
 from piip_search.analysis.effects.importance import Weight as Weight

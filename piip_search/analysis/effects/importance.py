@@ -83,7 +83,7 @@ def importance(evaluations: Sequence[Evaluation], objectives: Objectives, seed: 
         seed: Seed of folds, trees and shuffles.
     """
     designs = measured_designs(evaluations, objectives)
-    values_N = np.array([design.value for design in designs])
+    values_N = np.array([design.merit for design in designs])
     if len(designs) < FEWEST_DESIGNS or np.ptp(values_N) == 0:
         few = f"{len(designs)} finished designs are too few to say what matters; {FEWEST_DESIGNS} are needed"
         alike = f"all {len(designs)} finished designs reached the same {objectives.metric}: nothing matters"
@@ -176,7 +176,7 @@ def _described(design: Architecture) -> Iterator[tuple[str, float]]:
     yield from (("kind of interaction", float(value)) for value in settings)
     yield from (("kind of interaction", float(value)) for value in interaction.reads(0) + interaction.reads(1))
     yield "merge", float(len(design.taps))
-    yield "merge", float(design.merge == "linear")
+    yield from (("merge", float(design.merge == merge)) for merge in ("linear", "residual"))
 
 
 def _log_parameters(branch: Branch) -> float:

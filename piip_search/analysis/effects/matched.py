@@ -46,7 +46,7 @@ class Pair:
     Attributes:
         less: Trial of the design with the smaller value.
         more: Trial of the design with the larger value.
-        gain: Metric of the second minus that of the first.
+        gain: Lead of the second over the first in the metric; positive if it is better.
         costs: Cost of the second over that of the first.
         expected: Gain expected from the difference in cost alone, by the trend over all designs; None for too few.
     """
@@ -70,8 +70,8 @@ class Effect:
         choice: One of `CHOICES`.
         title: The comparison in words: `12 instead of 6 interactions`.
         broad: Whether pairs of any two values count, by their order: `more interactions`.
-        gain: Mean difference of the metric, with the 90 % interval of the t distribution over settings that are equal
-            in all else; the mean alone for fewer than three settings.
+        gain: Mean lead in the metric, positive if the larger value is better. It has the 90 % interval of the t
+            distribution over settings that are equal in all else; with fewer than three settings it is the mean alone.
         equal_cost: The gain minus the gain expected from the difference in cost (`measured.trend`, without its error);
             None for too few designs.
         costs: Factor on the cost of a larger value, the geometric mean.
@@ -90,7 +90,7 @@ class Effect:
 
     @property
     def mean(self) -> float:
-        """Mean difference of the metric."""
+        """Mean lead in the metric."""
         return self.gain.value if isinstance(self.gain, Interval) else self.gain
 
     @property
@@ -98,10 +98,14 @@ class Effect:
         """Whether the interval of the gain excludes zero."""
         return isinstance(self.gain, Interval) and (self.gain.low > 0 or self.gain.high < 0)
 
-    def said(self, metric: str) -> str:
-        """One line: the comparison, the effect with half its interval, the cost, and the number of pairs."""
+    def said(self, gained: str) -> str:
+        """One line: the comparison, the effect with half its interval, the cost, and the number of pairs.
+
+        Args:
+            gained: What a gain counts (`MetricAxis.gained`).
+        """
         count = f"{len(self.pairs)} pair{'s' if len(self.pairs) > 1 else ''}"
-        line = f"{self.title}: {plus_minus(self.gain)} {metric} at {multiple(self.costs)} the cost ({count})"
+        line = f"{self.title}: {plus_minus(self.gain)} {gained} at {multiple(self.costs)} the cost ({count})"
         return line if self.equal_cost is None else f"{line}; {plus_minus(self.equal_cost)} at equal cost"
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,8 +114,8 @@ class Effect:
             "choice": self.choice,
             "title": self.title,
             "broad": self.broad,
-            "gain": _plain(self.gain),
-            "equal_cost": None if self.equal_cost is None else _plain(self.equal_cost),
+            "gain": plain_gain(self.gain),
+            "equal_cost": None if self.equal_cost is None else plain_gain(self.equal_cost),
             "costs": self.costs,
             "settings": self.settings,
             "sure": self.sure,
@@ -131,7 +135,8 @@ def multiple(costs: float) -> str:
     return "1 ×" if abs(costs - 1) < 0.005 else f"{costs:.3g} ×"
 
 
-def _plain(gain: Interval | float) -> dict[str, float | None]:
+def plain_gain(gain: Interval | float) -> dict[str, float | None]:
+    """A gain with the ends of its interval, as plain data; the ends are None without one."""
     if isinstance(gain, Interval):
         return {"value": gain.value, "low": gain.low, "high": gain.high}
     return {"value": gain, "low": None, "high": None}
@@ -189,7 +194,7 @@ def _several(choice: str, exact: Iterable[tuple[str, str]]) -> bool:
 
 def _pair(less: _Value, more: _Value, curve: Curve | None) -> Pair:
     first, second = less.design, more.design
-    gain, doublings = second.value - first.value, (first.doublings, second.doublings)
+    gain, doublings = second.merit - first.merit, (first.doublings, second.doublings)
     expected = None if curve is None else float(np.diff(curve(np.array(doublings)))[0])
     return Pair(first.trial, second.trial, gain, 2 ** (doublings[1] - doublings[0]), expected)
 
@@ -204,15 +209,15 @@ def _effect(choice: str, title: str, broad: bool, groups: Sequence[Sequence[Pair
         choice,
         title,
         broad,
-        _interval(gains),
-        None if pairs[0].expected is None else _interval(equal),
+        mean_interval(gains),
+        None if pairs[0].expected is None else mean_interval(equal),
         2 ** float(np.mean(doublings)),
         len(groups),
         pairs,
     )
 
 
-def _interval(gains: Sequence[float]) -> Interval | float:
+def mean_interval(gains: Sequence[float]) -> Interval | float:
     """Mean with its t interval; the mean alone for too few settings."""
     from scipy.stats import t
 

@@ -24,13 +24,13 @@ class Measured:
     Attributes:
         trial: Number of its first evaluation.
         architecture: The design.
-        value: Metric, the mean over seeds.
-        doublings: Base-2 logarithm of its GMACs.
+        merit: First metric such that higher is better (`MetricAxis.merit`), the mean over seeds.
+        doublings: Base-2 logarithm of its cost on the axis of the tiers.
     """
 
     trial: int
     architecture: Architecture
-    value: float
+    merit: float
     doublings: float
 
 
@@ -42,28 +42,28 @@ def measured_designs(evaluations: Sequence[Evaluation], objectives: Objectives) 
             no parts, are left out.
         objectives: Objectives of the search.
     """
-    values: dict[Architecture, list[float]] = {}
+    merits: dict[Architecture, list[float]] = {}
     first: dict[Architecture, int] = {}
     for evaluation in objectives.measured(evaluations):
         design = evaluation.candidate.architecture
         if isinstance(design, Architecture):
-            values.setdefault(design, []).append(objectives.value(evaluation) or 0.0)
+            merits.setdefault(design, []).append(objectives.merit(evaluation) or 0.0)
             first.setdefault(design, evaluation.candidate.number)
     return [
         Measured(first[design], design, float(np.mean(reached)), float(np.log2(objectives.price(design))))
-        for design, reached in values.items()
+        for design, reached in merits.items()
     ]
 
 
 def trend(designs: Sequence[Measured]) -> Curve | None:
-    """The trend of the metric over the base-2 logarithm of the cost, over all designs; None for too few.
+    """The trend of the merit over the base-2 logarithm of the cost, over all designs; None for too few.
 
     The search chose these designs, so they are no random sample.
     """
     doublings = np.array([design.doublings for design in designs])
     if len(designs) < FEWEST_FOR_TREND or np.ptp(doublings) < 0.1:
         return None
-    return parabola(doublings, np.array([design.value for design in designs]))
+    return parabola(doublings, np.array([design.merit for design in designs]))
 
 
 def parabola(doublings_N: Floats, values_N: Floats) -> Curve:

@@ -21,16 +21,18 @@ class Marks:
 
     member: str
     other: str
+    baseline: str
     across: str
     up: str
     corner: str
+    down: str
     tier: str
     left: str
     bottom: str
 
 
-UNICODE = Marks("●", "·", "─", "│", "┘", "┊", "┤", "─")
-ASCII = Marks("#", ".", "-", "|", "+", ":", "|", "-")
+UNICODE = Marks("●", "·", "×", "─", "│", "┘", "┐", "┊", "┤", "─")
+ASCII = Marks("#", ".", "x", "-", "|", "+", "+", ":", "|", "-")
 
 
 def plot_front(
@@ -40,8 +42,9 @@ def plot_front(
     width: int = 72,
     height: int = 10,
     ascii_only: bool = False,
+    baselines: Sequence[tuple[float, float]] = (),
 ) -> list[str]:
-    """Lines of equal length with metric against cost: the front as steps, other designs, and the ends of tiers.
+    """Lines of equal length with metric against cost: the front as steps, other designs, baselines, the ends of tiers.
 
     Args:
         fronts: Front of each tier, cheapest first.
@@ -50,6 +53,7 @@ def plot_front(
         width: Characters of a line.
         height: Lines of the plot itself; the cost axis and the title take three more.
         ascii_only: Whether only ASCII can be shown.
+        baselines: Cost and metric of each measured baseline.
 
     Returns:
         The lines; empty before the first measurement.
@@ -61,8 +65,9 @@ def plot_front(
     points = [(objectives.cost(e), objectives.value(e) or 0.0) for e in measured]
     members = [(objectives.cost(e), objectives.value(e) or 0.0) for e in fronts[-1].evaluations]
     tiers = [front.tier for front in fronts]
-    across = _Scale.over([cost for cost, _ in points] + tiers, width - LABEL - 2)
-    up = _Scale.over([value for _, value in points], height, log=False)
+    shown = [*points, *baselines]
+    across = _Scale.over([cost for cost, _ in shown] + tiers, width - LABEL - 2)
+    up = _Scale.over([value for _, value in shown], height, log=False)
     cells = [[" "] * across.cells for _ in range(height)]
     for tier in tiers:
         for row in cells:
@@ -72,14 +77,17 @@ def plot_front(
     places = [(across.at(cost), up.at(value)) for cost, value in members]
     if objectives.is_pair:
         _steps(cells, places, marks)
+    for cost, value in baselines:
+        cells[up.at(value)][across.at(cost)] = marks.baseline
     for column, line in places:
         cells[line][column] = marks.member
-    values = {value for _, value in points}
+    values = {value for _, value in shown}
     labels = {line: up.value(line) for line in (0, height // 2, height - 1)}
     if len(values) == 1:
         labels = {up.at(value): value for value in values}
     title = f"{objectives.metric} against {objectives.axis.label.heading}"
-    lines = [f"{title}: {marks.member} front, {marks.other} other designs".ljust(width)]
+    key = f"{marks.member} front, {marks.other} other designs" + (f", {marks.baseline} baselines" if baselines else "")
+    lines = [f"{title}: {key}".ljust(width)]
     for line in reversed(range(height)):
         label = f"{labels[line]:.4f}" if line in labels else ""
         lines.append(f"{label:>{LABEL}} {marks.left}{''.join(cells[line])}")
@@ -117,13 +125,13 @@ class _Scale:
 
 
 def _steps(cells: list[list[str]], places: Sequence[tuple[int, int]], marks: Marks) -> None:
-    """Draws each member's step: right to the next one's cost, and up to its metric; the last one's to the end."""
+    """Draws each member's step: right to the next one's cost, then to its metric; the last one's to the end."""
     for (column, row), (next_column, next_row) in itertools.pairwise(places):
         for place in range(column, next_column):
             cells[row][place] = marks.across
-        if next_row > row:
-            cells[row][next_column] = marks.corner
-            for place in range(row + 1, next_row):
+        if next_row != row:
+            cells[row][next_column] = marks.corner if next_row > row else marks.down
+            for place in range(min(row, next_row) + 1, max(row, next_row)):
                 cells[place][next_column] = marks.up
     if places:
         column, row = places[-1]

@@ -12,7 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from piip_search.cli.terminal.tables import best_table, clock, left_to_gain, printable
+from piip_search.cli.plain_console import PlainConsole
+from piip_search.cli.terminal.tables import best_table, clock, left_to_gain, one_line
 from piip_search.cli.terminal.widgets import FrontPlot
 from piip_search.evaluation.evaluation import Evaluation
 
@@ -121,7 +122,7 @@ def watch(
 
     if console.is_terminal and not console.is_dumb_terminal:
         # Bound to today's stdout: a training in this process redirects its output.
-        screen = Console(file=console.file, force_terminal=True)
+        screen = PlainConsole(file=console.file, force_terminal=True)
         view = _View(search, usage, at_once)
         with Live(view, console=screen, refresh_per_second=2) as live:
 
@@ -162,7 +163,7 @@ def watch(
 
 def _line(search: "Search", evaluation: Evaluation, at_once: int) -> str:
     value = search.objectives.value(evaluation)
-    outcome = f"failed: {printable(evaluation.error)}" if value is None else f"{search.objectives.metric} {value:.4f}"
+    outcome = f"failed: {one_line(evaluation.error)}" if value is None else f"{search.objectives.metric} {value:.4f}"
     ended, reached = len(search.evaluations), evaluation.candidate.fidelity
     rung = f" after {reached.epochs} of {reached.schedule_epochs} epochs" if reached != search.spec.rungs[-1] else ""
     return (

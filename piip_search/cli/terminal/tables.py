@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from piip_search.analysis.baselines import Baseline, TierComparison
 from piip_search.analysis.error_kinds import kinds
 from piip_search.cli.terminal.widgets import BAR, Bar, DesignName
 from piip_search.cost import Convention, Cost, CostAxis, Memory, Part
@@ -87,6 +88,8 @@ def plan_view(plan: Plan, width: int) -> RenderableType:
     if plan.placement is not None:
         facts.add_row("on a GPU", Text(_placed(plan.placement, plan.spec.resources.gpu_memory), overflow="fold"))
     facts.add_row("trials", _trials(plan))
+    if plan.spec.baselines:
+        facts.add_row("baselines", f"{len(plan.spec.baseline_designs)}, trained after the search")
     if plan.effort is not None:
         effort = plan.effort
         facts.add_row(
@@ -174,6 +177,24 @@ def members_table(fronts: Sequence[ParetoFront], objectives: Objectives) -> Tabl
     return table
 
 
+def baselines_view(
+    baselines: Sequence[Baseline], compared: Sequence[TierComparison], objectives: Objectives
+) -> RenderableType:
+    """The baselines beside a front, cheapest first, and the comparison in each tier."""
+    axes = [axis for axis in _shown_axes(objectives) if any(axis.name in one.costs for one in baselines)]
+    table = _table(objectives.metric, *(axis.label.heading for axis in axes))
+    table.add_column("baseline", overflow="fold")
+    table.add_column("", overflow="fold")
+    for one in baselines:
+        table.add_row(
+            one.state if one.value is None else f"{one.value:.4f}",
+            *(f"{one.costs[axis.name]:.4g}" if axis.name in one.costs else "-" for axis in axes),
+            DesignName(one.name),
+            Text(one_line(f"{one.about}{f': {one.error}' if one.error else ''}")),
+        )
+    return Group(table, Text(), *(Text(one.said) for one in compared))
+
+
 def _shown_axes(objectives: Objectives) -> list[CostAxis]:
     """The axes of the search, and the parameters where they are known."""
     searched = {axis.name for axis in objectives.costs}
@@ -216,9 +237,9 @@ def _table(*numbers: str) -> Table:
     return table
 
 
-def printable(text: str) -> str:
-    """Foreign text on one line, without effect on the terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+def one_line(text: str) -> str:
+    """Foreign text on one line."""
+    return " ".join(text.split())
 
 
 def failures_view(failed: Sequence[Evaluation], trials: Path | None = None) -> RenderableType:
@@ -232,7 +253,7 @@ def failures_view(failed: Sequence[Evaluation], trials: Path | None = None) -> R
     for kind in kinds(failed):
         numbers = ", ".join(map(str, kind.trials))
         lines.append(
-            Text(f"{kind.count} failed: {printable(kind.error)} (trial{'s' if kind.count > 1 else ''} {numbers})")
+            Text(f"{kind.count} failed: {one_line(kind.error)} (trial{'s' if kind.count > 1 else ''} {numbers})")
         )
         folder = None if trials is None else kind.folder(trials)
         if folder is not None:
@@ -244,17 +265,8 @@ def health_view(health: "Health") -> RenderableType:
     """Findings of the health checks, and the figures behind them."""
     from piip_search.analysis.health import FEWEST_LEARNT
 
-    lines: list[RenderableType] = []
-    if health.surrogate is not None:
-        lines.append(
-            Text(f"the surrogate ranks unseen designs with tau {health.surrogate}, MACs alone with {health.macs}")
-        )
-    else:
-        lines.append(Text(f"the surrogate is judged from {FEWEST_LEARNT} finished designs on"))
-    lines += [
-        Text(f"after {low} and {high} epochs designs are ranked alike with tau {tau}")
-        for low, high, tau in health.rungs
-    ]
+    learnt = health.said or (f"the surrogate is judged from {FEWEST_LEARNT} finished designs on",)
+    lines: list[RenderableType] = [Text(line) for line in (*learnt, *health.rungs_said)]
     lines += [Text(str(finding), style="yellow") for finding in health.findings]
     if not health.findings:
         lines.append(Text("no check found anything wrong"))
@@ -264,7 +276,7 @@ def health_view(health: "Health") -> RenderableType:
 def left_to_gain(left: Mapping[float, float], objectives: Objectives) -> str:
     """The remaining gain of each tier, as text."""
     gains = ", ".join(f"{gain:.4f} within {objectives.axis.format(tier)}" for tier, gain in left.items())
-    return f"{objectives.metric} +{gains}"
+    return f"{objectives.metrics[0].gained} +{gains}"
 
 
 def clock(seconds: float) -> str:

@@ -65,12 +65,16 @@ class DesignName:
 
 @dataclass(frozen=True)
 class FrontPlot:
-    """The front as a small plot in the full width."""
+    """The front as a small plot in the full width.
+
+    `baselines` has cost and metric of each measured baseline.
+    """
 
     fronts: Sequence[ParetoFront]
     evaluations: Sequence[Evaluation]
     objectives: Objectives
     height: int = 12
+    baselines: Sequence[tuple[float, float]] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self.lines(options)
@@ -78,5 +82,13 @@ class FrontPlot:
     def lines(self, options: ConsoleOptions) -> list[Text]:
         """Its lines in a terminal of that width."""
         width = max(30, min(options.max_width, WIDEST_PLOT))
-        lines = plot_front(self.fronts, self.evaluations, self.objectives, width, self.height, options.ascii_only)
+        lines = plot_front(
+            self.fronts,
+            self.evaluations,
+            self.objectives,
+            width,
+            self.height,
+            options.ascii_only,
+            self.baselines,
+        )
         return [Text(line.rstrip(), no_wrap=True, overflow="crop") for line in lines]

@@ -208,6 +208,8 @@ def _fold_scales(rest: dict[str, Tensor], index: int, architecture: Architecture
 def _check(architecture: Architecture) -> None:
     """Raises an error if the authors have no such network."""
     branches, merge = architecture.branches, architecture.merge
+    if merge == "residual":
+        raise WeightsError(f"the authors' classes have no way around their merge, got {architecture}; use conv")
     if merge == "tokens" and len(branches) != 2:
         raise WeightsError(f"the authors' networks for language models have two branches, got {architecture}")
     if len(branches) < 2:

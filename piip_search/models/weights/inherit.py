@@ -76,7 +76,7 @@ def _fitting(own: _State, state: _State, mine: str, theirs: str) -> dict[str, Te
 
 
 def _branch_weights(own: _State, state: _State, prefix: str, taken: dict[str, str]) -> dict[str, Tensor]:
-    """The scalar weights of the branches whose projection was inherited."""
+    """The weights of the branches whose projection was inherited."""
     found: dict[str, Tensor] = {}
     for mine, theirs in taken.items():
         level, _, place = mine.partition(".projections.")

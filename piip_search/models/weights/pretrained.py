@@ -1,4 +1,4 @@
-"""Loads pre-trained weights of single branches from timm's hub, a file, or a folder of files.
+"""Loads pre-trained weights of single branches from timm's hub, a file, a folder of files, or this package.
 
 A file is one of timm's hub (`model.safetensors`) or of the model's authors; timm's own conversions apply. Files are
 read as tensors only: nothing in them is executed.
@@ -16,7 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from piip_search.architecture import Branch
-from piip_search.architecture.backbones import Backbone, ConvNeXt, Transformer, has_weights, weight_file, weights_hint
+from piip_search.architecture.backbones import (
+    Backbone,
+    ConvNeXt,
+    Transformer,
+    backbone_named,
+    has_weights,
+    weight_file,
+    weights_hint,
+)
+from piip_search.architecture.miniatures import MINIATURE, miniature_file, without_miniature
 from piip_search.errors import WeightsError
 from piip_search.models._torchvision import import_torchvision
 from piip_search.models.convnext import ConvNeXtBranch
@@ -74,8 +83,8 @@ def load_pretrained(
 
     Args:
         network: Network to load into.
-        source: `hub`; or a folder with a file for each backbone, named like the timm model; or a sequence of these or
-            of files, one for each branch.
+        source: `hub`; or `miniature` for the small weights of this package; or a folder with a file for each backbone,
+            named like the timm model; or a sequence of these or of files, one for each branch.
         patches: Method to resize a patch embedding. `inverse` keeps the embedding of a picture that is resized with the
             patches (FlexiViT, arXiv 2212.08013). `bicubic` resizes the kernels like pictures, as the authors' code
             does, which changes embeddings more (docs/log.md).
@@ -111,21 +120,26 @@ def load_pretrained(
 def _tensors(backbone: Backbone, source: str | Path) -> _State:
     """All tensors of a backbone's pre-trained model, under timm's names."""
     name = backbone.timm_name
+    if source == MINIATURE:
+        miniature = miniature_file(backbone.name)
+        if miniature is None:
+            raise WeightsError(without_miniature([backbone.name]))
+        return _from_file(backbone, miniature)
+    if source == HUB and name:
+        return _from_hub(backbone)
+    path = None if source == HUB else weight_file(backbone, Path(source))
+    if path is not None:
+        return _from_timm_file(backbone, path) if name else _from_file(backbone, path)
     if not has_weights(backbone):
         raise WeightsError(
             f"{backbone.name} has no pre-trained weights; choose a published backbone, or train from scratch"
         )
     if source == HUB:
-        if not name:
-            raise WeightsError(
-                f"{backbone.name} is on no hub of timm's; {weights_hint(backbone, Path('weights'))}, "
-                "and name that folder instead of hub"
-            )
-        return _from_hub(backbone)
-    path = weight_file(backbone, Path(source))
-    if path is None:
-        raise WeightsError(f"no weights of {backbone.name} in {source}: {weights_hint(backbone, Path(source))}")
-    return _from_timm_file(backbone, path) if name else _from_file(backbone, path)
+        raise WeightsError(
+            f"{backbone.name} is on no hub of timm's; {weights_hint(backbone, Path('weights'))}, "
+            "and name that folder instead of hub"
+        )
+    raise WeightsError(f"no weights of {backbone.name} in {source}: {weights_hint(backbone, Path(source))}")
 
 
 def _from_timm_file(backbone: Backbone, path: Path) -> _State:
@@ -145,10 +159,17 @@ def _from_timm_file(backbone: Backbone, path: Path) -> _State:
 
 
 def _from_file(backbone: Backbone, path: Path) -> _State:
-    """Tensors from a file of a ViT that timm lacks, with the names of our blocks (InternVL's files)."""
+    """Tensors from a file of a model that timm lacks.
+
+    ViTs have the names of our blocks (InternVL's files, miniatures), ConvNeXts those of timm's class.
+    """
     state = read_tensors(path)
     with torch.device("meta"):
-        own = VisionTransformer(Branch(backbone.name, backbone.patch)).state_dict()
+        if isinstance(backbone, ConvNeXt):
+            own = convnext.ConvNeXt(depths=backbone.depths, dims=backbone.widths, num_classes=0).state_dict()
+        else:
+            patch = backbone_named(backbone.name).patch
+            own = VisionTransformer(Branch(backbone.name, patch)).state_dict()
     resampled = ("pos_embed", "patch_embed.proj.weight", "cls_token")
     _check(backbone, path, state, {**own, **{name: state[name] for name in resampled if name in state}})
     return state
@@ -166,9 +187,8 @@ def _check(backbone: Backbone, path: Path, state: _State, own: _State) -> None:
     )
     faults = [f"{len(names)} tensors {what}, the first is {names[0]}" for what, names in problems if names]
     if faults:
-        raise WeightsError(
-            f"{path} is no checkpoint of {backbone.name}: {'; '.join(faults)}; {weights_hint(backbone, path.parent)}"
-        )
+        hint = weights_hint(backbone, path.parent) if has_weights(backbone) else f"give a file of {backbone.name}"
+        raise WeightsError(f"{path} is no checkpoint of {backbone.name}: {'; '.join(faults)}; {hint}")
 
 
 def _from_hub(backbone: Backbone) -> _State:

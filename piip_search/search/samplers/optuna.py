@@ -7,7 +7,6 @@ study. `optimize` stops with the last design.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from piip_search.architecture.design import Design
 from piip_search.evaluation.reason import Reason
 from piip_search.search.samplers.acquisition import START, AcquisitionPool, ExpectedFrontGain, Prior
-from piip_search.search.samplers.design_pool import DesignPool, PricedDesigns, RowSpace
+from piip_search.search.samplers.design_pool import PricedDesigns, RowSpace
+from piip_search.search.samplers.results import Results, State
+from piip_search.search.samplers.study_designs import StudyDesigns
 from piip_search.space import Designs, Features, SearchSpace
 
 FEWEST_SPREAD = 4
@@ -40,32 +41,32 @@ class InsideLimits(BaseSampler):
         distributions: One integer parameter for each dimension in which there is a choice.
     """
 
-    def __init__(self, inner: BaseSampler | None, space: RowSpace, designs: PricedDesigns, seed: int) -> None:
+    def __init__(self, inner: BaseSampler, space: RowSpace, designs: PricedDesigns, seed: int) -> None:
         """Wraps a sampler.
 
         Args:
-            inner: Sampler whose suggestions are moved to designs of the space; None draws uniformly.
+            inner: Sampler whose suggestions are moved to designs of the space.
             space: Space of the designs.
             designs: All designs that may be proposed.
-            seed: Seed of the uniform draws and of ties between equally near designs.
+            seed: Seed of ties between equally near designs.
         """
         self._inner = inner
-        self.reason = Reason("uniform" if inner is None else type(inner).__name__)
-        self._proposals = DesignPool(space, designs, seed)
-        self.distributions = self._proposals.distributions
+        self.reason = Reason(type(inner).__name__)
+        self._designs = StudyDesigns(space, designs, seed)
+        self.distributions = self._designs.distributions
 
     @property
     def exhausted(self) -> bool:
         """Whether every design was proposed."""
-        return not self._proposals.free_N.any()
+        return not self._designs.pool.free
 
     def record(self, design: Design | None) -> None:
         """Makes the next proposal this design, whatever the inner sampler suggests."""
-        self._proposals.recorded = design
+        self._designs.recorded = design
 
     def decode(self, params: dict[str, Any]) -> Design:
         """The design of a trial's parameters."""
-        return self._proposals.decode(params)
+        return self._designs.decode(params)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Includes all parameters: a design depends on all of them together."""
@@ -77,37 +78,33 @@ class InsideLimits(BaseSampler):
         """The free design nearest to the inner sampler's suggestion."""
         # The inner sampler is asked even for a recorded design: its state has to advance.
         wish_D = self._wish(study, trial, search_space)
-        return self._proposals.propose(study, trial, lambda free_N: self._proposals.nearest(free_N, wish_D))
+        return self._designs.propose(study, trial, lambda free_N: self._designs.pool.nearest(free_N, wish_D))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Raises for foreign parameters; ours are all sampled together."""
-        raise self._proposals.unknown(param_name)
+        raise self._designs.unknown(param_name)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        if self._inner is not None:
-            self._inner.before_trial(study, trial)
+        self._inner.before_trial(study, trial)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        if self._inner is not None:
-            self._inner.after_trial(study, trial, state, values)
+        self._inner.after_trial(study, trial, state, values)
 
     def reseed_rng(self) -> None:
         """Does nothing: a study is used by one process."""
 
     def _wish(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> NDArray[np.float64] | None:
-        if self._inner is None:
-            return None
+    ) -> NDArray[np.float64]:
         params = self._inner.sample_relative(study, trial, search_space)
         for name, distribution in search_space.items():
             if name not in params:
                 params[name] = self._inner.sample_independent(study, trial, name, distribution)
-        return self._proposals.row_of(params).astype(float)
+        return self._designs.row_of(params).astype(float)
 
 
 class FrontSampler(BaseSampler):
@@ -131,41 +128,15 @@ class FrontSampler(BaseSampler):
         prior: Prior | None = None,
         metrics: int = 1,
     ) -> None:
-        """Prepares the sampler.
-
-        Args:
-            space: Space of the designs.
-            designs: All designs that may be proposed.
-            tiers: Tiers of cost, in the unit of the designs' costs.
-            trials: Planned number of proposals; a third of them, but no more than needed, are the initial spread.
-            seed: Seed of the initial spread, and of draws.
-            features: Function for features of some designs, by index; the last is the cost with the tiers
-                (`AcquisitionPool.of`). By default the features of PIIP networks.
-            prior: Prior knowledge about the first metric of designs; dropped if it misleads.
-            metrics: Number of measured losses.
-        """
-        self._proposals = DesignPool(space, designs, seed)
-        own = features or _network_features(space, designs)
-        choices = AcquisitionPool.of(designs.costs_NC, own, _Near(designs.rows_ND))
-        start = int(np.clip(trials // 3, FEWEST_SPREAD, START))
-        self._gain = ExpectedFrontGain(choices, tiers, seed, start, prior, metrics)
+        """Prepares the sampler; arguments are those of `front_gain`."""
+        self._designs = StudyDesigns(space, designs, seed)
+        self._gain = front_gain(space, designs, tiers, trials, seed, features, prior, metrics)
         self._metrics = metrics
-        self.distributions = self._proposals.distributions
-        self.reason = Reason()
-        self.expected: tuple[float, float, float] | None = None
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether every design was proposed."""
-        return not self._proposals.free_N.any()
-
-    def record(self, design: Design | None) -> None:
-        """Makes the next proposal this design."""
-        self._proposals.recorded = design
+        self.distributions = self._designs.distributions
 
     def decode(self, params: dict[str, Any]) -> Design:
         """The design of a trial's parameters."""
-        return self._proposals.decode(params)
+        return self._designs.decode(params)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Includes all parameters: a design depends on all of them together."""
@@ -175,94 +146,82 @@ class FrontSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """The design with the largest expected gain."""
-        self.reason, self.expected = Reason(), None
 
-        def choose(free_N: NDArray[np.bool_]) -> int | None:
-            if self._proposals.recorded is not None:
-                return None  # a recorded design takes its place
-            evidence = self._evidence(study, trial)
-            proposal = self._gain.propose(
-                evidence.measured, evidence.pending, evidence.failed, free_N, evidence.reached
-            )
+        def choose(free_N: NDArray[np.bool_]) -> int:
+            found = self._results(study, trial)
+            proposal = self._gain.propose(found.measured, found.pending, found.failed, free_N, found.reached)
             if proposal is None:
                 raise RuntimeError("every design of the space was proposed")
-            self.reason, self.expected = proposal.reason, proposal.loss
             return proposal.index
 
-        return self._proposals.propose(study, trial, choose)
+        return self._designs.propose(study, trial, choose)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Raises for foreign parameters; ours are all sampled together."""
-        raise self._proposals.unknown(param_name)
+        raise self._designs.unknown(param_name)
 
     def reseed_rng(self) -> None:
         """Does nothing: random numbers follow from the seed and the trials."""
 
-    def _evidence(self, study: optuna.Study, trial: FrozenTrial) -> "_TrialResults":
+    def _results(self, study: optuna.Study, trial: FrozenTrial) -> Results:
         """Results of the other trials, with lower losses better."""
         maximised = [direction == optuna.study.StudyDirection.MAXIMIZE for direction in study.directions]
         signs = tuple(-1.0 if most else 1.0 for most in maximised[: self._metrics])
-        indices, found = self._proposals.catch_up(study, trial), _TrialResults(signs)
+        found = Results(len(signs))
+        self._designs.catch_up(study, trial)
         for other in study.get_trials(deepcopy=False):
-            index = indices.get(other.number)
-            if index is not None:
-                found.add(index, other)
+            index = self._designs.of_trial(other.number)
+            if index is not None and other.number != trial.number:
+                # Optuna's own reports are of a single value.
+                reached = {step: _signed([value], signs) for step, value in other.intermediate_values.items()}
+                reached |= {int(epochs): losses for epochs, losses in other.user_attrs.get(REACHED, {}).items()}
+                found.add(index, _STATES[other.state], _signed(other.values or (), signs), reached)
         return found
 
 
-@dataclass
-class _TrialResults:
-    """Results of trials, by design.
+_STATES: dict[TrialState, State] = {
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "running",
+    TrialState.PRUNED: "stopped",
+    TrialState.COMPLETE: "done",
+    TrialState.FAIL: "failed",
+}
 
-    Attributes:
-        signs: Factor for each metric that makes lower values better.
-        losses: Losses of full measurements, one or several.
-        pending: Designs in measurement.
-        failed: Designs that could not be measured.
-        reached: Losses by epochs at lower rungs.
+
+def _signed(values: Sequence[float], signs: Sequence[float]) -> list[float]:
+    """Losses of the metrics from a trial's values, which costs may follow."""
+    return [sign * value for sign, value in zip(signs, values, strict=False)]
+
+
+def front_gain(
+    space: RowSpace,
+    designs: PricedDesigns,
+    tiers: Sequence[float],
+    trials: int,
+    seed: int,
+    features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
+    prior: Prior | None = None,
+    metrics: int = 1,
+) -> ExpectedFrontGain:
+    """The acquisition function of a search.
+
+    Args:
+        space: Space of the designs.
+        designs: All designs that may be proposed.
+        tiers: Tiers of cost, in the unit of the designs' costs.
+        trials: Planned number of proposals; a third of them, but no more than needed, are the initial spread.
+        seed: Seed of the initial spread, and of draws.
+        features: Function for features of some designs, by index; the last is the cost with the tiers
+            (`AcquisitionPool.of`). By default the features of PIIP networks.
+        prior: Prior knowledge about the first metric of designs; dropped if it misleads.
+        metrics: Number of measured losses.
     """
-
-    signs: tuple[float, ...]
-    losses: dict[int, list[list[float]]] = field(default_factory=dict)
-    pending: list[int] = field(default_factory=list)
-    failed: list[int] = field(default_factory=list)
-    reached: dict[int, dict[int, list[float]]] = field(default_factory=dict)
-
-    @property
-    def measured(self) -> dict[int, list[float]]:
-        """Losses of each design; the means of several measurements."""
-        return {
-            index: [float(np.mean(values)) for values in zip(*found, strict=True)]
-            for index, found in self.losses.items()
-        }
-
-    def add(self, index: int, trial: FrozenTrial) -> None:
-        """Adds one trial."""
-        state = trial.state
-        # Optuna's own reports are of a single value.
-        reported = {step: self._signed([value]) for step, value in trial.intermediate_values.items()}
-        reported |= {int(epochs): losses for epochs, losses in trial.user_attrs.get(REACHED, {}).items()}
-        on_its_way = {step: losses for step, losses in reported.items() if self._is_whole(losses)}
-        if on_its_way and state != TrialState.FAIL:
-            self.reached[index] = on_its_way
-        values = self._signed(trial.values or ())
-        if state == TrialState.COMPLETE and self._is_whole(values):
-            self.losses.setdefault(index, []).append(values)
-        elif on_its_way and state in (TrialState.RUNNING, TrialState.PRUNED):
-            return
-        elif state in (TrialState.RUNNING, TrialState.WAITING):
-            self.pending.append(index)
-        else:
-            self.failed.append(index)
-
-    def _signed(self, values: Sequence[float]) -> list[float]:
-        """Losses of the metrics from a trial's values, which costs may follow."""
-        return [sign * value for sign, value in zip(self.signs, values, strict=False)]
-
-    def _is_whole(self, losses: Sequence[float]) -> bool:
-        return len(losses) == len(self.signs) and bool(np.isfinite(losses).all())
+    own = features or _network_features(space, designs)
+    choices = AcquisitionPool.of(designs.costs_NC, own, _Near(designs.rows_ND))
+    start = int(np.clip(trials // 3, FEWEST_SPREAD, START))
+    return ExpectedFrontGain(choices, tiers, seed, start, prior, metrics)
 
 
 def _network_features(space: RowSpace, designs: PricedDesigns) -> Callable[[NDArray[np.intp]], NDArray[np.float64]]:

@@ -1,9 +1,7 @@
-"""The interface of samplers: ask for a design, tell its result."""
+"""Samplers by name."""
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import optuna
@@ -12,52 +10,19 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from piip_search.architecture.design import Design
-from piip_search.evaluation.reason import Reason
+from piip_search.architecture.traits import Grouping
 from piip_search.search.samplers.acquisition import Prior
-from piip_search.search.samplers.design_pool import PricedDesigns, RowSpace
-from piip_search.search.samplers.optuna import REACHED, FrontSampler, InsideLimits
-
-
-@dataclass(frozen=True, slots=True)
-class Suggestion:
-    """A sampler's proposal.
-
-    Attributes:
-        design: The design.
-        reason: Reason of the proposal.
-        expected: Expected loss, with its lowest and its highest predicted level; None without a prediction.
-    """
-
-    design: Design
-    reason: Reason
-    expected: tuple[float, float, float] | None = None
-
-
-class Sampler(Protocol):
-    """Proposes designs, one at a time, and learns from their results."""
-
-    def ask(self, recorded: Design | None = None) -> Suggestion | None:
-        """The next design to measure with the reason; None if no new one is left.
-
-        Args:
-            recorded: Architecture that an earlier sitting proposed at this point. It is proposed again, and the sampler
-                goes through the same states as then.
-        """
-        ...
-
-    def tell(self, design: Design, losses: Sequence[float] | None) -> None:
-        """Learns a proposal's losses, metrics before costs, all lower is better, or None for a failure."""
-        ...
-
-    def report(self, design: Design, epochs: int, losses: Sequence[float]) -> None:
-        """Learns the losses of a proposal's metrics at a lower rung; it is not finished, and may never be."""
-        ...
+from piip_search.search.samplers.design_pool import DesignPool, PricedDesigns, RowSpace
+from piip_search.search.samplers.direct import FrontGainSampler, UniformSampler
+from piip_search.search.samplers.matched import MatchedSampler
+from piip_search.search.samplers.optuna import InsideLimits, front_gain
+from piip_search.search.samplers.suggestion import Sampler, Suggestion
 
 
 class OptunaSampler:
     """A `Sampler` with an Optuna study in memory; the ledger is the permanent record."""
 
-    def __init__(self, sampler: InsideLimits | FrontSampler, losses: int) -> None:
+    def __init__(self, sampler: InsideLimits, losses: int) -> None:
         """Creates the study.
 
         Args:
@@ -76,8 +41,7 @@ class OptunaSampler:
         trial = self._study.ask(self._sampler.distributions)
         design = self._sampler.decode(trial.params)
         self._asked[design] = trial
-        expected = self._sampler.expected if isinstance(self._sampler, FrontSampler) else None
-        return Suggestion(design, self._sampler.reason, expected)
+        return Suggestion(design, self._sampler.reason)
 
     def tell(self, design: Design, losses: Sequence[float] | None) -> None:
         trial = self._asked.pop(design)
@@ -87,9 +51,7 @@ class OptunaSampler:
             self._study.tell(trial, list(losses))
 
     def report(self, design: Design, epochs: int, losses: Sequence[float]) -> None:
-        # A user attribute: Optuna's own report does not work with several losses. The trial keeps running.
-        trial = self._asked[design]
-        trial.set_user_attr(REACHED, {**trial.user_attrs.get(REACHED, {}), str(epochs): list(losses)})
+        """Does nothing: Optuna's samplers of several losses learn from final ones alone."""
 
 
 def _nsga2(trials: int, seed: int) -> BaseSampler:
@@ -107,12 +69,8 @@ def _tpe(trials: int, seed: int) -> BaseSampler:
         )
 
 
-def _uniform(trials: int, seed: int) -> BaseSampler | None:
-    return None
-
-
-OPTUNA: dict[str, Callable[[int, int], BaseSampler | None]] = {"nsga2": _nsga2, "tpe": _tpe, "random": _uniform}
-SAMPLERS = ("piip", *OPTUNA)
+OPTUNA: dict[str, Callable[[int, int], BaseSampler]] = {"nsga2": _nsga2, "tpe": _tpe}
+SAMPLERS = ("piip", *OPTUNA, "random")
 
 
 def make_sampler(
@@ -125,11 +83,12 @@ def make_sampler(
     features: Callable[[NDArray[np.intp]], NDArray[np.float64]] | None = None,
     prior: Prior | None = None,
     metrics: int = 1,
+    groups: Grouping | None = None,
 ) -> Sampler:
     """The sampler with a name, over some designs.
 
     Args:
-        name: One of `SAMPLERS`.
+        name: One of `SAMPLERS`, or `matched` with groups.
         space: Space of the designs.
         designs: All designs that may be proposed.
         trials: Planned number of proposals.
@@ -138,9 +97,19 @@ def make_sampler(
         features: Features for our sampler; by default those of PIIP networks.
         prior: Prior knowledge for our sampler.
         metrics: Number of measured losses, which come before the designs' costs.
+        groups: What `matched` compares.
+
+    Raises:
+        SpaceError: Fewer than two groups of `matched` hold designs.
     """
-    losses = metrics + designs.costs_NC.shape[1]
+    if name == "matched" and groups is not None:
+        return MatchedSampler(DesignPool(space, designs, seed), designs.costs_NC[:, 0], groups, seed)
+    if name == "random":
+        return UniformSampler(DesignPool(space, designs, seed))
     if name == "piip":
         tiers = tiers or [float(designs.costs_NC[:, 0].max())]
-        return OptunaSampler(FrontSampler(space, designs, tiers, trials, seed, features, prior, metrics), losses)
-    return OptunaSampler(InsideLimits(OPTUNA[name](trials, seed), space, designs, seed), losses)
+        gain = front_gain(space, designs, tiers, trials, seed, features, prior, metrics)
+        return FrontGainSampler(DesignPool(space, designs, seed), gain, metrics)
+    return OptunaSampler(
+        InsideLimits(OPTUNA[name](trials, seed), space, designs, seed), metrics + designs.costs_NC.shape[1]
+    )

@@ -21,6 +21,8 @@ MOST_TUNED = 100
 """Most observations in the fit of scales: the time grows with their cube."""
 MOST_USED = 800
 """Most observations in predictions: the time grows with their cube."""
+MOST_PREDICTED = 4096
+"""Most designs that are predicted at once: the memory grows with them times the observations."""
 TUNING_STEPS = 15
 JITTER = 1e-8
 """Variance that keeps matrices invertible."""
@@ -118,8 +120,12 @@ class Surrogate:
         return self._back(mean_N + normal_SN @ root_NN.T)
 
     def expected(self, features_NF: _Array) -> _Array:
-        """The median loss of each design, shape (N,)."""
-        return self._back(self.process.predict(features_NF)[:, None])[:, 0]
+        """The median loss of each design, shape (N,); of many designs in parts, as a long search has measured them."""
+        starts = range(0, max(len(features_NF), 1), MOST_PREDICTED)
+        means_N = np.concatenate(
+            [self.process.predict(features_NF[start : start + MOST_PREDICTED]) for start in starts]
+        )
+        return self._back(means_N[:, None])[:, 0]
 
     def _back(self, targets_NQ: _Array) -> _Array:
         with warnings.catch_warnings():

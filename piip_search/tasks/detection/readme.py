@@ -1,5 +1,6 @@
 """The README's section about an exported detector: how to train it, here and with the authors' code."""
 
+from piip_search.architecture.miniatures import MINIATURE, without_miniature
 from piip_search.export import Export
 from piip_search.export.readme import expected_cost
 from piip_search.tasks.detection.authors import config
@@ -78,7 +79,9 @@ def detector_section(export: Export, data: CocoPaths, training: DetectionTrainin
 def _weights(export: Export) -> str:
     if export.start.kind != "random":
         return export.start.text
-    text = f"{export.start.text} Set `model.backbone.pretrained` to `hub` or to a folder of files."
+    names = [branch.backbone for branch in export.architecture.branches]
+    words = "`hub` or" if without_miniature(names) else f"`hub`, `{MINIATURE}` or"
+    text = f"{export.start.text} Set `model.backbone.pretrained` to {words} to a folder of files."
     fitting = [f"{b.backbone}: {b.model.timm_name}" for b in export.architecture.branches if b.model.timm_name]
     return f"{text} timm models whose weights fit: {', '.join(fitting)}." if fitting else text
 

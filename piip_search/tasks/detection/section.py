@@ -16,6 +16,19 @@ DETECTORS = (*get_args(DetectorName), "atss", "cascade_rcnn", "cascade_mask_rcnn
 MMDET = "mmdet::"
 """Beginning of the name of a configuration that mmdet ships."""
 
+STOCK_DETECTORS = {
+    "rtmdet_tiny": "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py",
+    "rtmdet_s": "mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py",
+    "rtmdet_m": "mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py",
+    "yolox_tiny": "mmdet::yolox/yolox_tiny_8xb8-300e_coco.py",
+    "yolox_s": "mmdet::yolox/yolox_s_8xb8-300e_coco.py",
+    "retinanet_r18": "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py",
+    "retinanet_r50": "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py",
+    "faster_rcnn_r50": "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
+    "mask_rcnn_r50": "mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py",
+}
+"""Detectors of mmdet with backbones of their own, by short name; a search is compared with them."""
+
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] > value[1]:
@@ -103,6 +116,8 @@ class DetectionTraining(TrainingSection):
                 f"unknown detector {self.detector!r}{closest(self.detector, DETECTORS)}; "
                 "or a configuration of mmdet, such as mmdet::atss/atss_r50_fpn_1x_coco.py or a file"
             )
+        if self.detector.startswith(MMDET) and not is_shipped(self.detector):
+            raise ValueError(f"{MMDET} names a configuration that mmdet ships, by a path in it, got {self.detector!r}")
         if self.known_detector is None and self.anchor_scale is not None:
             raise ValueError(f"anchor_scale is for retinanet and mask_rcnn; set anchors in the file of {self.detector}")
         if self.detector == "fcos" and self.anchor_scale is not None:
@@ -118,12 +133,16 @@ class DetectionTraining(TrainingSection):
 
     @property
     def named_paths(self) -> Mapping[str, Path]:
-        """Fields with paths; a detector that is no known name and none of mmdet's is a file."""
-        own = self.detector not in DETECTORS and not self.detector.startswith(MMDET)
-        return {**super().named_paths, **({"detector": Path(self.detector)} if own else {})}
+        return {**super().named_paths, **self.programs}
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """The configuration of the user's own detector."""
-        file = Path(self.detector)
-        return (file,) if file.is_file() else ()
+    def programs(self) -> Mapping[str, Path]:
+        """The configuration of the user's own detector: no known name, and none of mmdet's."""
+        own = self.detector not in DETECTORS and not self.detector.startswith(MMDET)
+        return {"detector": Path(self.detector)} if own else {}
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a name of mmdet's stays inside mmdet: an absolute path, or one with `..`, would name any file."""
+    path = name.removeprefix(MMDET)
+    return bool(path) and not path.startswith("/") and ".." not in path.split("/")

@@ -11,7 +11,14 @@ from piip_search.tasks.detection.facts import DETECTION_METRICS
 from piip_search.tasks.detection.head import COCO_MASK_RCNN, DetectorHead, DetectorName
 from piip_search.tasks.detection.mmdet.recipe import IMAGES_A_STEP, SCHEDULES
 from piip_search.tasks.detection.plan import CONFIG, OFFICIAL, UNREADABLE
-from piip_search.tasks.detection.section import DETECTORS, DetectionData, DetectionTraining
+from piip_search.tasks.detection.section import (
+    DETECTORS,
+    MMDET,
+    STOCK_DETECTORS,
+    DetectionData,
+    DetectionTraining,
+    is_shipped,
+)
 from piip_search.tasks.task import Metric, Task
 
 
@@ -22,8 +29,9 @@ class Detection:
     extra = "detection"
     packages: Mapping[str, str] = MappingProxyType({"mmengine": "mmengine", "mmcv": "mmcv-lite", "mmdet": "mmdet"})
     metrics: tuple[Metric, ...] = DETECTION_METRICS
-    merges: tuple[Merge, ...] = ("conv", "linear", "pyramid")
+    merges: tuple[Merge, ...] = ("conv", "linear", "pyramid", "residual")
     published: str | None = "detection"
+    stock: Mapping[str, str] = MappingProxyType(STOCK_DETECTORS)
     data: type[DataSection] = DetectionData
     training: type[TrainingSection] = DetectionTraining
     paths: tuple[tuple[str, ...], ...] = (
@@ -43,6 +51,10 @@ class Detection:
     schedules: tuple[str, ...] = tuple(SCHEDULES)
     images_a_step = IMAGES_A_STEP
     batch_setting = "train_dataloader.batch_size"
+
+    def stock_config(self, name: str) -> str | None:
+        own = name if name.startswith(MMDET) and is_shipped(name) else None
+        return STOCK_DETECTORS.get(name, own)
 
     def model(self, training: Any) -> str:
         return str(training.detector)

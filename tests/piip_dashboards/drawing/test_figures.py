@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -68,6 +69,13 @@ def test_letters_that_would_lie_on_each_other_are_left_out() -> None:
     texts = [text.text for text in ElementTree.fromstring(svg(wide)).iter("{http://www.w3.org/2000/svg}text")]
     assert "A" in texts
     assert "B" not in texts
+
+
+@pytest.mark.parametrize("rises", [True, False])
+def test_the_line_of_a_front_comes_from_the_worst(rises: bool) -> None:
+    axes = figures.front_figure(replace(front(), rises=rises)).axes[0]
+    first = axes.lines[[line.get_drawstyle() for line in axes.lines].index("steps-post")].get_ydata()[0]
+    assert first == axes.get_ylim()[0 if rises else 1]
 
 
 @pytest.mark.parametrize("metric", ["$m_$", "精度", "a<b&c"])

@@ -28,7 +28,7 @@ from piip_search.evaluation.facts import Facts
 from piip_search.evaluation.objectives import Objectives, finished, pareto_front
 from piip_search.ledger import Ledger
 from piip_search.search.search import open_search
-from support import fakes, ledgers
+from support import fakes, ledgers, small_ledger
 from support.four_objectives import drive, four_of
 from support.sites import Site, site_of
 
@@ -311,6 +311,12 @@ def test_choices_come_with_their_evidence(reading: RunSnapshot) -> None:
     assert "the cheapest costs" in choices(reading, 1e-6, None).problem
 
 
+def test_of_many_designs_a_part_is_compared_and_it_is_said(reading: RunSnapshot) -> None:
+    found = effects_of(reading, most=6)
+    assert (found.designs, found.finished) == (6, len(reading.representatives))
+    assert effects_of(reading, most=6) == found
+
+
 def test_what_matters_names_its_evidence(reading: RunSnapshot) -> None:
     found = effects_of(reading)
     assert found.designs == len(reading.representatives)
@@ -351,3 +357,15 @@ def test_the_axis_of_the_tiers_is_shown_first(spec: SearchSpec, tmp_path: Path) 
     assert page.index('<option value="mparams"') < page.index('<option value="gmacs"')
     assert "Up to 3 M" in site.client.get(f"/search/{run}/part/summary").text
     ledger.close()
+
+
+def test_tiers_have_the_unit_of_their_axis(tmp_path: Path, by_parameters: SearchSpec) -> None:
+    site = site_of(small_ledger.fill(tmp_path, by_parameters), tmp_path)
+    table = site.client.get("/api/searches/small/designs").json()
+    assert (table["tiers"], table["tier_unit"], table["axis"]) == ([0.8, 4.0], "M", "mparams")
+    assert site.client.get("/api/searches/small/designs?axis=gmacs").json()["tiers"] == []
+    health = site.client.get("/search/small/part/health").text
+    assert "parameters alone" in health
+    assert "MACs" not in health
+    assert site.client.get("/api/searches/small/health").json()["cost"] == "parameters"
+    site.ledger.close()

@@ -1,9 +1,11 @@
 """JSON of every page, tables to take along, and what is answered where something is wrong."""
 
 import csv
-import dataclasses
+import gc
+import gzip
 import io
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
@@ -14,12 +16,15 @@ from starlette.testclient import TestClient
 
 from piip_dashboards.runs.run_cache import RunCache
 from piip_dashboards.runs.run_snapshot import RunSnapshot
+from piip_dashboards.web.access import Guard
 from piip_dashboards.web.app import create_app
+from piip_dashboards.web.downloads import KeptTables, blocks
+from piip_dashboards.web.service import Service
 from piip_search.config import parse_spec
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.search.search import open_search
 from support import ledgers
-from support.sites import Site
+from support.sites import TOKEN, Site
 
 PARTS = ("summary", "fronts", "axes", "rungs", "health", "workers", "effects")
 HTML = {"accept": "text/html"}
@@ -42,9 +47,9 @@ def test_every_documented_route_answers_as_documented(past: Site) -> None:
 
 def test_runs_are_read_before_somebody_asks(past: Site) -> None:
     shelf = RunCache(past.ledger)
-    service = dataclasses.replace(past.service, shelf=shelf, spaces=tempfile.TemporaryDirectory())
+    service = Service(shelf, past.service.examination, past.service.actions)  # which ends with its pages
     known: SimpleQueue[RunSnapshot | None] = SimpleQueue()
-    with TestClient(create_app(service, once_read=lambda: known.put(shelf.known("big")))):
+    with TestClient(create_app(service, Guard(TOKEN), once_read=lambda: known.put(shelf.known("big")))):
         reading = known.get(timeout=60)
     assert reading is not None
     assert reading.designs
@@ -116,6 +121,49 @@ def test_tables_to_take_along(past: Site) -> None:
     assert [row["trial"] for row in table] == [evaluation.candidate.number for evaluation in reading.evaluations]
     front = list(csv.DictReader(io.StringIO(past.client.get("/api/searches/big/front.csv").text)))
     assert len(front) == sum(len(one.evaluations) for one in reading.fronts)
+
+
+def test_a_table_is_made_once_for_a_state_of_its_run(tmp_path: Path) -> None:
+    tables, made = KeptTables(), []
+
+    def make(path: Path) -> None:
+        made.append(path)
+        path.write_bytes(gzip.compress(b"a table"))
+
+    for state, again in ((1, 1), (1, 1), (2, 2)):
+        kept, file = tables.open("key", state, True, make).result()
+        assert b"".join(blocks(file, unpack=True)) == b"a table"
+        assert len(made) == again
+    kept, first = tables.open("key", 2, True, make).result()
+    tables.open("key", 3, True, make).result()[1].close()
+    assert not kept.path.exists()
+    assert gzip.decompress(b"".join(blocks(first, unpack=False))) == b"a table"  # whoever has it keeps it
+    for number in range(20):
+        tables.open(number, 1, True, make).result()[1].close()
+    folder = made[0].parent
+    assert len(list(folder.iterdir())) == 16
+    tables.close()
+    assert not folder.exists()
+
+
+def test_tables_that_are_never_closed_leave_no_files() -> None:
+    tables, made = KeptTables(), []
+    tables.open("key", 1, False, lambda path: made.append(path) or path.touch()).result()[1].close()
+    assert made[0].exists()
+    del tables
+    gc.collect()
+    assert not made[0].parent.exists()
+
+
+def test_many_downloads_at_once_leave_other_pages_alone(past: Site) -> None:
+    address = "/api/searches/big/evaluations.csv"
+    with ThreadPoolExecutor(60) as threads:
+        answers = [threads.submit(past.client.get, address) for _ in range(50)]
+        assert past.client.get("/api/versions").status_code == 200
+        texts = {answer.result().text for answer in answers}
+    assert len(texts) == 1
+    plain = past.client.get(address, headers={"accept-encoding": "identity"})
+    assert ("gzip" in plain.headers["content-encoding"], plain.text) == (False, texts.pop())
 
 
 def test_an_empty_ledger(empty: Site) -> None:

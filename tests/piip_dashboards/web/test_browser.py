@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
+from piip_dashboards.web.access import Guard
 from piip_dashboards.web.app import create_app
 from piip_search.api.runs import history_of
 from piip_search.ledger import Ledger
@@ -43,17 +45,24 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
-@pytest.fixture(scope="module")
-def address(past: Site) -> Iterator[str]:
-    """Where the dashboard of the finished search is served."""
+@contextmanager
+def served(site: Site) -> Iterator[str]:
+    """Where a dashboard is served meanwhile."""
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(create_app(past.service, port=port), log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(create_app(site.service, Guard(None, port)), log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(past: Site) -> Iterator[str]:
+    """Where the dashboard of the finished search is served."""
+    with served(past) as found:
+        yield found
 
 
 class Watched:
@@ -78,6 +87,10 @@ class Watched:
         if self.page.locator("script[src*='search.js'], script[src*='design.js']").count():
             self.page.wait_for_selector("body[data-drawn]", timeout=WAIT)
         return self.page
+
+    def leave(self) -> None:
+        """Closes the page while its server still answers: pages ask every few seconds what is new."""
+        self.page.close()
 
 
 @pytest.fixture
@@ -199,7 +212,7 @@ def test_axes_can_be_chosen(watched: Watched, address: str, past: Site) -> None:
         page.locator("#axes").get_by_label(label).select_option(option)
         expect(page.locator("#front-plot .xtitle")).to_have_text(title)
     page.locator("#axes").get_by_label("Metric").select_option("bbox_mAP_50")
-    expect(page.locator("#front-plot .ytitle")).to_have_text("bbox_mAP_50")
+    expect(page.locator("#front-plot .ytitle")).to_have_text("bbox_mAP_50 (box AP at 0.5)")
     expect(page.locator("#table thead")).to_contain_text("bbox_mAP_50")
 
 
@@ -227,6 +240,17 @@ def test_the_table_sorts_and_turns_pages(watched: Watched, address: str, past: S
     expect(page.locator("#table tbody tr").first).to_contain_text(cheapest.architecture.name)
     page.get_by_role("button", name="Next").click()
     expect(page.locator("#page-now")).to_have_text(re.compile("page 2 of"))
+
+
+def test_the_table_begins_with_the_best_of_a_metric_that_falls(watched: Watched, falling: Site) -> None:
+    values = [e.metrics["distance"] for e in falling.service.reading("small").representatives]
+    with served(falling) as address:
+        page = watched.visit(f"{address}/search/small")
+        expect(page.locator("#table th[aria-sort=ascending]")).to_contain_text("distance")
+        expect(page.locator("#table tbody tr").first).to_contain_text(f"{min(values):.4f}")
+        page.locator("#table thead").get_by_role("button", name="distance").click()
+        expect(page.locator("#table tbody tr").first).to_contain_text(f"{max(values):.4f}")
+        watched.leave()
 
 
 def test_the_theme_is_kept(watched: Watched, address: str) -> None:
@@ -299,12 +323,13 @@ def test_a_real_search_is_followed_to_its_end(watched: Watched, tmp_path: Path) 
                 value = history.objectives.value(front.best)
                 expect(page.locator(f"[data-tier='{front.tier}']")).to_have_text(f"{value:.4f}")
         best = max(history.finished, key=lambda e: history.objectives.value(e) or 0.0)
-        page = watched.visit(f"{address[0]}search/tiny/design/{best.candidate.design.fingerprint}")
+        page = watched.visit(f"{address[0].partition('?')[0]}search/tiny/design/{best.candidate.design.fingerprint}")
         expect(page.locator("[data-fact=cost]")).to_have_text(f"{history.objectives.cost(best):.4g}")
         page.get_by_role("button", name="Detect on some validation images").click()
         expect(page.locator(".picture img").first).to_be_visible(timeout=90_000)
         page.wait_for_function("() => document.querySelector('.picture img').naturalWidth === 256")
-        watched.visit(f"{address[0]}search/tiny/choose")
+        watched.visit(f"{address[0].partition('?')[0]}search/tiny/choose")
+        watched.leave()
     finally:
         dashboard.terminate()
         dashboard.communicate(timeout=30)

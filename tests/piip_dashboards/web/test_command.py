@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from piip_dashboards.web.access import REQUEST_HEADER, REQUEST_VALUE
 from piip_search import cli
 from piip_search.ledger import Ledger, sqlite_url
 from support import ROOT, ledgers
+from support.typed import Cli
 
 
 def command(*arguments: str) -> tuple[list[str], dict[str, str]]:
@@ -30,16 +32,33 @@ def command(*arguments: str) -> tuple[list[str], dict[str, str]]:
     }
 
 
+@dataclass(frozen=True)
+class Address:
+    """The address that a dashboard printed, and its token, if it needs one."""
+
+    url: str
+    token: str | None
+
+    def ask(self, path: str, method: str = "GET", token: str | None = None) -> bytes:
+        """The answer to a request."""
+        bearer = {"authorization": f"Bearer {token or self.token}"} if token or self.token else {}
+        asked = urllib.request.Request(
+            self.url + path, method=method, headers={REQUEST_HEADER: REQUEST_VALUE, **bearer}
+        )
+        with urllib.request.urlopen(asked) as answer:
+            return bytes(answer.read())
+
+
 @contextmanager
-def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Address]]:
     """The process, and the address that it printed."""
     words, environment = command(*arguments, "--port", "0", "--no-browser")
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
-        found = re.search(r"http://\S+", process.stdout.readline())
+        found = re.search(r"(http://\S+/)(?:\?token=(\S+))?", process.stdout.readline())
         try:
             assert found is not None
-            yield process, found[0]
+            yield process, Address(found[1], found[2])
         finally:
             process.send_signal(signal.SIGINT)
 
@@ -54,9 +73,11 @@ def home(tmp_path: Path) -> Path:
 
 def test_it_serves_until_it_is_interrupted(home: Path) -> None:
     with running(str(home)) as (process, address):
-        assert address.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(f"{address}api/versions") as answer:
-            assert json.load(answer) == {"big": 6}
+        assert address.url.startswith("http://127.0.0.1:")
+        assert len(address.token or "") >= 40
+        assert json.loads(address.ask("api/versions")) == {"big": 6}
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{address.url}api/versions")
     assert process.returncode == 0
 
 
@@ -72,31 +93,88 @@ def test_what_its_pages_start_finds_a_home_with_the_name_of_a_variable(
     other.parent.mkdir(parents=True)
     other.touch()  # so that the export ends at once
     with running(f"sqlite:///{tmp_path}/$$NOWHERE/other.db", f"--home={tmp_path}/$$NOWHERE") as (_, address):
-        design = f"{address}search/big/design/{fingerprint}"
-        with urllib.request.urlopen(design) as answer:
-            assert f"{tmp_path}/$$NOWHERE/other.db" in answer.read().decode()
-        asked = urllib.request.Request(f"{design}/export", method="POST", headers={REQUEST_HEADER: REQUEST_VALUE})
-        with urllib.request.urlopen(asked) as answer:
-            assert json.load(answer) == {"state": "running"}
+        design = f"search/big/design/{fingerprint}"
+        assert f"{tmp_path}/$$NOWHERE/other.db" in address.ask(design).decode()
+        assert json.loads(address.ask(f"{design}/export", "POST"))["state"] in ("waiting", "running")
         text = "data-busy"
         while "data-busy" in text:
             time.sleep(0.2)
-            with urllib.request.urlopen(f"{design}/part/export") as answer:
-                text = answer.read().decode()
+            text = address.ask(f"{design}/part/export").decode()
         assert f"{other.parent} holds other files (notes.txt)" in text
 
 
-def test_on_another_address_a_token_is_drawn_and_asked_for(home: Path) -> None:
-    with running("--home", str(home), "--host", "0.0.0.0") as (_, address):
-        token = address.rpartition("token=")[2]
-        assert len(token) >= 32
-        port = int(re.search(r":(\d+)/", address)[1])  # type: ignore[index]
-        data = f"http://127.0.0.1:{port}/api/versions"
+def test_a_token_of_ones_own_comes_from_a_file(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("a-token-of-my-own\n", encoding="utf-8")
+    file.chmod(0o600)
+    with running("--home", str(home), "--host", "0.0.0.0", "--token-file", str(file)) as (_, address):
+        assert address.token == "a-token-of-my-own"
+        port = int(re.search(r":(\d+)/", address.url)[1])  # type: ignore[index]
+        here = Address(f"http://127.0.0.1:{port}/", "a-token-of-my-own")
+        assert here.ask("api/versions")
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(data)
-        asked = urllib.request.Request(data, headers={"authorization": f"Bearer {token}"})
+            here.ask("api/versions", token="another")
+
+
+def test_without_a_token_if_one_says_so(home: Path) -> None:
+    with running("--home", str(home), "--no-token", "--read-only") as (_, address):
+        assert address.token is None
+        assert address.ask("api/versions")
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            address.ask("search/big/stop", "POST")
+
+
+def test_tokens_of_other_people(home: Path, run_cli: Cli) -> None:
+    at_home = ("--home", str(home))
+    with running(*at_home) as (_, address):
+        token = run_cli("tokens", "add", "bob", "--days", "30", *at_home).out.strip()
+        assert address.ask("api/versions", token=token)
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            address.ask("search/big/stop", "POST", token)
+        listed = run_cli("tokens", "list", *at_home).out
+        assert "bob" in listed
+        assert token not in listed
+        (known,) = json.loads(run_cli("tokens", "list", "--json", *at_home).out)
+        assert (known["name"], known["role"]) == ("bob", "view")
+        assert run_cli("tokens", "revoke", "bob", *at_home).code == 0
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            address.ask("api/versions", token=token)
+    assert run_cli("tokens", "list", *at_home).out.startswith("no token has a name")
+    gone = run_cli("tokens", "revoke", "bob", *at_home)
+    assert (gone.code, "no token 'bob'; there is none" in gone.err) == (2, True)
+
+
+STRANGER = """
+import os, sys, urllib.error, urllib.request
+url, secret = sys.argv[1:]
+def status(path, method="GET"):
+    asked = urllib.request.Request(url + path, method=method, headers={"x-requested-by": "piip-dashboard"})
+    try:
         with urllib.request.urlopen(asked) as answer:
-            assert answer.status == 200
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+status("")  # so that all is imported that another user may not read
+os.setgid(65534), os.setuid(65534)
+try:
+    open(secret).read()
+    readable = True
+except PermissionError:
+    readable = False
+seen = [status(""), status("api/searches")]
+print(*seen, status("search/big/stop", "POST"), status("search/big/start", "POST"), readable)
+"""
+
+
+def test_another_user_of_the_machine_neither_sees_nor_stops_anything(home: Path, run_cli: Cli) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    run_cli("tokens", "add", "bob", "--home", str(home))
+    with running(str(home), "--address", "http://127.0.0.1:1") as (_, address):
+        words = [sys.executable, "-c", STRANGER, address.url, str(home / "dashboard-tokens.json")]
+        seen = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert seen.stdout.split() == ["401", "401", "401", "401", "False"]
+        assert json.loads(address.ask("api/acts")) == []
 
 
 @pytest.mark.parametrize(
@@ -104,7 +182,10 @@ def test_on_another_address_a_token_is_drawn_and_asked_for(home: Path) -> None:
     [
         (["nowhere"], "no ledger at nowhere"),
         (["--home", "nowhere"], "run a search first"),
-        (["--host", "0.0.0.0", "--token", "short"], "at least 12 characters"),
+        (["--token", "short"], "at least 12 characters"),
+        (["--host", "0.0.0.0", "--no-token"], "leave --no-token out"),
+        (["--no-token", "--token", "a-token-that-is-long"], "give one of --token"),
+        (["--token-file", "nowhere"], "token file nowhere: No such file"),
         (["nosuch://database"], "cannot be opened"),
     ],
 )

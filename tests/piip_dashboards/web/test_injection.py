@@ -1,5 +1,6 @@
 """Names, errors and classes are text: they are never markup, and never paths that are followed."""
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -11,15 +12,17 @@ import pytest
 
 from piip_dashboards.runs.examples import folder_of, picture_file, trial_with_checkpoint
 from piip_dashboards.web.access import REQUEST_HEADER, REQUEST_VALUE
-from piip_dashboards.web.downloads import as_csv
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
 from piip_search.evaluation.facts import Facts
 from piip_search.ledger import Ledger
+from piip_search.plain_text import write_csv
 from piip_search.search.search import open_search
 from support import fakes, ledgers
 from support.sites import Site, site_of
 
 EVIL = '"><img src=x onerror="document.title=1"><script>document.title=2</script>'
+CONTROL = "\x1b[2J\u202e\u2066"
+"""Clears a terminal, and turns letters around."""
 NAMES = ['"><img src=x onerror="document.title=1">', EVIL, "../../etc", "..", "a b?c=d#e", "O'Brien & {{ 7*7 }}"]
 PARTS = ("summary", "fronts", "workers", "health", "rungs", "effects")
 PATHS = [name for name in NAMES if "/" in name or name == ".."]
@@ -37,7 +40,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             candidate = search.propose()
             assert candidate is not None
             facts = Facts(host=EVIL, folder="/etc", rest={"note": EVIL})
-            failed = Evaluation(candidate, "failed", error=EVIL, facts=facts)
+            failed = Evaluation(candidate, "failed", error=f"{EVIL}{CONTROL}", facts=facts)
             search.accept(replace(fakes.measure(candidate), facts=facts) if turn % 2 else failed)
     yield site_of(ledger, home)
     ledger.close()
@@ -47,6 +50,7 @@ def assert_harmless(text: str) -> None:
     assert "<img src=x" not in text
     assert "<script>document" not in text
     assert not re.search(r"\sonerror=\"", text)
+    assert not set(CONTROL) - set("[2J") & set(text)
     assert "49" not in re.findall(r"O(?:'|&#39;)Brien &amp; (\S+)", text)
 
 
@@ -97,9 +101,9 @@ def test_a_download_is_named_without_markup_or_folders(hostile: Site) -> None:
 
 
 def test_a_spreadsheet_takes_no_cell_for_a_formula() -> None:
-    assert (
-        as_csv([{"error": '=HYPERLINK("http://evil.example")', "gain": -1.0}]).splitlines()[1].startswith(b"\"'=HYPER")
-    )
+    text = io.StringIO()
+    write_csv([{"error": '=HYPERLINK("http://evil.example")', "gain": -1.0}], text)
+    assert text.getvalue().splitlines()[1].startswith("\"'=HYPER")
 
 
 @pytest.fixture

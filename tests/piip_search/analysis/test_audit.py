@@ -1,18 +1,23 @@
 """Audits of searches whose proxies are known to be good or bad."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from piip_search.analysis.audit import AuditPlan, audit, audit_candidates
+from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.evaluation.objectives import MetricAxis
 from piip_search.ledger import Ledger
+from piip_search.search.feasible import feasible_designs
 from piip_search.search.policy import FixedPolicy
 from piip_search.search.search import Search, open_search
 from piip_workers.runners import local
 from support import fakes
+from support.trades import trade
 
 LONGER = Fidelity(epochs=36)
 
@@ -119,3 +124,76 @@ def test_longer_trainings_start_from_nobodys_weights(spec: SearchSpec, ledger: L
     assert any(c.parent for c in candidates if c.fidelity != LONGER)
     again = open_search("run", inheriting, ledger, "recipe")
     assert [e.candidate for e in again.evaluations] == [e.candidate for e in search.evaluations]
+
+
+@pytest.fixture
+def designs(spec: SearchSpec) -> list[Architecture]:
+    space, legal = feasible_designs(spec)
+    order = np.random.default_rng(0).permutation(len(legal))[:20]
+    return [space.decode(legal.rows_ND[index]) for index in order]
+
+
+def both_trainings(design: Architecture, number: int, **metrics: tuple[float, float]) -> list[Evaluation]:
+    """The proxy of a design and its longer training, with the values of each metric in both."""
+    fidelities = (Fidelity(12), LONGER)
+    return [
+        Evaluation(
+            Candidate(2 * number + place, design, fidelity),
+            "done",
+            {name: values[place] for name, values in metrics.items()},
+        )
+        for place, fidelity in enumerate(fidelities)
+    ]
+
+
+def test_each_metric_is_audited(designs: list[Architecture]) -> None:
+    """The proxy ranks designs by the first metric as the longer training does, and by the second in reverse."""
+    objectives = trade(metrics=("bbox_mAP", "bbox_mAP_s"))
+    worths = np.random.default_rng(1).random(len(designs))
+    evaluations = [
+        evaluation
+        for number, (design, worth) in enumerate(zip(designs, worths, strict=True))
+        for evaluation in both_trainings(design, number, bbox_mAP=(worth, worth), bbox_mAP_s=(1 - worth, worth))
+    ]
+    first, second = audit(evaluations, objectives, (1.0,), AuditPlan(20, 1, LONGER))
+    assert (first.metric, second.metric) == ("bbox_mAP", "bbox_mAP_s")
+    assert first.figures is not None
+    assert second.figures is not None
+    assert (first.figures.proxy.value, second.figures.proxy.value) == (1, -1)
+    assert "the proxy is better than" in first.verdict
+    assert "the proxy is worse than" in second.verdict
+
+
+def test_costs_rank_by_what_is_better(designs: list[Architecture]) -> None:
+    """Where an error falls with the cost, cost ranks designs well, as it does where a score rises with it."""
+    rising = trade()
+    falling = replace(rising, metrics=(MetricAxis("error", best=0.0, worst=1.0),))
+    scores = [rising.price(design) for design in designs]
+    found = []
+    for objectives, name, sign in ((rising, "bbox_mAP", 1.0), (falling, "error", -1.0)):
+        values = [0.5 + sign * score for score in scores]
+        evaluations = [
+            evaluation
+            for number, (design, value) in enumerate(zip(designs, values, strict=True))
+            for evaluation in both_trainings(design, number, **{name: (value, value)})
+        ]
+        found += audit(evaluations, objectives, (1.0,), AuditPlan(20, 1, LONGER))
+    assert found[0].figures == found[1].figures
+    assert found[0].figures is not None
+    assert found[0].figures.costs[0].tau.value == 1
+
+
+def test_a_proxy_is_compared_with_the_cost_of_the_tiers(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """Also where that is neither MACs nor parameters."""
+    pricing = replace(trade().pricing, step=spec.step)  # type: ignore[type-var]
+    axis = pricing.axis("training_gib")
+    objectives = replace(trade(), costs=(axis,), known=pricing.axes, pricing=pricing)
+    evaluations = [
+        evaluation
+        for number, design in enumerate(designs)
+        for evaluation in both_trainings(design, number, bbox_mAP=(0.5, axis.of(design)))
+    ]
+    (found,) = audit(evaluations, objectives, (1e3,), AuditPlan(20, 1, LONGER))
+    assert found.figures is not None
+    assert [cost.noun for cost in found.figures.costs] == ["MACs", "parameters", "training memory"]
+    assert "rank by training memory, or train proxies longer" in found.verdict

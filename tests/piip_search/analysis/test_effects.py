@@ -9,6 +9,7 @@ from piip_search.analysis.effects import Effect, importance, matched_effects
 from piip_search.analysis.rank_correlation import Interval
 from piip_search.architecture import Architecture
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
+from piip_search.evaluation.objectives import MetricAxis
 from support.trades import trade
 
 OBJECTIVES = trade()
@@ -72,6 +73,19 @@ def test_a_single_pair_has_no_interval_and_few_designs_no_equal_cost() -> None:
     assert effect.equal_cost is None
     assert not effect.sure
     assert "(1 pair)" in effect.said("bbox_mAP")
+
+
+def test_a_gain_is_what_is_better_whatever_the_direction_of_the_metric() -> None:
+    """The effects of an error that falls are those of a score that rises; a text says which of both they are of."""
+    (falling,) = errors = (MetricAxis("error", best=0.0, worst=1.0),)
+    rising = matched_effects(_interactions(), OBJECTIVES)
+    rows = [replace(row, metrics={"error": 1 - row.metrics["bbox_mAP"]}) for row in _interactions()]
+    found = matched_effects(rows, replace(OBJECTIVES, metrics=errors))
+    assert [(one.title, one.sure) for one in found] == [(one.title, one.sure) for one in rising]
+    assert [one.mean for one in found] == pytest.approx([one.mean for one in rising])
+    said = _one(found, "12 instead of 6 interactions").said(falling.gained)
+    assert "+0.0040 ± 0.0015 reduction of error at" in said
+    assert OBJECTIVES.metrics[0].gained == "bbox_mAP"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from piip_search.analysis.health import Health, examine
+from piip_search.analysis.health import Health, Ranking, examine, merge_findings
 from piip_search.api.runs import health_of
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.evaluation.objectives import pareto_front
+from piip_search.evaluation.facts import Facts
+from piip_search.evaluation.objectives import MetricAxis, Objectives, pareto_front
 from piip_search.search.feasible import feasible_designs
 from support.trades import trade
 
@@ -20,6 +21,7 @@ RUNGS = (Fidelity(1, horizon=9), Fidelity(3, horizon=9), Fidelity(9))
 
 OBJECTIVES = trade()
 TIERS = (0.02, 0.06)
+NOTHING = Health((), (Ranking("bbox_mAP"),), "MACs")
 
 
 @pytest.fixture
@@ -56,14 +58,14 @@ def healthy(designs: Sequence[Architecture]) -> list[Evaluation]:
     return [done(number, design, worth(design)) for number, design in enumerate(ordered)]
 
 
-def checked(spec: SearchSpec, evaluations: list[Evaluation], **more: object) -> Health:
+def checked(spec: SearchSpec, evaluations: list[Evaluation], objectives: Objectives = OBJECTIVES) -> Health:
     spec = spec.model_copy(
         update={
             "fidelity": spec.fidelity.model_copy(update={"epochs": 9}),
             "budget": spec.budget.model_copy(update={"trials": 60}),
         }
     )
-    return health_of(spec, OBJECTIVES, evaluations, **more)  # type: ignore[arg-type]
+    return health_of(spec, objectives, evaluations)
 
 
 def names(health: Health) -> list[str]:
@@ -73,14 +75,14 @@ def names(health: Health) -> list[str]:
 def test_a_clean_search_has_no_findings(spec: SearchSpec, designs: list[Architecture]) -> None:
     health = checked(spec, healthy(designs))
     assert names(health) == []
-    assert health.surrogate is not None
-    assert health.macs is not None
-    assert health.surrogate.value > max(0.6, health.macs.value)
+    (ranking,) = health.rankings
+    assert ranking.score is not None
+    assert ranking.score.surrogate.value > max(0.6, ranking.score.cost.value)
 
 
 def test_a_young_search_has_none_either(spec: SearchSpec, designs: list[Architecture]) -> None:
     for count in range(6):
-        assert checked(spec, healthy(designs[:count])) == Health(())
+        assert checked(spec, healthy(designs[:count])) == NOTHING
 
 
 def test_noise_cannot_be_learnt(spec: SearchSpec, designs: list[Architecture]) -> None:
@@ -125,14 +127,44 @@ def test_a_rung_that_ranks_badly(spec: SearchSpec, designs: list[Architecture]) 
     health = examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60)
     assert names(health) == ["rungs"]
     assert "after 3 epochs than after 1" in health.findings[0].message
-    assert [(low, high) for low, high, _ in health.rungs] == [(1, 3), (3, 9)]
-    assert health.rungs[1][2].value == 1.0
+    (ranking,) = health.rankings
+    assert [(low, high) for low, high, _ in ranking.rungs] == [(1, 3), (3, 9)]
+    assert ranking.rungs[1][2].value == 1.0
 
 
 def test_low_rungs_are_not_taken_for_ends(spec: SearchSpec, designs: list[Architecture]) -> None:
     """What was only measured early tells nothing about the front or the tiers."""
     early = [done(number, design, worth(design), RUNGS[0]) for number, design in enumerate(designs)]
-    assert examine(early, OBJECTIVES, TIERS, RUNGS, 60) == Health(())
+    assert examine(early, OBJECTIVES, TIERS, RUNGS, 60) == NOTHING
+
+
+def seen(evaluations: Sequence[Evaluation], images: int) -> list[Evaluation]:
+    """The evaluations of trainings on so many images an epoch."""
+    return [replace(evaluation, facts=Facts(images=images)) for evaluation in evaluations]
+
+
+@pytest.mark.parametrize(("images", "found"), [(0, []), (200, ["merge"]), (3000, [])])
+def test_short_trainings_under_conv_hide_other_branches(
+    spec: SearchSpec, designs: list[Architecture], images: int, found: list[str]
+) -> None:
+    health = checked(spec, seen(healthy(designs), images))
+    assert names(health) == found
+    if found:
+        assert str(health.findings[0]).startswith("merge: ")
+        assert "under the merge conv after 1,800 images" in health.findings[0].message
+        assert "merges: [residual]" in health.findings[0].action
+
+
+def test_only_a_mixture_under_conv_is_unfair(designs: list[Architecture]) -> None:
+    evaluations = seen(healthy(designs), 200)
+    several = [evaluation for evaluation in evaluations if len(evaluation.candidate.architecture.branches) > 1]
+    single = [evaluation for evaluation in evaluations if evaluation not in several]
+    residual = [
+        replace(one, candidate=replace(one.candidate, design=replace(one.candidate.architecture, merge="residual")))
+        for one in several
+    ]
+    assert merge_findings(single) == merge_findings(several) == merge_findings([*single, *residual]) == []
+    assert len(merge_findings([*single, *residual, several[0]])) == 1
 
 
 def test_failures_that_have_a_cause(spec: SearchSpec, designs: list[Architecture]) -> None:
@@ -283,9 +315,80 @@ def test_few_designs_are_not_called_chance(spec: SearchSpec, designs: list[Archi
             return np.array([seen[design] for design in of])
 
         health = examine(evaluations, OBJECTIVES, TIERS, RUNGS, 60, features)
-        assert health.surrogate is not None
-        assert health.macs is not None
-        if health.surrogate.value > max(health.macs.value, 0):
+        score = health.rankings[0].score
+        assert score is not None
+        if score.surrogate.value > max(score.cost.value, 0):
             assert "surrogate" not in names(health)
-            wide += health.surrogate.low <= 0
+            wide += score.surrogate.low <= 0
     assert wide
+
+
+METRICS = ("bbox_mAP", "bbox_mAP_s")
+
+
+def of_two(evaluation: Evaluation, second: float) -> Evaluation:
+    return replace(evaluation, metrics={**evaluation.metrics, "bbox_mAP_s": second})
+
+
+def test_the_surrogate_is_judged_by_every_metric(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """The first metric can be learnt; the second is noise."""
+    random = np.random.default_rng(8)
+    evaluations = [of_two(one, float(random.random())) for one in healthy(designs)]
+    objectives = trade(metrics=METRICS)
+    health = checked(spec, evaluations, objectives=objectives)
+    findings = [finding for finding in health.findings if finding.check == "surrogate"]
+    assert [finding.message.startswith("what was learnt of bbox_mAP_s from 60") for finding in findings] == [True]
+    assert [ranking.metric for ranking in health.rankings] == list(METRICS)
+    alone = checked(spec, healthy(designs))
+    assert health.rankings[0] == alone.rankings[0]
+    assert "unseen designs by bbox_mAP_s with tau" in health.said[1]
+    assert "designs with tau" in alone.said[0]
+
+
+def test_rungs_are_judged_by_every_metric(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """The first rung ranks designs by the first metric as the full training does, by the second in reverse."""
+    evaluations = [
+        of_two(done(3 * number + place, design, worth(design) / 2, rung), worth(design) * (1 if place else -1))
+        for number, design in enumerate(sorted(designs, key=worth))
+        for place, rung in enumerate(RUNGS)
+    ]
+    health = examine(evaluations, trade(metrics=METRICS), TIERS, RUNGS, 60)
+    assert names(health) == ["rungs"]
+    assert "ranked otherwise by bbox_mAP_s after 3 epochs than after 1" in health.findings[0].message
+    assert "after 1 and 3 epochs designs are ranked alike by bbox_mAP with tau" in health.rungs_said[0]
+
+
+def test_a_falling_metric_is_judged_like_a_rising_one(spec: SearchSpec, designs: list[Architecture]) -> None:
+    falling = replace(OBJECTIVES, metrics=(MetricAxis("error", best=0.0, worst=1.0),))
+    errors = [replace(one, metrics={"error": 1 - one.metrics["bbox_mAP"]}) for one in healthy(designs)]
+    health = checked(spec, errors, objectives=falling)
+    assert names(health) == []
+    assert health.rankings[0].score == checked(spec, healthy(designs)).rankings[0].score
+
+
+def test_texts_name_the_axis_of_the_tiers(spec: SearchSpec, designs: list[Architecture]) -> None:
+    """On parameters nothing is said of MACs; a time is expected from the MACs on any axis."""
+    by_parameters = trade(costs=("mparams",))
+    tiers = tuple(sorted({round(by_parameters.price(design), 3) for design in designs}))[-1:]
+    random = np.random.default_rng(8)
+    evaluations = [done(number, design, float(random.random())) for number, design in enumerate(designs[:-1])]
+    slow = Candidate(99, designs[-1], RUNGS[-1])
+    running = {slow: 20 * 900 * gmacs(designs[-1]) + 500}
+    found = [
+        examine(evaluations, objectives, tiers, RUNGS, 60, unrelated(random), running)
+        for objectives in (by_parameters, OBJECTIVES)
+    ]
+    texts = [f"{health.said} {' '.join(map(str, health.findings))}" for health in found]
+    assert "parameters alone" in texts[0]
+    assert "MACs" not in texts[0]
+    assert "MACs alone" in texts[1]
+    stragglers = [[f for f in health.findings if f.check == "straggler"] for health in found]
+    assert stragglers[0] == stragglers[1] != []
+
+
+def test_starved_tiers_are_named_in_the_unit_of_their_axis(spec: SearchSpec, designs: list[Architecture]) -> None:
+    by_parameters = trade(costs=("mparams",))
+    most = max(map(by_parameters.price, designs))
+    health = examine(healthy(designs), by_parameters, (most / 1e4, most), RUNGS, 60)
+    assert names(health) == ["tier"]
+    assert health.findings[0].message == f"0 of 60 finished designs cost 0 to {most / 1e4:.6g} M"

@@ -2,7 +2,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from piip_search.analysis.rank_correlation import RESAMPLINGS, kendall_tau, tau_difference, tau_interval
@@ -10,7 +10,6 @@ from piip_search.analysis.rank_correlation import RESAMPLINGS, kendall_tau, tau_
 scores = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=12)
 
 
-@settings(deadline=None)  # scipy is imported in the first example
 @given(scores)
 def test_tau_is_scipys(rows: list[tuple[int, int]]) -> None:
     statistics = pytest.importorskip("scipy.stats")

@@ -3,6 +3,7 @@
 import ast
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from piip_search.errors import (
     StoreError,
     TableError,
     UserError,
+    WeightsError,
 )
 from piip_search.export import Provenance
 from piip_search.ledger import Ledger, sqlite_url
@@ -153,6 +155,8 @@ def test_an_export_that_cannot_be_is_refused_before_anything_is_written(fill: Fi
         export_designs(ledger, "unknown", "best", out, tmp_path)
     with pytest.raises(ChoiceError):
         export_designs(ledger, "small", "9999", out, tmp_path)
+    with pytest.raises(WeightsError, match="run small trained from random weights; leave --weights out, or name proxy"):
+        export_designs(ledger, "small", "best", out, tmp_path, ExportOptions(weights="pretrained"))
     assert not out.exists()
     out.mkdir()
     (out / "notes.txt").touch()
@@ -192,6 +196,14 @@ def test_an_audit_that_says_nothing_is_refused(fill: Fill, spec: SearchSpec, tmp
     failed = Ledger("sqlite://")
     with pytest.raises(LedgerError):
         open_audit(failed, "small", tmp_path, on=Place.LOCAL)
+
+
+def test_an_audit_of_an_unfair_comparison_says_so(fill: Fill, tmp_path: Path) -> None:
+    pytest.importorskip("mmdet")
+    told = list[str]()
+    open_audit(fill(images=100), "small", tmp_path / "runs", AuditOptions(2, epochs=9), Place.LOCAL, notify=told.append)
+    (said,) = told
+    assert re.fullmatch(r"note: merge: \d+ designs of one branch .* under the merge conv after 1,200 images; .*", said)
 
 
 def test_none_is_no_store_to_write_a_run_into(tmp_path: Path) -> None:
@@ -292,9 +304,9 @@ def test_what_a_page_starts_is_refused_as_a_command_is(fill: Fill, tmp_path: Pat
     ledger, told = fill(), list[str]()
     ledger.close()
     with pytest.raises(ChoiceError):
-        export_here(None, tmp_path / "runs", "small", "none", tmp_path / "exported", told.append)
+        export_here(None, tmp_path / "runs", "small", "none", tmp_path / "exported", "someone", told.append)
     with pytest.raises(UserError, match="no ledger at"):
-        export_here(None, tmp_path / "nowhere", "small", "none", tmp_path / "exported", told.append)
+        export_here(None, tmp_path / "nowhere", "small", "none", tmp_path / "exported", "someone", told.append)
     assert told == []
 
 
@@ -317,7 +329,7 @@ def test_a_check_that_failed_is_an_error_that_lists_it(fill: Fill, tmp_path: Pat
 
 def test_a_ledger_as_a_table_and_in_another_one(fill: Fill, tmp_path: Path) -> None:
     ledger, table = fill(trials=3), tmp_path / "tables" / "small.csv"
-    assert write_table(ledger, table) == 3
+    assert write_table(ledger, table).rows == 3
     assert len(table.read_text(encoding="utf-8").splitlines()) == 4
     with pytest.raises(UserError, match=r"a table must end in \.csv or \.parquet, got 'small\.txt'"):
         write_table(ledger, tmp_path / "small.txt")
@@ -340,7 +352,7 @@ def test_spaces_are_copied_and_nothing_is_written_over(tmp_path: Path) -> None:
 def test_how_a_run_stands_is_a_value_and_plain_data(fill: Fill, tmp_path: Path) -> None:
     ledger = fill(failing=(2,), leave=1)
     status = status_of(ledger, "small", tmp_path / "runs")
-    assert (len(status.history.evaluations), len(status.unfinished), status.is_audit) == (13, 1, False)
+    assert (len(status.history.evaluations), len(status.unfinished), status.is_search) == (13, 1, True)
     assert status.health is not None
     assert status_of(ledger, "small", tmp_path, examine=False).health is None
     content = status_content(status)

@@ -17,12 +17,13 @@ from piip_search.api.runs import history_of
 from piip_search.api.stores import keep_store, kept_store
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, load_spec
-from piip_search.config.shipped import find_space, shipped_spaces
+from piip_search.config.shipped import find_space
+from piip_search.config.yaml_file import write_yaml
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
 from piip_search.ledger import Ledger
 from piip_search.search.policy import FixedPolicy
 from piip_search.search.search import Search, open_search
-from support import fakes
+from support import fakes, small_ledger
 from support.commands import every_command, problems_of
 from support.typed import Cli
 
@@ -66,7 +67,7 @@ def test_an_example_that_does_not_parse_is_found() -> None:
 
 def test_the_groups_of_commands_have_help(run_cli: Cli) -> None:
     words = {tuple(name[:length]) for name, _ in every_command() for length in range(len(name))}
-    assert words == {(), ("ledger",)}
+    assert words == {(), ("ledger",), ("tokens",)}
     for group in words:
         ended = run_cli(*group, "--help")
         assert ended.code == 0
@@ -133,7 +134,7 @@ def test_cost_of_what_no_head_reads(run_cli: Cli) -> None:
 def test_a_plan_in_three_forms(run_cli: Cli, tmp_path: Path) -> None:
     table = run_cli("plan", "coco", "--images", "118287,5000")
     assert table.code == 0
-    assert re.search(r"legal designs +1,\d{3},\d{3}", table.out)
+    assert re.search(r"legal designs +2,\d{3},\d{3}", table.out)
     assert "whole search" in table.out
     content = json.loads(run_cli("plan", "quickstart", "--trials", "5", "--json").out)
     assert sum(content["histogram"]["designs"]) == content["designs"]
@@ -201,6 +202,16 @@ def test_show_says_how_healthy_a_run_is(run_cli: Cli, tmp_path: Path, spec: Sear
     assert re.search(r"the surrogate ranks unseen designs with tau [+-]\d\.\d\d .*MACs alone with", ended)
 
 
+def test_texts_name_the_axis_of_the_tiers(run_cli: Cli, tmp_path: Path, by_parameters: SearchSpec) -> None:
+    small_ledger.fill(tmp_path / "runs", by_parameters).close()
+    home = ("--home", str(tmp_path / "runs"))
+    shown = run_cli("show", "small", *home).out
+    assert re.search(r"the surrogate ranks unseen designs with tau .*, parameters alone with", shown)
+    assert "MACs" not in shown
+    chosen = run_cli("export", "small", "worst", "-o", "out", *home)
+    assert "give best, best<=250M, knee, a trial number" in chosen.err
+
+
 def test_an_audit_is_shown_without_an_examination(run_cli: Cli, tmp_path: Path, spec: SearchSpec) -> None:
     book = Ledger(f"sqlite:///{tmp_path}/runs/ledger.db")
     search = open_search("small", spec, book, "recipe")
@@ -226,7 +237,9 @@ def test_a_search_that_is_called_like_an_audit_is_none(run_cli: Cli, tmp_path: P
 def test_init_writes_spaces_that_run_as_typed(run_cli: Cli, tmp_path: Path) -> None:
     ended = run_cli("init")
     assert ended.code == 0
-    assert {path.stem for path in (tmp_path / "spaces").iterdir()} == set(shipped_spaces())
+    assert {path.stem for path in (tmp_path / "spaces").iterdir()} == {"coco", "quickstart"}
+    assert run_cli("init", "experiments/pairing").code == 0
+    assert (tmp_path / "spaces/experiments/pairing.yaml").is_file()
     assert "piip-search run spaces/coco.yaml" in ended.out
     again = run_cli("init", "coco")
     assert again.code == 2
@@ -250,6 +263,16 @@ def test_the_store_of_a_run_is_kept_without_secrets(tmp_path: Path, given: str, 
     keep_store(given, tmp_path, "run")
     assert kept_store(tmp_path, "run") == kept
     assert "s3cret" not in (tmp_path / "run" / "mlflow.txt").read_text(encoding="utf-8")
+
+
+def test_unknown_baselines_are_one_error(run_cli: Cli, tmp_path: Path, spec: SearchSpec) -> None:
+    content = {**spec.model_dump(mode="json", exclude_defaults=True), "baselines": ["yolox_tny@64", "published"]}
+    (tmp_path / "space.yaml").write_text(write_yaml(content), encoding="utf-8")
+    ended = run_cli("run", "space.yaml", "--on", "local")
+    assert ended.code == 2
+    assert "1 problem" in ended.err
+    assert "baselines[0]: unknown baseline 'yolox_tny@64'; did you mean yolox_tiny?" in " ".join(ended.err.split())
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_search_without_a_result_suggests_no_export(

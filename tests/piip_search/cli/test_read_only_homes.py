@@ -118,12 +118,12 @@ def test_the_dashboard_shows_it(reader: list[str], home: Path) -> None:
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=_environment()) as process:
         assert process.stdout is not None
         try:
-            found = re.search(r"http://\S+", process.stdout.readline())
+            found = re.search(r"(http://\S+/)\?token=(\S+)", process.stdout.readline())
             assert found is not None
-            with urllib.request.urlopen(f"{found[0]}api/versions") as answer:
-                assert answer.read() == b'{"small":8}'
-            with urllib.request.urlopen(f"{found[0]}search/small") as answer:
-                assert answer.status == 200
+            for page, said in (("api/versions", b'{"small":8}'), ("search/small", b"small")):
+                asked = urllib.request.Request(f"{found[1]}{page}", headers={"authorization": f"Bearer {found[2]}"})
+                with urllib.request.urlopen(asked) as answer:
+                    assert said in answer.read()
         finally:
             process.send_signal(signal.SIGINT)
     assert content(home) == before
@@ -134,7 +134,7 @@ def test_what_writes_is_refused_at_once(typed: Typed, home: Path, arguments: lis
     before = frozen(home)
     ended = typed(*(str(home) if word == "OTHER" else word for word in arguments))
     assert (ended.returncode, "Traceback" in ended.stderr) == (2, False)
-    assert "may only be read here; name a place of your own with --home or --ledger" in ended.stderr
+    assert re.search(r"may only be read here \(it belongs to \S+, mode 0444\); name a place of your own", ended.stderr)
     assert content(home) == before
 
 
@@ -185,8 +185,6 @@ def test_without_a_log_it_is_read_too(typed: Typed, home: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("UPDATE alembic_version SET version_num = '0001'", "tables are of an older version (0001, this version reads"),
-        ("UPDATE alembic_version SET version_num = '0002'", "tables are of an older version (0002, this version reads"),
         ("UPDATE alembic_version SET version_num = '9999'", "a newer version wrote it"),
         ("DROP TABLE alembic_version", "the file is no ledger"),
     ],
@@ -206,6 +204,7 @@ def test_a_ledger_that_would_have_to_be_changed_is_one_message(
 def test_asking_makes_no_ledger_of_another_file(typed: Typed, home: Path) -> None:
     with closing(sqlite3.connect(home / "other.db")) as connection, connection:
         connection.execute("CREATE TABLE thing (id INTEGER)")
-    for name, said in (("other.db", "the file is no ledger"), ("ledger.db-writers", "the file is no ledger")):
+    (home / "text.db").write_text("no database at all, but long enough to be taken for one " * 20, encoding="utf-8")
+    for name, said in (("other.db", "the file is no ledger"), ("text.db", "file is not a database")):
         ended = typed("show", "--ledger", f"sqlite:///{home / name}")
         assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr

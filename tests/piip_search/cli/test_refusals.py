@@ -89,6 +89,16 @@ def test_what_a_user_can_mend_ends_with_code_2(run_cli: Cli, arguments: list[str
     assert "Traceback" not in ended.err
 
 
+def test_a_space_of_one_group_is_refused_with_its_groups(run_cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    content = yaml.safe_load(find_space("quickstart").read_text(encoding="utf-8"))
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump({**content, "sampler": "matched", "groups": "family"}))
+    ended = run_cli("run", "one.yaml", "--on", "local", "--mlflow", "none")
+    assert ended.code == 2
+    assert "two groups are needed, and within the limit there are ViT (19)" in ended.err
+    assert "Traceback" not in ended.err
+
+
 def test_an_unknown_run_and_choice(run_cli: Cli, finished: list[str]) -> None:
     assert "it holds: small" in run_cli("front", "other", *finished).err
     ended = run_cli("export", "small", "best<=0.0000001G", "-o", "out", *finished)
@@ -109,6 +119,18 @@ def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path:
     assert "; place https://huggingface.co/timm/deit_tiny" in ended.err
     assert "as weights/deit_tiny_patch16_224.fb_in1k.safetensors" in ended.err
     assert "vit_pico has no pre-trained weights; leave it out of space.backbones" in ended.err
+
+
+def test_backbones_without_miniature_weights_are_said_in_one_line(run_cli: Cli, tmp_path: Path) -> None:
+    content = yaml.safe_load(find_space("quickstart").read_text(encoding="utf-8"))
+    content["space"] = {"backbones": ["vit_t", "vit_w64_d2_h2", "vit_pico"], "resolutions": [32]}
+    content["limit"] = {"gmacs": [1.0]}
+    content["training"]["pretrained"] = "miniature"
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    ended = run_cli("run", "small.yaml", "--on", "local")
+    assert ended.code == 2
+    assert "1 problem" in ended.err
+    assert "training.pretrained: no miniature weights of vit_t, vit_w64_d2_h2; vit_micro, " in ended.err
 
 
 def test_what_no_candidate_could_be_measured_with_is_said_before_anything_starts(run_cli: Cli, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -11,13 +11,14 @@ from rich.console import Console
 from piip_search.analysis.error_kinds import kinds
 from piip_search.api.runs import health_of, history_of
 from piip_search.architecture import Architecture
+from piip_search.cli.plain_console import PlainConsole
 from piip_search.cli.terminal.front_plot import plot_front
 from piip_search.cli.terminal.live import watch
 from piip_search.cli.terminal.tables import failures_view, fronts_view, health_view
 from piip_search.cli.terminal.widgets import Bar, DesignName, FrontPlot
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.evaluation.objectives import pareto_front
+from piip_search.evaluation.objectives import MetricAxis, pareto_front
 from piip_search.ledger import Ledger
 from piip_search.search.search import Search, open_search
 from support import fakes
@@ -31,7 +32,7 @@ TSB = "vit_b@672:w14+vit_s@1120:w14+vit_t@1568:w14*12"
 
 def _written(*shown: object, width: int = 80, encoding: str = "utf-8", terminal: bool = False) -> str:
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
-    console = Console(file=file, width=width, height=40, force_terminal=terminal, color_system=None)
+    console = PlainConsole(file=file, width=width, height=40, force_terminal=terminal, color_system=None)
     console.print(*shown)
     file.flush()
     file.seek(0)
@@ -43,6 +44,19 @@ def _evaluations(values: dict[str, float]) -> list[Evaluation]:
         Evaluation(Candidate(n, Architecture.parse(form), Fidelity()), "done", {"bbox_mAP": value})
         for n, (form, value) in enumerate(values.items())
     ]
+
+
+def test_the_steps_of_a_metric_that_falls_go_down() -> None:
+    """Its plot is that of the rising one upside down."""
+    values = {"vit_t@224:g": 0.2, "vit_s@448:g": 0.5, "vit_b@672:g": 0.9}
+    errors = [replace(one, metrics={"error": 1 - one.metrics["bbox_mAP"]}) for one in _evaluations(values)]
+    falling = replace(OBJECTIVES, metrics=(MetricAxis("error", best=0.0, worst=1.0),))
+    lines = plot_front([pareto_front(errors, falling, 500.0)], errors, falling)
+    drawn = [line[11:] for line in lines[1:11]]
+    risen = [line[11:] for line in _plot(values, (500.0,))[1:11]]
+    assert [line.replace("┐", "┘") for line in reversed(drawn)] == risen
+    assert any("┐" in line for line in drawn)
+    assert not any("┘" in line for line in drawn)
 
 
 def _plot(values: dict[str, float], tiers: tuple[float, ...] = (100.0, 500.0), **how: object) -> list[str]:
@@ -69,6 +83,15 @@ def test_the_plot_rises_to_the_right() -> None:
     lines = _plot(FOUR, width=60, height=9)
     places = [(line.index("●"), -row) for row, line in enumerate(lines) if row and "●" in line]
     assert sorted(places) == sorted(places, key=lambda place: place[1])
+
+
+def test_the_plot_shows_baselines_beyond_the_measured_designs_too() -> None:
+    lines = _plot(FOUR, width=60, height=9, baselines=[(300.0, 0.6), (900.0, 0.2)])
+    assert lines[0].rstrip().endswith("● front, · other designs, × baselines")
+    marked = [(row, line.index("×")) for row, line in enumerate(lines) if row and "×" in line]
+    assert [row for row, _ in marked] == [1, 7]
+    assert marked[0][1] < marked[1][1] == 59
+    assert sum(line.count("●") for line in lines[1:]) == 3
 
 
 def test_the_plot_is_ascii_where_it_must_be() -> None:
@@ -111,7 +134,7 @@ def test_errors_are_neither_markup_nor_control_codes() -> None:
         "failed",
         error="[red]no[/red] [link=x]y[/link]\x1b[2J\n",
     )
-    assert _written(failures_view([failed])) == "1 failed: [red]no[/red] [link=x]y[/link] [2J  (trial 3)\n"
+    assert _written(failures_view([failed])) == "1 failed: [red]no[/red] [link=x]y[/link]\\x1b[2J (trial 3)\n"
 
 
 def test_failures_of_one_kind_are_one_line() -> None:
@@ -248,12 +271,9 @@ def test_a_pipe_gets_no_spaces_at_the_end_and_no_broken_lines(run_cli: Cli, fill
     assert "x" * 300 in run_cli("show", "small").out
 
 
-def test_a_large_run_is_shown_quickly(run_cli: Cli, fill: Fill) -> None:
-    """Most of the time goes into the examination, whose surrogate learns from 800 designs at most."""
+def test_a_large_run_is_shown_in_few_lines(run_cli: Cli, fill: Fill) -> None:
     fill(trials=200, failing=range(0, 200, 5))
-    started = time.monotonic()
     seen = run_cli("show", "small").out
-    assert time.monotonic() - started < 20
     assert len(seen.splitlines()) < 60
 
 

@@ -7,14 +7,13 @@ import pytest
 
 from piip_search.config import SearchSpec, SpecError, load_spec, parse_spec
 from piip_search.config.evaluator import EVALUATOR_SECTIONS, EvaluatorSection
-from piip_search.config.shipped import find_space
 from piip_search.sections import Section
+from support import ROOT
 
 FINGERPRINTS = {
-    "quickstart": ("97cb8e5afdf189d9", "45f45673adab65ea"),
-    "coco": ("819b8de98759feca", "af363938d31496fe"),
+    "tests/support/spaces/former_quickstart.yaml": ("97cb8e5afdf189d9", "45f45673adab65ea"),
 }
-"""Question, and recipe for the data `data`, of each shipped space before evaluators could be chosen."""
+"""Question, and recipe for the data `data`, of a space before evaluators could be chosen."""
 
 
 class CheckSection(Section):
@@ -43,14 +42,14 @@ def with_evaluator(spec: SearchSpec, evaluator: Any, **changes: Any) -> SearchSp
     return parse_spec({**spec.model_dump(mode="json"), "evaluator": evaluator, **changes})
 
 
-@pytest.mark.parametrize("name", FINGERPRINTS)
+@pytest.mark.parametrize("file", FINGERPRINTS)
 @pytest.mark.parametrize("chosen", [None, "stand_alone", {"kind": "stand_alone"}])
-def test_the_default_leaves_all_fingerprints_as_they_are(name: str, chosen: Any) -> None:
-    spec = load_spec(find_space(name))
+def test_the_default_leaves_all_fingerprints_as_they_are(file: str, chosen: Any) -> None:
+    spec = load_spec(ROOT / file)
     if chosen is not None:
         content = spec.model_dump(mode="json", exclude_unset=True)
         spec = parse_spec({**content, "evaluator": chosen})
-    assert (spec.question, spec.recipe("data")) == FINGERPRINTS[name]
+    assert (spec.question, spec.recipe("data")) == FINGERPRINTS[file]
     assert spec.preparation("data") is None
     assert spec.model_dump(mode="json")["evaluator"] == {"kind": "stand_alone"}
 

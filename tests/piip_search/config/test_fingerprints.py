@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from piip_search.config import load_spec, parse_spec
+from piip_search.architecture.miniatures import MINIATURE
+from piip_search.config import SearchSpec, load_spec, parse_spec
 from support import ROOT
 
 OF_FILES = {
     "search_spaces/coco.yaml": ("819b8de98759feca", "af363938d31496fe"),
-    "search_spaces/quickstart.yaml": ("97cb8e5afdf189d9", "45f45673adab65ea"),
+    "tests/support/spaces/former_quickstart.yaml": ("97cb8e5afdf189d9", "45f45673adab65ea"),
     "benchmarks/spaces/bccd.yaml": ("5f86887b6a65f5de", "db5a0374969ee5e2"),
     "benchmarks/spaces/nuclei.yaml": ("79f877c67c766061", "7d3547902c91b2f5"),
     "benchmarks/spaces/nuclei_gpu.yaml": ("c0d412fab88febd3", "97634f3c6b594cdb"),
@@ -80,9 +81,16 @@ SMALL: dict[str, Any] = {
 }
 
 
+def as_before(spec: SearchSpec) -> SearchSpec:
+    """A shipped space before it offered the merge `residual`."""
+    if spec.space.merges is None or "residual" not in spec.space.merges:
+        return spec
+    return spec.model_copy(update={"space": spec.space.model_copy(update={"merges": ("conv",)})})
+
+
 @pytest.mark.parametrize("file", OF_FILES)
 def test_a_file_keeps_its_fingerprints(file: str) -> None:
-    spec = load_spec(ROOT / file)
+    spec = as_before(load_spec(ROOT / file))
     assert (spec.question, spec.recipe("data")) == OF_FILES[file]
     assert parse_spec(spec.model_dump(mode="json")) == spec
 
@@ -91,6 +99,15 @@ def test_a_file_keeps_its_fingerprints(file: str) -> None:
 def test_settings_keep_their_fingerprints(name: str) -> None:
     spec = parse_spec({**SMALL, **SETTINGS[name]})
     assert (spec.question, spec.recipe("data")) == OF_SETTINGS[name]
+
+
+def test_miniature_weights_are_part_of_the_recipe() -> None:
+    recipes = {
+        parse_spec({**SMALL, "training": {"pretrained": one}}).recipe("data") for one in (None, "hub", MINIATURE)
+    }
+    assert len(recipes) == 3
+    spec = parse_spec({**SMALL, "training": {"pretrained": MINIATURE}})
+    assert spec.training.named_paths == {}
 
 
 def test_the_content_of_an_own_file_is_part_of_the_recipe(tmp_path: Path) -> None:

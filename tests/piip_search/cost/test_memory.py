@@ -100,7 +100,7 @@ def test_the_training_of_other_outputs_takes_other_memory(name: str, outputs: in
     model = PIIP(architecture, outputs=outputs).train()
     kept = kept_values(model, torch.randn(1, 3, 64, 64))
     weights = sum(parameter.numel() for parameter in model.parameters())
-    found = training_bytes(architecture, Step(), outputs)
+    found = training_bytes(architecture, Step(outputs=outputs))
     assert found - 16 * weights == pytest.approx(4 * kept, rel=0.05)
     assert found != training_bytes(architecture, Step())
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from piip_search.architecture import Architecture, Branch  # noqa: E402
+from piip_search.architecture.segments import ONE_MAP_MERGES  # noqa: E402
 from piip_search.cost import price, published_head_cost  # noqa: E402
 from piip_search.models import PIIP, PIIPClassifier, PIIPPyramid  # noqa: E402
 from piip_search.models.attention import WidthNormAttention, attend  # noqa: E402
@@ -199,6 +200,16 @@ def test_single_branches_and_silent_ones_build_nothing_extra() -> None:
     assert names == {"branches", "merges"}
 
 
+@torch.no_grad()
+def test_a_single_branch_is_one_network_under_all_merges_of_one_map() -> None:
+    maps = []
+    for merge in ONE_MAP_MERGES:
+        torch.manual_seed(0)
+        model = PIIP(Architecture((Branch("vit_pico", 64),), merge=merge)).eval()
+        maps.append(model(torch.ones(1, 3, 64, 64)))
+    assert all(torch.equal(one, maps[0]) for one in maps)
+
+
 def test_equal_seeds_build_equal_weights() -> None:
     def weights() -> list[Tensor]:
         torch.manual_seed(7)
@@ -316,7 +327,26 @@ def test_three_levels_are_the_last_of_four() -> None:
         PIIPPyramid(architecture, strides=(8, 64))
 
 
-@pytest.mark.parametrize("merge", ["conv", "linear", "pyramid", "logits", "tokens"])
+@pytest.mark.parametrize(
+    ("name", "alone"),
+    [
+        ("vit_micro@64:g+vit_pico@96:g*2/residual", "vit_pico@96:g"),
+        ("vit_micro@64:g+vit_nano@48:g+vit_pico@32:g*1/residual", "vit_micro@64:g"),
+        ("vit_micro@64:g+vit_pico@96:g*0/residual", "vit_pico@96:g"),
+    ],
+)
+def test_the_merge_residual_begins_as_the_branch_of_the_largest_image(name: str, alone: str) -> None:
+    """Its channels come first in the first branch's width, and empty ones after them."""
+    model, single = PIIP(Architecture.parse(name)).eval(), PIIP(Architecture.parse(alone)).eval()
+    single.branches[0].load_state_dict(model.branches[model.architecture.output].state_dict())
+    image = torch.randn(2, 3, model.architecture.resolution, model.architecture.resolution)
+    merged, expected = model(image), single(image)
+    width = expected.shape[1]
+    torch.testing.assert_close(merged[:, :width], expected, rtol=0, atol=1e-6)
+    assert merged[:, width:].abs().sum() == 0
+
+
+@pytest.mark.parametrize("merge", ["conv", "linear", "residual", "pyramid", "logits", "tokens"])
 def test_merging_written_out(merge: str) -> None:
     """PIIP, section 3.4: each branch projected, brought to the output's grid, and summed with its weight."""
     architecture = Architecture.parse(f"vit_micro@64:g+vit_nano@96:g*4/{merge}".replace("/conv", ""))
@@ -349,6 +379,10 @@ def test_merging_written_out(merge: str) -> None:
                     x = torch.einsum("bkn,dk->bdn", unfolded, layers[place].weight.flatten(1)).unflatten(2, x.shape[2:])
                     x = normed(x, layers[place + 1]).clamp(min=0)
             total = total + resized(x) * module.branch_weights[index]
+        if merge == "residual":
+            total = total + torch.einsum(
+                "bchw,dc->bdhw", maps[model.architecture.output], module.placement.weight[..., 0, 0]
+            )
         return total
 
     if merge == "logits":

@@ -1,12 +1,17 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from piip_search.architecture.design import Design
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.reason import Reason
 from piip_search.ledger import Ledger, LedgerError
-from piip_search.search.search import Search, open_search
+from piip_search.search.feasible import feasible_designs
+from piip_search.search.samplers.sampler import make_sampler
+from piip_search.search.samplers.suggestion import Sampler
+from piip_search.search.search import Search, open_search, policy_of
 from support import fakes
 
 
@@ -56,6 +61,12 @@ def test_a_finished_search_proposes_nothing_more(spec: SearchSpec, ledger: Ledge
     search = open_search("run", spec, ledger, "recipe")
     assert search.propose() is None
     assert search.replayed == len(ledger.evaluations("run")) == spec.budget.trials
+
+
+def test_an_interruption_is_in_the_log(spec: SearchSpec, ledger: Ledger) -> None:
+    search = open_search("run", spec, ledger, "recipe")
+    search.note_stop()
+    assert [act.what for act in ledger.actions("run")] == ["began", "stopped"]
 
 
 def test_more_trials_extend_a_finished_search(spec: SearchSpec, ledger: Ledger) -> None:
@@ -205,13 +216,31 @@ def test_a_killed_search_promotes_the_same_designs(
     assert [e.candidate for e in search.evaluations] == [e.candidate for e in undisturbed.evaluations]
 
 
+class Listening:
+    """A sampler that remembers what it is told."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler, self.ask = sampler, sampler.ask
+        self.told: list[Design] = []
+        self.reported: set[Design] = set()
+
+    def tell(self, design: Design, losses: Sequence[float] | None) -> None:
+        self.told.append(design)
+        self._sampler.tell(design, losses)
+
+    def report(self, design: Design, epochs: int, losses: Sequence[float]) -> None:
+        self.reported.add(design)
+        self._sampler.report(design, epochs, losses)
+
+
 def test_paused_trials_are_never_told_as_complete(spec: SearchSpec, ledger: Ledger) -> None:
-    search = open_search("run", halved(spec), ledger, "recipe")
+    spec = halved(spec)
+    space, designs = feasible_designs(spec)
+    sampler = Listening(make_sampler("random", space, designs, spec.budget.trials, seed=0))
+    search = Search("run", spec, policy_of(spec, sampler), ledger, "recipe")
     work_off(search)
-    study = search._policy._sampler._study  # type: ignore[attr-defined]
-    finished = {e.candidate.architecture for e in search.finished}
-    complete = [t for t in study.trials if t.state.name == "COMPLETE"]
-    assert len(complete) == len(finished) < len(study.trials) == 18
+    assert sampler.told == [e.candidate.design for e in search.finished]
+    assert len(sampler.told) < len(sampler.reported) == 18
 
 
 def test_fresh_measures_what_another_run_measured(spec: SearchSpec, ledger: Ledger) -> None:

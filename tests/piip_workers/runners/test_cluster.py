@@ -1,9 +1,18 @@
 """A cluster of two nodes that is really there: joined from a node and from elsewhere, sent jobs, shared GPUs."""
 
+import http.server
 import json
+import os
 import re
+import secrets
+import shutil
+import socket
+import stat
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +20,18 @@ from typing import Any
 import pytest
 import yaml
 
+from piip_search.api.jobs import mark_of, stop_search
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.config.shipped import find_space
+from piip_search.errors import ClusterError
+from piip_search.owner import Owner
 from support.typed import Cli
 
 for package in ("ray", "psutil", "grpc", "aiohttp"):
     pytest.importorskip(package)
-from support import ROOT  # noqa: E402
+from support import ROOT, onlooker  # noqa: E402
+from support.asking_postgres import asking_postgres  # noqa: E402
 from support.two_nodes import Cluster, cluster_environment  # noqa: E402
 
 pytestmark = [
@@ -32,10 +45,15 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes of 2 CPUs and, as they say, one GPU each."""
-    started = Cluster(tmp_path_factory.mktemp("cluster"), gpus=1, dashboard=True)
-    started.up()
-    yield started
-    started.down()
+    sessions = Path(tempfile.mkdtemp(dir="/tmp"))
+    sessions.chmod(0o755)  # as Ray's own folder
+    started = Cluster(tmp_path_factory.mktemp("cluster"), gpus=1, dashboard=True, temporary=sessions)
+    try:
+        started.up()
+        yield started
+    finally:
+        started.down()
+        shutil.rmtree(sessions, ignore_errors=True)
 
 
 def drive(address: str, folder: Path, spec: SearchSpec, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -195,36 +213,149 @@ def test_a_search_is_sent_followed_stopped_and_goes_on(
     assert (other.code, "no job nothing at" in other.err) == (2, True)
 
 
-def test_no_password_is_in_a_job_s_command_line(
+def test_a_password_reaches_the_driver_and_nobody_else(
     cluster: Cluster, run_cli: Cli, submitted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("psycopg")
+    if os.geteuid() != 0:
+        pytest.skip("only root can look as another user")
     from ray.job_submission import JobSubmissionClient
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    space, *options = submitted[:3]
-    secret = "hunter2"
-    followed = run_cli(
-        "submit",
-        space,
-        *options,
-        "--address",
-        cluster.dashboard,
-        "--name",
-        "secret",
-        "--follow",
-        "--ledger",
-        f"postgresql://me:{secret}@127.0.0.1:1/none",
-        "--mlflow",
-        f"http://me:{secret}@127.0.0.1:1",
-    )
-    assert followed.code == 2
+    secret = secrets.token_hex(16)
+    with asking_postgres() as server:
+        monkeypatch.setenv("PIIP_SEARCH_LEDGER", f"postgresql://me:{secret}@127.0.0.1:{server.port}/none")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:{secret}@127.0.0.1:1")
+        monkeypatch.setenv("OWN_TOKEN", secret)
+        at = ("--address", cluster.dashboard, "--name", "secret", "--env", "OWN_TOKEN", "--follow")
+        assert cluster.temporary is not None
+        shown = ".secrets-"
+        places = cluster.temporary
+        with onlooker.looked_for(secret, places) as seen, onlooker.looked_for(shown, places) as seen_path:
+            followed = run_cli("submit", *submitted[:3], *at)
+    assert followed.code == 2, followed
+    assert server.passwords[:1] == [secret]
+    assert seen == []
+    assert seen_path, "what is public is seen"
     assert "ledger postgresql" in followed.out
     assert secret not in followed.out + followed.err
     client = JobSubmissionClient(cluster.dashboard)
     (job,) = [one for one in client.list_jobs() if (one.metadata or {}).get("piip-search run") == "secret"]
-    assert secret not in job.entrypoint + str(job.message) + client.get_job_logs(str(job.submission_id))
+    assert secret not in str(job) + client.get_job_logs(str(job.submission_id))
     assert secret not in run_cli("status", "secret", "--address", cluster.dashboard).out
+    (file,) = Path(submitted[2]).glob(".secrets-*/secret.env")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_each_user_stops_only_their_own_search(
+    cluster: Cluster, run_cli: Cli, submitted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("mmdet")
+    from ray.job_submission import JobSubmissionClient
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    at = ("--address", cluster.dashboard)
+    long = ("--trials", "400", "--name", "shared", "--mlflow", "none", "--quiet")
+
+    def submit(owner: str) -> str:
+        monkeypatch.setenv("PIIP_SEARCH_OWNER", f"{owner}@laptop")
+        home = tmp_path / owner
+        sent = run_cli("submit", submitted[0], "--home", str(home), *long, *at)
+        assert sent.code == 0, sent.err
+        return sent.out.strip()
+
+    def status(job: str) -> str:
+        return run_cli("status", job, *at, "--quiet", "--force").out.strip()
+
+    alices, bobs = submit("alice"), submit("bob")
+    foreign = JobSubmissionClient(cluster.dashboard).submit_job(entrypoint="sleep 600", submission_id="raysubmit_carol")
+    listed = {one["id"]: one for one in json.loads(run_cli("status", *at, "--json").out)}
+    assert listed[alices]["owner"] == "alice@laptop"
+    assert listed[bobs]["home"] == str(tmp_path / "bob")
+    refused = run_cli("stop", alices, *at)
+    assert (refused.code, "is not yours" in refused.err, "--force" in refused.err) == (2, True, True)
+    refused = run_cli("stop", foreign, *at, "--force")
+    assert (refused.code, "is not one of ours" in refused.err) == (2, True)
+    monkeypatch.setenv("PIIP_SEARCH_OWNER", "alice@desktop")
+    home = ("--home", str(tmp_path / "alice"))
+    end = time.monotonic() + 120
+    while run_cli("show", "shared", *home).code and time.monotonic() < end:
+        time.sleep(1)
+    stopped = run_cli("stop", "shared", *at, *home)
+    log = json.loads(run_cli("ledger", "log", "shared", *home, "--json").out)
+    assert ("stopped", "alice@desktop", alices) in [
+        (one["what"], one["owner"], one["detail"].get("job")) for one in log
+    ]
+    assert (stopped.code, stopped.out.startswith(f"{alices}: stopped")) == (0, True)
+    assert status(bobs) in ("pending", "running")
+    again = run_cli("stop", "shared", *at)
+    assert (again.code, "nothing was stopped" in again.out) == (1, True)
+    with pytest.raises(ClusterError, match="not yours"):
+        stop_search(mark_of("shared", tmp_path / "bob", None, Owner("alice")), cluster.dashboard)
+    ended = stop_search(mark_of("shared", tmp_path / "bob", None, Owner("bob")), cluster.dashboard)
+    assert str(ended) == f"{bobs}: stopped; run the same submit again: the search goes on where it stopped"
+    assert JobSubmissionClient(cluster.dashboard).get_job_status(foreign).value in ("PENDING", "RUNNING")
+    JobSubmissionClient(cluster.dashboard).stop_job(foreign)
+
+
+class Dashboard(http.server.BaseHTTPRequestHandler):
+    """Stands in for the dashboard of another machine's cluster, which wants a token or none."""
+
+    token = ""
+
+    def do_GET(self) -> None:
+        guarded = self.token and self.headers.get("Authorization") != f"Bearer {self.token}"
+        content = b"Unauthorized" if guarded else json.dumps({"ray_version": "2.60.0", "version": "4"}).encode()
+        self.send_response(401 if guarded else 200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def own_address() -> str:
+    """An address of this machine that other machines see."""
+    import psutil
+
+    found = [
+        one.address for several in psutil.net_if_addrs().values() for one in several if one.family == socket.AF_INET
+    ]
+    others = [address for address in found if not address.startswith("127.")]
+    if not others:
+        pytest.skip("this machine has no address beside its loopback")
+    return others[0]
+
+
+@pytest.mark.parametrize(
+    ("token", "options", "told"),
+    [
+        ("", [], "takes jobs without a token, from everyone who reaches it"),
+        ("", ["--no-token-needed"], "501"),
+        ("f" * 64, [], "501"),
+    ],
+)
+def test_a_cluster_of_other_machines_must_want_a_token(
+    token: str, options: list[str], told: str, submitted: tuple[str, ...], tmp_path: Path
+) -> None:
+    host = own_address()
+    handler = type("Handler", (Dashboard,), {"token": token})
+    with http.server.ThreadingHTTPServer((host, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        given = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {}
+        at = ["--address", f"http://{host}:{server.server_port}", *options]
+        ended = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "piip_search.cli", "submit", "quickstart", *submitted[1:], *at],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=120,
+            check=False,
+            env={**cluster_environment(), **given},
+        )
+        server.shutdown()
+    assert ended.returncode == 2
+    assert told in ended.stderr, ended.stderr
 
 
 def test_paths_of_this_machine_are_refused(run_cli: Cli, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Every place where candidates run keeps the same contract."""
 
 import json
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +139,59 @@ def test_half_of_a_result_is_measured_again(spec: SearchSpec, tmp_path: Path, le
     (kept,) = (tmp_path / "results").glob("*.json")
     kept.write_text(left, encoding="utf-8")
     assert work(candidate).metrics == first.metrics
-    assert json.loads(kept.read_text(encoding="utf-8"))["status"] == "done"
+    assert json.loads(kept.read_text(encoding="utf-8"))["evaluation"]["status"] == "done"
     assert Work("support.fakes:measure", {"fail": (0,)}, str(tmp_path / "results"))(candidate) == first
+
+
+@pytest.mark.parametrize(
+    "planted", ["better", "other candidate", "other recipe", "of anybody", "of another user", "pipe"]
+)
+def test_a_planted_result_is_measured_again(spec: SearchSpec, tmp_path: Path, planted: str) -> None:
+    search = _small(spec, tmp_path)
+    candidate, other = search.propose(), search.propose()
+    assert candidate is not None
+    assert other is not None
+    work = Work("support.fakes:measure", {}, str(tmp_path / "results"), recipe="recipe")
+    first, second = work(candidate), work(other)
+    kept, beside = sorted((tmp_path / "results").glob("*.json"))
+    if planted == "better":
+        content = json.loads(kept.read_text(encoding="utf-8"))
+        content["evaluation"]["metrics"] = {"bbox_mAP": 0.999}
+        kept.write_text(json.dumps(content), encoding="utf-8")
+    elif planted == "other candidate":
+        kept.write_bytes(beside.read_bytes())
+    elif planted == "other recipe":
+        work = replace(work, recipe="another")
+    elif planted == "of anybody":
+        kept.chmod(0o666)
+    elif planted == "pipe":
+        kept.unlink()
+        os.mkfifo(kept)
+    elif os.geteuid() == 0:
+        os.chown(kept, 54321, 54321)  # that no account has
+    else:
+        pytest.skip("gives a file to another user")
+    again = replace(work, settings={"fail": (0,)})(candidate)
+    assert again.status == "failed", "it is measured again"
+    assert again.candidate == candidate
+    assert second.candidate == other
+    assert work(candidate).candidate == first.candidate
+
+
+def test_a_planted_link_is_not_written_through(spec: SearchSpec, tmp_path: Path) -> None:
+    candidate = _small(spec, tmp_path).propose()
+    assert candidate is not None
+    work = Work("support.fakes:measure", {}, str(tmp_path / "results"))
+    work(candidate)
+    mine = tmp_path / "mine"
+    mine.write_text("thesis", encoding="utf-8")
+    (kept,) = (tmp_path / "results").glob("*.json")
+    kept.unlink()
+    for ending in (".lock", ".begun"):
+        kept.with_suffix(ending).unlink()
+        kept.with_suffix(ending).symlink_to(mine)
+    assert work(candidate).status == "done"
+    assert mine.read_text(encoding="utf-8") == "thesis"
 
 
 def test_a_process_is_kept_to_its_share_of_a_gpu() -> None:

@@ -29,10 +29,6 @@ Selected to kill: (Actor(c1f5): task name=ResourceTrainable.__init__, pid=6427, 
 Selected to kill: (Actor(d362): task name=ResourceTrainable.__init__, pid=6428, actual memory used=0.25GB, worker ID=a7)
 ]"""
 """Of Ray 2.60."""
-SAID_BEFORE = """OutOfMemoryError: Task was killed due to the node running low on memory.
-Memory on the node (IP: 192.0.2.2, ID: 56ad) where the task (actor ID: c1) was running was 7.61GB / 7.90GB (0.96), which
-exceeds the memory usage threshold of 0.95. Ray killed this worker (ID: 3f) because it was the last one."""
-"""Of versions before 2.56, which killed one at a time."""
 FILLED = (
     SAID.replace("2 worker(s)", "1 worker(s)").replace("0.13GB", "2.5GB").split("Selected to kill: (Actor(d362)")[0]
 )
@@ -41,14 +37,12 @@ FILLED = (
 def test_the_memory_monitor_is_understood() -> None:
     assert memory_kill(SAID) == MemoryKill(2.98, 23.54, (0.13, 0.25))
     assert str(memory_kill(SAID)) == "2.98 of 23.54 GB were in use, 0.38 GB of it by trials"
-    assert memory_kill(SAID_BEFORE) == MemoryKill(7.61, 7.9, ())
-    assert str(memory_kill(SAID_BEFORE)) == "7.61 of 7.9 GB were in use"
     assert memory_kill("The actor died. (1) The process is killed by SIGKILL by OOM killer due to high memory") is None
 
 
 def test_one_trial_alone_is_blamed_for_the_memory_that_it_fills() -> None:
-    kills = [memory_kill(said) for said in (FILLED, SAID, SAID_BEFORE)]
-    assert [kill is not None and kill.own_fault for kill in kills] == [True, False, False]
+    kills = [memory_kill(said) for said in (FILLED, SAID)]
+    assert [kill is not None and kill.own_fault for kill in kills] == [True, False]
 
 
 def test_fewer_trials_run_at_a_time_and_one_more_after_each_calm_time() -> None:

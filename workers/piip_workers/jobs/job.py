@@ -16,6 +16,7 @@ from typing import Any
 
 from piip_search.errors import MachineError, PiipError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_search.own_files import no_link, read_own
 from piip_workers.whole_files import write_whole
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -25,6 +26,8 @@ IN_LOADER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\s")
 """Start of an error that torch carries over from a loader process; its traceback follows."""
 
 
+LONGEST_RESULT = 2**26
+"""Most bytes of a kept result."""
 LONGEST_CLAIM_WAIT = 60.0
 """Seconds to wait for another process, which ends once it notices that nobody waits for it."""
 
@@ -40,12 +43,14 @@ class Work:
             empty for none.
         share: `module:name` of a function that caps the process at its share of a GPU; called with the GPUs of the
             trial before the measurement. Empty for none.
+        recipe: Fingerprint of data and training: a result of another recipe is no answer.
     """
 
     function: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     results: str = ""
     share: str = ""
+    recipe: str = ""
 
     def __call__(self, candidate: Candidate, gpu: float = 0.0) -> Evaluation:
         """Measures a candidate; any error of the candidate gives a failed evaluation.
@@ -61,12 +66,12 @@ class Work:
         if kept is None:
             return self._measured(candidate, gpu)
         with _one_at_a_time(kept):
-            earlier = _read(kept)
+            earlier = _read(kept, candidate, self.recipe)
             if earlier is not None:
                 return earlier
             _note(_begun(kept))
             evaluation = self._measured(candidate, gpu)
-            _keep(kept, evaluation)
+            _keep(kept, evaluation, self.recipe)
             return evaluation
 
     def _measured(self, candidate: Candidate, gpu: float) -> Evaluation:
@@ -94,6 +99,7 @@ class Work:
             "settings": dict(self.settings),
             "results": self.results,
             "share": self.share,
+            "recipe": self.recipe,
         }
 
     def _kept(self, candidate: Candidate) -> Path | None:
@@ -162,18 +168,19 @@ def stop_where_full(error: BaseException) -> None:
 
 
 @contextmanager
-def alone(file: Path, wait: float = LONGEST_CLAIM_WAIT) -> Iterator[None]:
+def alone(file: Path, wait: float = LONGEST_CLAIM_WAIT, poll: float = 0.5) -> Iterator[None]:
     """Holds a file against other processes: a worker may outlive the search that started it.
 
     Args:
         file: File to hold; it is created if it is missing.
         wait: Seconds to wait for another process.
+        poll: Seconds between two attempts meanwhile.
 
     Raises:
         MachineError: The other process does not end.
         OSError: The file cannot be made.
     """
-    with file.open("w", encoding="utf-8") as held:
+    with open(file, "a", encoding="utf-8", opener=no_link) as held:
         deadline = time.monotonic() + wait
         while True:
             try:
@@ -184,7 +191,7 @@ def alone(file: Path, wait: float = LONGEST_CLAIM_WAIT) -> Iterator[None]:
                     text = f"another process holds {file}, as seen from {socket.gethostname()}"
                     way_out = "end it and run the same command again: it goes on where it stopped"
                     raise MachineError(f"{text}; {way_out}") from None
-                time.sleep(0.5)
+                time.sleep(poll)
         yield
 
 
@@ -206,23 +213,42 @@ def _begun(kept: Path) -> Path:
 
 
 def _note(file: Path) -> None:
-    with suppress(OSError), file.open("a", encoding="utf-8") as letters:  # a later step reports a full disk
+    # A later step reports a full disk.
+    with suppress(OSError), open(file, "a", encoding="utf-8", opener=no_link) as letters:
         letters.write(".")
 
 
-def _read(path: Path) -> Evaluation | None:
-    """The stored evaluation; None without one, or where a power failure left half of it."""
-    try:
-        return Evaluation.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+def _read(path: Path, candidate: Candidate, recipe: str) -> Evaluation | None:
+    """The stored evaluation of a candidate.
+
+    None without a file of this user's, of this recipe and candidate, and whole: then the candidate is measured. Whoever
+    may write the folder may have put the file there, and a power failure may have left half of one.
+    """
+    text = read_own(path, LONGEST_RESULT)
+    if text is None:
         return None
+    try:
+        kept = json.loads(text)
+        content = kept["evaluation"]
+        if kept["recipe"] != recipe or kept["digest"] != _digest(recipe, content):
+            return None
+        evaluation = Evaluation.from_dict(content)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError):
+        return None
+    return evaluation if evaluation.candidate == candidate else None
 
 
-def _keep(path: Path, evaluation: Evaluation) -> None:
+def _digest(recipe: str, content: Any) -> str:
+    """SHA-256 of an evaluation with its recipe."""
+    return hashlib.sha256(json.dumps([recipe, content], sort_keys=True).encode()).hexdigest()
+
+
+def _keep(path: Path, evaluation: Evaluation, recipe: str) -> None:
     """Writes an evaluation atomically.
 
     A failure to write, for example on a full disk, is ignored: the evaluation is returned anyway, and the file matters
     only if the search ends before the evaluation arrives.
     """
+    content = json.loads(json.dumps(evaluation.to_dict()))
     with suppress(OSError):
-        write_whole(path, json.dumps(evaluation.to_dict()))
+        write_whole(path, json.dumps({"recipe": recipe, "digest": _digest(recipe, content), "evaluation": content}))

@@ -1,5 +1,6 @@
 """The starting weights of a full training, and the folders where a proxy left its own."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from torch import Tensor, nn
 
 from piip_search.evaluation.evaluation import Evaluation, training_folders
 from piip_search.export import Start
+from piip_search.own_files import is_own
+
+_CHECKPOINT = re.compile(r"epoch_[0-9]{1,9}\.pth")
 
 
 @dataclass(frozen=True)
@@ -29,21 +33,44 @@ class StartingWeights:
         torch.save({"state_dict": self.tensors}, path)
 
 
-def trial_folder(trials: Path, evaluation: Evaluation) -> Path:
+def trial_folder(trials: Path, evaluation: Evaluation, trust: bool = False) -> Path:
     """The folder of a trial's checkpoints.
+
+    The folder of the ledger's row is used if it is not in this home, for example in a home that shares the ledger. Its
+    checkpoint has to be one's own, as anybody who may write the ledger names the folder.
 
     Args:
         trials: Folder of all trials of its search (`piip_search.evaluation.evaluation.trials_folder`).
-        evaluation: The trial; if its folder is not in this home, for example in a home that shares the ledger, the
-            recorded folder is used.
+        evaluation: The trial.
+        trust: Whether the row's folder may be anybody's.
     """
     here = training_folders(trials, evaluation)
-    elsewhere = Path(evaluation.facts.home) / evaluation.facts.folder
-    places = [*here, *([elsewhere] if elsewhere.is_absolute() else [])]
-    return next((place for place in places if place.is_dir()), here[0])
+    found = next((place for place in here if place.is_dir()), None)
+    elsewhere = recorded_folder(evaluation)
+    if found is None and elsewhere is not None:
+        checkpoint = proxy_checkpoint(elsewhere)
+        if checkpoint is not None and (trust or is_own(checkpoint)):
+            return elsewhere
+    return found or here[0]
+
+
+def recorded_folder(evaluation: Evaluation) -> Path | None:
+    """The folder that a trial's row names; None for none."""
+    folder = Path(evaluation.facts.home) / evaluation.facts.folder
+    return folder if folder.is_absolute() and "\0" not in str(folder) else None
 
 
 def proxy_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint of a trial; None without one, for example after no epoch."""
-    files = sorted(folder.glob("epoch_*.pth"), key=lambda path: int(path.stem.removeprefix("epoch_")))
-    return files[-1] if files else None
+    return next(iter(checkpoints(folder)), None)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a training, newest first; files with other names are left out."""
+    found = [path for path in folder.glob("epoch_*.pth") if _CHECKPOINT.fullmatch(path.name)]
+    return sorted(found, key=epoch_of, reverse=True)
+
+
+def epoch_of(checkpoint: Path) -> int:
+    """The epoch that a checkpoint ends."""
+    return int(checkpoint.stem.removeprefix("epoch_"))

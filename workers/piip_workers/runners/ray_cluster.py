@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from piip_search import __version__
 from piip_search.errors import ClusterError, MachineUnfitError
-from piip_workers.runners.ray_local import missing_environment
+from piip_workers.runners.ray_local import check_token_file, keep_new_token, missing_environment
 
 HEAD = "node:__internal_head__"
 """Resource that only the head has."""
@@ -51,9 +51,11 @@ def connect(address: str | None = None) -> None:
 
     Raises:
         ClusterError: No cluster answers at the address, it wants a token, or it runs other versions.
+        MachineUnfitError: Others can read this user's token.
     """
     if ray.is_initialized():
         return
+    check_token_file(os.environ)
     if address is not None:
         _check_answer(address)
     else:
@@ -98,6 +100,7 @@ def _prepare() -> None:
     """
     try:
         os.environ |= missing_environment(os.environ)
+        keep_new_token(os.environ)
     except MachineUnfitError as error:
         raise ClusterError(f"{error}; {WITHOUT_RAY}") from None
 

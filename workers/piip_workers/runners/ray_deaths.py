@@ -19,7 +19,7 @@ from ray.tune.execution import tune_controller
 
 from piip_search.units import quantity
 
-MEMORY_MESSAGE = re.compile(r"running low on memory.*?was ([\d.]+)GB(?: used)? / ([\d.]+)GB", re.DOTALL)
+MEMORY_MESSAGE = re.compile(r"running low on memory.*?was ([\d.]+)GB used / ([\d.]+)GB", re.DOTALL)
 """Text in which the memory monitor gives a node's used and total memory."""
 VICTIM = re.compile(r"Selected to kill:.*?actual memory used=([\d.]+)GB")
 """Text in which it gives the memory of each process that it killed."""
@@ -79,7 +79,7 @@ class MemoryKill:
     Attributes:
         used: Used memory of a node in GB.
         total: Total memory of the node in GB.
-        victims: GB of each killed process; empty if Ray does not report them.
+        victims: GB of each killed process.
     """
 
     used: float
@@ -92,8 +92,8 @@ class MemoryKill:
         return len(self.victims) == 1 and self.victims[0] >= FILLED_SHARE * self.used
 
     def __str__(self) -> str:
-        trials = f", {quantity(sum(self.victims), 'GB', 2)} of it by trials" if self.victims else ""
-        return f"{self.used:g} of {quantity(self.total, 'GB')} were in use{trials}"
+        trials = quantity(sum(self.victims), "GB", 2)
+        return f"{self.used:g} of {quantity(self.total, 'GB')} were in use, {trials} of it by trials"
 
 
 def memory_kill(cause: str) -> MemoryKill | None:

@@ -1,12 +1,16 @@
 """Searches as jobs of a Ray cluster: submits, lists, follows and stops them."""
 
 import asyncio
+import ipaddress
+import os
 import re
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,42 +19,15 @@ from typing import Any
 import ray
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from piip_search import __version__
 from piip_search.errors import ClusterError
 from piip_search.file_paths import escaped
-from piip_workers.runners.ray_cluster import TOKEN, check_listens
+from piip_search.owner import Owner
+from piip_workers.runners.cluster_job import Job, JobMark, choose_job, choose_job_of
+from piip_workers.runners.ray_cluster import ANSWER, TOKEN, check_listens
+from piip_workers.runners.ray_local import check_token_file
 
-RUN = "piip-search run"
-"""Key of a job's metadata for the name of the run; jobs without it are ignored."""
 POLL_SECONDS = 1.0
 """Seconds between two queries of a job."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A search on a cluster.
-
-    Attributes:
-        id: Id of the job on the cluster.
-        run: Name of the run.
-        status: `pending`, `running`, `succeeded`, `failed` or `stopped`.
-        message: The cluster's message about it.
-        code: Exit code of the driver; None without one.
-        began: Start in UTC; None before it.
-        ended: End in UTC; None before it.
-    """
-
-    id: str
-    run: str
-    status: str
-    message: str
-    code: int | None
-    began: datetime | None
-    ended: datetime | None
-
-    @property
-    def over(self) -> bool:
-        return self.status in ("succeeded", "failed", "stopped")
 
 
 @dataclass(frozen=True)
@@ -58,17 +35,15 @@ class JobRequest:
     """A search to submit.
 
     Attributes:
-        run: Name of the run.
+        mark: Mark of the search; all users of the cluster can read it.
         space: Name of a shipped space, or path of a file in the folder that travels.
         travels: Whether `space` is a path of that folder.
-        home: Home folder on the cluster.
         options: Further options of `piip-search run`.
     """
 
-    run: str
+    mark: JobMark
     space: str
     travels: bool
-    home: Path
     options: tuple[str, ...] = ()
 
     @property
@@ -78,9 +53,9 @@ class JobRequest:
         The search works in its home folder, as the copied folder may be deleted. It replaces the shell, so that ending
         either ends both.
         """
-        home, space = shlex.quote(str(self.home)), shlex.quote(escaped(self.space))
+        home, space = shlex.quote(self.mark.home), shlex.quote(escaped(self.space))
         read = f'space="$PWD"/{space}' if self.travels else f"space={space}"
-        words = ["run", "--address", "auto", "--home", escaped(str(self.home)), *self.options]
+        words = ["run", "--address", "auto", "--home", escaped(self.mark.home), *self.options]
         run = shlex.join(["python", "-m", "piip_search.cli", *words])
         return f'{read} && mkdir -p {home} && cd {home} && exec {run} -- "$space"'
 
@@ -96,15 +71,41 @@ class ClusterJobs:
 
         Raises:
             ClusterError: The cluster does not answer, or it wants a token.
+            MachineUnfitError: Others can read this user's token.
         """
         found = re.fullmatch(r"https?://([^/@\s]+?)(?::(\d{1,5}))?/?", address)
         if found is None:
             raise ClusterError(f"jobs are sent to a dashboard, such as http://HEAD:8265, got {address!r}")
         secure = address.startswith("https")
         check_listens(address, found[1], int(found[2] or (443 if secure else 80)), "the dashboard listens at 8265")
-        self._address = address
+        check_token_file(os.environ)
+        self._address, self._host = address.rstrip("/"), found[1]
         with self._asking():
             self._client = JobSubmissionClient(address)
+
+    def check_token(self, allow_none: bool) -> None:
+        """Checks that the cluster takes jobs only with a token, unless only this machine can reach it.
+
+        Args:
+            allow_none: Whether any cluster may do without a token.
+
+        Raises:
+            ClusterError: Everyone who reaches the cluster can send it jobs.
+        """
+        if not allow_none and not _is_loopback(self._host) and self._is_open():
+            raise ClusterError(
+                f"the cluster at {self._address} takes jobs without a token, from everyone who reaches it; start it "
+                "with RAY_AUTH_MODE=token (see ray get-auth-token), or allow this with --no-token-needed"
+            )
+
+    def _is_open(self) -> bool:
+        try:
+            urllib.request.urlopen(f"{self._address}/api/version", timeout=ANSWER).close()
+        except urllib.error.HTTPError:  # it refuses a request without a token
+            return False
+        except OSError as error:
+            raise ClusterError(f"the cluster at {self._address}: {error}") from None
+        return True
 
     def submit(self, sent: JobRequest, folder: Path | None, environment: Mapping[str, str]) -> Job:
         """Starts `piip-search run` on the cluster, detached from this process.
@@ -112,7 +113,8 @@ class ClusterJobs:
         Args:
             sent: Search to start; all users of the cluster can see it.
             folder: Folder that is copied to the cluster; None for none.
-            environment: Environment variables of the search.
+            environment: Environment variables of the search, without secrets: the cluster prints them into its logs,
+                and into the command lines of its processes.
 
         Raises:
             ClusterError: The cluster refuses.
@@ -123,9 +125,9 @@ class ClusterJobs:
         with self._asking():
             name = self._client.submit_job(
                 entrypoint=sent.command,
-                submission_id=f"{sent.run}-{secrets.token_hex(4)}",
+                submission_id=f"{sent.mark.run}-{secrets.token_hex(4)}",
                 runtime_env=runtime,
-                metadata={RUN: sent.run, "piip-search version": __version__},
+                metadata=sent.mark.to_metadata(),
             )
         return self.job(name)
 
@@ -138,11 +140,39 @@ class ClusterJobs:
         with self._asking(name):
             return _job(self._client.get_job_info(name))
 
+    def everything(self) -> list[Job]:
+        """All jobs, oldest first, including those that are no searches."""
+        with self._asking():
+            found = [_job(one) for one in self._client.list_jobs()]
+        return sorted(found, key=lambda job: job.began or datetime.now(UTC))
+
     def all(self) -> list[Job]:
         """All searches, oldest first."""
-        with self._asking():
-            found = [_job(one) for one in self._client.list_jobs() if RUN in (one.metadata or {}) and one.submission_id]
-        return sorted(found, key=lambda job: job.began or datetime.now(UTC))
+        return [job for job in self.everything() if job.run]
+
+    def choose(self, name: str, owner: Owner, force: bool = False) -> Job:
+        """The job that a user means; as for `choose_job`.
+
+        Raises:
+            ClusterError: No job has the id or the name, it is another user's, or several have the name.
+        """
+        jobs = self.everything()
+        found = choose_job(jobs, name, owner, force)
+        if found is None:
+            raise self._none(name, [job for job in jobs if job.run])
+        return found
+
+    def choose_of(self, search: JobMark) -> Job:
+        """The job of a search; as for `choose_job_of`.
+
+        Raises:
+            ClusterError: It has no job, it is another user's, or several drive it.
+        """
+        jobs = self.everything()
+        found = choose_job_of(jobs, search)
+        if found is None:
+            raise self._none(search.run, [job for job in jobs if job.run])
+        return found
 
     def log(self, name: str) -> str:
         """The output of a search so far."""
@@ -168,12 +198,18 @@ class ClusterJobs:
             time.sleep(POLL_SECONDS)
         return job
 
-    def stop(self, name: str) -> Job:
-        """Ends a search's driver and its running trainings; measured results are kept."""
-        if not self.job(name).over:
-            with self._asking(name):
-                self._client.stop_job(name)
-        return self.wait(name)
+    def stop(self, job: Job) -> tuple[Job, bool]:
+        """Ends a search's driver and its running trainings; measured results are kept.
+
+        Returns:
+            The job, which has ended, and whether this call ended it.
+        """
+        ended = False
+        if not job.over:
+            with self._asking(job.id):
+                ended = bool(self._client.stop_job(job.id))
+        now = self.wait(job.id)
+        return now, ended and now.status == "stopped"
 
     @contextmanager
     def _asking(self, name: str | None = None) -> Iterator[None]:
@@ -184,22 +220,31 @@ class ClusterJobs:
         except (ConnectionError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             if name is not None and "does not exist" in reason:
-                known = ", ".join(job.id for job in self.all()) or "none"
-                raise ClusterError(f"no job {name} at {self._address}; there are: {known}") from None
+                raise self._none(name, self.all()) from None
             raise ClusterError(f"the cluster at {self._address}: {reason[:500]}") from None
+
+    def _none(self, name: str, known: Sequence[Job]) -> ClusterError:
+        there = ", ".join(job.id for job in known) or "none"
+        return ClusterError(f"no job {name} at {self._address}; there are: {there}")
 
 
 def _job(details: JobDetails) -> Job:
     status = JobStatus(details.status).value.lower()
     return Job(
-        id=str(details.submission_id),
-        run=(details.metadata or {}).get(RUN, ""),
+        id=str(details.submission_id or details.job_id),
+        mark=JobMark.from_metadata(details.metadata or {} if details.submission_id else {}),
         status=status,
         message=str(details.message or ""),
         code=details.driver_exit_code,
         began=_time(details.start_time),
         ended=_time(details.end_time),
     )
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return host == "localhost"
 
 
 def _time(milliseconds: int | None) -> datetime | None:

@@ -2,7 +2,9 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from piip_search.errors import MachineUnfitError
@@ -12,6 +14,11 @@ SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 LONGEST_SOCKET = 107
 """Most bytes of a socket's path on Linux."""
 LONGEST_TMPDIR = LONGEST_SOCKET - len(SOCKET)
+CLASSES = ((stat.S_IRGRP, stat.S_IXGRP | stat.S_IXOTH), (stat.S_IROTH, stat.S_IXOTH))
+"""Bits by which the group and all others can read a file and enter a folder.
+
+The folders above a home belong to other groups, whose members are unknown here: the right of all others counts as well.
+"""
 OTHERS = ("/tmp", "/var/tmp", "/dev/shm")
 """System folders that Ray may use if its own choice does not work."""
 TMPDIR_WAY_OUT = (
@@ -34,6 +41,48 @@ def missing_environment(environment: Mapping[str, str]) -> dict[str, str]:
     if not _token_can_be_kept(environment):
         found["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # the cluster ends with this process
     return found
+
+
+def check_token_file(environment: Mapping[str, str]) -> None:
+    """Checks that others cannot read the token with which this user joins clusters.
+
+    Raises:
+        MachineUnfitError: They can.
+    """
+    path = None if environment.get("RAY_AUTH_TOKEN") else token_file(environment)
+    if path is not None and _others_read(path):
+        raise MachineUnfitError(
+            f"others can read Ray's token in {path}, and whoever has it may use the cluster; run: chmod 600 {path}"
+        )
+
+
+def keep_new_token(environment: Mapping[str, str]) -> None:
+    """Writes a token for Ray that only this user can read, if there is none: Ray would let others read it."""
+    path = None if environment.get("RAY_AUTH_TOKEN_PATH") else token_file(environment)
+    if path is None or environment.get("RAY_AUTH_TOKEN") or path.exists() or not _token_can_be_kept(environment):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+
+
+def token_file(environment: Mapping[str, str]) -> Path | None:
+    """The file in which Ray looks for its token; None for a user without a home folder."""
+    if named := environment.get("RAY_AUTH_TOKEN_PATH"):
+        return Path(named)
+    with suppress(RuntimeError):
+        return Path.home() / ".ray" / "auth_token"
+    return None
+
+
+def _others_read(path: Path) -> bool:
+    """Whether its group or everybody can read a file: by its own mode, and by those of the folders on its path."""
+    try:
+        modes = [folder.stat().st_mode for folder in path.absolute().parents]
+        own = path.stat().st_mode
+    except OSError:  # there is none, or not even this user can reach it
+        return False
+    return any(own & may_read and all(mode & may_enter for mode in modes) for may_read, may_enter in CLASSES)
 
 
 def _temporary(environment: Mapping[str, str]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from piip_search.secret_file import load_secrets
 from piip_workers.evaluators.evaluator import Report
 from piip_workers.evaluators.preparation import GO_ON, PreparationJob, PreparationState
 from piip_workers.jobs.job import reason_of
@@ -78,4 +79,5 @@ def _prepared(job: str, board: Any) -> str:
     def report(share: float, text: str) -> None:
         board.put.remote(share, text)
 
+    load_secrets()
     return json.dumps(PreparationJob(**json.loads(job))(report).to_dict())

@@ -19,9 +19,10 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from piip_search.errors import MachineError
+from piip_search.errors import MachineError, UserError
 from piip_search.evaluation.evaluation import Candidate
 from piip_search.search.search import Search
+from piip_search.secret_file import load_secrets
 from piip_workers.jobs.job import FULL_TEXTS, Work
 from piip_workers.runners.ray_cluster import HEAD, Nodes, head_answers, is_client
 from piip_workers.runners.ray_deaths import cause_of_death, deaths_are_retried
@@ -47,6 +48,7 @@ class _Trial(tune.Trainable):
         work = Work(**json.loads(self._assignment["work"]))
         gpu = float(self._assignment["need"].get("GPU", 0.0))
         try:
+            _load_secrets()
             evaluation = work(Candidate.from_dict(json.loads(self._assignment["candidate"])), gpu)
         except MachineError as halt:
             return {"halt": str(halt), "done": True}
@@ -62,6 +64,18 @@ class _Trial(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Does nothing: see `save_checkpoint`."""
+
+
+def _load_secrets() -> None:
+    """Adds the variables of the file of secrets that the job's environment names.
+
+    Raises:
+        MachineError: This machine has no such file, or it cannot be used.
+    """
+    try:
+        load_secrets()
+    except UserError as error:
+        raise MachineError(str(error)) from None
 
 
 def _need(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.stock import StockNetwork
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.export import Export, Start, TrainingPlan
@@ -47,6 +48,14 @@ class TaskWorker(Protocol):
 
     def examine(self, spec: SearchSpec, progress: Callable[[str], None]) -> DataReport:
         """Checks the data of a search, and its use for the training and the metric, before anything is decoded."""
+        ...
+
+    def counted(self, network: StockNetwork, spec: SearchSpec) -> StockNetwork:
+        """A stock network with its counted cost, under the convention and at the priced image of a search.
+
+        Raises:
+            UserError: It cannot be built or counted here.
+        """
         ...
 
     def prepare(self, data: Any) -> None:

@@ -4,7 +4,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "EXPERIMENT": "search_run",
+    "EXPERIMENT": "parents",
     "MlflowTracker": "search_run",
     "TrainingRun": "training_run",
     "reachable": "store",

@@ -3,13 +3,13 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from piip_search.errors import StoreError
 from piip_search.evaluation.evaluation import Evaluation
-from piip_search.evaluation.objectives import Objectives, ParetoFront
-from piip_search.evaluation.tracker import Tracker
+from piip_search.evaluation.objectives import ParetoFront
+from piip_search.evaluation.tracker import TrackedSearch, Tracker
 from piip_search.redact import without_secrets
 
 LONGEST_RETRY_PAUSE = 60.0
@@ -73,8 +73,8 @@ class InBackground:
         self._opening = self._hopeless = False
         self._options = options
 
-    def begin(self, run: str, spec: Mapping[str, Any], objectives: Objectives) -> None:
-        self._begun = (run, spec, objectives)
+    def begin(self, search: TrackedSearch) -> None:
+        self._begun = search
         threading.Thread(target=self._work, name="mirror", daemon=True).start()
 
     def record(self, evaluation: Evaluation, fronts: Sequence[ParetoFront]) -> None:
@@ -93,7 +93,7 @@ class InBackground:
                     f"MLflow misses {missed} of {len(self._records)} evaluations"
                     f"{f' ({self._trouble})' if self._trouble and not self._hopeless else ''}; "
                     f"{'to write them' if self._hopeless else 'once it can be reached'}: "
-                    f"piip-search mirror {self._begun[0]}{self._options}"
+                    f"piip-search mirror {self._begun.run}{self._options}"
                 )
                 return
 
@@ -122,7 +122,7 @@ class InBackground:
         self._opening = True
         mirror = self._open()
         self._opening, self._hopeless, self._progress = False, False, time.monotonic()
-        mirror.begin(*self._begun)
+        mirror.begin(self._begun)
         while True:
             self._wake.clear()
             while self._passed < len(self._records):

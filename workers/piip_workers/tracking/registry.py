@@ -16,7 +16,7 @@ from mlflow.types import Schema, TensorSpec
 
 from piip_search.architecture.segments import STRIDES
 from piip_search.export import Provenance
-from piip_workers.tracking.search_run import EXPERIMENT, LONGEST_VALUE
+from piip_workers.tracking.parents import LONGEST_VALUE, parent_named
 from piip_workers.tracking.store import open_store
 
 MODEL_PLACE = "network"
@@ -38,31 +38,26 @@ def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int
         Name and version of the model.
 
     Raises:
-        LookupError: The store lacks the search.
+        LookupError: The store lacks the search, or has several of its name and the export is of an earlier version.
         StoreError: The file of the store is damaged or locked, and a user has to fix it.
     """
     client = open_store(uri)
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    places = [] if experiment is None else [experiment.experiment_id]
-    condition = f"tags.`piip.run` = '{provenance.run}' and tags.`piip.role` = 'search'"
-    parents = client.search_runs(places, condition) if places else []
-    if not parents:
-        raise LookupError(f"it holds no search {provenance.run}")
-    name, weights = f"piip-search {provenance.run}", _digest(folder)
-    for version in _versions(client, name):
-        if version.tags.get("piip.digest") == weights:
+    parent = parent_named(client, provenance.run, provenance.search)
+    name, weights = f"piip-search {parent.data.tags.get('piip.name', provenance.run)}", _digest(folder)
+    for version in _versions(client, weights):
+        if version.name == name:
             return f"{name}, version {version.version}"
     with suppress(MlflowException):  # the model may exist
         client.create_registered_model(name, description=f"Networks that search {provenance.run} found.")
     tags = {
-        "mlflow.parentRunId": parents[0].info.run_id,
+        "mlflow.parentRunId": parent.info.run_id,
         "piip.role": "export",
         "piip.number": str(provenance.trial),
         "piip.fingerprint": provenance.fingerprint,
         "piip.digest": weights,
     }
     run = client.create_run(
-        places[0], run_name=f"{provenance.trial:04d} export {provenance.architecture}"[:250], tags=tags
+        parent.info.experiment_id, run_name=f"{provenance.trial:04d} export {provenance.architecture}"[:250], tags=tags
     )
     params = {"architecture": provenance.architecture, "weights": provenance.weights, "schedule": provenance.schedule}
     client.log_batch(
@@ -108,9 +103,10 @@ def _save(folder: Path, place: Path, signature: ModelSignature, metadata: Mappin
     )
 
 
-def _versions(client: MlflowClient, name: str) -> list[Any]:
+def _versions(client: MlflowClient, digest: str) -> list[Any]:
+    """Versions of any model with a digest of their files."""
     try:
-        return list(client.search_model_versions(f"name = '{name}'"))
+        return list(client.search_model_versions(f"tags.`piip.digest` = '{digest}'"))
     except MlflowException:
         return []
 

@@ -1,29 +1,43 @@
 """Mirrors a search in MLflow: a parent run for the search, a child run for each training, with its rungs as steps.
 
 MLflow is a mirror, never a source. Runs are recognised by their tags, so that a resumed search adds only missing parts.
-A run that was half written when a process or the server died is completed. A run takes three requests.
+A run that was half written when a process or the server died is completed. A run takes four requests.
+
+Several processes may mirror one search at once: they take turns, and each looks for a run before it writes it. Doubles
+from earlier versions, or from a server that was too slow for the turns, are deleted by the next beginning or end.
 """
 
-import csv
-import io
-import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.stock import StockNetwork
 from piip_search.cost import Cost
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
+from piip_search.evaluation.tracker import TrackedSearch
+from piip_search.plain_text import csv_text
+from piip_search.search.baselines import baseline_objectives
+from piip_workers.tracking.parents import (
+    EXPERIMENT,
+    LONGEST_VALUE,
+    flattened,
+    oldest_first,
+    owner_tags,
+    runs_of,
+    take_parent,
+)
 from piip_workers.tracking.store import artifacts_of, open_store
+from piip_workers.tracking.turns import turns_at
 
-EXPERIMENT = "piip-search"
-LONGEST_VALUE = 500
+EVALUATIONS = "tags.`piip.role` = 'evaluation'"
 METRICS_A_REQUEST = 1000
 """Most metrics in one request."""
 PARAMS_A_REQUEST = 100
@@ -42,17 +56,36 @@ class _Child:
     numbers: set[int] = field(default_factory=set)
     epochs: int = 0
 
+    @classmethod
+    def of(cls, run: Any) -> Self:
+        """The training of a run."""
+        tags = run.data.tags
+        numbers = {int(number) for number in tags.get("piip.numbers", "").split(",") if number}
+        return cls(run.info.run_id, numbers, int(tags.get("piip.epochs", 0)))
+
 
 class FrontDrawing(Protocol):
     """Draws a front for people: `piip_dashboards.drawing.front_files`."""
 
     def picture(
-        self, fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives, /
+        self,
+        fronts: Sequence[ParetoFront],
+        evaluations: Sequence[Evaluation],
+        objectives: Objectives,
+        baselines: Sequence[Evaluation],
+        /,
     ) -> Any:
         """A figure of matplotlib."""
         ...
 
-    def page(self, fronts: Sequence[ParetoFront], evaluations: Sequence[Evaluation], objectives: Objectives, /) -> str:
+    def page(
+        self,
+        fronts: Sequence[ParetoFront],
+        evaluations: Sequence[Evaluation],
+        objectives: Objectives,
+        baselines: Sequence[Evaluation],
+        /,
+    ) -> str:
         """A page of HTML that needs no network."""
         ...
 
@@ -80,37 +113,34 @@ class MlflowTracker:
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial
         self._drawing = drawing
         self._client = open_store(uri)
+        self._turns = turns_at(uri, self._client)
         self._experiment = self._open_experiment(artifacts or artifacts_of(uri))
         self._parent = ""
-        self._children: dict[str, _Child] = {}
+        self._owner: dict[str, str] = {}
         self._known: set[int] = set()
         self._step = self._shown = 0
         self._pending: list[Metric] = []
         self._evaluations: list[Evaluation] = []
         self._fronts: Sequence[ParetoFront] = ()
+        self._baselines: tuple[Evaluation, ...] = ()
         self._moved = False
         self._front_at = self._page_at = float("-inf")
         self._objectives = Objectives((), ())
 
-    def begin(self, run: str, spec: Mapping[str, Any], objectives: Objectives) -> None:
-        self._objectives = objectives
-        found = self._runs(f"tags.`piip.run` = '{run}' and tags.`piip.role` = 'search'")
-        if found:
-            parent = found[0]
-            self._parent = parent.info.run_id
-            self._shown = int(parent.data.metrics.get("evaluations", 0))
+    def begin(self, search: TrackedSearch) -> None:
+        self._objectives, self._owner = search.objectives, owner_tags(search.owner)
+        with self._turns.beginning():
+            self._parent = take_parent(self._client, self._experiment, search)
+        with self._turns.taken(self._parent):
+            parent = self._client.get_run(self._parent)
+            self._shown = _evaluations_of(parent)
             self._client.update_run(self._parent, status="RUNNING")
-            for child in self._runs(
-                f"tags.`mlflow.parentRunId` = '{self._parent}' and tags.`piip.role` = 'evaluation'"
-            ):
+            for child in self._without_doubles():
                 self._recognise(child)
-        else:
-            tags = {"piip.run": run, "piip.role": "search"}
-            self._parent = self._client.create_run(self._experiment, run_name=run, tags=tags).info.run_id
-        if not found or "piip.described" not in found[0].data.tags:
-            params = [Param(key, value) for key, value in _flattened(spec)][:PARAMS_A_REQUEST]
-            self._client.log_dict(self._parent, dict(spec), "space.json")
-            self._client.log_batch(self._parent, params=params, tags=[RunTag("piip.described", "yes")])
+            if "piip.described" not in parent.data.tags:
+                params = [Param(key, value) for key, value in flattened(search.spec).items()][:PARAMS_A_REQUEST]
+                self._client.log_dict(self._parent, dict(search.spec), "space.json")
+                self._client.log_batch(self._parent, params=params, tags=[RunTag("piip.described", "yes")])
 
     def record(self, evaluation: Evaluation, fronts: Sequence[ParetoFront]) -> None:
         self._step += 1
@@ -118,8 +148,9 @@ class MlflowTracker:
         self._moved = self._moved or [f.evaluations for f in fronts] != [f.evaluations for f in self._fronts]
         self._fronts = fronts
         if evaluation.candidate.number not in self._known:
+            with self._turns.taken(self._parent):
+                self._add(evaluation)
             self._known.add(evaluation.candidate.number)
-            self._add(evaluation)
         if self._step > self._shown:
             self._pending += self._parent_metrics(fronts)
             if len(self._pending) > METRICS_A_REQUEST:
@@ -127,34 +158,70 @@ class MlflowTracker:
 
     def flush(self) -> None:
         """Writes the collected records of the parent: its metrics, and the front if it changed."""
-        while self._pending:
-            self._client.log_batch(self._parent, metrics=self._pending[:METRICS_A_REQUEST])
-            del self._pending[:METRICS_A_REQUEST]
+        if self._pending:
+            with self._turns.taken(self._parent):
+                self._write_pending()
         self._shown = max(self._shown, self._step)
         if self._moved and time.monotonic() - self._front_at >= FRONT_EVERY:
             self._write_front(page=time.monotonic() - self._page_at >= PAGE_EVERY)
+        self._turns.release(self._parent)
+
+    def show_baselines(self, baselines: Sequence[Evaluation]) -> None:
+        """Shows measured baselines beside the front from its next version on.
+
+        Args:
+            baselines: One evaluation of each.
+        """
+        self._baselines = tuple(baselines)
 
     def finish(self, fronts: Sequence[ParetoFront]) -> None:
         self._fronts = fronts
         self.flush()
         self._write_front(page=True)
-        self._client.set_terminated(self._parent)
+        with self._turns.taken(self._parent):
+            self._without_doubles()
+            self._client.set_terminated(self._parent)
+        self._turns.release(self._parent)
+
+    def _write_pending(self) -> None:
+        shown = _evaluations_of(self._client.get_run(self._parent))  # another process may have written meanwhile
+        self._pending = [metric for metric in self._pending if metric.step > shown]
+        while self._pending:
+            self._client.log_batch(self._parent, metrics=self._pending[:METRICS_A_REQUEST])
+            del self._pending[:METRICS_A_REQUEST]
+
+    def _without_doubles(self) -> list[Any]:
+        """The children, one a training: others are deleted, which processes without a common lock wrote at once."""
+        children = defaultdict(list)
+        for child in self._runs(f"tags.`mlflow.parentRunId` = '{self._parent}' and {EVALUATIONS}"):
+            tags = child.data.tags
+            children[tags.get("piip.training") or tags.get("piip.number", child.info.run_id)].append(child)
+        kept = []
+        for several in children.values():
+            first, *doubles = _fullest_first(several)
+            kept.append(first)
+            for double in doubles:
+                self._client.delete_run(double.info.run_id)
+        return kept
 
     def _recognise(self, child: Any) -> None:
-        tags = child.data.tags
-        numbers = {int(number) for number in tags.get("piip.numbers", "").split(",") if number}
+        numbers = _Child.of(child).numbers
         self._known |= numbers
-        name = tags.get("piip.training", child.info.run_id)
-        self._children[name] = _Child(child.info.run_id, numbers, int(tags.get("piip.epochs", 0)))
         if numbers and child.info.status == "RUNNING":  # interrupted before it was closed
-            self._client.set_terminated(child.info.run_id, _STATUS[tags["piip.status"]])
+            self._client.set_terminated(child.info.run_id, _STATUS[child.data.tags["piip.status"]])
+
+    def _found(self, candidate: Candidate) -> _Child | None:
+        """The child of a candidate's training; another process may have written it meanwhile."""
+        condition = f"tags.`mlflow.parentRunId` = '{self._parent}' and tags.`piip.training` = '{candidate.training}'"
+        found = _fullest_first(self._runs(f"{condition} and {EVALUATIONS}"))
+        return _Child.of(found[0]) if found else None
 
     def _add(self, evaluation: Evaluation) -> None:
         """Adds a child run, or another rung of one."""
         candidate = evaluation.candidate
-        child = self._children.get(candidate.training)
-        if child is None:
-            child = self._children[candidate.training] = self._create(evaluation)
+        child = self._found(candidate) or self._create(evaluation)
+        if candidate.number in child.numbers:
+            return
         # Parameters never change in MLflow: the first rung's remain.
         params = [] if child.numbers else [Param(key, value) for key, value in self._params(candidate, evaluation)]
         child.numbers.add(candidate.number)
@@ -182,6 +249,7 @@ class MlflowTracker:
             "piip.role": "evaluation",
             "piip.training": candidate.training,
             "piip.number": str(candidate.number),
+            **self._owner,
         }
         name = f"{candidate.number:04d} {candidate.design.name}"[:250]
         started = int((time.time() - evaluation.seconds) * 1000)
@@ -226,7 +294,7 @@ class MlflowTracker:
     def _shares(self, candidate: Candidate) -> dict[str, float]:
         """GMACs of each branch, of the interactions of each pair, and of the layers after them."""
         pricing = self._objectives.pricing
-        if pricing is None:
+        if pricing is None or not isinstance(candidate.design, Architecture):
             return {}
         parts = pricing.parts(candidate.architecture)
         branches = [str(branch) for branch in candidate.architecture.branches]
@@ -258,13 +326,16 @@ class MlflowTracker:
         if not tiers:
             return
         rows = [row for front in tiers for row in self._table(front)]
-        self._client.log_text(self._parent, _csv(rows), "front.csv")
+        self._client.log_text(self._parent, csv_text(rows), "front.csv")
         self._client.log_dict(self._parent, {"front": rows}, "front.json")
+        if self._baselines:
+            beside = [self._row(evaluation) for evaluation in self._baselines]
+            self._client.log_text(self._parent, csv_text(beside), "baselines.csv")
         if self._drawing is not None:
             self._draw_front(self._drawing, tiers, page)
 
     def _draw_front(self, drawing: FrontDrawing, tiers: Sequence[ParetoFront], page: bool) -> None:
-        shown = (tiers, self._evaluations, self._objectives)
+        shown = (tiers, self._evaluations, self._objectives, self._baselines)
         self._client.log_figure(self._parent, drawing.picture(*shown), "front.png")
         if page:
             self._page_at = time.monotonic()
@@ -274,24 +345,21 @@ class MlflowTracker:
         return [
             {
                 f"tier_{self._objectives.axis.name}": front.tier,
-                "architecture": evaluation.candidate.design.name,
-                "fingerprint": evaluation.candidate.design.fingerprint,
-                **self._objectives.known_costs(evaluation.candidate.design),
-                **{metric.name: evaluation.metrics[metric.name] for metric in self._objectives.metrics},
+                **self._row(evaluation),
                 "number": evaluation.candidate.number,
             }
             for evaluation in front.evaluations
         ]
 
+    def _row(self, evaluation: Evaluation) -> dict[str, Any]:
+        """A design with its known costs and the searched metrics; a baseline may lack some."""
+        design, objectives = evaluation.candidate.design, self._objectives
+        known = baseline_objectives(objectives) if isinstance(design, StockNetwork) else objectives
+        metrics = {metric.name: evaluation.metrics.get(metric.name) for metric in objectives.metrics}
+        return {"architecture": design.name, "fingerprint": design.fingerprint, **known.known_costs(design), **metrics}
+
     def _runs(self, condition: str) -> list[Any]:
-        runs: list[Any] = []
-        token = None
-        while True:
-            page = self._client.search_runs([self._experiment], condition, ViewType.ACTIVE_ONLY, 1000, page_token=token)
-            runs += page
-            token = page.token
-            if not token:
-                return runs
+        return runs_of(self._client, self._experiment, condition)
 
     def _open_experiment(self, artifacts: str | None) -> str:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
@@ -310,17 +378,11 @@ class MlflowTracker:
 _STATUS = {"done": "FINISHED", "failed": "FAILED"}
 
 
-def _flattened(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _flattened(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", (value if isinstance(value, str) else json.dumps(value))[:LONGEST_VALUE]
+def _evaluations_of(parent: Any) -> int:
+    """Number of evaluations whose metrics a parent has."""
+    return int(parent.data.metrics.get("evaluations", 0))
 
 
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _fullest_first(children: Sequence[Any]) -> list[Any]:
+    """The runs of one training in the same order for every process: the one with most evaluations, then the oldest."""
+    return sorted(oldest_first(children), key=lambda child: -len(_Child.of(child).numbers))

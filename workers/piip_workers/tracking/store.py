@@ -25,7 +25,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from piip_search.errors import BrokenStoreError, MachineError, StoreError
+from piip_search.errors import BrokenStoreError, MachineError, StoreError, UnreachableStoreError
 from piip_search.ledger import SPECIAL, shell_command, sqlite_file, sqlite_url, url_text
 from piip_search.redact import without_secrets
 from piip_workers.jobs.job import alone
@@ -38,6 +38,8 @@ STORE_BUSY_SECONDS = 20.0
 """Seconds to wait for another process's transaction."""
 LONGEST_STORE_PATH = 450
 """Most bytes of a store's path: SQLite opens 511, for the paths of its draft and of the draft's journal."""
+WRITERS_POLL = 0.01
+"""Seconds between two attempts to write beside another process, whose requests take some milliseconds."""
 BESIDE = ("", "-journal", "-wal", "-shm")
 """Endings of SQLite's files for a database."""
 PLACES = ("/tmp", "/var/tmp", "/dev/shm")
@@ -120,7 +122,7 @@ def reachable(uri: str) -> Iterator[None]:
     """Turns MLflow's errors into one with a way out.
 
     Raises:
-        ConnectionError: The store is unreachable, or refuses.
+        UnreachableStoreError: The store is unreachable, or refuses.
         StoreError: It is damaged or locked, and a user has to fix it.
     """
     try:
@@ -128,7 +130,21 @@ def reachable(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, sqlite3.Error, MachineError) as error:
         reason = without_secrets(" ".join(str(error).split()))[:300]
         hint = "" if uri.startswith("sqlite:") else "; is its server running?"
-        raise ConnectionError(f"MLflow at {without_secrets(uri)}: {reason}{hint}") from None
+        raise UnreachableStoreError(f"MLflow at {without_secrets(uri)}: {reason}{hint}") from None
+
+
+@contextmanager
+def one_writer(uri: str) -> Iterator[None]:
+    """Keeps our other processes from writing into the file of a store meanwhile.
+
+    A server, and a file system without locks, give no lock.
+    """
+    file = sqlite_file(uri) if uri.startswith("sqlite:") else None
+    with ExitStack() as held:
+        if file is not None:
+            with suppress(OSError):
+                held.enter_context(alone(Path(f"{file}-writers"), LONGEST_MIGRATION, WRITERS_POLL))
+        yield
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from mlflow.entities import Metric, Param
 
 from piip_search.export import Provenance
 from piip_search.ledger import sqlite_file
-from piip_workers.tracking.search_run import EXPERIMENT, LONGEST_VALUE
+from piip_workers.tracking.parents import LONGEST_VALUE, parent_named, runs_of
 from piip_workers.tracking.store import open_store
 
 
@@ -25,31 +25,33 @@ class TrainingRun:
             resume: Whether the training is resumed.
 
         Raises:
-            LookupError: The store lacks the search.
+            LookupError: The store lacks the search, or has several of its name and the export is of an earlier
+                version.
             StoreError: The file of the store is damaged or locked, and a user has to fix it.
         """
         file = sqlite_file(uri) if uri.startswith("sqlite:") else None
         if file is not None and not file.is_file():
             raise LookupError(f"there is no file {file}; if it was moved, --mlflow says where it is")
         self._client = open_store(uri)
-        experiment = self._client.get_experiment_by_name(EXPERIMENT)
-        places = [] if experiment is None else [experiment.experiment_id]
-        parents = self._found(places, f"tags.`piip.run` = '{provenance.run}' and tags.`piip.role` = 'search'")
-        if not parents:
-            raise LookupError(f"{uri} holds no search {provenance.run}")
+        try:
+            parent = parent_named(self._client, provenance.run, provenance.search)
+        except LookupError as error:
+            raise LookupError(f"{uri}: {error}") from None
         tags = {
-            "mlflow.parentRunId": parents[0].info.run_id,
+            "mlflow.parentRunId": parent.info.run_id,
             "piip.role": "training",
             "piip.number": str(provenance.trial),
             "piip.fingerprint": provenance.fingerprint,
         }
-        earlier = self._found(places, " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()))
+        below = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' and tags.`piip.role` = 'training'"
+        trainings = runs_of(self._client, parent.info.experiment_id, below)
+        earlier = [run for run in trainings if all(run.data.tags.get(key) == value for key, value in tags.items())]
         if resume and earlier:
             self._run = earlier[0].info.run_id
             self._client.update_run(self._run, status="RUNNING")
             return
         name = f"{provenance.trial:04d} full training {provenance.architecture}"[:250]
-        self._run = self._client.create_run(places[0], run_name=name, tags=tags).info.run_id
+        self._run = self._client.create_run(parent.info.experiment_id, run_name=name, tags=tags).info.run_id
         now = int(time.time() * 1000)
         proxy = [Metric(f"proxy_{key}", float(value), now, 0) for key, value in provenance.proxy_metrics.items()]
         texts = [Param(key, str(value)[:LONGEST_VALUE]) for key, value in params.items()]
@@ -62,6 +64,3 @@ class TrainingRun:
     def end(self, status: str) -> None:
         """Closes the run as `FINISHED`, `FAILED` or `KILLED`."""
         self._client.set_terminated(self._run, status)
-
-    def _found(self, places: list[str], condition: str) -> list[Any]:
-        return list(self._client.search_runs(places, condition)) if places else []

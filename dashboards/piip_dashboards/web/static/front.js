@@ -1,4 +1,4 @@
-// Metric against cost: the front, what it dominates, tiers, the papers' designs.
+// Metric against cost: the front, what it dominates, tiers, baselines, the papers' designs.
 
 import { breakable, colour, CONFIG, element, glyph, layout, metric, number, plotly } from "./plot.js";
 
@@ -112,6 +112,18 @@ export class Front {
         marker: { size: 9, symbol: "diamond-open", color: colour("line2"), line: { width: 2 } },
       });
     }
+    if (d.baselines.length) {
+      traces.push({
+        type: "scatter",
+        mode: "markers",
+        name: "baselines",
+        x: d.baselines.map((one) => one.paid),
+        y: d.baselines.map((one) => one.value),
+        text: d.baselines.map((one) => `${escaped(one.name)}: ${escaped(one.about)}<br>${d.metric} ${metric(one.value)}<br>${number(one.paid)} ${d.axis_title}`),
+        hovertemplate: "%{text}<extra></extra>",
+        marker: { size: 9, symbol: "square-open", color: colour("line3"), line: { width: 2 } },
+      });
+    }
     this.say(front.length, rest.length, all, lower.length, allLower);
     return traces;
   }
@@ -132,7 +144,7 @@ export class Front {
     const d = this.designs;
     const log = this.option("log");
     const shapes = d.tiers.map((tier) => ({ type: "line", xref: "x", yref: "paper", x0: tier, x1: tier, y0: 0, y1: 1, line: { color: colour("quiet"), width: 1, dash: "dot" } }));
-    const annotations = d.tiers.map((tier) => ({ xref: "x", yref: "paper", x: log ? Math.log10(tier) : tier, y: 1, text: `${number(tier)} G`, showarrow: false, xanchor: "right", yanchor: "top", textangle: -90, font: { size: 11, color: colour("quiet") } }));
+    const annotations = d.tiers.map((tier) => ({ xref: "x", yref: "paper", x: log ? Math.log10(tier) : tier, y: 1, text: `${number(tier)} ${d.tier_unit}`.trim(), showarrow: false, xanchor: "right", yanchor: "top", textangle: -90, font: { size: 11, color: colour("quiet") } }));
     return layout({
       dragmode: "select",
       selectdirection: "any",
@@ -141,15 +153,16 @@ export class Front {
       annotations,
       uirevision: fresh ? (this.revision = String(Math.random())) : this.revision,
       xaxis: { title: { text: d.axis_title + (d.axis === "gmacs" || d.axis === "mparams" ? ` (${d.convention})` : "") }, type: log ? "log" : "linear", ...this.range(log) },
-      yaxis: { title: { text: d.metric }, ...this.height() },
+      yaxis: { title: { text: named(d) }, ...this.height() },
       newselection: { line: { color: colour("line0"), width: 1, dash: "dot" } },
     });
   }
 
-  /** The search's own stretch of costs; the papers' designs may lie far beyond it. */
+  /** The stretch of costs of the search and its baselines; the papers' designs may lie far beyond it. */
   range(log) {
     const costs = [...this.designs.tiers, ...this.designs.paid.filter((cost, i) => cost !== null && this.drawn(i) !== null)];
     if (!costs.length) return { autorange: true };
+    costs.push(...this.designs.baselines.map((one) => one.paid));
     const low = costs.reduce((a, b) => Math.min(a, b));
     const high = costs.reduce((a, b) => Math.max(a, b));
     return { autorange: false, range: log ? [Math.log10(low * 0.85), Math.log10(high * 1.15)] : [0, high * 1.05] };
@@ -161,6 +174,7 @@ export class Front {
     const most = [...d.tiers, ...d.paid.filter((cost, i) => cost !== null && this.drawn(i) !== null)].reduce((a, b) => Math.max(a, b), 0);
     const values = d.number.map((_, i) => this.drawn(i)).filter((value) => value !== null);
     if (this.option("published")) values.push(...d.published.filter((one) => one.paid <= most * 1.05).map((one) => one.value));
+    values.push(...d.baselines.map((one) => one.value));
     if (!values.length) return { autorange: false, range: [0, 1] };
     const low = values.reduce((a, b) => Math.min(a, b));
     const high = values.reduce((a, b) => Math.max(a, b));
@@ -227,6 +241,12 @@ export class Front {
       list,
     );
   }
+}
+
+/** The metric, with its title where that says more. */
+function named(d) {
+  const title = d.titles[d.metric] ?? d.metric;
+  return title === d.metric ? d.metric : `${d.metric} (${title})`;
 }
 
 function thin(points) {

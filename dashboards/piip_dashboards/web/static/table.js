@@ -10,7 +10,7 @@ const COLUMNS = [
   { name: "number", title: "Trial", numeric: true, key: (d, i) => d.number[i], cell: (d, i) => d.number[i] },
   { name: "glyph", title: "", cell: (d, i) => glyph(d.branches[i], 28) },
   { name: "architecture", title: "Design", key: (d, i) => d.architecture[i] },
-  { name: "value", title: (d) => d.metric, numeric: true, down: true, key: (d, i) => d.value[i], cell: value },
+  { name: "value", title: (d) => d.metric, numeric: true, down: (d) => d.rises, key: (d, i) => d.value[i], cell: value },
   { name: "paid", title: (d) => d.axis_title, numeric: true, key: (d, i) => d.paid[i], cell: (d, i) => number(d.paid[i]) },
   { name: "mparams", title: "M params", numeric: true, key: (d, i) => d.mparams[i], cell: (d, i) => number(d.mparams[i]) },
   { name: "interactions", title: "Interactions", numeric: true, key: (d, i) => d.interactions[i], cell: (d, i) => d.interactions[i] },
@@ -61,7 +61,7 @@ export class Table {
     this.now = document.getElementById("page-now");
     this.compare = document.getElementById("compare");
     this.page = 0;
-    this.sort = { name: "value", down: true };
+    this.sort = { name: "value", down: null }; // the best first, once it is known which end is the best
     this.picked = new Set();
     document.getElementById("page-before").addEventListener("click", () => this.turn(-1));
     document.getElementById("page-after").addEventListener("click", () => this.turn(1));
@@ -74,12 +74,13 @@ export class Table {
 
   draw(designs) {
     this.designs = designs;
+    this.sort.down ??= designs.rises;
     const row = element("tr", {}, element("th", { scope: "col" }, element("span", { className: "sr" }, "Compare")));
     for (const column of columnsOf(designs)) {
       const title = typeof column.title === "function" ? column.title(designs) : column.title;
       const head = element("th", { scope: "col", className: column.numeric ? "number" : "" });
       if (column.key) {
-        const button = element("button", { type: "button", className: "sort", textContent: title });
+        const button = element("button", { type: "button", className: "sort", textContent: title, title: designs.titles[title] ?? "" });
         button.addEventListener("click", () => this.order(column));
         head.append(button);
         const sorted = this.sort.name === column.name;
@@ -101,7 +102,7 @@ export class Table {
 
   order(column) {
     const same = this.sort.name === column.name;
-    this.sort = { name: column.name, down: same ? !this.sort.down : Boolean(column.down) };
+    this.sort = { name: column.name, down: same ? !this.sort.down : Boolean(column.down?.(this.designs)) };
     this.page = 0;
     this.draw(this.designs);
   }

@@ -13,7 +13,7 @@ from piip_search.export.settings import Settings, replaced
 from piip_search.tasks.detection.authors.branches import branch_refusals, branch_settings, is_deit
 from piip_search.tasks.detection.authors.data import HALF_NORM, IMAGENET, ImagePipeline, data_settings
 from piip_search.tasks.detection.mmdet import recipe
-from piip_search.tasks.detection.mmdet.data import CocoPaths, box
+from piip_search.tasks.detection.mmdet.data import CocoPaths
 from piip_search.tasks.detection.mmdet.detectors import DETECTOR_CONFIGS, DetectorMaps
 from piip_search.tasks.detection.mmdet.recipe import TrainingLength
 from piip_search.tasks.detection.section import DetectionTraining
@@ -175,7 +175,9 @@ def _detector_settings(architecture: Architecture, data: CocoPaths, training: De
         }
     detector_config = DETECTOR_CONFIGS[training.detector]
     widths = tuple(merged * (len(detector_config.strides) // len(merged)))
-    return detector_config.settings(training, len(data.classes), DetectorMaps(widths, box(architecture, training)))
+    return detector_config.settings(
+        training, len(data.classes), DetectorMaps(widths, training.box(architecture.resolution))
+    )
 
 
 def _backbone(architecture: Architecture, training: DetectionTraining) -> Settings:

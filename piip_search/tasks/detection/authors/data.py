@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from piip_search.architecture import Architecture
 from piip_search.export.settings import Settings
-from piip_search.tasks.detection.mmdet.data import CocoPaths, CocoSplit, box
+from piip_search.tasks.detection.mmdet.data import CocoPaths, CocoSplit
 from piip_search.tasks.detection.section import DetectionTraining
 
 Mmdet2Norm = dict[str, list[float]]
@@ -45,7 +45,7 @@ def data_settings(
     architecture: Architecture, data: CocoPaths, training: DetectionTraining, reading: ImagePipeline
 ) -> Settings:
     """Data sets and pipelines."""
-    scale = box(architecture, training)
+    scale = training.box(architecture.resolution)
     if reading.queried:
         factor = architecture.resolution / DESIGN_SIDE
         scale = int(LONG_SIDE * factor), int(SHORT_SIDES[-1] * factor)

@@ -5,6 +5,7 @@ imports mmdet; `render` writes the text that mmengine reads.
 """
 
 import math
+from dataclasses import dataclass
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import PYRAMID_LEVELS, STRIDES
@@ -48,6 +49,44 @@ def proxy_config(
         accumulated: Number of steps whose gradients make one batch of the recipe, to save memory.
     """
     detector_config = detector_config or DETECTOR_CONFIGS[training.detector]
+    clip = {"max_norm": training.clip_norm}
+    optimiser = _optimiser(architecture, training.learning_rate, training.weight_decay, clip, training.layer_decay)
+    model = _model(architecture, training, detector_config, data, regularised=False)
+    if training.cuda_graphs:
+        model["backbone"]["cuda_graphs"] = True
+    network = ProxyNetwork(_base(detector_config), model, optimiser, architecture.resolution, detector_config.masks)
+    return proxy_settings(network, data, training, fidelity, images, seed, accumulated)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyNetwork:
+    """The settings of a network for a short training.
+
+    Attributes:
+        base: Base configuration, without its data and weights.
+        model: Settings of the model.
+        optimiser: Settings of the optimiser.
+        side: Long side in pixels of the box for an image.
+        masks: Whether the model predicts masks.
+    """
+
+    base: Settings
+    model: Settings
+    optimiser: Settings
+    side: int
+    masks: bool
+
+
+def proxy_settings(
+    network: ProxyNetwork,
+    data: CocoPaths,
+    training: DetectionTraining,
+    fidelity: Fidelity,
+    images: ProxyImages,
+    seed: int,
+    accumulated: int,
+) -> Settings:
+    """The configuration of a short training of any network; the arguments are those of `proxy_config`."""
     batch = max(1, training.batch_size // accumulated)
     total = max(1, fidelity.schedule_epochs) * math.ceil(images.count / batch)
     rise = _rise(0.01, round(total * training.warmup))
@@ -60,15 +99,12 @@ def proxy_config(
         "T_max": max(1, total - begin),
         "eta_min_ratio": 0.01,
     }
-    clip = {"max_norm": training.clip_norm}
-    optimiser = _optimiser(architecture, training.learning_rate, training.weight_decay, clip, training.layer_decay)
-    if accumulated > 1:
-        optimiser["accumulative_counts"] = accumulated
+    steps: Settings = {"accumulative_counts": accumulated} if accumulated > 1 else {}
     parts = loaders(
-        architecture,
+        network.side,
         data,
         training,
-        masks=detector_config.masks,
+        masks=network.masks,
         batch=batch,
         measured=batch,
         workers=training.loader_workers,
@@ -76,18 +112,15 @@ def proxy_config(
     )
     read_as_proxies(parts, training, images, seed)
     epochs = max(1, fidelity.epochs)
-    model = _model(architecture, training, detector_config, data, regularised=False)
-    if training.cuda_graphs:
-        model["backbone"]["cuda_graphs"] = True
     return {
-        **_base(detector_config),
-        "model": model,
+        **network.base,
+        "model": network.model,
         **parts,
         "train_cfg": replaced(
             type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=training.measure_every or epochs
         ),
         "param_scheduler": [*rise, fall],
-        "optim_wrapper": optimiser,
+        "optim_wrapper": {**network.optimiser, **steps},
         "default_hooks": replaced(
             timer={"type": "IterTimerHook"},
             logger={"type": "LoggerHook", "interval": 1000},
@@ -140,7 +173,7 @@ def full_config(
         "load_from": weights,
         "model": _model(architecture, training, detector_config, data, regularised=True),
         **loaders(
-            architecture,
+            architecture.resolution,
             data,
             training,
             masks=detector_config.masks,
@@ -187,10 +220,20 @@ def _rise(start: float, steps: int) -> list[Settings]:
 
 def _base(detector_config: DetectorConfig) -> Settings:
     """The detector's base configuration without its data and weights."""
-    imports = [*CONFIG_MODULES, *(name for name in detector_config.imports if name not in CONFIG_MODULES)]
+    return base_settings(detector_config.base, detector_config.imports)
+
+
+def base_settings(base: str, imports: tuple[str, ...]) -> Settings:
+    """A base configuration without its data, hooks and weights.
+
+    Args:
+        base: Name or path of the configuration.
+        imports: Modules that it imports.
+    """
+    imports = (*CONFIG_MODULES, *(name for name in imports if name not in CONFIG_MODULES))
     return {
-        "_base_": [detector_config.base],
-        "custom_imports": {"imports": imports, "allow_failed_imports": False},
+        "_base_": [base],
+        "custom_imports": {"imports": list(imports), "allow_failed_imports": False},
         "custom_hooks": [],
         "load_from": None,
     }

@@ -74,12 +74,6 @@ class ProxyImages:
     pinned: bool = False
 
 
-def box(architecture: Architecture, training: DetectionTraining) -> tuple[int, int]:
-    """Long and short side in pixels of the box for an image."""
-    side = architecture.resolution
-    return side, int(side * training.short_side)
-
-
 def smallest_image(
     architecture: Architecture, training: DetectionTraining, aspects: tuple[float, float]
 ) -> tuple[int, int]:
@@ -93,7 +87,7 @@ def smallest_image(
         training: Settings for fitting and jitter.
         aspects: Aspects of the data set (`CocoPaths.aspects`).
     """
-    long, short = box(architecture, training)
+    long, short = training.box(architecture.resolution)
     factor = min(1.0, training.scale_jitter[0]) if training.scale_jitter else 1.0
     found = []
     for aspect in aspects:
@@ -103,7 +97,7 @@ def smallest_image(
 
 
 def loaders(
-    architecture: Architecture,
+    side: int,
     data: CocoPaths,
     training: DetectionTraining,
     *,
@@ -118,7 +112,7 @@ def loaders(
     All images of a batch are upright, or all are lying, as in PIIP's recipe: this needs less padding.
 
     Args:
-        architecture: Network that reads the images.
+        side: Long side in pixels of the box for an image.
         data: Paths of the data set.
         training: Settings for fitting and augmentation.
         masks: Whether objects have masks.
@@ -128,7 +122,7 @@ def loaders(
         unreadable: File that lists undecodable training images; None stops at the first.
     """
     annotations: Settings = {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks}
-    resize: Settings = {"type": "Resize", "scale": box(architecture, training), "keep_ratio": True}
+    resize: Settings = {"type": "Resize", "scale": training.box(side), "keep_ratio": True}
     train: list[Settings] = [
         {"type": "ReadImage", "unreadable": unreadable, **_pixels(data.train)},
         annotations,

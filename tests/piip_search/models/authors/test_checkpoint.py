@@ -228,6 +228,7 @@ def test_other_numbers_of_interactions_are_said(theirs: int, ours: int) -> None:
         ("vit_pico@64:g", "two to four branches"),
         ("vit_micro@64:g+vit_pico@32:g*1", "merge on the last branch's grid"),
         ("vit_micro@32:g+vit_pico@64:g*1(direction=to_large)", "interactions go both ways"),
+        ("vit_micro@32:g+vit_pico@64:g*1/residual", "no way around their merge"),
         ("beit_base_patch16_224@32:g+vit_pico@64:g*1", "BEiT branches hold tables for one window"),
         ("vit_small_patch14_reg4_dinov2@32:gp16+vit_pico@64:g*1", "one class token"),
         ("vit_xsmall_patch16_clip_224@32:g+vit_pico@64:g*1", "plain blocks, norms and MLPs"),

@@ -74,6 +74,22 @@ def test_a_dropped_branch_leaves_the_others() -> None:
     assert torch.equal(child.merges[0].branch_weights, source.merges[0].branch_weights[:2])
 
 
+@pytest.mark.parametrize(
+    ("relative", "placed"),
+    [
+        ("vit_micro@32:g+vit_pico@96:g*2/residual", True),
+        ("vit_micro@64:g+vit_nano@48:g+vit_pico@96:g*2/residual", True),
+        ("vit_micro@96:g+vit_pico@64:g*2/residual", False),
+    ],
+)
+def test_the_placement_of_the_largest_images_map_is_inherited_with_its_ends(relative: str, placed: bool) -> None:
+    source, child, report = child_of(relative, "vit_micro@48:g+vit_pico@64:g*2/residual")
+    assert ("merges.0.placement" in report.taken) is placed
+    assert torch.equal(child.merges[0].branch_weights[0], source.merges[0].branch_weights[0])
+    if placed:
+        assert torch.equal(child.merges[0].placement.weight, source.merges[0].placement.weight)
+
+
 def test_neighbours_that_were_none_start_fresh() -> None:
     _, _, report = child_of(PARENT, "vit_micro@32:g+vit_pico@96:g*2")
     assert report.taken["branches.1"] == "branches.2"

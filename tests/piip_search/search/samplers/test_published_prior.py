@@ -13,13 +13,14 @@ from piip_search.search.search import open_search
 
 @pytest.fixture(scope="module")
 def papers() -> SearchSpec:
-    """The models and image sizes of Table 12."""
+    """The models, image sizes and merge of Table 12."""
     content = load_spec(find_space("coco")).model_dump(mode="json")
     content["space"] |= {
         "resolutions": [224, 448, 672, 896, 1120, 1344, 1568, 1792],
         "windows": [14, 28],
         "interactions": [0, 4, 12],
         "branches": [3],
+        "merges": ["conv"],
     }
     content |= {"prior": "published", "data": {"embedded": "digits", "root": None, "train": None, "val": None}}
     return parse_spec(content)

@@ -8,7 +8,8 @@ from piip_search.architecture.design import Design
 from piip_search.config import SearchSpec
 from piip_search.search.feasible import feasible_designs
 from piip_search.search.samplers.optuna import FrontSampler, InsideLimits
-from piip_search.search.samplers.sampler import SAMPLERS, Sampler, make_sampler
+from piip_search.search.samplers.sampler import SAMPLERS, make_sampler
+from piip_search.search.samplers.suggestion import Sampler
 from piip_search.space import Designs, Features
 from support.contracts import MakeSampler, SamplerContract
 

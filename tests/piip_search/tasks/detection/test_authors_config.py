@@ -205,6 +205,7 @@ def test_what_a_space_says_of_images_is_carried_over() -> None:
         ("vit_b@448:g+convnext_t@1024*4", "only its class of three branches merges into a pyramid"),
         ("vit_b@448:g+vit_s@672:g+convnext_pico@1024*4", "lists none for convnext_pico"),
         ("vit_b@448:g+vit_s@672:g*2/linear", "merge by convolutions or into a pyramid, not by linear"),
+        ("vit_b@448:g+vit_s@672:g*2/residual", "merge by convolutions or into a pyramid, not by residual"),
         ("vit_h@448:g+vit_l@560:g+vit_b@672:g+vit_s@784:g*2", "its class of four branches has DeiT's ViT alone"),
     ],
 )

@@ -16,12 +16,14 @@ from torch._dynamo.utils import counters  # noqa: E402
 from piip_search.architecture import Architecture  # noqa: E402
 from piip_search.models import PIIP, PIIPClassifier, PIIPPyramid  # noqa: E402
 from piip_search.models.authors.checkpoint import to_official  # noqa: E402
+from piip_search.models.weights.pretrained import load_pretrained  # noqa: E402
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what mmengine does while it is imported
     from piip_workers.mmlab.layer_decay import LayerDecay
     from piip_workers.networks.layer_rates import rate_scales
     from piip_workers.tasks.detection.backbone import PIIPBackbone
+    from piip_workers.tasks.detection.starting_weights import from_pretrained
 
 NAME = "vit_micro@32:g+vit_pico@64:w2*2"
 
@@ -35,6 +37,22 @@ def test_branches_start_from_a_folder_of_weights(tmp_path: Path) -> None:
     backbone.init_weights()
     found = backbone.network.piip.branches[0].blocks[11].mlp.fc2.weight
     assert torch.equal(found, model.blocks[11].mlp.fc2.weight)
+
+
+def test_branches_start_from_the_miniature_weights() -> None:
+    torch.manual_seed(0)
+    backbone, same = PIIPBackbone(NAME, pretrained="miniature"), PIIPBackbone(NAME)
+    backbone.init_weights()
+    load_pretrained(same.network.piip, "miniature")
+    ours, theirs = (one.network.piip.branches.state_dict().values() for one in (backbone, same))
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_an_export_starts_from_the_miniature_weights() -> None:
+    weights = from_pretrained(Architecture.parse(NAME), "miniature")
+    assert weights.start.kind == "pretrained"
+    assert "tensors of miniature" in weights.start.text
+    assert all(name.startswith("backbone.network.piip.branches.") for name in weights.tensors)
 
 
 @pytest.mark.parametrize("strides", [(4, 8, 16, 32), (8, 16, 32)])

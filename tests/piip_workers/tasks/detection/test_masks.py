@@ -37,7 +37,7 @@ MEMORY = 2**30
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(outline=OUTLINES, crowd=st.sampled_from([0, 1, None]), box=st.one_of(st.none(), st.lists(NUMBERS, max_size=5)))
 def test_nothing_in_a_file_hangs_or_fills_the_memory(
     tmp_path_factory: pytest.TempPathFactory, outline: Any, crowd: Any, box: Any

@@ -10,7 +10,7 @@ import pytest
 
 from piip_search.architecture import Architecture
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.export import RANDOM, Export, Provenance, Start, prepare_folder, write_export
+from piip_search.export import RANDOM, Export, Provenance, Start, prepared_folder, write_export
 from piip_search.tasks.detection.plan import DetectorPlan
 from piip_search.tasks.detection.section import DetectionData, DetectionTraining
 from piip_search.tasks.detection.task import DETECTION
@@ -45,8 +45,8 @@ def write(small: DetectionData, folder: Path, formats: tuple[str, ...] = ("mmdet
         images=(12, 6),
         provenance=provenance,
     )
-    prepare_folder(folder, DETECTION.files)
-    write_export(export, folder)
+    with prepared_folder(folder, DETECTION.files):
+        write_export(export, folder)
     return export
 
 

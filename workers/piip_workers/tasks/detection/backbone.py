@@ -48,8 +48,9 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             architecture: Short form, as `piip-search` prints it.
             drop_path: Drop-path rate of each branch.
             interaction_drop_path: Drop-path rate of the interactions' FFNs.
-            pretrained: Source of the branches' weights for `init_weights`: `hub`, or a folder of files named like the
-                timm models; or the path of a checkpoint of the authors' repository, for the whole backbone.
+            pretrained: Source of the branches' weights for `init_weights`: `hub`, `miniature`, or a folder of files
+                named like the timm models; or the path of a checkpoint of the authors' repository, for the whole
+                backbone.
             checkpointing: Whether training stores only a block's input and runs the block again in the backward pass.
             bfloat16: Whether the network runs under its own bfloat16 autocast and returns float32 maps. Otherwise it
                 follows an autocast around it, such as mmengine's `AmpOptimWrapper`.
@@ -87,7 +88,9 @@ class PIIPBackbone(BaseModule):  # type: ignore[misc]
             return
         path = Path(self.pretrained)
         if path.suffix in (".pth", ".pt", ".bin", ".safetensors") and not path.is_file():
-            raise UserError(f"no file {located(path)}; name an existing checkpoint, a folder of weights, or hub")
+            raise UserError(
+                f"no file {located(path)}; name an existing checkpoint, a folder of weights, hub or miniature"
+            )
         if path.is_file() and len(self.architecture.branches) > 1:
             self.network.load_state_dict(from_official(read_tensors(path), self.architecture, self.strides))
         else:

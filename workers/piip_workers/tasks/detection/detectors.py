@@ -36,7 +36,7 @@ def detector_config_of(training: DetectionTraining) -> DetectorConfig:
         return DETECTOR_CONFIGS[name]
     base = SHORT_NAMES.get(name, name)
     base = base if base.startswith("mmdet::") else str(Path(base).resolve())
-    config = _read(base)
+    config = read_config(base, "training.detector")
     model: Settings = config["model"]
     widths = _neck(model, 0).get("in_channels")
     if not isinstance(widths, list) or len(widths) not in (3, len(STRIDES)):
@@ -48,9 +48,13 @@ def detector_config_of(training: DetectionTraining) -> DetectorConfig:
     def settings(training: DetectionTraining, classes: int, maps: DetectorMaps) -> Settings:
         return _changes(model, training, classes, maps)
 
+    return DetectorConfig(base, STRIDES[-len(widths) :], has_masks(model), settings, imports_of(config))
+
+
+def imports_of(config: Settings) -> tuple[str, ...]:
+    """The modules that a configuration imports."""
     imports = (config.get("custom_imports") or {}).get("imports") or ()
-    modules = (imports,) if isinstance(imports, str) else tuple(imports)
-    return DetectorConfig(base, STRIDES[-len(widths) :], _has_masks(model), settings, modules)
+    return (imports,) if isinstance(imports, str) else tuple(imports)
 
 
 def _neck(model: Settings, place: int) -> Settings:
@@ -60,22 +64,31 @@ def _neck(model: Settings, place: int) -> Settings:
     return part if isinstance(part, dict) else {}
 
 
-def _read(base: str) -> Settings:
+def read_config(base: str, place: str) -> Settings:
+    """A configuration with a model as plain data.
+
+    Args:
+        base: Name or path of the configuration.
+        place: Setting that names it, for messages.
+
+    Raises:
+        UserError: It cannot be read, or has no model with a backbone.
+    """
     install()
     from mmengine.config import Config
     from mmengine.hub import get_config
 
     if not base.startswith("mmdet::") and not Path(base).is_file():
         raise UserError(
-            f"training.detector: no configuration {located(base)}; give a file, or a name such as {SHORT_NAMES['atss']}"
+            f"{place}: no configuration {located(base)}; give a file, or a name such as {SHORT_NAMES['atss']}"
         )
     try:
         config = get_config(base) if base.startswith("mmdet::") else Config.fromfile(base)
     except Exception as error:  # a configuration is a program and raises anything
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"training.detector: {base} cannot be read: {type(error).__name__}: {reason}") from None
+        raise UserError(f"{place}: {base} cannot be read: {type(error).__name__}: {reason}") from None
     if "backbone" not in (config.get("model") or {}):
-        raise UserError(f"training.detector: {base} has no model with a backbone; give a detector's configuration")
+        raise UserError(f"{place}: {base} has no model with a backbone; give a detector's configuration")
     plain: Settings = config.to_dict()
     return plain
 
@@ -139,5 +152,6 @@ def _mentions(value: Any, key: str) -> bool:
     return isinstance(value, list) and any(_mentions(item, key) for item in value)
 
 
-def _has_masks(model: Settings) -> bool:
+def has_masks(model: Settings) -> bool:
+    """Whether a model predicts masks."""
     return _mentions(model, "mask_head")

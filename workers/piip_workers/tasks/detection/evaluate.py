@@ -18,11 +18,13 @@ from torch import nn
 
 from piip_search.analysis.error_kinds import TRACEBACK
 from piip_search.architecture import Architecture
-from piip_search.errors import DataError, MachineError
+from piip_search.architecture.stock import StockNetwork
+from piip_search.errors import DataError, MachineError, WeightsError
 from piip_search.evaluation.evaluation import HALVED_FOLDER, Candidate, Evaluation, folder_facts
 from piip_search.evaluation.facts import Facts
 from piip_search.tasks.detection.mmdet.config import proxy_config
-from piip_search.tasks.detection.mmdet.data import ProxyImages
+from piip_search.tasks.detection.mmdet.data import CocoPaths, ProxyImages
+from piip_search.tasks.detection.mmdet.stock import stock_config, stock_side
 from piip_search.tasks.detection.section import DetectionData, DetectionTraining
 from piip_workers.jobs.job import alone, reason_of, stop_where_full
 from piip_workers.tasks.detection import data as data_sets
@@ -168,14 +170,60 @@ def _trained(
     accumulated: int,
     facts: dict[str, Any],
 ) -> "Measurement":
-    from piip_workers.tasks.detection.detectors import detector_config_of
     from piip_workers.tasks.detection.images import unreadable_images
     from piip_workers.tasks.detection.proxy_training import train, usable_images
 
-    fidelity, trained = candidate.fidelity, candidate.architecture.scaled(candidate.fidelity.image_scale)
-    detector_config = detector_config_of(training)
+    fidelity, unreadable = candidate.fidelity, folder / "unreadable.txt"
+    name, paths, settings = _network(candidate, data, training, accumulated)
+    available = usable_images(settings(ProxyImages(1)))
+    if not available:
+        raise DataError(f"no training image in {paths.train.annotations} holds an object")
+    used = max(1, round(available * fidelity.data_fraction))
+    chosen = data_sets.chosen(available, used, candidate.seed)
+    val = data_sets.measured_images(paths.val, training.val_images)
+    (folder / TRAINED).write_text(name, encoding="utf-8")
+    facts |= {"trained": name, "images": used, "accumulated": accumulated, **folder_facts(folder)}
+    begin = None if candidate.parent is None else _inheritance(candidate, folder)
+    config = settings(ProxyImages(used, chosen, val, unreadable, torch.cuda.is_available()))
+    if "num_queries" in config["model"]:
+        facts["queries"] = config["model"]["num_queries"]
+    found = train(config, folder, candidate.seed, fidelity.epochs, begin, kept=training.inherit)
+    if candidate.parent is not None:
+        facts |= {"inherited_from": candidate.parent, "inherited": (folder / INHERITED).read_text(encoding="utf-8")}
+    skipped = unreadable_images(unreadable)
+    if skipped:
+        facts |= {"unreadable_images": len(skipped), "unreadable": skipped[:MOST_UNREADABLE]}
+    return found
+
+
+def _network(
+    candidate: Candidate, data: DetectionData, training: DetectionTraining, accumulated: int
+) -> tuple[str, CocoPaths, Callable[[ProxyImages], dict[str, Any]]]:
+    """The name of the trained network, its data, and a function that gives its configuration for some images."""
+    fidelity, design = candidate.fidelity, candidate.design
+    if isinstance(design, StockNetwork):
+        from piip_workers.tasks.detection.stock import stock_detector_of
+
+        detector, side = stock_detector_of(design.config), stock_side(design.side, fidelity.image_scale)
+        paths = data_sets.prepare(data, detector.masks)
+
+        def stock_settings(images: ProxyImages) -> dict[str, Any]:
+            return stock_config(
+                detector,
+                side,
+                paths,
+                training,
+                fidelity=fidelity,
+                images=images,
+                seed=candidate.seed,
+                accumulated=accumulated,
+            )
+
+        return replace(design, side=side).name, paths, stock_settings
+    from piip_workers.tasks.detection.detectors import detector_config_of
+
+    trained, detector_config = candidate.architecture.scaled(fidelity.image_scale), detector_config_of(training)
     paths = data_sets.prepare(data, detector_config.masks)
-    unreadable = folder / "unreadable.txt"
 
     def settings(images: ProxyImages) -> dict[str, Any]:
         return proxy_config(
@@ -189,25 +237,7 @@ def _trained(
             accumulated=accumulated,
         )
 
-    available = usable_images(settings(ProxyImages(1)))
-    if not available:
-        raise DataError(f"no training image in {paths.train.annotations} holds an object")
-    used = max(1, round(available * fidelity.data_fraction))
-    chosen = data_sets.chosen(available, used, candidate.seed)
-    val = data_sets.measured_images(paths.val, training.val_images)
-    (folder / TRAINED).write_text(trained.name, encoding="utf-8")
-    facts |= {"trained": trained.name, "images": used, "accumulated": accumulated, **folder_facts(folder)}
-    begin = None if candidate.parent is None else _inheritance(candidate, folder)
-    config = settings(ProxyImages(used, chosen, val, unreadable, torch.cuda.is_available()))
-    if "num_queries" in config["model"]:
-        facts["queries"] = config["model"]["num_queries"]
-    found = train(config, folder, candidate.seed, fidelity.epochs, begin, kept=training.inherit)
-    if candidate.parent is not None:
-        facts |= {"inherited_from": candidate.parent, "inherited": (folder / INHERITED).read_text(encoding="utf-8")}
-    skipped = unreadable_images(unreadable)
-    if skipped:
-        facts |= {"unreadable_images": len(skipped), "unreadable": skipped[:MOST_UNREADABLE]}
-    return found
+    return trained.name, paths, settings
 
 
 def _inheritance(candidate: Candidate, folder: Path) -> Callable[[nn.Module], None]:
@@ -238,7 +268,11 @@ def _inheritance(candidate: Candidate, folder: Path) -> Callable[[nn.Module], No
     trained = candidate.architecture.scaled(candidate.fidelity.image_scale)
 
     def begin(detector: nn.Module) -> None:
-        state = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")["state_dict"]
+        try:
+            state = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")["state_dict"]
+        except Exception as error:  # a broken or hostile file raises anything, also a MemoryError
+            reason = f"{type(error).__name__}: {error}"
+            raise WeightsError(f"{checkpoint} cannot be read ({reason}); bring the relative's weights back") from None
         (folder / INHERITED).write_text(str(inherit(detector, trained, state, parent)), encoding="utf-8")
 
     return begin

@@ -176,8 +176,9 @@ def detector_macs(detector: DetectorHead, model: Any, image: Tensor) -> int:
 def counted_macs(module: nn.Module, *inputs: Any) -> int:
     """MACs of a forward pass by torch's operator counter, including bilinear samples."""
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.grid_sampler_2d: _bilinear})
+    module.eval()  # that of some backbones returns nothing
     with torch.no_grad(), counter, sdpa_kernel(SDPBackend.MATH):  # attention as matrix products, which are counted
-        module.eval()(*inputs)
+        module(*inputs)
     return int(counter.get_total_flops() // 2)
 
 

@@ -1,11 +1,10 @@
 """Trains a detector with mmengine and measures it with COCO's metric."""
 
 import json
-import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from piip_search.errors import DataError
 from piip_search.export.settings import Settings, render
 from piip_workers.mmlab.loss_watch import LossWatch
 from piip_workers.mmlab.shims import install, load_safely, unformatted
+from piip_workers.networks.weights import checkpoints, epoch_of
 from piip_workers.tasks.detection.annotations import CocoByName
 from piip_workers.tasks.detection.coco.annotation_file import annotations_of
 from piip_workers.whole_files import draft_of, write_whole
@@ -116,7 +116,7 @@ def _run(
     metrics = _clean(runner.val() if observer.metrics is None else observer.metrics)
     if not metrics:
         raise DataError(_why_nothing_is_measured(settings))
-    for path in [path for path in directory.glob("epoch_*.pth") if _epoch(path) < epochs]:
+    for path in [path for path in checkpoints(directory) if epoch_of(path) < epochs]:
         path.unlink()
     parameters = sum(parameter.numel() for parameter in runner.model.parameters())
     return Measurement(metrics, tuple(observer.history), parameters)
@@ -156,11 +156,11 @@ def _write_weights(model: nn.Module, path: Path) -> None:
 
 def last_whole_checkpoint(directory: Path, epochs: int) -> Path | None:
     """The newest readable checkpoint of at most so many epochs: a process may have died while writing one."""
-    found = [path for path in directory.glob("epoch_*.pth") if _epoch(path) <= epochs]
-    for path in sorted(found, key=_epoch, reverse=True):
-        state = path.stat()
-        if _is_whole(path, state.st_mtime_ns, state.st_size):
-            return path
+    for path in checkpoints(directory):
+        with suppress(OSError):  # for example a link to nowhere
+            state = path.stat()
+            if epoch_of(path) <= epochs and _is_whole(path, state.st_mtime_ns, state.st_size):
+                return path
     return None
 
 
@@ -172,13 +172,9 @@ def _is_whole(path: Path, _changed: int, _size: int) -> bool:
             if parts.testzip() is not None:
                 return False
         load_safely(path, "cpu", mmap=True)  # reads no tensor
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, pickle.UnpicklingError):
+    except Exception:  # a broken or hostile file raises anything, also a MemoryError for the sizes that it names
         return False
     return True
-
-
-def _epoch(checkpoint: Path) -> int:
-    return int(checkpoint.stem.removeprefix("epoch_"))
 
 
 class _Observer(Hook):  # type: ignore[misc]

@@ -1,6 +1,5 @@
 """The starting weights of a full training: the proxy's, pre-trained branches', or random ones."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +37,10 @@ def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: P
 
     try:
         state: dict[str, Any] = CheckpointLoader.load_checkpoint(str(checkpoint), "cpu", "silent")["state_dict"]
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, KeyError) as error:
+    except Exception as error:  # a broken or hostile file raises anything
+        reason = f"{type(error).__name__}: {error}"
         raise WeightsError(
-            f"{checkpoint} cannot be read ({error}); start from others with --weights random or pretrained"
+            f"{checkpoint} cannot be read ({reason}); start from others with --weights random or pretrained"
         ) from None
     trained = architecture.scaled(evaluation.candidate.fidelity.image_scale)
     network = _network(architecture)
@@ -56,11 +56,11 @@ def from_proxy(architecture: Architecture, evaluation: Evaluation, checkpoint: P
 
 
 def from_pretrained(architecture: Architecture, place: str) -> StartingWeights:
-    """The weights of every branch from timm.
+    """The weights of every pre-trained branch.
 
     Args:
         architecture: The design.
-        place: `hub`, or a folder of files named like the timm models.
+        place: `hub`, `miniature`, or a folder of files named like the timm models.
 
     Raises:
         WeightsError: The weights cannot be found; the message says which file to place where.

@@ -1,10 +1,12 @@
 """The worker of the task detection, put together from its modules."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.stock import StockNetwork
 from piip_search.config import SearchSpec
 from piip_search.errors import DataError, UserError
 from piip_search.evaluation.evaluation import Evaluation
@@ -14,6 +16,7 @@ from piip_search.tasks.detection.mmdet.detectors import DETECTOR_CONFIGS, Detect
 from piip_search.tasks.detection.mmdet.recipe import schedule_named
 from piip_search.tasks.detection.plan import DetectorPlan
 from piip_search.tasks.detection.section import DetectionData, DetectionTraining
+from piip_workers.quiet import quiet
 from piip_workers.tasks.task import Counted, DataReport
 
 if TYPE_CHECKING:  # these import torch, which a check of data need not wait for
@@ -43,6 +46,12 @@ class DetectionWorker:
                 lines = data.unsuited(found, metric, training.detector, masks, sides)
                 report.problems += [line for line in lines if line not in report.problems]
         return report
+
+    def counted(self, network: StockNetwork, spec: SearchSpec) -> StockNetwork:
+        with quiet(Path(os.devnull)):
+            from piip_workers.tasks.detection.stock import counted_stock
+
+            return counted_stock(network, spec)
 
     def prepare(self, data: Any) -> None:
         from piip_workers.tasks.detection import data as data_sets

@@ -38,7 +38,7 @@ def joined(file: Path) -> Any:
     return found if file.read_text(encoding="utf-8-sig").lstrip().startswith("{") else whole
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     document=st.one_of(st.dictionaries(st.text(max_size=4), VALUES, max_size=5), st.lists(VALUES), SCALARS),
     indent=st.sampled_from([None, 1]),

@@ -1,0 +1,118 @@
+"""Stock detectors as baselines: counted, and trained beside a search."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import piip_search as ps
+from piip_search.api.baselines import counted_baselines
+from piip_search.api.plain_data import baselines_content
+from piip_search.api.runs import baselines_of_run, history_of
+from piip_search.api.stores import open_ledger
+from piip_search.architecture.stock import StockNetwork
+from piip_search.config import SearchSpec, SpecError, parse_spec
+from piip_search.evaluation.evaluation import Candidate, Fidelity
+from piip_search.tasks.detection.section import STOCK_DETECTORS, DetectionData
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("mmdet")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("training")]
+
+SPACE: dict[str, Any] = {
+    "name": "small",
+    "space": {"backbones": ["vit_pico"], "resolutions": [32, 64], "branches": [1]},
+    "limit": {"gmacs": [0.005, 1], "convention": "backbone"},
+    "budget": {"trials": 1},
+    "data": {"embedded": "digits"},
+    "fidelity": {"epochs": 1},
+    "training": {"channels": 32, "batch_size": 4, "learning_rate": 1e-3},
+}
+
+
+def counted(convention: str, *entries: str, **changes: Any) -> list[StockNetwork]:
+    limit = {"gmacs": [1000], "convention": convention}
+    spec = parse_spec({**SPACE, "limit": limit, "baselines": list(entries), **changes})
+    return [design for design in counted_baselines(spec, "file") if isinstance(design, StockNetwork)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "gmacs", "mparams"),
+    [
+        # Torchvision's table of models: 1.814 and 4.089 GMACs at 224 px, the classifier included.
+        ("retinanet_r18@224", 1.814, 11.69 - 0.513),
+        ("retinanet_r50@224", 4.089, 25.56 - 2.049),
+    ],
+)
+def test_the_backbone_is_counted_as_elsewhere(entry: str, gmacs: float, mparams: float) -> None:
+    (found,) = counted("backbone", entry)
+    assert (found.macs or 0) / 1e9 == pytest.approx(gmacs, rel=2e-3)
+    assert (found.params or 0) / 1e6 == pytest.approx(mparams, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("entry", "gmacs", "mparams"),
+    [
+        # README of RTMDet in mmdet 3: 8.1 GMACs and 4.8 M parameters at 640 px; of YOLOX: 6.45 / 2 x (640 / 416)^2.
+        ("rtmdet_tiny@640", 8.1, 4.8),
+        ("yolox_tiny@416", 6.45 / 2, 5.06),
+    ],
+)
+def test_the_whole_detector_is_counted_as_elsewhere(entry: str, gmacs: float, mparams: float) -> None:
+    (found,) = counted("whole", entry)
+    assert (found.macs or 0) / 1e9 == pytest.approx(gmacs, rel=0.03)
+    assert (found.params or 0) / 1e6 == pytest.approx(mparams, rel=0.03)
+
+
+def test_the_priced_image_is_counted() -> None:
+    (square,) = counted("backbone", "retinanet_r18@128")
+    (flat,) = counted("backbone", "retinanet_r18@128", training={"short_side": 0.5})
+    (papers,) = counted("published", "retinanet_r18@128", training={"short_side": 0.5})
+    assert flat.macs == (square.macs or 0) / 2
+    assert papers.macs == square.macs
+
+
+def test_every_stock_detector_is_built_and_counted() -> None:
+    assert len(counted("whole", *STOCK_DETECTORS)) == len(STOCK_DETECTORS)
+
+
+def test_what_cannot_be_counted_is_listed() -> None:
+    with pytest.raises(SpecError) as caught:
+        counted("whole", "mmdet::a/b.py", "mmdet::_base_/default_runtime.py", "mmdet::detr/detr_r50_8xb2-150e_coco.py")
+    first, second, third = caught.value.problems
+    assert first.startswith("baselines: mmdet::a/b.py cannot be read: FileNotFoundError")
+    assert second.startswith("baselines: mmdet::_base_/default_runtime.py has no model with a backbone")
+    assert "set limit.convention to backbone, or leave it out" in third
+
+
+def test_a_ledger_of_others_names_no_program(small: DetectionData, tmp_path: Path) -> None:
+    from piip_workers.tasks.detection.evaluate import measure
+
+    (program := tmp_path / "program.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')", encoding="utf-8")
+    for config in (str(program), f"mmdet::{program}", f"mmdet::../../{program}"):
+        candidate = Candidate(0, StockNetwork(config, 64, "net", 1, 1), Fidelity(1))
+        found = measure(candidate, small.model_dump(mode="json"), {}, str(tmp_path / "trials"))
+        assert "is no configuration that mmdet ships" in found.error
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_stock_detector_is_trained_beside_the_front(small: DetectionData, tmp_path: Path) -> None:
+    data = small.model_dump(mode="json")
+    spec: SearchSpec = parse_spec({**SPACE, "data": data, "baselines": ["yolox_tiny@64", "vit_pico@64:g"]})
+    search = ps.run(spec, home=tmp_path)
+    assert len(search.evaluations) == 1
+    history = history_of(open_ledger(f"sqlite:///{tmp_path}/ledger.db", reading=True), search.run)
+    book = open_ledger(f"sqlite:///{tmp_path}/ledger.db", reading=True)
+    found = {one.name: one for one in baselines_of_run(book, search.run, history)}
+    stock = found["yolox_tiny@64"]
+    assert (stock.state, stock.error) == ("done", "")
+    assert stock.about == "stock network, random weights"
+    assert stock.value is not None
+    assert len(baselines_content(history, list(found.values()))["compared"]) == 2
+    (beside,) = [record for record in book.searches() if record.holds_baselines]
+    (evaluation,) = [e for e in book.evaluations(beside.name) if e.candidate.design.name == "yolox_tiny@64"]
+    assert evaluation.facts.trained == "yolox_tiny@64"
+    assert evaluation.facts.parameters > (evaluation.candidate.design.params or 0)  # type: ignore[attr-defined]
+    # The same call trains nothing again.
+    ps.run(spec, home=tmp_path)
+    assert len(book.evaluations(beside.name)) == 2
