@@ -18,9 +18,14 @@ from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.web.access import Guard
 from piip_dashboards.web.app import create_app
 from piip_search.api.runs import history_of
+from piip_search.architecture import Architecture
+from piip_search.config import SearchSpec
 from piip_search.ledger import Ledger
-from support import ROOT
-from support.sites import Site
+from piip_search.search.baselines import open_baselines
+from piip_search.search.search import open_search
+from piip_workers.runners import local
+from support import ROOT, fakes
+from support.sites import Site, site_of
 
 pytest.importorskip("playwright", reason="needs playwright, of the extra dev")
 import uvicorn
@@ -251,6 +256,23 @@ def test_the_table_begins_with_the_best_of_a_metric_that_falls(watched: Watched,
         page.locator("#table thead").get_by_role("button", name="distance").click()
         expect(page.locator("#table tbody tr").first).to_contain_text(f"{max(values):.4f}")
         watched.leave()
+
+
+def test_a_baseline_appears_on_an_open_page(watched: Watched, spec: SearchSpec, tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    search = open_search("small", spec, ledger, "recipe")
+    local.run(search, fakes.measure)
+    with served(site_of(ledger, tmp_path)) as address:
+        page = watched.visit(f"{address}/search/small")
+        expect(page.locator("#live")).to_have_text("live", timeout=WAIT)
+        expect(page.locator("#baselines")).to_have_count(0)
+        page.evaluate("window.notReloaded = true")
+        local.run(open_baselines(search, [Architecture.parse("vit_pico@128:g")], ledger), fakes.measure)
+        expect(page.locator("#baselines tbody tr")).to_have_count(1, timeout=WAIT)
+        expect(page.locator("#front-plot .legendtext", has_text="baselines")).to_be_visible(timeout=WAIT)
+        assert page.evaluate("window.notReloaded")
+        watched.leave()
+    ledger.close()
 
 
 def test_the_theme_is_kept(watched: Watched, address: str) -> None:

@@ -48,13 +48,18 @@ function say(text, kind) {
 
 let positions = null;
 
+/** The positions of the runs that a page shows: of one search, itself and its baselines and audits. */
+function shown(found, run) {
+  return Object.entries(found).filter(([name]) => !run || name === run || name.startsWith(`${run}.`));
+}
+
 async function look() {
   let waited = Number(body.dataset.live) * 1000;
   if (!document.hidden) {
     try {
       const found = await json("/api/versions");
       const run = body.dataset.run;
-      const grew = positions && (run ? found[run] !== positions[run] : JSON.stringify(found) !== JSON.stringify(positions));
+      const grew = positions && JSON.stringify(shown(found, run)) !== JSON.stringify(shown(positions, run));
       positions = found;
       say("live", "on");
       if (grew) {
