@@ -89,7 +89,9 @@ def open_baselines(
 
     beside = opened(search, designs, ledger, fresh, circumstances(), take_over)
     drive, usage, at_once = runner
-    alone = measurement(search.spec, home, search.run, beside)
+    # The files of the user's own space, never paths out of the ledger.
+    files = {config: str(file.resolve()) for config, file in search.spec.baseline_files.items()}
+    alone = measurement(search.spec, home, search.run, beside, files)
     measure, preparation = evaluator_of(search.spec, alone, beside, data, home, on)
     drive = prepared_first(drive, preparation, notify)
     trials = trials_folder(home, search.run, search.recipe)

@@ -330,6 +330,9 @@ def _local_paths(spec: SearchSpec) -> Iterator[str]:
         for field, path in paths.items():
             if not path.is_absolute():
                 yield f"{section}.{field} must be a known name, or an absolute path {SHARED}, got {path}"
+    for path in spec.baseline_files.values():
+        if not path.is_absolute():
+            yield f"baselines: a file must have an absolute path {SHARED}, got {path}"
 
 
 def _is_relative_file(url: str) -> bool:

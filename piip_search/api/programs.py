@@ -39,13 +39,14 @@ def keep_programs(ledger: KeepsFiles, run: str, spec: SearchSpec) -> None:
     Raises:
         UserError: A program cannot be read.
     """
-    for field, path in spec.training.programs.items():
+    named = [(f"training.{field}", path) for field, path in spec.training.programs.items()]
+    for place, path in [*named, *(("baselines", path) for path in spec.baseline_files.values())]:
         try:
             content = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"training.{field}: {path} cannot be read: {error}; give a readable file") from None
+            raise UserError(f"{place}: {path} cannot be read: {error}; give a readable file") from None
         if len(content) > LONGEST:
-            raise UserError(f"training.{field}: {path} is longer than {LONGEST} characters; give a configuration")
+            raise UserError(f"{place}: {path} is longer than {LONGEST} characters; give a configuration")
         ledger.keep_file(run, str(path), content)
 
 

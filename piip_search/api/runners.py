@@ -1,6 +1,6 @@
 """The places where candidates are measured, and the functions that measure them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -45,7 +45,9 @@ class ReadySearch:
     trials: Path
 
 
-def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -> Any:
+def measurement(
+    spec: SearchSpec, home: Path, run_name: str, search: "Search", files: Mapping[str, str] | None = None
+) -> Any:
     """The function that measures a search's candidates.
 
     Args:
@@ -53,6 +55,7 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
         home: Home folder.
         run_name: Run whose folder has the checkpoints.
         search: Search.
+        files: Users' own files that stock networks are read from, by their configurations.
 
     Evaluations are also kept beside the checkpoints, in a folder of the search itself: another run of the same name in
     another ledger does not use them.
@@ -66,6 +69,8 @@ def measurement(spec: SearchSpec, home: Path, run_name: str, search: "Search") -
         # Workers have other current folders.
         settings[section] |= {field: str(path.resolve()) for field, path in paths.items()}
     home = home.resolve()
+    if files:
+        settings["files"] = files
     settings["directory"] = str(trials_folder(home, run_name, search.recipe))
     results = str(home / run_name / "results" / search.uid)
     return Work(

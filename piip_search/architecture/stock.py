@@ -8,6 +8,8 @@ from typing import Any, TypeGuard
 
 from piip_search.errors import DesignError
 
+OWN_FILE = "file:"
+"""Beginning of the configuration of a network from a user's own file; the digest of its content follows."""
 MOST_SIDE = 2**17
 """Longest side of an image in pixels."""
 MOST_COUNT = 2**53
@@ -21,7 +23,8 @@ class StockNetwork:
     It has no closed form: its cost is counted on the built network. The counts are no part of its identity.
 
     Attributes:
-        config: Name of the library's configuration.
+        config: Name of the library's configuration, or `OWN_FILE` with the digest of a user's own. It never is a path:
+            networks are read from ledgers, and a path of a ledger must not be run.
         side: Image side in pixels, the long one.
         label: Name for people.
         macs: Counted multiply-accumulates of one image; None before the count.

@@ -1,12 +1,14 @@
 """Baselines of a search: designs and stock networks that are trained beside it, and that it never proposes."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design
 from piip_search.architecture.published import published_of
-from piip_search.architecture.stock import MOST_SIDE, StockNetwork
+from piip_search.architecture.stock import MOST_SIDE, OWN_FILE, StockNetwork
 from piip_search.sections import shortened
 from piip_search.tasks import Task
 
@@ -22,13 +24,13 @@ def baseline_problem(entry: str, task: Task) -> str | None:
     """The reason why an entry of `baselines` names nothing that the task can train; None for a good one."""
     if len(entry) > LONGEST_ENTRY:
         return f"an entry has at most {LONGEST_ENTRY} characters, got {shortened(entry)}"
-    label, at, side = entry.rpartition("@")
-    name = label if at else entry
+    name, side = _parted(entry)
     if entry == PUBLISHED:
         none = task.published is None
         return f"the papers have no designs of the task {task.name}; leave {PUBLISHED} out" if none else None
     if task.stock_config(name) is not None:
-        known = not at or (len(side) <= LONGEST_BASELINE_SIDE and side.isdecimal() and 0 < int(side) <= MOST_SIDE)
+        digits = len(side) <= LONGEST_BASELINE_SIDE and side.isdecimal()
+        known = entry == name or (digits and 0 < int(side) <= MOST_SIDE)
         return None if known else f"an image side must be a number of pixels such as {name}@512, got {shortened(entry)}"
     try:
         design = Architecture.parse(entry)
@@ -51,13 +53,54 @@ def named_baselines(entries: Sequence[str], task: Task, side: int) -> Iterator[D
         side: Image side of a stock network that names none.
     """
     for entry in entries:
-        label, at, own = entry.rpartition("@")
-        name = label if at else entry
+        name, own = _parted(entry)
         config = task.stock_config(name)
-        if config is not None:
-            yield StockNetwork(config, int(own) if at else side, name)
+        if config == OWN_FILE:
+            yield StockNetwork(_config_of(Path(name)), int(own or side), Path(name).stem)
+        elif config is not None:
+            yield StockNetwork(config, int(own or side), name)
         elif entry != PUBLISHED:
             yield Architecture.parse(entry)
+
+
+def baseline_files(entries: Sequence[str], task: Task) -> dict[str, Path]:
+    """The users' own files that entries name, by the configurations of their networks."""
+    names = [_parted(entry)[0] for entry in entries if entry != PUBLISHED]
+    files = [Path(name) for name in names if task.stock_config(name) == OWN_FILE]
+    return {_config_of(file): file for file in files}
+
+
+def with_changed_files(entries: object, task: Task, change: Callable[[str], str]) -> object:
+    """The entries with every file replaced.
+
+    Args:
+        entries: Entries of a file, possibly with faults.
+        task: Task of the search.
+        change: Maps the path of a file to the new path.
+    """
+    if not isinstance(entries, list):
+        return entries
+    found: list[object] = []
+    for entry in entries:
+        name, _ = _parted(entry) if isinstance(entry, str) else ("", "")
+        is_file = task.stock_config(name) == OWN_FILE
+        found.append(change(name) + entry.removeprefix(name) if is_file else entry)
+    return found
+
+
+def _parted(entry: str) -> tuple[str, str]:
+    """The name in an entry and the image side after it; a folder may have an @ in its name."""
+    name, at, side = entry.rpartition("@")
+    return (entry, "") if not at or entry.endswith(".py") else (name, side)
+
+
+def _config_of(file: Path) -> str:
+    """The configuration of a user's own file: its content tells it apart, wherever it lies."""
+    try:
+        content = file.read_bytes()
+    except OSError:  # a recorded search is read on other machines too; who trains it is told
+        return f"{OWN_FILE}missing"
+    return OWN_FILE + hashlib.sha256(content).hexdigest()[:32]
 
 
 def published_baselines(task: Task) -> Iterator[Architecture]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from piip_search.config.baselines import with_changed_files
 from piip_search.config.consistency import problems_of
 from piip_search.config.messages import explained
 from piip_search.config.resources import unsupported
@@ -77,8 +78,13 @@ def _with_paths(content: Any, change: Callable[[str, str], str]) -> Any:
         change: Maps the name of a field and its path to the new path.
     """
     task = _task_of(content)
-    for path in () if task is None else task.paths:
+    if task is None:
+        return content
+    for path in task.paths:
         content = _changed(content, path, partial(change, ".".join(path)))
+    if "baselines" in content:
+        files = with_changed_files(content["baselines"], task, partial(change, "baselines"))
+        content = {**content, "baselines": files}
     return content
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
@@ -13,7 +14,13 @@ from piip_search.architecture.design import Design
 from piip_search.architecture.miniatures import MINIATURE, miniature_digest
 from piip_search.architecture.stock import StockNetwork
 from piip_search.architecture.traits import TRAITS, Grouping
-from piip_search.config.baselines import PUBLISHED, baseline_problem, named_baselines, published_baselines
+from piip_search.config.baselines import (
+    PUBLISHED,
+    baseline_files,
+    baseline_problem,
+    named_baselines,
+    published_baselines,
+)
 from piip_search.config.budget import Budget, FidelitySection, Schedule
 from piip_search.config.evaluator import EvaluatorChoice, StandAloneSection
 from piip_search.config.groups import GroupsSection
@@ -213,6 +220,11 @@ class SearchSpec(Section):
                     self.pricing.price(design)
             except DesignError as error:
                 yield f"{design.name} has no price: {error}"
+
+    @property
+    def baseline_files(self) -> dict[str, Path]:
+        """The users' own files among the baselines, by the configurations of their networks."""
+        return baseline_files(self.baselines, self.known_task)
 
     @property
     def baseline_designs(self) -> tuple[Design, ...]:

@@ -72,7 +72,7 @@ class Task(Protocol):
         ...
 
     def stock_config(self, name: str) -> str | None:
-        """The configuration of a stock network by its short name or its own; None for an unknown name."""
+        """The configuration of a stock network by its short name or its own, `OWN_FILE` for a file; None if unknown."""
         ...
 
     @property

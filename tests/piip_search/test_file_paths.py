@@ -114,6 +114,7 @@ CONTENT: dict[str, Any] = {
         "val": {"images": "~/val", "annotations": "val.json"},
     },
     "training": {"pretrained": "$HOME/weights", "detector": "~/own.py"},
+    "baselines": ["~/other.py@64", "vit_pico@64:g"],
 }
 
 
@@ -129,6 +130,7 @@ def test_every_path_of_a_space_is_replaced(tmp_path: Path, monkeypatch: pytest.M
     assert (data.train.images, data.train.annotations) == (Path("part/train"), Path("part/train.json"))
     assert (data.val.images, data.val.annotations) == (tmp_path / "val", Path("val.json"))
     assert (spec.training.pretrained, spec.training.detector) == (f"{tmp_path}/weights", f"{tmp_path}/own.py")
+    assert spec.baselines == (f"{tmp_path}/other.py@64", "vit_pico@64:g")
     # A file that is written from a run asks the same question, a dollar sign in a path included.
     for root in ("~b", "/a$b/c"):
         kept = spec.model_dump(mode="json") | {"data": CONTENT["data"] | {"root": root}}

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from piip_search.architecture.segments import Merge
+from piip_search.architecture.stock import OWN_FILE
 from piip_search.cost import Convention, Head
 from piip_search.sections import DataSection, TrainingSection
 from piip_search.tasks.detection.facts import DETECTION_METRICS
@@ -53,8 +54,9 @@ class Detection:
     batch_setting = "train_dataloader.batch_size"
 
     def stock_config(self, name: str) -> str | None:
-        own = name if name.startswith(MMDET) and is_shipped(name) else None
-        return STOCK_DETECTORS.get(name, own)
+        if name.startswith(MMDET):
+            return name if is_shipped(name) else None
+        return OWN_FILE if name.endswith(".py") else STOCK_DETECTORS.get(name)
 
     def model(self, training: Any) -> str:
         return str(training.detector)

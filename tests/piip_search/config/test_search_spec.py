@@ -123,6 +123,10 @@ def test_shipped_spaces_are_sound(name: str) -> None:
         ),
         (broken(baselines=["mmdet::../x.py"]), ["baselines[0]: 'mmdet::../x.py' is neither a design"]),
         (broken(baselines=["vit_b@224:g/logits"]), ["baselines[0]: the task detection cannot read what logits gives"]),
+        (
+            broken(baselines=["a@b/x.py@0"]),
+            ["baselines[0]: an image side must be a number of pixels such as a@b/x.py@512"],
+        ),
         (broken(baselines="published"), ["baselines: input should be a valid tuple, got 'published'"]),
         (
             broken(baselines=["retinanet_r18@64"], limit={"training_gib": [8]}),

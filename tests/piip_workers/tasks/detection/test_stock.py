@@ -89,11 +89,48 @@ def test_a_ledger_of_others_names_no_program(small: DetectionData, tmp_path: Pat
     from piip_workers.tasks.detection.evaluate import measure
 
     (program := tmp_path / "program.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')", encoding="utf-8")
-    for config in (str(program), f"mmdet::{program}", f"mmdet::../../{program}"):
+    for config in (str(program), f"mmdet::{program}", f"mmdet::../../{program}", f"file:{program}", "file:missing"):
         candidate = Candidate(0, StockNetwork(config, 64, "net", 1, 1), Fidelity(1))
         found = measure(candidate, small.model_dump(mode="json"), {}, str(tmp_path / "trials"))
         assert "is no configuration that mmdet ships" in found.error
     assert not (tmp_path / "ran").exists()
+
+
+def own_detector(folder: Path, depth: int = 18) -> Path:
+    """A detector in a user's own file."""
+    channels = (64, 128, 256, 512) if depth < 50 else (256, 512, 1024, 2048)
+    (file := folder / "mine.py").write_text(
+        f"""
+_base_ = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"
+model = dict(backbone=dict(depth={depth}, init_cfg=None), neck=dict(in_channels={list(channels)}))
+""",
+        encoding="utf-8",
+    )
+    return file
+
+
+def test_a_users_own_configuration_is_counted_and_told_apart_by_its_content(tmp_path: Path) -> None:
+    own, shipped = counted("whole", f"{own_detector(tmp_path)}@224", "retinanet_r18@224")
+    assert own.name == "mine@224"
+    assert own.config.startswith("file:")
+    assert (own.macs, own.params) == (shipped.macs, shipped.params)
+    (larger,) = counted("whole", f"{own_detector(tmp_path, 50)}@224")
+    assert larger.fingerprint != own.fingerprint
+    assert (larger.params or 0) > (own.params or 0)
+
+
+def test_a_missing_file_is_told_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"baselines: no configuration .*nowhere\.py; give a file"):
+        counted("backbone", f"{tmp_path}/nowhere.py@64")
+
+
+def test_a_users_own_detector_is_trained_beside_the_front(small: DetectionData, tmp_path: Path) -> None:
+    content = {**SPACE, "data": small.model_dump(mode="json"), "baselines": [f"{own_detector(tmp_path)}@64"]}
+    search = ps.run(parse_spec(content), home=tmp_path)
+    book = open_ledger(f"sqlite:///{tmp_path}/ledger.db", reading=True)
+    (found,) = baselines_of_run(book, search.run, history_of(book, search.run))
+    assert (found.name, found.state, found.error) == ("mine@64", "done", "")
+    assert str(tmp_path / "mine.py") in book.kept_files(search.run)
 
 
 def test_a_stock_detector_is_trained_beside_the_front(small: DetectionData, tmp_path: Path) -> None:

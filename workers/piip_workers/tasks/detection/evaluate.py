@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,6 +39,8 @@ TRAINED = "architecture.txt"
 """File with the short form of the trained design."""
 INHERITED = "inherited.txt"
 """File with the names of the inherited tensors."""
+NO_FILES: Mapping[str, str] = MappingProxyType({})
+"""No own files."""
 MEMORY_TEXTS = (
     "can't allocate memory",
     "Cannot allocate memory",
@@ -55,7 +58,13 @@ MEMORY_TEXTS = (
 """Texts by which torch, NumPy, OpenCV and the system report exhausted memory; the system kills loader processes."""
 
 
-def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: str) -> Evaluation:
+def measure(
+    candidate: Candidate,
+    data: Mapping[str, Any],
+    training: Mapping[str, Any],
+    directory: str,
+    files: Mapping[str, str] = NO_FILES,
+) -> Evaluation:
     """Trains a candidate's proxy and measures COCO's averages, once for each of its seeds.
 
     Args:
@@ -63,6 +72,7 @@ def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str
         data: `DetectionData` as plain data.
         training: `DetectionTraining` as plain data.
         directory: Folder of all trainings; each has a subfolder, where a later attempt resumes.
+        files: Users' own files that stock detectors are read from, by their configurations.
 
     Returns:
         The evaluation; a failed one has the error, and its folder has the traceback.
@@ -72,7 +82,7 @@ def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str
     """
     found: list[Evaluation] = []
     for single in candidate.per_seed:
-        found.append(_measured_once(single, data, training, Path(directory)))
+        found.append(_measured_once(single, data, training, Path(directory), files))
         if found[-1].status == "failed":
             break
     return _averaged(candidate, found)
@@ -108,7 +118,11 @@ def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _measured_once(
-    candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: Path
+    candidate: Candidate,
+    data: Mapping[str, Any],
+    training: Mapping[str, Any],
+    directory: Path,
+    files: Mapping[str, str],
 ) -> Evaluation:
     started = time.monotonic()
     folder = directory / candidate.training
@@ -121,6 +135,7 @@ def _measured_once(
                 DetectionTraining.model_validate(training),
                 folder,
                 started,
+                files,
             )
     except MachineError as error:
         raise MachineError(reason_of(error).removeprefix("MachineError: ")) from error
@@ -131,14 +146,19 @@ def _measured_once(
 
 
 def _measured(
-    candidate: Candidate, data: DetectionData, training: DetectionTraining, folder: Path, started: float
+    candidate: Candidate,
+    data: DetectionData,
+    training: DetectionTraining,
+    folder: Path,
+    started: float,
+    files: Mapping[str, str],
 ) -> Evaluation:
     """Trains with the recipe's batches, or with two halves a step if they do not fit the memory."""
     torch.set_num_threads(training.threads)
     _forget_peak_memory()
     facts: dict[str, Any] = {"host": socket.gethostname(), "torch": torch.__version__, "training": candidate.training}
     try:
-        found = _trained(candidate, data, training, folder, accumulated=1, facts=facts)
+        found = _trained(candidate, data, training, folder, accumulated=1, facts=facts, files=files)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -152,7 +172,7 @@ def _measured(
         halves.mkdir(exist_ok=True)
         facts["halved_batch"] = message[:300]
         try:
-            found = _trained(candidate, data, training, halves, accumulated=2, facts=facts)
+            found = _trained(candidate, data, training, halves, accumulated=2, facts=facts, files=files)
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -169,12 +189,13 @@ def _trained(
     folder: Path,
     accumulated: int,
     facts: dict[str, Any],
+    files: Mapping[str, str],
 ) -> "Measurement":
     from piip_workers.tasks.detection.images import unreadable_images
     from piip_workers.tasks.detection.proxy_training import train, usable_images
 
     fidelity, unreadable = candidate.fidelity, folder / "unreadable.txt"
-    name, paths, settings = _network(candidate, data, training, accumulated)
+    name, paths, settings = _network(candidate, data, training, accumulated, files)
     available = usable_images(settings(ProxyImages(1)))
     if not available:
         raise DataError(f"no training image in {paths.train.annotations} holds an object")
@@ -197,14 +218,18 @@ def _trained(
 
 
 def _network(
-    candidate: Candidate, data: DetectionData, training: DetectionTraining, accumulated: int
+    candidate: Candidate,
+    data: DetectionData,
+    training: DetectionTraining,
+    accumulated: int,
+    files: Mapping[str, str],
 ) -> tuple[str, CocoPaths, Callable[[ProxyImages], dict[str, Any]]]:
     """The name of the trained network, its data, and a function that gives its configuration for some images."""
     fidelity, design = candidate.fidelity, candidate.design
     if isinstance(design, StockNetwork):
         from piip_workers.tasks.detection.stock import stock_detector_of
 
-        detector, side = stock_detector_of(design.config), stock_side(design.side, fidelity.image_scale)
+        detector, side = stock_detector_of(design.config, files), stock_side(design.side, fidelity.image_scale)
         paths = data_sets.prepare(data, detector.masks)
 
         def stock_settings(images: ProxyImages) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Stock detectors of mmdet: read from its configurations, built and counted."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,19 +24,25 @@ COUNTED_CLASSES = 80
 """Classes of a counted head: COCO's, as in the closed form of the searched head."""
 
 
-def stock_detector_of(config: str) -> StockDetector:
-    """The detector of one of mmdet's configurations.
+def stock_detector_of(config: str, files: Mapping[str, str | Path]) -> StockDetector:
+    """The detector of one of mmdet's configurations, or of a user's own.
 
     A configuration is a program. The name may come from a ledger that others write, so it never names a file.
 
+    Args:
+        config: Name of the configuration.
+        files: Own files by their configurations, as the user's space names them.
+
     Raises:
-        UserError: The name is none of mmdet's, mmdet has no such configuration, or it has no model with a backbone.
+        UserError: The name is none of mmdet's and no own file's, the configuration cannot be read or has no model with
+            a backbone.
     """
-    if not (config.startswith(MMDET) and is_shipped(config)):
+    base = str(files.get(config, config))
+    if config not in files and not (config.startswith(MMDET) and is_shipped(config)):
         raise UserError(f"baselines: {config!r} is no configuration that mmdet ships; name one with {MMDET}")
-    read = read_config(config, "baselines")
+    read = read_config(base, "baselines")
     model = read["model"]
-    return StockDetector(config, model, has_masks(model), imports_of(read))
+    return StockDetector(base, model, has_masks(model), imports_of(read))
 
 
 def counted_stock(network: StockNetwork, spec: SearchSpec) -> StockNetwork:
@@ -50,7 +58,7 @@ def counted_stock(network: StockNetwork, spec: SearchSpec) -> StockNetwork:
     Raises:
         UserError: It cannot be built, or its operators cannot be counted.
     """
-    detector = stock_detector_of(network.config)
+    detector = stock_detector_of(network.config, spec.baseline_files)
     pricing, detections = spec.pricing, getattr(spec.training, "max_detections", 100)
     short_side = 1.0 if pricing.convention == "published" else pricing.short_side
     height, width = (math.ceil(int(side) / PADDING) * PADDING for side in (network.side * short_side, network.side))
