@@ -72,12 +72,11 @@ def evaluator_of(
 
 def _of_a_preparation(spec: SearchSpec, digest: str, home: Path) -> dict[str, Any]:
     """The settings of an evaluator that prepares something, besides the task's measurement."""
-    fields = set(spec.evaluator.prepared_from or ())
     return {
         "folder": str(home.resolve() / PREPARED_FOLDER / digest),
         "fingerprint": digest,
         "section": spec.evaluator.model_dump(mode="json"),
-        "search": spec.model_dump(mode="json", include=fields),
+        "search": spec.model_dump(mode="json", include=spec.evaluator.included()),
     }
 
 

@@ -1,12 +1,15 @@
 """Section `evaluator` of a search: what measures a candidate."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 
 from piip_search.config.messages import explained
+from piip_search.evaluation.evaluation import Fidelity
 from piip_search.sections import Section, closest, shortened
+from piip_search.sections.fields import Count, Positive
 
 
 class EvaluatorSection(Section):
@@ -15,8 +18,8 @@ class EvaluatorSection(Section):
     `kind` has no default, so that fingerprints, which leave defaults out, always name it.
 
     Attributes:
-        prepared_from: Fields of the search that the preparation depends on, besides task, training and data. None for
-            an evaluator that prepares nothing.
+        prepared_from: Fields of the search that the preparation depends on, besides training and data, such as `space`
+            or `fidelity.image_scale`. None for an evaluator that prepares nothing.
         scoring: Settings that change answers but not the preparation.
         kind: Name of the evaluator.
     """
@@ -25,6 +28,17 @@ class EvaluatorSection(Section):
     scoring: ClassVar[tuple[str, ...]] = ()
     kind: str
 
+    def included(self) -> dict[str, Any]:
+        """The fields of the search that the preparation depends on, in the form that pydantic includes."""
+        found: dict[str, Any] = {}
+        for field in self.prepared_from or ():
+            name, _, part = field.partition(".")
+            if part:
+                found.setdefault(name, set()).add(part)
+            else:
+                found[name] = True
+        return found
+
 
 class StandAloneSection(EvaluatorSection):
     """The evaluator that trains each design on its own, and prepares nothing."""
@@ -32,7 +46,57 @@ class StandAloneSection(EvaluatorSection):
     kind: Literal["stand_alone"]
 
 
-EVALUATOR_SECTIONS: dict[str, type[EvaluatorSection]] = {"stand_alone": StandAloneSection}
+class SharedSection(EvaluatorSection):
+    """The evaluator that trains one network for many designs.
+
+    Its rungs are the ways in which a design is measured: with the parent's weights, after a short training from them,
+    and, if asked for, after a training of its own.
+
+    Attributes:
+        parents: What a parent is trained for: `set`, each largest set of backbones of the space.
+        epochs: Passes over the training images by a parent, all its designs together.
+        designs_a_step: Designs of one update; each reads a batch of its own.
+        grow: Share of the steps in which single branches alone are trained, where they are in the space.
+        tune: Epochs of the short training.
+        keep: One in so many is promoted from a rung.
+        finish: Last rung, which fronts are made of: `tuned`, or `alone` for a training of `fidelity.epochs`.
+        checkpoint_minutes: Least minutes between two checkpoints of a parent.
+    """
+
+    prepared_from: ClassVar[tuple[str, ...] | None] = (
+        "task",
+        "space",
+        "limit",
+        "seed",
+        "fidelity.data_fraction",
+        "fidelity.image_scale",
+    )
+    scoring: ClassVar[tuple[str, ...]] = ("tune", "keep", "finish", "checkpoint_minutes")
+    kind: Literal["shared"]
+    parents: Literal["set"] = "set"
+    epochs: Count = 36
+    designs_a_step: Count = 2
+    grow: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    tune: Count = 1
+    keep: Annotated[int, Field(ge=2)] = 8
+    finish: Literal["tuned", "alone"] = "tuned"
+    checkpoint_minutes: Positive = 2.0
+
+    def rungs(self, whole: Fidelity) -> tuple[Fidelity, ...]:
+        """The fidelities of its rungs.
+
+        Args:
+            whole: Fidelity of a training of its own.
+        """
+        scored = replace(whole, epochs=0, horizon=None, seeds=1)
+        tuned = replace(whole, epochs=self.tune, horizon=None)
+        return (scored, tuned, whole) if self.finish == "alone" else (scored, tuned)
+
+
+EVALUATOR_SECTIONS: dict[str, type[EvaluatorSection]] = {
+    "stand_alone": StandAloneSection,
+    "shared": SharedSection,
+}
 """The settings of each kind of evaluator; `piip_workers.evaluators.EVALUATORS` has the evaluators."""
 
 

@@ -22,7 +22,7 @@ from piip_search.config.baselines import (
     published_baselines,
 )
 from piip_search.config.budget import Budget, FidelitySection, Schedule
-from piip_search.config.evaluator import EvaluatorChoice, StandAloneSection
+from piip_search.config.evaluator import EvaluatorChoice, SharedSection, StandAloneSection
 from piip_search.config.groups import GroupsSection
 from piip_search.config.resources import Resources
 from piip_search.config.space import FORMER_WHOLE, LimitSection, SpaceSection
@@ -199,6 +199,29 @@ class SearchSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _shares_weights(self) -> Self:
+        if isinstance(self.evaluator, SharedSection) and (problem := next(self._shared_problems(self.evaluator), None)):
+            raise ValueError(f"evaluator shared {problem}")
+        return self
+
+    def _shared_problems(self, evaluator: SharedSection) -> Iterator[str]:
+        if not self.known_task.shares:
+            yield f"is not known to the task {self.task}; set evaluator to stand_alone"
+        if self.schedule is not None:
+            yield "has rungs of its own (scored, tuned, alone); leave schedule out, and set evaluator.keep"
+        if evaluator.finish == "alone" and evaluator.tune >= self.fidelity.epochs:
+            yield (
+                f"tunes for {evaluator.tune} epochs, and a training of its own has {self.fidelity.epochs}; lower "
+                "evaluator.tune, or raise fidelity.epochs"
+            )
+        if self.training.inherit:
+            yield "gives designs the parent's weights; leave training.inherit out"
+        if self.training.cuda_graphs:
+            yield "changes the network at each step, which no graph can replay; leave training.cuda_graphs out"
+        if self.baselines and evaluator.finish != "alone":
+            yield "tunes designs, and baselines are trained alone; set evaluator.finish to alone, or omit baselines"
+
+    @model_validator(mode="after")
     def _baselines_have_costs(self) -> Self:
         problem = next(self._baseline_problems(), None)
         if problem is not None:
@@ -249,8 +272,18 @@ class SearchSpec(Section):
     def rungs(self) -> tuple[evaluation.Fidelity, ...]:
         """The fidelities at which a design is measured; the full training is the last."""
         whole = self.fidelity.build()
+        if isinstance(self.evaluator, SharedSection):
+            return self.evaluator.rungs(whole)
         lower = () if self.schedule is None else self.schedule.rungs
         return (*(replace(whole, epochs=epochs, horizon=whole.schedule_epochs) for epochs in lower), whole)
+
+    @property
+    def promoted(self) -> tuple[int, int]:
+        """One in so many is promoted from a rung, and the number of rungs at which designs start."""
+        if isinstance(self.evaluator, SharedSection):
+            return self.evaluator.keep, 1
+        # Without a schedule there is one rung, from which nothing is promoted.
+        return (2, 1) if self.schedule is None else (self.schedule.keep, self.schedule.brackets)
 
     @property
     def question(self) -> str:
@@ -350,10 +383,10 @@ class SearchSpec(Section):
 
         None for an evaluator that prepares nothing.
         """
-        fields = self.evaluator.prepared_from
-        if fields is None:
+        if self.evaluator.prepared_from is None:
             return None
-        content = self.model_dump(mode="json", include={"evaluator", *fields}, exclude_defaults=True)
+        fields = {"evaluator": True, **self.evaluator.included()}
+        content = self.model_dump(mode="json", include=fields, exclude_defaults=True)
         for name in self.evaluator.scoring:
             content["evaluator"].pop(name, None)
         return _fingerprint(self._ingredients(data_fingerprint, content))

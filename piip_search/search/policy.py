@@ -179,5 +179,5 @@ class FixedPolicy:
 
 def halving_of(spec: SearchSpec, metrics: int = 1) -> Halving[Design]:
     """The schedule of a space. A space without one has a single rung, at which every design is fully trained."""
-    keep, brackets = (2, 1) if spec.schedule is None else (spec.schedule.keep, spec.schedule.brackets)
+    keep, brackets = spec.promoted
     return Halving([rung.epochs for rung in spec.rungs], keep, spec.bounds.tiers, brackets, metrics)

@@ -76,6 +76,11 @@ class Task(Protocol):
         ...
 
     @property
+    def shares(self) -> bool:
+        """Whether one training can give weights to many designs (evaluator `shared`)."""
+        ...
+
+    @property
     def data(self) -> type[DataSection]:
         """Section `data`."""
         ...

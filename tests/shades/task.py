@@ -80,6 +80,7 @@ class Shades:
 
     heads: Mapping[str, Head] = field(default_factory=lambda: {"mean": MeanHead()})
     name = "shades"
+    shares = False
     extra = "models"
     packages: ClassVar[Mapping[str, str]] = MappingProxyType({})
     metrics = (

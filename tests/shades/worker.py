@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 class ShadesWorker:
     measure = "shades.training:measure"
+    shared: str | None = None
     sample = 4
 
     def examine(self, spec: SearchSpec, progress: Callable[[str], None]) -> DataReport:

@@ -225,7 +225,7 @@ class EvaluatorContract:
             assert (on.search.replayed, len(on.search.failures), on.search.halted) == (first, 0, False)
             names.append([evaluation.candidate.design.name for evaluation in on.search.evaluations])
         assert names[0] == names[1]
-        assert len(names[0]) == chosen.budget.trials
+        assert len(set(names[0])) == chosen.budget.trials
 
 
 class PreparingEvaluatorContract(EvaluatorContract):
@@ -245,11 +245,11 @@ class PreparingEvaluatorContract(EvaluatorContract):
 
     def test_it_is_prepared_once(self, ready: OpenEvaluator, chosen: SearchSpec, measure: Measure) -> None:
         assert ready.state().state == "done"
-        before = {path: path.read_bytes() for path in ready.folder.iterdir()}
+        before = {path: path.read_bytes() for path in ready.folder.rglob("*") if path.is_file()}
         assert ready.prepare() == []
         later = opened(chosen, ready.home, measure)
         assert later.prepare() == []
-        assert {path: path.read_bytes() for path in ready.folder.iterdir()} == before
+        assert {path: path.read_bytes() for path in ready.folder.rglob("*") if path.is_file()} == before
         assert [step.state for step in later.search.preparations] == ["running", "done"]
 
     def test_the_search_that_prepared_it_is_charged_once(

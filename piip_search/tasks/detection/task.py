@@ -33,6 +33,7 @@ class Detection:
     merges: tuple[Merge, ...] = ("conv", "linear", "pyramid", "residual")
     published: str | None = "detection"
     stock: Mapping[str, str] = MappingProxyType(STOCK_DETECTORS)
+    shares = True
     data: type[DataSection] = DetectionData
     training: type[TrainingSection] = DetectionTraining
     paths: tuple[tuple[str, ...], ...] = (

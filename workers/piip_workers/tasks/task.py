@@ -42,6 +42,11 @@ class TaskWorker(Protocol):
         ...
 
     @property
+    def shared(self) -> str | None:
+        """Module and class for weights of many designs (`piip_workers.shared.task`), as `module:class`; or None."""
+        ...
+
+    @property
     def sample(self) -> int:
         """Number of training images that are decoded before a search starts."""
         ...

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,8 @@ TRAINED = "architecture.txt"
 """File with the short form of the trained design."""
 INHERITED = "inherited.txt"
 """File with the names of the inherited tensors."""
+Begin = Callable[[nn.Module], None]
+"""Changes a detector before its first epoch."""
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 """No own files."""
 MEMORY_TEXTS = (
@@ -58,12 +60,26 @@ MEMORY_TEXTS = (
 """Texts by which torch, NumPy, OpenCV and the system report exhausted memory; the system kills loader processes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a training starts from, besides its candidate.
+
+    Attributes:
+        files: Users' own files that stock detectors are read from, by their configurations.
+        begin: Function that changes the detector before its first epoch; None for its own first weights.
+    """
+
+    files: Mapping[str, str]
+    begin: Begin | None
+
+
 def measure(
     candidate: Candidate,
     data: Mapping[str, Any],
     training: Mapping[str, Any],
     directory: str,
     files: Mapping[str, str] = NO_FILES,
+    begin: Begin | None = None,
 ) -> Evaluation:
     """Trains a candidate's proxy and measures COCO's averages, once for each of its seeds.
 
@@ -73,6 +89,7 @@ def measure(
         training: `DetectionTraining` as plain data.
         directory: Folder of all trainings; each has a subfolder, where a later attempt resumes.
         files: Users' own files that stock detectors are read from, by their configurations.
+        begin: Function that changes the detector before its first epoch, for weights of another training.
 
     Returns:
         The evaluation; a failed one has the error, and its folder has the traceback.
@@ -82,7 +99,7 @@ def measure(
     """
     found: list[Evaluation] = []
     for single in candidate.per_seed:
-        found.append(_measured_once(single, data, training, Path(directory), files))
+        found.append(_measured_once(single, data, training, Path(directory), Start(files, begin)))
         if found[-1].status == "failed":
             break
     return _averaged(candidate, found)
@@ -122,7 +139,7 @@ def _measured_once(
     data: Mapping[str, Any],
     training: Mapping[str, Any],
     directory: Path,
-    files: Mapping[str, str],
+    start: Start,
 ) -> Evaluation:
     started = time.monotonic()
     folder = directory / candidate.training
@@ -135,7 +152,7 @@ def _measured_once(
                 DetectionTraining.model_validate(training),
                 folder,
                 started,
-                files,
+                start,
             )
     except MachineError as error:
         raise MachineError(reason_of(error).removeprefix("MachineError: ")) from error
@@ -151,14 +168,14 @@ def _measured(
     training: DetectionTraining,
     folder: Path,
     started: float,
-    files: Mapping[str, str],
+    start: Start,
 ) -> Evaluation:
     """Trains with the recipe's batches, or with two halves a step if they do not fit the memory."""
     torch.set_num_threads(training.threads)
     _forget_peak_memory()
     facts: dict[str, Any] = {"host": socket.gethostname(), "torch": torch.__version__, "training": candidate.training}
     try:
-        found = _trained(candidate, data, training, folder, accumulated=1, facts=facts, files=files)
+        found = _trained(candidate, data, training, folder, accumulated=1, facts=facts, start=start)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -172,7 +189,7 @@ def _measured(
         halves.mkdir(exist_ok=True)
         facts["halved_batch"] = message[:300]
         try:
-            found = _trained(candidate, data, training, halves, accumulated=2, facts=facts, files=files)
+            found = _trained(candidate, data, training, halves, accumulated=2, facts=facts, start=start)
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -189,13 +206,13 @@ def _trained(
     folder: Path,
     accumulated: int,
     facts: dict[str, Any],
-    files: Mapping[str, str],
+    start: Start,
 ) -> "Measurement":
     from piip_workers.tasks.detection.images import unreadable_images
     from piip_workers.tasks.detection.proxy_training import train, usable_images
 
     fidelity, unreadable = candidate.fidelity, folder / "unreadable.txt"
-    name, paths, settings = _network(candidate, data, training, accumulated, files)
+    name, paths, settings = _network(candidate, data, training, accumulated, start.files)
     available = usable_images(settings(ProxyImages(1)))
     if not available:
         raise DataError(f"no training image in {paths.train.annotations} holds an object")
@@ -204,7 +221,7 @@ def _trained(
     val = data_sets.measured_images(paths.val, training.val_images)
     (folder / TRAINED).write_text(name, encoding="utf-8")
     facts |= {"trained": name, "images": used, "accumulated": accumulated, **folder_facts(folder)}
-    begin = None if candidate.parent is None else _inheritance(candidate, folder)
+    begin = start.begin if candidate.parent is None else _inheritance(candidate, folder)
     config = settings(ProxyImages(used, chosen, val, unreadable, torch.cuda.is_available()))
     if "num_queries" in config["model"]:
         facts["queries"] = config["model"]["num_queries"]

@@ -28,6 +28,7 @@ class DetectionWorker:
     """Trains detectors of mmdet on data sets in COCO format."""
 
     measure = "piip_workers.tasks.detection.evaluate:measure"
+    shared: str | None = "piip_workers.tasks.detection.shared:SharedDetectors"
     sample = 64
 
     def examine(self, spec: SearchSpec, progress: Callable[[str], None]) -> DataReport:

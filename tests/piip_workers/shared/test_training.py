@@ -1,0 +1,221 @@
+"""The training of a parent on a task of a few random images."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from piip_search.architecture import Architecture
+from piip_search.errors import UserError
+from piip_search.space import SearchSpace
+from piip_search.space.choices import Choices
+
+torch = pytest.importorskip("torch")
+
+from torch import Tensor, nn  # noqa: E402
+
+from piip_search.models import PIIPPyramid  # noqa: E402
+from piip_workers.evaluators.shared import covering  # noqa: E402
+from piip_workers.shared.deals import Deal  # noqa: E402
+from piip_workers.shared.keys import network_key, reads_of  # noqa: E402
+from piip_workers.shared.task import Asked  # noqa: E402
+from piip_workers.shared.training import CHECKPOINT, FACTS, WEIGHTS, ParentRecipe, ParentTraining  # noqa: E402
+
+SPACE = SearchSpace(
+    Choices(
+        backbones=("vit_nano", "vit_pico"),
+        resolutions=(32, 48, 64),
+        interactions=(0, 1),
+        branches=(1, 2),
+        merges=("residual",),
+    )
+)
+ROWS = np.concatenate([block.rows(SPACE.choices, np.flatnonzero(block.legal_SWT)) for block in SPACE.blocks])
+ALONE = ROWS[ROWS[:, 3] == 0]
+
+
+class Reader(nn.Module):
+    """A PIIP network, and a layer that reads its maps."""
+
+    def __init__(self, design: Architecture) -> None:
+        super().__init__()
+        self.network = PIIPPyramid(design)
+        self.lateral = nn.Conv2d(design.merged[0][0], 4, 1)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        found: Tensor = torch.stack([self.lateral(one).mean((2, 3)) for one in self.network(image_BCHW)])
+        return found
+
+
+class Brightness:
+    """Learns the brightness of six images, at any size."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, broken: str = "") -> None:
+        self.broken = broken
+        self.read_batches: list[Asked] = []
+
+    def build(self, design: Architecture) -> nn.Module:
+        return Reader(design)
+
+    @staticmethod
+    def keys(design: Architecture, network: nn.Module) -> dict[str, str]:
+        names = [name for name, _ in network.named_parameters()]
+        return {
+            name: network_key(design, name.removeprefix("network."))
+            if name.startswith("network.")
+            else f"N/{reads_of(design)}/{name}"
+            for name in names
+        }
+
+    def rates(self, design: Architecture, network: nn.Module) -> dict[str, float]:
+        return {}
+
+    def batches(self, epoch: int) -> list[tuple[int, ...]]:
+        order = [int(one) for one in np.random.default_rng(epoch).permutation(6)]
+        return [tuple(order[at : at + 2]) for at in (0, 2, 4)]
+
+    def read(self, asked: Iterable[Asked], designs: Sequence[Architecture]) -> Iterator[Any]:
+        sides = {design.resolution for design in designs}
+        for one in asked:
+            assert one.design.resolution in sides
+            self.read_batches.append(one)
+            generator = torch.Generator().manual_seed(sum(one.images))
+            image = torch.rand(len(one.images), 3, one.design.resolution, one.design.resolution, generator=generator)
+            yield image, float("nan") if one.design.name == self.broken else 1.0
+
+    def loss(self, network: nn.Module, batch: Any) -> Tensor:
+        image, factor = batch
+        found: Tensor = ((network(image) - image.mean((1, 2, 3))[None, :, None]) ** 2).mean() * factor
+        return found
+
+
+def recipe(steps: int = 12, grown: int = 0) -> ParentRecipe:
+    return ParentRecipe(
+        steps=steps,
+        designs=2,
+        learning_rate=1e-3,
+        warmup=0.1,
+        weight_decay=0.05,
+        clip_norm=1.0,
+        grown=grown,
+        seed=0,
+        checkpoint_seconds=0.0,
+    )
+
+
+def training(task: Brightness, of: ParentRecipe | None = None) -> ParentTraining:
+    of = of or recipe()
+    singles = Deal(SPACE, ALONE, 0) if of.grown else None
+    return ParentTraining(task, Deal(SPACE, ROWS, 0), singles, covering(SPACE, ROWS), of)
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_after(step: int) -> Any:
+    def report(share: float, text: str) -> None:
+        if text.startswith(f"step {step} "):
+            raise KilledError
+
+    return report
+
+
+def ignored(share: float, text: str) -> None:
+    pass
+
+
+@pytest.mark.parametrize("grown", [0, 4])
+def test_an_interrupted_training_ends_as_a_straight_one(tmp_path: Path, grown: int) -> None:
+    of = recipe(grown=grown)
+    straight = training(Brightness(), of).run(tmp_path / "straight", ignored)
+    for step in (1, 3, 4, 5, 11):
+        with pytest.raises(KilledError):
+            training(Brightness(), of).run(tmp_path / "cut", killed_after(step))
+    assert training(Brightness(), of).run(tmp_path / "cut", ignored) == straight
+    assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "straight" / WEIGHTS).read_bytes()
+    assert not (tmp_path / "cut" / CHECKPOINT).exists()
+    # A finished one is only read.
+    task = Brightness()
+    assert training(task, of).run(tmp_path / "cut", ignored) == straight
+    assert task.read_batches == []
+
+
+def test_it_learns_for_all_designs(tmp_path: Path) -> None:
+    facts = training(Brightness(), recipe(steps=40)).run(tmp_path, ignored)
+    first, last = facts["losses"]["0"], facts["losses"]["19"]
+    assert max(last.values()) < min(first.values())
+    assert facts["steps"] == 40
+    assert all(gate > 0 for gate in facts["gates"].values()), "interactions and merges have left zero"
+
+
+def test_single_branches_come_first(tmp_path: Path) -> None:
+    task = Brightness()
+    training(task, recipe(grown=4)).run(tmp_path, ignored)
+    branches = [len(one.design.branches) for one in task.read_batches]
+    assert set(branches[:8]) == {1}
+    assert 2 in branches[8:]
+    images = [image for one in task.read_batches for image in one.images]
+    assert {images.count(image) for image in range(6)} == {8}, "every pass has all images"
+
+
+def test_designs_of_several_branches_begin_as_their_largest_images_branch() -> None:
+    torch.manual_seed(0)
+    made = training(Brightness(), recipe(grown=4))
+    image = torch.rand(2, 3, 64, 64)
+    several, alone = (Architecture.parse(name) for name in ("vit_nano@32:g+vit_pico@64:g*1/residual", "vit_pico@64:g"))
+    networks = [made.network(design) for design in (several, alone)]
+    with torch.no_grad():
+        assert not torch.allclose(networks[0](image), networks[1](image))
+        made.grow()
+        read = [network(image) for network in networks]
+        assert torch.allclose(read[0][1:], read[1][1:], atol=1e-6)
+        assert not torch.allclose(read[0][0], read[1][0], atol=1e-3), "a norm spans the channels of the finest map"
+
+
+def test_a_loss_that_is_not_finite_skips_its_design(tmp_path: Path) -> None:
+    broken = "vit_nano@32:g+vit_pico@64:g*1/residual"
+    facts = training(Brightness(broken), recipe(steps=30)).run(tmp_path, ignored)
+    assert list(facts["skipped"]) == [broken]
+    for name, tensor in _weights(tmp_path).items():
+        assert torch.isfinite(tensor).all(), name
+
+
+def test_ten_in_a_row_end_it_with_their_designs(tmp_path: Path) -> None:
+    class AllBroken(Brightness):
+        def loss(self, network: nn.Module, batch: Any) -> Tensor:
+            return super().loss(network, batch) * float("inf")
+
+    with pytest.raises(FloatingPointError, match=r"not finite 10 times in a row, for vit_.*; lower training.learning"):
+        training(AllBroken()).run(tmp_path, ignored)
+
+
+def test_a_part_without_a_pass_is_no_result(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"too short: \d+ of \d+ tensors had no pass, such as .*; raise evaluator.epochs"
+    ):
+        training(Brightness(), recipe(steps=1)).run(tmp_path, ignored)
+    assert not (tmp_path / FACTS).exists()
+
+
+def test_no_part_starves(tmp_path: Path) -> None:
+    facts = training(Brightness(), recipe(steps=60)).run(tmp_path, ignored)
+    cards = {"single": 1, "several": 3}
+    total = 2 * 60
+    share = cards["single"] / (2 * cards["single"] + cards["several"])
+    fewest = min(facts["passes"].values())
+    # What only a single branch reads has its share of the cards.
+    assert fewest >= 0.5 * share * total
+    json.dumps(facts)
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    found: dict[str, Tensor] = load_file(folder / WEIGHTS)
+    return found

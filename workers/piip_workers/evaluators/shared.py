@@ -1,0 +1,230 @@
+"""The evaluator that trains one network for many designs, and measures each with its weights.
+
+It prepares a parent for each largest set of backbones of the space (`parents: set`). A design is then measured in three
+ways, which are the rungs of the search: with the parent's weights as they are (0 epochs), after a short training from
+them, and after a training of its own.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from piip_search.architecture import Architecture
+from piip_search.config import SearchSpec, parse_spec
+from piip_search.config.evaluator import SharedSection
+from piip_search.errors import UserError
+from piip_search.evaluation.evaluation import Candidate, Evaluation
+from piip_search.search.feasible import feasible_designs
+from piip_search.space import Designs, SearchSpace
+from piip_search.tasks import default_task
+from piip_workers.evaluators.evaluator import Report
+from piip_workers.jobs.job import imported
+from piip_workers.shared.deals import Deal
+from piip_workers.shared.keys import branch_names
+from piip_workers.shared.task import SharedTask
+from piip_workers.shared.tensors import load_shared
+from piip_workers.shared.training import FACTS, WEIGHTS, ParentRecipe, ParentTraining
+from piip_workers.tasks import worker_of
+from piip_workers.whole_files import write_whole
+
+PARENTS = "parents.json"
+"""File that lists the parents of a preparation, with the backbones of each."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A trained parent.
+
+    Attributes:
+        backbones: Names of its branches (`piip_workers.shared.keys.branch_names`), the largest model first.
+        folder: Folder of its files.
+    """
+
+    backbones: tuple[str, ...]
+    folder: Path
+
+    def holds(self, design: Architecture) -> bool:
+        """Whether a design has some of its branches, in their order."""
+        return _inside(branch_names(design), self.backbones)
+
+
+class SharedEvaluator:
+    """Measures designs with the weights of a parent."""
+
+    def __init__(
+        self,
+        measure: Mapping[str, Any],
+        folder: str,
+        fingerprint: str,
+        section: Mapping[str, Any],
+        search: Mapping[str, Any],
+    ) -> None:
+        """Takes plain data.
+
+        Args:
+            measure: The task's own measurement: its function and settings.
+            folder: Folder of the preparation.
+            fingerprint: Fingerprint of the preparation.
+            section: `SharedSection` as plain data.
+            search: The fields of the search that the preparation depends on.
+        """
+        self.fingerprint = fingerprint
+        self.folder = Path(folder)
+        self._measure, self._search = measure, search
+        self._section = SharedSection.model_validate(section)
+
+    def prepare(self, report: Report) -> Mapping[str, Any]:
+        space, within = feasible_designs(self._spec)
+        sets = largest_sets(space, within)
+        facts: dict[str, Any] = {}
+        for place, (backbones, rows_ND) in enumerate(sets.items()):
+            name = "+".join(backbones)
+
+            def told(share: float, text: str, place: int = place, name: str = name) -> None:
+                report((place + share) / len(sets), f"{name}, {text}" if len(sets) > 1 else text)
+
+            found = self._training(space, rows_ND).run(self.folder / name, told)
+            facts[name] = {key: value for key, value in found.items() if key != "passes"}
+        write_whole(self.folder / PARENTS, json.dumps([list(backbones) for backbones in sets]))
+        return {"parents": facts}
+
+    def evaluate(self, candidate: Candidate) -> Evaluation:
+        settings = dict(self._measure["settings"])
+        if candidate.fidelity.epochs > self._section.tune:
+            return self._measured(candidate, settings)
+        parent = self._parent_of(candidate.architecture)
+        trained = candidate.architecture.scaled(candidate.fidelity.image_scale)
+
+        scarcest = 0
+
+        def begin(network: nn.Module) -> None:
+            nonlocal scarcest
+            keys, passes = self._keys(trained, network), _facts_of(parent.folder)["passes"]
+            scarcest = min(passes.get(key, 0) for key in keys.values())
+            load_shared(network, keys, values_of(parent.folder))
+
+        measured = self._measured(candidate, {**settings, "begin": begin})
+        rest = {**measured.facts.rest, "parent": self.fingerprint, "fewest_passes": scarcest}
+        return replace(measured, facts=replace(measured.facts, rest=rest))
+
+    def _measured(self, candidate: Candidate, settings: Mapping[str, Any]) -> Evaluation:
+        evaluation: Evaluation = imported(self._measure["function"])(candidate, **settings)
+        return evaluation
+
+    def _parent_of(self, design: Architecture) -> Parent:
+        lists = json.loads((self.folder / PARENTS).read_text(encoding="utf-8"))
+        parents = (Parent(tuple(backbones), self.folder / "+".join(backbones)) for backbones in lists)
+        found = next((parent for parent in parents if parent.holds(design)), None)
+        if found is None:
+            raise UserError(f"no parent was trained for {design}; it is not in the space that was prepared")
+        return found
+
+    def _training(self, space: SearchSpace, rows_ND: Any) -> ParentTraining:
+        scale, seed = self._spec.fidelity.image_scale, self._spec.seed
+        cover = [design.scaled(scale) for design in covering(space, rows_ND)]
+        task = self._task(cover[0])
+        training, section = self._spec.training, self._section
+        images = sum(map(len, task.batches(0)))
+        steps = max(1, round(section.epochs * images / (training.batch_size * section.designs_a_step)))
+        alone_ND = rows_ND[(rows_ND[:, : 3 * space.choices.slots : 3] > 0).sum(axis=1) == 1]
+        grown = round(section.grow * steps) if 0 < len(alone_ND) < len(rows_ND) else 0
+        recipe = ParentRecipe(
+            steps=steps,
+            designs=section.designs_a_step,
+            learning_rate=training.learning_rate,
+            warmup=training.warmup,
+            weight_decay=training.weight_decay,
+            clip_norm=training.clip_norm,
+            grown=grown,
+            seed=seed,
+            checkpoint_seconds=60 * section.checkpoint_minutes,
+        )
+        singles = Deal(space, alone_ND, seed, scale) if grown else None
+        return ParentTraining(task, Deal(space, rows_ND, seed, scale), singles, cover, recipe)
+
+    def _task(self, design: Architecture) -> SharedTask:
+        settings, fidelity = self._measure["settings"], self._spec.fidelity
+        task: SharedTask = self._kind(
+            data=settings["data"],
+            training=settings["training"],
+            folder=self.folder,
+            seed=self._spec.seed,
+            data_fraction=fidelity.data_fraction,
+            design=design,
+        )
+        return task
+
+    def _keys(self, design: Architecture, network: nn.Module) -> dict[str, str]:
+        found: dict[str, str] = self._kind.keys(design, network)
+        return found
+
+    @cached_property
+    def _kind(self) -> Any:
+        """The task's class of what a training of shared weights needs."""
+        shared = worker_of(self._search.get("task", default_task())).shared
+        if shared is None:
+            raise UserError(f"the task {self._search['task']} cannot share weights; set evaluator to stand_alone")
+        return imported(shared)
+
+    @cached_property
+    def _spec(self) -> SearchSpec:
+        """The part of the search that the preparation depends on."""
+        settings = self._measure["settings"]
+        content = {"name": "shared", **self._search, "data": settings["data"], "training": settings["training"]}
+        return parse_spec(content, "evaluator", recorded=True)
+
+
+def largest_sets(space: SearchSpace, within: Designs) -> dict[tuple[str, ...], NDArray[np.integer]]:
+    """The designs of each parent, by its backbones: sets that no other set of the space contains.
+
+    A design with some branches left out belongs to the first set that has its branches in their order.
+    """
+    models_NS = within.rows_ND[:, : 3 * space.choices.slots : 3]
+    kinds_KS, kind_N = np.unique(models_NS, axis=0, return_inverse=True)
+    first = [int(np.flatnonzero(kind_N.ravel() == kind)[0]) for kind in range(len(kinds_KS))]
+    names = [tuple(branch_names(space.decode(within.rows_ND[place]))) for place in first]
+    parents = [one for one in names if not any(one != other and _inside(one, other) for other in names)]
+    owner = [next(place for place, parent in enumerate(parents) if _inside(one, parent)) for one in names]
+    of_N = np.array(owner)[kind_N.ravel()]
+    return {parent: within.rows_ND[of_N == place] for place, parent in enumerate(parents)}
+
+
+def covering(space: SearchSpace, rows_ND: NDArray[np.integer]) -> list[Architecture]:
+    """Designs that together have every part and every image size of some designs, the fewest that are quickly found.
+
+    Parts depend on backbones, on which image is the largest, and on all but sizes and windows; so one design of each
+    such combination is enough.
+    """
+    slots = space.choices.slots
+    sizes_NS = np.where(rows_ND[:, : 3 * slots : 3] > 0, rows_ND[:, 1 : 3 * slots : 3], -1)
+    largest_N, output_N = sizes_NS.max(axis=1), slots - 1 - sizes_NS[:, ::-1].argmax(axis=1)
+    kept = np.delete(rows_ND, [column for slot in range(slots) for column in (3 * slot + 1, 3 * slot + 2)], axis=1)
+    kinds = np.column_stack([kept, largest_N, output_N])
+    _, first = np.unique(kinds, axis=0, return_index=True)
+    return [space.decode(rows_ND[place]) for place in sorted(first)]
+
+
+def _inside(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether names are among others in the same order."""
+    left = iter(others)
+    return all(name in left for name in names)
+
+
+@lru_cache(maxsize=2)
+def values_of(folder: Path) -> Mapping[str, Tensor]:
+    """The values of a parent by key, read once a process."""
+    return load_file(folder / WEIGHTS)
+
+
+@lru_cache(maxsize=2)
+def _facts_of(folder: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return found

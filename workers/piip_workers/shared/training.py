@@ -1,0 +1,329 @@
+"""Trains a parent: at each step a few designs read a batch each, and one update changes the tensors that they share.
+
+An interrupted training goes on from its checkpoint, and on a CPU ends as an uninterrupted one to the last digit: draws,
+batches and random numbers are functions of the seed and of the step.
+"""
+
+import json
+import math
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from piip_search.architecture import Architecture
+from piip_search.errors import UserError
+from piip_workers.shared.deals import Deal
+from piip_workers.shared.task import Asked, SharedTask
+from piip_workers.shared.tensors import SharedTensors
+from piip_workers.whole_files import draft_of, write_whole
+
+CHECKPOINT = "checkpoint.pth"
+"""File with the state of an unfinished training."""
+WEIGHTS = "parent.safetensors"
+"""File with the trained tensors by key."""
+FACTS = "parent.json"
+"""File with what is known of the finished training."""
+MOST_NETWORKS = 64
+"""Most networks that are kept built: modules without tensors of their own."""
+MOST_NOT_FINITE = 10
+"""Number of losses in a row that are not finite after which the training ends."""
+PARTS = 20
+"""Parts of the training whose mean losses are recorded."""
+START = 0.01
+"""First and last learning rate as a share of the highest, as in the proxies' schedule."""
+
+
+@dataclass(frozen=True)
+class ParentRecipe:
+    """The recipe of a parent.
+
+    Attributes:
+        steps: Number of updates.
+        designs: Designs a step.
+        learning_rate: Highest rate.
+        warmup: Share of the steps in which the rate rises.
+        weight_decay: Weight decay of AdamW.
+        clip_norm: Largest norm of the gradient.
+        grown: Number of first steps in which single branches alone are trained; 0 for none.
+        seed: Seed of everything random.
+        checkpoint_seconds: Least seconds between two checkpoints.
+    """
+
+    steps: int
+    designs: int
+    learning_rate: float
+    warmup: float
+    weight_decay: float
+    clip_norm: float
+    grown: int
+    seed: int
+    checkpoint_seconds: float
+
+    def rate(self, step: int) -> float:
+        """Share of the highest learning rate at a step: a linear rise, then half a cosine."""
+        rise = round(self.steps * self.warmup)
+        if step < rise:
+            return START + (1 - START) * step / rise
+        done = (step - rise) / max(1, self.steps - rise)
+        return START + (1 - START) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass
+class _Progress:
+    """What a training counts on its way.
+
+    Attributes:
+        step: Number of finished steps.
+        passes: Number of batches that each key has had.
+        losses: Sum and number of the losses of each part of the training, by image size.
+        skipped: Number of batches without a finite loss, by design.
+        in_a_row: Designs of the latest losses in a row that were not finite.
+    """
+
+    step: int = 0
+    passes: Counter[str] = field(default_factory=Counter)
+    losses: dict[int, dict[int, tuple[float, int]]] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
+    in_a_row: list[str] = field(default_factory=list)
+
+    def add(self, design: Architecture, keys: Mapping[str, str], loss: float, part: int) -> None:
+        self.in_a_row.clear()
+        self.passes.update(set(keys.values()))
+        total, count = self.losses.setdefault(part, {}).get(design.resolution, (0.0, 0))
+        self.losses[part][design.resolution] = (total + loss, count + 1)
+
+    def skip(self, design: Architecture) -> None:
+        self.skipped[design.name] += 1
+        self.in_a_row.append(design.name)
+        if len(self.in_a_row) >= MOST_NOT_FINITE:
+            raise FloatingPointError(
+                f"the loss was not finite {MOST_NOT_FINITE} times in a row, for {', '.join(self.in_a_row)}; lower "
+                "training.learning_rate or training.clip_norm"
+            )
+
+
+class ParentTraining:
+    """The training of a parent of some designs."""
+
+    def __init__(
+        self, task: SharedTask, deal: Deal, singles: Deal | None, cover: list[Architecture], recipe: ParentRecipe
+    ) -> None:
+        """Builds the shared tensors with their first values.
+
+        Args:
+            task: What the task gives.
+            deal: Draws of the designs, at the scale of the proxies.
+            singles: Draws of single branches, for the steps in which they are trained alone; None for none.
+            cover: Designs that together have all parts.
+            recipe: Recipe.
+        """
+        self._task, self._deal, self._singles, self._cover, self._recipe = task, deal, singles, cover, recipe
+        self._tensors, self._batches_a_pass = SharedTensors(), len(task.batches(0))
+        self._built: OrderedDict[str, tuple[nn.Module, dict[str, str]]] = OrderedDict()
+        torch.manual_seed(recipe.seed)
+        for design in cover:
+            network = task.build(design)
+            self._tensors.adopt(network, task.keys(design, network), task.rates(design, network))
+
+    def run(self, folder: Path, report: Callable[[float, str], None]) -> dict[str, Any]:
+        """Trains to the end, from the checkpoint if there is one.
+
+        Args:
+            folder: Folder of the checkpoint and of the result.
+            report: Takes the finished share and a line, with each checkpoint.
+
+        Returns:
+            Facts of the training, plain data.
+
+        Raises:
+            FloatingPointError: The loss is not finite again and again.
+        """
+        if (folder / FACTS).is_file():
+            return dict(json.loads((folder / FACTS).read_text(encoding="utf-8")))
+        folder.mkdir(parents=True, exist_ok=True)
+        optimiser = self._optimiser()
+        progress = self._resumed(folder, optimiser)
+        last = time.monotonic()
+        recipe = self._recipe
+        batches = self._task.read(self._asked(progress.step), self._cover)
+        for step in range(progress.step, recipe.steps):
+            if step == recipe.grown and step:
+                self.grow()
+            self._step(step, batches, optimiser, progress)
+            progress.step = step + 1
+            if time.monotonic() - last >= recipe.checkpoint_seconds and progress.step < recipe.steps:
+                self._keep(folder, optimiser, progress)
+                report(progress.step / recipe.steps, f"step {progress.step} of {recipe.steps}")
+                last = time.monotonic()
+        return self._end(folder, progress)
+
+    def _step(self, step: int, batches: Iterator[Any], optimiser: torch.optim.Optimizer, progress: _Progress) -> None:
+        recipe = self._recipe
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * group["factor"] * recipe.rate(step)
+        # Without a gradient a tensor is neither moved nor decayed: parts without a design in this step stay unchanged.
+        optimiser.zero_grad(set_to_none=True)
+        designs = [self._design(step, turn) for turn in range(recipe.designs)]
+        networks = [self._network(design) for design in designs]
+        # After the networks, as building one draws random numbers, and a resumed training builds more of them.
+        torch.manual_seed((recipe.seed * 1_000_003 + step) % 2**63)
+        for design, (network, keys) in zip(designs, networks, strict=True):
+            loss = self._task.loss(network, next(batches))
+            if not torch.isfinite(loss):
+                progress.skip(design)
+                continue
+            (loss / recipe.designs).backward()
+            progress.add(design, keys, float(loss.detach()), step * PARTS // recipe.steps)
+        moved = [tensor for tensor in self._tensors.parameters.values() if tensor.grad is not None]
+        torch.nn.utils.clip_grad_norm_(moved, recipe.clip_norm)
+        optimiser.step()
+
+    def _design(self, step: int, turn: int) -> Architecture:
+        recipe = self._recipe
+        if self._singles is not None and step < recipe.grown:
+            return self._singles.design(step * recipe.designs + turn)
+        return self._deal.design((step - recipe.grown) * recipe.designs + turn)
+
+    def _asked(self, first: int) -> Iterator[Asked]:
+        """The batches from a step on: each pass over the images has its own order."""
+        epoch = -1
+        batches: list[tuple[int, ...]] = []
+        for step in range(first, self._recipe.steps):
+            for turn in range(self._recipe.designs):
+                pass_, place = divmod(step * self._recipe.designs + turn, self._batches_a_pass)
+                if pass_ != epoch:
+                    epoch, batches = pass_, self._task.batches(pass_)
+                yield Asked(self._design(step, turn), batches[place])
+
+    def network(self, design: Architecture) -> nn.Module:
+        """The network of a design with the shared tensors in the place of its own."""
+        return self._network(design)[0]
+
+    def _network(self, design: Architecture) -> tuple[nn.Module, dict[str, str]]:
+        if design.name not in self._built:
+            network = self._task.build(design)
+            keys = self._task.keys(design, network)
+            self._tensors.tie(network, keys)
+            self._built[design.name] = (network.train(), keys)
+            if len(self._built) > MOST_NETWORKS:
+                self._built.popitem(last=False)
+        self._built.move_to_end(design.name)
+        return self._built[design.name]
+
+    def _optimiser(self) -> torch.optim.AdamW:
+        recipe = self._recipe
+        groups = [
+            {
+                "params": [self._tensors.parameters[key] for key in keys],
+                "factor": rate,
+                "weight_decay": recipe.weight_decay if decays else 0.0,
+            }
+            for rate, decays, keys in self._tensors.groups
+        ]
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.999), fused=True)
+
+    def grow(self) -> None:
+        """What reads a merged map takes over what read its output branch alone, as its first channels.
+
+        The merge `residual` begins as that branch's map in the first channels, so the detectors of several branches
+        begin as those of their output branches.
+        """
+        for key, parameter in self._tensors.parameters.items():
+            kind, owner, inner = key.split("/", 2)
+            first, arrow, output = owner.partition("<-")
+            source = self._tensors.parameters.get(f"{kind}/{output}/{inner}") if arrow and kind in READERS else None
+            if source is not None and first != output:
+                with torch.no_grad():
+                    take_over(parameter, source, widens=kind == "P")
+
+    def _resumed(self, folder: Path, optimiser: torch.optim.Optimizer) -> _Progress:
+        file = folder / CHECKPOINT
+        if not file.is_file():
+            return _Progress()
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        self._tensors.load(state["tensors"])
+        for key, moments in state["moments"].items():
+            parameter = self._tensors.parameters[key]
+            optimiser.state[parameter] = {
+                name: value if name == "step" else value.to(parameter.device) for name, value in moments.items()
+            }
+        told = state["progress"]
+        losses = {int(part): {int(side): tuple(row) for side, row in rows.items()} for part, rows in told[2].items()}
+        return _Progress(told[0], Counter(told[1]), losses, Counter(told[3]), list(told[4]))
+
+    def _keep(self, folder: Path, optimiser: torch.optim.Optimizer, progress: _Progress) -> None:
+        parameters = self._tensors.parameters
+        moments = {key: dict(optimiser.state[one]) for key, one in parameters.items() if one in optimiser.state}
+        told = [progress.step, dict(progress.passes), progress.losses, dict(progress.skipped), progress.in_a_row]
+        with draft_of(folder / CHECKPOINT) as draft:
+            torch.save({"tensors": self._tensors.values(), "moments": moments, "progress": told}, draft)
+
+    def _end(self, folder: Path, progress: _Progress) -> dict[str, Any]:
+        """Writes the tensors, then the facts, and removes the checkpoint."""
+        missing = [key for key in self._tensors.parameters if not progress.passes[key]]
+        if missing:
+            raise UserError(
+                f"the training was too short: {len(missing)} of {len(self._tensors.parameters)} tensors had no pass, "
+                f"such as {missing[0]}; raise evaluator.epochs"
+            )
+        with draft_of(folder / WEIGHTS) as draft:
+            save_file(self._tensors.values(), draft)
+        facts = {
+            "steps": progress.step,
+            "tensors": len(self._tensors.parameters),
+            "parameters": sum(parameter.numel() for parameter in self._tensors.parameters.values()),
+            "passes": dict(progress.passes),
+            "losses": {
+                str(part): {str(side): total / count for side, (total, count) in sorted(rows.items())}
+                for part, rows in sorted(progress.losses.items())
+            },
+            "skipped": dict(progress.skipped),
+            "gates": self._gates(),
+        }
+        write_whole(folder / FACTS, json.dumps(facts))
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        return facts
+
+    def _gates(self) -> dict[str, float]:
+        """Mean size of the weights that begin at zero: those of interactions and of merges, by owner."""
+        found: dict[str, list[float]] = {}
+        for key, parameter in self._tensors.parameters.items():
+            kind, owner, inner = key.split("/", 2)
+            if kind == "W" or (kind == "I" and inner.rpartition(".")[2] in GATES):
+                found.setdefault(f"{kind}/{owner}", []).append(float(parameter.detach().abs().mean()))
+        return {owner: sum(values) / len(values) for owner, values in sorted(found.items())}
+
+
+READERS = ("P", "N")
+"""Kinds of keys of what reads the merged map: the pyramid, and the first layers after it."""
+GATES = ("gamma", "tau")
+"""Names of the gates of interactions."""
+
+
+def take_over(own: torch.Tensor, source: torch.Tensor, widens: bool) -> None:
+    """Gives the first channels of a tensor the values of one of fewer channels, in place.
+
+    The merged map begins with zeros in all other channels. A layer of the pyramid gives as many channels as it reads:
+    nothing may lead from the first ones to the others, nor back. The layer after it reads zeros in the others, so its
+    own values there stay: with zeros, neither they nor the merge would ever get a gradient.
+
+    Args:
+        own: Tensor of a layer that reads the merged map: a bias, or weights with the read channels on the second axis.
+        source: Tensor of the same layer behind the output branch alone.
+        widens: Whether it is one of the pyramid, whose weights have the read channels on the first axis.
+    """
+    if own.dim() == 1 or not widens:
+        cut = tuple(slice(min(a, b)) for a, b in zip(own.shape, source.shape, strict=True))
+        own[cut] = source[cut]
+        return
+    ins, outs = (min(a, b) for a, b in zip(own.shape[:2], source.shape[:2], strict=True))
+    own[ins:, :outs] = 0
+    own[:ins, outs:] = 0
+    own[:ins, :outs] = source[:ins, :outs]
