@@ -154,7 +154,7 @@ def visit(book: Ledger, home: Path, said: Any) -> None:
         assert len(answer.content) < 2_000_000, (said, page)
 
 
-MANY = int(os.environ.get("PIIP_SEARCH_EDITED_LEDGERS", "100"))
+MANY = int(os.environ.get("PIIP_SEARCH_EDITED_LEDGERS", "40"))
 """Edited ledgers in the long test; 300 were tried before a release."""
 FIXED = settings(database=None, suppress_health_check=list(HealthCheck))
 
