@@ -2,11 +2,11 @@
 
 python benchmarks/shared.py benchmarks/spaces/shared_bccd.yaml data/bccd --designs 12 --seeds 2
 
-The space has the evaluator `shared`. Its parent is trained, then some designs of four image sizes are measured with the
-parent's weights as they are, after a short training from them, and after trainings of their own with each seed. All
-measurements are kept in a ledger in `--home`: an interrupted benchmark continues. Printed are Kendall's tau with the mean
-of the trainings, its 90 % interval, tau within one image size, what the first of each ranking lacks to the best, the
-mean share of what a training of its own reaches, and the price in trainings.
+The space has the evaluator `shared`. Its parent is trained, then some designs of four image sizes are measured with
+the parent's weights as they are, after a short training from them, and after trainings of their own with each seed. All
+measurements are kept in a ledger in `--home`: an interrupted benchmark continues. Printed are Kendall's tau with the
+mean of the trainings, its 90 % interval, tau within one image size, what the first of each ranking lacks to the best,
+the mean share of what a training of its own reaches, and the price in trainings.
 """
 
 import argparse

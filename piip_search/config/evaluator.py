@@ -28,6 +28,10 @@ class EvaluatorSection(Section):
     scoring: ClassVar[tuple[str, ...]] = ()
     kind: str
 
+    def rung_name(self, epochs: int) -> str:
+        """The name of a rung, by its epochs."""
+        return f"{epochs} epochs"
+
     def included(self) -> dict[str, Any]:
         """The fields of the search that the preparation depends on, in the form that pydantic includes."""
         found: dict[str, Any] = {}
@@ -81,6 +85,12 @@ class SharedSection(EvaluatorSection):
     keep: Annotated[int, Field(ge=2)] = 8
     finish: Literal["tuned", "alone"] = "tuned"
     checkpoint_minutes: Positive = 2.0
+
+    def rung_name(self, epochs: int) -> str:
+        """The name of a rung, by its epochs."""
+        if epochs == 0:
+            return "with the parent's weights"
+        return f"tuned, {epochs} epochs" if epochs == self.tune else f"alone, {epochs} epochs"
 
     def rungs(self, whole: Fidelity) -> tuple[Fidelity, ...]:
         """The fidelities of its rungs.

@@ -277,6 +277,10 @@ class SearchSpec(Section):
         lower = () if self.schedule is None else self.schedule.rungs
         return (*(replace(whole, epochs=epochs, horizon=whole.schedule_epochs) for epochs in lower), whole)
 
+    def rung_name(self, epochs: int) -> str:
+        """The name of a rung, by its epochs."""
+        return self.evaluator.rung_name(epochs)
+
     @property
     def promoted(self) -> tuple[int, int]:
         """One in so many is promoted from a rung, and the number of rungs at which designs start."""

@@ -3,8 +3,9 @@
 No network is trained or built: every number follows from the closed forms of `piip_search.cost`.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,14 @@ from numpy.typing import NDArray
 from piip_search.architecture import Architecture
 from piip_search.architecture.published import Published, published_of
 from piip_search.config import SearchSpec
+from piip_search.config.evaluator import SharedSection
 from piip_search.cost import conventions_of, price, training_bytes
 from piip_search.cost.gpu_share import SHARE_STEP as SHARE
 from piip_search.cost.gpu_share import process_bytes
+from piip_search.evaluation.evaluation import Fidelity
 from piip_search.search.feasible import feasible_designs
 from piip_search.space import Designs, SearchSpace
+from piip_search.space.parents import largest_sets
 from piip_search.units import GIB
 
 BINS_A_DECADE = 60
@@ -65,7 +69,10 @@ class Effort:
         mean_hours: Mean hours of one trial on one device, over random designs within the limit.
         least_hours: Hours of the cheapest of these.
         most_hours: Hours of the dearest of these.
-        search_hours: Hours of all trials, on one device.
+        search_hours: Hours of all trials, on one device, with the evaluator's preparation.
+        parents: Number of networks that the evaluator `shared` trains first; 0 for another evaluator.
+        parent_hours: Hours of their trainings.
+        alone_hours: Mean hours of one training of its own, over the same designs.
     """
 
     train_images: int
@@ -75,6 +82,15 @@ class Effort:
     least_hours: float
     most_hours: float
     search_hours: float
+    parents: int = 0
+    parent_hours: float = 0.0
+    alone_hours: float = 0.0
+
+    @property
+    def pays_from(self) -> int | None:
+        """Number of designs from which parents are cheaper than trainings alone; None if they never are."""
+        saved = self.alone_hours - self.mean_hours
+        return math.ceil(self.parent_hours / saved) if self.parents and saved > 0 else None
 
 
 @dataclass(frozen=True)
@@ -174,19 +190,7 @@ def make_plan(spec: SearchSpec, source: object, images: tuple[int, int] | None, 
     looked_at = list(_looked_at(space, within, spec.seed))
     drawn = looked_at[-DRAWN:]
     largest = max(((design, training_bytes(design, spec.step)) for design in looked_at), key=lambda item: item[1])
-    hours = [] if images is None else [_hours(design, spec, images, throughput) for design in drawn]
-    effort = None
-    if images is not None:
-        mean = float(np.mean(hours))
-        effort = Effort(
-            _used(images[0], spec),
-            images[1],
-            throughput,
-            mean,
-            min(hours),
-            max(hours),
-            mean * min(spec.budget.trials, len(within)),
-        )
+    effort = None if images is None else _effort(spec, space, within, drawn, images, throughput)
     return Plan(
         spec=spec,
         designs=int(survey.counts.sum()),
@@ -260,6 +264,45 @@ def _looked_at(space: SearchSpace, within: Designs, seed: int) -> Iterator[Archi
         yield space.decode(within.rows_ND[place])
 
 
+def _effort(
+    spec: SearchSpec,
+    space: SearchSpace,
+    within: Designs,
+    drawn: Sequence[Architecture],
+    images: tuple[int, int],
+    throughput: float,
+) -> Effort:
+    """The effort of trials, from some designs.
+
+    The evaluator `shared` trains a network for each largest set of backbones, on all images as often as its `epochs`
+    say. Its designs are drawn by choice; the mean of designs stands in for the mean of draws. One in `keep` designs is
+    promoted from each rung.
+    """
+    first, whole = spec.rungs[0], spec.fidelity.build()
+    if not isinstance(spec.evaluator, SharedSection):
+        first = spec.rungs[-1]
+    trials = min(spec.budget.trials, len(within))
+    hours = [_hours(design, spec, images, throughput, first) for design in drawn]
+    mean = float(np.mean(hours))
+    effort = Effort(_used(images[0], spec), images[1], throughput, mean, min(hours), max(hours), mean * trials)
+    if not isinstance(spec.evaluator, SharedSection):
+        return effort
+
+    def mean_of(fidelity: Fidelity) -> float:
+        return float(np.mean([_hours(design, spec, images, throughput, fidelity) for design in drawn]))
+
+    parents = len(largest_sets(space, within))
+    parent_hours = parents * mean_of(replace(whole, epochs=spec.evaluator.epochs, horizon=None, seeds=1))
+    measured = [mean_of(rung) * max(1.0, trials / spec.promoted[0] ** place) for place, rung in enumerate(spec.rungs)]
+    return replace(
+        effort,
+        search_hours=parent_hours + sum(measured),
+        parents=parents,
+        parent_hours=parent_hours,
+        alone_hours=mean_of(whole),
+    )
+
+
 def _trained(design: Architecture, spec: SearchSpec) -> tuple[Architecture, tuple[int, int]]:
     """The form of a design that a trial trains, and the box for its images."""
     scaled = design.scaled(spec.fidelity.image_scale)
@@ -271,10 +314,12 @@ def _used(images: int, spec: SearchSpec) -> int:
     return max(1, round(images * spec.fidelity.data_fraction))
 
 
-def _hours(design: Architecture, spec: SearchSpec, images: tuple[int, int], throughput: float) -> float:
+def _hours(
+    design: Architecture, spec: SearchSpec, images: tuple[int, int], throughput: float, fidelity: Fidelity
+) -> float:
     """(3 x training images x epochs + validation images) x seeds x MACs with the head, if known / throughput."""
     scaled, image = _trained(design, spec)
-    passes = (PASSES * _used(images[0], spec) * spec.fidelity.epochs + images[1]) * spec.fidelity.seeds
+    passes = (PASSES * _used(images[0], spec) * fidelity.epochs + images[1]) * fidelity.seeds
     return (
         passes
         * price(scaled, conventions_of(scaled, spec.head)[-1], image, spec.head, spec.data.outputs).macs

@@ -63,9 +63,9 @@ def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
     ]
     if training.inherit:
         facts.append(Fact("Inheritance", "a design starts from the weights of its nearest measured relative"))
-    if spec.schedule is not None:
-        rungs = ", ".join(map(str, spec.schedule.rungs))
-        facts.append(Fact("Schedule", f"rungs of {rungs} epochs, one in {spec.schedule.keep} goes on"))
+    if len(spec.rungs) > 1:
+        rungs = "; ".join(spec.rung_name(rung.epochs) for rung in spec.rungs[:-1])
+        facts.append(Fact("Schedule", f"rungs ({rungs}), one in {spec.promoted[0]} goes on"))
     prior = ", with the papers' designs as prior" if spec.prior else ""
     return (*facts, Fact("Sampler", f"{spec.sampler}{prior}, seed {spec.seed}"))
 

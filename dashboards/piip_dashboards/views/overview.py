@@ -75,6 +75,7 @@ class Rung:
 
     Attributes:
         epochs: Epochs of training, from the start.
+        name: What is measured there.
         begun: Number of trainings towards it.
         measured: Number of trainings that reached it.
         failed: Number of trainings that failed on the way.
@@ -84,6 +85,7 @@ class Rung:
     """
 
     epochs: int
+    name: str
     begun: int
     measured: int
     failed: int
@@ -346,6 +348,7 @@ def _rungs(reading: RunSnapshot) -> list[Rung]:
         rungs.append(
             Rung(
                 epochs,
+                reading.spec.rung_name(epochs),
                 begun[epochs],
                 len(ended[epochs]) - failed,
                 failed,

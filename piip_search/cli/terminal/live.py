@@ -79,8 +79,8 @@ def ahead(search: "Search") -> str:
     designs, rungs = search.spec.budget.trials, search.spec.rungs
     if len(rungs) == 1:
         return f"{designs} trials"
-    epochs = ", ".join(str(rung.epochs) for rung in rungs)
-    return f"{designs} designs in rungs of {epochs} epochs, about {search.expected} evaluations"
+    names = "; ".join(search.spec.rung_name(rung.epochs) for rung in rungs)
+    return f"{designs} designs in {len(rungs)} rungs ({names}), about {search.expected} evaluations"
 
 
 def remaining(search: "Search", at_once: int) -> str:
@@ -165,7 +165,10 @@ def _line(search: "Search", evaluation: Evaluation, at_once: int) -> str:
     value = search.objectives.value(evaluation)
     outcome = f"failed: {one_line(evaluation.error)}" if value is None else f"{search.objectives.metric} {value:.4f}"
     ended, reached = len(search.evaluations), evaluation.candidate.fidelity
-    rung = f" after {reached.epochs} of {reached.schedule_epochs} epochs" if reached != search.spec.rungs[-1] else ""
+    rung = ""
+    if reached != search.spec.rungs[-1]:
+        of = f"after {reached.epochs} of {reached.schedule_epochs} epochs"
+        rung = f" {of}" if search.spec.schedule else f" ({search.spec.rung_name(reached.epochs)})"
     return (
         f"[{time.strftime('%H:%M:%S')}] {ended}/{search.expected} trial {evaluation.candidate.number}{rung} {outcome} "
         f"({evaluation.seconds:.0f} s); hypervolume {search.fronts()[-1].hypervolume:.4f}; {remaining(search, at_once)}"

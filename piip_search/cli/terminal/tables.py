@@ -16,7 +16,7 @@ from piip_search.cli.terminal.widgets import BAR, Bar, DesignName
 from piip_search.cost import Convention, Cost, CostAxis, Memory, Part
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
-from piip_search.search.plan import GpuPlan, Plan
+from piip_search.search.plan import Effort, GpuPlan, Plan
 from piip_search.units import gigabytes, quantity
 
 if TYPE_CHECKING:
@@ -92,8 +92,10 @@ def plan_view(plan: Plan, width: int) -> RenderableType:
         facts.add_row("baselines", f"{len(plan.spec.baseline_designs)}, trained after the search")
     if plan.effort is not None:
         effort = plan.effort
+        if effort.parents:
+            facts.add_row("parents", f"{effort.parents}, {_hours(effort.parent_hours)}{_pays(effort, plan)}")
         facts.add_row(
-            "one trial",
+            f"one trial, {plan.spec.rung_name(0)}" if effort.parents else "one trial",
             f"{_hours(effort.mean_hours)} ({_hours(effort.least_hours)} to "
             f"{_hours(effort.most_hours)}), {effort.train_images:,} images a pass",
         )
@@ -118,6 +120,15 @@ def _placed(placement: GpuPlan, gpu_memory: float | None) -> str:
 def _trials(plan: Plan) -> str:
     trials = min(plan.spec.budget.trials, plan.within)
     return f"{trials:,}, {trials / plan.within:.2g} of the designs that may be proposed"
+
+
+def _pays(effort: Effort, plan: Plan) -> str:
+    """From how many designs on parents are cheaper than trainings alone, and what to do below."""
+    least, trials = effort.pays_from, min(plan.spec.budget.trials, plan.within)
+    if least is None:
+        return "; trainings alone are cheaper: set evaluator to stand_alone"
+    way_out = "; raise budget.trials, or set evaluator to stand_alone" if least > trials else ""
+    return f"; cheaper than trainings alone from {least:,} designs on{way_out}"
 
 
 def _hours(hours: float) -> str:

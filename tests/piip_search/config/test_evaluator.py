@@ -58,8 +58,11 @@ def test_the_default_leaves_all_fingerprints_as_they_are(file: str, chosen: Any)
     ("chosen", "message"),
     [
         ("stand", "evaluator: unknown kind 'stand'; did you mean stand_alone?"),
-        ({"kind": "nothing"}, "evaluator: unknown kind 'nothing'; known: stand_alone, parent"),
-        ({"epochs": 3}, r"evaluator: must be the name of an evaluator, or a mapping with its kind \(stand_alone, pare"),
+        ({"kind": "nothing"}, "evaluator: unknown kind 'nothing'; known: stand_alone, shared, parent"),
+        (
+            {"epochs": 3},
+            r"evaluator: must be the name of an evaluator, or a mapping with its kind \(stand_alone, shared, pare",
+        ),
         (3, r"evaluator: must be the name .* got 3"),
         ({"kind": "stand_alone", "epochs": 3}, "evaluator: epochs: unknown key; known: kind"),
         ({"kind": "parent", "epocs": 3}, "evaluator: epocs: unknown key; did you mean epochs?"),

@@ -12,17 +12,17 @@ from piip_search.architecture import Architecture
 from piip_search.errors import UserError
 from piip_search.space import SearchSpace
 from piip_search.space.choices import Choices
+from piip_search.space.parents import covering
 
 torch = pytest.importorskip("torch")
 
 from torch import Tensor, nn  # noqa: E402
 
 from piip_search.models import PIIPPyramid  # noqa: E402
-from piip_workers.evaluators.shared import covering  # noqa: E402
 from piip_workers.shared.deals import Deal  # noqa: E402
 from piip_workers.shared.keys import network_key, reads_of  # noqa: E402
 from piip_workers.shared.task import Asked  # noqa: E402
-from piip_workers.shared.training import CHECKPOINT, FACTS, WEIGHTS, ParentRecipe, ParentTraining  # noqa: E402
+from piip_workers.shared.training import PARENT_CHECKPOINT, PARENT_FACTS, PARENT_WEIGHTS, ParentRecipe, ParentTraining  # noqa: E402
 
 SPACE = SearchSpace(
     Choices(
@@ -138,8 +138,8 @@ def test_an_interrupted_training_ends_as_a_straight_one(tmp_path: Path, grown: i
         with pytest.raises(KilledError):
             training(Brightness(), of).run(tmp_path / "cut", killed_after(step))
     assert training(Brightness(), of).run(tmp_path / "cut", ignored) == straight
-    assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "straight" / WEIGHTS).read_bytes()
-    assert not (tmp_path / "cut" / CHECKPOINT).exists()
+    assert (tmp_path / "cut" / PARENT_WEIGHTS).read_bytes() == (tmp_path / "straight" / PARENT_WEIGHTS).read_bytes()
+    assert not (tmp_path / "cut" / PARENT_CHECKPOINT).exists()
     # A finished one is only read.
     task = Brightness()
     assert training(task, of).run(tmp_path / "cut", ignored) == straight
@@ -200,7 +200,7 @@ def test_a_part_without_a_pass_is_no_result(tmp_path: Path) -> None:
         UserError, match=r"too short: \d+ of \d+ tensors had no pass, such as .*; raise evaluator.epochs"
     ):
         training(Brightness(), recipe(steps=1)).run(tmp_path, ignored)
-    assert not (tmp_path / FACTS).exists()
+    assert not (tmp_path / PARENT_FACTS).exists()
 
 
 def test_no_part_starves(tmp_path: Path) -> None:
@@ -217,5 +217,5 @@ def test_no_part_starves(tmp_path: Path) -> None:
 def _weights(folder: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    found: dict[str, Tensor] = load_file(folder / WEIGHTS)
+    found: dict[str, Tensor] = load_file(folder / PARENT_WEIGHTS)
     return found

@@ -6,14 +6,12 @@ them, and after a training of its own.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -23,15 +21,15 @@ from piip_search.config.evaluator import SharedSection
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.search.feasible import feasible_designs
-from piip_search.space import Designs, SearchSpace
+from piip_search.space import SearchSpace
+from piip_search.space.parents import branch_names, covering, inside, largest_sets
 from piip_search.tasks import default_task
 from piip_workers.evaluators.evaluator import Report
 from piip_workers.jobs.job import imported
 from piip_workers.shared.deals import Deal
-from piip_workers.shared.keys import branch_names
 from piip_workers.shared.task import SharedTask
 from piip_workers.shared.tensors import load_shared
-from piip_workers.shared.training import FACTS, WEIGHTS, ParentRecipe, ParentTraining
+from piip_workers.shared.training import PARENT_FACTS, PARENT_WEIGHTS, ParentRecipe, ParentTraining
 from piip_workers.tasks import worker_of
 from piip_workers.whole_files import write_whole
 
@@ -53,7 +51,7 @@ class Parent:
 
     def holds(self, design: Architecture) -> bool:
         """Whether a design has some of its branches, in their order."""
-        return _inside(branch_names(design), self.backbones)
+        return inside(branch_names(design), self.backbones)
 
 
 class SharedEvaluator:
@@ -182,49 +180,13 @@ class SharedEvaluator:
         return parse_spec(content, "evaluator", recorded=True)
 
 
-def largest_sets(space: SearchSpace, within: Designs) -> dict[tuple[str, ...], NDArray[np.integer]]:
-    """The designs of each parent, by its backbones: sets that no other set of the space contains.
-
-    A design with some branches left out belongs to the first set that has its branches in their order.
-    """
-    models_NS = within.rows_ND[:, : 3 * space.choices.slots : 3]
-    kinds_KS, kind_N = np.unique(models_NS, axis=0, return_inverse=True)
-    first = [int(np.flatnonzero(kind_N.ravel() == kind)[0]) for kind in range(len(kinds_KS))]
-    names = [tuple(branch_names(space.decode(within.rows_ND[place]))) for place in first]
-    parents = [one for one in names if not any(one != other and _inside(one, other) for other in names)]
-    owner = [next(place for place, parent in enumerate(parents) if _inside(one, parent)) for one in names]
-    of_N = np.array(owner)[kind_N.ravel()]
-    return {parent: within.rows_ND[of_N == place] for place, parent in enumerate(parents)}
-
-
-def covering(space: SearchSpace, rows_ND: NDArray[np.integer]) -> list[Architecture]:
-    """Designs that together have every part and every image size of some designs, the fewest that are quickly found.
-
-    Parts depend on backbones, on which image is the largest, and on all but sizes and windows; so one design of each
-    such combination is enough.
-    """
-    slots = space.choices.slots
-    sizes_NS = np.where(rows_ND[:, : 3 * slots : 3] > 0, rows_ND[:, 1 : 3 * slots : 3], -1)
-    largest_N, output_N = sizes_NS.max(axis=1), slots - 1 - sizes_NS[:, ::-1].argmax(axis=1)
-    kept = np.delete(rows_ND, [column for slot in range(slots) for column in (3 * slot + 1, 3 * slot + 2)], axis=1)
-    kinds = np.column_stack([kept, largest_N, output_N])
-    _, first = np.unique(kinds, axis=0, return_index=True)
-    return [space.decode(rows_ND[place]) for place in sorted(first)]
-
-
-def _inside(names: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether names are among others in the same order."""
-    left = iter(others)
-    return all(name in left for name in names)
-
-
 @lru_cache(maxsize=2)
 def values_of(folder: Path) -> Mapping[str, Tensor]:
     """The values of a parent by key, read once a process."""
-    return load_file(folder / WEIGHTS)
+    return load_file(folder / PARENT_WEIGHTS)
 
 
 @lru_cache(maxsize=2)
 def _facts_of(folder: Path) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    found: Mapping[str, Any] = json.loads((folder / PARENT_FACTS).read_text(encoding="utf-8"))
     return found

@@ -5,11 +5,11 @@ of equal backbones share nearly everything. Keys name the owner of a part, never
 belong to different backbones must stay apart.
 """
 
-from collections import Counter
 from dataclasses import replace
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import interaction_ranges
+from piip_search.space.parents import branch_names
 
 
 def network_key(architecture: Architecture, name: str) -> str:
@@ -53,17 +53,6 @@ def reads_of(architecture: Architecture) -> str:
     names = branch_names(architecture)
     output = names[architecture.output]
     return output if len(names) == 1 else f"{names[0]}<-{output}"
-
-
-def branch_names(architecture: Architecture) -> list[str]:
-    """A name for each branch: backbone and patches, and a number from the second branch of equal ones on."""
-    seen: Counter[str] = Counter()
-    found = []
-    for branch in architecture.branches:
-        name = branch.backbone if branch.patch_size is None else f"{branch.backbone}p{branch.patch_size}"
-        found.append(f"{name}#{seen[name] + 1}" if seen[name] else name)
-        seen[name] += 1
-    return found
 
 
 def _interaction(architecture: Architecture, names: list[str], step: int, pair: int) -> str:

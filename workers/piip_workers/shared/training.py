@@ -24,19 +24,19 @@ from piip_workers.shared.task import Asked, SharedTask
 from piip_workers.shared.tensors import SharedTensors
 from piip_workers.whole_files import draft_of, write_whole
 
-CHECKPOINT = "checkpoint.pth"
+PARENT_CHECKPOINT = "checkpoint.pth"
 """File with the state of an unfinished training."""
-WEIGHTS = "parent.safetensors"
+PARENT_WEIGHTS = "parent.safetensors"
 """File with the trained tensors by key."""
-FACTS = "parent.json"
+PARENT_FACTS = "parent.json"
 """File with what is known of the finished training."""
 MOST_NETWORKS = 64
 """Most networks that are kept built: modules without tensors of their own."""
 MOST_NOT_FINITE = 10
 """Number of losses in a row that are not finite after which the training ends."""
-PARTS = 20
+LOSS_PARTS = 20
 """Parts of the training whose mean losses are recorded."""
-START = 0.01
+LEAST_RATE = 0.01
 """First and last learning rate as a share of the highest, as in the proxies' schedule."""
 
 
@@ -70,9 +70,9 @@ class ParentRecipe:
         """Share of the highest learning rate at a step: a linear rise, then half a cosine."""
         rise = round(self.steps * self.warmup)
         if step < rise:
-            return START + (1 - START) * step / rise
+            return LEAST_RATE + (1 - LEAST_RATE) * step / rise
         done = (step - rise) / max(1, self.steps - rise)
-        return START + (1 - START) * 0.5 * (1 + math.cos(math.pi * done))
+        return LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass
@@ -145,8 +145,8 @@ class ParentTraining:
         Raises:
             FloatingPointError: The loss is not finite again and again.
         """
-        if (folder / FACTS).is_file():
-            return dict(json.loads((folder / FACTS).read_text(encoding="utf-8")))
+        if (folder / PARENT_FACTS).is_file():
+            return dict(json.loads((folder / PARENT_FACTS).read_text(encoding="utf-8")))
         folder.mkdir(parents=True, exist_ok=True)
         optimiser = self._optimiser()
         progress = self._resumed(folder, optimiser)
@@ -180,7 +180,7 @@ class ParentTraining:
                 progress.skip(design)
                 continue
             (loss / recipe.designs).backward()
-            progress.add(design, keys, float(loss.detach()), step * PARTS // recipe.steps)
+            progress.add(design, keys, float(loss.detach()), step * LOSS_PARTS // recipe.steps)
         moved = [tensor for tensor in self._tensors.parameters.values() if tensor.grad is not None]
         torch.nn.utils.clip_grad_norm_(moved, recipe.clip_norm)
         optimiser.step()
@@ -232,19 +232,19 @@ class ParentTraining:
     def grow(self) -> None:
         """What reads a merged map takes over what read its output branch alone, as its first channels.
 
-        The merge `residual` begins as that branch's map in the first channels, so the detectors of several branches
+        The merge `residual` begins as that branch's map in the first channels, so the networks of several branches
         begin as those of their output branches.
         """
         for key, parameter in self._tensors.parameters.items():
             kind, owner, inner = key.split("/", 2)
             first, arrow, output = owner.partition("<-")
-            source = self._tensors.parameters.get(f"{kind}/{output}/{inner}") if arrow and kind in READERS else None
+            source = self._tensors.parameters.get(f"{kind}/{output}/{inner}") if arrow and kind in MAP_READERS else None
             if source is not None and first != output:
                 with torch.no_grad():
                     take_over(parameter, source, widens=kind == "P")
 
     def _resumed(self, folder: Path, optimiser: torch.optim.Optimizer) -> _Progress:
-        file = folder / CHECKPOINT
+        file = folder / PARENT_CHECKPOINT
         if not file.is_file():
             return _Progress()
         state = torch.load(file, map_location="cpu", weights_only=True)
@@ -262,7 +262,7 @@ class ParentTraining:
         parameters = self._tensors.parameters
         moments = {key: dict(optimiser.state[one]) for key, one in parameters.items() if one in optimiser.state}
         told = [progress.step, dict(progress.passes), progress.losses, dict(progress.skipped), progress.in_a_row]
-        with draft_of(folder / CHECKPOINT) as draft:
+        with draft_of(folder / PARENT_CHECKPOINT) as draft:
             torch.save({"tensors": self._tensors.values(), "moments": moments, "progress": told}, draft)
 
     def _end(self, folder: Path, progress: _Progress) -> dict[str, Any]:
@@ -273,7 +273,7 @@ class ParentTraining:
                 f"the training was too short: {len(missing)} of {len(self._tensors.parameters)} tensors had no pass, "
                 f"such as {missing[0]}; raise evaluator.epochs"
             )
-        with draft_of(folder / WEIGHTS) as draft:
+        with draft_of(folder / PARENT_WEIGHTS) as draft:
             save_file(self._tensors.values(), draft)
         facts = {
             "steps": progress.step,
@@ -287,8 +287,8 @@ class ParentTraining:
             "skipped": dict(progress.skipped),
             "gates": self._gates(),
         }
-        write_whole(folder / FACTS, json.dumps(facts))
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        write_whole(folder / PARENT_FACTS, json.dumps(facts))
+        (folder / PARENT_CHECKPOINT).unlink(missing_ok=True)
         return facts
 
     def _gates(self) -> dict[str, float]:
@@ -296,14 +296,14 @@ class ParentTraining:
         found: dict[str, list[float]] = {}
         for key, parameter in self._tensors.parameters.items():
             kind, owner, inner = key.split("/", 2)
-            if kind == "W" or (kind == "I" and inner.rpartition(".")[2] in GATES):
+            if kind == "W" or (kind == "I" and inner.rpartition(".")[2] in INTERACTION_GATES):
                 found.setdefault(f"{kind}/{owner}", []).append(float(parameter.detach().abs().mean()))
         return {owner: sum(values) / len(values) for owner, values in sorted(found.items())}
 
 
-READERS = ("P", "N")
+MAP_READERS = ("P", "N")
 """Kinds of keys of what reads the merged map: the pyramid, and the first layers after it."""
-GATES = ("gamma", "tau")
+INTERACTION_GATES = ("gamma", "tau")
 """Names of the gates of interactions."""
 
 

@@ -61,7 +61,7 @@ MEMORY_TEXTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class TrainingStart:
     """What a training starts from, besides its candidate.
 
     Attributes:
@@ -99,7 +99,7 @@ def measure(
     """
     found: list[Evaluation] = []
     for single in candidate.per_seed:
-        found.append(_measured_once(single, data, training, Path(directory), Start(files, begin)))
+        found.append(_measured_once(single, data, training, Path(directory), TrainingStart(files, begin)))
         if found[-1].status == "failed":
             break
     return _averaged(candidate, found)
@@ -139,7 +139,7 @@ def _measured_once(
     data: Mapping[str, Any],
     training: Mapping[str, Any],
     directory: Path,
-    start: Start,
+    start: TrainingStart,
 ) -> Evaluation:
     started = time.monotonic()
     folder = directory / candidate.training
@@ -168,7 +168,7 @@ def _measured(
     training: DetectionTraining,
     folder: Path,
     started: float,
-    start: Start,
+    start: TrainingStart,
 ) -> Evaluation:
     """Trains with the recipe's batches, or with two halves a step if they do not fit the memory."""
     torch.set_num_threads(training.threads)
@@ -206,7 +206,7 @@ def _trained(
     folder: Path,
     accumulated: int,
     facts: dict[str, Any],
-    start: Start,
+    start: TrainingStart,
 ) -> "Measurement":
     from piip_workers.tasks.detection.images import unreadable_images
     from piip_workers.tasks.detection.proxy_training import train, usable_images

@@ -35,11 +35,11 @@ from mmengine.registry import DefaultScope  # noqa: E402
 import piip_workers.tasks.detection.backbone  # noqa: E402, F401
 import piip_workers.tasks.detection.images  # noqa: E402, F401
 
-NETWORK = "backbone.network."
+NETWORK_PREFIX = "backbone.network."
 """Beginning of the names of the PIIP network's parameters in a detector."""
-UNREADABLE = "unreadable.txt"
+UNREADABLE_LIST = "unreadable.txt"
 """File that lists undecodable training images."""
-READS = {"FPN": ("lateral_convs", "fpn_convs"), "ChannelMapper": ("convs", "extra_convs")}
+NECK_LISTS = {"FPN": ("lateral_convs", "fpn_convs"), "ChannelMapper": ("convs", "extra_convs")}
 """Lists of modules of a neck: those that read one map each, and the further levels; by class of the neck."""
 
 
@@ -81,7 +81,7 @@ class SharedDetectors:
             raise DataError(f"no training image in {self._paths.train.annotations} holds an object")
         used = max(1, round(available * data_fraction))
         chosen = data_sets.chosen(available, used, seed)
-        self._images = ProxyImages(used, chosen, unreadable=folder / UNREADABLE, pinned=self.device.type == "cuda")
+        self._images = ProxyImages(used, chosen, unreadable=folder / UNREADABLE_LIST, pinned=self.device.type == "cuda")
         images = self._data_set(design)
         sizes = [images.get_data_info(place) for place in range(len(images))]
         self._upright_N = np.array([size["height"] > size["width"] for size in sizes])
@@ -103,7 +103,7 @@ class SharedDetectors:
 
     def rates(self, design: Architecture, network: nn.Module) -> dict[str, float]:
         scales = rate_scales(design, self._training.layer_decay)
-        inside = {name: name.removeprefix(f"{NETWORK}piip.") for name, _ in network.named_parameters()}
+        inside = {name: name.removeprefix(f"{NETWORK_PREFIX}piip.") for name, _ in network.named_parameters()}
         return {
             name: next((scale for part, scale in scales.items() if inner.startswith(part)), 1.0)
             for name, inner in inside.items()
@@ -196,8 +196,8 @@ def detector_keys(design: Architecture, network: nn.Module) -> dict[str, str]:
     reading = tuple(f"neck.{name}." for name in _reading(network))
     found = {}
     for name, _ in network.named_parameters():
-        if name.startswith(NETWORK):
-            found[name] = network_key(design, name.removeprefix(NETWORK))
+        if name.startswith(NETWORK_PREFIX):
+            found[name] = network_key(design, name.removeprefix(NETWORK_PREFIX))
         elif name.startswith(reading):
             found[name] = f"N/{reads_of(design)}/{name}"
         else:
@@ -209,12 +209,12 @@ def _reading(network: nn.Module) -> list[str]:
     """Modules of the neck that read a map of the pyramid: one a level, and the first further level if it does."""
     neck = getattr(network, "neck", None)
     kind = type(neck).__name__
-    if kind not in READS:
+    if kind not in NECK_LISTS:
         raise UserError(
-            f"evaluator: weights can be shared behind a neck of {' or '.join(READS)}, and this detector has {kind}; "
+            f"evaluator: weights can be shared behind a neck of {' or '.join(NECK_LISTS)}, and this detector has {kind}; "
             "choose another detector, or set evaluator to stand_alone"
         )
-    each, further = READS[kind]
+    each, further = NECK_LISTS[kind]
     if kind == "ChannelMapper":
         return [each, *([f"{further}.0"] if getattr(neck, further, None) else [])]
     levels = len(getattr(neck, each))
