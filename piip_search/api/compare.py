@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 from piip_search.api.runs import history_of
 from piip_search.architecture.traits import EQUAL_COST, TRAITS
 from piip_search.errors import ChoiceError, UserError
+from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives
 from piip_search.sections.messages import closest
 
 if TYPE_CHECKING:  # these import the database and scipy, which a message need not wait for
     from piip_search.analysis.effects import Best, GroupComparison, Measured
     from piip_search.ledger import Ledger
+    from piip_search.search.history import RunHistory
 
 BY_RUN = "run"
 """Groups by the run that measured a design."""
@@ -30,7 +32,8 @@ class GroupReport:
         comparisons: Every two groups at equal cost.
         best: The best design of each group within each tier.
         noise: Standard deviation of the metric between seeds, the median over designs; None where no design has two.
-        one_training: Whether all designs were trained by one recipe.
+        one_training: Whether all designs were trained by one recipe and equally long.
+        copies: Number of evaluations that an earlier run has too, by run; they count once.
     """
 
     by: str
@@ -40,6 +43,7 @@ class GroupReport:
     best: "Sequence[Best]"
     noise: float | None
     one_training: bool
+    copies: "Mapping[str, int]"
 
     @property
     def verdicts(self) -> list[str]:
@@ -55,6 +59,7 @@ class GroupReport:
             "axis": self.objectives.axis.name,
             "noise": self.noise,
             "one_training": self.one_training,
+            "copies": dict(self.copies),
             "groups": {name: len(designs) for name, designs in self.groups.items()},
             "comparisons": [
                 {**comparison.to_dict(), "verdict": verdict}
@@ -77,6 +82,9 @@ def compare_groups(
     ledger: "Ledger", runs: Sequence[str], by: str | None = None, within: float | None = None
 ) -> GroupReport:
     """Compares groups of the fully trained designs of some runs.
+
+    All designs are priced as the first run prices them. A measurement that several runs have, as an answer out of the
+    ledger or trained again, counts once, in the first of them.
 
     Args:
         ledger: Ledger of the runs.
@@ -105,21 +113,25 @@ def compare_groups(
                 f"run {run} measures {mine[0]} against {mine[1].title}, and {next(iter(histories))} {theirs[0]} "
                 f"against {theirs[1].title}; compare runs with one metric and one axis of cost"
             )
-    measured = {run: measured_designs(history.finished, history.objectives) for run, history in histories.items()}
+    recipes = {run: ledger.search(run).recipe for run in histories}
+    own, copies = _without_copies(histories, recipes)
     if by == BY_RUN:
+        measured = {run: measured_designs(evaluations, first.objectives) for run, evaluations in own.items()}
         groups: Mapping[str, Sequence[Measured]] = {run: designs for run, designs in measured.items() if designs}
     else:
-        groups = grouped([one for designs in measured.values() for one in designs], TRAITS[by])
+        every = [evaluation for evaluations in own.values() for evaluation in evaluations]
+        groups = grouped(measured_designs(every, first.objectives), TRAITS[by])
     if len(groups) < 2:
         there = f"only {next(iter(groups))}" if groups else "none"
-        raise UserError(f"two groups by {by} are needed, and {', '.join(histories)} measured {there}")
+        others = "; the others have no measurement of their own" if copies and by == BY_RUN else ""
+        raise UserError(f"two groups by {by} are needed, and {', '.join(histories)} measured {there}{others}")
     deviations = [
         deviation
         for history in histories.values()
         for design in history.designs.values()
         if (deviation := design.deviation(first.objectives.metric)) is not None
     ]
-    recipes = {ledger.search(run).recipe for run in histories}
+    trainings = {(recipes[run], history.spec.rungs[-1]) for run, history in histories.items()}
     return GroupReport(
         by,
         first.objectives,
@@ -127,5 +139,22 @@ def compare_groups(
         compared(groups, EQUAL_COST if within is None else within),
         best_of(groups, sorted({tier for history in histories.values() for tier in history.tiers})),
         statistics.median(deviations) if deviations else None,
-        len(recipes) == 1,
+        len(trainings) == 1,
+        copies,
     )
+
+
+def _without_copies(
+    histories: "Mapping[str, RunHistory]", recipes: Mapping[str, str]
+) -> tuple[dict[str, list[Evaluation]], dict[str, int]]:
+    """The evaluations of full trainings of each run without those of earlier runs, and the number of these."""
+    seen: set[str] = set()
+    own: dict[str, list[Evaluation]] = {}
+    copies: dict[str, int] = {}
+    for run, history in histories.items():
+        keys = [evaluation.candidate.key(recipes[run]) for evaluation in history.finished]
+        own[run] = [e for e, key in zip(history.finished, keys, strict=True) if key not in seen]
+        if len(own[run]) < len(keys):
+            copies[run] = len(keys) - len(own[run])
+        seen.update(keys)
+    return own, copies

@@ -61,4 +61,6 @@ def _print_groups(found: GroupReport) -> None:
         table.add_row(*map(printable, (*cells, axis.format(2**one.design.doublings, 4), name)))
     print_result(table)
     if not found.one_training:
-        print_result("these runs were trained differently, on other data or by other recipes: their metrics differ too")
+        print_result("these runs were trained differently (data, recipe or epochs): their metrics differ by that too")
+    for run, count in found.copies.items():
+        print_result(printable(f"{count} evaluations of {run} are also those of an earlier run, and count once"))

@@ -53,7 +53,8 @@ class GroupComparison:
     Attributes:
         first: Name of the first group.
         second: Name of the second group.
-        pairs: Each design in at most one pair, such that as many are matched as can be, and the closest in cost.
+        pairs: Each design in at most one pair, such that as many are matched as can be, and the squares of the log
+            ratios of their costs have the least sum. The sum of the plain ratios has many least matchings.
         gain: Mean lead of the second group, with the 90 % interval of the t distribution over pairs; the mean alone for
             fewer than three pairs; None without a pair.
     """
@@ -129,11 +130,13 @@ def _comparison(first: str, second: str, pairs: tuple[EqualPair, ...]) -> GroupC
 def _matched(first: Sequence[Measured], second: Sequence[Measured], within: float) -> tuple[EqualPair, ...]:
     from scipy.optimize import linear_sum_assignment
 
+    # By cost and name, so that among equal costs the order of the trainings' ends decides nothing.
+    first, second = (sorted(group, key=lambda one: (one.doublings, one.architecture.name)) for group in (first, second))
     first_N, second_N = (np.array([one.doublings for one in group]) for group in (first, second))
     apart_NN = np.abs(first_N[:, None] - second_N)
     most = np.log2(1 + within)
     # One pair that is too far apart costs more than all others together.
-    barred_NN = np.where(apart_NN <= most, apart_NN, 1 + most * min(apart_NN.shape))
+    barred_NN = np.where(apart_NN <= most, apart_NN**2, 1 + most**2 * min(apart_NN.shape))
     return tuple(
         EqualPair(first[row], second[column])
         for row, column in zip(*linear_sum_assignment(barred_NN), strict=True)

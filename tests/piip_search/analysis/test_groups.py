@@ -13,7 +13,7 @@ from piip_search.analysis.rank_correlation import Interval
 from piip_search.api.compare import compare_groups
 from piip_search.architecture import Architecture
 from piip_search.architecture.traits import TRAITS
-from piip_search.config import SearchSpec
+from piip_search.config import SearchSpec, parse_spec
 from piip_search.errors import ChoiceError, LedgerError, UserError
 from piip_search.evaluation.objectives import MetricAxis
 from support import small_ledger
@@ -113,12 +113,68 @@ def test_groups_of_a_run(fill: Fill, run_cli: Cli) -> None:
     assert all(verdict.split(" (")[0][:60] in " ".join(ended.out.split()) for verdict in found.verdicts)
 
 
-def test_runs_are_groups_too(fill: Fill) -> None:
-    fill(trials=8)
-    ledger = fill(run="other", trials=8)
+def test_pairs_do_not_depend_on_the_order_of_designs() -> None:
+    random = np.random.default_rng(0)
+    first, second = (
+        [measured(f"vit_pico@{64 + 16 * place}:g", float(random.random()), 100 * 2 ** (place / 40)) for place in places]
+        for places in (range(0, 12), range(1, 25, 2))
+    )
+    pairs = compared({"a": first, "b": second}, within=0.3)[0].pairs
+    assert len(pairs) > 5
+    for _ in range(20):
+        mixed = [[group[place] for place in random.permutation(len(group))] for group in (first, second)]
+        assert compared({"a": mixed[0], "b": mixed[1]}, within=0.3)[0].pairs == pairs
+    costs = [(pair.first.doublings, pair.second.doublings) for pair in pairs]
+    assert costs == sorted(costs), "pairs do not cross"
+    assert [cost for _, cost in costs] == sorted(cost for _, cost in costs)
+
+
+def test_one_measurement_in_two_runs_counts_once(fill: Fill, run_cli: Cli) -> None:
+    fill(trials=12)
+    ledger = fill(run="other", trials=14)
+    alone, both = (compare_groups(ledger, runs, "branches").to_dict() for runs in (["other"], ["small", "other"]))
+    assert both["copies"] == {"other": 12}
+    assert sum(both["groups"].values()) == sum(alone["groups"].values()) == 14
+    figures = [[(one["gain"], len(one["pairs"])) for one in found["comparisons"]] for found in (alone, both)]
+    assert figures[0] == figures[1]
+    by_run = compare_groups(ledger, ["small", "other"], "run")
+    assert {name: len(designs) for name, designs in by_run.groups.items()} == {"small": 12, "other": 2}
+    assert (
+        "12 evaluations of other are also those of an earlier run"
+        in run_cli("compare", "small", "other", "--by", "branches", "--home", "runs").out
+    )
+    with pytest.raises(UserError, match="measured only other; the others have no measurement of their own"):
+        compare_groups(ledger, ["other", "small"], "run")
+
+
+def test_longer_trainings_are_another_training(fill: Fill, spec: SearchSpec, tmp_path: Path) -> None:
+    ledger = fill(trials=8)
+    longer = spec.model_copy(update={"fidelity": spec.fidelity.model_copy(update={"epochs": 99})})
+    small_ledger.fill(tmp_path / "runs", longer, run="longer", trials=8)
+    found = compare_groups(ledger, ["small", "longer"], "run")
+    assert not found.one_training
+    assert found.copies == {}
+
+
+def test_all_designs_are_priced_as_the_first_run_prices_them(spec: SearchSpec, tmp_path: Path) -> None:
+    content = spec.model_dump(mode="json") | {"limit": {"mparams": [5], "convention": "backbone"}}
+    for run, convention, seed in (("own", "backbone", 0), ("papers", "published", 1)):
+        limit = {**content["limit"], "convention": convention}
+        ledger = small_ledger.fill(tmp_path / "runs", parse_spec({**content, "limit": limit, "seed": seed}), run)
+    found = compare_groups(ledger, ["own", "papers"], "branches")
+    price = found.objectives.price
+    for designs in found.groups.values():
+        for one in designs:
+            assert 2**one.doublings == pytest.approx(price(one.architecture))
+
+
+def test_runs_are_groups_too(fill: Fill, spec: SearchSpec, tmp_path: Path) -> None:
+    ledger = fill(trials=8)
+    small_ledger.fill(tmp_path / "runs", spec.model_copy(update={"seed": 1}), run="other", trials=8)
     found = compare_groups(ledger, ["small", "other"], "run")
     (comparison,) = found.comparisons
-    assert (comparison.first, comparison.second, len(comparison.pairs)) == ("small", "other", 8)
+    assert (comparison.first, comparison.second) == ("small", "other")
+    assert comparison.pairs
     assert found.to_dict()["comparisons"][0]["verdict"] == found.verdicts[0]
     assert found.one_training
 

@@ -211,8 +211,8 @@ def _reading(network: nn.Module) -> list[str]:
     kind = type(neck).__name__
     if kind not in NECK_LISTS:
         raise UserError(
-            f"evaluator: weights can be shared behind a neck of {' or '.join(NECK_LISTS)}, and this detector has {kind}; "
-            "choose another detector, or set evaluator to stand_alone"
+            f"evaluator: weights can be shared behind a neck of {' or '.join(NECK_LISTS)}, and this detector has "
+            f"{kind}; choose another detector, or set evaluator to stand_alone"
         )
     each, further = NECK_LISTS[kind]
     if kind == "ChannelMapper":
