@@ -1,7 +1,7 @@
 """A search against its baselines: the best design of each tier and the best baseline within that tier."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from piip_search.analysis.rank_correlation import LEVEL, Interval
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design
 from piip_search.architecture.published import published_as
-from piip_search.architecture.stock import StockNetwork
+from piip_search.architecture.stock import OWN_FILE, StockNetwork
 from piip_search.evaluation.objectives import Objectives
 from piip_search.search.baselines import baseline_objectives
 from piip_search.search.history import DesignHistory, RunHistory
@@ -93,20 +93,16 @@ class TierComparison:
         }
 
 
-def baselines_of(runs: Iterable[RunHistory], objectives: Objectives) -> tuple[Baseline, ...]:
-    """All baselines of a search, cheapest first; one in several lists is shown once, by its best state.
+def baselines_of(newest: RunHistory, objectives: Objectives) -> tuple[Baseline, ...]:
+    """The baselines of a search, cheapest first.
 
     Args:
-        runs: History of each list of baselines, oldest first.
+        newest: History of the newest list of baselines; those of earlier lists alone are no baselines any more.
         objectives: Objectives of the search.
     """
-    found: dict[str, Baseline] = {}
-    for history in runs:
-        for design in history.designs.values():
-            one = _baseline(design, objectives)
-            if one.state == "done" or found.get(one.fingerprint, one).state != "done":
-                found[one.fingerprint] = one
-    return tuple(sorted(found.values(), key=lambda one: one.cost))
+    return tuple(
+        sorted((_baseline(design, objectives) for design in newest.designs.values()), key=lambda one: one.cost)
+    )
 
 
 def _baseline(history: DesignHistory, objectives: Objectives) -> Baseline:
@@ -129,7 +125,9 @@ def _baseline(history: DesignHistory, objectives: Objectives) -> Baseline:
 
 def _about(design: Design) -> str:
     if isinstance(design, StockNetwork):
-        return "stock network, random weights"
+        own = design.config.startswith(OWN_FILE)
+        digest = design.config.removeprefix(OWN_FILE)[:8]
+        return f"own file ({digest}), random weights" if own else "stock network, random weights"
     rows = published_as(design) if isinstance(design, Architecture) else []
     return f"published as {rows[0].title} ({rows[0].source})" if rows else "design"
 
@@ -137,7 +135,8 @@ def _about(design: Design) -> str:
 def compare(history: RunHistory, baselines: Sequence[Baseline]) -> tuple[TierComparison, ...]:
     """The comparison in each tier, cheapest first; empty without baselines.
 
-    A baseline counts within a tier if it costs at most the tier, as a design of the search does. The best one counts,
+    A baseline counts within a tier if it costs at most the tier, and no more on the other axes than the search's limit,
+    as a design of the search does; a stock network has no memory in closed form. The best one counts,
     of equals the one that is nearest in cost to the search's best.
 
     Args:
@@ -154,7 +153,10 @@ def _in_tier(history: RunHistory, baselines: Sequence[Baseline], place: int) -> 
     metric, tier, best = objectives.metrics[0], front.tier, front.best
     within = f"within {objectives.axis.format(tier)}"
     measured = [one for one in baselines if one.value is not None]
-    fitting = [one for one in measured if one.cost <= tier]
+    caps = history.spec.bounds.caps
+    fitting = [
+        one for one in measured if one.cost <= tier and all(one.costs.get(name, 0.0) <= most for name, most in caps)
+    ]
     if best is None:
         return TierComparison(tier, f"no design {within} was measured to the end, so no baseline is compared")
     cost, value = objectives.cost(best), objectives.value(best) or 0.0
@@ -163,9 +165,13 @@ def _in_tier(history: RunHistory, baselines: Sequence[Baseline], place: int) -> 
     if not fitting:
         nearest = min(measured, key=lambda one: one.cost, default=None)
         rest = (
-            "no baseline is measured yet"
+            (
+                "all baselines failed"
+                if all(one.state == "failed" for one in baselines)
+                else "no baseline is measured yet"
+            )
             if nearest is None
-            else f"no measured baseline costs so little, the cheapest, {nearest.name}, costs "
+            else f"no measured baseline keeps the limit, the cheapest, {nearest.name}, costs "
             f"{objectives.axis.format(nearest.cost, 4)}"
         )
         return TierComparison(tier, f"{said}; {rest}", name)

@@ -99,6 +99,8 @@ def open_audit(
             program that is not trusted.
     """
     check_place(on, address)
+    if ledger.search(run).holds_baselines:
+        raise UserError(f"run {run} holds the baselines of a search, which no proxy stands for; audit that search")
     history = history_of(ledger, run)
     plan = _plan(history, options)
     candidates = _candidates(history, run, plan)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from piip_search.api.extras import extra
 from piip_search.api.notices import ignore
+from piip_search.architecture import Architecture
 from piip_search.architecture.backbones import backbone_named, has_weights, weight_file, weights_hint
 from piip_search.architecture.miniatures import MINIATURE, without_miniature
 from piip_search.config import SearchSpec, SpecError
@@ -72,17 +73,19 @@ def _data_problems(spec: SearchSpec, progress: Callable[[str], None], notify: Ca
 def _missing_weights(spec: SearchSpec) -> list[str]:
     """Problems of backbones without pre-trained weights; a hub is only queried later, when they are needed."""
     place = spec.training.pretrained
+    beside = [design for design in spec.baseline_designs if isinstance(design, Architecture)]
+    names = dict.fromkeys([*spec.space.backbones, *(branch.backbone for one in beside for branch in one.branches)])
     if place == MINIATURE:
-        problem = without_miniature(spec.space.backbones)
+        problem = without_miniature(tuple(names))
         return [f"training.pretrained: {problem}"] if problem else []
     problems = []
-    for name in spec.space.backbones if place is not None else ():
+    for name in names if place is not None else ():
         backbone = backbone_named(name)
         found = backbone.timm_name if place == "hub" else weight_file(backbone, Path(str(place)))
         if found:
             continue
         if not has_weights(backbone):
-            problems.append(f"training.pretrained: {name} has no pre-trained weights; leave it out of space.backbones")
+            problems.append(f"training.pretrained: {name} has no pre-trained weights; leave it out")
         elif place == "hub":
             hint = weights_hint(backbone, Path("weights"))
             problems.append(f"training.pretrained: {name} is on no hub of timm's; {hint}, and name that folder")

@@ -101,7 +101,7 @@ def compare_groups(
     from piip_search.analysis.effects import best_of, compared, grouped, measured_designs
 
     if by is not None and by != BY_RUN and by not in TRAITS:
-        raise ChoiceError(f"no trait {by!r}{closest(by, [*TRAITS, BY_RUN])}; choose {', '.join([*TRAITS, BY_RUN])}")
+        raise ChoiceError(f"no trait {by!r}{closest(by, [*TRAITS, BY_RUN])}")
     histories = {run: history_of(ledger, run) for run in dict.fromkeys(runs)}
     first = next(iter(histories.values()))
     if by is None:

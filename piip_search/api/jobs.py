@@ -330,7 +330,7 @@ def _local_paths(spec: SearchSpec) -> Iterator[str]:
         for field, path in paths.items():
             if not path.is_absolute():
                 yield f"{section}.{field} must be a known name, or an absolute path {SHARED}, got {path}"
-    for path in spec.baseline_files.values():
+    for path in spec.baseline_files:
         if not path.is_absolute():
             yield f"baselines: a file must have an absolute path {SHARED}, got {path}"
 

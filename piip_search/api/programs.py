@@ -39,15 +39,30 @@ def keep_programs(ledger: KeepsFiles, run: str, spec: SearchSpec) -> None:
     Raises:
         UserError: A program cannot be read.
     """
-    named = [(f"training.{field}", path) for field, path in spec.training.programs.items()]
-    for place, path in [*named, *(("baselines", path) for path in spec.baseline_files.values())]:
-        try:
-            content = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{place}: {path} cannot be read: {error}; give a readable file") from None
-        if len(content) > LONGEST:
-            raise UserError(f"{place}: {path} is longer than {LONGEST} characters; give a configuration")
-        ledger.keep_file(run, str(path), content)
+    for field, path in spec.training.programs.items():
+        ledger.keep_file(run, str(path), read_program(f"training.{field}", path))
+
+
+def read_program(place: str, path: Path) -> str:
+    """The text of a program.
+
+    Args:
+        place: Setting that names it, for messages.
+        path: Its file.
+
+    Raises:
+        UserError: It is no readable text file, or too long.
+    """
+    try:
+        if not path.is_file():  # another kind, such as a pipe, might never end
+            raise UserError(f"{place}: no file {path}; name an existing configuration")
+        with path.open(encoding="utf-8") as file:
+            content = file.read(LONGEST + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{place}: {path} cannot be read: {error}; give a readable file") from None
+    if len(content) > LONGEST:
+        raise UserError(f"{place}: {path} is longer than {LONGEST} characters; give a configuration")
+    return content
 
 
 def with_trusted_programs(ledger: KeepsFiles, run: str, spec: SearchSpec, home: Path, trust: bool) -> SearchSpec:

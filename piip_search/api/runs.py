@@ -45,20 +45,21 @@ def baselines_of_run(book: "Ledger", run: str, history: RunHistory) -> tuple[Bas
         run: Name of the run.
         history: History of the run.
     """
-    return baselines_of(lists_of_baselines(book, run), history.objectives)
+    newest = newest_baselines(book, run)
+    return () if newest is None else baselines_of(newest, history.objectives)
 
 
-def lists_of_baselines(book: "Ledger", run: str) -> list[RunHistory]:
-    """The history of each list of baselines of a run, oldest first."""
+def newest_baselines(book: "Ledger", run: str) -> RunHistory | None:
+    """The history of the newest list of baselines of a run; None without any."""
     uid, searches = book.search(run).uid, book.searches()
     lists = [other.name for other in searches if other.holds_baselines and other.audit_of == uid]
-    return [history_of(book, name) for name in lists]
+    return history_of(book, lists[-1]) if lists else None
 
 
 def measured_baselines(book: "Ledger", run: str) -> list[Evaluation]:
     """One evaluation for each measured baseline of a run: the mean of its seeds."""
-    found = (evaluation for history in lists_of_baselines(book, run) for evaluation in history.representatives)
-    return list({evaluation.candidate.design: evaluation for evaluation in found}.values())
+    newest = newest_baselines(book, run)
+    return [] if newest is None else newest.representatives
 
 
 def health_of(

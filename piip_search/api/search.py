@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from piip_search.analysis.baselines import Baseline
 from piip_search.api.baselines import counted_baselines, open_baselines
@@ -233,10 +233,30 @@ def measured(candidate: Candidate, evaluate: OwnEvaluate, metric: str) -> Evalua
         answer = _asked(evaluate, candidate)
         if isinstance(answer, Evaluation):
             return answer
-        metrics = dict(answer) if isinstance(answer, Mapping) else {metric: float(answer)}
+        given = answer if isinstance(answer, Mapping) else {metric: answer}
+        metrics = {name: _number(name, value) for name, value in given.items()}
         return Evaluation(candidate, "done", metrics, seconds=time.monotonic() - begun)
 
     return with_failures(candidate, measure)
+
+
+LARGEST_METRIC = 1e15
+"""Largest metric that the ledger keeps."""
+
+
+def _number(name: str, value: object) -> float:
+    """A metric as a number that the ledger keeps.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is too large for a metric.
+    """
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+        raise TypeError(f"the metric {name} must be a number, got {value!r:.60}")
+    found = float(value)
+    if abs(found) > LARGEST_METRIC:
+        raise ValueError(f"the metric {name} must be within ±{LARGEST_METRIC:g}, got {found:g}")
+    return found
 
 
 def _asked(evaluate: OwnEvaluate, candidate: Candidate) -> OwnAnswer:
@@ -314,7 +334,7 @@ def open_search_run(
         return replace(ready, drive=drive_and_mirror)
 
     trials = trials_folder(home, run, search.recipe)
-    compared = beside if baselines else None
+    compared = beside if baselines.designs else None
     return SearchRun(search, drive_to_end, usage, at_once, trials, opened, options.store, compared)
 
 

@@ -47,6 +47,9 @@ def baseline_problem(entry: str, task: Task) -> str | None:
 def named_baselines(entries: Sequence[str], task: Task, side: int) -> Iterator[Design]:
     """The designs and stock networks that entries name, without the published ones; all of them are good.
 
+    No file is read: those who only look at a recorded search must not open paths out of a ledger. A user's own file has
+    its path as its configuration until it is counted (`own_config`).
+
     Args:
         entries: Entries of `baselines`.
         task: Task of the search.
@@ -56,18 +59,22 @@ def named_baselines(entries: Sequence[str], task: Task, side: int) -> Iterator[D
         name, own = _parted(entry)
         config = task.stock_config(name)
         if config == OWN_FILE:
-            yield StockNetwork(_config_of(Path(name)), int(own or side), Path(name).stem)
+            yield StockNetwork(f"{OWN_FILE}{name}", int(own or side), Path(name).stem)
         elif config is not None:
             yield StockNetwork(config, int(own or side), name)
         elif entry != PUBLISHED:
             yield Architecture.parse(entry)
 
 
-def baseline_files(entries: Sequence[str], task: Task) -> dict[str, Path]:
-    """The users' own files that entries name, by the configurations of their networks."""
+def baseline_files(entries: Sequence[str], task: Task) -> tuple[Path, ...]:
+    """The users' own files that entries name."""
     names = [_parted(entry)[0] for entry in entries if entry != PUBLISHED]
-    files = [Path(name) for name in names if task.stock_config(name) == OWN_FILE]
-    return {_config_of(file): file for file in files}
+    return tuple(dict.fromkeys(Path(name) for name in names if task.stock_config(name) == OWN_FILE))
+
+
+def own_config(content: str) -> str:
+    """The configuration of a network from a user's own file: its content tells it apart, wherever it lies."""
+    return OWN_FILE + hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 def with_changed_files(entries: object, task: Task, change: Callable[[str], str]) -> object:
@@ -92,15 +99,6 @@ def _parted(entry: str) -> tuple[str, str]:
     """The name in an entry and the image side after it; a folder may have an @ in its name."""
     name, at, side = entry.rpartition("@")
     return (entry, "") if not at or entry.endswith(".py") else (name, side)
-
-
-def _config_of(file: Path) -> str:
-    """The configuration of a user's own file: its content tells it apart, wherever it lies."""
-    try:
-        content = file.read_bytes()
-    except OSError:  # a recorded search is read on other machines too; who trains it is told
-        return f"{OWN_FILE}missing"
-    return OWN_FILE + hashlib.sha256(content).hexdigest()[:32]
 
 
 def published_baselines(task: Task) -> Iterator[Architecture]:

@@ -29,5 +29,5 @@ class GroupsSection(Section):
     @classmethod
     def _is_a_trait(cls, value: str) -> str:
         if value not in TRAITS:
-            raise ValueError(f"unknown trait {value!r}{closest(value, TRAITS)}; choose {', '.join(TRAITS)}")
+            raise ValueError(f"unknown trait {value!r}{closest(value, TRAITS)}")
         return value

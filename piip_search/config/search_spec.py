@@ -245,13 +245,13 @@ class SearchSpec(Section):
                 yield f"{design.name} has no price: {error}"
 
     @property
-    def baseline_files(self) -> dict[str, Path]:
-        """The users' own files among the baselines, by the configurations of their networks."""
+    def baseline_files(self) -> tuple[Path, ...]:
+        """The users' own files among the baselines."""
         return baseline_files(self.baselines, self.known_task)
 
     @property
     def baseline_designs(self) -> tuple[Design, ...]:
-        """The baselines, each once; the cost of a stock network is not counted yet."""
+        """The baselines, each once; the cost of a stock network is not counted yet, and no file was read."""
         side = max(self.space.resolutions)
         named = [] if not self.baselines else list(named_baselines(self.baselines, self.known_task, side))
         published = self._published_baselines if PUBLISHED in self.baselines else ()

@@ -14,7 +14,12 @@ from piip_search.owner import Owner
 
 
 def find_answer(
-    queries: LedgerQueries, key: str, rule: AnswerRule, versions: Mapping[str, str], owner: Owner
+    queries: LedgerQueries,
+    key: str,
+    rule: AnswerRule,
+    versions: Mapping[str, str],
+    owner: Owner,
+    kin: str | None = None,
 ) -> tuple[str, Evaluation] | None:
     """The first successful measurement with a key that may answer, and its search's name.
 
@@ -26,6 +31,7 @@ def find_answer(
         rule: Searches that may answer.
         versions: Versions of the packages that would measure it here.
         owner: Owner of the asking process.
+        kin: Uid of a search of the same owner that may answer under any rule, and so may its audits and baselines.
     """
     if not queries.holds(key):  # a quick query for the usual case
         return None
@@ -38,7 +44,7 @@ def find_answer(
     searches = {row.id: row for row in queries.searches()}
     for row in rows:
         search = searches.get(row.search_id)
-        if search is None or not _may_answer(search, rule, owner) or not _is_alike(queries, row, versions):
+        if search is None or not _may_answer(search, rule, owner, kin) or not _is_alike(queries, row, versions):
             continue
         asked = queries.asked(row.search_id, [row.number])
         evaluation = read_evaluation(row, asked[row.number][1]) if row.number in asked else None
@@ -47,12 +53,13 @@ def find_answer(
     return None
 
 
-def _may_answer(search: SearchRow, rule: AnswerRule, owner: Owner) -> bool:
+def _may_answer(search: SearchRow, rule: AnswerRule, owner: Owner, kin: str | None) -> bool:
     """Whether a rule allows a search; one of an earlier version has no owner, and counts as one's own."""
-    if not isinstance(rule, str):
-        return search.name in rule
     theirs = Owner(search.owner_user, search.owner_host)
-    return rule == "all" or not theirs.known or theirs.is_same_user(owner)
+    own = not theirs.known or theirs.is_same_user(owner)
+    if isinstance(rule, str):
+        return rule == "all" or own
+    return search.name in rule or (own and kin is not None and kin in (search.uid, search.audit_of))
 
 
 def _is_alike(queries: LedgerQueries, row: EvaluationRow, versions: Mapping[str, str]) -> bool:

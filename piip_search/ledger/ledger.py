@@ -360,7 +360,11 @@ class Ledger:
         }
 
     def find(
-        self, key: str, rule: AnswerRule = "all", versions: Mapping[str, str] | None = None
+        self,
+        key: str,
+        rule: AnswerRule = "all",
+        versions: Mapping[str, str] | None = None,
+        kin: str | None = None,
     ) -> tuple[str, Evaluation] | None:
         """The first successful measurement with a key, and its search's name.
 
@@ -368,8 +372,9 @@ class Ledger:
             key: Key of the candidate (`Candidate.key`).
             rule: Searches that may answer.
             versions: Versions of the packages that would measure it here; others are no answer (`same_versions`).
+            kin: Uid of a search of the same owner that may answer under any rule, and so may its audits and baselines.
         """
-        return find_answer(self._queries, key, rule, versions or {}, self.owner)
+        return find_answer(self._queries, key, rule, versions or {}, self.owner, kin)
 
     def searches(self) -> list[SearchRecord]:
         """All searches, oldest first."""

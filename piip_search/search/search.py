@@ -75,6 +75,7 @@ class Search:
             LedgerError: A run of that name has another question or owner, or another process drives it.
         """
         self.run = run
+        self._kin = audit_of
         self.spec = spec
         self.recipe = recipe
         self.history = RunHistory(spec, objectives=objectives)
@@ -138,7 +139,7 @@ class Search:
         if self._fresh:
             return None
         key = candidate.key(self.recipe)
-        found = self._ledger.find(key, self.spec.answers, self._versions)
+        found = self._ledger.find(key, self.spec.answers, self._versions, self._kin)
         # The key of a row is what its writer claims it to be.
         return found if found is not None and found[1].candidate.key(self.recipe) == key else None
 

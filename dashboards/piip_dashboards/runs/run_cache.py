@@ -54,8 +54,8 @@ class RunCache:
         objectives = baseline_objectives(spec.objectives)
         lists = [one.name for one in self._ledger.searches() if one.holds_baselines and one.audit_of == uid]
         try:
-            found = [RunHistory(spec, (e.item for e in self._ledger.rows(name).events), objectives) for name in lists]
-            return baselines_of(found, reading.objectives)
+            events = (event.item for event in self._ledger.rows(lists[-1]).events) if lists else ()
+            return baselines_of(RunHistory(spec, events, objectives), reading.objectives)
         except BROKEN_RUN:
             return ()
 

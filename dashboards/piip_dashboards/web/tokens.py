@@ -93,16 +93,16 @@ class NamedTokens:
         """
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                check_private(self.path, os.fstat(file.fileno()), "file of tokens")
+                content = file.read(LARGEST_TOKENS_FILE)
         except FileNotFoundError:
             return []
-        except OSError as error:
+        except OSError as error:  # for example a folder
             raise UserError(f"tokens in {self.path} cannot be read: {error.strerror}") from None
-        with os.fdopen(descriptor, "rb") as file:
-            check_private(self.path, os.fstat(file.fileno()), "file of tokens")
-            content = file.read(LARGEST_TOKENS_FILE)
         try:
             return sorted((_token(row) for row in json.loads(content)["tokens"]), key=lambda one: one.name)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             raise UserError(f"{self.path} is no file of tokens; remove it, and add the tokens again") from None
 
     def add(self, name: str, role: Role, now: datetime, days: float | None = None) -> str:
@@ -120,7 +120,12 @@ class NamedTokens:
         if not TOKEN_NAME.fullmatch(name):
             raise UserError(f"a token's name has up to 60 letters, digits and ._@-, got {name!r}")
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        expires_at = None if days is None else now + timedelta(days=days)
+        try:
+            expires_at = None if days is None else now + timedelta(days=days)
+        except (OverflowError, ValueError):
+            raise UserError(
+                f"{days:g} days end after the last date; give fewer, or none for a token for ever"
+            ) from None
         with self._changing() as tokens:
             if any(one.name == name for one in tokens):
                 raise UserError(f"a token {name!r} exists; revoke it first, or choose another name")

@@ -157,6 +157,18 @@ def test_a_named_token_has_a_role_and_an_end(past: Site, named: NamedTokens) -> 
         assert client.get("/api/versions", headers={"authorization": f"Bearer {token}"}).status_code == 401
 
 
+@pytest.mark.parametrize("days", [float("inf"), 1e9, float("nan")])
+def test_a_token_ends_on_a_date(named: NamedTokens, days: float) -> None:
+    with pytest.raises(UserError, match="days end after the last date"):
+        named.add("bob", "view", datetime.now(UTC), days=days)
+
+
+def test_a_folder_is_no_file_of_tokens(named: NamedTokens) -> None:
+    named.path.mkdir(parents=True, mode=0o700)
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        named.all()
+
+
 def test_a_revoked_token_is_refused_from_the_next_request_on(past: Site, named: NamedTokens) -> None:
     client = TestClient(create_app(past.service, Guard(TOKEN, 8400, named)), base_url="http://localhost:8400")
     token = named.add("bob", "view", datetime.now(UTC))  # while the dashboard runs

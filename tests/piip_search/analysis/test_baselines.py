@@ -9,7 +9,7 @@ from piip_search.analysis.rank_correlation import Interval
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design
 from piip_search.architecture.stock import StockNetwork
-from piip_search.config import SearchSpec
+from piip_search.config import SearchSpec, parse_spec
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.facts import Facts
 from piip_search.search.baselines import baseline_candidates, baseline_objectives
@@ -42,7 +42,7 @@ def beside(
 ) -> tuple[tuple[TierComparison, ...], tuple[Baseline, ...]]:
     history = RunHistory(spec, events(spec, searched))
     objectives = baseline_objectives(spec.objectives)
-    found = baselines_of([RunHistory(spec, events(spec, results), objectives)], history.objectives)
+    found = baselines_of(RunHistory(spec, events(spec, results), objectives), history.objectives)
     return compare(history, found), found
 
 
@@ -83,11 +83,13 @@ def test_a_tier_without_a_baseline_names_the_cheapest(spec: SearchSpec) -> None:
     (first, _), _ = beside(spec, {SMALL: [0.3]}, {dear: [0.9]})
     assert first.baseline == ""
     assert first.lead is None
-    assert "no measured baseline costs so little, the cheapest, some_net@64, costs 0.05 G" in first.said
+    assert "no measured baseline keeps the limit, the cheapest, some_net@64, costs 0.05 G" in first.said
     (none, _), _ = beside(spec, {SMALL: None}, {STOCK: [0.9]})
     assert none.said.startswith("no design within")
     (nothing, _), _ = beside(spec, {SMALL: [0.3]}, {STOCK: None})
     assert nothing.said.endswith("no baseline is measured yet")
+    (failed, _), _ = beside(spec, {SMALL: [0.3]}, {STOCK: "MemoryError: full"})
+    assert failed.said.endswith("all baselines failed")
 
 
 def test_a_design_may_be_its_own_baseline(spec: SearchSpec) -> None:
@@ -107,18 +109,19 @@ def test_every_baseline_says_what_it_is_and_how_it_stands(spec: SearchSpec) -> N
     assert stock.costs == {"gmacs": 0.015, "mparams": 2.0}
 
 
-def test_a_baseline_of_two_lists_is_shown_once(spec: SearchSpec) -> None:
-    lists = [RunHistory(spec, events(spec, results)) for results in ({SMALL: [0.3]}, {SMALL: None, MIDDLE: None})]
-    assert [(one.name, one.state) for one in baselines_of(lists, spec.objectives)] == [
-        (SMALL.name, "done"),
-        (MIDDLE.name, "running"),
-    ]
+def test_a_baseline_keeps_all_limits_as_the_designs_do(spec: SearchSpec) -> None:
+    content = spec.model_dump(mode="json", exclude_defaults=True)
+    params = spec.pricing.price(SMALL).mparams
+    capped = parse_spec({**content, "limit": {**content["limit"], "mparams": params}})
+    (first, _), _ = beside(capped, {SMALL: [0.3]}, {MIDDLE: [0.9]})
+    assert first.baseline == ""
+    assert f"no measured baseline keeps the limit, the cheapest, {MIDDLE.name}" in first.said
 
 
 def test_a_metric_that_falls_is_compared_by_merit(spec: SearchSpec) -> None:
     falling = replace(spec.objectives, metrics=(replace(spec.objectives.metrics[0], best=0.0, worst=1.0),))
     history = RunHistory(spec, events(spec, {LARGE: [0.2]}), falling)
-    found = baselines_of([RunHistory(spec, events(spec, {SMALL: [0.6], MIDDLE: [0.3]}), falling)], falling)
+    found = baselines_of(RunHistory(spec, events(spec, {SMALL: [0.6], MIDDLE: [0.3]}), falling), falling)
     last = compare(history, found)[-1]
     assert last.baseline == MIDDLE.name
     assert last.lead == pytest.approx(0.1)

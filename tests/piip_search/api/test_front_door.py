@@ -2,8 +2,11 @@
 
 import errno
 import re
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import piip_search as ps
@@ -124,3 +127,19 @@ def test_a_space_is_loaded_by_name_path_or_content() -> None:
     changed = ps.load("quickstart", seed=3, budget={"trials": 9})
     assert (changed.seed, changed.budget.trials) == (3, 9)
     assert changed.limit == spec.limit
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.int64(1), 0.25, Fraction(1, 2)])
+def test_a_metric_may_be_any_number(tmp_path: Path, number: Any) -> None:
+    for _ in range(2):  # the second call reads the first one's rows
+        spec = ps.load("quickstart", budget={"trials": 1})
+        found = ps.run(spec, evaluate=lambda _: {"bbox_mAP": number}, ledger=tmp_path / "x.db")
+        assert found.evaluations[0].metrics == {"bbox_mAP": float(number)}
+
+
+@pytest.mark.parametrize(("value", "said"), [(True, "be a number, got True"), (1e20, "be within"), ("1", "got '1'")])
+def test_what_is_no_metric_is_a_failure_that_can_be_read(tmp_path: Path, value: Any, said: str) -> None:
+    for _ in range(2):
+        spec = ps.load("quickstart", budget={"trials": 1})
+        found = ps.run(spec, evaluate=lambda _: {"bbox_mAP": value}, ledger=tmp_path / "x.db")
+        assert said in found.evaluations[0].error

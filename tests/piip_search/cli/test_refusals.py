@@ -118,7 +118,7 @@ def test_missing_weights_are_said_before_anything_starts(run_cli: Cli, tmp_path:
     assert f"no weights of vit_t in weights ({tmp_path}/weights: a relative path starts" in ended.err
     assert "; place https://huggingface.co/timm/deit_tiny" in ended.err
     assert "as weights/deit_tiny_patch16_224.fb_in1k.safetensors" in ended.err
-    assert "vit_pico has no pre-trained weights; leave it out of space.backbones" in ended.err
+    assert "vit_pico has no pre-trained weights; leave it out" in ended.err
 
 
 def test_backbones_without_miniature_weights_are_said_in_one_line(run_cli: Cli, tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 """Baselines as a run beside a search, which stays as it is without them."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from piip_search.api.audit import AuditOptions, open_audit
+from piip_search.api.programs import read_program
+from piip_search.api.runners import Place
+from piip_search.api.runs import baselines_of_run
 from piip_search.architecture import Architecture
 from piip_search.architecture.stock import StockNetwork
 from piip_search.config import SearchSpec, SpecError, parse_spec
 from piip_search.config.budget import Goal
-from piip_search.errors import DesignError
+from piip_search.errors import DesignError, UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.ledger import Ledger
 from piip_search.search.baselines import open_baselines
@@ -141,3 +146,43 @@ def test_published_designs_within_the_limit_are_baselines(spec: SearchSpec) -> N
 def test_a_baseline_is_named_once(spec: SearchSpec) -> None:
     assert len(with_baselines(spec, ENTRIES[0], ENTRIES[0]).baseline_designs) == 1
     assert spec.baseline_designs == ()
+
+
+def test_a_longer_list_trains_only_what_is_new_whatever_may_answer(spec: SearchSpec, ledger: Ledger) -> None:
+    asked: list[str] = []
+
+    def counted(candidate: Candidate) -> Evaluation:
+        asked.append(candidate.design.name)
+        return measured(candidate)
+
+    named = with_baselines(spec.model_copy(update={"answers": ("another",)}), *ENTRIES)
+    first, second = named.baseline_designs
+    for designs in ([first], [first, second], [second, first]):
+        local.run(open_baselines(run(named, ledger), designs, ledger), counted)
+    assert asked == [second.name], "the search measured the first one"
+
+
+def test_a_space_is_read_without_the_files_that_it_names(spec: SearchSpec, tmp_path: Path) -> None:
+    """Whoever looks at a recorded search must not open paths that others wrote into its ledger."""
+    os.mkfifo(tmp_path / "pipe.py")
+    found = with_baselines(spec, f"{tmp_path}/pipe.py@64", f"{tmp_path}/nowhere.py")
+    assert [design.name for design in found.baseline_designs] == ["pipe@64", "nowhere@128"]
+    for path, message in (("pipe.py", "no file"), ("nowhere.py", "no file"), ("", "no file")):
+        with pytest.raises(UserError, match=f"baselines: {message} {tmp_path}"):
+            read_program("baselines", tmp_path / path)
+
+
+def test_the_newest_list_is_shown(spec: SearchSpec, ledger: Ledger) -> None:
+    named = with_baselines(spec, *ENTRIES)
+    first, second = named.baseline_designs
+    search = run(named, ledger)
+    for designs in ([first], [second]):
+        local.run(open_baselines(search, designs, ledger), measured)
+    assert [one.name for one in baselines_of_run(ledger, search.run, search.history)] == [second.name]
+
+
+def test_baselines_are_not_audited(spec: SearchSpec, ledger: Ledger, tmp_path: Path) -> None:
+    search = run(with_baselines(spec, *ENTRIES), ledger)
+    beside = open_baselines(search, [STOCK], ledger)
+    with pytest.raises(UserError, match="holds the baselines of a search, which no proxy stands for; audit that"):
+        open_audit(ledger, beside.run, tmp_path, AuditOptions(), Place.LOCAL)

@@ -1,6 +1,6 @@
 """The interface of a task's worker: what is measured, read, written and drawn for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,8 +55,13 @@ class TaskWorker(Protocol):
         """Checks the data of a search, and its use for the training and the metric, before anything is decoded."""
         ...
 
-    def counted(self, network: StockNetwork, spec: SearchSpec) -> StockNetwork:
+    def counted(self, network: StockNetwork, spec: SearchSpec, files: Mapping[str, Path]) -> StockNetwork:
         """A stock network with its counted cost, under the convention and at the priced image of a search.
+
+        Args:
+            network: Stock network.
+            spec: Search.
+            files: Users' own files, by the configurations of their networks.
 
         Raises:
             UserError: It cannot be built or counted here.

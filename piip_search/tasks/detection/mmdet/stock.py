@@ -94,14 +94,13 @@ def stock_model(model: Settings, classes: int, detections: int) -> Settings:
         classes: Number of classes.
         detections: Most boxes an image.
     """
-    changed: Settings = {name: _for_one_device(part) for name, part in model.items()}
+    changed: Settings = {name: _for_one_device(part) for name, part in _without_weights(model).items()}
     for name, part in changed.items():
         if name != "backbone":
             changed[name] = _with(part, "num_classes", classes)
     backbone = changed["backbone"]
-    for name, value in (("frozen_stages", -1), ("norm_eval", False), ("init_cfg", None)):
-        if name in backbone:
-            backbone[name] = value
+    if "init_cfg" in backbone:
+        backbone["init_cfg"] = None
     processor = {**(changed.get("data_preprocessor") or {"type": "DetDataPreprocessor"})}
     processor["pad_size_divisor"] = max(PADDING, processor.get("pad_size_divisor", 1))
     if "batch_augments" in processor:
@@ -122,6 +121,24 @@ def _with(value: Any, key: str, new: int, outside: tuple[str, ...] = ()) -> Any:
             for name, part in value.items()
         }
     return value
+
+
+UNFROZEN = {"frozen_stages": -1, "norm_eval": False}
+"""Settings of backbones, at any depth, whose first layers are pre-trained."""
+
+
+def _without_weights(value: Any) -> Any:
+    """Settings without files of weights and frozen parts, at any depth: necks and heads may have backbones too."""
+    if isinstance(value, list):
+        return [_without_weights(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("type") == "Pretrained":
+        return None
+    changed = {name: UNFROZEN.get(name, _without_weights(part)) for name, part in value.items()}
+    if changed.get("pretrained"):
+        changed["pretrained"] = False if changed["pretrained"] is True else None
+    return changed
 
 
 def _for_one_device(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Stock detectors as baselines: counted, and trained beside a search."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from piip_search.api.runs import baselines_of_run, history_of
 from piip_search.api.stores import open_ledger
 from piip_search.architecture.stock import StockNetwork
 from piip_search.config import SearchSpec, SpecError, parse_spec
+from piip_search.errors import MachineError
 from piip_search.evaluation.evaluation import Candidate, Fidelity
+from piip_search.tasks.detection.mmdet.stock import stock_model
 from piip_search.tasks.detection.section import STOCK_DETECTORS, DetectionData
 
 torch = pytest.importorskip("torch")
@@ -33,7 +36,7 @@ SPACE: dict[str, Any] = {
 def counted(convention: str, *entries: str, **changes: Any) -> list[StockNetwork]:
     limit = {"gmacs": [1000], "convention": convention}
     spec = parse_spec({**SPACE, "limit": limit, "baselines": list(entries), **changes})
-    return [design for design in counted_baselines(spec, "file") if isinstance(design, StockNetwork)]
+    return [design for design in counted_baselines(spec, "file").designs if isinstance(design, StockNetwork)]
 
 
 @pytest.mark.parametrize(
@@ -119,8 +122,42 @@ def test_a_users_own_configuration_is_counted_and_told_apart_by_its_content(tmp_
     assert (larger.params or 0) > (own.params or 0)
 
 
+def test_nothing_of_a_stock_detector_is_pre_trained_or_frozen() -> None:
+    weights = {"type": "Pretrained", "checkpoint": "torchvision://resnet18"}
+    inner = {"type": "ResNet", "pretrained": "torchvision://resnet18", "frozen_stages": 1, "norm_eval": True}
+    model = {
+        "init_cfg": weights,
+        "backbone": {**inner, "init_cfg": weights},
+        "neck": {"rfp_backbone": {**inner, "init_cfg": weights}, "init_cfg": {"type": "Xavier"}},
+        "roi_head": {"shared_head": [{"init_cfg": weights, "pretrained": True}]},
+    }
+    found = stock_model(model, 3, 100)
+    free = {"type": "ResNet", "pretrained": None, "frozen_stages": -1, "norm_eval": False, "init_cfg": None}
+    assert found["init_cfg"] is None
+    assert found["backbone"] == free
+    assert found["neck"] == {"rfp_backbone": free, "init_cfg": {"type": "Xavier"}}
+    assert found["roi_head"]["shared_head"] == [{"init_cfg": None, "pretrained": False}]
+
+
+def test_a_file_that_ends_the_process_is_one_problem(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text("import sys\nsys.exit(3)\n", encoding="utf-8")
+    with pytest.raises(SpecError, match=r"baselines: .*ends\.py cannot be read: SystemExit: 3"):
+        counted("backbone", f"{tmp_path}/ends.py@64")
+
+
+def test_a_file_that_changes_is_not_trained_under_its_old_name(small: DetectionData, tmp_path: Path) -> None:
+    from piip_workers.tasks.detection.evaluate import measure
+
+    file = own_detector(tmp_path)
+    (network,) = counted("backbone", f"{file}@64")
+    candidate, data = Candidate(0, network, Fidelity(1)), small.model_dump(mode="json")
+    file.write_text("raise RuntimeError('never run')", encoding="utf-8")
+    with pytest.raises(MachineError, match=r"mine\.py has changed since the command began; put the old content back"):
+        measure(candidate, data, {}, str(tmp_path / "trials"), {network.config: str(file)})
+
+
 def test_a_missing_file_is_told_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"baselines: no configuration .*nowhere\.py; give a file"):
+    with pytest.raises(SpecError, match=r"baselines: no file .*nowhere\.py; name an existing configuration"):
         counted("backbone", f"{tmp_path}/nowhere.py@64")
 
 
@@ -130,6 +167,7 @@ def test_a_users_own_detector_is_trained_beside_the_front(small: DetectionData, 
     book = open_ledger(f"sqlite:///{tmp_path}/ledger.db", reading=True)
     (found,) = baselines_of_run(book, search.run, history_of(book, search.run))
     assert (found.name, found.state, found.error) == ("mine@64", "done", "")
+    assert re.fullmatch(r"own file \([0-9a-f]{8}\), random weights", found.about)
     assert str(tmp_path / "mine.py") in book.kept_files(search.run)
 
 

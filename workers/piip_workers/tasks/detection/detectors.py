@@ -84,7 +84,7 @@ def read_config(base: str, place: str) -> Settings:
         )
     try:
         config = get_config(base) if base.startswith("mmdet::") else Config.fromfile(base)
-    except Exception as error:  # a configuration is a program and raises anything
+    except (Exception, SystemExit) as error:  # a configuration is a program and raises anything
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{place}: {base} cannot be read: {type(error).__name__}: {reason}") from None
     if "backbone" not in (config.get("model") or {}):

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from piip_search.architecture.stock import StockNetwork
 from piip_search.config import SearchSpec
-from piip_search.errors import UserError
+from piip_search.config.baselines import own_config
+from piip_search.errors import MachineError, UserError
 from piip_search.export.settings import Settings
 from piip_search.tasks.detection.head import PROPOSALS
 from piip_search.tasks.detection.mmdet.stock import PADDING, StockDetector, stock_model
@@ -36,8 +37,14 @@ def stock_detector_of(config: str, files: Mapping[str, str | Path]) -> StockDete
     Raises:
         UserError: The name is none of mmdet's and no own file's, the configuration cannot be read or has no model with
             a backbone.
+        MachineError: An own file has changed since its network was counted.
     """
     base = str(files.get(config, config))
+    if config in files and _content(Path(base)) != config:
+        raise MachineError(
+            f"baselines: {base} has changed since the command began; put the old content back, or run the command "
+            "again for the new content, which is another baseline"
+        )
     if config not in files and not (config.startswith(MMDET) and is_shipped(config)):
         raise UserError(f"baselines: {config!r} is no configuration that mmdet ships; name one with {MMDET}")
     read = read_config(base, "baselines")
@@ -45,7 +52,15 @@ def stock_detector_of(config: str, files: Mapping[str, str | Path]) -> StockDete
     return StockDetector(base, model, has_masks(model), imports_of(read))
 
 
-def counted_stock(network: StockNetwork, spec: SearchSpec) -> StockNetwork:
+def _content(file: Path) -> str:
+    """The configuration that a file's content stands for; empty for none."""
+    try:
+        return own_config(file.read_text(encoding="utf-8")) if file.is_file() else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def counted_stock(network: StockNetwork, spec: SearchSpec, files: Mapping[str, Path]) -> StockNetwork:
     """A stock detector with the parameters and multiply-accumulates that torch's operator counter counts.
 
     It is built without values. As the searched designs, it is counted at the priced image. The conventions `published`
@@ -54,11 +69,12 @@ def counted_stock(network: StockNetwork, spec: SearchSpec) -> StockNetwork:
     Args:
         network: Stock detector.
         spec: Search with the convention and the priced image.
+        files: Users' own files, by the configurations of their networks.
 
     Raises:
         UserError: It cannot be built, or its operators cannot be counted.
     """
-    detector = stock_detector_of(network.config, spec.baseline_files)
+    detector = stock_detector_of(network.config, files)
     pricing, detections = spec.pricing, getattr(spec.training, "max_detections", 100)
     short_side = 1.0 if pricing.convention == "published" else pricing.short_side
     height, width = (math.ceil(int(side) / PADDING) * PADDING for side in (network.side * short_side, network.side))
@@ -69,7 +85,7 @@ def counted_stock(network: StockNetwork, spec: SearchSpec) -> StockNetwork:
             image = torch.empty(1, 3, height, width)
         part = model if whole else model.backbone
         macs = _whole_macs(model, image, detections) if whole else counted_macs(model.backbone, image)
-    except Exception as error:  # a configuration is a program and raises anything
+    except (Exception, SystemExit) as error:  # a configuration is a program and raises anything
         way_out = "; set limit.convention to backbone, or leave it out" if whole else "; leave it out"
         raise UserError(f"baselines: {network.name} cannot be counted: {reason_of(error)[:300]}{way_out}") from None
     return replace(network, macs=macs, params=sum(parameter.numel() for parameter in part.parameters()))

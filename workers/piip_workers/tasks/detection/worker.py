@@ -1,7 +1,7 @@
 """The worker of the task detection, put together from its modules."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +48,11 @@ class DetectionWorker:
                 report.problems += [line for line in lines if line not in report.problems]
         return report
 
-    def counted(self, network: StockNetwork, spec: SearchSpec) -> StockNetwork:
+    def counted(self, network: StockNetwork, spec: SearchSpec, files: Mapping[str, Path]) -> StockNetwork:
         with quiet(Path(os.devnull)):
             from piip_workers.tasks.detection.stock import counted_stock
 
-            return counted_stock(network, spec)
+            return counted_stock(network, spec, files)
 
     def prepare(self, data: Any) -> None:
         from piip_workers.tasks.detection import data as data_sets
