@@ -2,12 +2,16 @@
 
 Some measured designs of each tier are drawn. Each is trained again with other seeds, which shows the noise of the
 ranking, and once for longer, which stands in for the full training and is also measured during training.
+
+Where designs share one training (evaluator `shared`), the proxy is the score with the parent's weights. Designs are
+drawn from all scored ones; each is also tuned, and trained alone in place of longer.
 """
 
 import hashlib
+import itertools
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -35,17 +39,21 @@ class AuditPlan:
         seeds: Number of trainings of each proxy, including the search's own.
         reference: Fidelity that stands in for the full training.
         seed: Seed of the draw of designs.
+        tuned: Fidelity of a short training from a parent's weights; None without a parent.
     """
 
     designs: int
     seeds: int
     reference: Fidelity
     seed: int = 0
+    tuned: Fidelity | None = None
 
     @property
     def digest(self) -> str:
         """Digest that distinguishes audits of one run."""
         content = {**asdict(self), "reference": {"horizon": None, **self.reference.to_dict()}}
+        if self.tuned is None:
+            del content["tuned"]  # audits of earlier versions keep their digests
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]
 
     def run_name(self, audited: str) -> str:
@@ -58,18 +66,19 @@ class AuditPlan:
         return max(1, self.reference.epochs // MEASUREMENTS)
 
 
-def plan_of(candidates: Sequence[Candidate], proxy: Fidelity) -> AuditPlan | None:
+def plan_of(candidates: Sequence[Candidate], proxy: Fidelity, tuned: Fidelity | None = None) -> AuditPlan | None:
     """The plan of an audit's own run, as far as reading needs it; None if the run does not show it.
 
     Args:
         candidates: Candidates of the audit's run.
-        proxy: Fidelity of the search's evaluations.
+        proxy: Fidelity of the audited evaluations.
+        tuned: Fidelity of a short training from a parent's weights; None without a parent.
     """
-    references = {candidate.fidelity for candidate in candidates} - {proxy}
+    references = {candidate.fidelity for candidate in candidates} - {proxy, tuned}
     if len(references) != 1:
         return None
     proxies = Counter(candidate.architecture for candidate in candidates if candidate.fidelity == proxy)
-    return AuditPlan(len(proxies), max(proxies.values(), default=1), references.pop())
+    return AuditPlan(len(proxies), max(proxies.values(), default=1), references.pop(), tuned=tuned)
 
 
 def tier_of(cost: float, tiers: Sequence[float]) -> float | None:
@@ -91,6 +100,8 @@ def audit_candidates(
             proxy = evaluation.candidate
             each = proxy.fidelity.seeds
             candidates += [replace(proxy, seed=proxy.seed + each * turn) for turn in range(plan.seeds)]
+            if plan.tuned is not None:
+                candidates.append(replace(proxy, fidelity=plan.tuned))
             candidates.append(replace(proxy, fidelity=plan.reference, parent=None))
     return [replace(candidate, number=number) for number, candidate in enumerate(candidates)]
 
@@ -108,12 +119,12 @@ def _drawn(
 
 @dataclass(frozen=True, slots=True)
 class CostRank:
-    """Kendall's tau of a cost alone, the proxy's rival.
+    """Kendall's tau of what is known without training, the proxy's rival: a cost, or the size of the largest image.
 
     Attributes:
-        noun: What the cost counts (`CostLabel.noun`).
-        tau: Rank correlation of the cost and the longer training.
-        lead: Lead of the proxy over the cost, in tau.
+        noun: What it counts (`CostLabel.noun`).
+        tau: Rank correlation with the longer training.
+        lead: Lead of the proxy over it, in tau.
     """
 
     noun: str
@@ -129,9 +140,12 @@ class RankFigures:
         proxy: Rank correlation of the proxy and the longer training.
         seeds: Rank correlation of the proxy and itself with another seed, the mean over pairs of seeds. None with one
             seed.
-        costs: Rank correlation of each cost and the longer training.
+        costs: Rank correlation of each rival and the longer training.
         rungs: Epoch of the longer training, and tau of the metrics at that epoch and at the end.
         spread: Standard deviation of the metric between seeds, the median over designs. None with one seed.
+        alike: Agreement of the proxy and the longer training within one largest image: pairs in one order less pairs in
+            the other, as a share, and the number of pairs. None without pairs.
+        tuned: Rank correlation after a short training from a parent's weights. None without a parent.
     """
 
     proxy: Interval
@@ -139,6 +153,8 @@ class RankFigures:
     costs: tuple[CostRank, ...]
     rungs: tuple[tuple[int, Interval], ...]
     spread: float | None
+    alike: tuple[float, int] | None = None
+    tuned: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +187,12 @@ def audit(
     ]
 
 
-def rival_axes(objectives: Objectives) -> list[CostAxis]:
-    """The costs that a proxy has to rank better than: MACs, parameters, and all costs of the search."""
+def rival_names(objectives: Objectives) -> list[str]:
+    """Names of what a proxy has to rank better than: MACs, parameters, all costs of the search, the largest image."""
+    return [*(axis.label.noun for axis in _rival_axes(objectives)), LARGEST_IMAGE]
+
+
+def _rival_axes(objectives: Objectives) -> list[CostAxis]:
     searched = {axis.name for axis in objectives.costs}
     return [axis for axis in objectives.known if axis.name in {"gmacs", "mparams"} | searched]
 
@@ -185,10 +205,12 @@ def _audit(
     inside = [e for e in objectives.measured(evaluations) if tier_of(objectives.cost(e), tiers) == tier]
     longer = {e.candidate.architecture: e for e in inside if e.candidate.fidelity == plan.reference}
     seeds: dict[Architecture, list[float]] = {}
+    tuned = {e.candidate.architecture: objectives.merit(e) for e in inside if e.candidate.fidelity == plan.tuned}
     for evaluation in sorted(inside, key=lambda e: e.candidate.seed):
-        if evaluation.candidate.fidelity != plan.reference:
+        if evaluation.candidate.fidelity not in (plan.reference, plan.tuned):
             seeds.setdefault(evaluation.candidate.architecture, []).append(objectives.merit(evaluation) or 0.0)
     whole = [design for design in longer if len(seeds.get(design, ())) == plan.seeds]
+    whole = [design for design in whole if plan.tuned is None or design in tuned]
     if len(whole) < FEWEST_RANKED:
         few = f"{len(whole)} designs were measured in full, too few to say; {FEWEST_RANKED} are needed, more are better"
         return Audit(tier, metric.name, len(whole), few)
@@ -198,16 +220,36 @@ def _audit(
     figures = RankFigures(
         tau_interval(proxy_N, truth_N),
         _between_seeds(values_NS),
-        tuple(_cost_rank(axis, whole, proxy_N, truth_N) for axis in rival_axes(objectives)),
+        tuple(_rival(*rival, proxy_N, truth_N) for rival in _rivals(objectives, whole)),
         _rungs([longer[design] for design in whole], metric, truth_N),
         float(np.median(values_NS.std(axis=1, ddof=1))) if plan.seeds > 1 else None,
+        _alike([design.resolution for design in whole], proxy_N, truth_N),
+        None if plan.tuned is None else tau_interval([tuned[design] or 0.0 for design in whole], truth_N),
     )
     return Audit(tier, metric.name, len(whole), verdict(figures), figures)
 
 
-def _cost_rank(axis: CostAxis, designs: Sequence[Architecture], proxy_N: np.ndarray, truth_N: np.ndarray) -> CostRank:
-    costs_N = np.array([axis.of(design) for design in designs])
-    return CostRank(axis.label.noun, tau_interval(costs_N, truth_N), tau_difference(proxy_N, costs_N, truth_N))
+LARGEST_IMAGE = "the largest image"
+"""Name of a rival: the larger a design's largest image, the better it is said to be."""
+
+
+def _rivals(objectives: Objectives, designs: Sequence[Architecture]) -> Iterator[tuple[str, np.ndarray]]:
+    """What is known of designs without training, by name."""
+    for axis in _rival_axes(objectives):
+        yield axis.label.noun, np.array([axis.of(design) for design in designs])
+    yield LARGEST_IMAGE, np.array([float(design.resolution) for design in designs])
+
+
+def _rival(noun: str, rival_N: np.ndarray, proxy_N: np.ndarray, truth_N: np.ndarray) -> CostRank:
+    return CostRank(noun, tau_interval(rival_N, truth_N), tau_difference(proxy_N, rival_N, truth_N))
+
+
+def _alike(sides: Sequence[int], proxy_N: np.ndarray, truth_N: np.ndarray) -> tuple[float, int] | None:
+    pairs = [(a, b) for a, b in itertools.combinations(range(len(sides)), 2) if sides[a] == sides[b]]
+    if not pairs:
+        return None
+    signs = [np.sign(proxy_N[a] - proxy_N[b]) * np.sign(truth_N[a] - truth_N[b]) for a, b in pairs]
+    return float(np.mean(signs)), len(pairs)
 
 
 def _between_seeds(values_NS: np.ndarray) -> Interval | None:
@@ -231,6 +273,8 @@ def verdict(found: RankFigures) -> str:
     """The conclusion from a tier's figures, in words."""
     rival = max(found.costs, key=lambda cost: cost.tau.value)
     name = rival.noun
+    if found.tuned is not None:
+        return _verdict_of_scores(found, rival)
     said = f"the proxy ranks with tau {found.proxy}, {name} with {rival.tau}: "
     if rival.lead.low > 0:
         said += f"the proxy is better than {name}"
@@ -241,3 +285,16 @@ def verdict(found: RankFigures) -> str:
     if found.seeds is not None and found.seeds.low <= 0:
         said += "; another seed reorders it as if by chance, so measure each design with more seeds or more images"
     return said
+
+
+def _verdict_of_scores(found: RankFigures, rival: CostRank) -> str:
+    """The conclusion about scores with a parent's weights: believed if they rank, and no worse than what is known."""
+    said = f"the parent's weights rank with tau {found.proxy}, {rival.noun} with {rival.tau}"
+    if found.proxy.low <= 0:
+        why = "they may rank as if by chance"
+    elif rival.lead.high < 0:
+        why = f"{rival.noun} alone ranks better"
+    else:
+        alone = "" if rival.lead.low > 0 else f"; {rival.noun} alone is as good as far as these designs tell"
+        return f"{said}: believed{alone}"
+    return f"{said}: not believed, as {why}; tune more designs (lower evaluator.keep), or set evaluator to stand_alone"

@@ -16,6 +16,7 @@ from piip_search.api.runners import Place, ReadySearch, check_place, measurement
 from piip_search.api.runs import history_of
 from piip_search.api.stores import open_tracker
 from piip_search.config import SearchSpec
+from piip_search.config.evaluator import SharedSection
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, trials_folder
 from piip_search.search.history import RunHistory
@@ -30,8 +31,9 @@ class AuditOptions:
 
     Attributes:
         designs: Number of designs to draw from each tier.
-        seeds: Number of trainings of each proxy, including the run's own.
-        epochs: Epochs of the longer training; `LONGER` times the proxy's by default.
+        seeds: Number of trainings of each proxy, including the run's own; one where designs share a training.
+        epochs: Epochs of the longer training; `LONGER` times the proxy's by default. Where designs share a training,
+            those of a training alone; `fidelity.epochs` by default.
         data_fraction: Share of the images in the longer training; the proxy's by default.
         image_scale: Factor on the image sizes of the longer training; the proxy's by default.
         trust: Whether programs that the run names may be run, whoever wrote them.
@@ -140,15 +142,24 @@ def open_audit(
 
 def _plan(history: RunHistory, options: AuditOptions) -> AuditPlan:
     """The plan of an audit, whose longer training must differ from the proxy."""
-    proxy = history.spec.fidelity.build()
+    proxy, evaluator = history.spec.fidelity.build(), history.spec.evaluator
+    shared = isinstance(evaluator, SharedSection)
     reference = replace(
         proxy,
-        epochs=options.epochs or LONGER * max(1, proxy.epochs),
+        epochs=options.epochs or (1 if shared else LONGER) * max(1, proxy.epochs),
         data_fraction=options.data_fraction or proxy.data_fraction,
         image_scale=options.image_scale or proxy.image_scale,
         horizon=None,
         seeds=1,
     )
+    if isinstance(evaluator, SharedSection):
+        if reference.epochs <= evaluator.tune:
+            raise UserError(
+                f"designs are tuned for {evaluator.tune} epochs, so a training alone of {reference.epochs} would be "
+                "taken for one of these; give more --epochs"
+            )
+        # A parent's weights have one seed.
+        return AuditPlan(options.designs, 1, reference, history.spec.seed, evaluator.rungs(proxy)[1])
     if reference == proxy:
         raise UserError(f"the longer training is the proxy itself ({reference.epochs} epochs); give more --epochs")
     return AuditPlan(options.designs, options.seeds, reference, history.spec.seed)
@@ -156,7 +167,10 @@ def _plan(history: RunHistory, options: AuditOptions) -> AuditPlan:
 
 def _candidates(history: RunHistory, run: str, plan: AuditPlan) -> list[Candidate]:
     """The candidates of an audit, at least one."""
-    candidates = audit_candidates(history.representatives, history.objectives, history.spec.bounds.tiers, plan)
+    audited = history.representatives
+    if plan.tuned is not None:  # all that were scored, not the best ones alone
+        audited = [e for e in history.evaluations if e.candidate.fidelity == history.spec.rungs[0]]
+    candidates = audit_candidates(audited, history.objectives, history.spec.bounds.tiers, plan)
     if not candidates:
         raise UserError(f"run {run} has no finished evaluation yet; nothing can be audited")
     return candidates

@@ -103,9 +103,11 @@ def _table(within: str, designs: int, found: RankFigures, metric: str) -> Table:
     table = Table(title=f"{within}: {designs} designs{spread}", title_justify="left", box=None, pad_edge=False)
     for heading in ("score", "Kendall's tau", "90 % interval", "compared with"):
         table.add_column(heading)
-    longer = f"{metric} after the longer training"
+    shared = found.tuned is not None
+    longer = f"{metric} after {'a training alone' if shared else 'the longer training'}"
     rows: list[tuple[str, Interval | None, str]] = [
-        (f"proxy {metric}", found.proxy, longer),
+        (f"{metric} with the parent's weights" if shared else f"proxy {metric}", found.proxy, longer),
+        (f"tuned {metric}", found.tuned, longer),
         (f"proxy {metric}", found.seeds, "itself with another seed"),
         *((cost.noun, cost.tau, longer) for cost in found.costs),
         *((f"{metric} after epoch {epoch}", tau, "that at its end") for epoch, tau in found.rungs),
@@ -113,4 +115,7 @@ def _table(within: str, designs: int, found: RankFigures, metric: str) -> Table:
     for score, tau, against in rows:
         if tau is not None:
             table.add_row(score, f"{tau.value:+.2f}", f"{tau.low:+.2f} to {tau.high:+.2f}", against)
+    if found.alike is not None:
+        share, pairs = found.alike
+        table.add_row("the same", f"{share:+.2f}", f"{pairs} pairs", f"{longer}, within one largest image")
     return table

@@ -15,11 +15,12 @@ from piip_dashboards.report.circumstances import (
     traded_off,
 )
 from piip_dashboards.report.designs import Chosen, chosen_designs
-from piip_search.analysis.audit import Audit, audit, plan_of, rival_axes
+from piip_search.analysis.audit import Audit, audit, plan_of, rival_names
 from piip_search.analysis.baselines import Baseline, TierComparison, compare
 from piip_search.analysis.effects import Effect, Importance, importance, matched_effects
 from piip_search.analysis.error_kinds import Kind, kinds
 from piip_search.analysis.health import Health
+from piip_search.config.evaluator import SharedSection
 from piip_search.cost import CostAxis, CostLabel
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives, ParetoFront
@@ -345,7 +346,10 @@ def _progress(history: RunHistory) -> tuple[tuple[float, tuple[tuple[int, float]
 
 
 def _audit(name: str, history: RunHistory) -> AuditView:
-    plan, left = plan_of(history.candidates, history.spec.fidelity.build()), len(history.unfinished)
+    spec, left = history.spec, len(history.unfinished)
+    shared = isinstance(spec.evaluator, SharedSection)
+    proxy, tuned = spec.rungs[:2] if shared else (spec.fidelity.build(), None)
+    plan = plan_of(history.candidates, proxy, tuned)
     if plan is None:
         return AuditView(name, "", left, ())
     longer = plan.reference
@@ -353,7 +357,7 @@ def _audit(name: str, history: RunHistory) -> AuditView:
         f"{longer.epochs} epochs on {longer.data_fraction:.0%} of the images at {longer.image_scale:.0%} of their size"
     )
     found = audit(history.evaluations, history.objectives, history.tiers, plan)
-    return AuditView(name, words, left, tuple(found), tuple(a.label.noun for a in rival_axes(history.objectives)))
+    return AuditView(name, words, left, tuple(found), tuple(rival_names(history.objectives)))
 
 
 def _learnt(health: Health | None) -> str:

@@ -225,9 +225,9 @@ def test_the_audit_of_the_proxies_is_told(fill: Fill, spec: SearchSpec) -> None:
     assert figures[-1].proxy.value == pytest.approx(1)  # the fake measures the same for any number of epochs
     words = _Page(html_page(report)).words
     assert report.audits[0].tiers[-1].verdict in words
-    assert report.audits[0].costs == ("MACs", "parameters")
-    head = "| tier, GMACs | designs | proxy | another seed | MACs | parameters |"
-    assert f"{head}\n| ---: | ---: | --- | --- | --- | --- |\n| 0.02 |" in markdown_page(report, "files")
+    assert report.audits[0].costs == ("MACs", "parameters", "the largest image")
+    head = "| tier, GMACs | designs | proxy | another seed | MACs | parameters | the largest image |"
+    assert f"{head}\n| ---: | ---: | --- | --- | --- | --- | --- |\n| 0.02 |" in markdown_page(report, "files")
 
 
 def test_texts_name_the_axis_of_the_tiers(tmp_path: Path, by_parameters: SearchSpec) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from piip_search.analysis.audit import AuditPlan, audit, audit_candidates
+from piip_search.analysis.audit import AuditPlan, audit, audit_candidates, plan_of
 from piip_search.architecture import Architecture
 from piip_search.config import SearchSpec
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
@@ -195,5 +195,77 @@ def test_a_proxy_is_compared_with_the_cost_of_the_tiers(spec: SearchSpec, design
     ]
     (found,) = audit(evaluations, objectives, (1e3,), AuditPlan(20, 1, LONGER))
     assert found.figures is not None
-    assert [cost.noun for cost in found.figures.costs] == ["MACs", "parameters", "training memory"]
+    assert [cost.noun for cost in found.figures.costs] == ["MACs", "parameters", "training memory", "the largest image"]
     assert "rank by training memory, or train proxies longer" in found.verdict
+
+
+SCORED, TUNED, ALONE = Fidelity(0), Fidelity(1), Fidelity(8)
+
+
+def shared_evaluations(designs: list[Architecture], scores: np.ndarray, truth: np.ndarray) -> list[Evaluation]:
+    """Scores with a parent's weights, the same after tuning, and trainings alone."""
+    rungs = ((SCORED, scores), (TUNED, scores), (ALONE, truth))
+    return [
+        Evaluation(Candidate(3 * number + place, design, fidelity), "done", {"bbox_mAP": float(values[number])})
+        for number, design in enumerate(designs)
+        for place, (fidelity, values) in enumerate(rungs)
+    ]
+
+
+def of_image(designs: list[Architecture], random: np.random.Generator) -> np.ndarray:
+    """A truth that rises with the largest image, and differs within one size."""
+    return np.array([design.resolution / 1000 for design in designs]) + 0.03 * random.random(len(designs))
+
+
+@pytest.fixture
+def several(spec: SearchSpec) -> list[Architecture]:
+    space, within = feasible_designs(spec)
+    return [space.decode(row_D) for row_D in within.rows_ND[:: max(1, len(within) // 24)]][:24]
+
+
+def test_scores_of_a_parent_are_believed_if_they_rank(several: list[Architecture]) -> None:
+    plan, objectives = AuditPlan(24, 1, ALONE, tuned=TUNED), trade()
+    random = np.random.default_rng(0)
+    truth = of_image(several, random)
+    good = shared_evaluations(several, 0.8 * truth + 0.002 * random.random(len(several)), truth)
+    (found,) = audit(good, objectives, (1e9,), plan)
+    assert "believed" in found.verdict
+    assert "not believed" not in found.verdict
+    assert found.figures is not None
+    assert found.figures.tuned == found.figures.proxy
+    assert found.figures.alike is not None
+    share, pairs = found.figures.alike
+    assert share > 0.5
+    assert pairs == sum(
+        one.resolution == other.resolution for place, one in enumerate(several) for other in several[:place]
+    )
+    assert [rival.noun for rival in found.figures.costs][-1] == "the largest image"
+    assert plan_of([e.candidate for e in good], SCORED, TUNED) == replace(plan, designs=len(several))
+
+
+def test_shuffled_scores_are_not_believed(several: list[Architecture]) -> None:
+    plan, objectives = AuditPlan(24, 1, ALONE, tuned=TUNED), trade()
+    for draw in range(20):
+        random = np.random.default_rng(draw)
+        truth = of_image(several, random)
+        bad = shared_evaluations(several, random.permutation(truth), truth)
+        (found,) = audit(bad, objectives, (1e9,), plan)
+        assert "not believed" in found.verdict, draw
+        assert "set evaluator to stand_alone" in found.verdict
+
+
+def test_scores_below_the_largest_image_are_not_believed(several: list[Architecture]) -> None:
+    """Single branches that starve in a parent score low, whatever they are worth."""
+    random = np.random.default_rng(1)
+    truth = of_image(several, random)
+    starved = np.where(random.random(len(several)) < 0.5, 0.02 * random.random(len(several)), truth)
+    found = audit(shared_evaluations(several, starved, truth), trade(), (1e9,), AuditPlan(24, 1, ALONE, tuned=TUNED))
+    assert "not believed, as the largest image alone ranks better" in found[0].verdict
+
+
+def test_an_audit_of_a_parent_draws_from_all_scores(several: list[Architecture]) -> None:
+    plan = AuditPlan(4, 1, ALONE, tuned=TUNED)
+    scored = [e for e in shared_evaluations(several, np.zeros(24), np.zeros(24)) if e.candidate.fidelity == SCORED]
+    candidates = audit_candidates(scored, trade(), (1e9,), plan)
+    assert [candidate.fidelity for candidate in candidates] == 4 * [SCORED, TUNED, ALONE]
+    assert AuditPlan(4, 1, ALONE).digest != plan.digest
