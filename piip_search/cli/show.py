@@ -113,6 +113,7 @@ def _print_preparation(found: RunStatus) -> None:
     spent = f" in {tables.clock(one.seconds)}" if one.seconds else ""
     spent += f", {tables.clock(one.gpu_seconds)} of GPU time" if one.gpu_seconds else ""
     print_result(f"evaluator {one.kind}: {one.state}{spent}{f': {one.error}' if one.error else ''}")
+    print_result(*(printable(f"  {line}") for line in one.said))
 
 
 def _print_fronts(view: FrontsView, baselines: Sequence[Baseline]) -> None:

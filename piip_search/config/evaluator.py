@@ -64,6 +64,7 @@ class SharedSection(EvaluatorSection):
         tune: Epochs of the short training.
         keep: One in so many is promoted from a rung.
         finish: Last rung, which fronts are made of: `tuned`, or `alone` for a training of `fidelity.epochs`.
+        least_passes: Fewest batches that each part of a design must have had in the parent's training.
         checkpoint_minutes: Least minutes between two checkpoints of a parent.
     """
 
@@ -75,7 +76,7 @@ class SharedSection(EvaluatorSection):
         "fidelity.data_fraction",
         "fidelity.image_scale",
     )
-    scoring: ClassVar[tuple[str, ...]] = ("tune", "keep", "finish", "checkpoint_minutes")
+    scoring: ClassVar[tuple[str, ...]] = ("tune", "keep", "finish", "least_passes", "checkpoint_minutes")
     kind: Literal["shared"]
     parents: Literal["set"] = "set"
     epochs: Count = 36
@@ -84,6 +85,7 @@ class SharedSection(EvaluatorSection):
     tune: Count = 1
     keep: Annotated[int, Field(ge=2)] = 8
     finish: Literal["tuned", "alone"] = "tuned"
+    least_passes: Count = 20
     checkpoint_minutes: Positive = 2.0
 
     def rung_name(self, epochs: int) -> str:

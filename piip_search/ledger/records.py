@@ -235,6 +235,7 @@ class PreparationSummary:
         error: Error in one line; empty unless it failed.
         seconds: Seconds that the search is charged for.
         gpu_seconds: GPU time that it is charged for.
+        said: What the evaluator says about the finished preparation, in lines (its fact `said`).
     """
 
     kind: str
@@ -242,6 +243,7 @@ class PreparationSummary:
     error: str
     seconds: float
     gpu_seconds: float
+    said: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, steps: Sequence[PreparationRecord], driven: bool | None) -> "PreparationSummary | None":
@@ -256,7 +258,9 @@ class PreparationSummary:
         last = steps[-1]
         state = "interrupted" if last.state == "running" and driven is False else last.state
         spent = sum(step.seconds for step in steps), sum(step.gpu_seconds for step in steps)
-        return cls(last.kind, state, last.error, *spent)
+        said = last.facts.get("said", ()) if last.state == "done" else ()
+        lines = tuple(line for line in said if isinstance(line, str)) if isinstance(said, list | tuple) else ()
+        return cls(last.kind, state, last.error, *spent, lines)
 
 
 Deed = Literal["began", "resumed", "took over", "changed", "submitted", "stopped", "exported", "merged", "upgraded"]

@@ -166,7 +166,7 @@ def spending(
 def _prepared(one: PreparationSummary) -> str:
     spent = f", {hours(one.seconds)}" if one.seconds else ""
     spent += f", {hours(one.gpu_seconds)} of GPU time" if one.gpu_seconds else ""
-    return f"{one.kind}: {one.state}{spent}{f': {one.error}' if one.error else ''}"
+    return "; ".join([f"{one.kind}: {one.state}{spent}{f': {one.error}' if one.error else ''}", *one.said])
 
 
 def hours(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """One training for many designs, with real detectors of a dozen images."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("training"), pytest.mark.filterwarnings("ignore")]
 
-EVALUATOR = {"kind": "shared", "epochs": 4, "keep": 2, "checkpoint_minutes": 1e-6}
+EVALUATOR = {"kind": "shared", "epochs": 4, "keep": 2, "least_passes": 1, "checkpoint_minutes": 1e-6}
 
 
 def real(spec: SearchSpec, home: Path, search: Any) -> Any:
@@ -153,6 +154,16 @@ def metrics_with(spec: SearchSpec, folder: Path, candidate: Candidate, state: An
     return measure(
         untrained, data, training, str(folder), begin=lambda network: network.load_state_dict(state, strict=False)
     ).metrics
+
+
+def test_a_part_that_was_hardly_trained_gives_no_score(small: DetectionData, tmp_path: Path) -> None:
+    found = opened(spec_of(small, {"least_passes": 1000}), tmp_path / "home", real)
+    found.prepare()
+    refused = found.work(Candidate(0, ps.Architecture.parse("vit_pico@64:g"), Fidelity(0)))
+    assert refused.status == "failed"
+    assert re.search(r"had \d+ batches in the parent's training, fewer than evaluator.least_passes", refused.error)
+    (said,) = found.state().facts["said"]
+    assert re.match(r"vit_nano\+vit_pico: [\d.]+ M parameters in \d+ tensors, 6 steps; each tensor had at least", said)
 
 
 def test_each_largest_set_has_a_parent(small: DetectionData, tmp_path: Path) -> None:

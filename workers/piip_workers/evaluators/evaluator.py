@@ -60,6 +60,6 @@ class PreparingEvaluator(Evaluator, Protocol):
             report: Takes the progress.
 
         Returns:
-            Facts for the ledger, plain data.
+            Facts for the ledger, plain data. Those under `said`, a list of lines, are shown with the search.
         """
         ...

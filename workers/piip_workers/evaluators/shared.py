@@ -90,9 +90,10 @@ class SharedEvaluator:
                 report((place + share) / len(sets), f"{name}, {text}" if len(sets) > 1 else text)
 
             found = self._training(space, rows_ND).run(self.folder / name, told)
-            facts[name] = {key: value for key, value in found.items() if key != "passes"}
+            fewest = min(found["passes"].values())
+            facts[name] = {**{key: value for key, value in found.items() if key != "passes"}, "fewest_passes": fewest}
         write_whole(self.folder / PARENTS, json.dumps([list(backbones) for backbones in sets]))
-        return {"parents": facts}
+        return {"parents": facts, "said": [said_of(name, found) for name, found in facts.items()]}
 
     def evaluate(self, candidate: Candidate) -> Evaluation:
         settings = dict(self._measure["settings"])
@@ -107,6 +108,11 @@ class SharedEvaluator:
             nonlocal scarcest
             keys, passes = self._keys(trained, network), _facts_of(parent.folder)["passes"]
             scarcest = min(passes.get(key, 0) for key in keys.values())
+            if scarcest < self._section.least_passes:
+                raise UserError(
+                    f"a part of this design had {scarcest} batches in the parent's training, fewer than "
+                    f"evaluator.least_passes ({self._section.least_passes}); raise evaluator.epochs"
+                )
             load_shared(network, keys, values_of(parent.folder))
 
         measured = self._measured(candidate, {**settings, "begin": begin})
@@ -178,6 +184,33 @@ class SharedEvaluator:
         settings = self._measure["settings"]
         content = {"name": "shared", **self._search, "data": settings["data"], "training": settings["training"]}
         return parse_spec(content, "evaluator", recorded=True)
+
+
+def said_of(name: str, facts: Mapping[str, Any]) -> str:
+    """One line about a trained parent.
+
+    Args:
+        name: Its backbones.
+        facts: What `ParentTraining.run` gives.
+    """
+    parts = list(facts["losses"].values())
+    sides = [side for side in parts[0] if side in parts[-1]]
+    losses = ", ".join(f"{side} px {parts[0][side]:.3g} to {parts[-1][side]:.3g}" for side in sides)
+    gates = {kind: [gate for key, gate in facts["gates"].items() if key.startswith(f"{kind}/")] for kind in ("I", "W")}
+    opened = [
+        f"{what} {sum(found) / len(found):.2g}"
+        for what, found in zip(("interactions", "merges"), gates.values(), strict=True)
+        if found
+    ]
+    skipped = sum(facts["skipped"].values())
+    said = [
+        f"{name}: {facts['parameters'] / 1e6:.3g} M parameters in {facts['tensors']} tensors, {facts['steps']:,} steps",
+        f"each tensor had at least {facts['fewest_passes']:,} batches",
+        *([f"loss by largest image: {losses}"] if losses else []),
+        *([f"mean gates: {', '.join(opened)}"] if opened else []),
+        *([f"batches without a finite loss: {skipped}"] if skipped else []),
+    ]
+    return "; ".join(said)
 
 
 @lru_cache(maxsize=2)
