@@ -43,7 +43,9 @@ def test_shipped_spaces_are_sound(name: str) -> None:
     spec = load_spec(find_space(name))
     _, designs = feasible_designs(spec)
     assert spec.name == name.rpartition("/")[2]
-    assert len(designs) > 3 * spec.budget.trials
+    # Where designs share one training, scoring a design costs next to nothing.
+    most = 1 if spec.evaluator.kind == "shared" else 3
+    assert len(designs) > most * spec.budget.trials
 
 
 @pytest.mark.parametrize(
