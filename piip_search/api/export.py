@@ -16,6 +16,7 @@ from piip_search.api.stores import kept_store, mlflow_uri, register_model, shown
 from piip_search.architecture.segments import PYRAMID_LEVELS
 from piip_search.architecture.stock import StockNetwork
 from piip_search.config import SearchSpec
+from piip_search.config.evaluator import SharedSection
 from piip_search.errors import DataError, ExportError, UserError, WeightsError
 from piip_search.evaluation.evaluation import Evaluation, trials_folder
 from piip_search.export import (
@@ -50,7 +51,8 @@ class ExportOptions:
     Attributes:
         formats: Formats to write; the first one of the run's task by default.
         schedule: Schedule of the full training; the usual one of the task by default.
-        weights: Starting weights of the full training; by default pretrained if the search used them, else proxy.
+        weights: Starting weights of the full training; by default pretrained if the search used them, else proxy. After
+            a training that designs share the default is proxy.
         proof: Whether the export tests the written files.
         register: Whether to add the torch or ONNX network to MLflow's model registry.
         mlflow: MLflow store of the search, or none; by default the store of the home folder.
@@ -157,6 +159,8 @@ def export_designs(
     if stock := [e.candidate.design.name for e in evaluations if isinstance(e.candidate.design, StockNetwork)]:
         raise UserError(f"{stock[0]} is a stock network, which no export writes; use its own configuration")
     options = _of_the_task(options, history.spec.known_task)
+    if options.weights is None and isinstance(history.spec.evaluator, SharedSection):
+        options = replace(options, weights="proxy")  # a tuned design has more than its branches' pre-training
     _check_formats(options.formats)
     if options.weights == "pretrained" and history.spec.training.pretrained is None:
         raise WeightsError(f"run {run} trained from random weights; leave --weights out, or name proxy or random")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from piip_search.api.elastic import ELASTIC, check_elastic, export_elastic
 from piip_search.api.export import ALL_FORMATS, DesignExport, ExportOptions, check_proofs, export_designs
 from piip_search.api.notices import ignore
 from piip_search.api.stores import read_ledger
@@ -24,7 +25,8 @@ def export(
     choice: Annotated[
         str,
         typer.Argument(
-            help="best, best<=250G, knee, a trial number, a fingerprint's beginning, or all for the whole front."
+            help="best, best<=250G, knee, a trial number, a fingerprint's beginning, all for the whole front, or "
+            "elastic for one set of weights with many operating points (evaluator shared)."
         ),
     ],
     out: Annotated[
@@ -93,6 +95,15 @@ def export(
             print_result(str(design.folder) if quiet else design.summary)
 
     book, notify = read_ledger(ledger, home), ignore if quiet else note
+    if choice == ELASTIC:
+        with progress(as_json, quiet).status("exporting") as status:
+            networks = export_elastic(book, run, out, home, options, status.update)
+        if as_json:
+            print_json({"run": run, "choice": choice, "exports": [network.to_dict() for network in networks]})
+        else:
+            print_result(*(str(network.folder) if quiet else network.summary for network in networks))
+        check_elastic(networks)
+        return
     with progress(as_json, quiet).status("exporting") as status:
         exports = export_designs(book, run, choice, out, home, options, notify, status.update, done)
     if as_json:

@@ -1,25 +1,14 @@
 """Designs that can share one training: those whose backbones are in one set. Legend: N designs, S slots, K kinds."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.branch_names import branch_names
 from piip_search.space.designs import Designs
 from piip_search.space.search_space import SearchSpace
-
-
-def branch_names(architecture: Architecture) -> list[str]:
-    """A name for each branch: backbone and patches, and a number from the second branch of equal ones on."""
-    seen: Counter[str] = Counter()
-    found = []
-    for branch in architecture.branches:
-        name = branch.backbone if branch.patch_size is None else f"{branch.backbone}p{branch.patch_size}"
-        found.append(f"{name}#{seen[name] + 1}" if seen[name] else name)
-        seen[name] += 1
-    return found
 
 
 def largest_sets(space: SearchSpace, within: Designs) -> dict[tuple[str, ...], NDArray[np.integer]]:

@@ -15,6 +15,8 @@ from piip_search.errors import SpecError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.tasks.detection.section import DetectionData
 from support.contracts import Measure, PreparingEvaluatorContract, opened
+from support.small_ledger import Fill
+from support.typed import Cli
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
@@ -192,6 +194,45 @@ def test_a_front_has_tuned_models_alone(small: DetectionData, tmp_path: Path) ->
     assert set(epochs) == {0, 1}
     members = {e.candidate.fidelity.epochs for front in search.history.fronts for e in front.evaluations}
     assert members == {1}, "nothing that was only scored stands on a front"
+
+
+def test_all_points_of_a_parent_leave_with_one_set_of_weights(
+    small: DetectionData, tmp_path: Path, run_cli: Cli
+) -> None:
+    from piip_search.models.elastic import load_elastic
+
+    search = ps.run(spec_of(small, budget={"trials": 8}), home=tmp_path / "home")
+    out, home = tmp_path / "elastic", str(tmp_path / "home")
+    ended = run_cli("export", search.run, "elastic", "-o", str(out), "--home", home, "--format", "all")
+    assert (ended.code, "with one set of weights; proof: 3 of 3 checks passed" in ended.out) == (0, True), ended.err
+    network = load_elastic(out)
+    scored = {
+        e.candidate.design: e.metrics["bbox_mAP"] for e in search.evaluations if e.candidate.fidelity == Fidelity(0)
+    }
+    assert all(scored[point.design] == point.value for point in network.points)
+    assert len(list((out / "onnx").glob("*.onnx"))) == len(network.points)
+    assert str(network.points[0].design) in (out / "README.md").read_text(encoding="utf-8")
+    # The same folder is written again; another kind of format and another kind of search are refused.
+    assert run_cli("export", search.run, "elastic", "-o", str(out), "--home", home, "--no-proof").code == 0
+    refused = run_cli("export", search.run, "elastic", "-o", str(out), "--home", home, "--format", "mmdet")
+    assert (refused.code, "elastic is written as torch and onnx, not as mmdet" in refused.err) == (2, True)
+
+
+def test_a_search_without_a_parent_has_no_elastic_network(fill: Fill, run_cli: Cli) -> None:
+    fill(trials=3)
+    refused = run_cli("export", "small", "elastic", "-o", "elastic", "--home", "runs")
+    assert refused.code == 2
+    assert "elastic needs designs that share weights (evaluator shared), and run small has" in refused.err
+
+
+def test_a_tuned_design_is_exported_with_its_own_weights(small: DetectionData, tmp_path: Path, run_cli: Cli) -> None:
+    training = {"channels": 32, "batch_size": 4, "learning_rate": 2e-3, "anchor_scale": 2.5, "pretrained": "miniature"}
+    search = ps.run(spec_of(small, budget={"trials": 4}, training=training), home=tmp_path / "home")
+    arguments = ("export", search.run, "best", "-o", str(tmp_path / "best"), "--home", str(tmp_path / "home"))
+    ended = run_cli(*arguments, "--no-proof")
+    assert ended.code == 0, ended.err
+    provenance = (tmp_path / "best" / "provenance.json").read_text(encoding="utf-8")
+    assert json.loads(provenance)["weights"] == "proxy"
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 
 from piip_search.models import PIIPPyramid  # noqa: E402
+from piip_search.models.weights.shared_keys import network_key, reads_of  # noqa: E402
 from piip_workers.shared.deals import Deal  # noqa: E402
-from piip_workers.shared.keys import network_key, reads_of  # noqa: E402
 from piip_workers.shared.task import Asked  # noqa: E402
 from piip_workers.shared.training import PARENT_CHECKPOINT, PARENT_FACTS, PARENT_WEIGHTS, ParentRecipe, ParentTraining  # noqa: E402
 

@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.branch_names import branch_names
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.config.evaluator import SharedSection
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.search.feasible import feasible_designs
 from piip_search.space import SearchSpace
-from piip_search.space.parents import branch_names, covering, inside, largest_sets
+from piip_search.space.parents import covering, inside, largest_sets
 from piip_search.tasks import default_task
 from piip_workers.evaluators.evaluator import Report
 from piip_workers.jobs.job import imported
@@ -42,7 +43,7 @@ class Parent:
     """A trained parent.
 
     Attributes:
-        backbones: Names of its branches (`piip_workers.shared.keys.branch_names`), the largest model first.
+        backbones: Names of its branches (`piip_search.architecture.branch_names`), the largest model first.
         folder: Folder of its files.
     """
 
@@ -52,6 +53,19 @@ class Parent:
     def holds(self, design: Architecture) -> bool:
         """Whether a design has some of its branches, in their order."""
         return inside(branch_names(design), self.backbones)
+
+
+def parents_of(folder: Path) -> list[Parent]:
+    """The parents in the folder of a preparation.
+
+    Raises:
+        UserError: There are none.
+    """
+    try:
+        lists = json.loads((folder / PARENTS).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"no parent in {folder}: {error.strerror}; name the home folder that has it") from None
+    return [Parent(tuple(backbones), folder / "+".join(backbones)) for backbones in lists]
 
 
 class SharedEvaluator:
@@ -124,9 +138,7 @@ class SharedEvaluator:
         return evaluation
 
     def _parent_of(self, design: Architecture) -> Parent:
-        lists = json.loads((self.folder / PARENTS).read_text(encoding="utf-8"))
-        parents = (Parent(tuple(backbones), self.folder / "+".join(backbones)) for backbones in lists)
-        found = next((parent for parent in parents if parent.holds(design)), None)
+        found = next((parent for parent in parents_of(self.folder) if parent.holds(design)), None)
         if found is None:
             raise UserError(f"no parent was trained for {design}; it is not in the space that was prepared")
         return found

@@ -77,7 +77,7 @@ def _compare(name: str, architecture: Architecture, network: nn.Module, path: Pa
     proof.check(
         f"{name}: greatest relative difference of the maps",
         ONNX_TOLERANCE,
-        lambda: greatest_difference(_maps(path, image), expected),
+        lambda: greatest_difference(maps_of(path, image), expected),
         float.__le__,
         note,
     )
@@ -90,6 +90,7 @@ def _problems(path: Path) -> str:
     return ""
 
 
-def _maps(path: Path, image: Tensor) -> list[Tensor]:
+def maps_of(path: Path, image: Tensor) -> list[Tensor]:
+    """The maps that a file gives, in onnxruntime."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return [torch.from_numpy(map_BCHW) for map_BCHW in session.run(None, {"image": image.numpy()})]

@@ -35,7 +35,7 @@ class SharedTask(Protocol):
 
     @staticmethod
     def keys(design: Architecture, network: nn.Module) -> dict[str, str]:
-        """The key of each parameter of a network; see `piip_workers.shared.keys`."""
+        """The key of each parameter of a network; see `piip_search.models.weights.shared_keys`."""
         ...
 
     def rates(self, design: Architecture, network: nn.Module) -> dict[str, float]:

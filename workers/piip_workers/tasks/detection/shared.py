@@ -13,13 +13,13 @@ from piip_search.architecture import Architecture
 from piip_search.errors import DataError, UserError
 from piip_search.evaluation.evaluation import Fidelity
 from piip_search.export.settings import Settings, render
+from piip_search.models.weights.shared_keys import network_key, reads_of
 from piip_search.tasks.detection.mmdet.config import proxy_config
 from piip_search.tasks.detection.mmdet.data import ProxyImages
 from piip_search.tasks.detection.section import DetectionData, DetectionTraining
 from piip_workers.mmlab.shims import install, unformatted
 from piip_workers.networks.layer_rates import rate_scales
 from piip_workers.quiet import quiet
-from piip_workers.shared.keys import network_key, reads_of
 from piip_workers.shared.task import Asked
 from piip_workers.tasks.detection import data as data_sets
 from piip_workers.tasks.detection.detectors import detector_config_of

@@ -9,7 +9,7 @@ from piip_search.architecture import Architecture
 torch = pytest.importorskip("torch")
 
 from piip_search.models import PIIPPyramid  # noqa: E402
-from piip_workers.shared.keys import network_key  # noqa: E402
+from piip_search.models.weights.shared_keys import network_key  # noqa: E402
 
 DESIGNS = [
     "vit_nano@64:g+vit_pico@128:g*2/residual",

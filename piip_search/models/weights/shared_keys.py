@@ -8,8 +8,8 @@ belong to different backbones must stay apart.
 from dataclasses import replace
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.branch_names import branch_names
 from piip_search.architecture.segments import interaction_ranges
-from piip_search.space.parents import branch_names
 
 
 def network_key(architecture: Architecture, name: str) -> str:
