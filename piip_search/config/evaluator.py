@@ -62,6 +62,7 @@ class SharedSection(EvaluatorSection):
         designs_a_step: Designs of one update; each reads a batch of its own.
         grow: Share of the steps in which single branches alone are trained, where they are in the space.
         tune: Epochs of the short training.
+        tune_rate: Factor on the learning rate of the short training: the full rate undoes some of what a parent learnt.
         keep: One in so many is promoted from a rung.
         finish: Last rung, which fronts are made of: `tuned`, or `alone` for a training of `fidelity.epochs`.
         least_passes: Fewest batches that each part of a design must have had in the parent's training.
@@ -76,13 +77,14 @@ class SharedSection(EvaluatorSection):
         "fidelity.data_fraction",
         "fidelity.image_scale",
     )
-    scoring: ClassVar[tuple[str, ...]] = ("tune", "keep", "finish", "least_passes", "checkpoint_minutes")
+    scoring: ClassVar[tuple[str, ...]] = ("tune", "tune_rate", "keep", "finish", "least_passes", "checkpoint_minutes")
     kind: Literal["shared"]
     parents: Literal["set"] = "set"
     epochs: Count = 36
     designs_a_step: Count = 2
     grow: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    tune: Count = 1
+    tune: Count = 2
+    tune_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     keep: Annotated[int, Field(ge=2)] = 8
     finish: Literal["tuned", "alone"] = "tuned"
     least_passes: Count = 20

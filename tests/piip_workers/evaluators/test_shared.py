@@ -22,7 +22,15 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("mmdet")
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("training"), pytest.mark.filterwarnings("ignore")]
 
-EVALUATOR = {"kind": "shared", "epochs": 4, "keep": 2, "least_passes": 1, "checkpoint_minutes": 1e-6}
+EVALUATOR = {
+    "kind": "shared",
+    "epochs": 4,
+    "tune": 1,
+    "tune_rate": 1.0,
+    "keep": 2,
+    "least_passes": 1,
+    "checkpoint_minutes": 1e-6,
+}
 
 
 def real(spec: SearchSpec, home: Path, search: Any) -> Any:
@@ -58,7 +66,8 @@ class TestShared(PreparingEvaluatorContract):
 
     @pytest.fixture
     def others(self, small: DetectionData) -> list[SearchSpec]:
-        return [spec_of(small, {"epochs": 5}), spec_of(small, {"tune": 2}), spec_of(small, seed=1)]
+        changes = ({"epochs": 5}, {"tune": 2}, {"tune_rate": 0.5})
+        return [*(spec_of(small, change) for change in changes), spec_of(small, seed=1)]
 
     @pytest.fixture
     def slow(self, small: DetectionData) -> SearchSpec:

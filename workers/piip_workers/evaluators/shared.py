@@ -110,10 +110,12 @@ class SharedEvaluator:
         return {"parents": facts, "said": [said_of(name, found) for name, found in facts.items()]}
 
     def evaluate(self, candidate: Candidate) -> Evaluation:
-        settings = dict(self._measure["settings"])
+        settings: dict[str, Any] = dict(self._measure["settings"])
         if candidate.fidelity.epochs > self._section.tune:
             return self._measured(candidate, settings)
         parent = self._parent_of(candidate.architecture)
+        rate = settings["training"]["learning_rate"] * self._section.tune_rate
+        settings["training"] = {**settings["training"], "learning_rate": rate}
         trained = candidate.architecture.scaled(candidate.fidelity.image_scale)
 
         scarcest = 0
