@@ -163,10 +163,17 @@ class ParetoFront:
 
 def pareto_front(evaluations: Sequence[Evaluation], objectives: Objectives, tier: float) -> ParetoFront:
     """Front of the measured evaluations within a tier; the earliest of equal points is kept."""
-    fitting = [e for e in objectives.measured(evaluations) if objectives.cost(e) <= tier]
-    if not fitting:
+    measured = objectives.measured(evaluations)
+    return front_of(measured, objectives.losses(measured), objectives, tier)
+
+
+def front_of(measured: Sequence[Evaluation], losses_NM: Losses, objectives: Objectives, tier: float) -> ParetoFront:
+    """Front of measured evaluations within a tier, from their losses (`Objectives.losses`), shape (N, losses)."""
+    fits_N = losses_NM[:, len(objectives.metrics)] <= tier
+    if not fits_N.any():
         return ParetoFront(tier, (), 0.0)
-    losses, reference = objectives.losses(fitting), objectives.reference(tier)
+    fitting = [measured[int(place)] for place in np.flatnonzero(fits_N)]
+    losses, reference = losses_NM[fits_N], objectives.reference(tier)
     volume = hypervolume(losses, reference) / float(np.prod(reference))
     by_losses = {tuple(row): index for index, row in reversed(list(enumerate(losses)))}
     kept = undominated(losses)

@@ -7,13 +7,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from piip_search.architecture import Architecture
 from piip_search.architecture.design import Design, as_architecture
 from piip_search.config import SearchSpec
 from piip_search.cost import CostAxis
 from piip_search.errors import ChoiceError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
-from piip_search.evaluation.objectives import MetricAxis, Objectives, ParetoFront, RunningFronts, finished, pareto_front
+from piip_search.evaluation.objectives import (
+    MetricAxis,
+    Objectives,
+    ParetoFront,
+    RunningFronts,
+    finished,
+    front_of,
+    pareto_front,
+)
 from piip_search.evaluation.selection import NOTHING_FINISHED, chosen
 from piip_search.ledger import UnreadableRow
 from piip_search.search.ending import TRIALS_SPENT, little_left, reaches, spent
@@ -167,6 +177,7 @@ class RunHistory:
         self.gpu_seconds = 0.0
         self._running = RunningFronts(self.objectives, self.tiers)
         self._gains: list[Mapping[float, float]] = []
+        self._known_losses: dict[Design, tuple[Evaluation, tuple[float, ...]]] = {}
         self._reached = False
         self.moves: list[tuple[int, tuple[ParetoFront, ...]]] = []
         for event in events:
@@ -178,6 +189,7 @@ class RunHistory:
         grown = RunHistory(self.spec, objectives=self.objectives, unreadable=tuple(left_out))
         grown.events, grown.candidates = [*self.events], [*self.candidates]
         grown.evaluations, grown.designs = [*self.evaluations], {**self.designs}
+        grown._known_losses = {**self._known_losses}
         grown.gpu_seconds, grown._reached, grown._gains = self.gpu_seconds, self._reached, [*self._gains]
         grown._running.fronts, grown.moves = self._running.fronts, [*self.moves]
         for event in events:
@@ -211,9 +223,18 @@ class RunHistory:
         ):  # its mean was dominated, and may still be
             return self._running.fronts_with(with_it.representative)
         others = [design for design in self.designs.values() if design is not known]
-        means = _representatives([*others, with_it])
-        now = [pareto_front(means, self.objectives, tier) for tier in self.tiers]
+        means = self.objectives.measured(_representatives([*others, with_it]))
+        losses_NM = np.array([self._losses(mean) for mean in means])
+        now = [front_of(means, losses_NM, self.objectives, tier) for tier in self.tiers]
         return tuple(then if then == new else new for then, new in zip(self.fronts, now, strict=True))
+
+    def _losses(self, mean: Evaluation) -> tuple[float, ...]:
+        """Losses of a design's mean, kept until it changes: a front needs those of all designs."""
+        known = self._known_losses.get(mean.candidate.design)
+        if known is None or known[0] is not mean:
+            known = mean, tuple(self.objectives.losses([mean])[0].tolist())
+            self._known_losses[mean.candidate.design] = known
+        return known[1]
 
     def replay(self) -> Iterator[tuple[Evaluation, tuple[ParetoFront, ...]]]:
         """Each evaluation, with the front of each tier after it."""
