@@ -1,5 +1,6 @@
 """Exports the operating points of a parent: one set of weights, many designs."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from piip_search.evaluation.objectives import pareto_front
 from piip_search.export import prepared_folder
 from piip_search.export.folder import PROOF, PROOF_LOG, README
 from piip_search.search.history import RunHistory
+from piip_search.units import quantity
 
 if TYPE_CHECKING:  # these import the database and torch, which a message need not wait for
     from piip_search.ledger import Ledger
@@ -28,6 +30,10 @@ ELASTIC = "elastic"
 """Word for all operating points of a parent in one folder."""
 ELASTIC_FORMATS = ("torch", "onnx")
 """Formats of an elastic network."""
+
+
+DIGEST = re.compile(r"[0-9a-f]{16}")
+"""Digest of a preparation."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +113,16 @@ def export_elastic(
     scored = [e for e in history.evaluations if e.candidate.fidelity == history.spec.rungs[0] and e.status == "done"]
     if not done or not scored:
         raise ChoiceError(f"run {run} has no scores with a parent's weights yet")
+    digest = done[-1].digest
+    if not DIGEST.fullmatch(digest):  # whoever may write a ledger may name any folder in it
+        raise UserError(f"run {run} names {digest!r} as the digest of its parent, which is none; prepare it again")
     with extra("models"):
-        from piip_workers.evaluators.shared import parents_of
+        from piip_workers.evaluators.shared import parent_of, parents_of
 
-        parents = parents_of(home.resolve() / PREPARED_FOLDER / done[-1].digest)
+        parents = parents_of(home.resolve() / PREPARED_FOLDER / digest)
     exports = []
     for parent in parents:
-        mine = [e for e in scored if next(one for one in parents if one.holds(e.candidate.architecture)) is parent]
+        mine = [e for e in scored if parent_of(e.candidate.architecture, parents) is parent]
         if not mine:
             continue
         name = "+".join(parent.backbones)
@@ -160,7 +169,7 @@ def _exported(
             elastic.prove_elastic(parent, network, folder, proof)
         if with_onnx:
             with extra("onnx"):
-                written = elastic.write_elastic_onnx(network, folder, folder / PROOF_LOG)
+                written = elastic.write_elastic_onnx(network, folder, folder / PROOF_LOG, elastic.strides_of(parent))
             if options.proof:
                 elastic.prove_elastic_onnx(network, written, proof)
         if options.proof:
@@ -206,7 +215,7 @@ def _readme(run: str, name: str, points: "Sequence[OperatingPoint]", onnx: bool)
         "from piip_search.models.elastic import load_elastic",
         "",
         'network = load_elastic(Path("."))',
-        f'network.use("<={points[-1].gmacs:.3g} G")  # or "best", a position, or a design',
+        f'network.use("<={quantity(points[-1].gmacs, "G", 4)}")  # or "best", a position, or a design',
         "maps = network(images)",
         "```",
         "",

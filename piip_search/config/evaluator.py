@@ -76,6 +76,8 @@ class SharedSection(EvaluatorSection):
         "seed",
         "fidelity.data_fraction",
         "fidelity.image_scale",
+        "resources.gpu",
+        "resources.gpu_memory",
     )
     scoring: ClassVar[tuple[str, ...]] = ("tune", "tune_rate", "keep", "finish", "least_passes", "checkpoint_minutes")
     kind: Literal["shared"]

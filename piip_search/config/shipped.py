@@ -18,7 +18,7 @@ def shipped_spaces() -> dict[str, Path]:
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         return {}
-    found = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.parts), file))
+    found = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.parts), file.with_suffix("")))
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in found}
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.segments import STRIDES
 from piip_search.errors import ChoiceError, UserError
 from piip_search.models.heads import PIIPPyramid
 from piip_search.models.weights.shared_keys import network_key
@@ -19,6 +20,8 @@ ELASTIC_POINTS = "points.json"
 """File with the operating points of an elastic network."""
 ELASTIC_WEIGHTS = "weights.safetensors"
 """File with its tensors by key (`piip_search.models.weights.shared_keys`)."""
+PRINTED = 1e-3
+"""Greatest relative error of a cost that was copied from a table."""
 _WITHIN = re.compile(r"<=\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(G|M)", re.IGNORECASE)
 
 
@@ -50,13 +53,20 @@ class ElasticPIIP(nn.Module):
         rises: Whether a higher metric is better.
     """
 
-    def __init__(self, points: Sequence[OperatingPoint], values: Mapping[str, Tensor], rises: bool = True) -> None:
+    def __init__(
+        self,
+        points: Sequence[OperatingPoint],
+        values: Mapping[str, Tensor],
+        rises: bool = True,
+        strides: Sequence[int] = STRIDES,
+    ) -> None:
         """Builds the networks.
 
         Args:
             points: Operating points, at least one.
             values: Tensors by key.
             rises: Whether a higher metric is better.
+            strides: Strides of the maps, as the shared weights were trained for.
 
         Raises:
             UserError: There is no point, or a tensor is missing or has another shape.
@@ -67,7 +77,7 @@ class ElasticPIIP(nn.Module):
         self.points = tuple(sorted(points, key=lambda point: point.gmacs))
         self.rises = rises
         shared: dict[str, nn.Parameter] = {}
-        self.networks = nn.ModuleList(_tied(point.design, values, shared) for point in self.points)
+        self.networks = nn.ModuleList(_tied(point.design, values, shared, strides) for point in self.points)
         self._active = len(self.points) - 1
         self.eval()
 
@@ -104,7 +114,8 @@ class ElasticPIIP(nn.Module):
         if within is not None:
             of_params = within[2].upper() == "M"
             costs = [point.mparams if of_params else point.gmacs for point in self.points]
-            places = [place for place in places if costs[place] <= float(within[1])]
+            most = float(within[1]) * (1 + PRINTED)
+            places = [place for place in places if costs[place] <= most]
             if not places:
                 raise ChoiceError(
                     f"no point costs {within[1]} {within[2]} or less; the cheapest costs {min(costs):.4g}"
@@ -140,12 +151,14 @@ def load_elastic(folder: Path) -> ElasticPIIP:
         )
         for row in content["points"]
     ]
-    return ElasticPIIP(points, values, bool(content.get("rises", True)))
+    return ElasticPIIP(points, values, content["rises"], content["strides"])
 
 
-def _tied(design: Architecture, values: Mapping[str, Tensor], shared: dict[str, nn.Parameter]) -> PIIPPyramid:
+def _tied(
+    design: Architecture, values: Mapping[str, Tensor], shared: dict[str, nn.Parameter], strides: Sequence[int]
+) -> PIIPPyramid:
     """The network of a design with shared parameters, which are created as they are needed."""
-    network = PIIPPyramid(design)
+    network = PIIPPyramid(design, strides=strides)
     for name, parameter in list(network.named_parameters()):
         key = network_key(design, name)
         if key not in values or values[key].shape != parameter.shape:
@@ -171,8 +184,8 @@ def rows_of(points: Sequence[OperatingPoint]) -> list[dict[str, object]]:
     ]
 
 
-def keys_of(points: Sequence[OperatingPoint]) -> set[str]:
+def keys_of(points: Sequence[OperatingPoint], strides: Sequence[int] = STRIDES) -> set[str]:
     """Keys of the tensors that the networks of some points have."""
     with torch.device("meta"):
-        networks = [(point.design, PIIPPyramid(point.design)) for point in points]
+        networks = [(point.design, PIIPPyramid(point.design, strides=strides)) for point in points]
     return {network_key(design, name) for design, network in networks for name, _ in network.named_parameters()}

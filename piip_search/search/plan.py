@@ -73,6 +73,7 @@ class Effort:
         parents: Number of networks that the evaluator `shared` trains first; 0 for another evaluator.
         parent_hours: Hours of their trainings.
         alone_hours: Mean hours of one training of its own, over the same designs.
+        design_hours: Mean hours of a design with a parent, with its share of the promotions.
     """
 
     train_images: int
@@ -85,11 +86,12 @@ class Effort:
     parents: int = 0
     parent_hours: float = 0.0
     alone_hours: float = 0.0
+    design_hours: float = 0.0
 
     @property
     def pays_from(self) -> int | None:
         """Number of designs from which parents are cheaper than trainings alone; None if they never are."""
-        saved = self.alone_hours - self.mean_hours
+        saved = self.alone_hours - self.design_hours
         return math.ceil(self.parent_hours / saved) if self.parents and saved > 0 else None
 
 
@@ -293,13 +295,16 @@ def _effort(
 
     parents = len(largest_sets(space, within))
     parent_hours = parents * mean_of(replace(whole, epochs=spec.evaluator.epochs, horizon=None, seeds=1))
-    measured = [mean_of(rung) * max(1.0, trials / spec.promoted[0] ** place) for place, rung in enumerate(spec.rungs)]
+    hours_of_rungs = [mean_of(rung) for rung in spec.rungs]
+    keep = spec.promoted[0]
+    measured = [one * max(1.0, trials / keep**place) for place, one in enumerate(hours_of_rungs)]
     return replace(
         effort,
         search_hours=parent_hours + sum(measured),
         parents=parents,
         parent_hours=parent_hours,
         alone_hours=mean_of(whole),
+        design_hours=sum(one / keep**place for place, one in enumerate(hours_of_rungs)),
     )
 
 

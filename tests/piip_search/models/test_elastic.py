@@ -68,7 +68,16 @@ def test_tensors_are_there_once() -> None:
 
 @pytest.mark.parametrize(
     ("choice", "place"),
-    [("best", 1), ("<=0.01 G", 0), ("<= 0.03G", 1), ("<=1 G", 1), ("<=0.5 M", 0), (2, 2), (NAMES[2], 2)],
+    [
+        ("best", 1),
+        ("<=0.01 G", 0),
+        ("<= 0.03G", 1),
+        ("<=1 G", 1),
+        ("<=0.5 M", 0),
+        ("<=0.01999 G", 1),
+        (2, 2),
+        (NAMES[2], 2),
+    ],
 )
 def test_a_point_is_chosen_by_cost_by_position_or_by_name(choice: str | int, place: int) -> None:
     elastic = ElasticPIIP(POINTS, values())
@@ -99,7 +108,7 @@ def test_what_is_no_point_changes_nothing(choice: str | int, message: str) -> No
 
 def test_a_folder_is_loaded_as_it_was_written(tmp_path: Path) -> None:
     save_file(values(), tmp_path / ELASTIC_WEIGHTS)
-    content = {"metric": "bbox_mAP", "points": rows_of(POINTS)}
+    content = {"metric": "bbox_mAP", "rises": True, "strides": [4, 8, 16, 32], "points": rows_of(POINTS)}
     (tmp_path / ELASTIC_POINTS).write_text(json.dumps(content), encoding="utf-8")
     loaded, image = load_elastic(tmp_path), torch.ones(1, 3, 64, 64)
     assert loaded.points == POINTS

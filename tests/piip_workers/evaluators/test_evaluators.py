@@ -238,6 +238,10 @@ class TestTableOnRay:
 
 
 def test_the_registered_classes_are_evaluators() -> None:
-    assert {kind: imported(place) for kind, place in EVALUATORS.items()} == {"stand_alone": StandAloneEvaluator}
+    assert imported(EVALUATORS["stand_alone"]) is StandAloneEvaluator
+    assert set(EVALUATORS) == {"stand_alone", "shared"}
+    pytest.importorskip("torch")
+    shared = imported(EVALUATORS["shared"])({"settings": {}}, "folder", "fingerprint", {"kind": "shared"}, {})
+    assert isinstance(shared, PreparingEvaluator)
     assert isinstance(StandAloneEvaluator({}), Evaluator)
     assert not isinstance(StandAloneEvaluator({}), PreparingEvaluator)

@@ -11,7 +11,7 @@ import pytest
 import piip_search as ps
 from piip_search.api.runners import measurement
 from piip_search.config import SearchSpec, parse_spec
-from piip_search.errors import SpecError
+from piip_search.errors import PreparationError, SpecError
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
 from piip_search.tasks.detection.section import DetectionData
 from support.contracts import Measure, PreparingEvaluatorContract, opened
@@ -26,7 +26,6 @@ EVALUATOR = {
     "kind": "shared",
     "epochs": 4,
     "tune": 1,
-    "tune_rate": 1.0,
     "keep": 2,
     "least_passes": 1,
     "checkpoint_minutes": 1e-6,
@@ -91,7 +90,7 @@ def measured(work: Any, design: str, epochs: int) -> Evaluation:
 
 
 def test_a_design_is_scored_tuned_and_trained_alone(small: DetectionData, tmp_path: Path) -> None:
-    spec = spec_of(small, {"finish": "alone"}, fidelity={"epochs": 3})
+    spec = spec_of(small, {"finish": "alone", "epochs": 40}, fidelity={"epochs": 3})
     assert [rung.epochs for rung in spec.rungs] == [0, 1, 3]
     found = opened(spec, tmp_path / "home", real)
     found.prepare()
@@ -167,14 +166,37 @@ def metrics_with(spec: SearchSpec, folder: Path, candidate: Candidate, state: An
     ).metrics
 
 
-def test_a_part_that_was_hardly_trained_gives_no_score(small: DetectionData, tmp_path: Path) -> None:
+def test_a_parent_that_would_be_hardly_trained_is_refused(small: DetectionData, tmp_path: Path) -> None:
     found = opened(spec_of(small, {"least_passes": 1000}), tmp_path / "home", real)
-    found.prepare()
-    refused = found.work(Candidate(0, ps.Architecture.parse("vit_pico@64:g"), Fidelity(0)))
-    assert refused.status == "failed"
-    assert re.search(r"had \d+ batches in the parent's training, fewer than evaluator.least_passes", refused.error)
-    (said,) = found.state().facts["said"]
+    with pytest.raises(PreparationError, match=r"tensors would have \d+ batches, fewer than evaluator.least_passes"):
+        found.prepare()
+    trained = opened(spec_of(small), tmp_path / "home", real, "trained")
+    trained.prepare()
+    (said,) = trained.state().facts["said"]
     assert re.match(r"vit_nano\+vit_pico: [\d.]+ M parameters in \d+ tensors, 6 steps; each tensor had at least", said)
+    # The same parent, asked by a search with a higher demand.
+    refused = opened(spec_of(small, {"least_passes": 1000}), tmp_path / "home", real).work(
+        Candidate(0, ps.Architecture.parse("vit_pico@64:g"), Fidelity(0))
+    )
+    assert re.search(r"had \d+ batches in the parent's training, fewer than", refused.error)
+
+
+def test_proxies_at_a_smaller_image_size_share_a_parent(small: DetectionData, tmp_path: Path) -> None:
+    """Scaled sizes depend on all branches of a design, so that a parent meets sizes that no single branch has."""
+    space = {
+        "backbones": ["vit_nano", "vit_pico"],
+        "resolutions": [96, 128, 160, 192, 224, 256],
+        "interactions": [0, 1],
+        "branches": [1, 2],
+        "merges": ["residual"],
+    }
+    fidelity = {"epochs": 2, "image_scale": 0.5}
+    found = opened(spec_of(small, {"epochs": 12}, space=space, fidelity=fidelity), tmp_path / "home", real)
+    found.prepare()
+    assert found.state().state == "done", found.state().error
+    scaled = Fidelity(0, image_scale=0.5)
+    done = found.work(Candidate(0, ps.Architecture.parse("vit_nano@160:g+vit_pico@256:g*1/residual"), scaled))
+    assert done.status == "done", done.error
 
 
 def test_each_largest_set_has_a_parent(small: DetectionData, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ them, and after a training of its own.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -25,15 +26,18 @@ from piip_search.search.feasible import feasible_designs
 from piip_search.space import SearchSpace
 from piip_search.space.parents import covering, inside, largest_sets
 from piip_search.tasks import default_task
+from piip_search.units import quantity
 from piip_workers.evaluators.evaluator import Report
 from piip_workers.jobs.job import imported
 from piip_workers.shared.deals import Deal
 from piip_workers.shared.task import SharedTask
 from piip_workers.shared.tensors import load_shared
-from piip_workers.shared.training import PARENT_FACTS, PARENT_WEIGHTS, ParentRecipe, ParentTraining
+from piip_workers.shared.training import PARENT_FACTS, PARENT_WEIGHTS, ParentRecipe, ParentTraining, kind_of
 from piip_workers.tasks import worker_of
 from piip_workers.whole_files import write_whole
 
+BRANCH_NAME = re.compile(r"[A-Za-z0-9_.-]+(#\d+)?")
+"""Name of a branch; it is part of a path."""
 PARENTS = "parents.json"
 """File that lists the parents of a preparation, with the backbones of each."""
 
@@ -65,7 +69,22 @@ def parents_of(folder: Path) -> list[Parent]:
         lists = json.loads((folder / PARENTS).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"no parent in {folder}: {error.strerror}; name the home folder that has it") from None
+    names = [name for backbones in lists for name in backbones]
+    if odd := [name for name in names if not BRANCH_NAME.fullmatch(name)]:
+        raise UserError(f"{folder / PARENTS} names no backbone with {odd[0]!r}; prepare the parents again")
     return [Parent(tuple(backbones), folder / "+".join(backbones)) for backbones in lists]
+
+
+def parent_of(design: Architecture, parents: Sequence[Parent]) -> Parent:
+    """The first parent that holds a design.
+
+    Raises:
+        UserError: None does.
+    """
+    found = next((parent for parent in parents if parent.holds(design)), None)
+    if found is None:
+        raise UserError(f"no parent was trained for {design}; it is not in the space that was prepared")
+    return found
 
 
 class SharedEvaluator:
@@ -104,8 +123,7 @@ class SharedEvaluator:
                 report((place + share) / len(sets), f"{name}, {text}" if len(sets) > 1 else text)
 
             found = self._training(space, rows_ND).run(self.folder / name, told)
-            fewest = min(found["passes"].values())
-            facts[name] = {**{key: value for key, value in found.items() if key != "passes"}, "fewest_passes": fewest}
+            facts[name] = {**found, "fewest_passes": min(found["fewest_passes"].values())}
         write_whole(self.folder / PARENTS, json.dumps([list(backbones) for backbones in sets]))
         return {"parents": facts, "said": [said_of(name, found) for name, found in facts.items()]}
 
@@ -118,18 +136,15 @@ class SharedEvaluator:
         settings["training"] = {**settings["training"], "learning_rate": rate}
         trained = candidate.architecture.scaled(candidate.fidelity.image_scale)
 
-        scarcest = 0
+        scarcest = _facts_of(parent.folder)["fewest_passes"].get(kind_of(trained), 0)
+        if scarcest < self._section.least_passes:
+            raise UserError(
+                f"a part of this design had {scarcest} batches in the parent's training, fewer than "
+                f"evaluator.least_passes ({self._section.least_passes}); raise evaluator.epochs"
+            )
 
         def begin(network: nn.Module) -> None:
-            nonlocal scarcest
-            keys, passes = self._keys(trained, network), _facts_of(parent.folder)["passes"]
-            scarcest = min(passes.get(key, 0) for key in keys.values())
-            if scarcest < self._section.least_passes:
-                raise UserError(
-                    f"a part of this design had {scarcest} batches in the parent's training, fewer than "
-                    f"evaluator.least_passes ({self._section.least_passes}); raise evaluator.epochs"
-                )
-            load_shared(network, keys, values_of(parent.folder))
+            load_shared(network, self._keys(trained, network), values_of(parent.folder))
 
         measured = self._measured(candidate, {**settings, "begin": begin})
         rest = {**measured.facts.rest, "parent": self.fingerprint, "fewest_passes": scarcest}
@@ -140,10 +155,7 @@ class SharedEvaluator:
         return evaluation
 
     def _parent_of(self, design: Architecture) -> Parent:
-        found = next((parent for parent in parents_of(self.folder) if parent.holds(design)), None)
-        if found is None:
-            raise UserError(f"no parent was trained for {design}; it is not in the space that was prepared")
-        return found
+        return parent_of(design, parents_of(self.folder))
 
     def _training(self, space: SearchSpace, rows_ND: Any) -> ParentTraining:
         scale, seed = self._spec.fidelity.image_scale, self._spec.seed
@@ -164,6 +176,7 @@ class SharedEvaluator:
             grown=grown,
             seed=seed,
             checkpoint_seconds=60 * section.checkpoint_minutes,
+            least_passes=section.least_passes,
         )
         singles = Deal(space, alone_ND, seed, scale) if grown else None
         return ParentTraining(task, Deal(space, rows_ND, seed, scale), singles, cover, recipe)
@@ -216,9 +229,9 @@ def said_of(name: str, facts: Mapping[str, Any]) -> str:
         for what, found in zip(("interactions", "merges"), gates.values(), strict=True)
         if found
     ]
-    skipped = sum(facts["skipped"].values())
+    skipped, parameters = sum(facts["skipped"].values()), quantity(facts["parameters"] / 1e6, "M parameters", 3)
     said = [
-        f"{name}: {facts['parameters'] / 1e6:.3g} M parameters in {facts['tensors']} tensors, {facts['steps']:,} steps",
+        f"{name}: {parameters} in {facts['tensors']} tensors, {facts['steps']:,} steps",
         f"each tensor had at least {facts['fewest_passes']:,} batches",
         *([f"loss by largest image: {losses}"] if losses else []),
         *([f"mean gates: {', '.join(opened)}"] if opened else []),

@@ -3,6 +3,7 @@
 import copy
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -22,7 +23,9 @@ ONNX_TOLERANCE = 1e-4
 """Greatest allowed difference from torch, relative to a map's greatest value."""
 
 
-def write_onnx(architecture: Architecture, network: nn.Module, folder: Path, log: Path) -> None:
+def write_onnx(
+    architecture: Architecture, network: nn.Module, folder: Path, log: Path, strides: Sequence[int] = STRIDES
+) -> None:
     """Writes `model.onnx`: backbone and pyramid, with the input `image` and one map a stride.
 
     Args:
@@ -30,6 +33,7 @@ def write_onnx(architecture: Architecture, network: nn.Module, folder: Path, log
         network: Its network, with weights.
         folder: Folder to write to; new or empty.
         log: File for the exporter's output.
+        strides: Strides of the network's maps.
     """
     folder.mkdir(exist_ok=True)
     image = torch.zeros(1, 3, architecture.resolution, architecture.resolution)
@@ -42,7 +46,7 @@ def write_onnx(architecture: Architecture, network: nn.Module, folder: Path, log
             opset_version=OPSET,
             verbose=False,
             input_names=["image"],
-            output_names=[f"stride_{stride}" for stride in STRIDES],
+            output_names=[f"stride_{stride}" for stride in strides],
         )
 
 

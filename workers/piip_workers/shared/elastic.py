@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from piip_search.architecture.segments import STRIDES
 from piip_search.models import PIIPPyramid
 from piip_search.models.elastic import ELASTIC_POINTS, ELASTIC_WEIGHTS, ElasticPIIP, OperatingPoint, keys_of, rows_of
 from piip_search.models.weights.shared_keys import network_key
 from piip_workers.networks.proof import Proof
 from piip_workers.networks.torch_export import TORCH_TOLERANCE, greatest_difference
 from piip_workers.shared.tensors import load_shared
-from piip_workers.shared.training import PARENT_WEIGHTS
+from piip_workers.shared.training import PARENT_FACTS, PARENT_WEIGHTS
 
 PROGRAM = "elastic.py"
 """File that loads the network."""
@@ -81,15 +82,22 @@ def write_elastic(
     Returns:
         The network as it is loaded from the folder.
     """
-    values, needed = load_file(parent / PARENT_WEIGHTS), keys_of(points)
+    values, strides = load_file(parent / PARENT_WEIGHTS), strides_of(parent)
+    needed = keys_of(points, strides)
     kept = {key: tensor for key, tensor in values.items() if key in needed or key.startswith(("N/", "D/"))}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(kept, folder / ELASTIC_WEIGHTS)
-    content = {**about, "metric": points[0].metric, "points": rows_of(points)}
+    content = {**about, "strides": strides, "metric": points[0].metric, "points": rows_of(points)}
     (folder / ELASTIC_POINTS).write_text(json.dumps(content, indent=1), encoding="utf-8")
     program = _PROGRAM.format(count=len(points), least=points[0].gmacs, most=points[-1].gmacs)
     (folder / PROGRAM).write_text(program, encoding="utf-8")
-    return ElasticPIIP(points, kept, bool(about.get("rises", True)))
+    return ElasticPIIP(points, kept, bool(about["rises"]), strides)
+
+
+def strides_of(parent: Path) -> list[int]:
+    """Strides of the maps of a parent's networks."""
+    facts = json.loads((parent / PARENT_FACTS).read_text(encoding="utf-8"))
+    return [int(stride) for stride in facts["network"].get("strides", STRIDES)]
 
 
 def prove_elastic(parent: Path, network: ElasticPIIP, folder: Path, proof: Proof) -> None:
@@ -98,9 +106,9 @@ def prove_elastic(parent: Path, network: ElasticPIIP, folder: Path, proof: Proof
     The folder is loaded in a process of its own, which switches between the points.
     """
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    values = load_file(parent / PARENT_WEIGHTS)
+    values, strides = load_file(parent / PARENT_WEIGHTS), strides_of(parent)
     with torch.no_grad():
-        expected = [_alone(point, values)(image) for point in network.points]
+        expected = [_alone(point, values, strides)(image) for point in network.points]
 
     def differences() -> float:
         found = _elsewhere(folder, image)
@@ -116,8 +124,8 @@ def prove_elastic(parent: Path, network: ElasticPIIP, folder: Path, proof: Proof
     proof.check("elastic: tensors that points have twice", 0, lambda: _twice(network))
 
 
-def _alone(point: OperatingPoint, values: Mapping[str, Tensor]) -> nn.Module:
-    network = PIIPPyramid(point.design)
+def _alone(point: OperatingPoint, values: Mapping[str, Tensor], strides: Sequence[int]) -> nn.Module:
+    network = PIIPPyramid(point.design, strides=strides)
     load_shared(network, {name: network_key(point.design, name) for name, _ in network.named_parameters()}, values)
     return network.eval()
 
@@ -145,13 +153,14 @@ def _elsewhere(folder: Path, image: Tensor) -> list[list[Tensor]]:
         return loaded
 
 
-def write_elastic_onnx(network: ElasticPIIP, folder: Path, log: Path) -> list[Path]:
+def write_elastic_onnx(network: ElasticPIIP, folder: Path, log: Path, strides: Sequence[int]) -> list[Path]:
     """Writes one ONNX file a point, all of which read their weights from one file.
 
     Args:
         network: The elastic network.
         folder: Folder of the export.
         log: File for the exporter's output.
+        strides: Strides of the network's maps.
 
     Returns:
         The files, in the order of the points.
@@ -166,7 +175,7 @@ def write_elastic_onnx(network: ElasticPIIP, folder: Path, log: Path) -> list[Pa
     files = []
     with (place / ONNX_WEIGHTS).open("wb") as weights, tempfile.TemporaryDirectory() as scratch:
         for number, (point, one) in enumerate(zip(network.points, network.networks, strict=True)):
-            write_onnx(point.design, one, Path(scratch), log)
+            write_onnx(point.design, one, Path(scratch), log, strides)
             model = onnx.load(str(Path(scratch) / "model.onnx"))
             for tensor in model.graph.initializer:
                 _outside(tensor, weights, offsets)

@@ -1,6 +1,6 @@
 """What the training of a parent needs of a task."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -29,6 +29,11 @@ class SharedTask(Protocol):
         """Device of the training."""
         ...
 
+    @property
+    def network(self) -> Mapping[str, Any]:
+        """Settings of the PIIP networks besides their designs, plain data."""
+        ...
+
     def build(self, design: Architecture) -> nn.Module:
         """A network of a design with the weights that a training of its own starts from."""
         ...
@@ -46,13 +51,8 @@ class SharedTask(Protocol):
         """The batches of one pass over the images, a pure function of the seed; all passes have equally many."""
         ...
 
-    def read(self, asked: Iterable[Asked], designs: Sequence[Architecture]) -> Iterator[Any]:
-        """The batches in their order.
-
-        Args:
-            asked: Batches.
-            designs: One design of each image size that may come.
-        """
+    def read(self, asked: Iterable[Asked]) -> Iterator[Any]:
+        """The batches in their order."""
         ...
 
     def loss(self, network: nn.Module, batch: Any) -> Tensor:

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from piip_search.architecture import Architecture
+from piip_search.architecture.branch_names import branch_names
 from piip_search.errors import UserError
 from piip_workers.shared.deals import Deal
 from piip_workers.shared.task import Asked, SharedTask
@@ -54,6 +55,7 @@ class ParentRecipe:
         grown: Number of first steps in which single branches alone are trained; 0 for none.
         seed: Seed of everything random.
         checkpoint_seconds: Least seconds between two checkpoints.
+        least_passes: Fewest batches that each tensor has to have.
     """
 
     steps: int
@@ -65,6 +67,7 @@ class ParentRecipe:
     grown: int
     seed: int
     checkpoint_seconds: float
+    least_passes: int = 1
 
     def rate(self, step: int) -> float:
         """Share of the highest learning rate at a step: a linear rise, then half a cosine."""
@@ -126,11 +129,15 @@ class ParentTraining:
         """
         self._task, self._deal, self._singles, self._cover, self._recipe = task, deal, singles, cover, recipe
         self._tensors, self._batches_a_pass = SharedTensors(), len(task.batches(0))
+        self._keys_of_kind: dict[str, frozenset[str]] = {}
         self._built: OrderedDict[str, tuple[nn.Module, dict[str, str]]] = OrderedDict()
         torch.manual_seed(recipe.seed)
-        for design in cover:
+        # Those of most branches first: the learning rate of a block goes by the deepest branch.
+        for design in sorted(cover, key=lambda design: -len(design.branches)):
             network = task.build(design)
-            self._tensors.adopt(network, task.keys(design, network), task.rates(design, network))
+            keys = task.keys(design, network)
+            self._keys_of_kind[kind_of(design)] = frozenset(keys.values())
+            self._tensors.adopt(network, keys, task.rates(design, network))
 
     def run(self, folder: Path, report: Callable[[float, str], None]) -> dict[str, Any]:
         """Trains to the end, from the checkpoint if there is one.
@@ -144,15 +151,17 @@ class ParentTraining:
 
         Raises:
             FloatingPointError: The loss is not finite again and again.
+            UserError: The training is too short: a tensor would have too few batches.
         """
         if (folder / PARENT_FACTS).is_file():
             return dict(json.loads((folder / PARENT_FACTS).read_text(encoding="utf-8")))
         folder.mkdir(parents=True, exist_ok=True)
+        self._check_length()
         optimiser = self._optimiser()
         progress = self._resumed(folder, optimiser)
         last = time.monotonic()
         recipe = self._recipe
-        batches = self._task.read(self._asked(progress.step), self._cover)
+        batches = self._task.read(self._asked(progress.step))
         for step in range(progress.step, recipe.steps):
             if step == recipe.grown and step:
                 self.grow()
@@ -184,6 +193,23 @@ class ParentTraining:
         moved = [tensor for tensor in self._tensors.parameters.values() if tensor.grad is not None]
         torch.nn.utils.clip_grad_norm_(moved, recipe.clip_norm)
         optimiser.step()
+
+    def _check_length(self) -> None:
+        """Checks that every tensor will have enough batches: draws are known before the training."""
+        recipe = self._recipe
+        kinds = Counter(
+            kind_of(self._design(step, turn)) for step in range(recipe.steps) for turn in range(recipe.designs)
+        )
+        passes = Counter[str]()
+        for kind, count in kinds.items():
+            passes.update(dict.fromkeys(self._keys_of_kind[kind], count))
+        fewest = min(self._tensors.parameters, key=lambda key: passes[key])
+        if passes[fewest] < recipe.least_passes:
+            raise UserError(
+                f"the training of {recipe.steps:,} steps is too short: some tensors would have {passes[fewest]} "
+                f"batches, fewer than evaluator.least_passes ({recipe.least_passes}), such as {fewest}; "
+                f"raise evaluator.epochs about {math.ceil(recipe.least_passes / max(1, passes[fewest]))} times"
+            )
 
     def _design(self, step: int, turn: int) -> Architecture:
         recipe = self._recipe
@@ -237,9 +263,15 @@ class ParentTraining:
         """
         for key, parameter in self._tensors.parameters.items():
             kind, owner, inner = key.split("/", 2)
-            first, arrow, output = owner.partition("<-")
-            source = self._tensors.parameters.get(f"{kind}/{output}/{inner}") if arrow and kind in MAP_READERS else None
-            if source is not None and first != output:
+            _, arrow, output = owner.partition("<-")
+            # A single branch is the first of its backbone.
+            if arrow and kind in MAP_READERS:
+                source = self._tensors.parameters.get(f"{kind}/{output.partition('#')[0]}/{inner}")
+            elif kind == "B" and "#" in owner:
+                source = self._tensors.parameters.get(f"B/{owner.partition('#')[0]}/{inner}")
+            else:
+                source = None
+            if source is not None:
                 with torch.no_grad():
                     take_over(parameter, source, widens=kind == "P")
 
@@ -251,9 +283,8 @@ class ParentTraining:
         self._tensors.load(state["tensors"])
         for key, moments in state["moments"].items():
             parameter = self._tensors.parameters[key]
-            optimiser.state[parameter] = {
-                name: value if name == "step" else value.to(parameter.device) for name, value in moments.items()
-            }
+            # A fused optimiser has the number of steps on the parameter's device too.
+            optimiser.state[parameter] = {name: value.to(parameter.device) for name, value in moments.items()}
         told = state["progress"]
         losses = {int(part): {int(side): tuple(row) for side, row in rows.items()} for part, rows in told[2].items()}
         return _Progress(told[0], Counter(told[1]), losses, Counter(told[3]), list(told[4]))
@@ -267,19 +298,16 @@ class ParentTraining:
 
     def _end(self, folder: Path, progress: _Progress) -> dict[str, Any]:
         """Writes the tensors, then the facts, and removes the checkpoint."""
-        missing = [key for key in self._tensors.parameters if not progress.passes[key]]
-        if missing:
-            raise UserError(
-                f"the training was too short: {len(missing)} of {len(self._tensors.parameters)} tensors had no pass, "
-                f"such as {missing[0]}; raise evaluator.epochs"
-            )
         with draft_of(folder / PARENT_WEIGHTS) as draft:
             save_file(self._tensors.values(), draft)
         facts = {
             "steps": progress.step,
             "tensors": len(self._tensors.parameters),
             "parameters": sum(parameter.numel() for parameter in self._tensors.parameters.values()),
-            "passes": dict(progress.passes),
+            "fewest_passes": {
+                kind: min(progress.passes[key] for key in keys) for kind, keys in self._keys_of_kind.items()
+            },
+            "network": dict(self._task.network),
             "losses": {
                 str(part): {str(side): total / count for side, (total, count) in sorted(rows.items())}
                 for part, rows in sorted(progress.losses.items())
@@ -299,6 +327,11 @@ class ParentTraining:
             if kind == "W" or (kind == "I" and inner.rpartition(".")[2] in INTERACTION_GATES):
                 found.setdefault(f"{kind}/{owner}", []).append(float(parameter.detach().abs().mean()))
         return {owner: sum(values) / len(values) for owner, values in sorted(found.items())}
+
+
+def kind_of(design: Architecture) -> str:
+    """What decides which tensors a design has: all but image sizes and windows, and which image is the largest."""
+    return f"{'+'.join(branch_names(design))}/{design.output}/{design.interaction}/{design.merge}"
 
 
 MAP_READERS = ("P", "N")

@@ -1,6 +1,6 @@
 """Detectors whose weights are shared by many designs: built and fed as the proxies are."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ class SharedDetectors:
         torch.set_num_threads(self._training.threads)
         self._detector = detector_config_of(self._training)
         self._paths = data_sets.prepare(DetectionData.model_validate(data), self._detector.masks)
-        self._folder, self._seed = folder, seed
+        self._folder, self._seed, self._design = folder, seed, design
+        self.network: Mapping[str, Any] = {"strides": list(self._detector.strides)}
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         register_all_modules(init_default_scope=False)
         self._images = ProxyImages(1)
@@ -121,14 +122,9 @@ class SharedDetectors:
         whole += [left[at : at + size] for at in range(0, len(left), size)]
         return [tuple(whole[place]) for place in random.permutation(len(whole))]
 
-    def read(self, asked: Iterable[Asked], designs: Sequence[Architecture]) -> Iterator[Any]:
-        pipelines = {}
-        for design in designs:
-            if design.resolution not in pipelines:
-                with DefaultScope.overwrite_default_scope("mmdet"):
-                    pipelines[design.resolution] = Compose(_part(self._settings(design))["pipeline"])
+    def read(self, asked: Iterable[Asked]) -> Iterator[Any]:
         loader: DataLoader[Any] = DataLoader(
-            _SizedImages(self._data_set(designs[0]), pipelines),
+            _SizedImages(self._data_set(self._design), self._pipeline),
             batch_sampler=_Batches(asked),
             num_workers=self._training.loader_workers,
             collate_fn=pseudo_collate,
@@ -141,6 +137,10 @@ class SharedDetectors:
         loss, _ = network.parse_losses(network(**prepared, mode="loss"))  # type: ignore[operator]
         found: Tensor = loss
         return found
+
+    def _pipeline(self, design: Architecture) -> Any:
+        with DefaultScope.overwrite_default_scope("mmdet"):
+            return Compose(_part(self._settings(design))["pipeline"])
 
     def _data_set(self, design: Architecture) -> Any:
         with quiet(self._folder / "output.txt"), DefaultScope.overwrite_default_scope("mmdet"):
@@ -167,14 +167,17 @@ class SharedDetectors:
 
 
 class _SizedImages(Dataset[Any]):
-    """A data set whose images are asked for by image size and number."""
+    """A data set whose images are asked for by design and number; images depend on a design's largest side alone."""
 
-    def __init__(self, images: Any, pipelines: Mapping[int, Any]) -> None:
-        self._images, self._pipelines = images, pipelines
+    def __init__(self, images: Any, pipeline: Callable[[Architecture], Any]) -> None:
+        self._images, self._pipeline = images, pipeline
+        self._pipelines: dict[int, Any] = {}
 
-    def __getitem__(self, asked: tuple[int, int]) -> Any:
-        side, image = asked
-        self._images.pipeline = self._pipelines[side]
+    def __getitem__(self, asked: tuple[Architecture, int]) -> Any:
+        design, image = asked
+        if design.resolution not in self._pipelines:
+            self._pipelines[design.resolution] = self._pipeline(design)
+        self._images.pipeline = self._pipelines[design.resolution]
         return self._images[image]
 
 
@@ -184,8 +187,8 @@ class _Batches:
     def __init__(self, asked: Iterable[Asked]) -> None:
         self._asked = asked
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return ([(one.design.resolution, image) for image in one.images] for one in self._asked)
+    def __iter__(self) -> Iterator[list[tuple[Architecture, int]]]:
+        return ([(one.design, image) for image in one.images] for one in self._asked)
 
 
 def detector_keys(design: Architecture, network: nn.Module) -> dict[str, str]:
