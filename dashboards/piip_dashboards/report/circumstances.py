@@ -7,6 +7,7 @@ from typing import Any
 
 from piip_search import __version__
 from piip_search.config import SearchSpec, SpecError
+from piip_search.config.evaluator import SharedSection
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import Objectives
 from piip_search.ledger import PreparationSummary, SearchRecord
@@ -50,7 +51,7 @@ def ask(spec: SearchSpec, objectives: Objectives) -> tuple[tuple[Fact, ...], tup
 
 def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
     training, fidelity = spec.training, spec.fidelity
-    effort = [f"{fidelity.epochs} epochs"]
+    effort = [_epochs(spec)]
     effort += [f"{fidelity.data_fraction:.3g} of the images"] if fidelity.data_fraction < 1 else []
     effort += [f"images at {fidelity.image_scale:.3g} of their size"] if fidelity.image_scale < 1 else []
     effort += [f"of a schedule of {fidelity.horizon}"] if fidelity.horizon else []
@@ -68,6 +69,14 @@ def _question(spec: SearchSpec, objectives: Objectives) -> tuple[Fact, ...]:
         facts.append(Fact("Schedule", f"rungs ({rungs}), one in {spec.promoted[0]} goes on"))
     prior = ", with the papers' designs as prior" if spec.prior else ""
     return (*facts, Fact("Sampler", f"{spec.sampler}{prior}, seed {spec.seed}"))
+
+
+def _epochs(spec: SearchSpec) -> str:
+    """How long a design is trained for the front."""
+    evaluator = spec.evaluator
+    if isinstance(evaluator, SharedSection) and evaluator.finish == "tuned":
+        return f"{evaluator.epochs} epochs that designs share, then {evaluator.tune} of its own"
+    return f"{spec.fidelity.epochs} epochs"
 
 
 def traded_off(objectives: Objectives) -> str:

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from piip_dashboards.report import SearchReport, make_report
+from piip_dashboards.report.circumstances import ask
 from piip_dashboards.report.paper import BROWSERS
 from piip_search.analysis.audit import AuditPlan, audit_candidates
 from piip_search.api.runs import history_of, report_source
 from piip_search.architecture import Architecture, Branch, Interaction
-from piip_search.config import SearchSpec
+from piip_search.config import SearchSpec, load_spec, parse_spec
+from piip_search.config.shipped import find_space
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.evaluation.objectives import pareto_front
 from piip_search.ledger import Ledger
@@ -353,3 +355,15 @@ def test_a_browser_prints_it(fill: Fill, run_cli: Cli, tmp_path: Path) -> None:
     ended = run_cli("report", "small", "-o", "report.pdf")
     assert ended.code == 0, ended.err
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.parametrize(
+    ("finish", "said"), [("tuned", "32 epochs that designs share, then 2 of its own"), ("alone", "8 ep")]
+)
+def test_the_report_tells_how_long_a_design_is_trained(finish: str, said: str) -> None:
+    content = load_spec(find_space("quickstart-shared")).model_dump(mode="json")
+    spec = parse_spec({**content, "evaluator": {**content["evaluator"], "finish": finish}})
+    question, _, _ = ask(spec, spec.objectives)
+    facts = {fact.name: fact.value for fact in question}
+    assert said in facts["Proxy"]
+    assert facts["Schedule"].startswith("rungs (with the parent's weights")
