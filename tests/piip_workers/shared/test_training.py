@@ -131,11 +131,10 @@ def ignored(share: float, text: str) -> None:
     pass
 
 
-@pytest.mark.parametrize("grown", [0, 4])
-def test_an_interrupted_training_ends_as_a_straight_one(tmp_path: Path, grown: int) -> None:
-    of = recipe(grown=grown)
+def test_a_training_that_is_killed_at_twenty_moments_ends_as_a_straight_one(tmp_path: Path) -> None:
+    of = recipe(steps=24, grown=4)
     straight = training(Brightness(), of).run(tmp_path / "straight", ignored)
-    for step in (1, 3, 4, 5, 11):
+    for step in range(1, 21):
         with pytest.raises(KilledError):
             training(Brightness(), of).run(tmp_path / "cut", killed_after(step))
     assert training(Brightness(), of).run(tmp_path / "cut", ignored) == straight
@@ -216,8 +215,40 @@ def test_ten_in_a_row_end_it_with_their_designs(tmp_path: Path) -> None:
         def loss(self, network: nn.Module, batch: Any) -> Tensor:
             return super().loss(network, batch) * float("inf")
 
-    with pytest.raises(FloatingPointError, match=r"not finite 10 times in a row, for vit_.*; lower training.learning"):
+    with pytest.raises(FloatingPointError, match=r"not finite 10 times in a row: vit_.*; lower training.learning"):
         training(AllBroken()).run(tmp_path, ignored)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
+    class OfOne(Brightness):
+        """The loss is finite, and its gradient is not: the square root of zero."""
+
+        def loss(self, network: nn.Module, batch: Any) -> Tensor:
+            found = super().loss(network, (batch[0], 1.0))
+            return found + (found - found).sqrt() if batch[1] != batch[1] else found
+
+    broken = "vit_nano@32:g+vit_pico@64:g*1/residual"
+    facts = training(OfOne(broken), recipe(steps=30)).run(tmp_path, ignored)
+    assert broken in facts["skipped"]
+    for name, tensor in _weights(tmp_path).items():
+        assert torch.isfinite(tensor).all(), name
+
+
+def test_a_step_that_does_not_fit_the_memory_is_skipped(tmp_path: Path) -> None:
+    class Large(Brightness):
+        always = False
+
+        def loss(self, network: nn.Module, batch: Any) -> Tensor:
+            if self.always or batch[1] != batch[1]:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().loss(network, batch)
+
+    large = "vit_nano@32:g+vit_pico@64:g*1/residual"
+    task = Large(large)
+    assert list(training(task, recipe(steps=30)).run(tmp_path / "one", ignored)["skipped"]) == [large]
+    task.always = True
+    with pytest.raises(MemoryError, match=r"did not fit the memory 10 times in a row: vit_.*; lower training.batch"):
+        training(task, recipe(steps=30)).run(tmp_path / "all", ignored)
 
 
 def test_a_training_that_is_too_short_is_refused_before_its_first_step(tmp_path: Path) -> None:

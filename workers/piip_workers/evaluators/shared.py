@@ -235,7 +235,7 @@ def said_of(name: str, facts: Mapping[str, Any]) -> str:
         f"each tensor had at least {facts['fewest_passes']:,} batches",
         *([f"loss by largest image: {losses}"] if losses else []),
         *([f"mean gates: {', '.join(opened)}"] if opened else []),
-        *([f"batches without a finite loss: {skipped}"] if skipped else []),
+        *([f"batches without a step: {skipped}"] if skipped else []),
     ]
     return "; ".join(said)
 

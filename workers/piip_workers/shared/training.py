@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,12 @@ PARENT_FACTS = "parent.json"
 """File with what is known of the finished training."""
 MOST_NETWORKS = 64
 """Most networks that are kept built: modules without tensors of their own."""
-MOST_NOT_FINITE = 10
-"""Number of losses in a row that are not finite after which the training ends."""
+MOST_SKIPPED = 10
+"""Number of batches in a row without a step after which the training ends."""
+NO_FINITE_LOSS = "the loss or its gradient was not finite"
+NO_ROOM = "a step did not fit the memory"
+STEP_SETTING = "training.batch_size"
+RATE_SETTINGS = "training.learning_rate or training.clip_norm"
 LOSS_PARTS = 20
 """Parts of the training whose mean losses are recorded."""
 LEAST_RATE = 0.01
@@ -86,8 +90,8 @@ class _Progress:
         step: Number of finished steps.
         passes: Number of batches that each key has had.
         losses: Sum and number of the losses of each part of the training, by image size.
-        skipped: Number of batches without a finite loss, by design.
-        in_a_row: Designs of the latest losses in a row that were not finite.
+        skipped: Number of batches without a step, by design.
+        in_a_row: Designs of the latest batches in a row without a step.
     """
 
     step: int = 0
@@ -102,14 +106,17 @@ class _Progress:
         total, count = self.losses.setdefault(part, {}).get(design.resolution, (0.0, 0))
         self.losses[part][design.resolution] = (total + loss, count + 1)
 
-    def skip(self, design: Architecture) -> None:
-        self.skipped[design.name] += 1
-        self.in_a_row.append(design.name)
-        if len(self.in_a_row) >= MOST_NOT_FINITE:
-            raise FloatingPointError(
-                f"the loss was not finite {MOST_NOT_FINITE} times in a row, for {', '.join(self.in_a_row)}; lower "
-                "training.learning_rate or training.clip_norm"
-            )
+    def skip(self, designs: Sequence[Architecture], why: str) -> None:
+        names = [design.name for design in designs]
+        self.skipped.update(names)
+        self.in_a_row += names
+        if len(self.in_a_row) < MOST_SKIPPED:
+            return
+        if why == NO_ROOM:
+            raise MemoryError(f"{why} {MOST_SKIPPED} times in a row: {', '.join(self.in_a_row)}; lower {STEP_SETTING}")
+        raise FloatingPointError(
+            f"{why} {MOST_SKIPPED} times in a row: {', '.join(self.in_a_row)}; lower {RATE_SETTINGS}"
+        )
 
 
 class ParentTraining:
@@ -151,6 +158,7 @@ class ParentTraining:
 
         Raises:
             FloatingPointError: The loss is not finite again and again.
+            MemoryError: A step does not fit the memory again and again.
             UserError: The training is too short: a tensor would have too few batches.
         """
         if (folder / PARENT_FACTS).is_file():
@@ -180,19 +188,29 @@ class ParentTraining:
         # Without a gradient a tensor is neither moved nor decayed: parts without a design in this step stay unchanged.
         optimiser.zero_grad(set_to_none=True)
         designs = [self._design(step, turn) for turn in range(recipe.designs)]
-        networks = [self._network(design) for design in designs]
+        networks, read = [self._network(design) for design in designs], [next(batches) for _ in designs]
         # After the networks, as building one draws random numbers, and a resumed training builds more of them.
         torch.manual_seed((recipe.seed * 1_000_003 + step) % 2**63)
-        for design, (network, keys) in zip(designs, networks, strict=True):
-            loss = self._task.loss(network, next(batches))
-            if not torch.isfinite(loss):
-                progress.skip(design)
-                continue
-            (loss / recipe.designs).backward()
-            progress.add(design, keys, float(loss.detach()), step * LOSS_PARTS // recipe.steps)
+        trained = []
+        for design, (network, keys), batch in zip(designs, networks, read, strict=True):
+            try:
+                loss = self._task.loss(network, batch)
+                if not torch.isfinite(loss):
+                    progress.skip([design], NO_FINITE_LOSS)
+                    continue
+                (loss / recipe.designs).backward()
+            except torch.OutOfMemoryError:
+                progress.skip([design], NO_ROOM)
+                return  # a part of its gradients may be there already
+            trained.append((design, keys, float(loss.detach())))
         moved = [tensor for tensor in self._tensors.parameters.values() if tensor.grad is not None]
-        torch.nn.utils.clip_grad_norm_(moved, recipe.clip_norm)
+        # One gradient that is not finite would make all tensors so.
+        if moved and not torch.isfinite(torch.nn.utils.clip_grad_norm_(moved, recipe.clip_norm)):
+            progress.skip([design for design, _, _ in trained], NO_FINITE_LOSS)
+            return
         optimiser.step()
+        for design, keys, value in trained:
+            progress.add(design, keys, value, step * LOSS_PARTS // recipe.steps)
 
     def _check_length(self) -> None:
         """Checks that every tensor will have enough batches: draws are known before the training."""
