@@ -10,13 +10,12 @@ the mean share of what a training of its own reaches, and the price in trainings
 """
 
 import argparse
-import itertools
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from piip_search.analysis.rank_correlation import tau_interval
+from piip_search.analysis.rank_correlation import agreement_within, tau_interval
 from piip_search.api.checks import looked_through
 from piip_search.api.evaluators import evaluator_of, prepare
 from piip_search.api.runners import Place, measurement
@@ -120,25 +119,15 @@ def report(
         ranks = np.array(ranking)
         share = f"{np.mean(ranks / truth):.0%}" if max(ranks) < 1 and name != "MACs" else ""
         lacks = truth.max() - truth[int(np.argmax(ranks))]
-        print(f"| {name} | {tau_interval(ranks, truth)} | {within(designs, ranks, truth)} | {lacks:.3f} | {share} |")
+        alike = agreement_within([design.resolution for design in designs], ranks, truth)
+        told = "–" if alike is None else f"{alike[0]:+.2f} of {alike[1]}"
+        print(f"| {name} | {tau_interval(ranks, truth)} | {told} | {lacks:.3f} | {share} |")
     if seeds > 1:
         first, second = ([value[design, alone, seed] for design in designs] for seed in (0, 1))
         print(f"two trainings alone agree by {tau_interval(first, second)}")
     for name, epochs in (("as it is", scored), ("tuned", tuned)):
         seconds = sum(found[design, epochs, 0].seconds for design in designs)
         print(f"{name}: {seconds / len(designs):.1f} s a design")
-
-
-def within(designs: list[Architecture], ranks: "np.ndarray[tuple[int], np.dtype[np.float64]]", truth: object) -> str:
-    """Agreement among pairs of designs of one image size: pairs in order less pairs in disorder, as a share."""
-    values = np.asarray(truth)
-    pairs = [
-        (one, other)
-        for one, other in itertools.combinations(range(len(designs)), 2)
-        if designs[one].resolution == designs[other].resolution
-    ]
-    signs = [np.sign(ranks[one] - ranks[other]) * np.sign(values[one] - values[other]) for one, other in pairs]
-    return f"{np.mean(signs):+.2f} of {len(pairs)}" if pairs else "–"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from piip_search.analysis.effects.matched import mean_interval
+from piip_search.analysis.rank_correlation import Interval
 from piip_search.api.checks import looked_through
 from piip_search.api.evaluators import evaluator_of, prepare
 from piip_search.api.runners import Place, measurement
@@ -77,13 +79,10 @@ def main() -> None:
 
 def interval(logs: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> str:
     """The geometric mean, with its 90 % interval from three values on."""
-    from scipy.stats import t
-
-    mean = float(logs.mean())
-    if len(logs) < 3:
-        return f"{np.exp(mean):.2f}"
-    wide = float(t.ppf(0.95, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs)))
-    return f"{np.exp(mean):.2f} [{np.exp(mean - wide):.2f}, {np.exp(mean + wide):.2f}]"
+    found = mean_interval(logs.tolist())
+    if not isinstance(found, Interval):
+        return f"{np.exp(found):.2f}"
+    return f"{np.exp(found.value):.2f} [{np.exp(found.low):.2f}, {np.exp(found.high):.2f}]"
 
 
 if __name__ == "__main__":

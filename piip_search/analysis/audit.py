@@ -8,7 +8,6 @@ drawn from all scored ones; each is also tuned, and trained alone in place of lo
 """
 
 import hashlib
-import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from piip_search.analysis.rank_correlation import Interval, tau_difference, tau_interval
+from piip_search.analysis.rank_correlation import Interval, agreement_within, tau_difference, tau_interval
 from piip_search.architecture import Architecture
 from piip_search.cost import CostAxis
 from piip_search.evaluation.evaluation import Candidate, Evaluation, Fidelity
@@ -223,7 +222,7 @@ def _audit(
         tuple(_rival(*rival, proxy_N, truth_N) for rival in _rivals(objectives, whole)),
         _rungs([longer[design] for design in whole], metric, truth_N),
         float(np.median(values_NS.std(axis=1, ddof=1))) if plan.seeds > 1 else None,
-        _alike([design.resolution for design in whole], proxy_N, truth_N),
+        agreement_within([design.resolution for design in whole], proxy_N, truth_N),
         None if plan.tuned is None else tau_interval([tuned[design] or 0.0 for design in whole], truth_N),
     )
     return Audit(tier, metric.name, len(whole), verdict(figures), figures)
@@ -242,14 +241,6 @@ def _rivals(objectives: Objectives, designs: Sequence[Architecture]) -> Iterator
 
 def _rival(noun: str, rival_N: np.ndarray, proxy_N: np.ndarray, truth_N: np.ndarray) -> CostRank:
     return CostRank(noun, tau_interval(rival_N, truth_N), tau_difference(proxy_N, rival_N, truth_N))
-
-
-def _alike(sides: Sequence[int], proxy_N: np.ndarray, truth_N: np.ndarray) -> tuple[float, int] | None:
-    pairs = [(a, b) for a, b in itertools.combinations(range(len(sides)), 2) if sides[a] == sides[b]]
-    if not pairs:
-        return None
-    signs = [np.sign(proxy_N[a] - proxy_N[b]) * np.sign(truth_N[a] - truth_N[b]) for a, b in pairs]
-    return float(np.mean(signs)), len(pairs)
 
 
 def _between_seeds(values_NS: np.ndarray) -> Interval | None:

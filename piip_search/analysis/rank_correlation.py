@@ -3,6 +3,8 @@
 Legend: N designs, R resamplings.
 """
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +42,20 @@ def kendall_tau(first_N: ArrayLike, second_N: ArrayLike) -> float:
     treatment of ties in ranking problems", Biometrika 33 (1945).
     """
     return float(_taus(np.asarray(first_N, float), np.asarray(second_N, float), np.arange(np.size(first_N))[None])[0])
+
+
+def agreement_within(groups: Sequence[object], first_N: ArrayLike, second_N: ArrayLike) -> tuple[float, int] | None:
+    """Agreement of two scores among pairs of one group: pairs in one order less pairs in the other, as a share.
+
+    Returns:
+        The share, in [-1, 1], where ties count as nothing, and the number of pairs; None without a pair.
+    """
+    one_N, other_N = np.asarray(first_N, float), np.asarray(second_N, float)
+    pairs = [(a, b) for a, b in itertools.combinations(range(len(groups)), 2) if groups[a] == groups[b]]
+    if not pairs:
+        return None
+    signs = [np.sign(one_N[a] - one_N[b]) * np.sign(other_N[a] - other_N[b]) for a, b in pairs]
+    return float(np.mean(signs)), len(pairs)
 
 
 def tau_interval(first_N: ArrayLike, second_N: ArrayLike, seed: int = 0) -> Interval:

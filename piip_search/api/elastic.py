@@ -13,7 +13,7 @@ from piip_search.api.ledgers import log_action
 from piip_search.api.notices import Notify, ignore
 from piip_search.api.runs import history_of
 from piip_search.config.evaluator import SharedSection
-from piip_search.errors import ChoiceError, ExportError, UserError
+from piip_search.errors import ChoiceError, UserError
 from piip_search.evaluation.evaluation import Evaluation
 from piip_search.evaluation.objectives import pareto_front
 from piip_search.export import prepared_folder
@@ -132,17 +132,6 @@ def export_elastic(
         exports.append(export)
         log_action(ledger, "exported", run, options.token, design=f"{ELASTIC} {name}", folder=str(folder.resolve()))
     return tuple(exports)
-
-
-def check_elastic(exports: Sequence[ElasticExport]) -> None:
-    """Checks that all checks of some exports passed.
-
-    Raises:
-        ExportError: A check failed; the message lists all failures.
-    """
-    failures = [f"{one.folder}: {line}" for one in exports for line in one.proof.failures]
-    if failures:
-        raise ExportError("\n".join(["the proof failed; the files are kept:", *failures]))
 
 
 def _exported(

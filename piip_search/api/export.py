@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from piip_search.api.checks import image_counts
 from piip_search.api.extras import extra, find_trainer
@@ -181,7 +181,17 @@ def export_designs(
     return tuple(exports)
 
 
-def check_proofs(exports: Sequence[DesignExport]) -> None:
+class Proved(Protocol):
+    """A written folder with its checks."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def proof(self) -> "Proof": ...
+
+
+def check_proofs(exports: Sequence[Proved]) -> None:
     """Checks that all checks of some exports passed.
 
     Args:
@@ -190,7 +200,7 @@ def check_proofs(exports: Sequence[DesignExport]) -> None:
     Raises:
         ExportError: A check failed; the message lists all failures.
     """
-    failures = [f"{design.folder}: {line}" for design in exports for line in design.proof.failures]
+    failures = [f"{one.folder}: {line}" for one in exports for line in one.proof.failures]
     if failures:
         raise ExportError("\n".join(["the proof failed; the files are kept:", *failures]))
 

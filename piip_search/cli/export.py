@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from piip_search.api.elastic import ELASTIC, check_elastic, export_elastic
+from piip_search.api.elastic import ELASTIC, export_elastic
 from piip_search.api.export import ALL_FORMATS, DesignExport, ExportOptions, check_proofs, export_designs
 from piip_search.api.notices import ignore
 from piip_search.api.stores import read_ledger
@@ -102,7 +102,7 @@ def export(
             print_json({"run": run, "choice": choice, "exports": [network.to_dict() for network in networks]})
         else:
             print_result(*(str(network.folder) if quiet else network.summary for network in networks))
-        check_elastic(networks)
+        check_proofs(networks)
         return
     with progress(as_json, quiet).status("exporting") as status:
         exports = export_designs(book, run, choice, out, home, options, notify, status.update, done)

@@ -51,13 +51,12 @@ class StandAloneSection(EvaluatorSection):
 
 
 class SharedSection(EvaluatorSection):
-    """The evaluator that trains one network for many designs.
+    """The evaluator that trains one network for many designs: a parent for each largest set of backbones of the space.
 
     Its rungs are the ways in which a design is measured: with the parent's weights, after a short training from them,
     and, if asked for, after a training of its own.
 
     Attributes:
-        parents: What a parent is trained for: `set`, each largest set of backbones of the space.
         epochs: Passes over the training images by a parent, all its designs together.
         designs_a_step: Designs of one update; each reads a batch of its own.
         grow: Share of the steps in which single branches alone are trained, where they are in the space.
@@ -81,7 +80,6 @@ class SharedSection(EvaluatorSection):
     )
     scoring: ClassVar[tuple[str, ...]] = ("tune", "tune_rate", "keep", "finish", "least_passes", "checkpoint_minutes")
     kind: Literal["shared"]
-    parents: Literal["set"] = "set"
     epochs: Count = 36
     designs_a_step: Count = 2
     grow: Annotated[float, Field(ge=0, lt=1)] = 0.3

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -140,18 +141,17 @@ def load_elastic(folder: Path) -> ElasticPIIP:
         values = load_file(folder / ELASTIC_WEIGHTS)
     except OSError as error:
         raise UserError(f"{folder} holds no elastic network: {error.strerror}; export one") from None
-    metric = content["metric"]
-    points = [
-        OperatingPoint(
-            Architecture.parse(row["architecture"]),
-            metric,
-            float(row[metric]),
-            float(row["gmacs"]),
-            float(row["mparams"]),
-        )
-        for row in content["points"]
-    ]
-    return ElasticPIIP(points, values, content["rises"], content["strides"])
+    except (ValueError, SafetensorError) as error:
+        raise UserError(f"{folder} holds a damaged elastic network: {error}; export it again") from None
+    try:
+        metric, rises, strides = content["metric"], content["rises"], content["strides"]
+        points = [
+            OperatingPoint(Architecture.parse(row["architecture"]), metric, row[metric], row["gmacs"], row["mparams"])
+            for row in content["points"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / ELASTIC_POINTS} lacks {error}; export the network again") from None
+    return ElasticPIIP(points, values, rises, strides)
 
 
 def _tied(

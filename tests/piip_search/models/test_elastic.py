@@ -58,7 +58,6 @@ def test_every_point_gives_the_maps_of_a_network_of_its_own() -> None:
 
 def test_tensors_are_there_once() -> None:
     elastic = ElasticPIIP(POINTS, values())
-    assert {parameter.numel() for parameter in elastic.parameters()}
     assert sum(parameter.numel() for parameter in elastic.parameters()) == sum(t.numel() for t in values().values())
     assert keys_of(POINTS) == set(values())
     elastic.to(torch.float64)
@@ -119,6 +118,11 @@ def test_a_folder_is_loaded_as_it_was_written(tmp_path: Path) -> None:
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no elastic network: No such file"):
         load_elastic(tmp_path)
+    save_file(values(), tmp_path / ELASTIC_WEIGHTS)
+    for content, message in (("{", "damaged elastic network"), ('{"metric": "bbox_mAP"}', "lacks 'rises'")):
+        (tmp_path / ELASTIC_POINTS).write_text(content, encoding="utf-8")
+        with pytest.raises(UserError, match=message):
+            load_elastic(tmp_path)
     lacking = values()
     key = next(key for key in lacking if key.startswith("I/"))
     del lacking[key]

@@ -1,6 +1,6 @@
 """The evaluator that trains one network for many designs, and measures each with its weights.
 
-It prepares a parent for each largest set of backbones of the space (`parents: set`). A design is then measured in three
+It prepares a parent for each largest set of backbones of the space. A design is then measured in three
 ways, which are the rungs of the search: with the parent's weights as they are (0 epochs), after a short training from
 them, and after a training of its own.
 """

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -83,7 +84,7 @@ def prove_torch(architecture: Architecture, network: nn.Module, folder: Path, pr
     proof.check(
         "torch: greatest relative difference of the maps",
         TORCH_TOLERANCE,
-        lambda: greatest_difference(_elsewhere(folder, image), expected),
+        lambda: greatest_difference(run_elsewhere(_RUN, folder / "model.py", image), expected),
         float.__le__,
         note,
     )
@@ -97,16 +98,24 @@ def greatest_difference(found: list[Tensor], expected: tuple[Tensor, ...]) -> fl
     )
 
 
-def _elsewhere(folder: Path, image: Tensor) -> list[Tensor]:
+def run_elsewhere(script: str, program: Path, image: Tensor) -> Any:
+    """What a script makes of a written program and an image, in a process of its own.
+
+    Args:
+        script: Python text; it gets the paths of the program, of the image and of the result as arguments.
+        program: The written program.
+        image: Images, shape (B, 3, H, W).
+
+    Raises:
+        RuntimeError: The process failed; the message is its last line.
+    """
     with tempfile.TemporaryDirectory() as place:
-        given, maps = Path(place) / "image.pt", Path(place) / "maps.pt"
+        given, result = Path(place) / "image.pt", Path(place) / "result.pt"
         torch.save(image, given)
-        command = [sys.executable, "-c", _RUN, str(folder / "model.py"), str(given), str(maps)]
+        command = [sys.executable, "-c", script, str(program), str(given), str(result)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if ended.returncode:
-            raise RuntimeError(
-                ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else "it ended with an error"
-            )
-        loaded: list[Tensor] = torch.load(maps, weights_only=True)
-        return loaded
+            said = ended.stderr.strip().splitlines()
+            raise RuntimeError(said[-1] if said else "it ended with an error")
+        return torch.load(result, weights_only=True)

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +16,7 @@ from piip_search.models import PIIPPyramid
 from piip_search.models.elastic import ELASTIC_POINTS, ELASTIC_WEIGHTS, ElasticPIIP, OperatingPoint, keys_of, rows_of
 from piip_search.models.weights.shared_keys import network_key
 from piip_workers.networks.proof import Proof
-from piip_workers.networks.torch_export import TORCH_TOLERANCE, greatest_difference
+from piip_workers.networks.torch_export import TORCH_TOLERANCE, greatest_difference, run_elsewhere
 from piip_workers.shared.tensors import load_shared
 from piip_workers.shared.training import PARENT_FACTS, PARENT_WEIGHTS
 
@@ -111,7 +108,7 @@ def prove_elastic(parent: Path, network: ElasticPIIP, folder: Path, proof: Proof
         expected = [_alone(point, values, strides)(image) for point in network.points]
 
     def differences() -> float:
-        found = _elsewhere(folder, image)
+        found: list[list[Tensor]] = run_elsewhere(_RUN, folder / PROGRAM, image)
         return max(greatest_difference(one, other) for one, other in zip(found, expected, strict=True))
 
     proof.check(
@@ -137,20 +134,6 @@ def _twice(network: ElasticPIIP) -> int:
         for name, parameter in one.named_parameters():
             owners.setdefault(network_key(point.design, name), set()).add(id(parameter))
     return sum(len(found) - 1 for found in owners.values())
-
-
-def _elsewhere(folder: Path, image: Tensor) -> list[list[Tensor]]:
-    with tempfile.TemporaryDirectory() as place:
-        given, maps = Path(place) / "image.pt", Path(place) / "maps.pt"
-        torch.save(image, given)
-        command = [sys.executable, "-c", _RUN, str(folder / PROGRAM), str(given), str(maps)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        if ended.returncode:
-            said = ended.stderr.strip().splitlines()
-            raise RuntimeError(said[-1] if said else "it ended with an error")
-        loaded: list[list[Tensor]] = torch.load(maps, weights_only=True)
-        return loaded
 
 
 def write_elastic_onnx(network: ElasticPIIP, folder: Path, log: Path, strides: Sequence[int]) -> list[Path]:
