@@ -280,9 +280,8 @@ def _effort(
     say. Its designs are drawn by choice; the mean of designs stands in for the mean of draws. One in `keep` designs is
     promoted from each rung.
     """
-    first, whole = spec.rungs[0], spec.fidelity.build()
-    if not isinstance(spec.evaluator, SharedSection):
-        first = spec.rungs[-1]
+    whole, shared = spec.fidelity.build(), isinstance(spec.evaluator, SharedSection)
+    first = spec.rungs[0 if shared else -1]
     trials = min(spec.budget.trials, len(within))
     hours = [_hours(design, spec, images, throughput, first) for design in drawn]
     mean = float(np.mean(hours))

@@ -366,9 +366,10 @@ def take_over(own: torch.Tensor, source: torch.Tensor, widens: bool) -> None:
     own values there stay: with zeros, neither they nor the merge would ever get a gradient.
 
     Args:
-        own: Tensor of a layer that reads the merged map: a bias, or weights with the read channels on the second axis.
+        own: Tensor of a layer that reads the merged map: a bias, shape (out,), or weights, shape (out, in, k, k); those
+            of a layer that widens, shape (in, out, k, k).
         source: Tensor of the same layer behind the output branch alone.
-        widens: Whether it is one of the pyramid, whose weights have the read channels on the first axis.
+        widens: Whether it is a transposed convolution of the pyramid.
     """
     if own.dim() == 1 or not widens:
         cut = tuple(slice(min(a, b)) for a, b in zip(own.shape, source.shape, strict=True))
