@@ -120,12 +120,12 @@ def export_elastic(
         from piip_workers.evaluators.shared import parent_of, parents_of
 
         parents = parents_of(home.resolve() / PREPARED_FOLDER / digest)
-    exports = []
+    exports, axis = [], history.spec.bounds.cost_axis
     for parent in parents:
-        mine = [e for e in scored if parent_of(e.candidate.architecture, parents) is parent]
+        mine = [e for e in scored if parent_of(e.candidate.architecture, parents, axis) is parent]
         if not mine:
             continue
-        name = "+".join(parent.backbones)
+        name = parent.name
         folder = out / name if len(parents) > 1 else out
         progress(f"exporting {name}")
         export = _exported(history, run, parent.folder, name, mine, folder, options)

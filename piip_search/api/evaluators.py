@@ -33,7 +33,7 @@ class Preparation:
     Attributes:
         kind: Kind of the evaluator.
         digest: Fingerprint of what is prepared.
-        gpus: GPUs in use meanwhile.
+        gpus: GPUs of each of its processes.
         run: Prepares at the place of the search, and goes on with an interrupted preparation.
     """
 
@@ -92,9 +92,16 @@ def _preparing(
 
     def prepare_on_ray(report: "Report") -> "PreparationState":
         from piip_workers.runners import ray_preparation
+        from piip_workers.runners.ray_cluster import rooms
 
         placement = placement_of(spec)
-        return ray_preparation.run(job, placement.need(gpus), placement.retries, report)
+        need, asked = placement.need(gpus), spec.evaluator.preparing_processes
+        processes = asked
+        if placement.at_once is None:  # the cluster does not grow
+            processes = max(n for n in range(1, asked + 1) if asked % n == 0 and n <= max(1, rooms(need)))
+        if processes < asked:
+            report(0.0, f"the cluster has room for {processes} of {asked} processes")
+        return ray_preparation.run(job, need, placement.retries, report, processes)
 
     return prepare_on_ray
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from piip_search.config.messages import explained
 from piip_search.evaluation.evaluation import Fidelity
@@ -27,6 +27,11 @@ class EvaluatorSection(Section):
     prepared_from: ClassVar[tuple[str, ...] | None] = None
     scoring: ClassVar[tuple[str, ...]] = ()
     kind: str
+
+    @property
+    def preparing_processes(self) -> int:
+        """Processes that prepare together on Ray."""
+        return 1
 
     def rung_name(self, epochs: int) -> str:
         """The name of a rung, by its epochs."""
@@ -51,12 +56,14 @@ class StandAloneSection(EvaluatorSection):
 
 
 class SharedSection(EvaluatorSection):
-    """The evaluator that trains one network for many designs: a parent for each largest set of backbones of the space.
+    """The evaluator that trains one network for many designs, their parent.
 
     Its rungs are the ways in which a design is measured: with the parent's weights, after a short training from them,
     and, if asked for, after a training of its own.
 
     Attributes:
+        parents: Designs of one parent: `set` for those whose backbones are in one of the largest sets of the space,
+            `tier` for those of one tier of the limit, of all sets. The parent of a tier starts from the one below.
         epochs: Passes over the training images by a parent, all its designs together.
         designs_a_step: Designs of one update; each reads a batch of its own.
         grow: Share of the steps in which single branches alone are trained, where they are in the space.
@@ -66,6 +73,8 @@ class SharedSection(EvaluatorSection):
         finish: Last rung, which fronts are made of: `tuned`, or `alone` for a training of `fidelity.epochs`.
         least_passes: Fewest batches that each part of a design must have had in the parent's training.
         checkpoint_minutes: Least minutes between two checkpoints of a parent.
+        processes: Processes that train a parent together on Ray, each on a GPU of its own if trials use one: they share
+            the designs of a step among them. One process trains the same.
     """
 
     prepared_from: ClassVar[tuple[str, ...] | None] = (
@@ -78,8 +87,17 @@ class SharedSection(EvaluatorSection):
         "resources.gpu",
         "resources.gpu_memory",
     )
-    scoring: ClassVar[tuple[str, ...]] = ("tune", "tune_rate", "keep", "finish", "least_passes", "checkpoint_minutes")
+    scoring: ClassVar[tuple[str, ...]] = (
+        "tune",
+        "tune_rate",
+        "keep",
+        "finish",
+        "least_passes",
+        "checkpoint_minutes",
+        "processes",
+    )
     kind: Literal["shared"]
+    parents: Literal["set", "tier"] = "set"
     epochs: Count = 36
     designs_a_step: Count = 2
     grow: Annotated[float, Field(ge=0, lt=1)] = 0.3
@@ -89,6 +107,21 @@ class SharedSection(EvaluatorSection):
     finish: Literal["tuned", "alone"] = "tuned"
     least_passes: Count = 20
     checkpoint_minutes: Positive = 2.0
+    processes: Count = 1
+
+    @model_validator(mode="after")
+    def _processes_share_designs(self) -> Self:
+        if self.designs_a_step % self.processes:
+            raise ValueError(
+                f"processes share the designs of a step equally, got {self.processes} processes and designs_a_step "
+                f"{self.designs_a_step}; set designs_a_step to a multiple of processes"
+            )
+        return self
+
+    @property
+    def preparing_processes(self) -> int:
+        """Processes that prepare together on Ray."""
+        return self.processes
 
     def rung_name(self, epochs: int) -> str:
         """The name of a rung, by its epochs."""

@@ -21,7 +21,7 @@ from piip_search.cost.gpu_share import process_bytes
 from piip_search.evaluation.evaluation import Fidelity
 from piip_search.search.feasible import feasible_designs
 from piip_search.space import Designs, SearchSpace
-from piip_search.space.parents import largest_sets
+from piip_search.space.parents import largest_sets, tier_groups
 from piip_search.units import GIB
 
 BINS_A_DECADE = 60
@@ -276,9 +276,9 @@ def _effort(
 ) -> Effort:
     """The effort of trials, from some designs.
 
-    The evaluator `shared` trains a network for each largest set of backbones, on all images as often as its `epochs`
-    say. Its designs are drawn by choice; the mean of designs stands in for the mean of draws. One in `keep` designs is
-    promoted from each rung.
+    The evaluator `shared` trains a network for each largest set of backbones or each tier, on all images as often as
+    its `epochs` say. Its designs are drawn by choice; the mean of designs stands in for the mean of draws. One in
+    `keep` designs is promoted from each rung.
     """
     whole, shared = spec.fidelity.build(), isinstance(spec.evaluator, SharedSection)
     first = spec.rungs[0 if shared else -1]
@@ -292,7 +292,8 @@ def _effort(
     def mean_of(fidelity: Fidelity) -> float:
         return float(np.mean([_hours(design, spec, images, throughput, fidelity) for design in drawn]))
 
-    parents = len(largest_sets(space, within))
+    of_tiers = spec.evaluator.parents == "tier"
+    parents = len(tier_groups(within, spec.bounds.tiers) if of_tiers else largest_sets(space, within))
     parent_hours = parents * mean_of(replace(whole, epochs=spec.evaluator.epochs, horizon=None, seeds=1))
     hours_of_rungs = [mean_of(rung) for rung in spec.rungs]
     keep = spec.promoted[0]

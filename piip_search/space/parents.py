@@ -1,4 +1,7 @@
-"""Designs that can share one training: those whose backbones are in one set. Legend: N designs, S slots, K kinds."""
+"""Designs that share one training: those whose backbones are in one set, or those of one tier.
+
+Legend: N designs, S slots, K kinds.
+"""
 
 from collections.abc import Sequence
 
@@ -9,6 +12,23 @@ from piip_search.architecture import Architecture
 from piip_search.architecture.branch_names import branch_names
 from piip_search.space.designs import Designs
 from piip_search.space.search_space import SearchSpace
+
+
+def tier_groups(within: Designs, tiers: Sequence[float]) -> dict[float, NDArray[np.integer]]:
+    """The designs of each tier that has some, by its limit, the lowest first.
+
+    Args:
+        within: Designs within the limit.
+        tiers: Limits on the designs' first axis, rising.
+    """
+    below_N = np.zeros(len(within), bool)
+    found = {}
+    for tier in tiers:
+        fits_N = within.fits(within.axes[0], tier)
+        if (fits_N & ~below_N).any():
+            found[tier] = within.rows_ND[fits_N & ~below_N]
+        below_N |= fits_N
+    return found
 
 
 def largest_sets(space: SearchSpace, within: Designs) -> dict[tuple[str, ...], NDArray[np.integer]]:

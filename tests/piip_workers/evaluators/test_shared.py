@@ -155,6 +155,46 @@ def keys_of(spec: SearchSpec, folder: Path, candidate: Candidate) -> dict[str, s
     return detector_keys(candidate.architecture, detector_of(spec, folder, candidate))
 
 
+def test_each_tier_has_a_parent(small: DetectionData, tmp_path: Path) -> None:
+    from piip_workers.evaluators.shared import parents_of, values_of
+
+    limit = {"gmacs": [0.005, 0.5], "convention": "backbone"}
+    spec = spec_of(small, {"parents": "tier", "epochs": 8}, limit=limit)
+    found = opened(spec, tmp_path / "home", real)
+    found.prepare()
+    parents = parents_of(found.folder)
+    assert [parent.name for parent in parents] == ["tier-0.005", "tier-0.5"]
+    assert [line.partition(":")[0] for line in found.state().facts["said"]] == ["tier-0.005", "tier-0.5"]
+    below, above = (values_of(parent.folder) for parent in parents)
+    assert not any("<-" in key for key in below), "one branch alone fits the lower tier"
+    assert any("<-" in key for key in above)
+    cheap, dear = "vit_nano@32:g", "vit_nano@32:g+vit_pico@64:g*1/residual"
+    axis = spec.bounds.cost_axis
+    assert axis.of(ps.Architecture.parse(cheap)) < 0.005 < axis.of(ps.Architecture.parse(dear))
+    for design in (cheap, dear):
+        assert measured(found.work, design, 0).facts.rest["parent"] == found.state().fingerprint
+
+
+def test_processes_share_the_designs_of_a_step_equally(small: DetectionData) -> None:
+    with pytest.raises(SpecError, match="got 2 processes and designs_a_step 3; set designs_a_step to a multiple"):
+        spec_of(small, {"processes": 2, "designs_a_step": 3})
+
+
+def test_two_processes_on_ray_train_what_one_does(small: DetectionData, tmp_path: Path, cluster: None) -> None:
+    from safetensors.torch import load_file
+
+    from piip_workers.shared.training import PARENT_WEIGHTS
+
+    values = []
+    for processes in (1, 2):
+        home = tmp_path / str(processes)
+        run = ps.run(spec_of(small, {"processes": processes}, budget={"trials": 1}), home=home, on="ray")
+        assert [e.status for e in run.evaluations if e.candidate.fidelity.epochs == 0] == ["done"]
+        values.append(load_file(next(home.rglob(PARENT_WEIGHTS))))
+    for key, value in values[0].items():
+        torch.testing.assert_close(values[1][key], value, rtol=1e-4, atol=1e-4)
+
+
 def metrics_with(spec: SearchSpec, folder: Path, candidate: Candidate, state: Any) -> Any:
     """What the product measures of a detector with a state, without any training."""
     from piip_workers.tasks.detection.evaluate import measure

@@ -1,7 +1,9 @@
 """The training of a parent on a task of a few random images."""
 
 import json
+import multiprocessing
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +25,9 @@ from torch import Tensor, nn  # noqa: E402
 from piip_search.models import PIIPPyramid  # noqa: E402
 from piip_search.models.weights.shared_keys import network_key, reads_of  # noqa: E402
 from piip_workers.shared.deals import Deal  # noqa: E402
+from piip_workers.shared.group import Group, group_of  # noqa: E402
 from piip_workers.shared.task import Asked  # noqa: E402
+from piip_workers.shared.tensors import load_shared  # noqa: E402
 from piip_workers.shared.training import PARENT_CHECKPOINT, PARENT_FACTS, PARENT_WEIGHTS, ParentRecipe, ParentTraining  # noqa: E402
 
 SPACE = SearchSpace(
@@ -109,10 +113,10 @@ def recipe(steps: int = 12, grown: int = 0) -> ParentRecipe:
     )
 
 
-def training(task: Brightness, of: ParentRecipe | None = None) -> ParentTraining:
+def training(task: Brightness, of: ParentRecipe | None = None, group: Group | None = None) -> ParentTraining:
     of = of or recipe()
     singles = Deal(SPACE, ALONE, 0) if of.grown else None
-    return ParentTraining(task, Deal(SPACE, ROWS, 0), singles, covering(SPACE, ROWS), of)
+    return ParentTraining(task, Deal(SPACE, ROWS, 0), singles, covering(SPACE, ROWS), of, group)
 
 
 class KilledError(Exception):
@@ -202,6 +206,29 @@ def test_designs_of_several_branches_begin_as_their_largest_images_branch(pair: 
         assert torch.allclose(read[0][0], read[1][0], atol=1e-6) == same_width
 
 
+@pytest.mark.parametrize("grown", [0, 4])
+def test_it_starts_from_another_parent(tmp_path: Path, grown: int) -> None:
+    """What the other one trained stays; what is new begins as the single branches of both."""
+    cheap = np.array([FREE.decode(row_D).resolution == 32 for row_D in FREE_ROWS])
+    alone = FREE_ROWS[:, 3] == 0
+    first = ParentTraining(
+        Brightness(), Deal(FREE, FREE_ROWS[alone & cheap], 0), None, covering(FREE, FREE_ROWS[alone & cheap]), recipe()
+    )
+    first.run(tmp_path, ignored)
+    start, rows = _weights(tmp_path), FREE_ROWS[~alone]
+    singles = Deal(FREE, FREE_ROWS[alone], 0) if grown else None
+    cover = covering(FREE, FREE_ROWS if grown else rows)
+    made = ParentTraining(Brightness(), Deal(FREE, rows, 0), singles, cover, recipe(grown=grown), start=start)
+    if grown:
+        made.grow()
+    image = torch.rand(2, 3, 64, 64)
+    pair, single = Architecture.parse("vit_nano@32:g+vit_pico@64:g*1/residual"), Architecture.parse("vit_pico@64:g")
+    taught = Reader(single)
+    load_shared(taught, Brightness.keys(single, taught), start)
+    with torch.no_grad():
+        assert torch.allclose(made.network(pair)(image)[1:], taught(image)[1:], atol=1e-6)
+
+
 def test_a_loss_that_is_not_finite_skips_its_design(tmp_path: Path) -> None:
     broken = "vit_nano@32:g+vit_pico@64:g*1/residual"
     facts = training(Brightness(broken), recipe(steps=30)).run(tmp_path, ignored)
@@ -277,3 +304,54 @@ def _weights(folder: Path) -> dict[str, Tensor]:
 
     found: dict[str, Tensor] = load_file(folder / PARENT_WEIGHTS)
     return found
+
+
+def member(rank: int, size: int, folder: Path, of: ParentRecipe, stops_at: int) -> None:
+    """One of several processes that train together, and are killed after a step."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder / f'meeting-{stops_at}'}", rank=rank, world_size=size)
+    report = killed_after(stops_at) if not rank else ignored
+    made = training(Brightness(), of, group_of(torch.device("cpu")))
+    with suppress(KilledError):
+        made.run(folder, report)
+    torch.distributed.destroy_process_group()
+
+
+def joined(size: int, folder: Path, of: ParentRecipe, stops_at: int = 0) -> None:
+    folder.mkdir(exist_ok=True)
+    processes = [
+        multiprocessing.get_context("spawn").Process(target=member, args=(rank, size, folder, of, stops_at))
+        for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+        if process.is_alive():  # the others wait for the killed one
+            process.kill()
+            process.join()
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    of = recipe(steps=24, grown=4)
+    facts = training(Brightness(), of).run(tmp_path / "one", ignored)
+    joined(2, tmp_path / "two", of)
+    told = json.loads((tmp_path / "two" / PARENT_FACTS).read_text())
+    assert told["fewest_passes"] == facts["fewest_passes"]
+    one, two = _weights(tmp_path / "one"), _weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for key, values in one.items():
+        torch.testing.assert_close(two[key], values, rtol=1e-5, atol=1e-5)
+    for part, losses in facts["losses"].items():
+        assert told["losses"][part] == pytest.approx(losses, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_killed_processes_end_as_straight_ones(tmp_path: Path) -> None:
+    of = recipe(steps=12)
+    joined(2, tmp_path / "straight", of)
+    joined(2, tmp_path / "cut", of, stops_at=7)
+    assert not (tmp_path / "cut" / PARENT_FACTS).exists()
+    joined(2, tmp_path / "cut", of)
+    assert (tmp_path / "cut" / PARENT_WEIGHTS).read_bytes() == (tmp_path / "straight" / PARENT_WEIGHTS).read_bytes()

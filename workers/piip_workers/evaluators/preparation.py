@@ -9,7 +9,7 @@ import math
 import secrets
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -37,7 +37,7 @@ class PreparationState:
         uid: Name of this preparation; a repetition after a loss of the folder has another.
         state: `running` also after an interruption.
         share: Finished share, from 0 to 1.
-        seconds: Seconds that the processes of each search spent on it, by the search's uid.
+        seconds: Seconds that the processes of each search spent on it, all together, by the search's uid.
         facts: What the evaluator says about the finished preparation.
         error: Error of the last call in one line; empty unless it failed.
     """
@@ -69,27 +69,44 @@ class PreparationJob:
     settings: Mapping[str, Any]
     search: str
 
-    def __call__(self, report: Report) -> PreparationState:
-        """Prepares the evaluator (`prepare`)."""
+    def __call__(
+        self,
+        report: Report,
+        instead: Callable[[PreparingEvaluator], PreparingEvaluator] = lambda evaluator: evaluator,
+        processes: int = 1,
+    ) -> PreparationState:
+        """Prepares the evaluator (`prepare`).
+
+        Args:
+            report: Takes the progress.
+            instead: Gives what prepares in the evaluator's place, into the same folder.
+            processes: Number of processes that it prepares with.
+        """
         try:
-            evaluator = _built(self.evaluator, json.dumps(dict(self.settings), sort_keys=True))
+            evaluator = self.built()
         except Exception as error:
             return PreparationState("", state="failed", error=f"{reason_of(error)}; mend that, then {GO_ON}")
+        return prepare(instead(evaluator), self.search, report, processes)
+
+    def built(self) -> PreparingEvaluator:
+        """The evaluator."""
+        evaluator = _built(self.evaluator, json.dumps(dict(self.settings), sort_keys=True))
         assert isinstance(evaluator, PreparingEvaluator), f"{self.evaluator} prepares nothing"
-        return prepare(evaluator, self.search, report)
+        return evaluator
 
     def to_dict(self) -> dict[str, Any]:
         """The job as plain data."""
         return {"evaluator": self.evaluator, "settings": dict(self.settings), "search": self.search}
 
 
-def prepare(evaluator: PreparingEvaluator, search: str, report: Report) -> PreparationState:
+def prepare(evaluator: PreparingEvaluator, search: str, report: Report, processes: int = 1) -> PreparationState:
     """Prepares an evaluator, or goes on with it; does nothing if it is prepared.
 
     Args:
         evaluator: Evaluator.
         search: Uid of the search that asks, which is charged with the time.
         report: Takes the progress.
+        processes: Processes that prepare at once; the search is charged with the time of each.
 
     Returns:
         The state, `done` or `failed`; an error of any kind becomes a failed state.
@@ -98,7 +115,7 @@ def prepare(evaluator: PreparingEvaluator, search: str, report: Report) -> Prepa
         evaluator.folder.mkdir(parents=True, exist_ok=True)
         with _turn(evaluator.folder / "lock", report):
             earlier = _earlier(evaluator)
-            return earlier if earlier.state == "done" else _gone_on(evaluator, earlier, search, report)
+            return earlier if earlier.state == "done" else _gone_on(evaluator, earlier, search, report, processes)
     except Exception as error:  # the folder cannot be used
         return PreparationState(evaluator.fingerprint, state="failed", error=_told(error))
 
@@ -174,13 +191,15 @@ def _check_same(evaluator: PreparingEvaluator, state: PreparationState) -> None:
         )
 
 
-def _gone_on(evaluator: PreparingEvaluator, earlier: PreparationState, search: str, report: Report) -> PreparationState:
+def _gone_on(
+    evaluator: PreparingEvaluator, earlier: PreparationState, search: str, report: Report, processes: int
+) -> PreparationState:
     """The state after a call of the evaluator's `prepare`."""
     began, spent = time.monotonic(), earlier.seconds.get(search, 0.0)
     state = replace(earlier, state="running", error="")
 
     def kept(**changes: Any) -> PreparationState:
-        now = spent + time.monotonic() - began
+        now = spent + processes * (time.monotonic() - began)
         found = replace(state, seconds={**earlier.seconds, search: now}, **changes)
         write_whole(evaluator.folder / STATE_FILE, json.dumps(found.to_dict()))
         return found

@@ -1,8 +1,8 @@
 """The evaluator that trains one network for many designs, and measures each with its weights.
 
-It prepares a parent for each largest set of backbones of the space. A design is then measured in three
-ways, which are the rungs of the search: with the parent's weights as they are (0 epochs), after a short training from
-them, and after a training of its own.
+It prepares a parent for each largest set of backbones of the space, or for each tier. A design is then measured in
+three ways, which are the rungs of the search: with the parent's weights as they are (0 epochs), after a short training
+from them, and after a training of its own.
 """
 
 import json
@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -20,16 +21,18 @@ from piip_search.architecture import Architecture
 from piip_search.architecture.branch_names import branch_names
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.config.evaluator import SharedSection
+from piip_search.cost.axes import CostAxis
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.search.feasible import feasible_designs
 from piip_search.space import SearchSpace
-from piip_search.space.parents import covering, inside, largest_sets
+from piip_search.space.parents import covering, inside, largest_sets, tier_groups
 from piip_search.tasks import default_task
 from piip_search.units import quantity
 from piip_workers.evaluators.evaluator import Report
 from piip_workers.jobs.job import imported
 from piip_workers.shared.deals import Deal
+from piip_workers.shared.group import Group, group_of
 from piip_workers.shared.task import SharedTask
 from piip_workers.shared.tensors import load_shared
 from piip_workers.shared.training import PARENT_FACTS, PARENT_WEIGHTS, ParentRecipe, ParentTraining, kind_of
@@ -39,7 +42,7 @@ from piip_workers.whole_files import write_whole
 BRANCH_NAME = re.compile(r"[A-Za-z0-9_.-]+(#\d+)?")
 """Name of a branch; it is part of a path."""
 PARENTS = "parents.json"
-"""File that lists the parents of a preparation, with the backbones of each."""
+"""File that lists the parents of a preparation: the backbones of each, or the limit of its tier."""
 
 
 @dataclass(frozen=True)
@@ -47,44 +50,59 @@ class Parent:
     """A trained parent.
 
     Attributes:
-        backbones: Names of its branches (`piip_search.architecture.branch_names`), the largest model first.
+        group: Its designs: the names of its branches (`piip_search.architecture.branch_names`), the largest model
+            first, or the limit of its tier.
         folder: Folder of its files.
     """
 
-    backbones: tuple[str, ...]
+    group: tuple[str, ...] | float
     folder: Path
 
-    def holds(self, design: Architecture) -> bool:
-        """Whether a design has some of its branches, in their order."""
-        return inside(branch_names(design), self.backbones)
+    @property
+    def name(self) -> str:
+        """Its name, also that of its folder."""
+        return name_of(self.group)
+
+
+def name_of(group: Sequence[str] | float) -> str:
+    """The name of the parent of a group of designs."""
+    return f"tier-{group:g}" if isinstance(group, int | float) else "+".join(group)
 
 
 def parents_of(folder: Path) -> list[Parent]:
-    """The parents in the folder of a preparation.
+    """The parents in the folder of a preparation; tiers rise.
 
     Raises:
         UserError: There are none.
     """
     try:
-        lists = json.loads((folder / PARENTS).read_text(encoding="utf-8"))
+        groups = json.loads((folder / PARENTS).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"no parent in {folder}: {error.strerror}; name the home folder that has it") from None
-    names = [name for backbones in lists for name in backbones]
+    groups = [group if isinstance(group, int | float) else tuple(group) for group in groups]
+    names = [name for group in groups if isinstance(group, tuple) for name in group]
     if odd := [name for name in names if not BRANCH_NAME.fullmatch(name)]:
         raise UserError(f"{folder / PARENTS} names no backbone with {odd[0]!r}; prepare the parents again")
-    return [Parent(tuple(backbones), folder / "+".join(backbones)) for backbones in lists]
+    return [Parent(group, folder / name_of(group)) for group in groups]
 
 
-def parent_of(design: Architecture, parents: Sequence[Parent]) -> Parent:
+def parent_of(design: Architecture, parents: Sequence[Parent], axis: CostAxis) -> Parent:
     """The first parent that holds a design.
+
+    Args:
+        design: Design.
+        parents: Parents.
+        axis: Axis of the tiers.
 
     Raises:
         UserError: None does.
     """
-    found = next((parent for parent in parents if parent.holds(design)), None)
-    if found is None:
-        raise UserError(f"no parent was trained for {design}; it is not in the space that was prepared")
-    return found
+    names, cost = branch_names(design), axis.of(design)
+    for parent in parents:
+        group = parent.group
+        if inside(names, group) if isinstance(group, tuple) else cost <= group:
+            return parent
+    raise UserError(f"no parent was trained for {design}; it is not in the space that was prepared")
 
 
 class SharedEvaluator:
@@ -114,17 +132,26 @@ class SharedEvaluator:
 
     def prepare(self, report: Report) -> Mapping[str, Any]:
         space, within = feasible_designs(self._spec)
-        sets = largest_sets(space, within)
+        group = group_of(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        groups: Mapping[Any, Any] = (
+            tier_groups(within, self._spec.bounds.tiers)
+            if self._section.parents == "tier"
+            else largest_sets(space, within)
+        )
         facts: dict[str, Any] = {}
-        for place, (backbones, rows_ND) in enumerate(sets.items()):
-            name = "+".join(backbones)
+        start: Mapping[str, Tensor] = {}
+        for place, (of, rows_ND) in enumerate(groups.items()):
+            name = name_of(of)
 
             def told(share: float, text: str, place: int = place, name: str = name) -> None:
-                report((place + share) / len(sets), f"{name}, {text}" if len(sets) > 1 else text)
+                report((place + share) / len(groups), f"{name}, {text}" if len(groups) > 1 else text)
 
-            found = self._training(space, rows_ND).run(self.folder / name, told)
+            found = self._training(space, rows_ND, group, start).run(self.folder / name, told)
             facts[name] = {**found, "fewest_passes": min(found["fewest_passes"].values())}
-        write_whole(self.folder / PARENTS, json.dumps([list(backbones) for backbones in sets]))
+            if self._section.parents == "tier":
+                start = {**start, **load_file(self.folder / name / PARENT_WEIGHTS)}
+        if not group.rank:
+            write_whole(self.folder / PARENTS, json.dumps(list(groups)))
         return {"parents": facts, "said": [said_of(name, found) for name, found in facts.items()]}
 
     def evaluate(self, candidate: Candidate) -> Evaluation:
@@ -155,12 +182,13 @@ class SharedEvaluator:
         return evaluation
 
     def _parent_of(self, design: Architecture) -> Parent:
-        return parent_of(design, parents_of(self.folder))
+        return parent_of(design, parents_of(self.folder), self._spec.bounds.cost_axis)
 
-    def _training(self, space: SearchSpace, rows_ND: Any) -> ParentTraining:
+    def _training(self, space: SearchSpace, rows_ND: Any, group: Group, start: Mapping[str, Tensor]) -> ParentTraining:
         scale, seed = self._spec.fidelity.image_scale, self._spec.seed
         cover = [design.scaled(scale) for design in covering(space, rows_ND)]
-        task = self._task(cover[0])
+        # Each process has a folder of its own, as they write files of equal names.
+        task = self._task(cover[0], self.folder / f"process_{group.rank}" if group.size > 1 else self.folder)
         training, section = self._spec.training, self._section
         images = sum(map(len, task.batches(0)))
         steps = max(1, round(section.epochs * images / (training.batch_size * section.designs_a_step)))
@@ -179,14 +207,14 @@ class SharedEvaluator:
             least_passes=section.least_passes,
         )
         singles = Deal(space, alone_ND, seed, scale) if grown else None
-        return ParentTraining(task, Deal(space, rows_ND, seed, scale), singles, cover, recipe)
+        return ParentTraining(task, Deal(space, rows_ND, seed, scale), singles, cover, recipe, group, start)
 
-    def _task(self, design: Architecture) -> SharedTask:
+    def _task(self, design: Architecture, folder: Path) -> SharedTask:
         settings, fidelity = self._measure["settings"], self._spec.fidelity
         task: SharedTask = self._kind(
             data=settings["data"],
             training=settings["training"],
-            folder=self.folder,
+            folder=folder,
             seed=self._spec.seed,
             data_fraction=fidelity.data_fraction,
             design=design,

@@ -1,4 +1,4 @@
-"""Prepares an evaluator on a Ray cluster: one task, on a machine with room for it."""
+"""Prepares an evaluator on a Ray cluster: in one task, on a machine with room for it, or in several processes."""
 
 import json
 from collections.abc import Mapping
@@ -8,9 +8,10 @@ from typing import Any
 import ray
 
 from piip_search.secret_file import load_secrets
-from piip_workers.evaluators.evaluator import Report
+from piip_workers.evaluators.evaluator import PreparingEvaluator, Report
 from piip_workers.evaluators.preparation import GO_ON, PreparationJob, PreparationState
 from piip_workers.jobs.job import reason_of
+from piip_workers.runners.ray_board import Board
 from piip_workers.runners.ray_cluster import head_answers
 from piip_workers.runners.ray_driver import GONE
 
@@ -18,40 +19,30 @@ POLL_SECONDS_OF_REPORTS = 1.0
 """Seconds between two queries of a preparation."""
 
 
-class _Board:
-    """An actor that keeps a task's last report until it is read."""
-
-    def __init__(self) -> None:
-        self._last: tuple[float, str] | None = None
-
-    def put(self, share: float, text: str) -> None:
-        """Keeps a report."""
-        self._last = share, text
-
-    def take(self) -> tuple[float, str] | None:
-        """The last report, once."""
-        last, self._last = self._last, None
-        return last
-
-
-def run(job: PreparationJob, need: Mapping[str, float], retries: int, report: Report) -> PreparationState:
+def run(
+    job: PreparationJob, need: Mapping[str, float], retries: int, report: Report, processes: int = 1
+) -> PreparationState:
     """Prepares in a task of the cluster; `ray_cluster.connect` must have been called.
 
     The task goes on where it stopped if its process or node dies.
 
     Args:
         job: What to prepare.
-        need: Resources of the task by Ray's names.
+        need: Resources of each process by Ray's names.
         retries: Restarts after the death of its process or node.
         report: Takes the progress.
+        processes: Processes that prepare together, each with these resources.
 
     Returns:
         The state, `done` or `failed`.
     """
-    board: Any = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote()
-    custom = {name: amount for name, amount in need.items() if name not in ("CPU", "GPU")}
-    place = {"num_cpus": need.get("CPU", 0), "num_gpus": need.get("GPU", 0), "resources": custom}
-    task = ray.remote(_prepared).options(**place, max_retries=retries).remote(json.dumps(job.to_dict()), board)
+    board: Any = ray.remote(num_cpus=0, max_restarts=-1)(Board).remote()
+    told = json.dumps(job.to_dict())
+    if processes > 1:
+        options = {"num_cpus": 0, "max_retries": retries}
+        task = ray.remote(_prepared_by_several).options(**options).remote(told, board, processes, dict(need), retries)
+    else:
+        task = ray.remote(_prepared).options(**_places(need), max_retries=retries).remote(told, board)
     try:
         return _followed(task, board, report)
     except (ConnectionError, ray.exceptions.RayError) as error:
@@ -73,6 +64,12 @@ def _followed(task: Any, board: Any, report: Report) -> PreparationState:
     return PreparationState(**json.loads(ray.get(task)))
 
 
+def _places(need: Mapping[str, float]) -> dict[str, Any]:
+    """Resources by the names of a task's options."""
+    custom = {name: amount for name, amount in need.items() if name not in ("CPU", "GPU")}
+    return {"num_cpus": need.get("CPU", 0), "num_gpus": need.get("GPU", 0), "resources": custom}
+
+
 def _prepared(job: str, board: Any) -> str:
     """Prepares in a process of the cluster."""
 
@@ -81,3 +78,18 @@ def _prepared(job: str, board: Any) -> str:
 
     load_secrets()
     return json.dumps(PreparationJob(**json.loads(job))(report).to_dict())
+
+
+def _prepared_by_several(job: str, board: Any, processes: int, need: dict[str, float], retries: int) -> str:
+    """Starts the processes, and keeps the state of what they prepare."""
+    from piip_workers.runners.ray_train import JointPreparation  # imports Ray Train and torch
+
+    def report(share: float, text: str) -> None:
+        board.put.remote(share, text)
+
+    def joined(evaluator: PreparingEvaluator) -> PreparingEvaluator:
+        return JointPreparation(evaluator, asked.to_dict(), processes, need, retries)
+
+    load_secrets()
+    asked = PreparationJob(**json.loads(job))
+    return json.dumps(asked(report, joined, processes).to_dict())

@@ -60,10 +60,10 @@ class SharedTensors:
         return {key: parameter.detach().cpu().contiguous() for key, parameter in self.parameters.items()}
 
     def load(self, values: Mapping[str, Tensor]) -> None:
-        """Sets values by key."""
+        """Sets values by key; parameters without a value keep theirs."""
         with torch.no_grad():
-            for key, parameter in self.parameters.items():
-                parameter.copy_(values[key])
+            for key in self.parameters.keys() & values.keys():
+                self.parameters[key].copy_(values[key])
 
 
 def load_shared(network: nn.Module, keys: Mapping[str, str], values: Mapping[str, Tensor]) -> None:

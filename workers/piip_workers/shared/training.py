@@ -1,26 +1,29 @@
 """Trains a parent: at each step a few designs read a batch each, and one update changes the tensors that they share.
 
 An interrupted training goes on from its checkpoint, and on a CPU ends as an uninterrupted one to the last digit: draws,
-batches and random numbers are functions of the seed and of the step.
+batches and random numbers are functions of the seed and of the step. Several processes share the designs of a step
+among them and sum their gradients, so that they train what one process would.
+Legend: D designs of a step, K keys.
 """
 
 import json
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.branch_names import branch_names
 from piip_search.errors import UserError
 from piip_workers.shared.deals import Deal
+from piip_workers.shared.group import Alone, Group
 from piip_workers.shared.task import Asked, SharedTask
 from piip_workers.shared.tensors import SharedTensors
 from piip_workers.whole_files import draft_of, write_whole
@@ -35,8 +38,10 @@ MOST_NETWORKS = 64
 """Most networks that are kept built: modules without tensors of their own."""
 MOST_SKIPPED = 10
 """Number of batches in a row without a step after which the training ends."""
-NO_FINITE_LOSS = "the loss or its gradient was not finite"
-NO_ROOM = "a step did not fit the memory"
+NON_FINITE = 1
+NO_ROOM = 2
+FAULTS = {NON_FINITE: "the loss or its gradient was not finite", NO_ROOM: "a step did not fit the memory"}
+"""Reasons for batches without a step, by the numbers under which processes tell each other of them."""
 STEP_SETTING = "training.batch_size"
 RATE_SETTINGS = "training.learning_rate or training.clip_norm"
 LOSS_PARTS = 20
@@ -100,30 +105,36 @@ class _Progress:
     skipped: Counter[str] = field(default_factory=Counter)
     in_a_row: list[str] = field(default_factory=list)
 
-    def add(self, design: Architecture, keys: Mapping[str, str], loss: float, part: int) -> None:
+    def add(self, design: Architecture, keys: Iterable[str], loss: float, part: int) -> None:
         self.in_a_row.clear()
-        self.passes.update(set(keys.values()))
+        self.passes.update(keys)
         total, count = self.losses.setdefault(part, {}).get(design.resolution, (0.0, 0))
         self.losses[part][design.resolution] = (total + loss, count + 1)
 
-    def skip(self, designs: Sequence[Architecture], why: str) -> None:
+    def skip(self, designs: Sequence[Architecture], fault: int) -> None:
         names = [design.name for design in designs]
         self.skipped.update(names)
         self.in_a_row += names
         if len(self.in_a_row) < MOST_SKIPPED:
             return
-        if why == NO_ROOM:
-            raise MemoryError(f"{why} {MOST_SKIPPED} times in a row: {', '.join(self.in_a_row)}; lower {STEP_SETTING}")
-        raise FloatingPointError(
-            f"{why} {MOST_SKIPPED} times in a row: {', '.join(self.in_a_row)}; lower {RATE_SETTINGS}"
-        )
+        why = f"{FAULTS[fault]} {MOST_SKIPPED} times in a row: {', '.join(self.in_a_row)}"
+        if fault == NO_ROOM:
+            raise MemoryError(f"{why}; lower {STEP_SETTING}")
+        raise FloatingPointError(f"{why}; lower {RATE_SETTINGS}")
 
 
 class ParentTraining:
     """The training of a parent of some designs."""
 
     def __init__(
-        self, task: SharedTask, deal: Deal, singles: Deal | None, cover: list[Architecture], recipe: ParentRecipe
+        self,
+        task: SharedTask,
+        deal: Deal,
+        singles: Deal | None,
+        cover: list[Architecture],
+        recipe: ParentRecipe,
+        group: Group | None = None,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Builds the shared tensors with their first values.
 
@@ -133,11 +144,14 @@ class ParentTraining:
             singles: Draws of single branches, for the steps in which they are trained alone; None for none.
             cover: Designs that together have all parts.
             recipe: Recipe.
+            group: Processes that train together, of which this is one; None for this process alone.
+            start: Values of another parent by key, from which this one starts.
         """
+        self._group: Group = group or Alone()
         self._task, self._deal, self._singles, self._cover, self._recipe = task, deal, singles, cover, recipe
         self._tensors, self._batches_a_pass = SharedTensors(), len(task.batches(0))
         self._keys_of_kind: dict[str, frozenset[str]] = {}
-        self._built: OrderedDict[str, tuple[nn.Module, dict[str, str]]] = OrderedDict()
+        self._built: OrderedDict[str, nn.Module] = OrderedDict()
         torch.manual_seed(recipe.seed)
         # Those of most branches first: the learning rate of a block goes by the deepest branch.
         for design in sorted(cover, key=lambda design: -len(design.branches)):
@@ -145,6 +159,10 @@ class ParentTraining:
             keys = task.keys(design, network)
             self._keys_of_kind[kind_of(design)] = frozenset(keys.values())
             self._tensors.adopt(network, keys, task.rates(design, network))
+        self._start = start or {}
+        self._tensors.load(self._start)
+        if not recipe.grown:
+            self._take_over(self._start)
 
     def run(self, folder: Path, report: Callable[[float, str], None]) -> dict[str, Any]:
         """Trains to the end, from the checkpoint if there is one.
@@ -158,10 +176,10 @@ class ParentTraining:
 
         Raises:
             FloatingPointError: The loss is not finite again and again.
-            MemoryError: A step does not fit the memory again and again.
+            MemoryError: A step does not fit the memory again and again, or once where several processes train.
             UserError: The training is too short: a tensor would have too few batches.
         """
-        if (folder / PARENT_FACTS).is_file():
+        if self._group.of_first((folder / PARENT_FACTS).is_file()):
             return dict(json.loads((folder / PARENT_FACTS).read_text(encoding="utf-8")))
         folder.mkdir(parents=True, exist_ok=True)
         self._check_length()
@@ -175,7 +193,9 @@ class ParentTraining:
                 self.grow()
             self._step(step, batches, optimiser, progress)
             progress.step = step + 1
-            if time.monotonic() - last >= recipe.checkpoint_seconds and progress.step < recipe.steps:
+            if self._group.rank or progress.step == recipe.steps:
+                continue
+            if time.monotonic() - last >= recipe.checkpoint_seconds:
                 self._keep(folder, optimiser, progress)
                 report(progress.step / recipe.steps, f"step {progress.step} of {recipe.steps}")
                 last = time.monotonic()
@@ -188,29 +208,79 @@ class ParentTraining:
         # Without a gradient a tensor is neither moved nor decayed: parts without a design in this step stay unchanged.
         optimiser.zero_grad(set_to_none=True)
         designs = [self._design(step, turn) for turn in range(recipe.designs)]
-        networks, read = [self._network(design) for design in designs], [next(batches) for _ in designs]
-        # After the networks, as building one draws random numbers, and a resumed training builds more of them.
-        torch.manual_seed((recipe.seed * 1_000_003 + step) % 2**63)
-        trained = []
-        for design, (network, keys), batch in zip(designs, networks, read, strict=True):
+        losses_D, faults_D = self._read(step, designs, batches)
+        for design, fault in zip(designs, faults_D, strict=True):
+            if fault:
+                progress.skip([design], fault)
+        if NO_ROOM in faults_D:
+            return  # a part of its gradients may be there already
+        moved = self._summed(designs)
+        trained = [place for place, fault in enumerate(faults_D) if not fault]
+        # One gradient that is not finite would make all tensors so.
+        if moved and not torch.isfinite(torch.nn.utils.clip_grad_norm_(moved, recipe.clip_norm)):
+            progress.skip([designs[place] for place in trained], NON_FINITE)
+            return
+        optimiser.step()
+        for place in trained:
+            keys = self._keys_of_kind[kind_of(designs[place])]
+            progress.add(designs[place], keys, losses_D[place], step * LOSS_PARTS // recipe.steps)
+
+    def _read(
+        self, step: int, designs: Sequence[Architecture], batches: Iterator[Any]
+    ) -> tuple[list[float], list[int]]:
+        """Reads this process's batches of a step into gradients.
+
+        Returns:
+            The loss of each design of the step, and its fault, a key of `FAULTS`, or 0.
+        """
+        recipe, group = self._recipe, self._group
+        told_2D = torch.zeros(2, recipe.designs, dtype=torch.float64, device=self._task.device)
+        read = [(turn, next(batches)) for turn in self._own_turns]  # also those after a step that is broken off
+        for turn, batch in read:
+            network = self._network(designs[turn])
+            # After the network, as building one draws random numbers, and a resumed training builds more of them.
+            torch.manual_seed(((recipe.seed * 1_000_003 + step) * recipe.designs + turn) % 2**63)
             try:
                 loss = self._task.loss(network, batch)
                 if not torch.isfinite(loss):
-                    progress.skip([design], NO_FINITE_LOSS)
+                    told_2D[1, turn] = NON_FINITE
                     continue
                 (loss / recipe.designs).backward()
-            except torch.OutOfMemoryError:
-                progress.skip([design], NO_ROOM)
-                return  # a part of its gradients may be there already
-            trained.append((design, keys, float(loss.detach())))
-        moved = [tensor for tensor in self._tensors.parameters.values() if tensor.grad is not None]
-        # One gradient that is not finite would make all tensors so.
-        if moved and not torch.isfinite(torch.nn.utils.clip_grad_norm_(moved, recipe.clip_norm)):
-            progress.skip([design for design, _, _ in trained], NO_FINITE_LOSS)
-            return
-        optimiser.step()
-        for design, keys, value in trained:
-            progress.add(design, keys, value, step * LOSS_PARTS // recipe.steps)
+                told_2D[0, turn] = loss.detach()
+            except torch.OutOfMemoryError as error:
+                if group.size > 1:  # the others may wait for it within their losses
+                    raise MemoryError(f"{FAULTS[NO_ROOM]}: {designs[turn].name}; lower {STEP_SETTING}") from error
+                told_2D[1, turn] = NO_ROOM
+                break
+        group.add(told_2D)
+        return told_2D[0].tolist(), [int(fault) for fault in told_2D[1].tolist()]
+
+    def _summed(self, designs: Sequence[Architecture]) -> list[nn.Parameter]:
+        """Sums the gradients of all processes; returns the parameters that have one."""
+        shared = self._tensors.parameters
+        if self._group.size == 1:
+            return [tensor for tensor in shared.values() if tensor.grad is not None]
+        keys = sorted(set().union(*(self._keys_of_kind[kind_of(design)] for design in designs)))
+        # What no process has a gradient of must stay without one: neither moved nor decayed.
+        found_K = torch.tensor([float(shared[key].grad is not None) for key in keys], device=self._task.device)
+        self._group.add(found_K)
+        moved = [shared[key] for key, found in zip(keys, found_K.tolist(), strict=True) if found]
+        if not moved:
+            return []
+        for parameter in moved:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        self._group.add(flat)
+        for gradient, summed in zip(gradients, flat.split([one.numel() for one in gradients]), strict=True):
+            gradient.copy_(summed.view_as(gradient))
+        return moved
+
+    @property
+    def _own_turns(self) -> range:
+        """The designs of a step that this process reads."""
+        return range(self._group.rank, self._recipe.designs, self._group.size)
 
     def _check_length(self) -> None:
         """Checks that every tensor will have enough batches: draws are known before the training."""
@@ -240,7 +310,7 @@ class ParentTraining:
         epoch = -1
         batches: list[tuple[int, ...]] = []
         for step in range(first, self._recipe.steps):
-            for turn in range(self._recipe.designs):
+            for turn in self._own_turns:
                 pass_, place = divmod(step * self._recipe.designs + turn, self._batches_a_pass)
                 if pass_ != epoch:
                     epoch, batches = pass_, self._task.batches(pass_)
@@ -248,14 +318,13 @@ class ParentTraining:
 
     def network(self, design: Architecture) -> nn.Module:
         """The network of a design with the shared tensors in the place of its own."""
-        return self._network(design)[0]
+        return self._network(design)
 
-    def _network(self, design: Architecture) -> tuple[nn.Module, dict[str, str]]:
+    def _network(self, design: Architecture) -> nn.Module:
         if design.name not in self._built:
             network = self._task.build(design)
-            keys = self._task.keys(design, network)
-            self._tensors.tie(network, keys)
-            self._built[design.name] = (network.train(), keys)
+            self._tensors.tie(network, self._task.keys(design, network))
+            self._built[design.name] = network.train()
             if len(self._built) > MOST_NETWORKS:
                 self._built.popitem(last=False)
         self._built.move_to_end(design.name)
@@ -277,21 +346,27 @@ class ParentTraining:
         """What reads a merged map takes over what read its output branch alone, as its first channels.
 
         The merge `residual` begins as that branch's map in the first channels, so the networks of several branches
-        begin as those of their output branches.
+        begin as those of their output branches. What another parent has trained already stays as it is.
         """
+        self._take_over({**self._start, **self._tensors.parameters})
+
+    def _take_over(self, sources: Mapping[str, Tensor]) -> None:
+        """Lets parameters that have no values of another parent take over those of single branches."""
         for key, parameter in self._tensors.parameters.items():
             kind, owner, inner = key.split("/", 2)
             _, arrow, output = owner.partition("<-")
             # A single branch is the first of its backbone.
-            if arrow and kind in MAP_READERS:
-                source = self._tensors.parameters.get(f"{kind}/{output.partition('#')[0]}/{inner}")
+            if key in self._start:
+                source = None
+            elif arrow and kind in MAP_READERS:
+                source = sources.get(f"{kind}/{output.partition('#')[0]}/{inner}")
             elif kind == "B" and "#" in owner:
-                source = self._tensors.parameters.get(f"B/{owner.partition('#')[0]}/{inner}")
+                source = sources.get(f"B/{owner.partition('#')[0]}/{inner}")
             else:
                 source = None
             if source is not None:
                 with torch.no_grad():
-                    take_over(parameter, source, widens=kind == "P")
+                    take_over(parameter, source.to(parameter.device), widens=kind == "P")
 
     def _resumed(self, folder: Path, optimiser: torch.optim.Optimizer) -> _Progress:
         file = folder / PARENT_CHECKPOINT
@@ -315,9 +390,7 @@ class ParentTraining:
             torch.save({"tensors": self._tensors.values(), "moments": moments, "progress": told}, draft)
 
     def _end(self, folder: Path, progress: _Progress) -> dict[str, Any]:
-        """Writes the tensors, then the facts, and removes the checkpoint."""
-        with draft_of(folder / PARENT_WEIGHTS) as draft:
-            save_file(self._tensors.values(), draft)
+        """Writes the tensors, then the facts, and removes the checkpoint; the first process does."""
         facts = {
             "steps": progress.step,
             "tensors": len(self._tensors.parameters),
@@ -333,8 +406,12 @@ class ParentTraining:
             "skipped": dict(progress.skipped),
             "gates": self._gates(),
         }
-        write_whole(folder / PARENT_FACTS, json.dumps(facts))
-        (folder / PARENT_CHECKPOINT).unlink(missing_ok=True)
+        if not self._group.rank:
+            with draft_of(folder / PARENT_WEIGHTS) as draft:
+                save_file(self._tensors.values(), draft)
+            write_whole(folder / PARENT_FACTS, json.dumps(facts))
+            (folder / PARENT_CHECKPOINT).unlink(missing_ok=True)
+        self._group.of_first(True)  # the files are there when any process goes on
         return facts
 
     def _gates(self) -> dict[str, float]:
@@ -358,7 +435,7 @@ INTERACTION_GATES = ("gamma", "tau")
 """Names of the gates of interactions."""
 
 
-def take_over(own: torch.Tensor, source: torch.Tensor, widens: bool) -> None:
+def take_over(own: Tensor, source: Tensor, widens: bool) -> None:
     """Gives the first channels of a tensor the values of one of fewer channels, in place.
 
     The merged map begins with zeros in all other channels. A layer of the pyramid gives as many channels as it reads:

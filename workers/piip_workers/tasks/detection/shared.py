@@ -73,6 +73,7 @@ class SharedDetectors:
         self._detector = detector_config_of(self._training)
         self._paths = data_sets.prepare(DetectionData.model_validate(data), self._detector.masks)
         self._folder, self._seed, self._design = folder, seed, design
+        folder.mkdir(parents=True, exist_ok=True)
         self.network: Mapping[str, Any] = {"strides": list(self._detector.strides)}
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         register_all_modules(init_default_scope=False)
@@ -147,7 +148,6 @@ class SharedDetectors:
             return DATASETS.build(_part(self._settings(design)))
 
     def _configuration(self, design: Architecture) -> Any:
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / "network.py"
         with unformatted():
             path.write_text(render(self._settings(design), "a network of the parent"), encoding="utf-8")
