@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from piip_dashboards.runs.run_snapshot import RunSnapshot
 from piip_dashboards.runs.run_state import RunState, expected_evaluations, running_since, state_of
+from piip_dashboards.views.parents import ParentView, parent_views
 from piip_search.analysis.baselines import Baseline, TierComparison, compare
 from piip_search.cost import CostLabel
 from piip_search.evaluation.evaluation import Evaluation
@@ -193,6 +194,7 @@ class Overview:
         sittings: Processes that drove the search.
         sampler: Name of the sampler.
         preparation: The preparation of the evaluator; None for one that prepares nothing.
+        parents: What the parents learnt, for the evaluator `shared`.
         left_out: Number of rows of the ledger that cannot be read.
         unreadable: The first of them, each with the reason.
         baselines: Baselines of the search, cheapest first.
@@ -230,6 +232,7 @@ class Overview:
     sittings: list[SittingLine]
     sampler: str
     preparation: PreparationSummary | None
+    parents: list[ParentView]
     left_out: int = 0
     unreadable: list[str] = field(default_factory=list)
     baselines: list[Baseline] = field(default_factory=list)
@@ -286,6 +289,7 @@ def overview(reading: RunSnapshot, driven: bool | None, now: datetime, baselines
         ],
         sampler=reading.spec.sampler,
         preparation=PreparationSummary.of(reading.preparations, driven),
+        parents=parent_views(reading.preparations),
         left_out=len(reading.unreadable),
         unreadable=[str(row) for row in reading.unreadable[:MOST_LEFT_OUT]],
         baselines=list(baselines),

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from piip_dashboards.report import make_report
 from piip_dashboards.views.overview import overview
+from piip_dashboards.views.parents import parent_views
 from piip_search.api.runs import history_of, report_source
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.ledger import Ledger, PreparationRecord, PreparationSummary
@@ -77,3 +79,49 @@ def test_a_preparation_without_a_driver_is_interrupted() -> None:
         assert found is not None
         assert found.state == "running"
     assert PreparationSummary.of([], True) is None
+
+
+PARENT = {
+    "steps": 1200,
+    "losses": {"0": {"96": 2.0, "128": 2.5}, "10": {"96": 1.2}, "19": {"96": 1.0, "128": 1.5}},
+    "passes": {"B/vit_nano": 900, "I/vit_nano-vit_pico": 450, "D/detector": 2400},
+    "gates": {"I/vit_nano-vit_pico": 0.0123},
+    "skipped": {"vit_nano@96:g": 2},
+}
+
+
+def test_what_a_parent_learnt_is_shown() -> None:
+    (parent,) = parent_views(
+        [PreparationRecord("shared", "d", "done", facts={"parents": {"vit_nano+vit_pico": PARENT}})]
+    )
+    assert (parent.name, parent.steps, parent.skipped, parent.more) == ("vit_nano+vit_pico", 1200, 2, 0)
+    assert [(curve.resolution, curve.losses) for curve in parent.curves] == [
+        (96, [2.0, 1.2, 1.0]),
+        (128, [2.5, None, 1.5]),
+    ]
+    assert parent.curves[0].points(100, 10) == "0.0,0.0 50.0,8.0 100.0,10.0"
+    assert parent.curves[1].points(100, 10) == "0.0,0.0 100.0,10.0"
+    told = [(part.name, part.batches, part.gate) for part in parent.parts]
+    assert told == [
+        ("interactions vit_nano-vit_pico", 450, 0.0123),
+        ("backbone vit_nano", 900, None),
+        ("rest of the network", 2400, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "parents", [None, 3, [], {"a": 1}, {"a": {**PARENT, "losses": {"x": {}}}}, {"a": {"steps": 1}}]
+)
+def test_facts_that_cannot_be_read_show_no_parent(parents: object) -> None:
+    assert parent_views([PreparationRecord("shared", "d", "done", facts={"parents": parents})]) == []
+
+
+def test_the_page_draws_parents(on_a_gpu: OpenEvaluator, tmp_path: Path) -> None:
+    on_a_gpu.prepare()
+    done = on_a_gpu.search.preparations[-1]
+    on_a_gpu.search.note_preparation(replace(done, facts={"parents": {"vit_nano+vit_pico": PARENT}}))
+    site = site_of(Ledger(f"sqlite:///{tmp_path}/runs/ledger.db"), tmp_path / "runs")
+    page = site.client.get("/search/run/part/rungs", headers={"accept": "text/html"}).text
+    assert "Parent vit_nano+vit_pico" in page
+    assert page.count("<polyline") == 2
+    assert "2 batches without a step" in page

@@ -398,6 +398,7 @@ class ParentTraining:
             "fewest_passes": {
                 kind: min(progress.passes[key] for key in keys) for kind, keys in self._keys_of_kind.items()
             },
+            "passes": self._passes(progress),
             "network": dict(self._task.network),
             "losses": {
                 str(part): {str(side): total / count for side, (total, count) in sorted(rows.items())}
@@ -413,6 +414,14 @@ class ParentTraining:
             (folder / PARENT_CHECKPOINT).unlink(missing_ok=True)
         self._group.of_first(True)  # the files are there when any process goes on
         return facts
+
+    def _passes(self, progress: _Progress) -> dict[str, int]:
+        """Fewest batches of a tensor of each part, by kind and owner."""
+        found: dict[str, int] = {}
+        for key in self._tensors.parameters:
+            owner = "/".join(key.split("/", 2)[:2])
+            found[owner] = min(found.get(owner, progress.passes[key]), progress.passes[key])
+        return dict(sorted(found.items()))
 
     def _gates(self) -> dict[str, float]:
         """Mean size of the weights that begin at zero: those of interactions and of merges, by owner."""
