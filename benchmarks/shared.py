@@ -26,6 +26,7 @@ from piip_search.ledger import Ledger
 from piip_search.search.feasible import feasible_designs
 from piip_search.search.policy import FixedPolicy
 from piip_search.search.search import Search
+from piip_search.space.parents import tier_groups
 from piip_workers.runners import local
 from piip_workers.shared.deals import Deal
 
@@ -33,10 +34,11 @@ SIZES = 4
 """Number of largest images of the compared designs."""
 
 
-def compared(spec: SearchSpec, count: int) -> list[Architecture]:
-    """Designs of the largest image sizes, equally many of each, in the order in which they are dealt."""
+def compared(spec: SearchSpec, count: int, tier: float | None = None) -> list[Architecture]:
+    """Designs of the largest image sizes of a tier, equally many of each, in the order in which they are dealt."""
     space, within = feasible_designs(spec)
-    deal = Deal(space, within.rows_ND, spec.seed)
+    rows_ND = within.rows_ND if tier is None else tier_groups(within, spec.bounds.tiers)[tier]
+    deal = Deal(space, rows_ND, spec.seed)
     drawn = list(dict.fromkeys(deal.design(number) for number in range(50 * count)))
     each, sizes = count // SIZES, Counter(design.resolution for design in drawn)
     largest = sorted(size for size, found in sizes.items() if found >= each)[-SIZES:]
@@ -58,6 +60,8 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of the data, in place of data.root")
     parser.add_argument("--designs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=2, help="trainings of its own for each design")
+    parser.add_argument("--tier", type=float, help="limit of the tier of the compared designs; all tiers by default")
+    parser.add_argument("--parent-seed", type=int, default=0, help="seed of the parent")
     parser.add_argument("--epochs", type=int, help="passes of the parent, in place of the space's")
     parser.add_argument("--pretrained", help="source of the branches' weights, such as miniature")
     parser.add_argument("--home", type=Path, default=Path("runs/shared"))
@@ -67,8 +71,9 @@ def main() -> None:
     training = spec.training.model_copy(update={"pretrained": options.pretrained})
     evaluator = spec.evaluator.model_copy(update={"epochs": options.epochs} if options.epochs else {})
     spec = spec.model_copy(update={"data": data, "training": training, "evaluator": evaluator})
+    designs, (scored, tuned, alone) = compared(spec, options.designs, options.tier), spec.rungs
+    spec = spec.model_copy(update={"seed": options.parent_seed})
 
-    designs, (scored, tuned, alone) = compared(spec, options.designs), spec.rungs
     asked = [(design, fidelity, 0) for fidelity in (scored, tuned) for design in designs]
     asked += [(design, alone, seed) for seed in range(options.seeds) for design in designs]
     candidates = [Candidate(number, design, fidelity, seed) for number, (design, fidelity, seed) in enumerate(asked)]
