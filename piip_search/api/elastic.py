@@ -163,8 +163,9 @@ def _exported(
                 elastic.prove_elastic_onnx(network, written, proof)
         if options.proof:
             proof.write(folder / PROOF)
-        (folder / README).write_text(_readme(run, name, points, bool(with_onnx)), encoding="utf-8")
-    return ElasticExport(name, folder, points, proof)
+        device = elastic.device_name()
+        (folder / README).write_text(_readme(run, name, network.points, device, bool(with_onnx)), encoding="utf-8")
+    return ElasticExport(name, folder, network.points, proof)
 
 
 def _points(history: RunHistory, scored: Sequence[Evaluation]) -> "tuple[OperatingPoint, ...]":
@@ -183,10 +184,11 @@ def _points(history: RunHistory, scored: Sequence[Evaluation]) -> "tuple[Operati
     return tuple(sorted(found, key=lambda point: point.gmacs))
 
 
-def _readme(run: str, name: str, points: "Sequence[OperatingPoint]", onnx: bool) -> str:
+def _readme(run: str, name: str, points: "Sequence[OperatingPoint]", device: str, onnx: bool) -> str:
     """The README of the folder."""
     rows = [
-        f"| {place} | `{point.design.name}` | {point.value:.4f} | {point.gmacs:.4g} | {point.mparams:.4g} |"
+        f"| {place} | `{point.design.name}` | {point.value:.4f} | {point.gmacs:.4g} | {point.mparams:.4g} "
+        f"| {point.milliseconds or 0:.3g} |"
         for place, point in enumerate(points)
     ]
     lines = [
@@ -194,9 +196,10 @@ def _readme(run: str, name: str, points: "Sequence[OperatingPoint]", onnx: bool)
         "",
         f"Written by piip-search from the run {run}. All points have the weights of one training, and the measured",
         f"{points[0].metric} is what these weights reach as they are. Tune a point, or train it alone, to gain more.",
+        f"The milliseconds are those of one image on this device: {device}.",
         "",
-        f"| point | design | {points[0].metric} | GMACs | M params |",
-        "| ---: | --- | ---: | ---: | ---: |",
+        f"| point | design | {points[0].metric} | GMACs | M params | ms |",
+        "| ---: | --- | ---: | ---: | ---: | ---: |",
         *rows,
         "",
         "```python",
@@ -204,7 +207,7 @@ def _readme(run: str, name: str, points: "Sequence[OperatingPoint]", onnx: bool)
         "from piip_search.models.elastic import load_elastic",
         "",
         'network = load_elastic(Path("."))',
-        f'network.use("<={quantity(points[-1].gmacs, "G", 4)}")  # or "best", a position, or a design',
+        f'network.use("<={quantity(points[-1].gmacs, "G", 4)}")  # or "<=20 ms", "best", a position, or a design',
         "maps = network(images)",
         "```",
         "",

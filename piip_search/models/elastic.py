@@ -23,7 +23,9 @@ ELASTIC_WEIGHTS = "weights.safetensors"
 """File with its tensors by key (`piip_search.models.weights.shared_keys`)."""
 PRINTED = 1e-3
 """Greatest relative error of a cost that was copied from a table."""
-_WITHIN = re.compile(r"<=\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(G|M)", re.IGNORECASE)
+UNITS = {"g": "gmacs", "m": "mparams", "ms": "milliseconds"}
+"""Costs of a point by the unit in which a choice may limit them."""
+_WITHIN = re.compile(r"<=\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(G|MS|M)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class OperatingPoint:
         value: The metric with the shared weights, as the search measured it.
         gmacs: Multiply-accumulates of one image in 10^9, under the convention of the search.
         mparams: Parameters in 10^6, under that convention.
+        milliseconds: Median time of one square image on the device that wrote the file; None if it was not measured.
     """
 
     design: Architecture
@@ -43,6 +46,7 @@ class OperatingPoint:
     value: float
     gmacs: float
     mparams: float
+    milliseconds: float | None = None
 
 
 class ElasticPIIP(nn.Module):
@@ -92,7 +96,8 @@ class ElasticPIIP(nn.Module):
 
         Args:
             choice: Position of the point, its design's short form, `best` for the best metric, or a highest cost:
-                `<=0.1 G` (10^9 multiply-accumulates) or `<=3 M` (10^6 parameters) for the best point within it.
+                `<=0.1 G` (10^9 multiply-accumulates), `<=3 M` (10^6 parameters) or `<=20 ms` (as measured by the
+                export) for the best point within it.
 
         Raises:
             ChoiceError: No point fits.
@@ -113,18 +118,22 @@ class ElasticPIIP(nn.Module):
             return choice
         within = _WITHIN.fullmatch(choice.strip())
         if within is not None:
-            of_params = within[2].upper() == "M"
-            costs = [point.mparams if of_params else point.gmacs for point in self.points]
+            known = {place: getattr(self.points[place], UNITS[within[2].lower()]) for place in places}
+            costs = {place: cost for place, cost in known.items() if cost is not None}
+            if not costs:
+                raise ChoiceError("the times of these points were not measured; export the network again")
             most = float(within[1]) * (1 + PRINTED)
-            places = [place for place in places if costs[place] <= most]
+            places = [place for place, cost in costs.items() if cost <= most]
             if not places:
                 raise ChoiceError(
-                    f"no point costs {within[1]} {within[2]} or less; the cheapest costs {min(costs):.4g}"
+                    f"no point costs {within[1]} {within[2]} or less; the cheapest costs {min(costs.values()):.4g}"
                 )
         elif choice != "best":
             names = [point.design.name for point in self.points]
             if choice not in names:
-                raise ChoiceError(f"no point {choice!r}; write best, <=0.1 G, <=3 M, a position, or {names[0]}")
+                raise ChoiceError(
+                    f"no point {choice!r}; write best, <=0.1 G, <=3 M, <=20 ms, a position, or {names[0]}"
+                )
             return names.index(choice)
         sign = 1 if self.rises else -1
         return max(places, key=lambda place: (sign * self.points[place].value, -self.points[place].gmacs))
@@ -146,7 +155,14 @@ def load_elastic(folder: Path) -> ElasticPIIP:
     try:
         metric, rises, strides = content["metric"], content["rises"], content["strides"]
         points = [
-            OperatingPoint(Architecture.parse(row["architecture"]), metric, row[metric], row["gmacs"], row["mparams"])
+            OperatingPoint(
+                Architecture.parse(row["architecture"]),
+                metric,
+                row[metric],
+                row["gmacs"],
+                row["mparams"],
+                row.get("milliseconds"),
+            )
             for row in content["points"]
         ]
     except (KeyError, TypeError) as error:
@@ -179,6 +195,7 @@ def rows_of(points: Sequence[OperatingPoint]) -> list[dict[str, object]]:
             point.metric: point.value,
             "gmacs": point.gmacs,
             "mparams": point.mparams,
+            "milliseconds": point.milliseconds,
         }
         for point in points
     ]

@@ -1,6 +1,7 @@
 """One set of weights at several operating points."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,10 @@ from piip_search.models.weights.shared_keys import network_key  # noqa: E402
 
 NAMES = ("vit_pico@64:g", "vit_nano@32:g+vit_pico@64:g*1/residual", "vit_nano@64:g+vit_pico@96:w2*2/residual")
 POINTS = tuple(
-    OperatingPoint(Architecture.parse(name), "bbox_mAP", value, gmacs, mparams)
-    for name, value, gmacs, mparams in zip(NAMES, (0.2, 0.35, 0.3), (0.01, 0.02, 0.04), (0.3, 1.0, 1.3), strict=True)
+    OperatingPoint(Architecture.parse(name), "bbox_mAP", value, gmacs, mparams, milliseconds)
+    for name, value, gmacs, mparams, milliseconds in zip(
+        NAMES, (0.2, 0.35, 0.3), (0.01, 0.02, 0.04), (0.3, 1.0, 1.3), (3.0, 5.0, 8.0), strict=True
+    )
 )
 
 
@@ -74,6 +77,8 @@ def test_tensors_are_there_once() -> None:
         ("<=1 G", 1),
         ("<=0.5 M", 0),
         ("<=0.01999 G", 1),
+        ("<=3 ms", 0),
+        ("<= 7.5ms", 1),
         (2, 2),
         (NAMES[2], 2),
     ],
@@ -82,6 +87,13 @@ def test_a_point_is_chosen_by_cost_by_position_or_by_name(choice: str | int, pla
     elastic = ElasticPIIP(POINTS, values())
     assert elastic.use(choice) == POINTS[place]
     assert elastic.point == POINTS[place]
+
+
+def test_times_that_nobody_measured_choose_nothing() -> None:
+    elastic = ElasticPIIP([replace(point, milliseconds=None) for point in POINTS], values())
+    with pytest.raises(ChoiceError, match="the times of these points were not measured"):
+        elastic.use("<=20 ms")
+    assert elastic.use("<=0.01 G").design == POINTS[0].design
 
 
 def test_lower_may_be_better() -> None:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,10 @@ ONNX_WEIGHTS = "weights.bin"
 """File with the weights of all ONNX files."""
 ALIGNMENT = 4096
 """Multiple in bytes at which a tensor begins in `ONNX_WEIGHTS`, so that it can be mapped into memory."""
+TIMED_ROUNDS = 9
+"""Most rounds in which the times of points are measured."""
+LONGEST_TIMING = 60.0
+"""Seconds after which no further round begins."""
 SMALLEST_OUTSIDE = 1024
 """Fewest bytes of a tensor that is kept outside of its ONNX file."""
 
@@ -36,7 +42,7 @@ _PROGRAM = '''"""One set of weights, {count} operating points: {least:.4g} to {m
 Written by piip-search. Needs: pip install "piip-search[models]"
 
     network = build()
-    network.use("<=0.1 G")    # or "best", a position, or a design; switching costs nothing
+    network.use("<=0.1 G")    # or "<=20 ms", "best", a position, or a design; switching costs nothing
     maps = network(images)    # float32 of shape (B, 3, H, W), channels red, green, blue: (pixel - 127.5) / 127.5
 """
 
@@ -77,18 +83,63 @@ def write_elastic(
         about: Further content of the file of points.
 
     Returns:
-        The network as it is loaded from the folder.
+        The network as it is loaded from the folder, with the times of its points on this device.
     """
     values, strides = load_file(parent / PARENT_WEIGHTS), strides_of(parent)
     needed = keys_of(points, strides)
     kept = {key: tensor for key, tensor in values.items() if key in needed or key.startswith(("N/", "D/"))}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(kept, folder / ELASTIC_WEIGHTS)
-    content = {**about, "strides": strides, "metric": points[0].metric, "points": rows_of(points)}
+    network = timed(ElasticPIIP(points, kept, bool(about["rises"]), strides))
+    points = network.points
+    content = {
+        **about,
+        "strides": strides,
+        "device": device_name(),
+        "metric": points[0].metric,
+        "points": rows_of(points),
+    }
     (folder / ELASTIC_POINTS).write_text(json.dumps(content, indent=1), encoding="utf-8")
     program = _PROGRAM.format(count=len(points), least=points[0].gmacs, most=points[-1].gmacs)
     (folder / PROGRAM).write_text(program, encoding="utf-8")
-    return ElasticPIIP(points, kept, bool(about["rises"]), strides)
+    return network
+
+
+def timed(network: ElasticPIIP) -> ElasticPIIP:
+    """Gives the points of a network their times on this device: the median over rounds that run all points in turn.
+
+    A round reads one square image a point. What other programs do meanwhile is part of the times.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
+    images = [torch.randn(1, 3, *[point.design.resolution] * 2, device=device) for point in network.points]
+    seconds_RP: list[list[float]] = []
+    began = time.perf_counter()
+    with torch.no_grad():
+        while len(seconds_RP) <= TIMED_ROUNDS and (len(seconds_RP) < 2 or time.perf_counter() - began < LONGEST_TIMING):
+            seconds_RP.append([_seconds(one, image) for one, image in zip(network.networks, images, strict=True)])
+    # The first round is slower: it fills caches, and chooses kernels.
+    medians_P = torch.tensor(seconds_RP[1:]).median(dim=0).values.tolist()
+    network.points = tuple(
+        replace(point, milliseconds=1e3 * seconds) for point, seconds in zip(network.points, medians_P, strict=True)
+    )
+    network.to("cpu")
+    return network
+
+
+def _seconds(network: nn.Module, image: Tensor) -> float:
+    began = time.perf_counter()
+    network(image)
+    if image.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def device_name() -> str:
+    """The device of the times."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def strides_of(parent: Path) -> list[int]:
