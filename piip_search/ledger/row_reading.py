@@ -8,6 +8,7 @@ import hashlib
 import math
 import re
 import reprlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -339,7 +340,8 @@ def _evaluation(row: EvaluationRow, candidate: Candidate, proposed: int) -> Eval
         _refuse("position", f"come after that of its proposal, {proposed}", row.position)
     facts = Facts.from_dict({name: _shortened(value) for name, value in row.facts.items()})
     history = tuple(
-        {name: value for name, value in line.items() if value is not None and math.isfinite(value)}
+        # Names are kept once: a long search has millions of these lines.
+        {sys.intern(name): value for name, value in line.items() if value is not None and math.isfinite(value)}
         for line in row.history
     )
     return Evaluation(
