@@ -1,0 +1,1 @@
+"""The worker of the task classification: data, training, metrics and proof."""
