@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mar
 
 from piip_search.errors import MachineError  # noqa: E402
 from piip_workers.tasks.detection.data import measured_images, prepare  # noqa: E402
-from piip_workers.tasks.detection.evaluate import measure, out_of_memory  # noqa: E402
+from piip_workers.networks.proxies import out_of_memory  # noqa: E402
+from piip_workers.tasks.detection.evaluate import measure  # noqa: E402
 
 TRAINING = {"detector": "retinanet", "channels": 32, "batch_size": 4, "learning_rate": 1e-3, "anchor_scale": 2.5}
 CANDIDATE = Candidate(0, Architecture.parse("vit_nano@32:g+vit_pico@64:g*2"), Fidelity(2), seed=3)

@@ -1,37 +1,25 @@
 """Measures a candidate of the detection task: builds it, trains the proxy, and returns the evaluation."""
 
-import gc
-import resource
-import socket
-import statistics
 import sys
-import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from piip_search.analysis.error_kinds import TRACEBACK
 from piip_search.architecture import Architecture
 from piip_search.architecture.stock import StockNetwork
-from piip_search.errors import DataError, MachineError, WeightsError
+from piip_search.errors import DataError, WeightsError
 from piip_search.evaluation.evaluation import HALVED_FOLDER, Candidate, Evaluation, folder_facts
-from piip_search.evaluation.facts import Facts
 from piip_search.tasks.detection.mmdet.config import proxy_config
 from piip_search.tasks.detection.mmdet.data import CocoPaths, ProxyImages
 from piip_search.tasks.detection.mmdet.stock import stock_config, stock_side
 from piip_search.tasks.detection.section import DetectionData, DetectionTraining
-from piip_workers.jobs.job import alone, reason_of, stop_where_full
+from piip_workers.networks.proxies import Measurement, measure_seeds
 from piip_workers.tasks.detection import data as data_sets
-
-if TYPE_CHECKING:
-    from piip_workers.tasks.detection.proxy_training import Measurement
 
 MOST_UNREADABLE = 20
 """Most undecodable images that are listed."""
@@ -43,21 +31,6 @@ Begin = Callable[[nn.Module], None]
 """Changes a detector before its first epoch."""
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 """No own files."""
-MEMORY_TEXTS = (
-    "can't allocate memory",
-    "Cannot allocate memory",
-    "CUDA out of memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "Failed to allocate",
-    "Unable to allocate",
-    "out of shared memory",
-    "is killed by signal: Killed",
-    "is killed by signal: Bus error",
-    "exited unexpectedly",
-)
-"""Texts by which torch, NumPy, OpenCV and the system report exhausted memory; the system kills loader processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,106 +70,13 @@ def measure(
     Raises:
         MachineError: The machine is at fault.
     """
-    found: list[Evaluation] = []
-    for single in candidate.per_seed:
-        found.append(_measured_once(single, data, training, Path(directory), TrainingStart(files, begin)))
-        if found[-1].status == "failed":
-            break
-    return _averaged(candidate, found)
+    set_up, start = DetectionTraining.model_validate(training), TrainingStart(files, begin)
+    chosen = DetectionData.model_validate(data)
 
+    def train_once(single: Candidate, folder: Path, accumulated: int, facts: dict[str, Any]) -> Measurement:
+        return _trained(single, chosen, set_up, folder, accumulated=accumulated, facts=facts, start=start)
 
-def _averaged(candidate: Candidate, found: Sequence[Evaluation]) -> Evaluation:
-    """Joins the evaluations of a candidate's seeds: means, and the values of each seed."""
-    last, several = found[-1], candidate.fidelity.seeds > 1
-    seconds = sum(one.seconds for one in found)
-    if last.status == "failed":
-        error = f"seed {last.candidate.seed}: {last.error}" if several else last.error
-        return replace(last, candidate=candidate, error=error, seconds=seconds)
-    facts = found[0].facts
-    if several:
-        metrics = _shared([one.metrics for one in found])
-        facts = replace(
-            facts,
-            seeds={str(one.candidate.seed): dict(one.metrics) for one in found},
-            deviation={name: statistics.stdev(values) for name, values in metrics.items()},
-        )
-    history = tuple(_means(rows) for rows in zip(*(one.history for one in found), strict=True))
-    return Evaluation(candidate, "done", _means([one.metrics for one in found]), "", seconds, history, facts)
-
-
-def _shared(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
-    """Values of the names that all rows have."""
-    return {name: [row[name] for row in rows] for name in rows[0] if all(name in row for row in rows)}
-
-
-def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The means of rows; a single row keeps its exact values."""
-    return {name: statistics.fmean(values) for name, values in _shared(rows).items()}
-
-
-def _measured_once(
-    candidate: Candidate,
-    data: Mapping[str, Any],
-    training: Mapping[str, Any],
-    directory: Path,
-    start: TrainingStart,
-) -> Evaluation:
-    started = time.monotonic()
-    folder = directory / candidate.training
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with alone(folder / "lock"):
-            return _measured(
-                candidate,
-                DetectionData.model_validate(data),
-                DetectionTraining.model_validate(training),
-                folder,
-                started,
-                start,
-            )
-    except MachineError as error:
-        raise MachineError(reason_of(error).removeprefix("MachineError: ")) from error
-    except Exception as error:
-        stop_where_full(error)
-        (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
-        return Evaluation(candidate, "failed", error=reason_of(error)[:2000], seconds=time.monotonic() - started)
-
-
-def _measured(
-    candidate: Candidate,
-    data: DetectionData,
-    training: DetectionTraining,
-    folder: Path,
-    started: float,
-    start: TrainingStart,
-) -> Evaluation:
-    """Trains with the recipe's batches, or with two halves a step if they do not fit the memory."""
-    torch.set_num_threads(training.threads)
-    _forget_peak_memory()
-    facts: dict[str, Any] = {"host": socket.gethostname(), "torch": torch.__version__, "training": candidate.training}
-    try:
-        found = _trained(candidate, data, training, folder, accumulated=1, facts=facts, start=start)
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        if training.batch_size < 2:
-            raise MemoryError(f"one image a step does not fit the memory: {reason_of(error)}") from error
-        message = reason_of(error)
-        found = None
-    if found is None:  # outside the handler, which would keep the first attempt's memory allocated
-        gc.collect()
-        halves = folder / HALVED_FOLDER
-        halves.mkdir(exist_ok=True)
-        facts["halved_batch"] = message[:300]
-        try:
-            found = _trained(candidate, data, training, halves, accumulated=2, facts=facts, start=start)
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            raise MemoryError(f"half of a step's images do not fit the memory either: {reason_of(error)}") from error
-    facts |= {"parameters": found.parameters, "peak_memory_mib": _peak_memory()}
-    seconds, known = time.monotonic() - started, Facts.from_dict(facts)
-    return Evaluation(candidate, "done", found.metrics, seconds=seconds, history=found.history, facts=known)
+    return measure_seeds(candidate, Path(directory), set_up, train_once)
 
 
 def _trained(
@@ -207,7 +87,7 @@ def _trained(
     accumulated: int,
     facts: dict[str, Any],
     start: TrainingStart,
-) -> "Measurement":
+) -> Measurement:
     from piip_workers.tasks.detection.images import unreadable_images
     from piip_workers.tasks.detection.proxy_training import train, usable_images
 
@@ -318,29 +198,3 @@ def _inheritance(candidate: Candidate, folder: Path) -> Callable[[nn.Module], No
         (folder / INHERITED).write_text(str(inherit(detector, trained, state, parent)), encoding="utf-8")
 
     return begin
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: of a GPU, or of the machine in this process or in a loader process."""
-    said = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return said or any(text in str(error) for text in MEMORY_TEXTS)
-
-
-def _forget_peak_memory() -> None:
-    """Resets the peak memory: a process measures many candidates."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        return
-    with suppress(OSError):  # without this permission the peak is that of the whole process
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-
-
-def _peak_memory() -> int:
-    """Peak memory since the last reset in MiB: of the GPU if one is used, else of the machine."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated() // 2**20)
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) // 1024
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

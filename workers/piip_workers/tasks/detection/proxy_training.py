@@ -5,7 +5,6 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from piip_search.errors import DataError
 from piip_search.export.settings import Settings, render
 from piip_workers.mmlab.loss_watch import LossWatch
 from piip_workers.mmlab.shims import install, load_safely, unformatted
+from piip_workers.networks.proxies import Measurement
 from piip_workers.networks.weights import checkpoints, epoch_of
 from piip_workers.tasks.detection.annotations import CocoByName
 from piip_workers.tasks.detection.coco.annotation_file import annotations_of
@@ -28,21 +28,6 @@ from mmengine.hooks import Hook  # noqa: E402
 from mmengine.logging import MessageHub, MMLogger  # noqa: E402
 from mmengine.runner import Runner, set_random_seed  # noqa: E402
 from mmengine.visualization import Visualizer  # noqa: E402
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The result of a training.
-
-    Attributes:
-        metrics: COCO's averages by name, without averages over no objects.
-        history: Number and mean loss of each epoch, and its metrics if they were measured.
-        parameters: Parameters of the whole detector.
-    """
-
-    metrics: dict[str, float]
-    history: tuple[dict[str, float], ...]
-    parameters: int
 
 
 def usable_images(settings: Settings) -> int:
