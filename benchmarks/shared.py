@@ -37,7 +37,10 @@ SIZES = 4
 def compared(spec: SearchSpec, count: int, tier: float | None = None) -> list[Architecture]:
     """Designs of the largest image sizes of a tier, equally many of each, in the order in which they are dealt."""
     space, within = feasible_designs(spec)
-    rows_ND = within.rows_ND if tier is None else tier_groups(within, spec.bounds.tiers)[tier]
+    tiers = tier_groups(within, spec.bounds.tiers)
+    if tier not in (None, *tiers):
+        raise SystemExit(f"error: no tier {tier:g}; the space has {', '.join(f'{one:g}' for one in tiers)}")
+    rows_ND = within.rows_ND if tier is None else tiers[tier]
     deal = Deal(space, rows_ND, spec.seed)
     drawn = list(dict.fromkeys(deal.design(number) for number in range(50 * count)))
     each, sizes = count // SIZES, Counter(design.resolution for design in drawn)

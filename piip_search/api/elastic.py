@@ -1,5 +1,6 @@
 """Exports the operating points of a parent: one set of weights, many designs."""
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def _exported(
                 elastic.prove_elastic_onnx(network, written, proof)
         if options.proof:
             proof.write(folder / PROOF)
-        device = elastic.device_name()
+        device = str(json.loads((folder / ELASTIC_POINTS).read_text(encoding="utf-8"))["device"])
         (folder / README).write_text(_readme(run, name, network.points, device, bool(with_onnx)), encoding="utf-8")
     return ElasticExport(name, folder, network.points, proof)
 
@@ -188,7 +189,7 @@ def _readme(run: str, name: str, points: "Sequence[OperatingPoint]", device: str
     """The README of the folder."""
     rows = [
         f"| {place} | `{point.design.name}` | {point.value:.4f} | {point.gmacs:.4g} | {point.mparams:.4g} "
-        f"| {point.milliseconds or 0:.3g} |"
+        f"| {point.milliseconds:.3g} |"
         for place, point in enumerate(points)
     ]
     lines = [

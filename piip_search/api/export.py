@@ -248,7 +248,7 @@ def _export(
         request = _with_start(request, weights, options.proof)
         proof = _write(origin, request, folder, weights, notify)
     if options.register and origin.store is not None and not proof.failures:
-        _register(origin.store, request, folder, notify)
+        _register(origin.store, request, folder, weights, notify)
     return DesignExport(evaluation, folder, proof)
 
 
@@ -389,7 +389,7 @@ def _prove_training(task: Task, request: Export, folder: Path, proof: "Proof", n
 def _write_torch(request: Export, folder: Path, weights: "StartingWeights", proof: "Proof") -> None:
     from piip_workers.networks.torch_export import prove_torch, write_torch
 
-    write_torch(request.architecture, weights.network, folder / "torch")
+    write_torch(request.architecture, weights.network, folder / "torch", request.plan.norm)
     if request.proved:
         prove_torch(request.architecture, weights.network, folder / "torch", proof)
 
@@ -402,14 +402,17 @@ def _write_onnx(request: Export, folder: Path, weights: "StartingWeights", proof
         prove_onnx(request.architecture, weights.network, folder / "onnx", proof, folder / PROOF_LOG)
 
 
-def _register(store: str, request: Export, folder: Path, notify: Notify) -> None:
+def _register(store: str, request: Export, folder: Path, weights: "StartingWeights | None", notify: Notify) -> None:
     """Adds the network to MLflow's registry; an unreachable store is only a note."""
     network = next((folder / name for name in ("torch", "onnx") if name in request.formats), None)
-    if network is None or request.provenance is None:
+    if network is None or request.provenance is None or weights is None:
         return
+    from piip_workers.networks.torch_export import classes_of
+
     widths = [width for width, _ in request.architecture.merged]
+    channels, classes = tuple(widths * (PYRAMID_LEVELS // len(widths))), classes_of(weights.network)
     try:
-        model = register_model(store, request.provenance, network, tuple(widths * (PYRAMID_LEVELS // len(widths))))
+        model = register_model(store, request.provenance, network, channels, classes)
     except Exception as error:  # every store has errors of its own
         notify(f"note: not registered in MLflow: {' '.join(str(error).split())[:300]}")
     else:

@@ -227,9 +227,11 @@ def set_broken_store_aside(uri: str) -> Path | None:
         return set_aside(uri)
 
 
-def register_model(uri: str, provenance: "Provenance", folder: Path, channels: tuple[int, ...]) -> str:
+def register_model(
+    uri: str, provenance: "Provenance", folder: Path, channels: tuple[int, ...], classes: int | None = None
+) -> str:
     """Adds an exported network to MLflow's registry; the arguments are those of `registry.register`."""
     find_mlflow()
     from piip_workers.tracking.registry import register
 
-    return register(uri, provenance, folder, channels)
+    return register(uri, provenance, folder, channels, classes)

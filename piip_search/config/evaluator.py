@@ -21,11 +21,13 @@ class EvaluatorSection(Section):
         prepared_from: Fields of the search that the preparation depends on, besides training and data, such as `space`
             or `fidelity.image_scale`. None for an evaluator that prepares nothing.
         scoring: Settings that change answers but not the preparation.
+        unseen: Settings that change neither.
         kind: Name of the evaluator.
     """
 
     prepared_from: ClassVar[tuple[str, ...] | None] = None
     scoring: ClassVar[tuple[str, ...]] = ()
+    unseen: ClassVar[tuple[str, ...]] = ()
     kind: str
 
     @property
@@ -87,15 +89,8 @@ class SharedSection(EvaluatorSection):
         "resources.gpu",
         "resources.gpu_memory",
     )
-    scoring: ClassVar[tuple[str, ...]] = (
-        "tune",
-        "tune_rate",
-        "keep",
-        "finish",
-        "least_passes",
-        "checkpoint_minutes",
-        "processes",
-    )
+    scoring: ClassVar[tuple[str, ...]] = ("tune", "tune_rate", "keep", "finish", "least_passes")
+    unseen: ClassVar[tuple[str, ...]] = ("checkpoint_minutes", "processes")
     kind: Literal["shared"]
     parents: Literal["set", "tier"] = "set"
     epochs: Count = 36

@@ -379,6 +379,8 @@ class SearchSpec(Section):
     def recipe(self, data_fingerprint: str) -> str:
         """Fingerprint of data, training and evaluator: all that a measurement depends on besides its candidate."""
         evaluator = self.model_dump(mode="json", include={"evaluator"}, exclude_defaults=True)
+        for name in self.evaluator.unseen:
+            evaluator.get("evaluator", {}).pop(name, None)
         prepared = self.preparation(data_fingerprint)
         return _fingerprint(self._ingredients(data_fingerprint, evaluator) + ([prepared] if prepared else []))
 
@@ -391,7 +393,7 @@ class SearchSpec(Section):
             return None
         fields = {"evaluator": True, **self.evaluator.included()}
         content = self.model_dump(mode="json", include=fields, exclude_defaults=True)
-        for name in self.evaluator.scoring:
+        for name in (*self.evaluator.scoring, *self.evaluator.unseen):
             content["evaluator"].pop(name, None)
         return _fingerprint(self._ingredients(data_fingerprint, content))
 

@@ -344,9 +344,8 @@ def _evaluation(row: EvaluationRow, candidate: Candidate, proposed: int) -> Eval
         {sys.intern(name): value for name, value in line.items() if value is not None and math.isfinite(value)}
         for line in row.history
     )
-    return Evaluation(
-        candidate, cast(Status, row.status), row.metrics, cut(row.error), float(row.seconds), history, facts
-    )
+    metrics = {sys.intern(name): value for name, value in row.metrics.items()}
+    return Evaluation(candidate, cast(Status, row.status), metrics, cut(row.error), float(row.seconds), history, facts)
 
 
 def _shortened(value: Any) -> Any:

@@ -116,8 +116,8 @@ class Task(Protocol):
         ...
 
     @property
-    def images_a_step(self) -> int:
-        """Images a step of a full training, over all GPUs."""
+    def images_a_step(self) -> int | None:
+        """Images a step of a full training, over all GPUs; None where the training shares its images itself."""
         ...
 
     @property

@@ -30,10 +30,12 @@ class LossCurve:
     Attributes:
         resolution: Largest image in pixels.
         losses: Mean loss in equal parts of the training; None for a part without such a design.
+        parts: Numbers of these parts.
     """
 
     resolution: int
     losses: list[float | None]
+    parts: list[int]
 
     @property
     def known(self) -> list[float]:
@@ -43,10 +45,10 @@ class LossCurve:
     def points(self, width: float, height: float) -> str:
         """Points of an SVG polyline."""
         low, high = min(self.known), max(self.known)
-        span, last = (high - low) or 1.0, max(1, len(self.losses) - 1)
+        span, last = (high - low) or 1.0, max(1, *self.parts)
         return " ".join(
-            f"{place / last * width:.1f},{(high - loss) / span * height:.1f}"
-            for place, loss in enumerate(self.losses)
+            f"{part / last * width:.1f},{(high - loss) / span * height:.1f}"
+            for part, loss in zip(self.parts, self.losses, strict=True)
             if loss is not None
         )
 
@@ -113,7 +115,7 @@ def parent_views(steps: Sequence[PreparationRecord]) -> list[ParentView]:
 def _view(name: str, facts: _Facts) -> ParentView:
     times = sorted(facts.losses)
     sides = sorted({side for rows in facts.losses.values() for side in rows})
-    curves = [LossCurve(side, [facts.losses[time].get(side) for time in times]) for side in sides]
+    curves = [LossCurve(side, [facts.losses[time].get(side) for time in times], times) for side in sides]
     rows = sorted(facts.passes.items(), key=lambda row: (row[1], row[0]))
     parts = [PartView(_named(key), count, facts.gates.get(key)) for key, count in rows]
     return ParentView(

@@ -21,7 +21,7 @@ MOST_TUNED = 100
 """Most observations in the fit of scales: the time grows with their cube."""
 MOST_USED = 800
 """Most observations in predictions: the time grows with their cube."""
-MOST_PREDICTED = 1024
+MOST_PREDICTED = 512
 """Most designs that are predicted at once: the memory grows with them times the observations."""
 TUNING_STEPS = 15
 JITTER = 1e-8

@@ -99,7 +99,7 @@ def test_what_a_parent_learnt_is_shown() -> None:
         (96, [2.0, 1.2, 1.0]),
         (128, [2.5, None, 1.5]),
     ]
-    assert parent.curves[0].points(100, 10) == "0.0,0.0 50.0,8.0 100.0,10.0"
+    assert parent.curves[0].points(100, 10) == "0.0,0.0 52.6,8.0 100.0,10.0"
     assert parent.curves[1].points(100, 10) == "0.0,0.0 100.0,10.0"
     told = [(part.name, part.batches, part.gate) for part in parent.parts]
     assert told == [

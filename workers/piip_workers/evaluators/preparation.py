@@ -69,24 +69,13 @@ class PreparationJob:
     settings: Mapping[str, Any]
     search: str
 
-    def __call__(
-        self,
-        report: Report,
-        instead: Callable[[PreparingEvaluator], PreparingEvaluator] = lambda evaluator: evaluator,
-        processes: int = 1,
-    ) -> PreparationState:
-        """Prepares the evaluator (`prepare`).
-
-        Args:
-            report: Takes the progress.
-            instead: Gives what prepares in the evaluator's place, into the same folder.
-            processes: Number of processes that it prepares with.
-        """
+    def __call__(self, report: Report) -> PreparationState:
+        """Prepares the evaluator (`prepare`)."""
         try:
             evaluator = self.built()
         except Exception as error:
-            return PreparationState("", state="failed", error=f"{reason_of(error)}; mend that, then {GO_ON}")
-        return prepare(instead(evaluator), self.search, report, processes)
+            return failed(error)
+        return prepare(evaluator, self.search, report)
 
     def built(self) -> PreparingEvaluator:
         """The evaluator."""
@@ -99,14 +88,36 @@ class PreparationJob:
         return {"evaluator": self.evaluator, "settings": dict(self.settings), "search": self.search}
 
 
-def prepare(evaluator: PreparingEvaluator, search: str, report: Report, processes: int = 1) -> PreparationState:
+@dataclass(frozen=True)
+class Charge:
+    """What a search is charged for while an evaluator prepares.
+
+    Attributes:
+        processes: Processes that prepare at once; the time of each counts.
+        waited: Gives the seconds so far in which none of them ran.
+    """
+
+    processes: int = 1
+    waited: Callable[[], float] = lambda: 0.0
+
+    def since(self, began: float) -> float:
+        """Seconds of all processes since a time of the monotonic clock."""
+        return self.processes * max(0.0, time.monotonic() - began - self.waited())
+
+
+def failed(error: Exception) -> PreparationState:
+    """The state where an evaluator could not be built."""
+    return PreparationState("", state="failed", error=f"{reason_of(error)}; mend that, then {GO_ON}")
+
+
+def prepare(evaluator: PreparingEvaluator, search: str, report: Report, charge: Charge = Charge()) -> PreparationState:
     """Prepares an evaluator, or goes on with it; does nothing if it is prepared.
 
     Args:
         evaluator: Evaluator.
         search: Uid of the search that asks, which is charged with the time.
         report: Takes the progress.
-        processes: Processes that prepare at once; the search is charged with the time of each.
+        charge: What the search is charged for.
 
     Returns:
         The state, `done` or `failed`; an error of any kind becomes a failed state.
@@ -115,7 +126,7 @@ def prepare(evaluator: PreparingEvaluator, search: str, report: Report, processe
         evaluator.folder.mkdir(parents=True, exist_ok=True)
         with _turn(evaluator.folder / "lock", report):
             earlier = _earlier(evaluator)
-            return earlier if earlier.state == "done" else _gone_on(evaluator, earlier, search, report, processes)
+            return earlier if earlier.state == "done" else _gone_on(evaluator, earlier, search, report, charge)
     except Exception as error:  # the folder cannot be used
         return PreparationState(evaluator.fingerprint, state="failed", error=_told(error))
 
@@ -192,14 +203,14 @@ def _check_same(evaluator: PreparingEvaluator, state: PreparationState) -> None:
 
 
 def _gone_on(
-    evaluator: PreparingEvaluator, earlier: PreparationState, search: str, report: Report, processes: int
+    evaluator: PreparingEvaluator, earlier: PreparationState, search: str, report: Report, charge: Charge
 ) -> PreparationState:
     """The state after a call of the evaluator's `prepare`."""
     began, spent = time.monotonic(), earlier.seconds.get(search, 0.0)
     state = replace(earlier, state="running", error="")
 
     def kept(**changes: Any) -> PreparationState:
-        now = spent + processes * (time.monotonic() - began)
+        now = spent + charge.since(began)
         found = replace(state, seconds={**earlier.seconds, search: now}, **changes)
         write_whole(evaluator.folder / STATE_FILE, json.dumps(found.to_dict()))
         return found

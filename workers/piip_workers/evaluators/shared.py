@@ -7,6 +7,7 @@ from them, and after a training of its own.
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -21,7 +22,7 @@ from piip_search.architecture import Architecture
 from piip_search.architecture.branch_names import branch_names
 from piip_search.config import SearchSpec, parse_spec
 from piip_search.config.evaluator import SharedSection
-from piip_search.cost.axes import CostAxis
+from piip_search.cost.axes import SCALES, CostAxis
 from piip_search.errors import UserError
 from piip_search.evaluation.evaluation import Candidate, Evaluation
 from piip_search.search.feasible import feasible_designs
@@ -66,7 +67,7 @@ class Parent:
 
 def name_of(group: Sequence[str] | float) -> str:
     """The name of the parent of a group of designs."""
-    return f"tier-{group:g}" if isinstance(group, int | float) else "+".join(group)
+    return f"tier-{float(group)!r}" if isinstance(group, int | float) else "+".join(group)
 
 
 def parents_of(folder: Path) -> list[Parent]:
@@ -97,10 +98,12 @@ def parent_of(design: Architecture, parents: Sequence[Parent], axis: CostAxis) -
     Raises:
         UserError: None does.
     """
-    names, cost = branch_names(design), axis.of(design)
+    names, scale = branch_names(design), SCALES[axis.name]
+    # Counts are compared, as where the tiers were made: a quotient may round to the other side of a limit.
+    count = round(axis.of(design) * scale)
     for parent in parents:
         group = parent.group
-        if inside(names, group) if isinstance(group, tuple) else cost <= group:
+        if inside(names, group) if isinstance(group, tuple) else count <= group * scale:
             return parent
     raise UserError(f"no parent was trained for {design}; it is not in the space that was prepared")
 
@@ -150,6 +153,8 @@ class SharedEvaluator:
             facts[name] = {**found, "fewest_passes": min(found["fewest_passes"].values())}
             if self._section.parents == "tier":
                 start = {**start, **load_file(self.folder / name / PARENT_WEIGHTS)}
+        if group.size > 1:
+            shutil.rmtree(self._own_folder(group), ignore_errors=True)
         if not group.rank:
             write_whole(self.folder / PARENTS, json.dumps(list(groups)))
         return {"parents": facts, "said": [said_of(name, found) for name, found in facts.items()]}
@@ -187,8 +192,7 @@ class SharedEvaluator:
     def _training(self, space: SearchSpace, rows_ND: Any, group: Group, start: Mapping[str, Tensor]) -> ParentTraining:
         scale, seed = self._spec.fidelity.image_scale, self._spec.seed
         cover = [design.scaled(scale) for design in covering(space, rows_ND)]
-        # Each process has a folder of its own, as they write files of equal names.
-        task = self._task(cover[0], self.folder / f"process_{group.rank}" if group.size > 1 else self.folder)
+        task = self._task(cover[0], self._own_folder(group))
         training, section = self._spec.training, self._section
         images = sum(map(len, task.batches(0)))
         steps = max(1, round(section.epochs * images / (training.batch_size * section.designs_a_step)))
@@ -208,6 +212,10 @@ class SharedEvaluator:
         )
         singles = Deal(space, alone_ND, seed, scale) if grown else None
         return ParentTraining(task, Deal(space, rows_ND, seed, scale), singles, cover, recipe, group, start)
+
+    def _own_folder(self, group: Group) -> Path:
+        """A folder for this process's files: several would write files of equal names."""
+        return self.folder / f"process_{group.rank}" if group.size > 1 else self.folder
 
     def _task(self, design: Architecture, folder: Path) -> SharedTask:
         settings, fidelity = self._measure["settings"], self._spec.fidelity

@@ -237,6 +237,29 @@ def _load_checkpoints_safely() -> None:
     CheckpointLoader._piip_safe = True
 
 
+@contextmanager
+def losses_of_one_process() -> Iterator[None]:
+    """Lets mmdet's heads count the objects of this process alone, also where several processes have joined.
+
+    They divide a loss by the mean number of objects over all processes, which here read different designs.
+    """
+    from mmdet.utils import dist_utils
+
+    joined, dist_utils.dist = dist_utils.dist, _Unjoined
+    try:
+        yield
+    finally:
+        dist_utils.dist = joined
+
+
+class _Unjoined:
+    """Stands in for torch.distributed in a process that has not joined others."""
+
+    @staticmethod
+    def is_available() -> bool:
+        return False
+
+
 def load_safely(path: Path, map_location: Any = None, mmap: bool = False) -> Any:
     """Loads a checkpoint of mmengine's with a few types besides tensors, and no others.
 

@@ -9,6 +9,7 @@ class Board:
 
     def __init__(self) -> None:
         self._last: tuple[float, str] | None = None
+        self._ended = False
         self._facts: Mapping[str, Any] = {}
         self._errors: dict[int, str] = {}
 
@@ -23,16 +24,12 @@ class Board:
 
     def end(self, facts: Mapping[str, Any]) -> None:
         """Keeps the facts of the finished preparation."""
-        self._facts = facts
-
-    def facts(self) -> Mapping[str, Any]:
-        """The facts of the finished preparation."""
-        return self._facts
+        self._ended, self._facts = True, facts
 
     def fail(self, rank: int, error: str) -> None:
         """Keeps the error of a process."""
         self._errors[rank] = error
 
-    def errors(self) -> dict[int, str]:
-        """Errors by process."""
-        return self._errors
+    def outcome(self) -> tuple[bool, Mapping[str, Any], dict[int, str]]:
+        """Whether it was finished, its facts, and errors by process."""
+        return self._ended, self._facts, self._errors

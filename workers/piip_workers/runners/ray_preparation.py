@@ -8,13 +8,15 @@ from typing import Any
 import ray
 
 from piip_search.secret_file import load_secrets
-from piip_workers.evaluators.evaluator import PreparingEvaluator, Report
-from piip_workers.evaluators.preparation import GO_ON, PreparationJob, PreparationState
+from piip_workers.evaluators.evaluator import Report
+from piip_workers.evaluators.preparation import GO_ON, Charge, PreparationJob, PreparationState, failed, prepare
 from piip_workers.jobs.job import reason_of
 from piip_workers.runners.ray_board import Board
 from piip_workers.runners.ray_cluster import head_answers
 from piip_workers.runners.ray_driver import GONE
 
+LONGEST_GOODBYE = 20.0
+"""Seconds that the processes of an interrupted preparation have to end."""
 POLL_SECONDS_OF_REPORTS = 1.0
 """Seconds between two queries of a preparation."""
 
@@ -50,6 +52,9 @@ def run(
         why = f"Ray gave up after {retries + 1} attempts ({reason}); {GO_ON}" if head_answers() else GONE
         return PreparationState("", state="failed", error=why)
     except BaseException:  # an interruption must not leave the task behind
+        if processes > 1:  # it gives back the places of its processes, which takes a moment
+            ray.cancel(task, force=False)
+            ray.wait([task], timeout=LONGEST_GOODBYE)
         ray.cancel(task, force=True)
         raise
 
@@ -87,9 +92,11 @@ def _prepared_by_several(job: str, board: Any, processes: int, need: dict[str, f
     def report(share: float, text: str) -> None:
         board.put.remote(share, text)
 
-    def joined(evaluator: PreparingEvaluator) -> PreparingEvaluator:
-        return JointPreparation(evaluator, asked.to_dict(), processes, need, retries)
-
     load_secrets()
     asked = PreparationJob(**json.loads(job))
-    return json.dumps(asked(report, joined, processes).to_dict())
+    try:
+        joint = JointPreparation(asked.built(), asked.to_dict(), processes, need, retries)
+    except Exception as error:
+        return json.dumps(failed(error).to_dict())
+    state = prepare(joint, asked.search, report, Charge(processes, lambda: joint.waited))
+    return json.dumps(state.to_dict())

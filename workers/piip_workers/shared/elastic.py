@@ -17,6 +17,7 @@ from piip_search.architecture.segments import STRIDES
 from piip_search.models import PIIPPyramid
 from piip_search.models.elastic import ELASTIC_POINTS, ELASTIC_WEIGHTS, ElasticPIIP, OperatingPoint, keys_of, rows_of
 from piip_search.models.weights.shared_keys import network_key
+from piip_search.units import GIB
 from piip_workers.networks.proof import Proof
 from piip_workers.networks.torch_export import TORCH_TOLERANCE, greatest_difference, run_elsewhere
 from piip_workers.shared.tensors import load_shared
@@ -30,6 +31,8 @@ ONNX_WEIGHTS = "weights.bin"
 """File with the weights of all ONNX files."""
 ALIGNMENT = 4096
 """Multiple in bytes at which a tensor begins in `ONNX_WEIGHTS`, so that it can be mapped into memory."""
+GIB_OF_A_TIMING = 8
+"""Free memory of a GPU in GiB from which times are measured on it."""
 TIMED_ROUNDS = 9
 """Most rounds in which the times of points are measured."""
 LONGEST_TIMING = 60.0
@@ -110,7 +113,7 @@ def timed(network: ElasticPIIP) -> ElasticPIIP:
 
     A round reads one square image a point. What other programs do meanwhile is part of the times.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(_timed_on())
     network.to(device)
     images = [torch.randn(1, 3, *[point.design.resolution] * 2, device=device) for point in network.points]
     seconds_RP: list[list[float]] = []
@@ -135,9 +138,16 @@ def _seconds(network: nn.Module, image: Tensor) -> float:
     return time.perf_counter() - began
 
 
+def _timed_on() -> str:
+    """The device of the times: a GPU that has memory to spare, as others may train on it."""
+    if torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > GIB_OF_A_TIMING * GIB:
+        return "cuda"
+    return "cpu"
+
+
 def device_name() -> str:
     """The device of the times."""
-    if torch.cuda.is_available():
+    if _timed_on() == "cuda":
         return str(torch.cuda.get_device_name())
     return f"CPU, {torch.get_num_threads()} threads"
 

@@ -5,8 +5,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-LOST_PEERS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
-"""Texts in errors of a process whose peers are gone."""
+GONE_TEXTS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
+"""Texts in gloo's errors of a process whose peers are gone; they have no type of their own."""
+
+
+class LostPeersError(RuntimeError):
+    """The processes that train together have lost each other; all begin again from the last checkpoint."""
 
 
 class Group(Protocol):
@@ -75,6 +79,6 @@ def group_of(device: torch.device) -> Group:
 
 def is_lost(error: Exception) -> bool:
     """Whether an error says that another process of the group is gone."""
-    if torch.distributed.is_available() and isinstance(error, torch.distributed.DistError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in LOST_PEERS)
+    backend = torch.distributed.is_available() and isinstance(error, torch.distributed.DistBackendError)
+    said = isinstance(error, RuntimeError) and any(text in str(error) for text in GONE_TEXTS)
+    return backend or said or isinstance(error, LostPeersError)

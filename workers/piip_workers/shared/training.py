@@ -23,7 +23,7 @@ from piip_search.architecture import Architecture
 from piip_search.architecture.branch_names import branch_names
 from piip_search.errors import UserError
 from piip_workers.shared.deals import Deal
-from piip_workers.shared.group import Alone, Group
+from piip_workers.shared.group import Alone, Group, LostPeersError
 from piip_workers.shared.task import Asked, SharedTask
 from piip_workers.shared.tensors import SharedTensors
 from piip_workers.whole_files import draft_of, write_whole
@@ -176,15 +176,19 @@ class ParentTraining:
 
         Raises:
             FloatingPointError: The loss is not finite again and again.
-            MemoryError: A step does not fit the memory again and again, or once where several processes train.
+            MemoryError: A step does not fit the memory again and again.
+            LostPeersError: The processes that train together are not at the same step.
             UserError: The training is too short: a tensor would have too few batches.
         """
         if self._group.of_first((folder / PARENT_FACTS).is_file()):
+            if not (folder / PARENT_FACTS).is_file():
+                raise LostPeersError(f"another process finished {folder.name}, and this one does not see its files")
             return dict(json.loads((folder / PARENT_FACTS).read_text(encoding="utf-8")))
         folder.mkdir(parents=True, exist_ok=True)
         self._check_length()
         optimiser = self._optimiser()
         progress = self._resumed(folder, optimiser)
+        self._check_together(progress.step)
         last = time.monotonic()
         recipe = self._recipe
         batches = self._task.read(self._asked(progress.step))
@@ -200,6 +204,13 @@ class ParentTraining:
                 report(progress.step / recipe.steps, f"step {progress.step} of {recipe.steps}")
                 last = time.monotonic()
         return self._end(folder, progress)
+
+    def _check_together(self, step: int) -> None:
+        """Checks that all processes read the same checkpoint: a file system may show an old one for a while."""
+        steps = torch.tensor([float(step)], dtype=torch.float64, device=self._task.device)
+        self._group.add(steps)
+        if float(steps) != step * self._group.size:
+            raise LostPeersError(f"this process would go on at step {step}, and another one elsewhere")
 
     def _step(self, step: int, batches: Iterator[Any], optimiser: torch.optim.Optimizer, progress: _Progress) -> None:
         recipe = self._recipe
@@ -233,7 +244,7 @@ class ParentTraining:
         Returns:
             The loss of each design of the step, and its fault, a key of `FAULTS`, or 0.
         """
-        recipe, group = self._recipe, self._group
+        recipe = self._recipe
         told_2D = torch.zeros(2, recipe.designs, dtype=torch.float64, device=self._task.device)
         read = [(turn, next(batches)) for turn in self._own_turns]  # also those after a step that is broken off
         for turn, batch in read:
@@ -247,12 +258,10 @@ class ParentTraining:
                     continue
                 (loss / recipe.designs).backward()
                 told_2D[0, turn] = loss.detach()
-            except torch.OutOfMemoryError as error:
-                if group.size > 1:  # the others may wait for it within their losses
-                    raise MemoryError(f"{FAULTS[NO_ROOM]}: {designs[turn].name}; lower {STEP_SETTING}") from error
+            except torch.OutOfMemoryError:
                 told_2D[1, turn] = NO_ROOM
                 break
-        group.add(told_2D)
+        self._group.add(told_2D)
         return told_2D[0].tolist(), [int(fault) for fault in told_2D[1].tolist()]
 
     def _summed(self, designs: Sequence[Architecture]) -> list[nn.Parameter]:

@@ -17,7 +17,7 @@ from piip_search.models.weights.shared_keys import network_key, reads_of
 from piip_search.tasks.detection.mmdet.config import proxy_config
 from piip_search.tasks.detection.mmdet.data import ProxyImages
 from piip_search.tasks.detection.section import DetectionData, DetectionTraining
-from piip_workers.mmlab.shims import install, unformatted
+from piip_workers.mmlab.shims import install, losses_of_one_process, unformatted
 from piip_workers.networks.layer_rates import rate_scales
 from piip_workers.quiet import quiet
 from piip_workers.shared.task import Asked
@@ -135,7 +135,8 @@ class SharedDetectors:
 
     def loss(self, network: nn.Module, batch: Any) -> Tensor:
         prepared = network.data_preprocessor(batch, True)  # type: ignore[operator]
-        loss, _ = network.parse_losses(network(**prepared, mode="loss"))  # type: ignore[operator]
+        with losses_of_one_process():
+            loss, _ = network.parse_losses(network(**prepared, mode="loss"))  # type: ignore[operator]
         found: Tensor = loss
         return found
 
