@@ -310,9 +310,9 @@ def _weights(
     worker = worker_of(origin.spec.task)
     with extra("models"):
         if kind == "random":
-            return worker.at_random(request.architecture, RANDOM)
+            return worker.at_random(request.architecture, RANDOM, request.plan)
         if place is not None and kind != "proxy":
-            return worker.from_pretrained(request.architecture, place)
+            return worker.from_pretrained(request.architecture, place, request.plan)
     return _proxy_weights(origin, evaluation, request, options, notify)
 
 
@@ -337,7 +337,7 @@ def _proxy_weights(
     if options.weights == "proxy":
         raise WeightsError(f"{missing}; leave --weights out, or name random")
     notify(f"note: {missing}, so that training starts from random weights")
-    return worker.at_random(request.architecture, RANDOM)
+    return worker.at_random(request.architecture, RANDOM, request.plan)
 
 
 def _with_start(request: Export, weights: "StartingWeights | None", proof: bool) -> Export:

@@ -149,7 +149,9 @@ def _check_gpus(task: Task, gpus: int) -> None:
 
 def _share(task: Task, gpus: int, settings: Sequence[str]) -> list[str]:
     """The setting that divides the recipe's images a step among GPUs."""
-    if gpus == 1 or task.images_a_step is None or any(setting.startswith(f"{task.batch_setting}=") for setting in settings):
+    if gpus == 1 or task.images_a_step is None:
+        return []
+    if any(setting.startswith(f"{task.batch_setting}=") for setting in settings):
         return []
     if task.images_a_step % gpus:
         raise UserError(

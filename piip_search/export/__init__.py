@@ -8,6 +8,7 @@ from piip_search.export.request import NETWORK_FORMATS as NETWORK_FORMATS
 from piip_search.export.request import RANDOM as RANDOM
 from piip_search.export.request import Export as Export
 from piip_search.export.request import PixelNorm as PixelNorm
+from piip_search.export.request import Reading as Reading
 from piip_search.export.request import Start as Start
 from piip_search.export.request import TrainingPlan as TrainingPlan
 from piip_search.export.request import WeightsKind as WeightsKind

@@ -14,6 +14,28 @@ NETWORK_FORMATS = ("torch", "onnx")
 WeightsKind = Literal["proxy", "pretrained", "random"]
 PixelNorm = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Mean and standard deviation of the channels red, green and blue, of pixels from 0 to 255."""
+UNIT_NORM: PixelNorm = ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
+"""Makes pixels numbers from -1 to 1."""
+Reading = Literal["fit", "crop"]
+"""How an image becomes the network's input: `fit` keeps all of it and pads it; `crop` takes the centre of the resized
+image, a square."""
+
+
+def norm_formula(norm: PixelNorm, pixel: str = "pixel") -> str:
+    """Formula of a normalisation, for a reader and for Python.
+
+    Channels of equal values have one number for all. Others have ImageNet's usual form, of pixels from 0 to 1, with a
+    list of red, green and blue.
+
+    Args:
+        norm: The normalisation.
+        pixel: What stands for the pixels, from 0 to 255.
+    """
+    mean, std = norm
+    if len(set(mean)) == len(set(std)) == 1:
+        return f"({pixel} - {mean[0]:g}) / {std[0]:g}"
+    lists = [f"[{', '.join(f'{value / 255:g}' for value in values)}]" for values in norm]
+    return f"({pixel} / 255 - {lists[0]}) / {lists[1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +85,11 @@ class TrainingPlan(Protocol):
     @property
     def norm(self) -> PixelNorm:
         """Normalisation of the images."""
+        ...
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read: `fit` for networks of maps, `crop` for class scores."""
         ...
 
     def starting(self, pretrained: str | None) -> Self:

@@ -75,6 +75,11 @@ class TrainingSection(Section):
         return side, int(side * self.short_side)
 
     @property
+    def measured_share(self) -> float:
+        """Share of a resized image's shorter side that is measured, where a task measures the centres of images."""
+        return 1.0
+
+    @property
     def named_paths(self) -> Mapping[str, Path]:
         """Fields with paths that are relative to the working directory, and these paths."""
         return {} if self.pretrained in (None, *_WORDS) else {"pretrained": Path(str(self.pretrained))}

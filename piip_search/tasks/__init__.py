@@ -2,6 +2,7 @@
 
 from piip_search.errors import UserError
 from piip_search.sections import closest
+from piip_search.tasks.classification.task import CLASSIFICATION
 from piip_search.tasks.detection.task import DETECTION
 from piip_search.tasks.task import Head as Head
 from piip_search.tasks.task import Metric as Metric
@@ -9,6 +10,7 @@ from piip_search.tasks.task import Task as Task
 
 TASKS: dict[str, Task] = {
     "detection": DETECTION,
+    "classification": CLASSIFICATION,
 }
 """All tasks by name; the first one is that of a file which names none."""
 

@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from piip_search.architecture.segments import Merge
 from piip_search.cost import Convention, Cost, Grid, MergedMaps, Part
-from piip_search.export import Export, PixelNorm
+from piip_search.export import Export, PixelNorm, Reading
 from piip_search.sections import DataSection, TrainingSection
 from piip_search.sections.fields import Count, FilePath
 from piip_search.tasks import Head, Metric
@@ -61,6 +61,7 @@ class ShadesPlan:
     title: str = "a regression on grey images"
     outputs: str = "one map"
     norm: PixelNorm = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
+    reading: Reading = "fit"
 
     def starting(self, pretrained: str | None) -> Self:
         return replace(self, training=self.training.model_copy(update={"pretrained": pretrained}))

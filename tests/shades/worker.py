@@ -84,16 +84,19 @@ class ShadesWorker:
     def from_proxy(self, architecture: Architecture, evaluation: Evaluation, checkpoint: Path) -> "StartingWeights":
         import torch
 
-        weights = self.at_random(architecture, Start("proxy", "Starts from the proxy.", "weights.pth"))
+        from piip_workers.networks.weights import StartingWeights
+        from shades.training import made
+
+        weights = StartingWeights(made(architecture, 0), Start("proxy", "Starts from the proxy.", "weights.pth"), {})
         state = torch.load(checkpoint, weights_only=True)["state_dict"]
         weights.network.load_state_dict(state)
         weights.tensors.update(state)
         return weights
 
-    def from_pretrained(self, architecture: Architecture, place: str) -> "StartingWeights":
+    def from_pretrained(self, architecture: Architecture, place: str, plan: TrainingPlan) -> "StartingWeights":
         raise NotImplementedError
 
-    def at_random(self, architecture: Architecture, start: Start) -> "StartingWeights":
+    def at_random(self, architecture: Architecture, start: Start, plan: TrainingPlan) -> "StartingWeights":
         from piip_workers.networks.weights import StartingWeights
         from shades.training import made
 

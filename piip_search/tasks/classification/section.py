@@ -42,7 +42,7 @@ def _part(value: Any) -> Any:
     return {"images": value} if isinstance(value, str | Path) else value
 
 
-Part = Annotated[ClassPart, BeforeValidator(_part)]
+AnyPart = Annotated[ClassPart, BeforeValidator(_part)]
 """A part in a file: a folder's name, or a mapping."""
 
 
@@ -58,8 +58,8 @@ class ClassificationData(DataSection):
     """
 
     embedded: Literal["digits"] | None = None
-    train: Part | None = None
-    val: Part | None = None
+    train: AnyPart | None = None
+    val: AnyPart | None = None
     classes: Annotated[tuple[str, ...], Field(strict=False, min_length=2)] | None = None
 
     @model_validator(mode="after")
@@ -90,6 +90,8 @@ class ClassificationTraining(TrainingSection):
     """The training of a classifier.
 
     Attributes:
+        norm: Normalisation of pixels: `half` to the range from -1 to 1, as AugReg's ViTs and the small weights of this
+            package have it; `imagenet` by ImageNet's mean and deviation, as DeiT's.
         new_parts: Factor on the learning rate of what is not a branch: interactions, merge and a head on the merged
             map. The papers have 10 beside pre-trained branches.
         crop: Least and greatest share of an image's area that a random crop has.
@@ -105,6 +107,7 @@ class ClassificationTraining(TrainingSection):
             weighs their losses by the inverse of their counts.
     """
 
+    norm: Literal["half", "imagenet"] = "half"
     new_parts: Annotated[float, Field(gt=0, le=1000)] = 1.0
     crop: Area = (0.35, 1.0)
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -116,6 +119,11 @@ class ClassificationTraining(TrainingSection):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     eval_crop: Share = 1.0
     balance: Literal["none", "sample", "weight"] = "none"
+
+    @property
+    def measured_share(self) -> float:
+        """Share of a resized image that is measured."""
+        return self.eval_crop
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

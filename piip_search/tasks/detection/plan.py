@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from piip_search.cost import Head
-from piip_search.export import Export, PixelNorm
+from piip_search.export import Export, PixelNorm, Reading
 from piip_search.export.settings import HERE, render
 from piip_search.tasks.detection.authors.config import CONFIG_PLACE, official_config, refusals, remarks
 from piip_search.tasks.detection.head import DetectorHead
@@ -70,6 +70,10 @@ class DetectorPlan:
     @property
     def norm(self) -> PixelNorm:
         return (MEAN[0], MEAN[1], MEAN[2]), (STD[0], STD[1], STD[2])
+
+    @property
+    def reading(self) -> Reading:
+        return "fit"
 
     def starting(self, pretrained: str | None) -> Self:
         return replace(self, training=self.training.model_copy(update={"pretrained": pretrained}))

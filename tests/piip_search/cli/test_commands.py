@@ -237,7 +237,12 @@ def test_a_search_that_is_called_like_an_audit_is_none(run_cli: Cli, tmp_path: P
 def test_init_writes_spaces_that_run_as_typed(run_cli: Cli, tmp_path: Path) -> None:
     ended = run_cli("init")
     assert ended.code == 0
-    assert {path.stem for path in (tmp_path / "spaces").iterdir()} == {"coco", "quickstart", "quickstart-shared"}
+    assert {path.stem for path in (tmp_path / "spaces").iterdir()} == {
+        "coco",
+        "quickstart",
+        "quickstart-classification",
+        "quickstart-shared",
+    }
     assert run_cli("init", "experiments/pairing").code == 0
     assert (tmp_path / "spaces/experiments/pairing.yaml").is_file()
     assert "piip-search run spaces/coco.yaml" in ended.out

@@ -299,7 +299,11 @@ def test_a_shell_completes_runs_of_another_home(run_cli: Cli, fill: Fill, monkey
 
 @pytest.mark.parametrize("command", ["run", "plan", "init", "simulate"])
 def test_a_shell_completes_spaces(run_cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    assert _completed(run_cli, monkeypatch, f"piip-search {command} qu") == ["quickstart", "quickstart-shared"]
+    assert _completed(run_cli, monkeypatch, f"piip-search {command} qu") == [
+        "quickstart",
+        "quickstart-classification",
+        "quickstart-shared",
+    ]
 
 
 def test_a_shell_completes_files_of_spaces(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,6 +311,7 @@ def test_a_shell_completes_files_of_spaces(run_cli: Cli, monkeypatch: pytest.Mon
     assert _completed(run_cli, monkeypatch, "piip-search run mi") == ["mine/"]
     assert _completed(run_cli, monkeypatch, "piip-search run mine/") == [
         "mine/coco.yaml",
+        "mine/quickstart-classification.yaml",
         "mine/quickstart-shared.yaml",
         "mine/quickstart.yaml",
     ]

@@ -486,6 +486,39 @@ def test_an_exported_network_is_registered_once_with_its_signature(
     assert register(tracker.uri, replace(origin, search=search.uid), folder, channels) == name
 
 
+@pytest.mark.parametrize("merge", ["linear", "logits"])
+def test_a_registered_classifier_gives_scores(
+    spec: SearchSpec, tmp_path: Path, merge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("timm")
+    import mlflow
+    import numpy as np
+
+    from piip_search.architecture import Architecture
+    from piip_search.export import Provenance
+    from piip_search.models import PIIP, PIIPClassifier
+    from piip_workers.networks.torch_export import classes_of, write_torch
+
+    search, tracker = open_run(spec, tmp_path)
+    drive(search, 1)
+    design = Architecture.parse(f"vit_nano@32:g+vit_pico@64:g*1/{merge}")
+    network = (PIIPClassifier(design, classes=7) if merge == "linear" else PIIP(design, outputs=7)).eval()
+    write_torch(design, network, tmp_path / "torch")
+    origin = Provenance("run", 1, design.name, design.fingerprint, "top1", {"top1": 0.5}, {"epochs": 1}, "1x", "proxy")
+    register(tracker.uri, origin, tmp_path / "torch", (), classes_of(network))
+    (version,) = tracker._client.search_model_versions("name = 'piip-search run'")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
+    model = mlflow.pyfunc.load_model(f"{tracker._client.get_run(version.run_id).info.artifact_uri}/network")
+    assert [(spec.name, spec.shape) for spec in model.metadata.signature.outputs] == [("scores", (-1, 7))]
+    image = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(image))
+    found = model.predict({"image": image})
+    assert list(found) == ["scores"]
+    np.testing.assert_allclose(found["scores"], expected.numpy(), atol=1e-4)
+
+
 def test_an_export_finds_its_search_among_several_of_one_name(spec: SearchSpec, tmp_path: Path) -> None:
     from piip_search.export import Provenance
     from piip_workers.tracking.training_run import TrainingRun

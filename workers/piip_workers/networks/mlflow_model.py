@@ -1,4 +1,7 @@
-"""An exported network as MLflow serves it: images in, maps out. MLflow finds `_load_pyfunc` by this module's name."""
+"""An exported network as MLflow serves it: images in, maps or class scores out.
+
+MLflow finds `_load_pyfunc` by this module's name.
+"""
 
 import runpy
 from collections.abc import Callable, Mapping
@@ -12,7 +15,9 @@ from piip_search.architecture.segments import STRIDES
 
 IMAGE = "image"
 MAPS = tuple(f"stride_{stride}" for stride in STRIDES)
-"""Names of the outputs."""
+"""Names of the outputs of a network of maps."""
+SCORES = "scores"
+"""Name of the output of a network of class scores, shape (B, K)."""
 Run = Callable[[NDArray[np.float32]], list[Any]]
 
 
@@ -23,10 +28,17 @@ class Served:
         self._run = run
 
     def predict(self, images: Any, params: Mapping[str, Any] | None = None) -> dict[str, NDArray[np.float32]]:
-        """Maps of strides 4 to 32 for images of shape (B, 3, H, W), normalised by mean and standard deviation 127.5."""
+        """The network's maps of strides 4 to 32, or its class scores, by the names of the outputs.
+
+        Args:
+            images: Images of shape (B, 3, H, W), or a mapping with them as `image`; size and normalisation are those in
+                the README of the export. A network of class scores takes squares.
+            params: Unused; MLflow gives it.
+        """
         image = images[IMAGE] if isinstance(images, Mapping) else images
-        maps = self._run(np.asarray(image, np.float32))
-        return {name: np.asarray(one, np.float32) for name, one in zip(MAPS, maps, strict=True)}
+        outputs = self._run(np.asarray(image, np.float32))
+        names = (SCORES,) if len(outputs) == 1 else MAPS
+        return {name: np.asarray(one, np.float32) for name, one in zip(names, outputs, strict=True)}
 
 
 def _load_pyfunc(path: str) -> Served:
@@ -43,6 +55,7 @@ def _load_pyfunc(path: str) -> Served:
 
     def run(image: NDArray[np.float32]) -> list[Any]:
         with torch.no_grad():
-            return [one.numpy() for one in network(torch.from_numpy(image))]
+            found = network(torch.from_numpy(image))
+        return [one.numpy() for one in ([found] if isinstance(found, torch.Tensor) else found)]
 
     return Served(run)

@@ -14,28 +14,30 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.segments import STRIDES
+from piip_workers.networks.mlflow_model import IMAGE, SCORES
 from piip_workers.networks.proof import Proof
-from piip_workers.networks.torch_export import greatest_difference
+from piip_workers.networks.torch_export import classes_of, greatest_difference, results_of
 from piip_workers.quiet import quiet
 
 OPSET = 18
 ONNX_TOLERANCE = 1e-4
-"""Greatest allowed difference from torch, relative to a map's greatest value."""
+"""Greatest allowed difference from torch, relative to the greatest value of a map or of the scores."""
 
 
 def write_onnx(
     architecture: Architecture, network: nn.Module, folder: Path, log: Path, strides: Sequence[int] = STRIDES
 ) -> None:
-    """Writes `model.onnx`: backbone and pyramid, with the input `image` and one map a stride.
+    """Writes `model.onnx`: the network with the input `image`, and with one map a stride or with `scores`.
 
     Args:
         architecture: The design.
         network: Its network, with weights.
         folder: Folder to write to; new or empty.
         log: File for the exporter's output.
-        strides: Strides of the network's maps.
+        strides: Strides of the network's maps; without meaning for a network of class scores.
     """
     folder.mkdir(exist_ok=True)
+    maps = [f"stride_{stride}" for stride in strides]
     image = torch.zeros(1, 3, architecture.resolution, architecture.resolution)
     with quiet(log):
         torch.onnx.export(
@@ -45,16 +47,23 @@ def write_onnx(
             dynamo=True,
             opset_version=OPSET,
             verbose=False,
-            input_names=["image"],
-            output_names=[f"stride_{stride}" for stride in strides],
+            input_names=[IMAGE],
+            output_names=maps if classes_of(network) is None else [SCORES],
         )
 
 
 def prove_onnx(architecture: Architecture, network: nn.Module, folder: Path, proof: Proof, log: Path) -> None:
-    """Checks the file and compares its maps with torch's on one image of the full size.
+    """Checks the file and compares its maps or scores with torch's on one image of the full size.
 
     Gates of interactions start at zero, so that an interaction has no effect: an untrained network is also compared
     with random gates, in a temporary file.
+
+    Args:
+        architecture: The design.
+        network: Its network, with weights.
+        folder: Folder of `model.onnx`.
+        proof: Takes the checks.
+        log: File for the exporter's output.
     """
     _compare("onnx", architecture, network, folder / "model.onnx", proof)
     gates = [value for key, value in network.named_parameters() if key.endswith((".gamma", ".tau"))]
@@ -79,7 +88,7 @@ def _compare(name: str, architecture: Architecture, network: nn.Module, path: Pa
         expected = network.eval()(image)
     note = f"at most the expected value; one image of {side} x {side} pixels, in onnxruntime"
     proof.check(
-        f"{name}: greatest relative difference of the maps",
+        f"{name}: greatest relative difference of the {results_of(network)}",
         ONNX_TOLERANCE,
         lambda: greatest_difference(maps_of(path, image), expected),
         float.__le__,
@@ -95,6 +104,6 @@ def _problems(path: Path) -> str:
 
 
 def maps_of(path: Path, image: Tensor) -> list[Tensor]:
-    """The maps that a file gives, in onnxruntime."""
+    """The outputs of a file in onnxruntime: its maps, or its class scores alone."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return [torch.from_numpy(map_BCHW) for map_BCHW in session.run(None, {"image": image.numpy()})]
+    return [torch.from_numpy(output) for output in session.run(None, {IMAGE: image.numpy()})]

@@ -134,7 +134,7 @@ class TaskWorker(Protocol):
         """
         ...
 
-    def from_pretrained(self, architecture: Architecture, place: str) -> "StartingWeights":
+    def from_pretrained(self, architecture: Architecture, place: str, plan: TrainingPlan) -> "StartingWeights":
         """The weights of every branch from timm.
 
         Raises:
@@ -142,7 +142,7 @@ class TaskWorker(Protocol):
         """
         ...
 
-    def at_random(self, architecture: Architecture, start: Start) -> "StartingWeights":
+    def at_random(self, architecture: Architecture, start: Start, plan: TrainingPlan) -> "StartingWeights":
         """Random weights from a fixed seed."""
         ...
 

@@ -14,8 +14,8 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 
-from piip_search.architecture.segments import STRIDES
 from piip_search.export import Provenance
+from piip_workers.networks.mlflow_model import IMAGE, MAPS, SCORES
 from piip_workers.tracking.parents import LONGEST_VALUE, parent_named
 from piip_workers.tracking.store import open_store
 
@@ -23,7 +23,9 @@ MODEL_PLACE = "network"
 """Artifact path of the model in a run."""
 
 
-def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int, ...]) -> str:
+def register(
+    uri: str, provenance: Provenance, folder: Path, channels: tuple[int, ...], classes: int | None = None
+) -> str:
     """Logs an exported network below its search, and registers it as a version of the search's model.
 
     A network that is already registered with the same weights is left unchanged.
@@ -32,7 +34,8 @@ def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int
         uri: Store of the search.
         provenance: Origin of the design.
         folder: Folder of the torch export or the ONNX file.
-        channels: Channels of the maps, finest first.
+        channels: Channels of the maps, finest first; without meaning for a network of class scores.
+        classes: Number of classes of a network of class scores; None for one of maps.
 
     Returns:
         Name and version of the model.
@@ -69,7 +72,7 @@ def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int
         _save(
             folder,
             Path(place) / MODEL_PLACE,
-            signature_of(channels),
+            signature_of(channels, classes),
             {"run": provenance.run, "trial": provenance.trial},
         )
         client.log_artifacts(run.info.run_id, str(Path(place) / MODEL_PLACE), MODEL_PLACE)
@@ -80,14 +83,20 @@ def register(uri: str, provenance: Provenance, folder: Path, channels: tuple[int
     return f"{name}, version {version.version}"
 
 
-def signature_of(channels: tuple[int, ...]) -> ModelSignature:
-    """Signature of the model: any number of images of any size, and one map a stride."""
+def signature_of(channels: tuple[int, ...], classes: int | None = None) -> ModelSignature:
+    """Signature of the model: any number of images of any size, and one map a stride or the class scores.
+
+    Args:
+        channels: As in `register`.
+        classes: As in `register`.
+    """
     number = np.dtype(np.float32)
-    maps = [
-        TensorSpec(number, (-1, width, -1, -1), f"stride_{stride}")
-        for width, stride in zip(channels, STRIDES, strict=True)
-    ]
-    return ModelSignature(Schema([TensorSpec(number, (-1, 3, -1, -1), "image")]), Schema(list[Any](maps)))
+    if classes is None:
+        shapes = {name: (-1, width, -1, -1) for name, width in zip(MAPS, channels, strict=True)}
+        outputs = [TensorSpec(number, shape, name) for name, shape in shapes.items()]
+    else:
+        outputs = [TensorSpec(number, (-1, classes), SCORES)]
+    return ModelSignature(Schema([TensorSpec(number, (-1, 3, -1, -1), IMAGE)]), Schema(list[Any](outputs)))
 
 
 def _save(folder: Path, place: Path, signature: ModelSignature, metadata: Mapping[str, Any]) -> None:

@@ -44,7 +44,8 @@ def counted(folder: Path, head: Head, design: Architecture) -> tuple[int, int]:
     from piip_search.tasks.detection.mmdet.config import proxy_config
     from piip_search.tasks.detection.mmdet.data import CocoPaths, CocoSplit, ProxyImages
     from piip_search.tasks.detection.section import DetectionTraining
-    from piip_workers.tasks.detection.proof import counted_macs, detector_macs
+    from piip_workers.networks.counting import counted_macs
+    from piip_workers.tasks.detection.proof import detector_macs
     from support.counting import parameters
 
     assert isinstance(head, DetectorHead)

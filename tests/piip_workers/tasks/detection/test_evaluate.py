@@ -17,8 +17,8 @@ pytest.importorskip("mmdet")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("training")]
 
 from piip_search.errors import MachineError  # noqa: E402
-from piip_workers.tasks.detection.data import measured_images, prepare  # noqa: E402
 from piip_workers.networks.proxies import out_of_memory  # noqa: E402
+from piip_workers.tasks.detection.data import measured_images, prepare  # noqa: E402
 from piip_workers.tasks.detection.evaluate import measure  # noqa: E402
 
 TRAINING = {"detector": "retinanet", "channels": 32, "batch_size": 4, "learning_rate": 1e-3, "anchor_scale": 2.5}

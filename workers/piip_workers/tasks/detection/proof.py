@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from piip_search.architecture import Architecture, Branch
 from piip_search.architecture.backbones import Transformer
@@ -33,6 +31,7 @@ from piip_search.tasks.detection.mmdet.config import full_config
 from piip_search.tasks.detection.plan import CONFIG, DetectorPlan, detector_plan
 from piip_search.units import gigabytes
 from piip_workers.mmlab.shims import install
+from piip_workers.networks.counting import counted_macs
 from piip_workers.networks.proof import Proof
 from piip_workers.quiet import quiet
 
@@ -171,20 +170,6 @@ def detector_macs(detector: DetectorHead, model: Any, image: Tensor) -> int:
     boxes = torch.empty(PROPOSALS, detector.channels, 7, 7, device="meta")
     masks = torch.empty(detector.detections, detector.channels, 14, 14, device="meta")
     return total + counted_macs(model.roi_head.bbox_head, boxes) + counted_macs(model.roi_head.mask_head, masks)
-
-
-def counted_macs(module: nn.Module, *inputs: Any) -> int:
-    """MACs of a forward pass by torch's operator counter, including bilinear samples."""
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.grid_sampler_2d: _bilinear})
-    module.eval()  # that of some backbones returns nothing
-    with torch.no_grad(), counter, sdpa_kernel(SDPBackend.MATH):  # attention as matrix products, which are counted
-        module(*inputs)
-    return int(counter.get_total_flops() // 2)
-
-
-def _bilinear(*_: Any, out_shape: Any, **__: Any) -> int:
-    """Operations of bilinear samples: four products a sample and one for its weight, each counted twice."""
-    return int(10 * math.prod(out_shape))
 
 
 def _misfits(weights: Path, model: nn.Module) -> list[str]:

@@ -113,12 +113,12 @@ class DetectionWorker:
 
         return starting_weights.from_proxy(architecture, evaluation, checkpoint)
 
-    def from_pretrained(self, architecture: Architecture, place: str) -> "StartingWeights":
+    def from_pretrained(self, architecture: Architecture, place: str, plan: TrainingPlan) -> "StartingWeights":
         from piip_workers.tasks.detection import starting_weights
 
         return starting_weights.from_pretrained(architecture, place)
 
-    def at_random(self, architecture: Architecture, start: Start) -> "StartingWeights":
+    def at_random(self, architecture: Architecture, start: Start, plan: TrainingPlan) -> "StartingWeights":
         from piip_workers.tasks.detection import starting_weights
 
         return starting_weights.at_random(architecture, start)
