@@ -18,8 +18,8 @@ from piip_search.tasks.detection.head import PROPOSALS
 from piip_search.tasks.detection.mmdet.stock import PADDING, StockDetector, stock_model
 from piip_search.tasks.detection.section import MMDET, is_shipped
 from piip_workers.jobs.job import reason_of
+from piip_workers.networks.counting import counted_macs
 from piip_workers.tasks.detection.detectors import has_masks, imports_of, read_config
-from piip_workers.tasks.detection.proof import counted_macs
 
 COUNTED_CLASSES = 80
 """Classes of a counted head: COCO's, as in the closed form of the searched head."""
