@@ -29,6 +29,7 @@
     │   ├── MachineUnfitError    a machine on which Ray cannot start
     │   └── CacheError           the folder of embedded data and facts of images
     ├── MachineError             a machine failed a candidate; the search halts and can be resumed
+    │   ├── LostPeersError       processes that train together have lost each other
     │   └── NotPreparedError     an evaluator that was asked before it was prepared
     ├── UnreadableRunError       a run of the ledger that a page cannot show
     └── NoPaperError             no browser can print
@@ -169,6 +170,10 @@ class CacheError(UserError):
 
 class MachineError(PiipError):
     """The machine is at fault, not the candidate; the message has the fault and the way out."""
+
+
+class LostPeersError(MachineError):
+    """Processes that train together have lost each other; all begin again from the last checkpoint."""
 
 
 class NotPreparedError(MachineError):

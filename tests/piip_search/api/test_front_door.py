@@ -115,7 +115,7 @@ def test_what_there_is_to_choose_from() -> None:
     assert {"vit_t", "vit_s", "vit_b"} <= set(ps.list_backbones("vit_*"))
     assert all(name.startswith("convnext") for name in ps.list_backbones("convnext*"))
     assert {"coco", "quickstart"} <= set(ps.list_spaces())
-    assert ps.list_tasks() == ["detection"]
+    assert ps.list_tasks() == ["classification", "detection"]
     cost = ps.price(ps.Architecture.parse("vit_b@672:w14+vit_s@1120:w14*12"))
     assert cost.gmacs > 100
 

@@ -5,12 +5,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from piip_search.errors import LostPeersError
+
 GONE_TEXTS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
 """Texts in gloo's errors of a process whose peers are gone; they have no type of their own."""
-
-
-class LostPeersError(RuntimeError):
-    """The processes that train together have lost each other; all begin again from the last checkpoint."""
 
 
 class Group(Protocol):

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
 from piip_search.architecture.branch_names import branch_names
-from piip_search.errors import UserError
+from piip_search.errors import LostPeersError, UserError
 from piip_workers.shared.deals import Deal
-from piip_workers.shared.group import Alone, Group, LostPeersError
+from piip_workers.shared.group import Alone, Group
 from piip_workers.shared.task import Asked, SharedTask
 from piip_workers.shared.tensors import SharedTensors
 from piip_workers.whole_files import draft_of, write_whole

@@ -519,14 +519,14 @@ def test_the_embedded_digits_are_class_folders() -> None:
     pytest.importorskip("cv2")
     pytest.importorskip("sklearn")
     data = ClassificationData(embedded="digits")
-    assert data_sets.image_counts(data) == (400, 200)
+    assert data_sets.image_counts(data) == (1000, 300)
     data_sets.prepare(data)
     found = data_sets.contents(data)
     assert found.classes == DIGIT_CLASSES
-    assert set(Counter(found.train.labels).values()) == {40}
-    assert set(Counter(found.val.labels).values()) == {20}
+    assert set(Counter(found.train.labels).values()) == {100}
+    assert set(Counter(found.val.labels).values()) == {30}
     assert data_sets.examine(data, ["top5"]).problems == []
     assert data_sets.resolved(data) == data
     assert data_sets.undecodable_images(data, 20) == []
-    assert data_sets.read_image(found.val.folder / found.val.names[0]).shape == (96, 96, 3)
+    assert data_sets.read_image(found.val.folder / found.val.names[0]).shape == (64, 64, 3)
     assert len(data_sets.fingerprint(data)) == 16

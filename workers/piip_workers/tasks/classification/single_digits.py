@@ -20,7 +20,7 @@ SIZES = (20.0, 60.0)
 """Smallest and largest side of a digit in pixels; sides are uniform on a logarithmic scale."""
 
 
-DARK, LIGHT = 70.0, 230.0
+GROUND_MEAN, STROKE = 70.0, 230.0
 """Mean of the ground, and ink."""
 TEXTURE = 0.2
 """Strength of the ground's texture: with all of it, small networks learn nothing in a short training."""
@@ -50,8 +50,8 @@ def _picture(random: np.random.RandomState, digit: NDArray[np.float64]) -> NDArr
     """An image of one digit, (SIDE, SIDE, 3)."""
     # Grey, as colours would tell images apart, and small networks would learn them by heart.
     grey = textured_ground(random, SIDE).mean(axis=2, keepdims=True)
-    canvas = np.repeat(DARK + TEXTURE * (grey - grey.mean()), 3, axis=2)
+    canvas = np.repeat(GROUND_MEAN + TEXTURE * (grey - grey.mean()), 3, axis=2)
     size = round(float(np.exp(random.uniform(*np.log(SIZES)))))
     left, top = (int(corner) for corner in random.randint(0, SIDE - size, size=2))
-    put_ink(canvas[top : top + size, left : left + size], ink_of(digit, size), np.full(3, LIGHT))
+    put_ink(canvas[top : top + size, left : left + size], ink_of(digit, size), np.full(3, STROKE))
     return eight_bits(canvas)
