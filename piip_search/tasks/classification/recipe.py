@@ -41,6 +41,11 @@ CLASSIFIER_SCHEDULES: dict[str, ClassifierSchedule] = {
             "mixup": 0.8,
             "cutmix": 1.0,
             "smoothing": 0.1,
+            "flip": 0.5,
+            "erase": 0.0,
+            "ema": None,
+            "eval_crop": 1.0,
+            "balance": "none",
         },
     ),
     "scratch": ClassifierSchedule(
@@ -59,6 +64,10 @@ CLASSIFIER_SCHEDULES: dict[str, ClassifierSchedule] = {
             "cutmix": 1.0,
             "smoothing": 0.1,
             "erase": 0.25,
+            "flip": 0.5,
+            "ema": None,
+            "eval_crop": 1.0,
+            "balance": "none",
         },
     ),
 }

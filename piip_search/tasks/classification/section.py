@@ -1,5 +1,6 @@
 """Sections `data` and `training` of the task classification."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -8,6 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from piip_search.sections import DataSection, Section, TrainingSection
 from piip_search.sections.fields import FilePath, Share
 
+AUGMENTATION = re.compile(r"(rand|augmix)(-[a-z]+[0-9.]*)*|(original|originalr|v0|v0r|3a)(-[a-z]+[0-9.]*)*")
+"""Names of timm's augmentations."""
 DIGIT_CLASSES = tuple("0123456789")
 """Classes of the embedded digits."""
 
@@ -129,6 +132,11 @@ class ClassificationTraining(TrainingSection):
     def _fits(self) -> Self:
         if self.crop[0] > self.crop[1]:
             raise ValueError(f"crop must be the least and the greatest share of the area, got {list(self.crop)}")
+        if self.augment is not None and not AUGMENTATION.fullmatch(self.augment):
+            raise ValueError(
+                "augment names one of timm's augmentations, such as rand-m9-mstd0.5-inc1, augmix-m5-w4-d2 or "
+                f"original, got {self.augment!r}; leave it out for none"
+            )
         if (self.mixup or self.cutmix) and self.batch_size % 2:
             raise ValueError(
                 f"mixup and cutmix pair the images of a step, got batch_size {self.batch_size}; make it even"

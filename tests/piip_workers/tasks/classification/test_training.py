@@ -164,3 +164,42 @@ def test_weights_of_a_relative_are_taken_over(data: dict[str, Any], tmp_path: Pa
     assert found.error == ""
     assert "tensors taken over" in str(found.facts.rest.get("inherited", found.facts))
     assert found.history[0]["loss"] < measured(data, tmp_path / "alone", other.architecture.name, 1).history[0]["loss"]
+
+
+def test_mixup_takes_pairs_of_a_small_batch(data: dict[str, Any], tmp_path: Path) -> None:
+    """Eighteen images are fewer than a batch: they are one batch, and nothing is left out of mixup."""
+    plain = measured(data, tmp_path / "plain", epochs=1, batch_size=64, smoothing=0.0)
+    mixed = measured(data, tmp_path / "mixed", epochs=1, batch_size=64, smoothing=0.0, mixup=0.8)
+    assert mixed.error == ""
+    assert mixed.history[0]["loss"] != plain.history[0]["loss"]
+
+
+def test_class_weights_do_not_depend_on_the_parts_of_a_step(
+    data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2, 6):
+        (tmp_path / "data" / "train" / "red" / f"{number}.png").unlink()
+    whole = measured(data, tmp_path / "whole", epochs=1, balance="weight")
+    forward: Callable[..., Any] = PIIPClassifier.forward
+
+    def small(self: PIIPClassifier, image: torch.Tensor) -> Any:
+        if self.training and len(image) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, image)
+
+    monkeypatch.setattr(PIIPClassifier, "forward", small)
+    halves = measured(data, tmp_path / "halves", epochs=1, balance="weight")
+    assert halves.facts.accumulated == 2
+    assert halves.history[0]["loss"] == pytest.approx(whole.history[0]["loss"], rel=1e-4)
+
+
+def test_two_checkpoints_are_kept_on_the_way(data: dict[str, Any], tmp_path: Path) -> None:
+    measured(data, tmp_path / "runs", epochs=2, horizon=5)
+    kept = {file.name for file in (tmp_path / "runs").rglob("epoch_*.pth")}
+    assert kept == {"epoch_2.pth"}
+
+
+@pytest.mark.parametrize("name", ["rnd-m9", "foo", "trivial", ""])
+def test_an_unknown_augmentation_is_told(name: str) -> None:
+    with pytest.raises(ValueError, match="augment names one of timm's augmentations"):
+        ClassificationTraining(augment=name)

@@ -48,6 +48,8 @@ from timm.optim import create_optimizer_v2  # noqa: E402
 from timm.scheduler import CosineLRScheduler  # noqa: E402
 from timm.utils import ModelEmaV3  # noqa: E402
 
+SEEDS_OF_A_PROCESS = 10**6
+"""Distance of two processes' seeds."""
 LEAST_SHARE_OF_RATE = 0.01
 """First and last learning rate as a share of the highest."""
 DESIGN_FILE = "architecture.txt"
@@ -161,12 +163,18 @@ class _Training:
                 f"{group.size} processes share the images of a step equally, got training.batch_size "
                 f"{training.batch_size}; make it a multiple"
             )
+        if (training.mixup or training.cutmix) and training.batch_size // group.size % 2:
+            raise UserError(
+                f"mixup and cutmix pair the images of each process, got training.batch_size {training.batch_size} for "
+                f"{group.size} processes; make it a multiple of {2 * group.size}"
+            )
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._labels_N = np.array([images.train.labels[place] for place in images.train_places])
         self._batches_an_epoch = len(self._batches(0))
         torch.manual_seed(run.seed)
         self._network = classifier_of(run.design, images.classes, training.checkpointing, run.drops)
         self._ema: Any = None
+        self._weight_K = self._class_weights() if training.balance == "weight" else None
         side = run.design.resolution
         self._read = ClassPictures(
             images.train,
@@ -179,6 +187,7 @@ class _Training:
         self._measured = ClassPictures(
             images.val, images.val_places, measured_transform(side, training), None, training.cache_mib
         )
+        self._loaders: dict[ClassPictures, tuple[DataLoader[Any], Batches]] = {}
         self._mixup: Any = None
         if training.mixup or training.cutmix:
             self._mixup = Mixup(
@@ -206,8 +215,12 @@ class _Training:
                 row |= self._metrics()
             history.append(row)
             if not self._group.rank:
-                self._save(epoch + 1, optimiser)
+                # The row first: without its checkpoint it is dropped, but a checkpoint without its row would miss one.
                 write_whole(self._folder / CURVE_FILE, json.dumps([*history, *later]))
+                self._save(epoch + 1, optimiser)
+                for path in checkpoints(self._folder):
+                    if epoch_of(path) < epoch:  # the last two stay
+                        path.unlink()
             if self._ends is not None and epoch + 1 < run.epochs:
                 self._ends.told(row)
         metrics = self._metrics()
@@ -241,7 +254,7 @@ class _Training:
             decay = training.weight_decay if _decays(name, parameter) else 0.0
             groups.setdefault((rate_of(name, run.design, training), decay), []).append(parameter)
         parameters = [
-            {"params": found, "lr": training.learning_rate * rate, "weight_decay": decay}
+            {"params": found, "lr": training.learning_rate, "lr_scale": rate, "weight_decay": decay}
             for (rate, decay), found in groups.items()
         ]
         optimiser = create_optimizer_v2(parameters, opt="adamw", lr=training.learning_rate)
@@ -262,7 +275,7 @@ class _Training:
         self, epoch: int, optimiser: torch.optim.Optimizer, schedule: Any, forward: Callable[[Tensor], Any]
     ) -> float:
         run, losses = self._run, []
-        _seed(run.seed * 1000 + epoch)
+        _seed(run.seed * 1000 + epoch + SEEDS_OF_A_PROCESS * self._group.rank)
         self._network.train()
         for place, (image_BCHW, label_B) in enumerate(self._loaded(self._read, epoch, self._batches(epoch))):
             step = epoch * self._batches_an_epoch + place
@@ -297,22 +310,24 @@ class _Training:
         """Adds the gradients of a step, in parts if it does not fit the memory; returns its loss."""
         image_BCHW, label_B = image_BCHW.to(self._device), label_B.to(self._device)
         target: Tensor = label_B
-        if self._mixup is not None and len(label_B) % 2 == 0:
+        if self._mixup is not None:
             image_BCHW, target = self._mixup(image_BCHW, label_B)
         total = 0.0
         parts = min(self._run.accumulated, len(label_B))
         for image, wanted in zip(image_BCHW.chunk(parts), target.chunk(parts), strict=True):
             with self._autocast():
                 scores_BK = forward(image)
-            loss = self._loss(scores_BK.float(), wanted) * (len(image) / len(label_B))
+            loss = self._loss(scores_BK.float(), wanted) / len(label_B)
             loss.backward()
             total += float(loss.detach())
         return total
 
     def _loss(self, scores_BK: Tensor, target: Tensor) -> Tensor:
-        weight_K = self._class_weights() if self._run.training.balance == "weight" else None
+        """The sum of the images' losses: a mean by their weights would depend on the parts of a step."""
         smoothing = 0.0 if target.dim() > 1 else self._run.training.smoothing  # mixup smooths its own targets
-        return nn.functional.cross_entropy(scores_BK, target, weight=weight_K, label_smoothing=smoothing)
+        return nn.functional.cross_entropy(
+            scores_BK, target, weight=self._weight_K, label_smoothing=smoothing, reduction="sum"
+        )
 
     def _class_weights(self) -> Tensor:
         """The inverse of each class's share of the images, with a mean of 1 over the images."""
@@ -331,20 +346,31 @@ class _Training:
         else:
             order = draws.permutation(len(self._labels_N))
         whole = max(1, len(order) // size)
-        batches = [order[at * size : (at + 1) * size] for at in range(whole)]
+        # A single smaller batch too is shared equally, and in pairs for mixup.
+        unit = self._group.size * (2 if self._run.training.mixup or self._run.training.cutmix else 1)
+        batches = [order[at * size : min(len(order), (at + 1) * size) // unit * unit] for at in range(whole)]
+        if not len(batches[0]):
+            raise UserError(
+                f"{len(order)} training images are too few for a step of {unit}; take fewer processes, or no mixup"
+            )
         return [[int(one) for one in batch[self._group.rank :: self._group.size]] for batch in batches]
 
     def _loaded(
         self, pictures: ClassPictures, epoch: int, batches: Sequence[Sequence[int]]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        return iter(
-            DataLoader(
+        if pictures not in self._loaders:
+            workers, batch_sampler = self._run.training.loader_workers, Batches()
+            loader: DataLoader[Any] = DataLoader(
                 pictures,
-                batch_sampler=Batches(epoch, batches),
-                num_workers=self._run.training.loader_workers,
+                batch_sampler=batch_sampler,
+                num_workers=workers,
+                persistent_workers=workers > 0,  # they keep decoded images
                 pin_memory=self._device.type == "cuda",
             )
-        )
+            self._loaders[pictures] = loader, batch_sampler
+        loader, batch_sampler = self._loaders[pictures]
+        batch_sampler.deal(epoch, batches)
+        return iter(loader)
 
     def _metrics(self) -> dict[str, float]:
         scores_NK, labels_N = self.scores()

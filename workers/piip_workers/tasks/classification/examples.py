@@ -235,7 +235,9 @@ def _answers(
     pictures = ClassPictures(part, places, measured_transform(side, training), None, training.cache_mib)
     size, count = training.batch_size, len(pictures)
     batches = [list(range(at, min(at + size, count))) for at in range(0, count, size)]
-    loader = DataLoader(pictures, batch_sampler=Batches(0, batches), num_workers=training.loader_workers)
+    dealt = Batches()
+    dealt.deal(0, batches)
+    loader = DataLoader(pictures, batch_sampler=dealt, num_workers=training.loader_workers)
     exact = training.precision == "float32"
     classes, probabilities, labels = [], [], []
     with torch.no_grad(), nullcontext() if exact else torch.autocast(device.type, torch.bfloat16):

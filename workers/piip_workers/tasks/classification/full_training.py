@@ -8,7 +8,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from piip_search.export.provenance import PROVENANCE
 from piip_search.sections import closest
 from piip_search.tasks.classification.section import ClassificationData, ClassificationTraining
 from piip_workers.jobs.job import reason_of
-from piip_workers.shared.group import group_of
+from piip_workers.networks.proxies import out_of_memory
+from piip_workers.shared.group import Group, group_of
 from piip_workers.tasks.classification import data as data_sets
 from piip_workers.tasks.classification.classifier_training import (
     ClassifierRun,
@@ -122,7 +124,19 @@ def _set(content: Any, change: str) -> None:
     known = place if isinstance(place, dict) else content
     if last not in known or place is None:
         raise UserError(f"unknown setting {key!r}{closest(last, map(str, known))}")
-    place[last] = yaml.safe_load(value)
+    place[last] = _value(value)
+
+
+def _value(text: str) -> Any:
+    """A setting's value; YAML itself reads 1e-4 as a text."""
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        return float(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"a setting's value must be YAML, got {text!r}") from None
 
 
 def _join() -> None:
@@ -156,7 +170,7 @@ def _train(full: FullClassifier, options: argparse.Namespace) -> None:
     state = "FAILED"
     try:
         group = group_of(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-        train_classifier(run, work, _begin(full, options.config.parent), ends=EndOfEpoch(told, every=1), group=group)
+        _in_parts(run, work, _begin(full, options.config.parent), EndOfEpoch(told, every=1), group)
         state = "FINISHED"
     except KeyboardInterrupt:
         state = "KILLED"
@@ -164,6 +178,29 @@ def _train(full: FullClassifier, options: argparse.Namespace) -> None:
     finally:
         if mirror is not None:
             mirror.end(state)
+    listed = work / UNDECODABLE_LIST
+    if first and listed.is_file():
+        count = len(set(listed.read_text(encoding="utf-8").splitlines()))
+        print(f"note: {count} training images cannot be decoded; {listed} lists them", file=sys.stderr)
+
+
+def _in_parts(
+    run: ClassifierRun, work: Path, begin: Callable[[nn.Module], None] | None, ends: EndOfEpoch, group: Group
+) -> None:
+    """Trains with whole steps, or in parts that fit the memory; of several processes the others would wait for one."""
+    accumulated = 1
+    while True:
+        try:
+            train_classifier(replace(run, accumulated=accumulated), work, begin, ends=ends, group=group)
+            return
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            said = " ".join(str(error).split())[:200]
+        if group.size > 1 or 2 * accumulated > run.training.batch_size:
+            raise UserError(f"a step does not fit the memory ({said}); lower training.batch_size")
+        accumulated *= 2
+        print(f"note: a step does not fit the memory; it is computed in {accumulated} parts", file=sys.stderr)
 
 
 def _begin(full: FullClassifier, folder: Path) -> Callable[[nn.Module], None] | None:

@@ -90,6 +90,7 @@ class ClassPictures(Dataset[tuple[Tensor, int]]):
         """
         self._part, self._places, self._transform, self._seed = part, list(places), transform, seed
         self._images, self._unreadable = DecodedImages(cache_mib), unreadable
+        self._told: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -111,16 +112,22 @@ class ClassPictures(Dataset[tuple[Tensor, int]]):
             except DataError as error:
                 if self._unreadable is None:
                     raise
-                with self._unreadable.open("a", encoding="utf-8") as file:
-                    file.write(f"{error}\n")
+                if place not in self._told:
+                    self._told.add(place)
+                    with self._unreadable.open("a", encoding="utf-8") as file:
+                        file.write(f"{error}\n")
         raise DataError(f"{MOST_TRIED} training images in a row cannot be decoded; {self._unreadable} lists them")
 
 
 class Batches:
-    """Positions of images, a batch each, with the epoch of their changes."""
+    """Positions of images, a batch each, with the epoch of their changes; each epoch deals its own."""
 
-    def __init__(self, epoch: int, batches: Sequence[Sequence[int]]) -> None:
-        """Prepares the batches of an epoch."""
+    def __init__(self) -> None:
+        self._epoch = 0
+        self._batches: Sequence[Sequence[int]] = ()
+
+    def deal(self, epoch: int, batches: Sequence[Sequence[int]]) -> None:
+        """Takes the batches of an epoch."""
         self._epoch, self._batches = epoch, batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
@@ -178,7 +185,7 @@ def _drawn_from(seed: int | None, epoch: int, number: int) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(own)
     np.random.seed(own)
-    torch.manual_seed(own)
+    torch.default_generator.manual_seed(own)  # that of GPUs stays, as drop path draws from it
     try:
         yield
     finally:

@@ -17,6 +17,8 @@ from piip_workers.images.pictures import ORIENTATION
 
 READER_VERSION = 1
 """Version of the reader; raised whenever it reads more or fewer files."""
+READ_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+"""Formats that are read, by Pillow's names: others, such as EPS, would start programs."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -58,7 +60,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=READ_FORMATS) as image:
                 return _pixels(image)
     except Image.DecompressionBombError:
         reason = "it has more pixels than are decoded (179 million); cut it, or shrink it"
