@@ -1,5 +1,6 @@
 """Several processes that prepare an evaluator together on Ray."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,22 @@ def test_an_error_of_any_process_is_told_and_not_tried_again(tmp_path: Path, clu
     assert state.error.startswith("ValueError: a row is missing"), state.error
     assert not any("lost" in text for text in told)
     assert "a row is missing" in (tmp_path / "here" / "error.txt").read_text(encoding="utf-8")
+
+
+def test_an_interruption_gives_all_places_back(tmp_path: Path, cluster: None) -> None:
+    import ray
+    from ray.util import placement_group_table
+
+    def interrupted(share: float, text: str) -> None:
+        if text.startswith("row"):
+            raise KeyboardInterrupt
+
+    job = PreparationJob("support.joint_evaluator:JointEvaluator", {"folder": str(tmp_path), "rows": 10**7}, "uid")
+    with pytest.raises(KeyboardInterrupt):
+        ray_preparation.run(job, {"CPU": 0.5}, 1, interrupted, processes=2)
+    assert {group["state"] for group in placement_group_table().values()} == {"REMOVED"}
+    limit = time.monotonic() + 30
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+        assert time.monotonic() < limit, "a process still holds its place"
+        time.sleep(0.5)
+    assert not (tmp_path / "ray_train").exists()

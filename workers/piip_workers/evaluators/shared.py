@@ -34,9 +34,10 @@ from piip_workers.evaluators.evaluator import Report
 from piip_workers.jobs.job import imported
 from piip_workers.shared.deals import Deal
 from piip_workers.shared.group import Group, group_of
+from piip_workers.shared.growth import kind_of
 from piip_workers.shared.task import SharedTask
 from piip_workers.shared.tensors import load_shared
-from piip_workers.shared.training import PARENT_FACTS, PARENT_WEIGHTS, ParentRecipe, ParentTraining, kind_of
+from piip_workers.shared.training import PARENT_FACTS, PARENT_WEIGHTS, ParentRecipe, ParentTraining
 from piip_workers.tasks import worker_of
 from piip_workers.whole_files import write_whole
 

@@ -10,8 +10,8 @@ import json
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from piip_search.architecture import Architecture
-from piip_search.architecture.branch_names import branch_names
 from piip_search.errors import LostPeersError, UserError
 from piip_workers.shared.deals import Deal
 from piip_workers.shared.group import Alone, Group
+from piip_workers.shared.growth import INTERACTION_GATES, MAP_READERS, kind_of, take_over
+from piip_workers.shared.progress import NO_ROOM, NON_FINITE, TrainingProgress
 from piip_workers.shared.task import Asked, SharedTask
 from piip_workers.shared.tensors import SharedTensors
 from piip_workers.whole_files import draft_of, write_whole
@@ -36,14 +37,6 @@ PARENT_FACTS = "parent.json"
 """File with what is known of the finished training."""
 MOST_NETWORKS = 64
 """Most networks that are kept built: modules without tensors of their own."""
-MOST_SKIPPED = 10
-"""Number of batches in a row without a step after which the training ends."""
-NON_FINITE = 1
-NO_ROOM = 2
-FAULTS = {NON_FINITE: "the loss or its gradient was not finite", NO_ROOM: "a step did not fit the memory"}
-"""Reasons for batches without a step, by the numbers under which processes tell each other of them."""
-STEP_SETTING = "training.batch_size"
-RATE_SETTINGS = "training.learning_rate or training.clip_norm"
 LOSS_PARTS = 20
 """Parts of the training whose mean losses are recorded."""
 LEAST_RATE = 0.01
@@ -85,42 +78,6 @@ class ParentRecipe:
             return LEAST_RATE + (1 - LEAST_RATE) * step / rise
         done = (step - rise) / max(1, self.steps - rise)
         return LEAST_RATE + (1 - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-@dataclass
-class _Progress:
-    """What a training counts on its way.
-
-    Attributes:
-        step: Number of finished steps.
-        passes: Number of batches that each key has had.
-        losses: Sum and number of the losses of each part of the training, by image size.
-        skipped: Number of batches without a step, by design.
-        in_a_row: Designs of the latest batches in a row without a step.
-    """
-
-    step: int = 0
-    passes: Counter[str] = field(default_factory=Counter)
-    losses: dict[int, dict[int, tuple[float, int]]] = field(default_factory=dict)
-    skipped: Counter[str] = field(default_factory=Counter)
-    in_a_row: list[str] = field(default_factory=list)
-
-    def add(self, design: Architecture, keys: Iterable[str], loss: float, part: int) -> None:
-        self.in_a_row.clear()
-        self.passes.update(keys)
-        total, count = self.losses.setdefault(part, {}).get(design.resolution, (0.0, 0))
-        self.losses[part][design.resolution] = (total + loss, count + 1)
-
-    def skip(self, designs: Sequence[Architecture], fault: int) -> None:
-        names = [design.name for design in designs]
-        self.skipped.update(names)
-        self.in_a_row += names
-        if len(self.in_a_row) < MOST_SKIPPED:
-            return
-        why = f"{FAULTS[fault]} {MOST_SKIPPED} times in a row: {', '.join(self.in_a_row)}"
-        if fault == NO_ROOM:
-            raise MemoryError(f"{why}; lower {STEP_SETTING}")
-        raise FloatingPointError(f"{why}; lower {RATE_SETTINGS}")
 
 
 class ParentTraining:
@@ -212,7 +169,9 @@ class ParentTraining:
         if float(steps) != step * self._group.size:
             raise LostPeersError(f"this process would go on at step {step}, and another one elsewhere")
 
-    def _step(self, step: int, batches: Iterator[Any], optimiser: torch.optim.Optimizer, progress: _Progress) -> None:
+    def _step(
+        self, step: int, batches: Iterator[Any], optimiser: torch.optim.Optimizer, progress: TrainingProgress
+    ) -> None:
         recipe = self._recipe
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * group["factor"] * recipe.rate(step)
@@ -377,10 +336,10 @@ class ParentTraining:
                 with torch.no_grad():
                     take_over(parameter, source.to(parameter.device), widens=kind == "P")
 
-    def _resumed(self, folder: Path, optimiser: torch.optim.Optimizer) -> _Progress:
+    def _resumed(self, folder: Path, optimiser: torch.optim.Optimizer) -> TrainingProgress:
         file = folder / PARENT_CHECKPOINT
         if not file.is_file():
-            return _Progress()
+            return TrainingProgress()
         state = torch.load(file, map_location="cpu", weights_only=True)
         self._tensors.load(state["tensors"])
         for key, moments in state["moments"].items():
@@ -389,16 +348,16 @@ class ParentTraining:
             optimiser.state[parameter] = {name: value.to(parameter.device) for name, value in moments.items()}
         told = state["progress"]
         losses = {int(part): {int(side): tuple(row) for side, row in rows.items()} for part, rows in told[2].items()}
-        return _Progress(told[0], Counter(told[1]), losses, Counter(told[3]), list(told[4]))
+        return TrainingProgress(told[0], Counter(told[1]), losses, Counter(told[3]), list(told[4]))
 
-    def _keep(self, folder: Path, optimiser: torch.optim.Optimizer, progress: _Progress) -> None:
+    def _keep(self, folder: Path, optimiser: torch.optim.Optimizer, progress: TrainingProgress) -> None:
         parameters = self._tensors.parameters
         moments = {key: dict(optimiser.state[one]) for key, one in parameters.items() if one in optimiser.state}
         told = [progress.step, dict(progress.passes), progress.losses, dict(progress.skipped), progress.in_a_row]
         with draft_of(folder / PARENT_CHECKPOINT) as draft:
             torch.save({"tensors": self._tensors.values(), "moments": moments, "progress": told}, draft)
 
-    def _end(self, folder: Path, progress: _Progress) -> dict[str, Any]:
+    def _end(self, folder: Path, progress: TrainingProgress) -> dict[str, Any]:
         """Writes the tensors, then the facts, and removes the checkpoint; the first process does."""
         facts = {
             "steps": progress.step,
@@ -424,7 +383,7 @@ class ParentTraining:
         self._group.of_first(True)  # the files are there when any process goes on
         return facts
 
-    def _passes(self, progress: _Progress) -> dict[str, int]:
+    def _passes(self, progress: TrainingProgress) -> dict[str, int]:
         """Fewest batches of a tensor of each part, by kind and owner."""
         found: dict[str, int] = {}
         for key in self._tensors.parameters:
@@ -440,37 +399,3 @@ class ParentTraining:
             if kind == "W" or (kind == "I" and inner.rpartition(".")[2] in INTERACTION_GATES):
                 found.setdefault(f"{kind}/{owner}", []).append(float(parameter.detach().abs().mean()))
         return {owner: sum(values) / len(values) for owner, values in sorted(found.items())}
-
-
-def kind_of(design: Architecture) -> str:
-    """What decides which tensors a design has: all but image sizes and windows, and which image is the largest."""
-    return f"{'+'.join(branch_names(design))}/{design.output}/{design.interaction}/{design.merge}"
-
-
-MAP_READERS = ("P", "N")
-"""Kinds of keys of what reads the merged map: the pyramid, and the first layers after it."""
-INTERACTION_GATES = ("gamma", "tau")
-"""Names of the gates of interactions."""
-
-
-def take_over(own: Tensor, source: Tensor, widens: bool) -> None:
-    """Gives the first channels of a tensor the values of one of fewer channels, in place.
-
-    The merged map begins with zeros in all other channels. A layer of the pyramid gives as many channels as it reads:
-    nothing may lead from the first ones to the others, nor back. The layer after it reads zeros in the others, so its
-    own values there stay: with zeros, neither they nor the merge would ever get a gradient.
-
-    Args:
-        own: Tensor of a layer that reads the merged map: a bias, shape (out,), or weights, shape (out, in, k, k); those
-            of a layer that widens, shape (in, out, k, k).
-        source: Tensor of the same layer behind the output branch alone.
-        widens: Whether it is a transposed convolution of the pyramid.
-    """
-    if own.dim() == 1 or not widens:
-        cut = tuple(slice(min(a, b)) for a, b in zip(own.shape, source.shape, strict=True))
-        own[cut] = source[cut]
-        return
-    ins, outs = (min(a, b) for a, b in zip(own.shape[:2], source.shape[:2], strict=True))
-    own[ins:, :outs] = 0
-    own[:ins, outs:] = 0
-    own[:ins, :outs] = source[:ins, :outs]

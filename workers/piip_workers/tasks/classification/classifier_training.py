@@ -28,6 +28,7 @@ from piip_search.models._torchvision import import_torchvision
 from piip_search.models.weights.pretrained import load_pretrained
 from piip_search.tasks.classification.section import ClassificationTraining
 from piip_workers.networks.cuda_graphs import Recorded
+from piip_workers.networks.inheritance import weights_file
 from piip_workers.networks.layer_rates import UNDECAYED, rate_scales
 from piip_workers.networks.proxies import Measurement
 from piip_workers.networks.weights import checkpoints, epoch_of
@@ -52,8 +53,6 @@ SEEDS_OF_A_PROCESS = 10**6
 """Distance of two processes' seeds."""
 LEAST_SHARE_OF_RATE = 0.01
 """First and last learning rate as a share of the highest."""
-DESIGN_FILE = "architecture.txt"
-"""File with the short form of the trained design."""
 CURVE_FILE = "history.json"
 """File with the rows of a training's epochs."""
 
@@ -235,7 +234,7 @@ class _Training:
         for path in [path for path in checkpoints(self._folder) if epoch_of(path) < run.epochs]:
             path.unlink()
         if kept:
-            with draft_of(self._folder / f"weights_{run.epochs}.pth") as draft:
+            with draft_of(weights_file(self._folder, run.epochs)) as draft:
                 torch.save({"state_dict": self._state()}, draft)
         return Measurement(metrics, tuple(history), sum(one.numel() for one in self._network.parameters()))
 

@@ -1,22 +1,17 @@
 """Measures a candidate of the classification task: builds it, trains the proxy, and returns the evaluation."""
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from piip_search.architecture import Architecture
-from piip_search.errors import WeightsError
-from piip_search.evaluation.evaluation import HALVED_FOLDER, Candidate, Evaluation, folder_facts
-from piip_search.models.weights.inherit import inherit
+from piip_search.evaluation.evaluation import Candidate, Evaluation, folder_facts
 from piip_search.tasks.classification.section import ClassificationData, ClassificationTraining
+from piip_workers.networks.inheritance import DESIGN_FILE, INHERITED, inheritance
 from piip_workers.networks.proxies import Measurement, measure_seeds
 from piip_workers.tasks.classification import data as data_sets
 from piip_workers.tasks.classification.classifier_training import (
-    DESIGN_FILE,
     ClassifierRun,
     ClassImages,
     last_whole_classifier,
@@ -28,8 +23,6 @@ MOST_LISTED = 20
 """Most undecodable images that are listed."""
 UNDECODABLE_LIST = "unreadable.txt"
 """File that lists undecodable training images."""
-INHERITED_FILE = "inherited.txt"
-"""File with the names of the inherited tensors."""
 
 
 def measure(candidate: Candidate, data: Mapping[str, Any], training: Mapping[str, Any], directory: str) -> Evaluation:
@@ -76,11 +69,11 @@ def _trained(
     run = ClassifierRun(
         design, images, training, candidate.seed, fidelity.epochs, fidelity.schedule_epochs, accumulated
     )
-    begin = None if candidate.parent is None else _inheritance(candidate, design, folder)
+    begin = None if candidate.parent is None else inheritance(candidate, folder, last_whole_classifier, _load)
     found = train_classifier(run, folder, begin, kept=training.inherit)
     if candidate.parent is not None:
         facts |= {"inherited_from": candidate.parent}
-        facts |= {"inherited": (folder / INHERITED_FILE).read_text(encoding="utf-8")}
+        facts |= {"inherited": (folder / INHERITED).read_text(encoding="utf-8")}
     if listed.is_file():
         lines = sorted(set(listed.read_text(encoding="utf-8").splitlines()))
         facts |= {"unreadable_images": len(lines), "unreadable": lines[:MOST_LISTED]}
@@ -114,33 +107,6 @@ def class_images(
     )
 
 
-def _inheritance(candidate: Candidate, design: Architecture, folder: Path) -> Callable[[nn.Module], None]:
-    """Returns a function that loads the weights of the relative into a network, after the candidate's epochs.
-
-    Raises:
-        FileNotFoundError: The weights are missing.
-    """
-    training, _, epochs = str(candidate.parent).partition("@")
-    relative = (folder.parent if folder.name == HALVED_FOLDER else folder).parent / training
-    places = (relative / HALVED_FOLDER, relative)
-    if epochs:
-        found = [place / f"weights_{epochs}.pth" for place in places]
-    else:
-        found = [last_whole_classifier(place, sys.maxsize) or place for place in places]
-    checkpoint = next((path for path in found if path.is_file()), None)
-    if checkpoint is None:
-        raise FileNotFoundError(
-            f"no weights of the relative in {relative}; bring that folder back, or begin another run with "
-            "training.inherit: false"
-        )
-    parent = Architecture.parse((checkpoint.parent / DESIGN_FILE).read_text(encoding="utf-8"))
-
-    def begin(network: nn.Module) -> None:
-        try:
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        except Exception as error:  # a broken or hostile file raises anything, also a MemoryError
-            reason = f"{type(error).__name__}: {error}"
-            raise WeightsError(f"{checkpoint} cannot be read ({reason}); bring the relative's weights back") from None
-        (folder / INHERITED_FILE).write_text(str(inherit(network, design, state, parent)), encoding="utf-8")
-
-    return begin
+def _load(checkpoint: Path) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return found

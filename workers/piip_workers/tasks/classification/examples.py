@@ -29,9 +29,10 @@ from piip_search.errors import DataError
 from piip_search.evaluation.evaluation import EXAMPLES_FILE, EXAMPLES_FOLDER, Fidelity
 from piip_search.file_paths import located
 from piip_search.tasks.classification.section import ClassificationData, ClassificationTraining
+from piip_workers.networks.inheritance import DESIGN_FILE
 from piip_workers.networks.weights import epoch_of
 from piip_workers.tasks.classification import data as data_sets
-from piip_workers.tasks.classification.classifier_training import DESIGN_FILE, classifier_of, last_whole_classifier
+from piip_workers.tasks.classification.classifier_training import classifier_of, last_whole_classifier
 from piip_workers.tasks.classification.data import Labelled, LabelledParts
 from piip_workers.tasks.classification.pictures import Batches, ClassPictures, measured_transform
 from piip_workers.whole_files import write_whole

@@ -1,6 +1,5 @@
 """Measures a candidate of the detection task: builds it, trains the proxy, and returns the evaluation."""
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,23 +9,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from piip_search.architecture import Architecture
 from piip_search.architecture.stock import StockNetwork
-from piip_search.errors import DataError, WeightsError
-from piip_search.evaluation.evaluation import HALVED_FOLDER, Candidate, Evaluation, folder_facts
+from piip_search.errors import DataError
+from piip_search.evaluation.evaluation import Candidate, Evaluation, folder_facts
 from piip_search.tasks.detection.mmdet.config import proxy_config
 from piip_search.tasks.detection.mmdet.data import CocoPaths, ProxyImages
 from piip_search.tasks.detection.mmdet.stock import stock_config, stock_side
 from piip_search.tasks.detection.section import DetectionData, DetectionTraining
+from piip_workers.networks.inheritance import DESIGN_FILE, INHERITED, inheritance
 from piip_workers.networks.proxies import Measurement, measure_seeds
 from piip_workers.tasks.detection import data as data_sets
 
 MOST_UNREADABLE = 20
 """Most undecodable images that are listed."""
-TRAINED = "architecture.txt"
-"""File with the short form of the trained design."""
-INHERITED = "inherited.txt"
-"""File with the names of the inherited tensors."""
 Begin = Callable[[nn.Module], None]
 """Changes a detector before its first epoch."""
 NO_FILES: Mapping[str, str] = MappingProxyType({})
@@ -99,7 +94,7 @@ def _trained(
     used = max(1, round(available * fidelity.data_fraction))
     chosen = data_sets.chosen(available, used, candidate.seed)
     val = data_sets.measured_images(paths.val, training.val_images)
-    (folder / TRAINED).write_text(name, encoding="utf-8")
+    (folder / DESIGN_FILE).write_text(name, encoding="utf-8")
     facts |= {"trained": name, "images": used, "accumulated": accumulated, **folder_facts(folder)}
     begin = start.begin if candidate.parent is None else _inheritance(candidate, folder)
     config = settings(ProxyImages(used, chosen, val, unreadable, torch.cuda.is_available()))
@@ -162,39 +157,18 @@ def _network(
     return trained.name, paths, settings
 
 
-def _inheritance(candidate: Candidate, folder: Path) -> Callable[[nn.Module], None]:
-    """Returns a function that loads the weights of the relative into a detector, after the candidate's epochs.
+def _inheritance(candidate: Candidate, folder: Path) -> Begin:
+    """Returns a function that loads the weights of the relative into a detector.
 
     Raises:
         FileNotFoundError: The weights are missing.
     """
     from mmengine.runner import CheckpointLoader
 
-    from piip_search.models.weights.inherit import inherit
-    from piip_workers.tasks.detection.proxy_training import last_whole_checkpoint, weights_file
+    from piip_workers.tasks.detection.proxy_training import last_whole_checkpoint
 
-    training, _, epochs = str(candidate.parent).partition("@")
-    relative = (folder.parent if folder.name == HALVED_FOLDER else folder).parent / training
-    places = (relative / HALVED_FOLDER, relative)
-    if epochs:
-        found = [weights_file(place, int(epochs)) for place in places]
-    else:
-        found = [last_whole_checkpoint(place, sys.maxsize) or place for place in places]
-    checkpoint = next((path for path in found if path.is_file()), None)
-    if checkpoint is None:
-        raise FileNotFoundError(
-            f"no weights of the relative in {relative}; bring that folder back, or begin another run with "
-            "training.inherit: false"
-        )
-    parent = Architecture.parse((checkpoint.parent / TRAINED).read_text(encoding="utf-8"))
-    trained = candidate.architecture.scaled(candidate.fidelity.image_scale)
+    def load(checkpoint: Path) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
+        return found
 
-    def begin(detector: nn.Module) -> None:
-        try:
-            state = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")["state_dict"]
-        except Exception as error:  # a broken or hostile file raises anything, also a MemoryError
-            reason = f"{type(error).__name__}: {error}"
-            raise WeightsError(f"{checkpoint} cannot be read ({reason}); bring the relative's weights back") from None
-        (folder / INHERITED).write_text(str(inherit(detector, trained, state, parent)), encoding="utf-8")
-
-    return begin
+    return inheritance(candidate, folder, last_whole_checkpoint, load)

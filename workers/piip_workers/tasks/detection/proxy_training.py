@@ -16,6 +16,7 @@ from piip_search.errors import DataError
 from piip_search.export.settings import Settings, render
 from piip_workers.mmlab.loss_watch import LossWatch
 from piip_workers.mmlab.shims import install, load_safely, unformatted
+from piip_workers.networks.inheritance import weights_file
 from piip_workers.networks.proxies import Measurement
 from piip_workers.networks.weights import checkpoints, epoch_of
 from piip_workers.tasks.detection.annotations import CocoByName
@@ -126,11 +127,6 @@ def _why_nothing_is_measured(settings: Settings) -> str:
             f"raise training.val_images, or leave it out"
         )
     return f"no average could be taken of the {counted} objects of {file}; look at output.txt in the trial's folder"
-
-
-def weights_file(directory: Path, epochs: int) -> Path:
-    """The file with the weights after so many epochs."""
-    return directory / f"weights_{epochs}.pth"
 
 
 def _write_weights(model: nn.Module, path: Path) -> None:
